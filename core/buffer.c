@@ -1,0 +1,119 @@
+/*
+** buffer.c - strings, and buffers that are born with their limit.
+*/
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+leat_string leat_s(const char *text) {
+  leat_string string = {text ? text : "", text ? strlen(text) : 0};
+  return string;
+}
+
+bool leat__equal(leat_string a, leat_string b) {
+  return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
+}
+
+static char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+bool leat__equal_nocase(leat_string a, const char *b) {
+  for (size_t i = 0; i < a.length; i++)
+    if (b[i] == '\0' || lower(a.data[i]) != lower(b[i])) return false;
+  return b[a.length] == '\0';
+}
+
+/* The second byte's range keeps out overlong forms, surrogates and what lies beyond
+** U+10FFFF. */
+size_t leat__utf8_character(leat_string text) {
+  const unsigned char *s = (const unsigned char *)text.data;
+  unsigned char low = 0x80, high = 0xBF;
+  size_t length;
+  if (s[0] < 0x80) return 1;
+  if (s[0] >= 0xC2 && s[0] <= 0xDF) length = 2;
+  else if (s[0] >= 0xE0 && s[0] <= 0xEF) length = 3;
+  else if (s[0] >= 0xF0 && s[0] <= 0xF4) length = 4;
+  else return 0;
+  if (s[0] == 0xE0) low = 0xA0;
+  if (s[0] == 0xED) high = 0x9F;
+  if (s[0] == 0xF0) low = 0x90;
+  if (s[0] == 0xF4) high = 0x8F;
+  if (length > text.length || s[1] < low || s[1] > high) return 0;
+  for (size_t i = 2; i < length; i++)
+    if (s[i] < 0x80 || s[i] > 0xBF) return 0;
+  return length;
+}
+
+bool leat__utf8(leat_string text) {
+  while (text.length > 0) {
+    size_t n = leat__utf8_character(text);
+    if (n == 0) return false;
+    text.data += n;
+    text.length -= n;
+  }
+  return true;
+}
+
+char *leat__copy(const char *data, size_t length) {
+  char *copy = malloc(length + 1);
+  if (copy == NULL) return NULL;
+  if (length > 0) memcpy(copy, data, length);
+  copy[length] = '\0';
+  return copy;
+}
+
+void leat__wipe_free(char *secret) {
+  if (secret) explicit_bzero(secret, strlen(secret));
+  free(secret);
+}
+
+void leat__buffer_init(leat_buffer *buffer, size_t limit) {
+  memset(buffer, 0, sizeof *buffer);
+  buffer->limit = limit;
+}
+
+void leat__buffer_free(leat_buffer *buffer) {
+  free(buffer->data);
+  buffer->data = NULL;
+  buffer->length = buffer->capacity = 0;
+}
+
+static bool grow(leat_buffer *buffer, size_t needed) {
+  size_t capacity = buffer->capacity ? buffer->capacity : 256;
+  while (capacity < needed)
+    capacity *= 2;
+  if (capacity > buffer->limit) capacity = buffer->limit;
+  char *data = realloc(buffer->data, capacity);
+  if (data == NULL) {
+    buffer->failed = LEAT_NO_MEMORY;
+    return false;
+  }
+  buffer->data = data;
+  buffer->capacity = capacity;
+  return true;
+}
+
+char *leat__reserve(leat_buffer *buffer, size_t length) {
+  if (buffer->failed) return NULL;
+  if (length > buffer->limit - buffer->length) {
+    buffer->failed = LEAT_TOO_LARGE;
+    return NULL;
+  }
+  size_t needed = buffer->length + length;
+  if (needed > buffer->capacity && !grow(buffer, needed)) return NULL;
+  return buffer->data + buffer->length;
+}
+
+void leat__append(leat_buffer *buffer, const char *data, size_t length) {
+  if (length == 0) return;
+  char *room = leat__reserve(buffer, length);
+  if (room == NULL) return;
+  memcpy(room, data, length);
+  buffer->length += length;
+}
+
+void leat__append_s(leat_buffer *buffer, const char *text) {
+  leat__append(buffer, text, strlen(text));
+}

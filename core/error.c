@@ -1,0 +1,111 @@
+/*
+** error.c - errors: their names, their text, and nothing in them that must not be.
+*/
+#include "internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *leat_kind_name(leat_kind kind) {
+  static const char *const names[LEAT_KINDS] = {
+      [LEAT_OK] = "ok",
+      [LEAT_NOT_FOUND] = "not_found",
+      [LEAT_INACTIVE] = "inactive",
+      [LEAT_ALREADY_EXISTS] = "already_exists",
+      [LEAT_ALREADY_LINKED] = "already_linked",
+      [LEAT_NOT_LINKED] = "not_linked",
+      [LEAT_CONTACT_NOT_FOUND] = "contact_not_found",
+      [LEAT_INVALID_INPUT] = "invalid_input",
+      [LEAT_UNAUTHORIZED] = "unauthorized",
+      [LEAT_FORBIDDEN] = "forbidden",
+      [LEAT_QUOTA_REACHED] = "quota_reached",
+      [LEAT_RATE_LIMITED] = "rate_limited",
+      [LEAT_MAINTENANCE] = "maintenance",
+      [LEAT_SERVER] = "server",
+      [LEAT_API_ERROR] = "api",
+      [LEAT_CONFLICT] = "conflict",
+      [LEAT_CONNECTION] = "connection",
+      [LEAT_TLS] = "tls",
+      [LEAT_TIMEOUT] = "timeout",
+      [LEAT_PROTOCOL] = "protocol",
+      [LEAT_TOO_LARGE] = "too_large",
+      [LEAT_REDIRECT] = "redirect",
+      [LEAT_CANCELED] = "canceled",
+      [LEAT_CONFIG] = "config",
+      [LEAT_LOCAL] = "local",
+      [LEAT_NO_MEMORY] = "no_memory",
+      [LEAT_MISUSE] = "misuse",
+  };
+  return (unsigned)kind < LEAT_KINDS ? names[kind] : "unknown";
+}
+
+const char *leat_error_text(const leat_error *error, char *text, size_t size) {
+  char numbers[48] = "";
+  if (error->code && error->status)
+    snprintf(numbers, sizeof numbers, " (%d, HTTP %d)", error->code, error->status);
+  else if (error->code) snprintf(numbers, sizeof numbers, " (%d)", error->code);
+  else if (error->status) snprintf(numbers, sizeof numbers, " (HTTP %d)", error->status);
+  snprintf(text, size, "leat: %s%s%s%s: %s%s", error->operation,
+           error->operation[0] ? ": " : "", leat_kind_name(error->kind), numbers,
+           error->message,
+           error->outcome_unknown ? " [outcome unknown: find it before you try again]"
+                                  : "");
+  return text;
+}
+
+void leat__error_clear(leat_error *error) {
+  memset(error, 0, sizeof *error);
+  error->retry_after_ms = -1;
+}
+
+void leat__error_set(leat_error *error, leat_kind kind, const char *format, ...) {
+  va_list arguments;
+  if (error == NULL) return;
+  error->kind = kind;
+  va_start(arguments, format);
+  vsnprintf(error->message, sizeof error->message, format, arguments);
+  va_end(arguments);
+}
+
+/* How many bytes at `text` stand in the secret too, in one piece. */
+static size_t secret_piece(leat_string text, leat_string secret) {
+  size_t longest = 0;
+  for (size_t start = 0; start < secret.length; start++) {
+    size_t n = 0;
+    while (n < text.length && start + n < secret.length &&
+           text.data[n] == secret.data[start + n])
+      n++;
+    if (n > longest) longest = n;
+  }
+  return longest;
+}
+
+/* One character of foreign text as a message may show it; *skip is how long it was. */
+static leat_string clean_character(leat_string text, size_t *skip) {
+  size_t length = leat__utf8_character(text);
+  unsigned char first = (unsigned char)text.data[0];
+  bool control = first < 0x20 || first == 0x7F ||
+                 (first == 0xC2 && length == 2 && (unsigned char)text.data[1] < 0xA0);
+  *skip = length > 0 ? length : 1;
+  if (length == 0) return leat_s("?");
+  if (control) return leat_s(" ");
+  return (leat_string){text.data, length};
+}
+
+void leat__clean(char *out, size_t size, leat_string text, leat_string secret) {
+  size_t shortest =
+      secret.length < LEAT_MIN_SECRET_PIECE ? secret.length : LEAT_MIN_SECRET_PIECE;
+  size_t length = 0;
+  while (text.length > 0) {
+    size_t skip = secret_piece(text, secret);
+    leat_string shown = leat_s("[token]");
+    if (skip == 0 || skip < shortest) shown = clean_character(text, &skip);
+    if (length + shown.length >= size) break;
+    memcpy(out + length, shown.data, shown.length);
+    length += shown.length;
+    text.data += skip;
+    text.length -= skip;
+  }
+  out[length] = '\0';
+}

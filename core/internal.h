@@ -1,0 +1,152 @@
+/*
+** internal.h - what the files of core/ share: limits, buffers, JSON, URLs, structs.
+*/
+#ifndef LEAT_INTERNAL_H
+#define LEAT_INTERNAL_H
+
+#include "leat.h"
+
+/* ---- every limit of the house ---------------------------------------------------- */
+
+enum {
+  LEAT_DEFAULT_TIMEOUT_MS = 30000,
+  LEAT_DEFAULT_CONNECT_TIMEOUT_MS = 5000,
+  LEAT_DEFAULT_MAX_BODY = 1024 * 1024,
+  LEAT_MAX_TIMEOUT_MS = 24 * 60 * 60 * 1000,
+  LEAT_MAX_URL = 8 * 1024,    /* a base URL */
+  LEAT_MAX_TOKEN = 16 * 1024, /* an API key */
+  LEAT_MAX_USER_AGENT = 1024,
+  LEAT_MAX_VALUE = 64 * 1024,     /* a parameter's text */
+  LEAT_MAX_REQUEST = 1024 * 1024, /* target or body of a request */
+  LEAT_MAX_JSON_DEPTH = 32,
+  LEAT_MAX_PARAMETERS = 4,        /* of an operation */
+  LEAT_MAX_FIELDS = 32,           /* messages of validation that are kept */
+  LEAT_MAX_FIELD_TEXT = 8 * 1024, /* all of them together */
+  LEAT_MAX_REQUEST_HEADERS = 8,   /* that a call makes */
+  LEAT_MAX_EXCERPT = 80,          /* of an answer, in a message */
+  LEAT_MIN_SECRET_PIECE = 8,      /* so many bytes of a token are still a secret */
+  LEAT_MAX_ANSWER_HEADERS = 128,
+  LEAT_MAX_ANSWER_LINE = 16 * 1024, /* status line, header, chunk size */
+  LEAT_MAX_ANSWER_HEAD = 64 * 1024, /* all lines of an answer, interim ones included */
+  LEAT_MAX_INTERIM_ANSWERS = 16,    /* 1xx before the answer */
+  LEAT_RECEIVE_ROOM = 16 * 1024,    /* offered to one receive */
+  LEAT_DEFAULT_MAX_CONNECTIONS = 16,
+  LEAT_MAX_IDLE_MS = 60 * 1000, /* an unused connection is closed after that */
+  LEAT_MAX_SEND = 16 * 1024     /* bytes given to libcurl at once */
+};
+
+/* ---- strings and buffers (buffer.c) ---------------------------------------------- */
+
+bool leat__equal(leat_string a, leat_string b);
+bool leat__equal_nocase(leat_string a, const char *b); /* ASCII */
+/* How long the character is that a text of at least one byte begins with; 0: it is not
+** UTF-8 (RFC 3629, strictly). */
+size_t leat__utf8_character(leat_string text);
+bool leat__utf8(leat_string text);
+char *leat__copy(const char *data, size_t length); /* NUL-terminated; free() */
+void leat__wipe_free(char *secret);                /* NUL-terminated, or NULL */
+
+/* Grows up to its limit; the first failure sticks. */
+typedef struct leat_buffer {
+  char *data;
+  size_t length, capacity, limit;
+  leat_kind failed; /* LEAT_OK, LEAT_NO_MEMORY or LEAT_TOO_LARGE */
+} leat_buffer;
+
+void leat__buffer_init(leat_buffer *buffer, size_t limit);
+void leat__buffer_free(leat_buffer *buffer);
+char *leat__reserve(leat_buffer *buffer,
+                    size_t length); /* room behind the end, or NULL */
+void leat__append(leat_buffer *buffer, const char *data, size_t length);
+void leat__append_s(leat_buffer *buffer, const char *text);
+
+/* ---- errors (error.c) ------------------------------------------------------------ */
+
+void leat__error_clear(leat_error *error);
+/* Keeps what is there besides kind and message; `error` may be NULL. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+void leat__error_set(leat_error *error, leat_kind kind, const char *format, ...);
+/* Foreign text made fit for a message: without control characters, cut to `size`, and
+** without any piece of the secret. */
+void leat__clean(char *out, size_t size, leat_string text, leat_string secret);
+
+/* ---- JSON (json.c) --------------------------------------------------------------- */
+
+/* A document, decoded strictly. NULL: `why` says what is wrong with it; an empty `why`
+** means out of memory. */
+leat_json *leat__json_parse(leat_string text, char *why, size_t why_size);
+void leat__json_free(leat_json *value);
+
+/* Building. NULL means out of memory, and is passed on: set and append free `value`
+** then, and return false. The text must be UTF-8. */
+leat_json *leat__json_null(void);
+leat_json *leat__json_boolean(bool value);
+leat_json *leat__json_integer(int64_t value);
+leat_json *leat__json_text(leat_string text);
+leat_json *leat__json_object(void);
+leat_json *leat__json_array(void);
+bool leat__json_set(leat_json *object, const char *name, leat_json *value);
+bool leat__json_append(leat_json *array, leat_json *value);
+void leat__json_write(const leat_json *value, leat_buffer *out); /* compact */
+
+/* ---- URLs (url.c) ---------------------------------------------------------------- */
+
+typedef struct leat_url {
+  char *origin; /* "https://api.piggy.eu", with the port where it is not the usual */
+  char *host;   /* without brackets */
+  char *path;   /* without a slash at its end */
+  int port;
+  bool tls;
+  bool loopback; /* this very machine */
+} leat_url;
+
+/* False: `error` says why. Free it in either case. */
+bool leat__url_parse(leat_url *url, const char *text, leat_error *error);
+void leat__url_free(leat_url *url);
+bool leat__loopback(const char *host);
+/* Everything but letters, digits and -._~ becomes %XX. */
+void leat__append_encoded(leat_buffer *buffer, leat_string text);
+
+/* ---- structs --------------------------------------------------------------------- */
+
+struct leat_client {
+  int references; /* the owner's, and one for each call */
+  leat_url url;
+  char *authorization; /* "Bearer TOKEN" */
+  char *user_agent;
+  int timeout_ms, connect_timeout_ms;
+  size_t max_body;
+  uint64_t epoch;
+};
+
+void leat__client_hold(leat_client *client);
+void leat__client_release(leat_client *client);
+leat_string leat__client_token(const leat_client *client);
+
+/* What an answer came to (answer.c). */
+typedef struct leat_outcome {
+  leat_error error; /* LEAT_OK: the value is there */
+  leat_json *document;
+  leat_buffer field_text;
+  size_t field_count;
+  struct {
+    size_t name, name_length, message, message_length; /* in field_text */
+  } fields[LEAT_MAX_FIELDS];
+} leat_outcome;
+
+/* What a call wanted, as far as judging an answer needs it. */
+typedef struct leat_wanted {
+  const leat_op *op;
+  leat_string value; /* of the contact identifier */
+  leat_string origin;
+  leat_string secret;
+} leat_wanted;
+
+/* Fills kind, code, status, message, outcome_unknown and retry_after_ms of the error. */
+void leat__judge(leat_outcome *outcome, const leat_wanted *wanted,
+                 const leat_answer *answer);
+void leat__outcome_free(leat_outcome *outcome);
+
+#endif

@@ -1,0 +1,388 @@
+/*
+** leat.h - contact identifiers of the Leat loyalty service (formerly Piggy).
+**
+** A *contact identifier* is a loyalty card, or anything unique that stands for a
+** customer. This library finds, creates, links, unlinks, updates and deletes them.
+**
+** A call is a state machine without I/O. It says what it wants next; a *driver* does
+** it and tells the call what came of it. leat_curl.h is such a driver, on libcurl:
+**
+**   leat_error   error;
+**   leat_client *client = leat_client_new(&(leat_config){ .api_key = key }, &error);
+**   leat_curl   *curl   = leat_curl_new(NULL, &error);
+**   leat_call   *call   = leat_call_new(client, leat_operation("contact_identifiers",
+*"find"));
+**   leat_call_set(call, "contact_identifier_value", leat_s("ABCDE12356-90"));
+**   leat_curl_perform(curl, call);
+**   leat_contact_identifier card;
+**   if (leat_call_contact_identifier(call, &card))
+**     printf("%.*s\n", (int)card.value.length, card.value.data);
+**   else
+**     fprintf(stderr, "%s\n", leat_error_text(leat_call_error(call), text, sizeof text));
+**   leat_call_free(call);  leat_curl_free(curl);  leat_client_free(client);
+**
+** Conventions
+**   Ownership  leat_x_new makes, leat_x_free frees and takes NULL. Strings given to the
+**              library are copied. Strings and values that it hands out are borrowed:
+**              each declaration says for how long.
+**   Errors     stick to a call: after the first, everything is a no-op until LEAT_DONE.
+**              A NULL call is one that memory ran out for; every function takes it.
+**   Text       is bytes with a length (leat_string), UTF-8, without NUL.
+**   Time       is in milliseconds where a name ends in _ms, in seconds where in _s.
+**   Threads    a client, its calls and their driver belong to one thread.
+**   Free order calls that a driver still holds are finished or cancelled first. A
+**              client may be freed before its calls: it lives until the last is freed.
+*/
+#ifndef LEAT_H
+#define LEAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LEAT_VERSION  "0.1.0"
+#define LEAT_BASE_URL "https://api.piggy.eu/api/v3/oauth/clients"
+
+#if defined(__GNUC__)
+#define LEAT_API __attribute__((visibility("default")))
+#else
+#define LEAT_API
+#endif
+
+/* ---- strings --------------------------------------------------------------------- */
+
+typedef struct leat_string {
+  const char *data; /* not terminated by a NUL unless the declaration says so */
+  size_t length;
+} leat_string;
+
+/* The string of a C string; NULL gives the empty string. Borrows `text`. */
+LEAT_API leat_string leat_s(const char *text);
+
+/* ---- errors ---------------------------------------------------------------------- */
+
+/* What went wrong, to branch on. Messages are for people and may change. */
+typedef enum leat_kind {
+  LEAT_OK = 0,
+  LEAT_NOT_FOUND,         /* no such contact identifier */
+  LEAT_INACTIVE,          /* the contact identifier is not active */
+  LEAT_ALREADY_EXISTS,    /* create: the value is taken */
+  LEAT_ALREADY_LINKED,    /* link: it belongs to a contact already */
+  LEAT_NOT_LINKED,        /* unlink: it belongs to no contact */
+  LEAT_CONTACT_NOT_FOUND, /* no contact has this uuid */
+  LEAT_INVALID_INPUT,     /* refused by validation: see leat_call_field */
+  LEAT_UNAUTHORIZED,      /* the API key is wrong or has expired */
+  LEAT_FORBIDDEN,         /* the API key may not do this */
+  LEAT_QUOTA_REACHED,     /* the account's plan allows no more */
+  LEAT_RATE_LIMITED,      /* too many calls for now */
+  LEAT_MAINTENANCE,       /* the service is down for now (503) */
+  LEAT_SERVER,            /* the service, or a gateway before it, failed (5xx) */
+  LEAT_API_ERROR,         /* "api": an error code that this library does not know */
+  LEAT_CONFLICT,          /* the state contradicts what was asked */
+  LEAT_CONNECTION,        /* no connection, or it broke */
+  LEAT_TLS,               /* the server's identity or the encryption failed */
+  LEAT_TIMEOUT,           /* no answer in time */
+  LEAT_PROTOCOL,          /* an answer that is not what the API answers */
+  LEAT_TOO_LARGE,         /* an answer, or a request, beyond a limit */
+  LEAT_REDIRECT,          /* an answer that points elsewhere: never followed */
+  LEAT_CANCELED,          /* given up by the caller */
+  LEAT_CONFIG,            /* a setting is wrong: base URL, CA file, proxy, ... */
+  LEAT_LOCAL,             /* this machine ran out of something (descriptors, ...) */
+  LEAT_NO_MEMORY,
+  LEAT_MISUSE, /* this library was called wrongly: mend the program */
+  LEAT_KINDS   /* how many there are */
+} leat_kind;
+
+/* Whether the request left: from the first attempt to write a byte of it on, MAYBE. */
+typedef enum leat_sent { LEAT_SENT_NO = 0, LEAT_SENT_MAYBE } leat_sent;
+
+typedef struct leat_error {
+  leat_kind kind;
+  int code;               /* the API's number, 0 if it gave none */
+  int status;             /* of HTTP, 0 if no answer came */
+  int attempts;           /* exchanges begun */
+  leat_sent sent;         /* of the last exchange */
+  bool outcome_unknown;   /* a change may or may not have happened: find, then decide */
+  int64_t retry_after_ms; /* the service asked to wait so long; -1 if it did not */
+  char operation[64];     /* "contact_identifiers.find", or "" */
+  char message[512];      /* what happened and what to do; one line, no secrets */
+} leat_error;
+
+/* "not_found" for LEAT_NOT_FOUND and so on. Lives for ever. */
+LEAT_API const char *leat_kind_name(leat_kind kind);
+
+/* The whole error as one line, cut to `size`; returns `text`:
+** leat: contact_identifiers.find: not_found (60003, HTTP 400): Contact identifier... */
+LEAT_API const char *leat_error_text(const leat_error *error, char *text, size_t size);
+
+/* ---- JSON values: what the service answered, decoded strictly -------------------- */
+
+typedef struct leat_json leat_json; /* borrowed from the call that holds it */
+
+typedef enum leat_type {
+  LEAT_ABSENT = 0, /* the type of NULL */
+  LEAT_NULL,
+  LEAT_BOOLEAN,
+  LEAT_INTEGER,
+  LEAT_REAL,
+  LEAT_STRING,
+  LEAT_ARRAY,
+  LEAT_OBJECT
+} leat_type;
+
+typedef struct leat_member { /* of an object; begin with { 0 } */
+  leat_string name;
+  const leat_json *value;
+  void *position; /* the library's own */
+} leat_member;
+
+LEAT_API leat_type leat_json_type(const leat_json *value);
+LEAT_API bool leat_json_boolean(const leat_json *value);       /* other types: false */
+LEAT_API int64_t leat_json_integer(const leat_json *value);    /* other types: 0 */
+LEAT_API double leat_json_real(const leat_json *value);        /* other types: 0 */
+LEAT_API leat_string leat_json_string(const leat_json *value); /* other types: empty */
+LEAT_API size_t leat_json_size(const leat_json *value);        /* array, object; or 0 */
+LEAT_API const leat_json *leat_json_at(const leat_json *array, size_t index);
+LEAT_API const leat_json *leat_json_get(const leat_json *object, const char *name);
+/* The next member, in the order of the answer; false after the last. */
+LEAT_API bool leat_json_next(const leat_json *object, leat_member *member);
+
+/* ---- operations: one row each ---------------------------------------------------- */
+
+typedef struct leat_parameter {
+  const char *name;  /* as the service calls it: "contact_identifier_value" */
+  const char *alias; /* as people call it: "value" */
+  leat_type type;    /* LEAT_STRING or LEAT_BOOLEAN */
+  bool required;
+} leat_parameter;
+
+enum { LEAT_IN_QUERY = 1, LEAT_IN_BODY = 2 }; /* leat_op.places, or both */
+
+typedef enum leat_result {
+  LEAT_RESULT_CARD,   /* a contact identifier */
+  LEAT_RESULT_NOTHING /* done is done */
+} leat_result;
+
+typedef struct leat_op {
+  const char *resource; /* "contact_identifiers" */
+  const char *name;     /* "find" */
+  const char *method;   /* "GET" */
+  const char *path;     /* behind the base URL's path */
+  int places;           /* where the parameters go */
+  bool writes;          /* changes something */
+  leat_result result;
+  const leat_parameter *parameters; /* required ones first */
+  size_t parameter_count;
+} leat_op;
+
+/* The row of that name, NULL if there is none. Lives for ever. */
+LEAT_API const leat_op *leat_operation(const char *resource, const char *name);
+/* All rows by index; NULL behind the last. */
+LEAT_API const leat_op *leat_operation_at(size_t index);
+
+/* ---- clients --------------------------------------------------------------------- */
+
+typedef struct leat_client leat_client;
+
+typedef struct leat_config { /* zero or NULL means the default */
+  const char *api_key;       /* the token; this or access_token is needed */
+  const char *access_token;  /* likewise: an OAuth access token */
+  const char *base_url;      /* LEAT_BASE_URL; https, with its path */
+  const char *user_agent;    /* "leat/" LEAT_VERSION */
+  bool allow_http;           /* cleartext to other hosts than this one */
+  int timeout_ms;            /* 30000: a whole call, from its first exchange on */
+  int connect_timeout_ms;    /* 5000: name, TCP and TLS of one connection */
+  size_t max_body;           /* 1 MiB: a larger answer is LEAT_TOO_LARGE */
+} leat_config;
+
+/* No I/O. NULL: `error` (which may be NULL) says why, LEAT_CONFIG or LEAT_NO_MEMORY. */
+LEAT_API leat_client *leat_client_new(const leat_config *config, leat_error *error);
+/* Wipes its copy of the token once the last call is freed. */
+LEAT_API void leat_client_free(leat_client *client);
+/* Changes whenever calls that wait should be asked again. */
+LEAT_API uint64_t leat_client_epoch(const leat_client *client);
+
+/* ---- calls ----------------------------------------------------------------------- */
+
+typedef struct leat_call leat_call;
+
+/* An `op` of NULL is misuse. Returns NULL out of memory. */
+LEAT_API leat_call *leat_call_new(leat_client *client, const leat_op *op);
+LEAT_API void leat_call_free(leat_call *call);
+
+/* Sets a parameter by the service's name for it; copies. Not UTF-8, empty, with a NUL,
+** unknown or of another type: misuse, which sticks. A parameter never set is not sent. */
+LEAT_API void leat_call_set(leat_call *call, const char *name, leat_string value);
+LEAT_API void leat_call_set_bool(leat_call *call, const char *name, bool value);
+
+/* A pointer of the caller's own, to know a call again by. */
+LEAT_API void leat_call_set_user(leat_call *call, void *user);
+LEAT_API void *leat_call_user(const leat_call *call);
+
+/* The results; borrowed until the call is freed. */
+LEAT_API bool leat_call_is_done(const leat_call *call);
+LEAT_API const leat_error *leat_call_error(const leat_call *call); /* never NULL */
+LEAT_API const leat_json *leat_call_data(const leat_call *call);   /* NULL if none */
+LEAT_API const leat_json *leat_call_meta(const leat_call *call);   /* NULL if none */
+
+typedef struct leat_info {
+  int status;     /* of the last answer, 0 if none came */
+  int attempts;   /* exchanges begun */
+  bool recovered; /* it is as asked, but the answer that said so was lost */
+} leat_info;
+
+LEAT_API leat_info leat_call_info(const leat_call *call);
+
+/* What validation refused: message `index` and its field, "" if it names none.
+** False behind the last. */
+typedef struct leat_field {
+  leat_string name;
+  leat_string message;
+} leat_field;
+
+LEAT_API bool leat_call_field(const leat_call *call, size_t index, leat_field *field);
+
+/* The typed view of a contact identifier. What the service left out, or sent as null,
+** has data NULL. */
+typedef struct leat_contact_identifier {
+  leat_string value;
+  leat_string name;
+  int active; /* 1, 0, or -1: not said */
+  leat_string contact_uuid;
+  leat_string contact_email;
+} leat_contact_identifier;
+
+/* False, and everything empty, if the call did not end in a contact identifier. */
+LEAT_API bool leat_call_contact_identifier(const leat_call *call,
+                                           leat_contact_identifier *card);
+
+/* ---- the contract between a call and its driver ---------------------------------- */
+/*
+** Ask leat_call_next until it says LEAT_DONE, and do what it says:
+**
+**   LEAT_SEND   one HTTP exchange, described by leat_call_request. Then tell what came
+**               of it: leat_call_answer, or leat_call_fail with what is known of whether
+**               it was sent. It may be any exchange that the call needs, with an origin
+**               of its own; a driver knows no difference.
+**   LEAT_WAIT   nothing to do until leat_call_until, or until the client's epoch changes.
+**   LEAT_TOKEN  the client needs a token before this call can go on. (Not asked of a
+**               client that has a fixed one.)
+**   LEAT_DONE   the result is there.
+**
+** Time in line is not call time: a call's timeout runs from its first LEAT_SEND, so a
+** driver asks only when it can serve. leat_call_fail before any LEAT_SEND gives the call
+** up, with the kind that it names.
+*/
+typedef struct leat_moment {
+  int64_t monotonic_ms; /* of any origin, never goes back */
+  int64_t unix_s;       /* the wall clock */
+  uint64_t random;      /* fresh random bits */
+} leat_moment;
+
+typedef enum leat_step { LEAT_SEND, LEAT_WAIT, LEAT_TOKEN, LEAT_DONE } leat_step;
+
+typedef struct leat_header {
+  leat_string name;
+  leat_string value;
+} leat_header;
+
+typedef struct leat_request {
+  leat_string method;
+  leat_string origin; /* "https://api.piggy.eu"; its port where it is not the usual */
+  leat_string host;   /* of the origin, without brackets or port; NUL-terminated */
+  int port;
+  bool tls;
+  leat_string target;         /* "/api/v3/...?..."; the URL is origin + target */
+  const leat_header *headers; /* without Host and Content-Length: the codec's */
+  size_t header_count;
+  leat_string body;
+  int64_t deadline_ms;    /* on the clock of leat_moment.monotonic_ms */
+  int connect_timeout_ms; /* of one connection, within the deadline */
+  size_t max_body;
+} leat_request;
+
+/* How an answer's body ended. Only the first three prove that it is whole. */
+typedef enum leat_framing {
+  LEAT_NO_BODY, /* HEAD, 204, 304 */
+  LEAT_LENGTH,  /* Content-Length */
+  LEAT_CHUNKED, /* the last chunk came */
+  LEAT_TO_CLOSE /* the connection closed */
+} leat_framing;
+
+typedef struct leat_answer {
+  int status;
+  const leat_header *headers;
+  size_t header_count;
+  leat_string body;
+  leat_framing framing;
+} leat_answer;
+
+LEAT_API leat_step leat_call_next(leat_call *call, leat_moment now);
+/* After LEAT_SEND; borrowed until the call is told, or freed. */
+LEAT_API const leat_request *leat_call_request(const leat_call *call);
+/* After LEAT_WAIT. */
+LEAT_API int64_t leat_call_until(const leat_call *call);
+/* An answer came. It is only borrowed. */
+LEAT_API void leat_call_answer(leat_call *call, leat_moment now,
+                               const leat_answer *answer);
+/* None came. `detail` is a short line for people, copied. */
+LEAT_API void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind,
+                             leat_sent sent, const char *detail);
+
+/* The value of the first header of that name (any case); data NULL if there is none. */
+LEAT_API leat_string leat_answer_header(const leat_answer *answer, const char *name);
+
+/* ---- the HTTP/1.1 codec: for those who write drivers ----------------------------- */
+/*
+** Request in, bytes out; bytes in, answer out. One codec serves one connection, an
+** exchange at a time:
+**
+**   leat_http1_begin(http, request);
+**   while ((out = leat_http1_output(http)).length > 0)
+**     leat_http1_sent(http, send(socket, out.data, out.length));
+**   do {
+**     char *space = leat_http1_space(http, &room);
+**     n = recv(socket, space, room);
+**     state = n > 0 ? leat_http1_received(http, n) : leat_http1_closed(http);
+**   } while (state == LEAT_HTTP1_MORE);
+**
+** It is strict: whatever could make two readers see two answers is refused.
+*/
+typedef struct leat_http1 leat_http1;
+
+typedef enum leat_http1_state {
+  LEAT_HTTP1_MORE,   /* not whole yet */
+  LEAT_HTTP1_ANSWER, /* leat_http1_answer has it */
+  LEAT_HTTP1_FAILED  /* leat_http1_failure says what was seen */
+} leat_http1_state;
+
+LEAT_API leat_http1 *leat_http1_new(void); /* NULL: out of memory */
+LEAT_API void leat_http1_free(leat_http1 *http);
+
+/* Starts an exchange: copies the request's bytes. */
+LEAT_API leat_http1_state leat_http1_begin(leat_http1 *http, const leat_request *request);
+/* What is left to send. Neither moves nor shrinks from its end until leat_http1_sent. */
+LEAT_API leat_string leat_http1_output(const leat_http1 *http);
+LEAT_API void leat_http1_sent(leat_http1 *http, size_t length);
+
+/* Where to receive to, and how much at most; NULL (room 0) out of memory or after the
+** end. Valid until the next call on `http`. */
+LEAT_API char *leat_http1_space(leat_http1 *http, size_t *room);
+LEAT_API leat_http1_state leat_http1_received(leat_http1 *http, size_t length);
+/* The connection ended in an orderly way. */
+LEAT_API leat_http1_state leat_http1_closed(leat_http1 *http);
+
+/* Borrowed until the next leat_http1_begin. */
+LEAT_API const leat_answer *leat_http1_answer(const leat_http1 *http);
+LEAT_API leat_kind leat_http1_failure(const leat_http1 *http, const char **detail);
+/* Whether the next exchange may use the same connection. */
+LEAT_API bool leat_http1_reusable(const leat_http1 *http);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,55 @@
+/*
+** operations.c - what the API can do: one row an operation. Methods, requests and the
+** judging of answers are made from these rows.
+*/
+#include "internal.h"
+
+#include <string.h>
+
+#define CARDS "contact_identifiers"
+#define VALUE                                                                            \
+  { "contact_identifier_value", "value", LEAT_STRING, true }
+#define NAME                                                                             \
+  { "contact_identifier_name", "name", LEAT_STRING, false }
+#define ACTIVE                                                                           \
+  { "contact_identifier_active", "active", LEAT_BOOLEAN, false }
+#define CONTACT(required)                                                                \
+  { "contact_uuid", "contact_uuid", LEAT_STRING, required }
+
+static const leat_parameter value_only[] = {VALUE};
+static const leat_parameter to_create[] = {VALUE, CONTACT(false), NAME};
+static const leat_parameter to_link[] = {VALUE, CONTACT(true)};
+static const leat_parameter to_update[] = {VALUE, NAME, ACTIVE};
+
+#define TAKES(parameters) parameters, sizeof parameters / sizeof parameters[0]
+
+/* clang-format off */
+static const leat_op rows[] = {
+  /* resource, name, method, path, where parameters go, writes, result, parameters */
+  { CARDS, "find",   "GET",    "/contact-identifiers/find",
+    LEAT_IN_QUERY, false, LEAT_RESULT_CARD, TAKES(value_only) },
+  { CARDS, "create", "POST",   "/contact-identifiers",
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_create) },
+  { CARDS, "link",   "PUT",    "/contact-identifiers/link",
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_link) },
+  { CARDS, "unlink", "PUT",    "/contact-identifiers/unlink",
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(value_only) },
+  { CARDS, "update", "PUT",    "/contact-identifiers",
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_update) },
+  /* The documentation says body, the vendor's own client sends the query: send both. */
+  { CARDS, "delete", "DELETE", "/contact-identifiers",
+    LEAT_IN_QUERY | LEAT_IN_BODY, true, LEAT_RESULT_NOTHING, TAKES(value_only) },
+};
+/* clang-format on */
+
+const leat_op *leat_operation_at(size_t index) {
+  return index < sizeof rows / sizeof rows[0] ? &rows[index] : NULL;
+}
+
+const leat_op *leat_operation(const char *resource, const char *name) {
+  const leat_op *op;
+  if (resource == NULL || name == NULL) return NULL;
+  for (size_t i = 0; (op = leat_operation_at(i)) != NULL; i++)
+    if (strcmp(op->resource, resource) == 0 && strcmp(op->name, name) == 0) return op;
+  return NULL;
+}
