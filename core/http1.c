@@ -89,7 +89,8 @@ void leat_http1_free(leat_http1 *http) {
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
-static bool fail(leat_http1 *http, leat_kind kind, const char *format, ...) {
+static bool
+fail(leat_http1 *http, leat_kind kind, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(http->detail, sizeof http->detail, format, arguments);
@@ -139,7 +140,8 @@ static bool is_sendable(const leat_request *request) {
   if (!is_clean(request->target, true)) return false;
   if (request->target.length == 0 || request->target.data[0] != '/') return false;
   for (size_t i = 0; i < request->header_count; i++)
-    if (!is_token(request->headers[i].name) || !is_clean(request->headers[i].value, false))
+    if (!is_token(request->headers[i].name) ||
+        !is_clean(request->headers[i].value, false))
       return false;
   return true;
 }
@@ -160,19 +162,487 @@ static leat_string authority(leat_string origin) {
   return origin;
 }
 
+/* A request that has a meaning without a body says nothing of its length. */
+static bool tells_length(const leat_request *request) {
+  leat_string method = request->method;
+  return request->body.length > 0 ||
+         !(leat__equal(method, leat_s("GET")) || leat__equal(method, leat_s("HEAD")) ||
+           leat__equal(method, leat_s("DELETE")));
+}
+
 static void append_request(leat_buffer *out, const leat_request *request) {
   leat__append(out, request->method.data, request->method.length);
-  append_line(out, leat_s(" "), "", request->target);
-  out->length -= out->failed ? 0 : 2;
-  leat__append_s(out, " HTTP/1.1\r\n");
+  leat__append_s(out, " ");
+  append_line(out, request->target, " HTTP/1.1", leat_s(NULL));
   append_line(out, leat_s("Host"), ": ", authority(request->origin));
   for (size_t i = 0; i < request->header_count; i++)
     append_line(out, request->headers[i].name, ": ", request->headers[i].value);
-  if (request->body.length > 0) {
+  if (tells_length(request)) {
     char length[24];
     snprintf(length, sizeof length, "%zu", request->body.length);
     append_line(out, leat_s("Content-Length"), ": ", leat_s(length));
   }
   leat__append_s(out, "\r\n");
   leat__append(out, request->body.data, request->body.length);
+}
+
+/* Room for all of the request at once: a buffer that grew would leave pieces of the
+** token behind in what it gave back. */
+static void make_room(leat_buffer *out, const leat_request *request) {
+  size_t needed = 128 + request->target.length + request->origin.length;
+  for (size_t i = 0; i < request->header_count; i++)
+    needed += request->headers[i].name.length + request->headers[i].value.length + 4;
+  needed += request->body.length;
+  if (out->data) explicit_bzero(out->data, out->length);
+  if (out->capacity < needed) leat__buffer_free(out);
+  out->length = 0;
+  out->failed = LEAT_OK;
+  leat__reserve(out, needed);
+}
+
+static void begin_head(leat_http1 *http) {
+  http->part = STATUS_LINE;
+  http->close = http->keep_alive = http->has_length = http->chunked = http->encoded =
+      false;
+  http->length = 0;
+  http->header_count = 0;
+}
+
+leat_http1_state leat_http1_begin(leat_http1 *http, const leat_request *request) {
+  if (http->input.capacity > KEPT_CAPACITY) leat__buffer_free(&http->input);
+  http->input.length = 0;
+  http->input.failed = LEAT_OK;
+  http->input.limit = LEAT_MAX_ANSWER_HEAD + request->max_body + LEAT_RECEIVE_ROOM;
+  http->at = http->scanned = http->head_length = http->sent = 0;
+  http->interim_answers = 0;
+  http->failure = LEAT_OK;
+  http->detail[0] = '\0';
+  http->head_method = leat__equal(request->method, leat_s("HEAD"));
+  http->max_body = request->max_body;
+  memset(&http->body, 0, sizeof http->body);
+  memset(&http->answer, 0, sizeof http->answer);
+  begin_head(http);
+  make_room(&http->output, request);
+  if (!is_sendable(request))
+    fail(http, LEAT_MISUSE,
+         "a control character, a space or an empty name in the request");
+  else append_request(&http->output, request);
+  if (http->output.failed)
+    fail(http, http->output.failed,
+         "the request is larger than %d bytes, or memory ran out", LEAT_MAX_REQUEST);
+  return http->part == FAILED ? LEAT_HTTP1_FAILED : LEAT_HTTP1_MORE;
+}
+
+leat_string leat_http1_output(const leat_http1 *http) {
+  if (http->part == FAILED) return leat_s(NULL);
+  return (leat_string){http->output.data + http->sent, http->output.length - http->sent};
+}
+
+void leat_http1_sent(leat_http1 *http, size_t length) {
+  size_t left = http->output.length - http->sent;
+  http->sent += length < left ? length : left;
+}
+
+/* ---- lines ----------------------------------------------------------------------- */
+
+/* The next whole line, without its end. False: more is needed, or it failed. */
+static bool take_line(leat_http1 *http, leat_string *line) {
+  const char *start = http->input.data + http->at;
+  const char *from = http->input.data + http->scanned;
+  const char *end = NULL;
+  if (http->scanned < http->input.length)
+    end = memchr(from, '\n', http->input.length - http->scanned);
+  http->scanned = http->input.length;
+  size_t length = end ? (size_t)(end - start) : http->input.length - http->at;
+  if (length > LEAT_MAX_ANSWER_LINE)
+    return fail(http, LEAT_TOO_LARGE,
+                "a line of the answer's head is longer than %d bytes",
+                LEAT_MAX_ANSWER_LINE);
+  if (end == NULL) return false;
+  http->at += length + 1;
+  http->scanned = http->at;
+  *line = (leat_string){start, length};
+  if (length == 0 || start[length - 1] != '\r')
+    return refuse(http, "a line that does not end in CR LF", *line);
+  line->length--;
+  if (!is_clean(*line, false))
+    return refuse(http, "a control character in the answer's head", *line);
+  return true;
+}
+
+static bool take_head_line(leat_http1 *http, leat_string *line) {
+  size_t before = http->at;
+  if (!take_line(http, line)) return false;
+  http->head_length += http->at - before;
+  if (http->head_length > LEAT_MAX_ANSWER_HEAD)
+    return fail(http, LEAT_TOO_LARGE, "the answer's head is larger than %d bytes",
+                LEAT_MAX_ANSWER_HEAD);
+  return true;
+}
+
+/* ---- the head -------------------------------------------------------------------- */
+
+/* A first line that can't become HTTP is refused at once: a peer that speaks something
+** else may never end it. */
+static bool looks_like_http(leat_http1 *http) {
+  static const char prefix[] = "HTTP/1.";
+  leat_string seen = {http->input.data + http->at, http->input.length - http->at};
+  size_t n = seen.length < sizeof prefix - 1 ? seen.length : sizeof prefix - 1;
+  if (n == 0 || memcmp(seen.data, prefix, n) == 0) return true;
+  if (seen.data[0] == 0x15 || seen.data[0] == 0x16)
+    return fail(http, LEAT_PROTOCOL, "the server speaks TLS here: use https");
+  return refuse(http, "not an HTTP/1.1 answer", seen);
+}
+
+static bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+/* HTTP/1.1 200 OK; the reason, and the space before it, may be missing. */
+static bool parse_status(leat_http1 *http, leat_string line) {
+  const char *s = line.data;
+  bool good = line.length >= 12 && (s[7] == '0' || s[7] == '1') && s[8] == ' ' &&
+              is_digit(s[9]) && is_digit(s[10]) && is_digit(s[11]) &&
+              (line.length == 12 || s[12] == ' ');
+  if (!good) return refuse(http, "not a status line", line);
+  http->minor_1 = s[7] == '1';
+  http->status = (s[9] - '0') * 100 + (s[10] - '0') * 10 + (s[11] - '0');
+  if (http->status < 100 || http->status > 599)
+    return refuse(http, "a status outside 100 to 599", line);
+  http->part = HEADERS;
+  return true;
+}
+
+static leat_string trim(leat_string text) {
+  while (text.length > 0 && (text.data[0] == ' ' || text.data[0] == '\t'))
+    text.data++, text.length--;
+  while (text.length > 0 &&
+         (text.data[text.length - 1] == ' ' || text.data[text.length - 1] == '\t'))
+    text.length--;
+  return text;
+}
+
+static bool parse_length(leat_http1 *http, leat_string value) {
+  uint64_t length = 0;
+  if (value.length == 0 || value.length > 18)
+    return refuse(http, "a malformed Content-Length", value);
+  for (size_t i = 0; i < value.length; i++) {
+    if (!is_digit(value.data[i]))
+      return refuse(http, "a malformed Content-Length", value);
+    length = length * 10 + (uint64_t)(value.data[i] - '0');
+  }
+  if (http->has_length && http->length != length)
+    return refuse(http, "two different Content-Lengths, the second", value);
+  http->has_length = true;
+  http->length = length;
+  return true;
+}
+
+static bool parse_transfer(leat_http1 *http, leat_string value) {
+  if (http->chunked || !leat__equal_nocase(value, "chunked"))
+    return refuse(http, "a Transfer-Encoding other than chunked", value);
+  if (!http->minor_1)
+    return refuse(http, "a Transfer-Encoding in an HTTP/1.0 answer", value);
+  http->chunked = true;
+  return true;
+}
+
+static void parse_connection(leat_http1 *http, leat_string value) {
+  while (value.length > 0) {
+    const char *comma = memchr(value.data, ',', value.length);
+    size_t length = comma ? (size_t)(comma - value.data) : value.length;
+    leat_string option = trim((leat_string){value.data, length});
+    if (leat__equal_nocase(option, "close")) http->close = true;
+    if (leat__equal_nocase(option, "keep-alive")) http->keep_alive = true;
+    length += comma ? 1 : 0;
+    value.data += length;
+    value.length -= length;
+  }
+}
+
+/* The headers that the codec itself obeys. */
+static bool obey(leat_http1 *http, leat_string name, leat_string value) {
+  if (leat__equal_nocase(name, "content-length")) return parse_length(http, value);
+  if (leat__equal_nocase(name, "transfer-encoding")) return parse_transfer(http, value);
+  if (leat__equal_nocase(name, "connection")) parse_connection(http, value);
+  if (leat__equal_nocase(name, "content-encoding"))
+    http->encoded = !leat__equal_nocase(value, "identity");
+  return true;
+}
+
+static bool split_header(leat_http1 *http, leat_string line, leat_string *name,
+                         leat_string *value) {
+  const char *colon = memchr(line.data, ':', line.length);
+  if (line.data[0] == ' ' || line.data[0] == '\t')
+    return refuse(http, "a folded header", line);
+  if (colon == NULL) return refuse(http, "a header without a colon", line);
+  *name = (leat_string){line.data, (size_t)(colon - line.data)};
+  *value = trim((leat_string){colon + 1, line.length - name->length - 1});
+  if (!is_token(*name)) return refuse(http, "a malformed header name", line);
+  return true;
+}
+
+static bool parse_header(leat_http1 *http, leat_string line) {
+  leat_string name, value;
+  size_t i = http->header_count;
+  if (!split_header(http, line, &name, &value)) return false;
+  if (i == LEAT_MAX_ANSWER_HEADERS)
+    return fail(http, LEAT_TOO_LARGE, "the answer has more than %d headers",
+                LEAT_MAX_ANSWER_HEADERS);
+  http->marks[i].name.at = (size_t)(name.data - http->input.data);
+  http->marks[i].name.length = name.length;
+  http->marks[i].value.at = (size_t)(value.data - http->input.data);
+  http->marks[i].value.length = value.length;
+  http->header_count++;
+  return obey(http, name, value);
+}
+
+/* ---- the body -------------------------------------------------------------------- */
+
+/* 1xx: another answer follows. */
+static bool pass_interim(leat_http1 *http) {
+  if (http->status == 101)
+    return fail(http, LEAT_PROTOCOL, "the server switches protocols unasked (HTTP 101)");
+  if (http->has_length || http->chunked)
+    return fail(http, LEAT_PROTOCOL, "an interim answer (HTTP %d) with a body",
+                http->status);
+  if (++http->interim_answers > LEAT_MAX_INTERIM_ANSWERS)
+    return fail(http, LEAT_PROTOCOL, "more than %d interim answers (HTTP %d)",
+                LEAT_MAX_INTERIM_ANSWERS, http->status);
+  begin_head(http);
+  return true;
+}
+
+static bool begin_body(leat_http1 *http) {
+  http->body.at = http->at;
+  if (http->encoded)
+    return fail(
+        http, LEAT_PROTOCOL,
+        "the body has a Content-Encoding that was not asked for: is a proxy in between?");
+  if (http->chunked) {
+    http->answer.framing = LEAT_CHUNKED;
+    http->part = CHUNK_SIZE;
+    return true;
+  }
+  http->answer.framing = http->has_length ? LEAT_LENGTH : LEAT_TO_CLOSE;
+  http->part = http->has_length ? LENGTH_BODY : CLOSE_BODY;
+  if (http->length > http->max_body)
+    return fail(http, LEAT_TOO_LARGE, "the answer's body is %llu bytes, allowed are %zu",
+                (unsigned long long)http->length, http->max_body);
+  http->expected = http->length;
+  return true;
+}
+
+static bool end_head(leat_http1 *http) {
+  if (http->chunked && http->has_length)
+    return fail(http, LEAT_PROTOCOL, "both Content-Length and Transfer-Encoding");
+  if (http->status < 200) return pass_interim(http);
+  if (!http->head_method && http->status != 204 && http->status != 304)
+    return begin_body(http);
+  /* A body where none may be would be taken for the next answer. */
+  if (http->status == 204 && (http->chunked || http->length > 0)) http->close = true;
+  http->body.at = http->at;
+  http->answer.framing = LEAT_NO_BODY;
+  http->part = COMPLETE;
+  return true;
+}
+
+/* Takes up to `length` bytes of what is there into the body. */
+static size_t take_body(leat_http1 *http, uint64_t length) {
+  size_t there = http->input.length - http->at;
+  size_t n = length < there ? (size_t)length : there;
+  char *end = http->input.data + http->body.at + http->body.length;
+  if (end != http->input.data + http->at) memmove(end, http->input.data + http->at, n);
+  http->body.length += n;
+  http->at += n;
+  return n;
+}
+
+static bool length_body(leat_http1 *http) {
+  http->expected -= take_body(http, http->expected);
+  if (http->expected > 0) return false;
+  http->part = COMPLETE;
+  return true;
+}
+
+static bool close_body(leat_http1 *http) {
+  take_body(http, UINT64_MAX);
+  if (http->body.length > http->max_body)
+    return fail(http, LEAT_TOO_LARGE, "the answer's body is larger than %zu bytes",
+                http->max_body);
+  return false;
+}
+
+static int hex_digit(char c) {
+  if (is_digit(c)) return c - '0';
+  c = (char)(c | 0x20);
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool chunk_size(leat_http1 *http) {
+  leat_string line;
+  size_t i = 0;
+  int digit;
+  if (!take_line(http, &line)) return false;
+  http->expected = 0;
+  for (; i < line.length && (digit = hex_digit(line.data[i])) >= 0; i++) {
+    http->expected = http->expected * 16 + (uint64_t)digit;
+    if (http->expected + http->body.length > http->max_body)
+      return fail(http, LEAT_TOO_LARGE, "the answer's body is larger than %zu bytes",
+                  http->max_body);
+  }
+  if (i == 0 || (i < line.length && line.data[i] != ';'))
+    return refuse(http, "a malformed chunk size", line);
+  http->part = http->expected > 0 ? CHUNK_DATA : TRAILERS;
+  return true;
+}
+
+static bool chunk_data(leat_http1 *http) {
+  http->expected -= take_body(http, http->expected);
+  http->scanned = http->at;
+  if (http->expected > 0) return false;
+  http->part = CHUNK_END;
+  return true;
+}
+
+static bool chunk_end(leat_http1 *http) {
+  leat_string line;
+  if (http->at < http->input.length && http->input.data[http->at] != '\r')
+    return fail(http, LEAT_PROTOCOL, "a chunk that is longer than its size");
+  if (!take_line(http, &line)) return false;
+  if (line.length > 0)
+    return fail(http, LEAT_PROTOCOL, "a chunk that is longer than its size");
+  http->part = CHUNK_SIZE;
+  return true;
+}
+
+/* ---- bytes in -------------------------------------------------------------------- */
+
+static bool status_line(leat_http1 *http) {
+  leat_string line;
+  return looks_like_http(http) && take_head_line(http, &line) && parse_status(http, line);
+}
+
+static bool headers(leat_http1 *http) {
+  leat_string line;
+  if (!take_head_line(http, &line)) return false;
+  return line.length > 0 ? parse_header(http, line) : end_head(http);
+}
+
+/* Checked like headers, and dropped. */
+static bool trailers(leat_http1 *http) {
+  leat_string line, name, value;
+  if (!take_head_line(http, &line)) return false;
+  if (line.length > 0) return split_header(http, line, &name, &value);
+  http->part = COMPLETE;
+  return true;
+}
+
+/* True: go on; false: more bytes are needed, or nothing is. */
+static bool parse_part(leat_http1 *http) {
+  switch (http->part) {
+    case STATUS_LINE: return status_line(http);
+    case HEADERS: return headers(http);
+    case LENGTH_BODY: return length_body(http);
+    case CLOSE_BODY: return close_body(http);
+    case CHUNK_SIZE: return chunk_size(http);
+    case CHUNK_DATA: return chunk_data(http);
+    case CHUNK_END: return chunk_end(http);
+    case TRAILERS: return trailers(http);
+    case COMPLETE:
+    case FAILED: break;
+  }
+  return false;
+}
+
+/* Chunked: what is not parsed yet moves up behind the body. */
+static void close_gap(leat_http1 *http) {
+  size_t end = http->body.at + http->body.length;
+  size_t gap = http->at - end;
+  if (http->part < CHUNK_SIZE || http->part > TRAILERS || gap == 0) return;
+  memmove(http->input.data + end, http->input.data + http->at,
+          http->input.length - http->at);
+  http->input.length -= gap;
+  http->scanned -= gap;
+  http->at = end;
+}
+
+static leat_http1_state complete(leat_http1 *http) {
+  for (size_t i = 0; i < http->header_count; i++) {
+    http->headers[i].name = input_text(http, http->marks[i].name);
+    http->headers[i].value = input_text(http, http->marks[i].value);
+  }
+  http->answer.status = http->status;
+  http->answer.headers = http->headers;
+  http->answer.header_count = http->header_count;
+  http->answer.body = input_text(http, http->body);
+  return LEAT_HTTP1_ANSWER;
+}
+
+char *leat_http1_space(leat_http1 *http, size_t *room) {
+  leat_buffer *input = &http->input;
+  *room = 0;
+  if (http->part == COMPLETE || http->part == FAILED) return NULL;
+  if (input->capacity - input->length < ROOM_WANTED &&
+      !leat__reserve(input, ROOM_WANTED)) {
+    fail(http, input->failed, "no room for the answer");
+    return NULL;
+  }
+  *room = input->capacity - input->length;
+  if (*room > LEAT_RECEIVE_ROOM) *room = LEAT_RECEIVE_ROOM;
+  return input->data + input->length;
+}
+
+leat_http1_state leat_http1_received(leat_http1 *http, size_t length) {
+  if (http->part == COMPLETE) return LEAT_HTTP1_ANSWER;
+  if (http->part == FAILED) return LEAT_HTTP1_FAILED;
+  http->input.length += length;
+  while (parse_part(http)) {
+  }
+  if (http->part == FAILED) return LEAT_HTTP1_FAILED;
+  if (http->part == COMPLETE) return complete(http);
+  close_gap(http);
+  return LEAT_HTTP1_MORE;
+}
+
+leat_http1_state leat_http1_closed(leat_http1 *http) {
+  if (http->part == COMPLETE) return LEAT_HTTP1_ANSWER;
+  if (http->part == CLOSE_BODY) {
+    http->part = COMPLETE;
+    return complete(http);
+  }
+  if (http->part == FAILED) return LEAT_HTTP1_FAILED;
+  if (http->input.length == 0)
+    fail(http, LEAT_CONNECTION, "the server closed the connection without an answer");
+  else if (http->part <= HEADERS)
+    fail(http, LEAT_PROTOCOL, "the connection closed within the answer's head");
+  else
+    fail(http, LEAT_PROTOCOL,
+         "the connection closed within the answer's body, after %zu bytes",
+         http->body.length);
+  return LEAT_HTTP1_FAILED;
+}
+
+/* ---- results --------------------------------------------------------------------- */
+
+const leat_answer *leat_http1_answer(const leat_http1 *http) {
+  return http->part == COMPLETE ? &http->answer : NULL;
+}
+
+leat_kind leat_http1_failure(const leat_http1 *http, const char **detail) {
+  if (detail) *detail = http->detail;
+  return http->failure;
+}
+
+bool leat_http1_reusable(const leat_http1 *http) {
+  if (http->part != COMPLETE || http->answer.framing == LEAT_TO_CLOSE) return false;
+  if (http->sent < http->output.length || http->at < http->input.length) return false;
+  return !http->close && (http->minor_1 || http->keep_alive);
+}
+
+leat_string leat_answer_header(const leat_answer *answer, const char *name) {
+  for (size_t i = 0; i < answer->header_count; i++)
+    if (leat__equal_nocase(answer->headers[i].name, name))
+      return answer->headers[i].value;
+  return (leat_string){NULL, 0};
 }

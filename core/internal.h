@@ -12,6 +12,7 @@ enum {
   LEAT_DEFAULT_TIMEOUT_MS = 30000,
   LEAT_DEFAULT_CONNECT_TIMEOUT_MS = 5000,
   LEAT_DEFAULT_MAX_BODY = 1024 * 1024,
+  LEAT_MAX_MAX_BODY = 1024 * 1024 * 1024,
   LEAT_MAX_TIMEOUT_MS = 24 * 60 * 60 * 1000,
   LEAT_MAX_URL = 8 * 1024,    /* a base URL */
   LEAT_MAX_TOKEN = 16 * 1024, /* an API key */
@@ -125,15 +126,15 @@ void leat__client_hold(leat_client *client);
 void leat__client_release(leat_client *client);
 leat_string leat__client_token(const leat_client *client);
 
+/* For drivers, which outlive what a collector frees: leat_call_free lets go again. */
+void leat__call_hold(leat_call *call);
+bool leat__call_is_shared(const leat_call *call);
+
 /* What an answer came to (answer.c). */
 typedef struct leat_outcome {
   leat_error error; /* LEAT_OK: the value is there */
   leat_json *document;
-  leat_buffer field_text;
-  size_t field_count;
-  struct {
-    size_t name, name_length, message, message_length; /* in field_text */
-  } fields[LEAT_MAX_FIELDS];
+  leat_buffer fields; /* name NUL message NUL, and so on */
 } leat_outcome;
 
 /* What a call wanted, as far as judging an answer needs it. */
@@ -144,9 +145,10 @@ typedef struct leat_wanted {
   leat_string secret;
 } leat_wanted;
 
-/* Fills kind, code, status, message, outcome_unknown and retry_after_ms of the error. */
+/* Fills kind, code, status, message and outcome_unknown of the error, and the rest. */
 void leat__judge(leat_outcome *outcome, const leat_wanted *wanted,
                  const leat_answer *answer);
+bool leat__field(const leat_outcome *outcome, size_t index, leat_field *field);
 void leat__outcome_free(leat_outcome *outcome);
 
 #endif

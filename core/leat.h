@@ -30,8 +30,8 @@
 **   Text       is bytes with a length (leat_string), UTF-8, without NUL.
 **   Time       is in milliseconds where a name ends in _ms, in seconds where in _s.
 **   Threads    a client, its calls and their driver belong to one thread.
-**   Free order calls that a driver still holds are finished or cancelled first. A
-**              client may be freed before its calls: it lives until the last is freed.
+**   Free order any. A client lives until its last call is freed; a call that a driver
+**              works on lives until that is done, and then nobody hears of it.
 */
 #ifndef LEAT_H
 #define LEAT_H

@@ -1,0 +1,173 @@
+# leat: a C core (libleat) and the Lua module on top of it.   GNU make.
+#
+#   make                  the Lua modules for $(LUA), in build/
+#   make test             the C tests, then the specs under $(LUA)
+#   make asan             the C tests under AddressSanitizer and UBSan
+#   make valgrind         the C tests under valgrind
+#   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
+#   make bench            what a find costs, beside plain libcurl
+#   make lint             formatters and static analysis, over everything
+#   make purity           proves that the core is what it says: no I/O, no globals, no Lua
+#   make install-lua      the modules, into INST_LUADIR and INST_LIBDIR
+#   make clean
+#
+#   LUA=lua5.4            the interpreter to build for: lua5.1 ... lua5.4, luajit
+#   eval "$(make -s env LUA=lua5.4)"     sets LUA_PATH and LUA_CPATH to run the build tree
+#
+# What it needs of the system: sh rockspec/deps.sh check
+
+LUA        ?= lua5.4
+PREFIX     ?= /usr/local
+PKG_CONFIG ?= pkg-config
+INSTALL    ?= install
+FUZZ_SECONDS ?= 20
+
+# LuaRocks names a folder instead, and not the version in it.
+ifneq ($(LUA_INCDIR),)
+  lua_number  := $(shell sed -n 's/^\#define[ \t]*LUA_VERSION_NUM[ \t]*\([0-9]*\).*/\1/p' "$(LUA_INCDIR)/lua.h")
+  lua_jit     := $(if $(wildcard $(LUA_INCDIR)/luajit.h),luajit)
+  override LUA := $(or $(lua_jit),lua$(subst 50,5.,$(lua_number)))
+  LUA_CFLAGS  ?= -I$(LUA_INCDIR)
+endif
+LUA_CFLAGS  ?= $(shell $(PKG_CONFIG) --cflags $(LUA))
+LUA_ABI     := $(if $(filter luajit%,$(LUA)),5.1,$(LUA:lua%=%))
+INST_LUADIR ?= $(PREFIX)/share/lua/$(LUA_ABI)
+INST_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_ABI)
+
+# What was not found by pkg-config may still be where the compiler looks.
+pc = $(or $(shell $(PKG_CONFIG) $(1) 2>/dev/null),$(2))
+CURL_CFLAGS    := $(call pc,--cflags libcurl)
+CURL_LIBS      := $(call pc,--libs libcurl,-lcurl)
+JANSSON_CFLAGS := $(call pc,--cflags jansson)
+JANSSON_LIBS   := $(call pc,--libs jansson,-ljansson)
+MHD_CFLAGS     := $(call pc,--cflags libmicrohttpd)
+MHD_LIBS       := $(call pc,--libs libmicrohttpd,-lmicrohttpd)
+
+CFLAGS   ?= -O2 -g
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wpedantic
+STANDARD := -std=c11 -D_DEFAULT_SOURCE
+override CFLAGS   += $(STANDARD) -fPIC -fvisibility=hidden $(WARNINGS)
+override CPPFLAGS += -Icore $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(MHD_CFLAGS)
+LIBFLAG ?= -shared
+# Threads of libcurl's resolver may outlive the interpreter: the module stays mapped.
+MODULE  := $(LIBFLAG) -Wl,--exclude-libs,ALL -Wl,-z,nodelete
+
+BUILD := build
+B := $(BUILD)/core
+M := $(BUILD)/$(LUA)
+T := $(BUILD)/test
+
+# The protocol, without I/O; the driver on libcurl and the sandbox stand beside it.
+PURE     := $(filter-out core/curl.c core/sandbox.c,$(wildcard core/*.c))
+PURE_OBJ := $(PURE:core/%.c=$(B)/%.o)
+LUA_SRC  := lua/leat.lua $(wildcard lua/leat/*.lua)
+MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so $(M)/leat/sandbox/core.so
+
+.PHONY: all lua test test-core test-lua asan valgrind fuzz bench lint purity env install-lua clean
+.SECONDARY:
+all: lua
+lua: $(MODULES)
+
+$(B)/%.o: core/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(M)/%.o: lua/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(LUA_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/libleat.a: $(PURE_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(M)/leat/core.so: $(M)/leat_core.o $(BUILD)/libleat.a
+	@mkdir -p $(@D)
+	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(JANSSON_LIBS)
+
+$(M)/leat/curl/core.so: $(M)/leat_curl.o $(B)/curl.o $(BUILD)/libleat.a
+	@mkdir -p $(@D)
+	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(CURL_LIBS) $(JANSSON_LIBS)
+
+$(M)/leat/sandbox/core.so: $(M)/leat_sandbox.o $(B)/sandbox.o $(BUILD)/libleat.a
+	@mkdir -p $(@D)
+	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(MHD_LIBS) $(JANSSON_LIBS)
+
+# ---- running the build tree ------------------------------------------------------
+
+# LUA_PATH_5_4, where it is set, wins over LUA_PATH: so set both.
+suffix := $(if $(filter 5.1,$(LUA_ABI)),,_$(subst .,_,$(LUA_ABI)))
+lua_path  = $(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;
+lua_cpath = $(CURDIR)/$(M)/?.so;;
+run_env   = LUA_PATH='$(lua_path)' LUA_CPATH='$(lua_cpath)' \
+            LUA_PATH$(suffix)='$(lua_path)' LUA_CPATH$(suffix)='$(lua_cpath)'
+env:
+	@echo "export $(run_env)"
+
+# ---- tests -----------------------------------------------------------------------
+
+TESTS    := $(patsubst spec/core/%.c,$(T)/%,$(wildcard spec/core/*_test.c))
+TEST_OBJ := $(T)/cases.o $(B)/curl.o $(B)/sandbox.o
+TEST_LIBS = $(CURL_LIBS) $(MHD_LIBS) $(JANSSON_LIBS) -lpthread
+RUN_TEST ?=
+
+$(T)/%.o: spec/core/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(TESTS) $(T)/differential: $(T)/%: $(T)/%.o $(TEST_OBJ) $(BUILD)/libleat.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
+
+test: test-core test-lua
+test-core: $(TESTS) $(T)/differential
+	@for test in $(TESTS) $(T)/differential; do $(RUN_TEST) $$test spec/cases || exit 1; done
+test-lua: lua
+	$(run_env) $(LUA) spec/run.lua $(BUSTED_FLAGS)
+
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
+asan:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)" \
+	  LDFLAGS="$(SANITIZE)" test-core
+valgrind:
+	@$(MAKE) --no-print-directory test-core RUN_TEST="valgrind -q --error-exitcode=99 --leak-check=full \
+	  --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect"
+
+FUZZERS := $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*_fuzz.c))
+fuzz: $(FUZZERS)
+	@sh spec/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
+$(BUILD)/fuzz/%: spec/fuzz/%.c spec/core/cases.c $(PURE) core/internal.h core/leat.h
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) $(STANDARD) -Ispec/core -O1 -g -fsanitize=fuzzer,address,undefined \
+	  -fno-sanitize-recover=all -o $@ $< spec/core/cases.c $(PURE) $(JANSSON_LIBS)
+
+bench: lua
+	@$(run_env) LUA=$(LUA) sh spec/bench/run.sh
+
+# ---- proof -----------------------------------------------------------------------
+
+C_FILES  := $(wildcard core/*.[ch] lua/*.[ch] spec/core/*.[ch] spec/fuzz/*.c spec/bench/*.c)
+SH_FILES := $(wildcard .ci/run examples/*.sh rockspec/*.sh spec/*.sh spec/*/*.sh)
+lint:
+	clang-format --dry-run -Werror $(C_FILES)
+	clang-tidy --quiet --warnings-as-errors='*' $(wildcard core/*.c lua/*.c) -- \
+	  $(STANDARD) $(CPPFLAGS) $(LUA_CFLAGS) $(WARNINGS)
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --error-exitcode=1 \
+	  --inline-suppr --suppress=missingIncludeSystem -Icore core lua
+	luacheck --quiet .
+	shellcheck $(SH_FILES)
+purity: $(PURE_OBJ)
+	@sh spec/support/purity.sh $(PURE_OBJ)
+
+# ---- installing ------------------------------------------------------------------
+
+install-lua: lua
+	$(INSTALL) -d "$(DESTDIR)$(INST_LUADIR)/leat"
+	$(INSTALL) -m 644 lua/leat.lua "$(DESTDIR)$(INST_LUADIR)/leat.lua"
+	$(INSTALL) -m 644 $(wildcard lua/leat/*.lua) "$(DESTDIR)$(INST_LUADIR)/leat"
+	for module in $(MODULES:$(M)/%=%); do \
+	  $(INSTALL) -d "$(DESTDIR)$(INST_LIBDIR)/$$(dirname $$module)" && \
+	  $(INSTALL) -m 755 "$(M)/$$module" "$(DESTDIR)$(INST_LIBDIR)/$$module" || exit 1; done
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(wildcard $(B)/*.d $(M)/*.d $(T)/*.d)

@@ -1,0 +1,330 @@
+/*
+** answer.c - judges an answer: status and body in, data or error out.
+**
+** The API answers every error of its own with HTTP 400 and a code, so the code decides
+** first and the status only where there is no code. An answer proves a success only if
+** it is whole, of the expected shape, and speaks of what was asked.
+*/
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The codes of the service's documentation. */
+static const struct {
+  int code;
+  leat_kind kind;
+} codes[] = {
+    {1003, LEAT_INVALID_INPUT},
+    {60003, LEAT_NOT_FOUND},
+    {60004, LEAT_INACTIVE},
+    {60006, LEAT_ALREADY_EXISTS},
+    {60011, LEAT_NOT_LINKED},
+    {60014, LEAT_ALREADY_LINKED},
+    {55031, LEAT_CONTACT_NOT_FOUND},
+    {60000, LEAT_QUOTA_REACHED},
+    {60005, LEAT_ALREADY_EXISTS}, /* a contact */
+    {60016, LEAT_CONFLICT},       /* the contact is not anonymous */
+    {60013, LEAT_NOT_FOUND},      /* a model */
+    {7002, LEAT_FORBIDDEN},       /* the account is inactive */
+    {7011, LEAT_FORBIDDEN},       /* no access to the account */
+    {1053, LEAT_UNAUTHORIZED},    /* account secret invalid */
+    {3000, LEAT_UNAUTHORIZED},    /* token expired */
+    {1000, LEAT_SERVER},          /* internal error */
+    /* Of older loyalty cards; what they mean is not documented. */
+    {55007, LEAT_API_ERROR},
+    {55012, LEAT_API_ERROR},
+    {55016, LEAT_API_ERROR},
+    {55017, LEAT_API_ERROR},
+    {1010, LEAT_API_ERROR},
+    {1013, LEAT_API_ERROR},
+    {1048, LEAT_API_ERROR},
+};
+
+static leat_kind kind_of_code(int code) {
+  for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
+    if (codes[i].code == code) return codes[i].kind;
+  return LEAT_API_ERROR;
+}
+
+/* Without a code. A missing route is a wrong base URL, never a missing card. */
+static leat_kind kind_of_status(int status) {
+  switch (status) {
+    case 400:
+    case 422: return LEAT_INVALID_INPUT;
+    case 401: return LEAT_UNAUTHORIZED;
+    case 403: return LEAT_FORBIDDEN;
+    case 404:
+    case 405: return LEAT_CONFIG;
+    case 413:
+    case 414: return LEAT_TOO_LARGE;
+    case 429: return LEAT_RATE_LIMITED;
+    case 503: return LEAT_MAINTENANCE;
+    case 408: return LEAT_SERVER;
+    default: return status >= 500 ? LEAT_SERVER : LEAT_PROTOCOL;
+  }
+}
+
+/* What to do about it, where the service does not say. */
+static const char *advice(leat_kind kind) {
+  switch (kind) {
+    case LEAT_UNAUTHORIZED: return " (is the API key right, and not expired?)";
+    case LEAT_CONFIG: return " (no such route: is base_url right?)";
+    case LEAT_MAINTENANCE: return " (the service is down for now: try again later)";
+    default: return "";
+  }
+}
+
+/* Whether such an answer says for certain that nothing was changed. */
+static bool proves_unchanged(int status) {
+  return status != 408 && ((status >= 300 && status < 500) || status == 503);
+}
+
+/* ---- errors ---------------------------------------------------------------------- */
+
+typedef struct judging { /* what all of the below look at */
+  leat_outcome *outcome;
+  const leat_wanted *wanted;
+  const leat_answer *answer;
+} judging;
+
+static void fail(judging *j, leat_kind kind, bool unchanged) {
+  j->outcome->error.kind = kind;
+  j->outcome->error.outcome_unknown = j->wanted->op->writes && !unchanged;
+}
+
+/* An answer that the API does not give: shows its type and how it begins. */
+static void fail_protocol(judging *j, leat_kind kind, const char *why) {
+  char type[64], excerpt[LEAT_MAX_EXCERPT + 1];
+  leat_string content_type = leat_answer_header(j->answer, "content-type");
+  leat__clean(type, sizeof type, content_type, j->wanted->secret);
+  leat__clean(excerpt, sizeof excerpt, j->answer->body, j->wanted->secret);
+  fail(j, kind, proves_unchanged(j->answer->status));
+  leat__error_set(&j->outcome->error, kind, "%s; content type %s, body \"%s\"%s", why,
+                  type[0] ? type : "none", excerpt, advice(kind));
+}
+
+static void fail_redirect(judging *j) {
+  char host[128];
+  leat_string location = leat_answer_header(j->answer, "location");
+  leat_string rest = location;
+  for (size_t i = 0; i + 3 <= location.length; i++)
+    if (memcmp(location.data + i, "://", 3) == 0) {
+      rest.data = location.data + i + 3;
+      rest.length = location.length - i - 3;
+      break;
+    }
+  size_t length = 0;
+  while (length < rest.length && !strchr("/?#", rest.data[length]))
+    length++;
+  if (rest.data == location.data || length == 0)
+    rest = j->wanted->origin, length = rest.length;
+  leat__clean(host, sizeof host, (leat_string){rest.data, length}, j->wanted->secret);
+  fail(j, LEAT_REDIRECT, true);
+  leat__error_set(
+      &j->outcome->error, LEAT_REDIRECT,
+      "the server points to %s, which is never followed, for the key would travel "
+      "along: is base_url right?",
+      host);
+}
+
+/* ---- fields ---------------------------------------------------------------------- */
+
+static void add_field(judging *j, leat_string name, const leat_json *message) {
+  char text[512];
+  leat_buffer *fields = &j->outcome->fields;
+  if (leat_json_type(message) != LEAT_STRING) return;
+  leat__clean(text, 128, name, j->wanted->secret);
+  leat__append(fields, text, strlen(text) + 1);
+  leat__clean(text, sizeof text, leat_json_string(message), j->wanted->secret);
+  leat__append(fields, text, strlen(text) + 1);
+}
+
+/* A message, or an array of them. */
+static void add_messages(judging *j, leat_string name, const leat_json *messages) {
+  add_field(j, name, messages);
+  if (leat_json_type(messages) != LEAT_ARRAY) return;
+  for (size_t i = 0; i < leat_json_size(messages); i++)
+    add_field(j, name, leat_json_at(messages, i));
+}
+
+/* "errors" came as an object of strings or of arrays, as a list, and as a string. */
+static void add_fields(judging *j, const leat_json *errors) {
+  leat_member member = {0};
+  leat__buffer_init(&j->outcome->fields, LEAT_MAX_FIELD_TEXT);
+  if (leat_json_type(errors) == LEAT_OBJECT)
+    while (leat_json_next(errors, &member))
+      add_messages(j, member.name, member.value);
+  else add_messages(j, leat_s(NULL), errors);
+}
+
+bool leat__field(const leat_outcome *outcome, size_t index, leat_field *field) {
+  const char *text = outcome->fields.data;
+  const char *end = text + outcome->fields.length;
+  for (; text < end; index--) {
+    field->name = leat_s(text);
+    text += field->name.length + 1;
+    if (text >= end) break; /* cut at the limit */
+    field->message = leat_s(text);
+    text += field->message.length + 1;
+    if (index == 0) return true;
+  }
+  *field = (leat_field){{NULL, 0}, {NULL, 0}};
+  return false;
+}
+
+static void append_fields(leat_outcome *outcome) {
+  leat_field field;
+  char *message = outcome->error.message;
+  size_t size = sizeof outcome->error.message;
+  for (size_t i = 0; leat__field(outcome, i, &field); i++) {
+    size_t length = strlen(message);
+    snprintf(message + length, size - length, "%s%s%s%s", i ? "; " : " ", field.name.data,
+             field.name.length ? ": " : "", field.message.data);
+  }
+}
+
+/* ---- envelopes ------------------------------------------------------------------- */
+
+/* A positive number, or its digits as a string; 0: there is none. */
+static int read_code(const leat_json *value) {
+  int64_t code = leat_json_integer(value);
+  leat_string digits = leat_json_string(value);
+  for (size_t i = 0; i < digits.length; i++) {
+    if (digits.data[i] < '0' || digits.data[i] > '9' || i > 8) return 0;
+    code = code * 10 + (digits.data[i] - '0');
+  }
+  return code > 0 && code <= INT32_MAX ? (int)code : 0;
+}
+
+static void fail_message(judging *j, leat_kind kind, int code, bool unchanged) {
+  char text[256];
+  leat_error *error = &j->outcome->error;
+  const leat_json *document = j->outcome->document;
+  leat__clean(text, sizeof text, leat_json_string(leat_json_get(document, "message")),
+              j->wanted->secret);
+  fail(j, kind, unchanged);
+  error->code = code;
+  leat__error_set(error, kind, "%s%s", text[0] ? text : "the service gave no message",
+                  code ? "" : advice(kind));
+  add_fields(j, leat_json_get(document, "errors"));
+  append_fields(j->outcome);
+}
+
+static bool is_envelope(const leat_json *document) {
+  return leat_json_type(leat_json_get(document, "message")) == LEAT_STRING ||
+         leat_json_type(leat_json_get(document, "errors")) != LEAT_ABSENT;
+}
+
+static void judge_status(judging *j) {
+  int status = j->answer->status;
+  leat_kind kind = kind_of_status(status);
+  if (is_envelope(j->outcome->document)) {
+    fail_message(j, kind, 0, proves_unchanged(status));
+    return;
+  }
+  /* What refuses input in a body that is not the API's may be anything in between. */
+  if (kind == LEAT_INVALID_INPUT) kind = LEAT_PROTOCOL;
+  fail_protocol(j, kind, "the answer is not the API's");
+}
+
+/* ---- successes ------------------------------------------------------------------- */
+
+static bool is_or_lacks(const leat_json *value, leat_type type) {
+  leat_type is = leat_json_type(value);
+  return is == type || is == LEAT_NULL || is == LEAT_ABSENT;
+}
+
+static bool is_contact(const leat_json *contact) {
+  if (leat_json_type(contact) != LEAT_OBJECT) return is_or_lacks(contact, LEAT_OBJECT);
+  return leat_json_type(leat_json_get(contact, "uuid")) == LEAT_STRING &&
+         is_or_lacks(leat_json_get(contact, "email"), LEAT_STRING);
+}
+
+/* What is wrong with a contact identifier; NULL: nothing. */
+static const char *check_card(const leat_json *card, leat_string wanted) {
+  const leat_json *value = leat_json_get(card, "value");
+  if (leat_json_type(card) != LEAT_OBJECT) return "\"data\" is not an object";
+  if (leat_json_type(value) != LEAT_STRING) return "\"value\" is not a string";
+  if (!leat__equal(leat_json_string(value), wanted))
+    return "the answer is about another value than the one asked for";
+  if (!is_or_lacks(leat_json_get(card, "name"), LEAT_STRING))
+    return "\"name\" is neither a string nor null";
+  if (!is_or_lacks(leat_json_get(card, "active"), LEAT_BOOLEAN))
+    return "\"active\" is not a boolean";
+  if (!is_contact(leat_json_get(card, "contact")))
+    return "\"contact\" is not null and not an object with a uuid";
+  return NULL;
+}
+
+/* Nothing, or an envelope around nothing in particular; but whole, for a connection
+** that merely ended proves nothing. */
+static const char *check_nothing(const judging *j) {
+  const leat_json *data = leat_json_get(j->outcome->document, "data");
+  const leat_json *value = leat_json_get(data, "value");
+  if (j->answer->framing == LEAT_TO_CLOSE)
+    return "the answer ended with the connection, which proves nothing";
+  if (j->outcome->document == NULL) return NULL;
+  if (leat_json_type(data) == LEAT_ABSENT) return "\"data\" is missing";
+  if (!is_or_lacks(data, LEAT_OBJECT) && leat_json_type(data) != LEAT_ARRAY)
+    return "\"data\" is neither null nor an object";
+  if (value && !leat__equal(leat_json_string(value), j->wanted->value))
+    return "the answer is about another value than the one asked for";
+  return NULL;
+}
+
+static void judge_success(judging *j) {
+  const char *wrong = NULL;
+  if (j->wanted->op->result == LEAT_RESULT_NOTHING) wrong = check_nothing(j);
+  else if (j->outcome->document == NULL) wrong = "the answer is empty";
+  else if (leat_json_type(leat_json_get(j->outcome->document, "data")) == LEAT_ABSENT)
+    wrong = "\"data\" is missing";
+  else wrong = check_card(leat_json_get(j->outcome->document, "data"), j->wanted->value);
+  if (wrong) fail_protocol(j, LEAT_PROTOCOL, wrong);
+}
+
+/* ---- judging --------------------------------------------------------------------- */
+
+/* False: the body is there, but it is no JSON; the error is set. */
+static bool decode(judging *j) {
+  char why[160], line[224];
+  if (j->answer->body.length == 0) return true;
+  j->outcome->document = leat__json_parse(j->answer->body, why, sizeof why);
+  if (j->outcome->document) return true;
+  if (why[0] == '\0') {
+    fail(j, LEAT_NO_MEMORY, false);
+    leat__error_set(&j->outcome->error, LEAT_NO_MEMORY,
+                    "out of memory at decoding an answer");
+  } else if (j->answer->status < 300) {
+    snprintf(line, sizeof line, "the answer is not the JSON expected (%s)", why);
+    fail_protocol(j, LEAT_PROTOCOL, line);
+  } else {
+    judge_status(j);
+  }
+  return false;
+}
+
+void leat__judge(leat_outcome *outcome, const leat_wanted *wanted,
+                 const leat_answer *answer) {
+  judging j = {outcome, wanted, answer};
+  bool good = answer->status >= 200 && answer->status < 300;
+  outcome->error.status = answer->status;
+  if (answer->status >= 300 && answer->status < 400 && answer->status != 304) {
+    fail_redirect(&j);
+    return;
+  }
+  if (!decode(&j)) return;
+  int code = read_code(leat_json_get(outcome->document, "code"));
+  bool has_data = leat_json_get(outcome->document, "data") != NULL;
+  if (code && !(good && has_data))
+    fail_message(&j, kind_of_code(code), code, code != 1000 && answer->status < 500);
+  else if (good) judge_success(&j);
+  else judge_status(&j);
+}
+
+void leat__outcome_free(leat_outcome *outcome) {
+  leat__json_free(outcome->document);
+  leat__buffer_free(&outcome->fields);
+  outcome->document = NULL;
+}

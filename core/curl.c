@@ -1,0 +1,910 @@
+/*
+** curl.c - connections made by libcurl, pooled and watched: the driver of scripts and
+** loops, and the only file that includes libcurl.
+**
+** libcurl connects (CURLOPT_CONNECT_ONLY: DNS, proxy, TCP, TLS, verification); from then
+** on the codec's bytes go through curl_easy_send and curl_easy_recv, and the socket is
+** watched here. A connection is *pinned* by one receive right after connecting: from
+** then on libcurl counts it as in use and never closes it by itself.
+**
+** A job is a call under way. It stands in line until it has a slot; with a slot, the call
+** is asked what it wants, until it is done or has to wait.
+*/
+#include "internal.h"
+#include "leat_curl.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { EVENTS_AT_ONCE = 64, CONNECT_TRIES = 3, UNWATCHED_POLL_MS = 20 };
+
+static const int64_t NEVER = INT64_MAX;
+
+typedef enum place { IN_LINE, WAITING, WORKING, FINISHED } place;
+
+typedef struct job {
+  struct job *next; /* in the line, or among the finished */
+  leat_call *call;
+  struct connection *connection;
+  place place;
+  leat_sent sent;
+  int tries; /* connections lost before the first byte */
+} job;
+
+typedef struct queue {
+  job *first, *last;
+} queue;
+
+typedef struct connection {
+  struct connection *next, **link; /* of all connections */
+  CURL *easy;
+  curl_socket_t fd; /* CURL_SOCKET_BAD while libcurl connects */
+  char *origin;
+  leat_http1 *http;
+  job *job; /* NULL: idle */
+  int64_t deadline, idle_since;
+  bool wants_write;
+  char message[CURL_ERROR_SIZE];
+} connection;
+
+struct leat_curl {
+  int max_connections, count, connecting, slots_taken;
+  char *ca_file, *proxy;
+  pid_t process;
+  CURLM *multi;
+  CURLSH *share;
+  connection *connections;
+  connection **by_fd; /* NULL: libcurl's own, or nobody's */
+  size_t by_fd_size;
+  int watched_by_curl;
+  queue line, waiting, finished;
+  int epoll, timer;
+  bool timer_used; /* somebody watches the descriptor */
+  int64_t curl_due, deadline_due, armed;
+  uint64_t random;
+};
+
+static void serve(leat_curl *curl);
+static void advance(leat_curl *curl, job *j);
+
+/* ---- moments --------------------------------------------------------------------- */
+
+static int64_t now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static leat_moment moment(leat_curl *curl) {
+  leat_moment now = {now_ms(), time(NULL), 0};
+  curl->random ^= curl->random << 13; /* xorshift */
+  curl->random ^= curl->random >> 7;
+  curl->random ^= curl->random << 17;
+  now.random = curl->random;
+  return now;
+}
+
+static void seed(leat_curl *curl) {
+  if (getrandom(&curl->random, sizeof curl->random, GRND_NONBLOCK) < 0 || !curl->random)
+    curl->random = (uint64_t)now_ms() * 2654435761u + (uint64_t)getpid() + 1;
+}
+
+/* ---- queues ---------------------------------------------------------------------- */
+
+static void push(queue *q, job *j) {
+  j->next = NULL;
+  if (q->last) q->last->next = j;
+  else q->first = j;
+  q->last = j;
+}
+
+static job *pop(queue *q) {
+  job *j = q->first;
+  if (j == NULL) return NULL;
+  q->first = j->next;
+  if (q->first == NULL) q->last = NULL;
+  return j;
+}
+
+/* Takes the job of that call out; NULL: it is not in there. */
+static job *take_out(queue *q, const leat_call *call) {
+  job *before = NULL;
+  for (job *j = q->first; j; before = j, j = j->next) {
+    if (j->call != call) continue;
+    if (before) before->next = j->next;
+    else q->first = j->next;
+    if (q->last == j) q->last = before;
+    return j;
+  }
+  return NULL;
+}
+
+/* ---- watching -------------------------------------------------------------------- */
+
+/* libcurl closes and reuses descriptors as it likes, so a watch may be there or not. */
+static int watch(leat_curl *curl, int fd, uint32_t events) {
+  struct epoll_event event = {.events = events, .data.fd = fd};
+  if (epoll_ctl(curl->epoll, EPOLL_CTL_MOD, fd, &event) == 0) return 0;
+  return errno == ENOENT ? epoll_ctl(curl->epoll, EPOLL_CTL_ADD, fd, &event) : -1;
+}
+
+static void unwatch(leat_curl *curl, int fd) {
+  epoll_ctl(curl->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
+static connection *owner_of(const leat_curl *curl, int fd) {
+  return (size_t)fd < curl->by_fd_size ? curl->by_fd[fd] : NULL;
+}
+
+static bool set_owner(leat_curl *curl, int fd, connection *c) {
+  size_t needed = (size_t)fd + 1;
+  if (needed > curl->by_fd_size) {
+    size_t size = needed * 2;
+    connection **grown = realloc(curl->by_fd, size * sizeof *grown);
+    if (grown == NULL) return false;
+    memset(grown + curl->by_fd_size, 0, (size - curl->by_fd_size) * sizeof *grown);
+    curl->by_fd = grown;
+    curl->by_fd_size = size;
+  }
+  curl->by_fd[fd] = c;
+  return true;
+}
+
+/* libcurl tells what it wants to know while it connects. */
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *assigned) {
+  leat_curl *curl = user;
+  (void)easy;
+  if (what == CURL_POLL_REMOVE) {
+    if (assigned) curl->watched_by_curl--;
+    if (owner_of(curl, fd) == NULL) unwatch(curl, fd);
+    return 0;
+  }
+  if (assigned == NULL) curl->watched_by_curl++;
+  curl_multi_assign(curl->multi, fd, curl);
+  watch(curl, fd,
+        (what & CURL_POLL_IN ? (uint32_t)EPOLLIN : 0) |
+            (what & CURL_POLL_OUT ? (uint32_t)EPOLLOUT : 0));
+  return 0;
+}
+
+static int on_timer(CURLM *multi, long ms, void *user) {
+  leat_curl *curl = user;
+  (void)multi;
+  curl->curl_due = ms < 0 ? NEVER : now_ms() + ms;
+  return 0;
+}
+
+/* Our sockets must not live on in programs that the process starts. */
+static int on_new_socket(void *user, curl_socket_t fd, curlsocktype purpose) {
+  (void)user;
+  (void)purpose;
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return CURL_SOCKOPT_OK;
+}
+
+static size_t discard(char *data, size_t size, size_t count, void *user) {
+  (void)data;
+  (void)user;
+  return size * count;
+}
+
+/* ---- connections ----------------------------------------------------------------- */
+
+/* This order, and no other, frees everything. */
+static void close_connection(leat_curl *curl, connection *c) {
+  if (c->fd != CURL_SOCKET_BAD) {
+    unwatch(curl, c->fd);
+    set_owner(curl, c->fd, NULL);
+  } else {
+    curl->connecting--;
+  }
+  *c->link = c->next;
+  if (c->next) c->next->link = c->link;
+  curl->count--;
+  curl_multi_remove_handle(curl->multi, c->easy);
+  curl_easy_cleanup(c->easy);
+  leat_http1_free(c->http);
+  free(c->origin);
+  free(c);
+}
+
+static connection *new_connection(leat_curl *curl, const leat_request *request) {
+  connection *c = calloc(1, sizeof *c);
+  if (c == NULL) return NULL;
+  c->fd = CURL_SOCKET_BAD;
+  c->easy = curl_easy_init();
+  c->http = leat_http1_new();
+  c->origin = leat__copy(request->origin.data, request->origin.length);
+  if (c->easy == NULL || c->http == NULL || c->origin == NULL) {
+    curl_easy_cleanup(c->easy);
+    leat_http1_free(c->http);
+    free(c->origin);
+    free(c);
+    return NULL;
+  }
+  c->next = curl->connections;
+  c->link = &curl->connections;
+  if (c->next) c->next->link = &c->next;
+  curl->connections = c;
+  curl->count++;
+  curl->connecting++;
+  return c;
+}
+
+static void set_security(CURL *easy, const leat_curl *curl) {
+  const char *ca_file = curl->ca_file;
+  if (ca_file == NULL) ca_file = curl_version_info(CURLVERSION_NOW)->cainfo;
+  curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+  curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
+  curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
+  if (ca_file) {
+    /* A path beside the file would keep libcurl from caching what it parsed. */
+    curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
+    curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+  }
+  curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+  curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+}
+
+static void set_proxy(CURL *easy, const leat_curl *curl, const leat_request *request) {
+  const char *proxy = curl->proxy;
+  if (leat__loopback(request->host.data)) proxy = "";
+  /* Without a tunnel a cleartext request would be the proxy's to read. */
+  curl_easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
+  if (proxy == NULL) return;
+  curl_easy_setopt(easy, CURLOPT_PROXY, proxy);
+  curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
+}
+
+static void set_options(leat_curl *curl, connection *c, const leat_request *request) {
+  CURL *easy = c->easy;
+  int64_t left = request->deadline_ms - now_ms();
+  if (left > request->connect_timeout_ms) left = request->connect_timeout_ms;
+  curl_easy_setopt(easy, CURLOPT_URL, c->origin);
+  curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, request->tls ? "https" : "http");
+  curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
+  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(left > 1 ? left : 1));
+  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+  curl_easy_setopt(easy, CURLOPT_PRIVATE, c);
+  curl_easy_setopt(easy, CURLOPT_SHARE, curl->share);
+  curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->message);
+  curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_new_socket);
+  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, discard);
+  set_security(easy, curl);
+  set_proxy(easy, curl, request);
+}
+
+/* The connection that has been idle for the shortest time, or the longest. */
+static connection *find_idle(leat_curl *curl, const leat_request *request) {
+  connection *found = NULL;
+  for (connection *c = curl->connections; c; c = c->next) {
+    if (c->job || c->fd == CURL_SOCKET_BAD) continue;
+    if (request && !leat__equal(leat_s(c->origin), request->origin)) continue;
+    if (!found ||
+        (request ? c->idle_since > found->idle_since : c->idle_since < found->idle_since))
+      found = c;
+  }
+  return found;
+}
+
+/* Asks the connection itself: something to read, or its end, makes it useless. */
+static bool is_quiet(const connection *c) {
+  char byte;
+  size_t n = 0;
+  return curl_easy_recv(c->easy, &byte, 1, &n) == CURLE_AGAIN;
+}
+
+static connection *reuse(leat_curl *curl, const leat_request *request) {
+  connection *c;
+  while ((c = find_idle(curl, request)) != NULL) {
+    if (now_ms() - c->idle_since < LEAT_MAX_IDLE_MS && is_quiet(c)) return c;
+    close_connection(curl, c);
+  }
+  return NULL;
+}
+
+/* ---- the end of an exchange ------------------------------------------------------ */
+
+static void finish(leat_curl *curl, job *j) {
+  j->place = FINISHED;
+  curl->slots_taken--;
+  push(&curl->finished, j);
+}
+
+/* Nothing came: the connection goes, and the call is asked again. */
+static void fail(leat_curl *curl, job *j, leat_kind kind, const char *detail) {
+  if (j->connection) close_connection(curl, j->connection);
+  j->connection = NULL;
+  leat_call_fail(j->call, moment(curl), kind, j->sent, detail);
+  advance(curl, j);
+}
+
+static void complete(leat_curl *curl, connection *c) {
+  job *j = c->job;
+  leat_call_answer(j->call, moment(curl), leat_http1_answer(c->http));
+  j->connection = NULL;
+  c->job = NULL;
+  c->idle_since = now_ms();
+  if (!leat_http1_reusable(c->http)) close_connection(curl, c);
+  advance(curl, j);
+}
+
+static void fail_codec(leat_curl *curl, connection *c) {
+  const char *detail;
+  leat_kind kind = leat_http1_failure(c->http, &detail);
+  char text[256];
+  snprintf(text, sizeof text, "%s", detail); /* the codec goes with the connection */
+  fail(curl, c->job, kind, text);
+}
+
+static void fail_io(leat_curl *curl, connection *c, CURLcode result, const char *what) {
+  char text[CURL_ERROR_SIZE + 64];
+  const char *why = c->message[0] ? c->message : curl_easy_strerror(result);
+  snprintf(text, sizeof text, "the connection broke while %s: %s", what, why);
+  fail(curl, c->job, result == CURLE_OUT_OF_MEMORY ? LEAT_NO_MEMORY : LEAT_CONNECTION,
+       text);
+}
+
+/* ---- bytes ----------------------------------------------------------------------- */
+
+static void want_write(leat_curl *curl, connection *c, bool wanted) {
+  if (c->wants_write == wanted) return;
+  c->wants_write = wanted;
+  watch(curl, c->fd, wanted ? EPOLLIN | EPOLLOUT : EPOLLIN);
+}
+
+/* True: the exchange goes on. */
+static bool receive(leat_curl *curl, connection *c) {
+  leat_http1_state state = LEAT_HTTP1_MORE;
+  while (state == LEAT_HTTP1_MORE) {
+    size_t room, n = 0;
+    char *space = leat_http1_space(c->http, &room);
+    if (space == NULL) break;
+    CURLcode result = curl_easy_recv(c->easy, space, room, &n);
+    if (result == CURLE_AGAIN) return true;
+    if (result != CURLE_OK) {
+      fail_io(curl, c, result, "receiving");
+      return false;
+    }
+    state = n > 0 ? leat_http1_received(c->http, n) : leat_http1_closed(c->http);
+  }
+  if (state == LEAT_HTTP1_ANSWER) complete(curl, c);
+  else fail_codec(curl, c);
+  return false;
+}
+
+/* TLS wants what it could not send to be offered again, at the same place and of the
+** same length: the codec's output stays where it is. */
+static void transmit(leat_curl *curl, connection *c) {
+  leat_string out;
+  while ((out = leat_http1_output(c->http)).length > 0) {
+    size_t n = 0;
+    c->job->sent = LEAT_SENT_MAYBE;
+    CURLcode result = curl_easy_send(
+        c->easy, out.data, out.length < LEAT_MAX_SEND ? out.length : LEAT_MAX_SEND, &n);
+    if (result == CURLE_AGAIN) {
+      want_write(curl, c, true);
+      return;
+    }
+    if (result != CURLE_OK) { /* an early answer may be there to read */
+      if (receive(curl, c)) fail_io(curl, c, result, "sending");
+      return;
+    }
+    leat_http1_sent(c->http, n);
+  }
+  want_write(curl, c, false);
+}
+
+static void on_ready(leat_curl *curl, connection *c, uint32_t events) {
+  if (c->job == NULL) {
+    if (!is_quiet(c)) close_connection(curl, c);
+    return;
+  }
+  if ((events & ~(uint32_t)EPOLLOUT) && !receive(curl, c)) return;
+  if (events & EPOLLOUT) transmit(curl, c);
+}
+
+/* ---- exchanges ------------------------------------------------------------------- */
+
+static void note_deadline(leat_curl *curl, int64_t due) {
+  if (due < curl->deadline_due) curl->deadline_due = due;
+}
+
+static void begin_exchange(leat_curl *curl, connection *c) {
+  if (leat_http1_begin(c->http, leat_call_request(c->job->call)) == LEAT_HTTP1_FAILED)
+    fail_codec(curl, c);
+  else transmit(curl, c);
+}
+
+static void connect_to(leat_curl *curl, job *j, const leat_request *request) {
+  connection *c, *oldest;
+  if (curl->count >= curl->max_connections && (oldest = find_idle(curl, NULL)) != NULL)
+    close_connection(curl, oldest);
+  c = new_connection(curl, request);
+  if (c == NULL) {
+    fail(curl, j, LEAT_NO_MEMORY, "out of memory at connecting");
+    return;
+  }
+  c->job = j;
+  j->connection = c;
+  c->deadline = request->deadline_ms;
+  note_deadline(curl, c->deadline);
+  set_options(curl, c, request);
+  if (curl_multi_add_handle(curl->multi, c->easy) != CURLM_OK)
+    fail(curl, j, LEAT_NO_MEMORY, "libcurl could not begin to connect");
+}
+
+static void exchange(leat_curl *curl, job *j) {
+  const leat_request *request = leat_call_request(j->call);
+  connection *c = reuse(curl, request);
+  j->sent = LEAT_SENT_NO;
+  if (c == NULL) {
+    connect_to(curl, j, request);
+    return;
+  }
+  c->job = j;
+  j->connection = c;
+  c->deadline = request->deadline_ms;
+  note_deadline(curl, c->deadline);
+  begin_exchange(curl, c);
+}
+
+/* Asks the call that has a slot what it wants. */
+static void advance(leat_curl *curl, job *j) {
+  switch (leat_call_next(j->call, moment(curl))) {
+    case LEAT_SEND: exchange(curl, j); break;
+    case LEAT_WAIT:
+      j->place = WAITING;
+      curl->slots_taken--;
+      note_deadline(curl, leat_call_until(j->call));
+      push(&curl->waiting, j);
+      break;
+    case LEAT_TOKEN:
+      fail(curl, j, LEAT_CONFIG, "this driver can't ask for a token");
+      break;
+    case LEAT_DONE: finish(curl, j); break;
+  }
+}
+
+/* Gives free slots to those who stand in line, first come first served. */
+static void serve(leat_curl *curl) {
+  job *j;
+  while (curl->slots_taken < curl->max_connections && (j = pop(&curl->line)) != NULL) {
+    curl->slots_taken++;
+    j->place = WORKING;
+    advance(curl, j);
+  }
+}
+
+/* ---- connected, or not ----------------------------------------------------------- */
+
+static bool has(const char *text, const char *piece) {
+  return strstr(text, piece) != NULL;
+}
+
+/* What to do about it, where libcurl's own text does not say. */
+static const char *advice(const char *text, CURLcode result) {
+  if (result == CURLE_PEER_FAILED_VERIFICATION) {
+    if (has(text, "expired") || has(text, "not yet valid"))
+      return " (is this machine's clock right?)";
+    if (has(text, "self-signed") || has(text, "self signed") || has(text, "issuer"))
+      return " (if that is as it should be, name its certificate in ca_file)";
+  }
+  if (has(text, "wrong version number") || has(text, "packet length too long"))
+    return " (the server does not speak TLS there: is the port right?)";
+  return "";
+}
+
+static leat_kind kind_of(CURL *easy, CURLcode result) {
+  long number = 0;
+  switch (result) {
+    case CURLE_OPERATION_TIMEDOUT: return LEAT_TIMEOUT;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_ISSUER_ERROR: return LEAT_TLS;
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_URL_MALFORMAT: return LEAT_CONFIG;
+    case CURLE_OUT_OF_MEMORY: return LEAT_NO_MEMORY;
+    case CURLE_COULDNT_CONNECT:
+      curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &number);
+      return number == EMFILE || number == ENFILE ? LEAT_LOCAL : LEAT_CONNECTION;
+    default: return LEAT_CONNECTION;
+  }
+}
+
+static void fail_connect(leat_curl *curl, connection *c, CURLcode result) {
+  char text[CURL_ERROR_SIZE + 160];
+  const char *why = c->message[0] ? c->message : curl_easy_strerror(result);
+  leat_kind kind = kind_of(c->easy, result);
+  long proxy_status = 0;
+  curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
+  if (proxy_status >= 300)
+    snprintf(text, sizeof text, "no connection to %s: the proxy answered HTTP %ld%s",
+             c->origin, proxy_status,
+             proxy_status == 407 ? " (it wants a user and a password)" : "");
+  else if (kind == LEAT_LOCAL)
+    snprintf(text, sizeof text,
+             "no connection to %s: this process may open no more descriptors", c->origin);
+  else
+    snprintf(text, sizeof text, "no connection to %s: %s%s", c->origin, why,
+             advice(why, result));
+  fail(curl, c->job, kind, text);
+}
+
+/* A connection that was lost, or talks, before it was asked anything. */
+static void fail_pin(leat_curl *curl, connection *c, const char *seen, size_t length) {
+  char text[160], excerpt[LEAT_MAX_EXCERPT + 1];
+  job *j = c->job;
+  if (length > 0) {
+    leat__clean(excerpt, sizeof excerpt, (leat_string){seen, length}, leat_s(NULL));
+    snprintf(text, sizeof text,
+             "the server speaks before it is asked, so it is no HTTP: \"%s\"", excerpt);
+    fail(curl, j, LEAT_PROTOCOL, text);
+  } else if (++j->tries < CONNECT_TRIES) {
+    close_connection(curl, c);
+    connect_to(curl, j, leat_call_request(j->call));
+  } else {
+    fail(curl, j, LEAT_CONNECTION,
+         "the server closes connections as soon as they are made");
+  }
+}
+
+static void connected(leat_curl *curl, connection *c) {
+  char seen[LEAT_MAX_EXCERPT];
+  curl_socket_t fd = CURL_SOCKET_BAD;
+  size_t n = 0;
+  curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd);
+  CURLcode result = curl_easy_recv(c->easy, seen, sizeof seen, &n);
+  if (result != CURLE_AGAIN || fd == CURL_SOCKET_BAD) {
+    fail_pin(curl, c, seen, result == CURLE_OK ? n : 0);
+    return;
+  }
+  if (watch(curl, fd, EPOLLIN) != 0 || !set_owner(curl, fd, c)) {
+    fail(curl, c->job, LEAT_LOCAL, "the connection can't be watched: out of memory?");
+    return;
+  }
+  c->fd = fd;
+  curl->connecting--;
+  begin_exchange(curl, c);
+}
+
+static void take_messages(leat_curl *curl) {
+  CURLMsg *message;
+  int left;
+  while ((message = curl_multi_info_read(curl->multi, &left)) != NULL) {
+    connection *c = NULL;
+    CURLcode result = message->data.result;
+    curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&c);
+    if (message->msg != CURLMSG_DONE || c == NULL || c->job == NULL) continue;
+    if (result == CURLE_OK) connected(curl, c);
+    else fail_connect(curl, c, result);
+  }
+}
+
+/* ---- time ------------------------------------------------------------------------ */
+
+/* Between two addresses of one name libcurl 7.88 watches no socket and says nothing: it
+** has to be asked. */
+static void drive_connecting(leat_curl *curl, int64_t now) {
+  int running;
+  if (curl->connecting == 0) return;
+  if (now < curl->curl_due && curl->watched_by_curl > 0) return;
+  curl->curl_due = NEVER;
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+#endif
+  if (curl->watched_by_curl == 0) curl_multi_socket_all(curl->multi, &running);
+  else curl_multi_socket_action(curl->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
+}
+
+static void fail_late(leat_curl *curl, connection *c) {
+  char text[128];
+  snprintf(text, sizeof text, "no answer from %s in time",
+           c->fd == CURL_SOCKET_BAD ? "the server, not even a connection," : c->origin);
+  fail(curl, c->job, LEAT_TIMEOUT, text);
+}
+
+/* Ends what is late and wakes what has waited, and notes when that is due again. */
+static void keep_time(leat_curl *curl, int64_t now) {
+  connection *next;
+  queue waiting = curl->waiting;
+  job *j;
+  if (now < curl->deadline_due) return;
+  curl->deadline_due = NEVER;
+  for (connection *c = curl->connections; c; c = next) {
+    next = c->next;
+    if (c->job == NULL) continue;
+    if (c->deadline > now) {
+      note_deadline(curl, c->deadline);
+    } else {
+      fail_late(curl, c);
+      next = curl->connections; /* the list may be another now */
+    }
+  }
+  memset(&curl->waiting, 0, sizeof curl->waiting);
+  while ((j = pop(&waiting)) != NULL) {
+    bool due = leat_call_until(j->call) <= now;
+    j->place = due ? IN_LINE : WAITING;
+    push(due ? &curl->line : &curl->waiting, j);
+    if (!due) note_deadline(curl, leat_call_until(j->call));
+  }
+}
+
+static int64_t next_due(const leat_curl *curl) {
+  int64_t due = curl->deadline_due;
+  if (curl->connecting == 0) return due;
+  if (curl->curl_due < due) due = curl->curl_due;
+  if (curl->watched_by_curl == 0 && now_ms() + UNWATCHED_POLL_MS < due)
+    due = now_ms() + UNWATCHED_POLL_MS;
+  return due;
+}
+
+int leat_curl_timeout_ms(leat_curl *curl) {
+  int64_t due = next_due(curl), now = now_ms();
+  if (curl->line.first && curl->slots_taken < curl->max_connections) return 0;
+  if (due == NEVER) return -1;
+  if (due <= now) return 0;
+  return due - now < INT_MAX ? (int)(due - now) : INT_MAX;
+}
+
+/* Whoever watches only the descriptor is woken by the timer behind it. */
+static void arm_timer(leat_curl *curl) {
+  int64_t due = next_due(curl);
+  if (!curl->timer_used || due == curl->armed) return;
+  struct itimerspec spec = {{0, 0}, {0, 0}};
+  if (due != NEVER) {
+    spec.it_value.tv_sec = (time_t)(due / 1000);
+    spec.it_value.tv_nsec = (long)(due % 1000) * 1000000 + 1;
+  }
+  timerfd_settime(curl->timer, TFD_TIMER_ABSTIME, &spec, NULL);
+  curl->armed = due;
+}
+
+/* ---- stepping -------------------------------------------------------------------- */
+
+static void take_event(leat_curl *curl, int fd, uint32_t events) {
+  uint64_t expirations;
+  int running, flags = 0;
+  connection *c = owner_of(curl, fd);
+  if (fd == curl->timer) {
+    if (read(curl->timer, &expirations, sizeof expirations) > 0) curl->armed = NEVER;
+  } else if (c) {
+    on_ready(curl, c, events);
+  } else {
+    if (events & EPOLLIN) flags |= CURL_CSELECT_IN;
+    if (events & EPOLLOUT) flags |= CURL_CSELECT_OUT;
+    if (events & (EPOLLERR | EPOLLHUP)) flags |= CURL_CSELECT_ERR;
+    curl_multi_socket_action(curl->multi, fd, flags, &running);
+  }
+}
+
+static void step(leat_curl *curl, int ms) {
+  struct epoll_event events[EVENTS_AT_ONCE];
+  int n = epoll_wait(curl->epoll, events, EVENTS_AT_ONCE, ms);
+  for (int i = 0; i < n; i++)
+    take_event(curl, events[i].data.fd, events[i].events);
+  int64_t now = now_ms();
+  drive_connecting(curl, now);
+  take_messages(curl);
+  keep_time(curl, now);
+  serve(curl);
+  arm_timer(curl);
+}
+
+/* ---- making and ending ----------------------------------------------------------- */
+
+static bool open_context(leat_curl *curl) {
+  struct epoll_event event = {.events = EPOLLIN};
+  curl->process = getpid();
+  curl->curl_due = curl->deadline_due = curl->armed = NEVER;
+  seed(curl);
+  curl->epoll = epoll_create1(EPOLL_CLOEXEC);
+  curl->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  if (curl->epoll < 0 || curl->timer < 0) return false;
+  event.data.fd = curl->timer;
+  if (epoll_ctl(curl->epoll, EPOLL_CTL_ADD, curl->timer, &event) != 0) return false;
+  curl->multi = curl_multi_init();
+  curl->share = curl_share_init();
+  if (curl->multi == NULL || curl->share == NULL) return false;
+  curl_share_setopt(curl->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+  curl_share_setopt(curl->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
+  curl_multi_setopt(curl->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+  curl_multi_setopt(curl->multi, CURLMOPT_SOCKETDATA, curl);
+  curl_multi_setopt(curl->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+  curl_multi_setopt(curl->multi, CURLMOPT_TIMERDATA, curl);
+  curl_multi_setopt(curl->multi, (CURLMoption)21, 1L); /* QUICK_EXIT, since 8.20 */
+  return true;
+}
+
+static void close_context(leat_curl *curl) {
+  while (curl->connections)
+    close_connection(curl, curl->connections);
+  curl_multi_cleanup(curl->multi);
+  curl_share_cleanup(curl->share);
+  if (curl->timer >= 0) close(curl->timer);
+  if (curl->epoll >= 0) close(curl->epoll);
+}
+
+/* In a child process the connections are still the parent's: TLS would say goodbye in
+** its name. They are forgotten, with the memory that libcurl holds for them. */
+static void forget_context(leat_curl *curl) {
+  for (connection *c = curl->connections, *next; c; c = next) {
+    next = c->next;
+    c->link = &c->next;
+    if (c->job) {
+      c->job->connection = NULL;
+      fail(curl, c->job, LEAT_CANCELED,
+           "the process forked while the call was under way");
+    }
+  }
+  curl->connections = NULL;
+  curl->count = curl->connecting = curl->watched_by_curl = 0;
+  if (curl->by_fd) memset(curl->by_fd, 0, curl->by_fd_size * sizeof *curl->by_fd);
+  close(curl->timer);
+  close(curl->epoll);
+}
+
+static bool same_process(leat_curl *curl) {
+  if (curl->process == getpid()) return true;
+  forget_context(curl);
+  return open_context(curl);
+}
+
+static bool copy_config(leat_curl *curl, const leat_curl_config *config) {
+  curl->max_connections = config->max_connections;
+  if (curl->max_connections == 0) curl->max_connections = LEAT_DEFAULT_MAX_CONNECTIONS;
+  if (config->ca_file)
+    curl->ca_file = leat__copy(config->ca_file, strlen(config->ca_file));
+  if (config->proxy) curl->proxy = leat__copy(config->proxy, strlen(config->proxy));
+  return (curl->ca_file || !config->ca_file) && (curl->proxy || !config->proxy);
+}
+
+leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
+  static const leat_curl_config none = {0};
+  if (config == NULL) config = &none;
+  if (error) leat__error_clear(error);
+  if (config->max_connections < 0) {
+    leat__error_set(error, LEAT_CONFIG, "max_connections must not be negative");
+    return NULL;
+  }
+  leat_curl *curl = calloc(1, sizeof *curl);
+  if (curl == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+    leat__error_set(error, LEAT_NO_MEMORY, "libcurl can't be set up");
+    free(curl);
+    return NULL;
+  }
+  curl->epoll = curl->timer = -1;
+  if (copy_config(curl, config) && open_context(curl)) return curl;
+  leat__error_set(error, LEAT_LOCAL, "no more descriptors, or no more memory");
+  leat_curl_free(curl);
+  return NULL;
+}
+
+static void cancel_all(leat_curl *curl, queue *q) {
+  job *j;
+  while ((j = pop(q)) != NULL) {
+    leat_call_fail(j->call, moment(curl), LEAT_CANCELED, LEAT_SENT_NO,
+                   "the driver was freed");
+    free(j);
+  }
+}
+
+void leat_curl_free(leat_curl *curl) {
+  if (curl == NULL) return;
+  if (curl->process != getpid()) forget_context(curl);
+  curl->max_connections = 0; /* nobody is served any more */
+  for (connection *c = curl->connections, *next; c; c = next) {
+    next = c->next;
+    if (c->job) fail(curl, c->job, LEAT_CANCELED, "the driver was freed");
+  }
+  cancel_all(curl, &curl->line);
+  cancel_all(curl, &curl->waiting);
+  cancel_all(curl, &curl->finished);
+  if (curl->process == getpid()) close_context(curl);
+  free(curl->by_fd);
+  free(curl->ca_file);
+  free(curl->proxy);
+  free(curl);
+}
+
+/* ---- the public face ------------------------------------------------------------- */
+
+bool leat_curl_start(leat_curl *curl, leat_call *call) {
+  job *j = calloc(1, sizeof *j);
+  if (call == NULL || j == NULL || !same_process(curl)) {
+    leat_call_fail(call, moment(curl), LEAT_NO_MEMORY, LEAT_SENT_NO, "out of memory");
+    free(j);
+    return false;
+  }
+  j->call = call;
+  leat__call_hold(call);
+  push(&curl->line, j);
+  serve(curl);
+  arm_timer(curl);
+  return true;
+}
+
+void leat_curl_step(leat_curl *curl) {
+  if (same_process(curl)) step(curl, 0);
+}
+
+void leat_curl_wait(leat_curl *curl, int ms) {
+  if (!same_process(curl)) return;
+  int due = leat_curl_timeout_ms(curl);
+  if (curl->finished.first) ms = 0;
+  step(curl, due >= 0 && due < ms ? due : ms);
+}
+
+/* Lets go of a finished job; NULL: nobody else held its call any more. */
+static leat_call *release(job *j) {
+  leat_call *call = leat__call_is_shared(j->call) ? j->call : NULL;
+  leat_call_free(j->call);
+  free(j);
+  return call;
+}
+
+leat_call *leat_curl_done(leat_curl *curl) {
+  leat_call *call = NULL;
+  job *j;
+  while (call == NULL && (j = pop(&curl->finished)) != NULL)
+    call = release(j);
+  return call;
+}
+
+static job *working_job(const leat_curl *curl, const leat_call *call) {
+  for (connection *c = curl->connections; c; c = c->next)
+    if (c->job && c->job->call == call) return c->job;
+  return NULL;
+}
+
+void leat_curl_cancel(leat_curl *curl, leat_call *call) {
+  leat_sent sent = LEAT_SENT_NO;
+  job *j = same_process(curl) ? working_job(curl, call) : NULL;
+  if (j) {
+    sent = j->sent;
+    fail(curl, j, LEAT_CANCELED, "canceled");
+  }
+  if ((j = take_out(&curl->line, call)) == NULL &&
+      (j = take_out(&curl->waiting, call)) == NULL)
+    j = take_out(&curl->finished, call);
+  if (j == NULL) return;
+  leat_call_fail(call, moment(curl), LEAT_CANCELED, sent, "canceled");
+  release(j);
+}
+
+void leat_curl_perform(leat_curl *curl, leat_call *call) {
+  if (!leat_curl_start(curl, call)) return;
+  while (!leat_call_is_done(call))
+    leat_curl_wait(curl, INT_MAX);
+  release(take_out(&curl->finished, call));
+}
+
+int leat_curl_fd(leat_curl *curl) {
+  same_process(curl);
+  curl->timer_used = true;
+  arm_timer(curl);
+  return curl->epoll;
+}
+
+const char *leat_curl_version(void) {
+  return curl_version();
+}

@@ -1,0 +1,152 @@
+/*
+** url.c - base URLs, taken apart strictly, and percent-encoding.
+*/
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { HTTP_PORT = 80, HTTPS_PORT = 443 };
+
+static bool one_of(char c, const char *set) {
+  return c != '\0' && strchr(set, c) != NULL;
+}
+
+static bool is_alphanumeric(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+void leat__append_encoded(leat_buffer *buffer, leat_string text) {
+  static const char hex[] = "0123456789ABCDEF";
+  char *out = leat__reserve(buffer, text.length * 3);
+  if (out == NULL) return;
+  for (size_t i = 0; i < text.length; i++) {
+    unsigned char c = (unsigned char)text.data[i];
+    if (is_alphanumeric((char)c) || one_of((char)c, "-._~")) {
+      *out++ = (char)c;
+    } else {
+      *out++ = '%';
+      *out++ = hex[c >> 4];
+      *out++ = hex[c & 15];
+    }
+  }
+  buffer->length = (size_t)(out - buffer->data);
+}
+
+bool leat__loopback(const char *host) {
+  size_t length = strlen(host);
+  if (strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0) return true;
+  return strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == length &&
+         host[length - 1] != '.';
+}
+
+/* ---- base URLs ------------------------------------------------------------------- */
+
+static bool refuse(leat_error *error, const char *why) {
+  leat__error_set(error, LEAT_CONFIG, "base_url %s", why);
+  return false;
+}
+
+static bool no_memory(leat_error *error) {
+  leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
+  return false;
+}
+
+static bool take_scheme(leat_url *url, const char **text) {
+  url->tls = leat__equal_nocase((leat_string){*text, strnlen(*text, 8)}, "https://");
+  if (!url->tls &&
+      !leat__equal_nocase((leat_string){*text, strnlen(*text, 7)}, "http://"))
+    return false;
+  *text += url->tls ? 8 : 7;
+  return true;
+}
+
+/* A name, an IPv4 address, or an IPv6 address in brackets; made lower-case. */
+static bool take_host(leat_url *url, const char **text) {
+  bool brackets = **text == '[';
+  const char *start = *text + (brackets ? 1 : 0);
+  size_t length = 0;
+  while (is_alphanumeric(start[length]) || one_of(start[length], brackets ? ":." : "-._"))
+    length++;
+  if (length == 0 || (brackets && start[length] != ']')) return false;
+  url->host = leat__copy(start, length);
+  for (char *c = url->host; c && *c; c++)
+    if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
+  *text = start + length + (brackets ? 1 : 0);
+  return true;
+}
+
+static bool take_port(leat_url *url, const char **text) {
+  url->port = url->tls ? HTTPS_PORT : HTTP_PORT;
+  if (**text != ':') return true;
+  url->port = 0;
+  for (++*text; **text >= '0' && **text <= '9'; ++*text) {
+    url->port = url->port * 10 + (**text - '0');
+    if (url->port > 65535) return false;
+  }
+  return url->port > 0;
+}
+
+/* Segments that are not empty, "." or "..", of characters that need no encoding. */
+static bool take_path(leat_url *url, const char *text) {
+  size_t length = strlen(text);
+  while (length > 0 && text[length - 1] == '/')
+    length--;
+  if (length > 0 && text[0] != '/') return false;
+  for (size_t i = 0, start = 1; i <= length && length > 0; i++) {
+    if (i < length && text[i] != '/') {
+      if (!is_alphanumeric(text[i]) && !one_of(text[i], "-._~!$&'()*+,;=:@%"))
+        return false;
+    } else if (i > 0) {
+      leat_string segment = {text + start, i - start};
+      if (segment.length == 0 || leat__equal(segment, leat_s(".")) ||
+          leat__equal(segment, leat_s("..")))
+        return false;
+      start = i + 1;
+    }
+  }
+  url->path = leat__copy(text, length);
+  return true;
+}
+
+static void make_origin(leat_url *url) {
+  leat_buffer origin;
+  char port[16] = "";
+  bool brackets = strchr(url->host, ':') != NULL;
+  if (url->port != (url->tls ? HTTPS_PORT : HTTP_PORT))
+    snprintf(port, sizeof port, ":%d", url->port);
+  leat__buffer_init(&origin, LEAT_MAX_URL + 32);
+  leat__append_s(&origin, url->tls ? "https://" : "http://");
+  leat__append_s(&origin, brackets ? "[" : "");
+  leat__append_s(&origin, url->host);
+  leat__append_s(&origin, brackets ? "]" : "");
+  leat__append_s(&origin, port);
+  leat__append(&origin, "", 1);
+  if (origin.failed) leat__buffer_free(&origin);
+  url->origin = origin.data;
+}
+
+bool leat__url_parse(leat_url *url, const char *text, leat_error *error) {
+  memset(url, 0, sizeof *url);
+  if (strlen(text) > LEAT_MAX_URL) return refuse(error, "is too long");
+  if (!take_scheme(url, &text)) return refuse(error, "must begin with https://");
+  if (memchr(text, '@', strcspn(text, "/")))
+    return refuse(error, "must not hold credentials");
+  if (strpbrk(text, "?#")) return refuse(error, "must not hold a query or a fragment");
+  if (!take_host(url, &text)) return refuse(error, "has no valid host");
+  if (!take_port(url, &text)) return refuse(error, "has no valid port");
+  if (!take_path(url, text)) return refuse(error, "has no valid path");
+  if (url->host == NULL || url->path == NULL) return no_memory(error);
+  make_origin(url);
+  if (url->origin == NULL) return no_memory(error);
+  url->loopback = leat__loopback(url->host);
+  return true;
+}
+
+void leat__url_free(leat_url *url) {
+  free(url->origin);
+  free(url->host);
+  free(url->path);
+  memset(url, 0, sizeof *url);
+}

@@ -1,0 +1,65 @@
+/*
+** compat.h - the few differences between Lua 5.1 to 5.4 and LuaJIT that the binding
+*meets.
+*/
+#ifndef LEAT_COMPAT_H
+#define LEAT_COMPAT_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <stdint.h>
+
+#if LUA_VERSION_NUM == 501
+
+#define lua_rawlen(L, index) lua_objlen((L), (index))
+
+/* Under its own name: a module made with LuaJIT's headers, which have it, must load in
+** Lua 5.1 too. */
+static inline void leat_setfuncs(lua_State *L, const luaL_Reg *functions, int upvalues) {
+  (void)upvalues; /* none of ours has any */
+  for (; functions->name; functions++) {
+    lua_pushcfunction(L, functions->func);
+    lua_setfield(L, -2, functions->name);
+  }
+}
+#undef luaL_setfuncs
+#define luaL_setfuncs leat_setfuncs
+
+#undef luaL_newlib
+#define luaL_newlib(L, functions) (lua_newtable(L), luaL_setfuncs((L), (functions), 0))
+
+#undef luaL_setmetatable
+#define luaL_setmetatable(L, name)                                                       \
+  (luaL_getmetatable((L), (name)), lua_setmetatable((L), -2))
+
+static inline void leat_rawgetp(lua_State *L, int index, const void *key) {
+  if (index < 0 && index > LUA_REGISTRYINDEX) index = lua_gettop(L) + index + 1;
+  lua_pushlightuserdata(L, (void *)(uintptr_t)key);
+  lua_rawget(L, index);
+}
+#define lua_rawgetp leat_rawgetp
+
+static inline void leat_rawsetp(lua_State *L, int index, const void *key) {
+  if (index < 0 && index > LUA_REGISTRYINDEX) index = lua_gettop(L) + index + 1;
+  lua_pushlightuserdata(L, (void *)(uintptr_t)key);
+  lua_insert(L, -2);
+  lua_rawset(L, index);
+}
+#define lua_rawsetp leat_rawsetp
+
+#endif
+
+/* One value beside a userdata. In 5.1 it is its environment, which must be a table. */
+#if LUA_VERSION_NUM < 504
+#define lua_newuserdatauv(L, size, count) lua_newuserdata((L), (size))
+#if LUA_VERSION_NUM == 501
+#define lua_setiuservalue(L, index, n) lua_setfenv((L), (index))
+#define lua_getiuservalue(L, index, n) lua_getfenv((L), (index))
+#else
+#define lua_setiuservalue(L, index, n) lua_setuservalue((L), (index))
+#define lua_getiuservalue(L, index, n) lua_getuservalue((L), (index))
+#endif
+#endif
+
+#endif

@@ -1,0 +1,65 @@
+--- A contact identifier: a loyalty card, or anything unique that stands for a customer.
+--
+-- A plain table with the service's fields as they came, null as absent: `value`, `name`,
+-- `active`, `contact` (with `uuid`, ...). Its methods act on it, refresh its fields in
+-- place and return it, so that calls chain:
+--
+--    card:unlink():link(uuid)
+--
+-- On failure they return `nil, err`, and nothing in the card changes.
+-- @classmod leat.contact_identifier
+
+local contact_identifier = {}
+
+local function refresh(card, fresh)
+  for name in pairs(card) do
+    card[name] = nil
+  end
+  for name, value in pairs(fresh) do
+    card[name] = value
+  end
+  return card
+end
+
+--- Links the card to a contact.
+-- @function link
+-- @tparam string contact_uuid
+-- @return the card; or nil, err
+
+--- Unlinks the card from its contact.
+-- @function unlink
+-- @return the card; or nil, err
+
+--- Changes the card's `name`, or whether it is `active`.
+-- @function update
+-- @tparam table options `{ name = "...", active = true }`, either or both
+-- @return the card; or nil, err
+
+--- Deletes the card. The table stays as it was.
+-- @function delete
+-- @return true; or nil, err
+local actions = { "link", "unlink", "update", "delete" }
+
+-- The metatable of the cards of one client: `cards` is its resource, the rest is leat.lua's
+-- way to make a call.
+function contact_identifier.metatable(cards, rows, prepare, finish)
+  local methods = {}
+  local metatable = { __index = methods, __name = "leat.contact_identifier" }
+  for _, name in ipairs(actions) do
+    local row = rows["contact_identifiers." .. name]
+    methods[name] = function(card, ...)
+      if getmetatable(card) ~= metatable then
+        error(("leat: call it with a colon: card:%s(...)"):format(name), 2)
+      end
+      local call = prepare(cards, row, card.value, ...)
+      local fresh, err, info = finish(cards, call)
+      if type(fresh) == "table" then
+        fresh = refresh(card, fresh)
+      end
+      return fresh, err, info
+    end
+  end
+  return metatable
+end
+
+return contact_identifier

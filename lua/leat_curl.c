@@ -1,0 +1,125 @@
+/*
+** leat_curl.c - the module leat.curl.core: the driver on libcurl for Lua.
+**
+**   curl.new { ca_file =, proxy =, max_connections = }   a driver; or nil, message
+**   driver:start(call)     takes the call into work
+**   driver:wait(seconds)   waits for something to do, and does it; at most 0.1 s, and
+**                          less after a signal, so that Lua can see to its hooks
+**   driver:done()          the next call that is done, or nil
+**   driver:close()
+**   curl.version()
+*/
+#include "leat_curl.h"
+#include "binding.h"
+
+#define DRIVER_TYPE "leat.curl " LEAT_VERSION
+
+enum { LONGEST_WAIT_MS = 100 };
+
+typedef struct driver_box { /* born NULL */
+  leat_curl *curl;
+} driver_box;
+
+static leat_curl *check_driver(lua_State *L) {
+  driver_box *box = luaL_checkudata(L, 1, DRIVER_TYPE);
+  luaL_argcheck(L, box->curl != NULL, 1, "driver is closed");
+  return box->curl;
+}
+
+static const char *string_option(lua_State *L, const char *key) {
+  lua_getfield(L, 1, key);
+  const char *value = lua_tostring(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+/* The calls under way stand in a table of the driver's, by address. */
+static int driver_new(lua_State *L) {
+  leat_curl_config config = {0};
+  leat_error error;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  config.ca_file = string_option(L, "ca_file");
+  config.proxy = string_option(L, "proxy");
+  lua_getfield(L, 1, "max_connections");
+  config.max_connections = (int)lua_tointeger(L, -1);
+  driver_box *box = lua_newuserdatauv(L, sizeof *box, 1);
+  box->curl = NULL;
+  luaL_setmetatable(L, DRIVER_TYPE);
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, 1);
+  box->curl = leat_curl_new(&config, &error);
+  if (box->curl) return 1;
+  lua_pushnil(L);
+  lua_pushstring(L, error.message);
+  return 2;
+}
+
+static int driver_start(lua_State *L) {
+  leat_curl *curl = check_driver(L);
+  leat_call *call = check_call(L, 2);
+  lua_settop(L, 2);
+  lua_getiuservalue(L, 1, 1);
+  lua_pushvalue(L, 2);
+  lua_rawsetp(L, 3, call);
+  if (!leat_curl_start(curl, call)) {
+    lua_pushnil(L);
+    lua_rawsetp(L, 3, call);
+  }
+  return 0;
+}
+
+static int driver_done(lua_State *L) {
+  leat_call *call = leat_curl_done(check_driver(L));
+  if (call == NULL) return 0;
+  lua_getiuservalue(L, 1, 1);
+  lua_rawgetp(L, -1, call);
+  lua_pushnil(L);
+  lua_rawsetp(L, -3, call);
+  return 1;
+}
+
+static int driver_wait(lua_State *L) {
+  leat_curl *curl = check_driver(L);
+  lua_Number ms = luaL_checknumber(L, 2) * 1000;
+  leat_curl_wait(curl, ms > 0 && ms < LONGEST_WAIT_MS ? (int)ms
+                       : ms > 0                       ? LONGEST_WAIT_MS
+                                                      : 0);
+  return 0;
+}
+
+/* Takes two arguments when it is __close. */
+static int driver_close(lua_State *L) {
+  driver_box *box = luaL_checkudata(L, 1, DRIVER_TYPE);
+  leat_curl *curl = box->curl;
+  box->curl = NULL;
+  leat_curl_free(curl);
+  return 0;
+}
+
+static int driver_version(lua_State *L) {
+  lua_pushstring(L, leat_curl_version());
+  return 1;
+}
+
+LEAT_API int luaopen_leat_curl_core(lua_State *L);
+
+LEAT_API int luaopen_leat_curl_core(lua_State *L) {
+  static const luaL_Reg methods[] = {{"start", driver_start},
+                                     {"done", driver_done},
+                                     {"wait", driver_wait},
+                                     {"close", driver_close},
+                                     {NULL, NULL}};
+  static const luaL_Reg meta[] = {
+      {"__gc", driver_close}, {"__close", driver_close}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"new", driver_new}, {"version", driver_version}, {NULL, NULL}};
+  luaL_newmetatable(L, DRIVER_TYPE);
+  luaL_setfuncs(L, meta, 0);
+  luaL_newlib(L, methods);
+  lua_setfield(L, -2, "__index");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lua_pop(L, 1);
+  luaL_newlib(L, functions);
+  return 1;
+}

@@ -1,0 +1,37 @@
+#!/bin/sh
+# Proves of the given objects of the core that they do no I/O and hold no state: what they
+# import is listed here, they have no writable data, and each library is included by the
+# one file that wraps it.
+set -eu
+
+allowed='^(leat_.*|leat__.*|json_.*|jsonp?_.*|mem[a-z]+|__mem[a-z_]+|explicit_bzero|__explicit_bzero_chk'
+allowed="$allowed"'|str[a-z]+|__str[a-z_]+|malloc|calloc|realloc|free|v?snprintf|__v?snprintf_chk'
+allowed="$allowed"'|__stack_chk_fail|_GLOBAL_OFFSET_TABLE_|__asan_.*|__ubsan_.*)$'
+status=0
+
+imports=$(nm -u "$@" | awk 'NF == 2 { print $2 }' | sort -u | grep -vE "$allowed" || true)
+if [ -n "$imports" ]; then
+  echo "purity: the core imports what it must not:" $imports
+  status=1
+fi
+
+writable=$(size -A "$@" | awk '/:$/ { file = $1 } ($1 ~ /^\.(data|bss|tdata|tbss)/ && $1 !~ /^\.data\.rel\.ro/ && $2 > 0) { print file, $1, $2 }')
+if [ -n "$writable" ]; then
+  echo "purity: the core has writable data: $writable"
+  status=1
+fi
+
+only() { # only FILE PATTERN: nobody but FILE includes it
+  others=$(grep -lE "#include <$2" core/*.c core/*.h | grep -v "^$1\$" || true)
+  if [ -n "$others" ]; then
+    echo "purity: only $1 may include $2:" $others
+    status=1
+  fi
+}
+only core/curl.c 'curl/'
+only core/sandbox.c 'microhttpd'
+only core/json.c 'jansson'
+only none 'l(ua|auxlib|ualib)'
+
+[ $status = 0 ] && echo "purity: $# objects, no I/O, no state"
+exit $status
