@@ -105,28 +105,35 @@ static void fail_protocol(judging *j, leat_kind kind, const char *why) {
                   type[0] ? type : "none", excerpt, advice(kind));
 }
 
+static bool is_scheme_character(char c) {
+  return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '+' ||
+         c == '-' || c == '.';
+}
+
+/* The host that a Location names; empty if it stays on this one. */
+static leat_string named_host(leat_string location) {
+  size_t at = 0, end;
+  while (at < location.length && is_scheme_character(location.data[at]))
+    at++;
+  if (at > 0 && at < location.length && location.data[at] == ':') at++;
+  else at = 0;
+  if (location.length < at + 2 || memcmp(location.data + at, "//", 2) != 0)
+    return leat_s(NULL);
+  for (end = at += 2; end < location.length && !strchr("/?#", location.data[end]);)
+    end++;
+  return (leat_string){location.data + at, end - at};
+}
+
 static void fail_redirect(judging *j) {
   char host[128];
-  leat_string location = leat_answer_header(j->answer, "location");
-  leat_string rest = location;
-  for (size_t i = 0; i + 3 <= location.length; i++)
-    if (memcmp(location.data + i, "://", 3) == 0) {
-      rest.data = location.data + i + 3;
-      rest.length = location.length - i - 3;
-      break;
-    }
-  size_t length = 0;
-  while (length < rest.length && !strchr("/?#", rest.data[length]))
-    length++;
-  if (rest.data == location.data || length == 0)
-    rest = j->wanted->origin, length = rest.length;
-  leat__clean(host, sizeof host, (leat_string){rest.data, length}, j->wanted->secret);
+  leat_string named = named_host(leat_answer_header(j->answer, "location"));
+  leat__clean(host, sizeof host, named.length ? named : j->wanted->origin,
+              j->wanted->secret);
   fail(j, LEAT_REDIRECT, true);
-  leat__error_set(
-      &j->outcome->error, LEAT_REDIRECT,
-      "the server points to %s, which is never followed, for the key would travel "
-      "along: is base_url right?",
-      host);
+  leat__error_set(&j->outcome->error, LEAT_REDIRECT,
+                  "the server points to %s, which is never followed, for the key would "
+                  "travel along: is base_url right?",
+                  host);
 }
 
 /* ---- fields ---------------------------------------------------------------------- */

@@ -15,13 +15,13 @@
 
 #include <curl/curl.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -54,6 +54,7 @@ typedef struct connection {
   job *job; /* NULL: idle */
   int64_t deadline, idle_since;
   bool wants_write;
+  int os_error; /* why there is no socket */
   char message[CURL_ERROR_SIZE];
 } connection;
 
@@ -185,11 +186,12 @@ static int on_timer(CURLM *multi, long ms, void *user) {
 }
 
 /* Our sockets must not live on in programs that the process starts. */
-static int on_new_socket(void *user, curl_socket_t fd, curlsocktype purpose) {
-  (void)user;
+static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_sockaddr *a) {
+  connection *c = user;
+  int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
   (void)purpose;
-  fcntl(fd, F_SETFD, FD_CLOEXEC);
-  return CURL_SOCKOPT_OK;
+  if (fd < 0) c->os_error = errno;
+  return fd;
 }
 
 static size_t discard(char *data, size_t size, size_t count, void *user) {
@@ -280,7 +282,8 @@ static void set_options(leat_curl *curl, connection *c, const leat_request *requ
   curl_easy_setopt(easy, CURLOPT_PRIVATE, c);
   curl_easy_setopt(easy, CURLOPT_SHARE, curl->share);
   curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->message);
-  curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_new_socket);
+  curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+  curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, c);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, discard);
   set_security(easy, curl);
   set_proxy(easy, curl, request);
@@ -507,8 +510,8 @@ static const char *advice(const char *text, CURLcode result) {
   return "";
 }
 
-static leat_kind kind_of(CURL *easy, CURLcode result) {
-  long number = 0;
+static leat_kind kind_of(const connection *c, CURLcode result) {
+  if (c->os_error == EMFILE || c->os_error == ENFILE) return LEAT_LOCAL;
   switch (result) {
     case CURLE_OPERATION_TIMEDOUT: return LEAT_TIMEOUT;
     case CURLE_SSL_CONNECT_ERROR:
@@ -520,9 +523,6 @@ static leat_kind kind_of(CURL *easy, CURLcode result) {
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT: return LEAT_CONFIG;
     case CURLE_OUT_OF_MEMORY: return LEAT_NO_MEMORY;
-    case CURLE_COULDNT_CONNECT:
-      curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &number);
-      return number == EMFILE || number == ENFILE ? LEAT_LOCAL : LEAT_CONNECTION;
     default: return LEAT_CONNECTION;
   }
 }
@@ -530,7 +530,7 @@ static leat_kind kind_of(CURL *easy, CURLcode result) {
 static void fail_connect(leat_curl *curl, connection *c, CURLcode result) {
   char text[CURL_ERROR_SIZE + 160];
   const char *why = c->message[0] ? c->message : curl_easy_strerror(result);
-  leat_kind kind = kind_of(c->easy, result);
+  leat_kind kind = kind_of(c, result);
   long proxy_status = 0;
   curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
   if (proxy_status >= 300)
@@ -804,6 +804,7 @@ static void cancel_all(leat_curl *curl, queue *q) {
   while ((j = pop(q)) != NULL) {
     leat_call_fail(j->call, moment(curl), LEAT_CANCELED, LEAT_SENT_NO,
                    "the driver was freed");
+    leat_call_free(j->call);
     free(j);
   }
 }

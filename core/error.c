@@ -97,6 +97,7 @@ void leat__clean(char *out, size_t size, leat_string text, leat_string secret) {
   size_t shortest =
       secret.length < LEAT_MIN_SECRET_PIECE ? secret.length : LEAT_MIN_SECRET_PIECE;
   size_t length = 0;
+  if (secret.length < LEAT_MIN_SECRET) secret.length = 0;
   while (text.length > 0) {
     size_t skip = secret_piece(text, secret);
     leat_string shown = leat_s("[token]");

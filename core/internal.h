@@ -25,6 +25,7 @@ enum {
   LEAT_MAX_FIELD_TEXT = 8 * 1024, /* all of them together */
   LEAT_MAX_REQUEST_HEADERS = 8,   /* that a call makes */
   LEAT_MAX_EXCERPT = 80,          /* of an answer, in a message */
+  LEAT_MIN_SECRET = 4,            /* a shorter token is none */
   LEAT_MIN_SECRET_PIECE = 8,      /* so many bytes of a token are still a secret */
   LEAT_MAX_ANSWER_HEADERS = 128,
   LEAT_MAX_ANSWER_LINE = 16 * 1024, /* status line, header, chunk size */

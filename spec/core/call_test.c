@@ -1,0 +1,619 @@
+/*
+** call_test.c - calls through their public face, without a socket: the requests that they
+** make, and what becomes of the answers.
+*/
+#include "leat.h"
+#include "test.h"
+
+#include <stdlib.h>
+
+#define KEY   "1|example-key"
+#define VALUE "007 a&b=c+d%/?#\"\\\xC3\xA9\xF0\x9F\x98\x80"
+#define UUID  "8b1a6c0e-2f6b-4c60-9d1c-4a7d0a4a5d11"
+
+static const leat_moment now = {1000, 1700000000, 42};
+
+static leat_client *new_client(void) {
+  leat_config config = {.api_key = KEY, .user_agent = "golden/1"};
+  return leat_client_new(&config, NULL);
+}
+
+static leat_call *new_call(leat_client *client, const char *operation) {
+  return leat_call_new(client, leat_operation("contact_identifiers", operation));
+}
+
+static void set(leat_call *call, const char *name, const char *value) {
+  leat_call_set(call, name, leat_s(value));
+}
+
+/* ---- requests -------------------------------------------------------------------- */
+
+static char *read_file(const char *folder, const char *name, size_t *length) {
+  char path[512], *text = malloc(65536);
+  snprintf(path, sizeof path, "%s/requests/%s.http", folder, name);
+  FILE *file = fopen(path, "rb");
+  *length = file && text ? fread(text, 1, 65536, file) : 0;
+  if (file) fclose(file);
+  return text;
+}
+
+static void check_golden(const char *folder, const char *name, leat_call *call) {
+  size_t length;
+  char *wanted = read_file(folder, name, &length);
+  leat_http1 *http = leat_http1_new();
+  TEST(name);
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  CHECK(leat_http1_begin(http, leat_call_request(call)) == LEAT_HTTP1_MORE);
+  leat_string bytes = leat_http1_output(http);
+  if (!CHECK(bytes.length == length && length > 0 &&
+             memcmp(bytes.data, wanted, length) == 0))
+    printf("--- got\n%.*s\n--- wanted\n%.*s\n", (int)bytes.length, bytes.data,
+           (int)length, wanted);
+  leat_http1_free(http);
+  leat_call_free(call);
+  free(wanted);
+}
+
+static void test_golden(leat_client *client, const char *folder) {
+  static const char *const plain[] = {"find", "unlink", "delete"};
+  leat_call *call;
+  for (size_t i = 0; i < 3; i++) {
+    call = new_call(client, plain[i]);
+    set(call, "contact_identifier_value", VALUE);
+    check_golden(folder, plain[i], call);
+  }
+  call = new_call(client, "create");
+  set(call, "contact_identifier_value", VALUE);
+  check_golden(folder, "create-bare", call);
+  call = new_call(client, "create");
+  set(call, "contact_identifier_name", "Krabby Membership");
+  set(call, "contact_uuid", UUID);
+  set(call, "contact_identifier_value", VALUE);
+  check_golden(folder, "create", call);
+  call = new_call(client, "link");
+  set(call, "contact_identifier_value", VALUE);
+  set(call, "contact_uuid", UUID);
+  check_golden(folder, "link", call);
+  call = new_call(client, "update");
+  set(call, "contact_identifier_value", VALUE);
+  set(call, "contact_identifier_name", "New");
+  leat_call_set_bool(call, "contact_identifier_active", false);
+  check_golden(folder, "update", call);
+}
+
+static void test_request(leat_client *client) {
+  leat_call *call = new_call(client, "find");
+  TEST("what a driver is told");
+  set(call, "contact_identifier_value", "1");
+  CHECK(leat_call_request(call) == NULL);
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  CHECK(leat_call_next(call, (leat_moment){9000, 0, 0}) == LEAT_SEND); /* asked again */
+  const leat_request *request = leat_call_request(call);
+  CHECK_STR(request->origin.data, "https://api.piggy.eu");
+  CHECK_STR(request->host.data, "api.piggy.eu");
+  CHECK(request->port == 443 && request->tls);
+  CHECK(request->deadline_ms == 1000 + 30000);
+  CHECK(request->connect_timeout_ms == 5000 && request->max_body == 1024 * 1024);
+  leat_call_free(call);
+}
+
+/* ---- misuse ---------------------------------------------------------------------- */
+
+static void check_misuse(leat_call *call, const char *message) {
+  char text[512];
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_is_done(call));
+  CHECK(leat_call_error(call)->kind == LEAT_MISUSE);
+  if (!CHECK(strstr(leat_call_error(call)->message, message) != NULL))
+    printf("  got %s\n", leat_error_text(leat_call_error(call), text, sizeof text));
+  leat_call_free(call);
+}
+
+static void test_misuse(leat_client *client) {
+  leat_call *call;
+  static const struct {
+    const char *value, *message;
+    size_t length;
+  } values[] = {
+      {"", "is empty", 0},
+      {"a\0b", "NUL", 3},
+      {"\xFF", "not UTF-8", 1},
+      {"\xC0\x80", "not UTF-8", 2},         /* overlong */
+      {"\xED\xA0\x80", "not UTF-8", 3},     /* a surrogate */
+      {"\xF4\x90\x80\x80", "not UTF-8", 4}, /* beyond U+10FFFF */
+      {"\xE2\x82", "not UTF-8", 2},         /* cut */
+  };
+  TEST("values that are refused");
+  for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+    call = new_call(client, "find");
+    leat_call_set(call, "contact_identifier_value",
+                  (leat_string){values[i].value, values[i].length});
+    check_misuse(call, values[i].message);
+  }
+  TEST("parameters that are refused");
+  check_misuse(new_call(client, "find"), "contact_identifier_value is missing");
+  check_misuse(new_call(client, "no such operation"), "no such operation");
+  check_misuse(new_call(NULL, "find"), "no client");
+  call = new_call(client, "find");
+  set(call, "contact_uuid", UUID);
+  check_misuse(call, "contact_uuid is not a parameter");
+  call = new_call(client, "update");
+  set(call, "contact_identifier_active", "true");
+  check_misuse(call, "must be a boolean");
+  call = new_call(client, "update");
+  leat_call_set_bool(call, "contact_identifier_name", true);
+  check_misuse(call, "must be a string");
+  TEST("the first misuse sticks");
+  call = new_call(client, "find");
+  set(call, "contact_identifier_value", "");
+  set(call, "contact_identifier_value", "good");
+  check_misuse(call, "is empty");
+}
+
+static void test_null(void) {
+  leat_contact_identifier card;
+  leat_field field;
+  TEST("a call that memory ran out for");
+  leat_call_set(NULL, "x", leat_s("y"));
+  leat_call_set_bool(NULL, "x", true);
+  CHECK(leat_call_next(NULL, now) == LEAT_DONE && leat_call_is_done(NULL));
+  CHECK(leat_call_error(NULL)->kind == LEAT_NO_MEMORY);
+  CHECK(leat_call_data(NULL) == NULL && leat_call_meta(NULL) == NULL);
+  CHECK(leat_call_request(NULL) == NULL && leat_call_user(NULL) == NULL);
+  CHECK(!leat_call_contact_identifier(NULL, &card) && !leat_call_field(NULL, 0, &field));
+  leat_call_fail(NULL, now, LEAT_TIMEOUT, LEAT_SENT_NO, "late");
+  leat_call_free(NULL);
+  leat_client_free(NULL);
+  leat_http1_free(NULL);
+}
+
+static void test_config(void) {
+  static const struct {
+    leat_config config;
+    const char *message;
+  } bad[] = {
+      {{.api_key = NULL}, "api_key is missing"},
+      {{.api_key = ""}, "api_key is missing"},
+      {{.api_key = "a\r\nX: y"}, "line end"},
+      {{.api_key = "a b"}, "space"},
+      {{.api_key = "a", .access_token = "b"}, "both"},
+      {{.api_key = "a", .user_agent = "x\ny"}, "user_agent"},
+      {{.api_key = "a", .timeout_ms = -1}, "timeout"},
+      {{.api_key = "a", .connect_timeout_ms = -1}, "connect_timeout"},
+      {{.api_key = "a", .max_body = (size_t)1 << 40}, "max_body"},
+      {{.api_key = "a", .base_url = "api.piggy.eu"}, "https://"},
+      {{.api_key = "a", .base_url = "ftp://api.piggy.eu"}, "https://"},
+      {{.api_key = "a", .base_url = "http://api.piggy.eu"}, "cleartext"},
+      {{.api_key = "a", .base_url = "http://127.evil.example"}, "cleartext"},
+      {{.api_key = "a", .base_url = "http://localhost.evil.example"}, "cleartext"},
+      {{.api_key = "a", .base_url = "https://"}, "host"},
+      {{.api_key = "a", .base_url = "https://me:pw@host"}, "credentials"},
+      {{.api_key = "a", .base_url = "https://host/x?y"}, "query"},
+      {{.api_key = "a", .base_url = "https://host/x#y"}, "fragment"},
+      {{.api_key = "a", .base_url = "https://host:0"}, "port"},
+      {{.api_key = "a", .base_url = "https://host:65536"}, "port"},
+      {{.api_key = "a", .base_url = "https://host:8o"}, "path"},
+      {{.api_key = "a", .base_url = "https://[::1"}, "host"},
+      {{.api_key = "a", .base_url = "https://host/a b"}, "path"},
+      {{.api_key = "a", .base_url = "https://host/a\r\nb"}, "path"},
+      {{.api_key = "a", .base_url = "https://host/a/../b"}, "path"},
+      {{.api_key = "a", .base_url = "https://host/a//b"}, "path"},
+      {{.api_key = "a", .base_url = "https://host\\@evil"}, "credentials"},
+  };
+  TEST("settings that are refused");
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    leat_error error;
+    CHECK(leat_client_new(&bad[i].config, &error) == NULL);
+    CHECK(error.kind == LEAT_CONFIG);
+    if (!CHECK(strstr(error.message, bad[i].message) != NULL))
+      printf("  %zu got \"%s\"\n", i, error.message);
+  }
+  CHECK(leat_client_new(NULL, NULL) == NULL);
+}
+
+static void check_url(const char *url, const char *origin, const char *target) {
+  leat_config config = {.api_key = "k", .base_url = url, .allow_http = true};
+  leat_client *client = leat_client_new(&config, NULL);
+  leat_call *call = new_call(client, "create");
+  set(call, "contact_identifier_value", "1");
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  const leat_request *request = leat_call_request(call);
+  if (CHECK(request != NULL)) {
+    CHECK_STR(request->origin.data, origin);
+    CHECK(request->target.length == strlen(target) &&
+          memcmp(request->target.data, target, strlen(target)) == 0);
+  }
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+static void test_urls(void) {
+  TEST("base URLs");
+  check_url("https://Api.Example:443/x/", "https://api.example",
+            "/x/contact-identifiers");
+  check_url("HTTPS://h:8443//", "https://h:8443", "/contact-identifiers");
+  check_url("http://h:80", "http://h", "/contact-identifiers");
+  check_url("http://[::1]:8080/a/b", "http://[::1]:8080", "/a/b/contact-identifiers");
+}
+
+/* ---- answers --------------------------------------------------------------------- */
+
+#define CARD                                                                             \
+  "{\"data\":{\"name\":\"N\",\"value\":\"1\",\"active\":true,\"contact\":{\"uuid\":"     \
+  "\"u\","                                                                               \
+  "\"email\":\"e\"}},\"meta\":[]}"
+#define CARD_WITH(members) "{\"data\":{\"value\":\"1\"," members "},\"meta\":{}}"
+#define CODE(code)         "{\"message\":\"Oh.\",\"code\":" #code ",\"status_code\":400}"
+#define UNKNOWN            true
+#define KNOWN              false
+
+static const struct answer_case {
+  const char *operation;
+  int status;
+  leat_framing framing;
+  const char *type, *body;
+  leat_kind kind;
+  int code;
+  bool unknown;
+  const char *message;
+} answers[] = {
+    /* successes */
+    {"find", 200, LEAT_LENGTH, "application/json", CARD, LEAT_OK, 0, KNOWN, ""},
+    {"find", 200, LEAT_TO_CLOSE, "application/json", CARD, LEAT_OK, 0, KNOWN, ""},
+    {"find", 200, LEAT_LENGTH, "text/plain", CARD, LEAT_OK, 0, KNOWN, ""},
+    {"create", 201, LEAT_CHUNKED, "application/json", CARD, LEAT_OK, 0, KNOWN, ""},
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"x\":1"), LEAT_OK, 0, KNOWN, ""},
+    {"find", 200, LEAT_LENGTH, "",
+     CARD_WITH("\"contact\":null,\"name\":null,\"active\":null"), LEAT_OK, 0, KNOWN, ""},
+    {"delete", 200, LEAT_LENGTH, "", "{\"data\":null,\"meta\":[]}", LEAT_OK, 0, KNOWN,
+     ""},
+    {"delete", 200, LEAT_LENGTH, "", "{\"data\":[]}", LEAT_OK, 0, KNOWN, ""},
+    {"delete", 200, LEAT_LENGTH, "", "{\"data\":{}}", LEAT_OK, 0, KNOWN, ""},
+    {"delete", 200, LEAT_LENGTH, "", CARD, LEAT_OK, 0, KNOWN, ""},
+    {"delete", 200, LEAT_LENGTH, "", "", LEAT_OK, 0, KNOWN, ""},
+    {"delete", 204, LEAT_NO_BODY, "", "", LEAT_OK, 0, KNOWN, ""},
+    /* a connection that merely ends proves no delete */
+    {"delete", 200, LEAT_TO_CLOSE, "", "", LEAT_PROTOCOL, 0, UNKNOWN, "proves nothing"},
+    {"delete", 200, LEAT_TO_CLOSE, "", "{\"data\":null}", LEAT_PROTOCOL, 0, UNKNOWN,
+     "proves nothing"},
+    /* what is not the API's */
+    {"find", 200, LEAT_LENGTH, "", "", LEAT_PROTOCOL, 0, KNOWN, "empty"},
+    {"link", 204, LEAT_NO_BODY, "", "", LEAT_PROTOCOL, 0, UNKNOWN, "empty"},
+    {"create", 200, LEAT_LENGTH, "text/html", "<html>Welcome to the\r\n hotel</html>",
+     LEAT_PROTOCOL, 0, UNKNOWN,
+     "text/html, body \"<html>Welcome to the   hotel</html>\""},
+    {"find", 200, LEAT_LENGTH, "", "{\"data\":{\"value\":\"1\"", LEAT_PROTOCOL, 0, KNOWN,
+     "not the JSON expected"},
+    {"find", 200, LEAT_LENGTH, "", "\xEF\xBB\xBF" CARD, LEAT_PROTOCOL, 0, KNOWN, "JSON"},
+    {"find", 200, LEAT_LENGTH, "", CARD "x", LEAT_PROTOCOL, 0, KNOWN, "JSON"},
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":1,\"a\":2"), LEAT_PROTOCOL, 0, KNOWN,
+     "duplicate"},
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":9223372036854775808"), LEAT_PROTOCOL,
+     0, KNOWN, "too big"},
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":\"\xFF\""), LEAT_PROTOCOL, 0, KNOWN,
+     "JSON"},
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":\"\\ud800\""), LEAT_PROTOCOL, 0,
+     KNOWN, "JSON"},
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":\"\\u0000\""), LEAT_PROTOCOL, 0,
+     KNOWN, "JSON"},
+    {"find", 200, LEAT_LENGTH, "", "[1]", LEAT_PROTOCOL, 0, KNOWN, "\"data\" is missing"},
+    {"find", 200, LEAT_LENGTH, "", "{}", LEAT_PROTOCOL, 0, KNOWN, "\"data\" is missing"},
+    {"find", 200, LEAT_LENGTH, "", "{\"data\":null}", LEAT_PROTOCOL, 0, KNOWN,
+     "not an object"},
+    {"find", 200, LEAT_LENGTH, "", "{\"data\":[]}", LEAT_PROTOCOL, 0, KNOWN,
+     "not an object"},
+    {"find", 200, LEAT_LENGTH, "", "{\"data\":{\"value\":1}}", LEAT_PROTOCOL, 0, KNOWN,
+     "\"value\" is not a string"},
+    {"create", 200, LEAT_LENGTH, "", "{\"data\":{\"value\":\"2\"}}", LEAT_PROTOCOL, 0,
+     UNKNOWN, "another value"},
+    {"delete", 200, LEAT_LENGTH, "", "{\"data\":{\"value\":\"2\"}}", LEAT_PROTOCOL, 0,
+     UNKNOWN, "another value"},
+    {"delete", 200, LEAT_LENGTH, "", "{\"data\":true}", LEAT_PROTOCOL, 0, UNKNOWN,
+     "neither"},
+    {"delete", 200, LEAT_LENGTH, "", "{\"message\":\"x\"}", LEAT_PROTOCOL, 0, UNKNOWN,
+     "missing"},
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"name\":7"), LEAT_PROTOCOL, 0, KNOWN,
+     "\"name\""},
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"active\":1"), LEAT_PROTOCOL, 0, KNOWN,
+     "\"active\""},
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"contact\":[]"), LEAT_PROTOCOL, 0, KNOWN,
+     "\"contact\""},
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"contact\":{}"), LEAT_PROTOCOL, 0, KNOWN,
+     "\"contact\""},
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"contact\":{\"uuid\":\"u\",\"email\":1}"),
+     LEAT_PROTOCOL, 0, KNOWN, "\"contact\""},
+    /* codes */
+    {"create", 400, LEAT_LENGTH, "", CODE(1003), LEAT_INVALID_INPUT, 1003, KNOWN, "Oh."},
+    {"find", 400, LEAT_LENGTH, "", CODE(60003), LEAT_NOT_FOUND, 60003, KNOWN, "Oh."},
+    {"link", 400, LEAT_LENGTH, "", CODE(60004), LEAT_INACTIVE, 60004, KNOWN, "Oh."},
+    {"create", 400, LEAT_LENGTH, "", CODE(60006), LEAT_ALREADY_EXISTS, 60006, KNOWN, ""},
+    {"unlink", 400, LEAT_LENGTH, "", CODE(60011), LEAT_NOT_LINKED, 60011, KNOWN, ""},
+    {"link", 400, LEAT_LENGTH, "", CODE(60014), LEAT_ALREADY_LINKED, 60014, KNOWN, ""},
+    {"link", 400, LEAT_LENGTH, "", CODE(55031), LEAT_CONTACT_NOT_FOUND, 55031, KNOWN, ""},
+    {"create", 400, LEAT_LENGTH, "", CODE(60000), LEAT_QUOTA_REACHED, 60000, KNOWN, ""},
+    {"create", 400, LEAT_LENGTH, "", CODE(60005), LEAT_ALREADY_EXISTS, 60005, KNOWN, ""},
+    {"link", 400, LEAT_LENGTH, "", CODE(60016), LEAT_CONFLICT, 60016, KNOWN, ""},
+    {"find", 400, LEAT_LENGTH, "", CODE(60013), LEAT_NOT_FOUND, 60013, KNOWN, ""},
+    {"find", 400, LEAT_LENGTH, "", CODE(7002), LEAT_FORBIDDEN, 7002, KNOWN, ""},
+    {"find", 400, LEAT_LENGTH, "", CODE(7011), LEAT_FORBIDDEN, 7011, KNOWN, ""},
+    {"find", 400, LEAT_LENGTH, "", CODE(1053), LEAT_UNAUTHORIZED, 1053, KNOWN, ""},
+    {"find", 400, LEAT_LENGTH, "", CODE(3000), LEAT_UNAUTHORIZED, 3000, KNOWN, ""},
+    {"create", 400, LEAT_LENGTH, "", CODE(1000), LEAT_SERVER, 1000, UNKNOWN, ""},
+    {"find", 400, LEAT_LENGTH, "", CODE(55007), LEAT_API_ERROR, 55007, KNOWN, ""},
+    {"find", 400, LEAT_LENGTH, "", CODE(55012), LEAT_API_ERROR, 55012, KNOWN, ""},
+    {"find", 400, LEAT_LENGTH, "", CODE(55016), LEAT_API_ERROR, 55016, KNOWN, ""},
+    {"find", 400, LEAT_LENGTH, "", CODE(55017), LEAT_API_ERROR, 55017, KNOWN, ""},
+    {"find", 400, LEAT_LENGTH, "", CODE(1010), LEAT_API_ERROR, 1010, KNOWN, ""},
+    {"find", 400, LEAT_LENGTH, "", CODE(1013), LEAT_API_ERROR, 1013, KNOWN, ""},
+    {"find", 400, LEAT_LENGTH, "", CODE(1048), LEAT_API_ERROR, 1048, KNOWN, ""},
+    {"find", 400, LEAT_LENGTH, "", CODE(99999), LEAT_API_ERROR, 99999, KNOWN, "Oh."},
+    /* the code first, the status second */
+    {"find", 404, LEAT_LENGTH, "", CODE(60003), LEAT_NOT_FOUND, 60003, KNOWN, ""},
+    {"find", 200, LEAT_LENGTH, "", CODE(60003), LEAT_NOT_FOUND, 60003, KNOWN, ""},
+    {"find", 400, LEAT_LENGTH, "", CODE("60003"), LEAT_NOT_FOUND, 60003, KNOWN, ""},
+    {"create", 500, LEAT_LENGTH, "", CODE(60006), LEAT_ALREADY_EXISTS, 60006, UNKNOWN,
+     ""},
+    {"find", 400, LEAT_LENGTH, "", "{\"code\":60003}", LEAT_NOT_FOUND, 60003, KNOWN,
+     "no message"},
+    {"find", 400, LEAT_LENGTH, "", CODE("abc"), LEAT_INVALID_INPUT, 0, KNOWN, "Oh."},
+    {"find", 400, LEAT_LENGTH, "", CODE(1.5), LEAT_INVALID_INPUT, 0, KNOWN, "Oh."},
+    {"find", 400, LEAT_LENGTH, "", CODE(-1), LEAT_INVALID_INPUT, 0, KNOWN, "Oh."},
+    {"find", 400, LEAT_LENGTH, "", CODE(4294967297), LEAT_INVALID_INPUT, 0, KNOWN, "Oh."},
+    /* statuses without a code */
+    {"find", 401, LEAT_LENGTH, "", "{\"message\":\"Unauthenticated.\"}",
+     LEAT_UNAUTHORIZED, 0, KNOWN, "Unauthenticated. (is the API key right"},
+    {"find", 401, LEAT_LENGTH, "text/plain", "invalid_token", LEAT_UNAUTHORIZED, 0, KNOWN,
+     "invalid_token"},
+    {"create", 403, LEAT_LENGTH, "", "", LEAT_FORBIDDEN, 0, KNOWN, ""},
+    {"find", 404, LEAT_LENGTH, "", "{\"message\":\"\"}", LEAT_CONFIG, 0, KNOWN,
+     "base_url"},
+    {"find", 404, LEAT_LENGTH, "text/html", "<h1>Not Found</h1>", LEAT_CONFIG, 0, KNOWN,
+     "base_url"},
+    {"create", 405, LEAT_LENGTH, "text/html", "", LEAT_CONFIG, 0, KNOWN, "base_url"},
+    {"create", 408, LEAT_LENGTH, "", "", LEAT_SERVER, 0, UNKNOWN, ""},
+    {"create", 413, LEAT_LENGTH, "text/html", "<h1>413</h1>", LEAT_TOO_LARGE, 0, KNOWN,
+     ""},
+    {"create", 422, LEAT_LENGTH, "",
+     "{\"message\":\"No.\",\"errors\":{\"contact_uuid\":[\"Is required.\"]}}",
+     LEAT_INVALID_INPUT, 0, KNOWN, "No. contact_uuid: Is required."},
+    {"create", 400, LEAT_LENGTH, "text/html", "The plain HTTP request", LEAT_PROTOCOL, 0,
+     KNOWN, "The plain HTTP request"},
+    {"create", 429, LEAT_LENGTH, "", "{\"message\":\"Too Many Attempts.\"}",
+     LEAT_RATE_LIMITED, 0, KNOWN, "Too Many"},
+    {"create", 503, LEAT_LENGTH, "text/html", "<h1>Down</h1>", LEAT_MAINTENANCE, 0, KNOWN,
+     "again later"},
+    {"create", 503, LEAT_LENGTH, "", "", LEAT_MAINTENANCE, 0, KNOWN, ""},
+    {"create", 500, LEAT_LENGTH, "", "{\"message\":\"Server Error\"}", LEAT_SERVER, 0,
+     UNKNOWN, "Server Error"},
+    {"update", 502, LEAT_LENGTH, "text/html", "<h1>Bad Gateway</h1>", LEAT_SERVER, 0,
+     UNKNOWN, "Bad Gateway"},
+    {"delete", 504, LEAT_TO_CLOSE, "", "", LEAT_SERVER, 0, UNKNOWN, ""},
+    {"find", 418, LEAT_LENGTH, "", "", LEAT_PROTOCOL, 0, KNOWN, ""},
+    {"find", 304, LEAT_NO_BODY, "", "", LEAT_PROTOCOL, 0, KNOWN, ""},
+};
+
+static leat_call *answered(leat_client *client, const struct answer_case *c) {
+  leat_header type = {leat_s("Content-Type"), leat_s(c->type)};
+  leat_answer answer = {c->status, &type, c->type[0] ? 1 : 0, leat_s(c->body),
+                        c->framing};
+  leat_call *call = new_call(client, c->operation);
+  set(call, "contact_identifier_value", "1");
+  if (strcmp(c->operation, "link") == 0) set(call, "contact_uuid", "u");
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  leat_call_answer(call, now, &answer);
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  return call;
+}
+
+static void test_answers(leat_client *client) {
+  TEST("answers");
+  for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+    const struct answer_case *c = &answers[i];
+    leat_call *call = answered(client, c);
+    const leat_error *error = leat_call_error(call);
+    leat_contact_identifier card;
+    char text[1024];
+    bool good = error->kind == c->kind && error->code == c->code &&
+                error->outcome_unknown == c->unknown && error->status == c->status &&
+                error->attempts == 1 && error->retry_after_ms == -1 &&
+                strstr(error->message, c->message) != NULL;
+    bool is_card = c->kind == LEAT_OK && strcmp(c->operation, "delete") != 0;
+    if (!CHECK(good))
+      printf("  case %zu: %s\n", i, leat_error_text(error, text, sizeof text));
+    CHECK(leat_call_contact_identifier(call, &card) == is_card);
+    leat_call_free(call);
+  }
+}
+
+static void test_deep(leat_client *client) {
+  char body[512];
+  TEST("nesting");
+  for (int depth = 28; depth <= 34; depth++) {
+    int length = snprintf(body, sizeof body, "{\"data\":{\"value\":\"1\",\"x\":");
+    for (int i = 2; i < depth; i++)
+      body[length++] = '[';
+    for (int i = 2; i < depth; i++)
+      body[length++] = ']';
+    snprintf(body + length, sizeof body - (size_t)length, ",\"y\":\"[[[[\\\"[[[[\"}}");
+    struct answer_case c = {"find", 200, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
+    leat_call *call = answered(client, &c);
+    CHECK((leat_call_error(call)->kind == LEAT_OK) == (depth <= 32));
+    leat_call_free(call);
+  }
+}
+
+static void test_card(leat_client *client) {
+  leat_contact_identifier card;
+  leat_call *call = answered(client, &answers[0]);
+  TEST("the typed view");
+  CHECK(leat_call_contact_identifier(call, &card));
+  CHECK(card.value.length == 1 && card.value.data[0] == '1');
+  CHECK(card.name.length == 1 && card.active == 1);
+  CHECK(card.contact_uuid.length == 1 && card.contact_email.length == 1);
+  CHECK(leat_json_type(leat_call_meta(call)) == LEAT_ARRAY);
+  CHECK(leat_call_info(call).status == 200 && leat_call_info(call).attempts == 1);
+  leat_call_free(call);
+  call = answered(client, &answers[5]);
+  CHECK(leat_call_contact_identifier(call, &card));
+  CHECK(card.name.data == NULL && card.active == -1 && card.contact_uuid.data == NULL);
+  leat_call_free(call);
+}
+
+static void check_fields(leat_client *client, const char *errors, const char *wanted) {
+  char body[512], got[512] = "";
+  leat_field field;
+  snprintf(body, sizeof body, "{\"message\":\"No.\",\"code\":1003,\"errors\":%s}",
+           errors);
+  struct answer_case c = {"create", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
+  leat_call *call = answered(client, &c);
+  for (size_t i = 0; leat_call_field(call, i, &field); i++)
+    snprintf(got + strlen(got), sizeof got - strlen(got), "%s=%s;", field.name.data,
+             field.message.data);
+  CHECK_STR(got, wanted);
+  CHECK(leat_call_error(call)->kind == LEAT_INVALID_INPUT);
+  leat_call_free(call);
+}
+
+static void test_fields(leat_client *client) {
+  TEST("errors in each of its shapes");
+  check_fields(client, "{\"a\":[\"x\",\"y\"],\"b\":[\"z\"]}", "a=x;a=y;b=z;");
+  check_fields(client, "{\"a\":\"x\"}", "a=x;");
+  check_fields(client, "[\"x\",\"y\"]", "=x;=y;");
+  check_fields(client, "\"x\"", "=x;");
+  check_fields(client, "[]", "");
+  check_fields(client, "{}", "");
+  check_fields(client, "null", "");
+  check_fields(client, "{\"a\":{\"b\":1},\"c\":[1,null,\"x\"]}", "c=x;");
+}
+
+static void check_redirect(leat_client *client, const char *location, const char *host) {
+  leat_header header = {leat_s("location"), leat_s(location)};
+  leat_answer answer = {302, &header, 1, leat_s("<html>"), LEAT_LENGTH};
+  leat_call *call = new_call(client, "unlink");
+  set(call, "contact_identifier_value", "1");
+  leat_call_next(call, now);
+  leat_call_answer(call, now, &answer);
+  CHECK(leat_call_error(call)->kind == LEAT_REDIRECT);
+  CHECK(!leat_call_error(call)->outcome_unknown);
+  if (!CHECK(strstr(leat_call_error(call)->message, host) != NULL))
+    printf("  got %s\n", leat_call_error(call)->message);
+  leat_call_free(call);
+}
+
+static void test_redirects(leat_client *client) {
+  TEST("redirects name their host");
+  check_redirect(client, "https://login.example/in?to=" KEY, "points to login.example,");
+  check_redirect(client, "/login", "points to https://api.piggy.eu,");
+  check_redirect(client, "//evil.example/x", "points to evil.example,");
+  check_redirect(client, "file:///etc/passwd", "points to https://api.piggy.eu,");
+  check_redirect(client, "/in?to=https://x.example/", "points to https://api.piggy.eu,");
+  check_redirect(client, "", "points to https://api.piggy.eu,");
+}
+
+/* ---- what comes instead of an answer --------------------------------------------- */
+
+static void test_failures(leat_client *client) {
+  leat_call *call = new_call(client, "create");
+  char text[1024];
+  TEST("no answer");
+  set(call, "contact_identifier_value", "1");
+  leat_call_next(call, now);
+  leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "late");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->outcome_unknown);
+  CHECK_STR(
+      leat_error_text(leat_call_error(call), text, sizeof text),
+      "leat: contact_identifiers.create: timeout: late [outcome unknown: find it before "
+      "you try again]");
+  leat_call_fail(call, now, LEAT_TLS, LEAT_SENT_NO, "again"); /* the first one stays */
+  CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
+  leat_call_free(call);
+  TEST("given up before it began");
+  call = new_call(client, "create");
+  set(call, "contact_identifier_value", "1");
+  leat_call_fail(call, now, LEAT_CANCELED, LEAT_SENT_NO, "canceled");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->attempts == 0 && !leat_call_error(call)->outcome_unknown);
+  leat_call_free(call);
+}
+
+/* ---- secrets --------------------------------------------------------------------- */
+
+static void check_secret(const char *text) {
+  for (size_t i = 0; i + 8 <= strlen(KEY); i++) {
+    char piece[9] = "";
+    memcpy(piece, KEY + i, 8);
+    CHECK(strstr(text, piece) == NULL);
+  }
+}
+
+static void test_secrets(leat_client *client) {
+  static const char *const bodies[] = {
+      "{\"message\":\"bad key " KEY "!\",\"code\":1053}",
+      "{\"message\":\"x\",\"code\":1003,\"errors\":{\"" KEY "\":[\"Bearer " KEY "\"]}}",
+      "{\"message\":\"1|example-k\\u0065y\",\"code\":1003}",
+      "<html>" KEY "</html>",
+  };
+  leat_field field;
+  char text[1024];
+  TEST("the token in an answer");
+  for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+    struct answer_case c = {"find",  400, LEAT_LENGTH, KEY, bodies[i],
+                            LEAT_OK, 0,   false,       ""};
+    leat_call *call = answered(client, &c);
+    check_secret(leat_error_text(leat_call_error(call), text, sizeof text));
+    CHECK(strstr(text, "[token]") != NULL);
+    for (size_t n = 0; leat_call_field(call, n, &field); n++) {
+      check_secret(field.name.data);
+      check_secret(field.message.data);
+    }
+    leat_call_free(call);
+  }
+  leat_call *call = new_call(client, "find");
+  set(call, "contact_identifier_value", "1");
+  leat_call_next(call, now);
+  leat_call_fail(call, now, LEAT_PROTOCOL, LEAT_SENT_MAYBE, "seen: Bearer " KEY);
+  check_secret(leat_error_text(leat_call_error(call), text, sizeof text));
+  leat_call_free(call);
+}
+
+static void test_control_characters(leat_client *client) {
+  struct answer_case c = {"find", 400, LEAT_LENGTH, "", "", LEAT_OK, 0, false, ""};
+  TEST("terminal escapes in a message");
+  c.body = "{\"message\":\"a\\u001b[31mb\\u009bc\\u007fd\\r\\ne\",\"code\":1003}";
+  leat_call *call = answered(client, &c);
+  CHECK_STR(leat_call_error(call)->message, "a [31mb c d  e");
+  leat_call_free(call);
+}
+
+/* ---- lifetimes ------------------------------------------------------------------- */
+
+static void test_lifetimes(void) {
+  leat_client *client = new_client();
+  leat_call *call = answered(client, &answers[0]);
+  TEST("a client freed before its call");
+  leat_client_free(client);
+  CHECK(leat_call_data(call) != NULL);
+  leat_call_free(call);
+}
+
+int main(int argc, char **argv) {
+  leat_client *client = new_client();
+  test_golden(client, argc > 1 ? argv[1] : "spec/cases");
+  test_request(client);
+  test_misuse(client);
+  test_null();
+  test_config();
+  test_urls();
+  test_answers(client);
+  test_deep(client);
+  test_card(client);
+  test_fields(client);
+  test_redirects(client);
+  test_failures(client);
+  test_secrets(client);
+  test_control_characters(client);
+  test_lifetimes();
+  leat_client_free(client);
+  return test_summary("call");
+}

@@ -1,0 +1,480 @@
+/*
+** curl_test.c - the driver on libcurl, against real sockets.
+*/
+#include "leat_curl.h"
+#include "server.h"
+#include "test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define BODY "{\"data\":{\"value\":\"1\",\"name\":null},\"meta\":[]}"
+#define GOOD "HTTP/1.1 200 OK\r\nContent-Length: 44\r\n\r\n" BODY
+#define NONE "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"data\":null}  "
+
+static const reply good = {GOOD, STAY};
+
+static leat_client *client_of(int port, int timeout_ms) {
+  char url[64];
+  snprintf(url, sizeof url, "http://127.0.0.1:%d/api", port);
+  leat_config config = {
+      .api_key = "curl-test-key", .base_url = url, .timeout_ms = timeout_ms};
+  return leat_client_new(&config, NULL);
+}
+
+static leat_call *call_of(leat_client *client, const char *operation) {
+  leat_call *call =
+      leat_call_new(client, leat_operation("contact_identifiers", operation));
+  leat_call_set(call, "contact_identifier_value", leat_s("1"));
+  return call;
+}
+
+static int64_t now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* One call from beginning to end. */
+static leat_error perform(leat_curl *curl, leat_client *client, const char *operation) {
+  leat_call *call = call_of(client, operation);
+  leat_curl_perform(curl, call);
+  leat_error error = *leat_call_error(call);
+  leat_call_free(call);
+  return error;
+}
+
+/* A server, a client of it, and a driver. */
+typedef struct stage {
+  server server;
+  leat_client *client;
+  leat_curl *curl;
+} stage;
+
+static void open_stage(stage *s, const char *name, const reply *replies, size_t count,
+                       int timeout_ms, int connections) {
+  leat_curl_config config = {.max_connections = connections};
+  TEST(name);
+  memset(s, 0, sizeof *s);
+  CHECK(server_start(&s->server, replies, count));
+  s->client = client_of(s->server.port, timeout_ms);
+  s->curl = leat_curl_new(&config, NULL);
+}
+
+static void close_stage(stage *s) {
+  leat_curl_free(s->curl);
+  leat_client_free(s->client);
+  server_stop(&s->server);
+}
+
+/* ---- reuse ----------------------------------------------------------------------- */
+
+/* `finds` calls in a row, all good: how many connections did they take? */
+static void check_reuse(const char *name, reply r, int finds, int connections) {
+  stage s;
+  open_stage(&s, name, &r, 1, 0, 0);
+  for (int i = 0; i < finds; i++) {
+    leat_error error = perform(s.curl, s.client, "find");
+    if (!CHECK(error.kind == LEAT_OK)) printf("  %s\n", error.message);
+    usleep(2000); /* what the server does after its answer arrives in its own time */
+  }
+  close_stage(&s);
+  CHECK(s.server.connections == connections);
+  CHECK(s.server.requests == finds);
+}
+
+static void test_reuse(void) {
+  check_reuse("a connection is used again", good, 5, 1);
+  check_reuse(
+      "Connection: close",
+      (reply){"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 44\r\n\r\n" BODY,
+              STAY},
+      3, 3);
+  check_reuse("closed without a word after the answer", (reply){GOOD, CLOSE}, 3, 3);
+  check_reuse("bytes behind the answer", (reply){GOOD GOOD, STAY}, 3, 3);
+  check_reuse("an answer that ends with the connection",
+              (reply){"HTTP/1.1 200 OK\r\n\r\n" BODY, CLOSE}, 3, 3);
+  check_reuse("an interim answer first", (reply){"HTTP/1.1 103 Early\r\n\r\n" GOOD, STAY},
+              3, 1);
+}
+
+/* An answer that comes too late is never taken for the next one's. */
+static void test_late_answer(void) {
+  static const reply replies[] = {{NULL, STAY}, {GOOD, STAY}};
+  stage s;
+  open_stage(&s, "after a timeout the connection goes", replies, 2, 100, 0);
+  CHECK(perform(s.curl, s.client, "find").kind == LEAT_TIMEOUT);
+  CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
+  close_stage(&s);
+  CHECK(s.server.connections == 2);
+}
+
+/* ---- failures -------------------------------------------------------------------- */
+
+static void check_failure(const char *name, reply first, leat_kind kind, bool unknown,
+                          const char *message) {
+  const reply replies[] = {first, {GOOD, STAY}};
+  stage s;
+  open_stage(&s, name, replies, 2, 200, 0);
+  leat_error error = perform(s.curl, s.client, "create");
+  if (!CHECK(error.kind == kind && error.outcome_unknown == unknown &&
+             strstr(error.message, message) != NULL))
+    printf("  got %s: %s\n", leat_kind_name(error.kind), error.message);
+  CHECK(error.sent == LEAT_SENT_MAYBE && error.attempts == 1);
+  CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK); /* the client still works */
+  close_stage(&s);
+  CHECK(s.server.requests == 2); /* and nothing was sent twice */
+}
+
+static void test_failures(void) {
+  check_failure("closes without an answer", (reply){NULL, CLOSE}, LEAT_CONNECTION, true,
+                "without an answer");
+  check_failure("resets", (reply){NULL, RESET}, LEAT_CONNECTION, true,
+                "broke while receiving");
+  check_failure("answers nothing", (reply){NULL, STAY}, LEAT_TIMEOUT, true, "in time");
+  check_failure("half a head, then the end", (reply){"HTTP/1.1 200 OK\r\nCont", CLOSE},
+                LEAT_PROTOCOL, true, "within the answer's head");
+  check_failure("half a head, then nothing", (reply){"HTTP/1.1 200 OK\r\nCont", STAY},
+                LEAT_TIMEOUT, true, "in time");
+  check_failure("half a body, then a reset",
+                (reply){"HTTP/1.1 200 OK\r\nContent-Length: 44\r\n\r\n{\"da", RESET},
+                LEAT_CONNECTION, true, "broke");
+  check_failure("half a body, then the end",
+                (reply){"HTTP/1.1 200 OK\r\nContent-Length: 44\r\n\r\n{\"da", CLOSE},
+                LEAT_PROTOCOL, true, "after 4 bytes");
+  check_failure("a redirect",
+                (reply){"HTTP/1.1 302 Found\r\nLocation: https://x.example/in\r\n"
+                        "Content-Length: 0\r\n\r\n",
+                        STAY},
+                LEAT_REDIRECT, false, "x.example");
+  check_failure("no HTTP", (reply){"SSH-2.0-OpenSSH_9.2\r\n", STAY}, LEAT_PROTOCOL, true,
+                "SSH-2.0-OpenSSH_9.2");
+}
+
+static void test_delete_to_close(void) {
+  static const reply replies[] = {{"HTTP/1.1 200 OK\r\n\r\n", CLOSE},
+                                  {"HTTP/1.1 200 OK\r\n\r\n{\"data\":null}", CLOSE},
+                                  {NONE, STAY}};
+  stage s;
+  open_stage(&s, "a connection that ends proves no delete", replies, 3, 500, 0);
+  CHECK(perform(s.curl, s.client, "delete").kind == LEAT_PROTOCOL);
+  CHECK(perform(s.curl, s.client, "delete").outcome_unknown);
+  CHECK(perform(s.curl, s.client, "delete").kind == LEAT_OK);
+  close_stage(&s);
+}
+
+/* The connection dies when a kept one is used: libcurl would send again. */
+static void test_dies_when_reused(after how) {
+  const reply replies[] = {{GOOD, STAY}, {NULL, how}, {GOOD, STAY}};
+  stage s;
+  open_stage(&s, "a kept connection dies under a create", replies, 3, 0, 0);
+  CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
+  leat_error error = perform(s.curl, s.client, "create");
+  CHECK(error.kind == LEAT_CONNECTION && error.outcome_unknown);
+  CHECK(s.server.requests == 2);
+  CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
+  close_stage(&s);
+  CHECK(s.server.requests == 3);
+}
+
+static void test_refused(void) {
+  stage s;
+  open_stage(&s, "nobody listens", &good, 1, 0, 0);
+  int port = s.server.port;
+  close_stage(&s);
+  leat_client *client = client_of(port, 0);
+  leat_curl *curl = leat_curl_new(NULL, NULL);
+  leat_error error = perform(curl, client, "create");
+  CHECK(error.kind == LEAT_CONNECTION && error.sent == LEAT_SENT_NO &&
+        !error.outcome_unknown);
+  CHECK(strstr(error.message, "127.0.0.1") != NULL);
+  leat_curl_free(curl);
+  leat_client_free(client);
+}
+
+static void test_greeting(void) {
+  stage s = {.curl = NULL};
+  TEST("a server that speaks first");
+  s.server.greeting = "220 mail.example ESMTP\r\n";
+  CHECK(server_start(&s.server, &good, 1));
+  s.client = client_of(s.server.port, 500);
+  s.curl = leat_curl_new(NULL, NULL);
+  leat_error error = perform(s.curl, s.client, "find");
+  CHECK(error.kind == LEAT_PROTOCOL &&
+        strstr(error.message, "220 mail.example ESMTP") != NULL);
+  close_stage(&s);
+}
+
+static void test_not_tls(void) {
+  static const reply replies[] = {
+      {"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", CLOSE}};
+  stage s;
+  char url[64];
+  open_stage(&s, "https to a port that speaks http", replies, 1, 0, 0);
+  s.server.greeting = "HTTP/1.1 400 Bad Request\r\n\r\n"; /* whatever it is asked */
+  snprintf(url, sizeof url, "https://127.0.0.1:%d", s.server.port);
+  leat_config config = {.api_key = "k", .base_url = url, .timeout_ms = 2000};
+  leat_client *client = leat_client_new(&config, NULL);
+  leat_error error = perform(s.curl, client, "create");
+  if (!CHECK(error.kind == LEAT_TLS &&
+             strstr(error.message, "does not speak TLS") != NULL))
+    printf("  got %s: %s\n", leat_kind_name(error.kind), error.message);
+  CHECK(error.sent == LEAT_SENT_NO && !error.outcome_unknown);
+  leat_client_free(client);
+  close_stage(&s);
+}
+
+static void test_deadline(void) {
+  static const reply nothing = {NULL, STAY};
+  stage s;
+  open_stage(&s, "a deadline holds", &nothing, 1, 150, 0);
+  int64_t start = now_ms();
+  CHECK(perform(s.curl, s.client, "find").kind == LEAT_TIMEOUT);
+  CHECK(now_ms() - start >= 145 && now_ms() - start <= 150 + 250);
+  close_stage(&s);
+}
+
+static void test_ca_file(void) {
+  leat_curl_config config = {.ca_file = "no/such/file.pem"};
+  leat_config settings = {.api_key = "k", .base_url = "https://127.0.0.1:1"};
+  leat_client *client = leat_client_new(&settings, NULL);
+  stage s;
+  open_stage(&s, "a ca_file that is not there", &good, 1, 0, 0);
+  char url[64];
+  snprintf(url, sizeof url, "https://127.0.0.1:%d", s.server.port);
+  settings.base_url = url;
+  leat_client_free(client);
+  client = leat_client_new(&settings, NULL);
+  leat_curl *curl = leat_curl_new(&config, NULL);
+  leat_error error = perform(curl, client, "find");
+  CHECK(error.kind == LEAT_CONFIG && strstr(error.message, "no/such/file.pem") != NULL);
+  leat_curl_free(curl);
+  leat_client_free(client);
+  close_stage(&s);
+}
+
+/* ---- many at once ---------------------------------------------------------------- */
+
+enum { CALLS = 200 };
+
+static void test_many(int connections) {
+  leat_call *calls[CALLS];
+  stage s;
+  int numbers[CALLS], done = 0, good_ones = 0, in_order = 0;
+  open_stage(&s, "many calls over few connections", &good, 1, 0, connections);
+  for (int i = 0; i < CALLS; i++) {
+    numbers[i] = i;
+    calls[i] = call_of(s.client, "find");
+    leat_call_set_user(calls[i], &numbers[i]);
+    CHECK(leat_curl_start(s.curl, calls[i]));
+  }
+  for (leat_call *call; done < CALLS;) {
+    leat_curl_wait(s.curl, 1000);
+    while ((call = leat_curl_done(s.curl)) != NULL) {
+      int number = *(int *)leat_call_user(call);
+      in_order += connections > 1 || number == done;
+      good_ones += leat_call_error(call)->kind == LEAT_OK;
+      done++;
+    }
+  }
+  CHECK(good_ones == CALLS && in_order == CALLS);
+  for (int i = 0; i < CALLS; i++)
+    leat_call_free(calls[i]);
+  close_stage(&s);
+  CHECK(s.server.connections == connections && s.server.requests == CALLS);
+}
+
+/* Waiting in line does not use up a call's time. */
+static void test_line(void) {
+  static const reply replies[] = {{NULL, STAY}, {NULL, STAY}, {GOOD, STAY}};
+  leat_call *calls[3];
+  stage s;
+  open_stage(&s, "time in line is not call time", replies, 3, 120, 1);
+  for (int i = 0; i < 3; i++)
+    leat_curl_start(s.curl, calls[i] = call_of(s.client, "find"));
+  while (!leat_call_is_done(calls[2]))
+    leat_curl_wait(s.curl, 1000);
+  CHECK(leat_call_error(calls[0])->kind == LEAT_TIMEOUT);
+  CHECK(leat_call_error(calls[1])->kind == LEAT_TIMEOUT);
+  CHECK(leat_call_error(calls[2])->kind == LEAT_OK);
+  for (int i = 0; i < 3; i++)
+    leat_call_free(calls[i]);
+  close_stage(&s);
+}
+
+static void test_cancel(void) {
+  static const reply nothing = {NULL, STAY};
+  leat_call *calls[3];
+  stage s;
+  open_stage(&s, "cancel: under way, in line, done", &nothing, 1, 0, 1);
+  for (int i = 0; i < 3; i++)
+    leat_curl_start(s.curl, calls[i] = call_of(s.client, "create"));
+  while (s.server.requests == 0)
+    leat_curl_wait(s.curl, 1);
+  leat_curl_cancel(s.curl, calls[1]);
+  CHECK(leat_call_error(calls[1])->kind == LEAT_CANCELED);
+  CHECK(leat_call_error(calls[1])->sent == LEAT_SENT_NO);
+  leat_curl_cancel(s.curl, calls[0]);
+  CHECK(leat_call_error(calls[0])->kind == LEAT_CANCELED);
+  CHECK(leat_call_error(calls[0])->outcome_unknown);
+  leat_curl_cancel(s.curl, calls[0]); /* again: nothing */
+  CHECK(leat_curl_done(s.curl) == NULL);
+  leat_call_free(calls[2]); /* nobody waits for it */
+  leat_curl_step(s.curl);
+  leat_call_free(calls[0]);
+  TEST("freed with a call under way");
+  leat_call *left = call_of(s.client, "create");
+  leat_curl_start(s.curl, left);
+  leat_curl_step(s.curl);
+  close_stage(&s);
+  CHECK(leat_call_is_done(left) && leat_call_error(left)->kind == LEAT_CANCELED);
+  leat_call_free(left);
+  leat_call_free(calls[1]);
+}
+
+/* ---- in somebody's loop ---------------------------------------------------------- */
+
+static void test_descriptor(void) {
+  static const reply nothing = {NULL, STAY};
+  stage s;
+  open_stage(&s, "one descriptor tells of answers, and of time", &nothing, 1, 100, 0);
+  leat_call *call = call_of(s.client, "find");
+  struct pollfd fd = {leat_curl_fd(s.curl), POLLIN, 0};
+  leat_curl_start(s.curl, call);
+  int64_t start = now_ms();
+  while (!leat_call_is_done(call) && poll(&fd, 1, 2000) > 0)
+    leat_curl_step(s.curl);
+  CHECK(leat_call_is_done(call) && leat_call_error(call)->kind == LEAT_TIMEOUT);
+  CHECK(now_ms() - start < 100 + 250);
+  CHECK(leat_curl_done(s.curl) == call);
+  CHECK(leat_curl_timeout_ms(s.curl) == -1);
+  leat_call_free(call);
+  close_stage(&s);
+}
+
+/* ---- the process ----------------------------------------------------------------- */
+
+static int count_open(bool (*counts)(int fd)) {
+  int n = 0;
+  for (int fd = 3; fd < 256; fd++)
+    n += fcntl(fd, F_GETFD) >= 0 && counts(fd);
+  return n;
+}
+
+static bool survives_exec(int fd) {
+  return !(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+}
+
+static bool any(int fd) {
+  return fd >= 0;
+}
+
+static void test_descriptors(void) {
+  stage s;
+  int before = count_open(any);
+  open_stage(&s, "no descriptor goes to another program, none is left", &good, 1, 0, 0);
+  int surviving = count_open(survives_exec);
+  CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
+  /* libcurl's own wake-up pair aside, which it makes without the flag */
+  int wakeups = 2;
+  int extra = count_open(survives_exec) - surviving;
+  if (!CHECK(extra <= wakeups)) printf("  %d descriptors survive exec\n", extra);
+  close_stage(&s);
+  CHECK(count_open(any) == before);
+}
+
+static void test_descriptor_limit(void) {
+  struct rlimit limit, small;
+  stage s;
+  open_stage(&s, "no descriptors left", &good, 1, 0, 0);
+  getrlimit(RLIMIT_NOFILE, &limit);
+  small = limit;
+  int highest = dup(0);
+  close(highest);
+  small.rlim_cur = (rlim_t)highest;
+  setrlimit(RLIMIT_NOFILE, &small);
+  leat_error error = perform(s.curl, s.client, "create");
+  leat_error none = {LEAT_OK, 0, 0, 0, LEAT_SENT_NO, false, 0, "", ""};
+  CHECK(leat_curl_new(NULL, &none) == NULL && none.kind == LEAT_LOCAL);
+  setrlimit(RLIMIT_NOFILE, &limit);
+  if (!CHECK(error.kind == LEAT_LOCAL && error.sent == LEAT_SENT_NO))
+    printf("  got %s: %s\n", leat_kind_name(error.kind), error.message);
+  CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
+  close_stage(&s);
+}
+
+static void test_fork(void) {
+  stage s;
+  int status = 1;
+  open_stage(&s, "parent and child both work", &good, 1, 2000, 0);
+  CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    bool fine = perform(s.curl, s.client, "find").kind == LEAT_OK;
+    leat_curl_free(s.curl);
+    _exit(fine ? 0 : 1);
+  }
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
+  close_stage(&s);
+  CHECK(s.server.connections == 2 && s.server.requests == 3); /* the parent's was kept */
+}
+
+static void test_environment(void) {
+  setenv("http_proxy", "http://127.0.0.1:1", 1);
+  setenv("all_proxy", "http://127.0.0.1:1", 1);
+  check_reuse("a proxy of the environment is not for this machine", good, 1, 1);
+  unsetenv("http_proxy");
+  unsetenv("all_proxy");
+}
+
+/* The server reads slowly, so that the request leaves in pieces. */
+static void test_large_request(void) {
+  static const reply answer = {"HTTP/1.1 400 Bad\r\nContent-Length: 37\r\n\r\n"
+                               "{\"message\":\"x\",\"code\":1003,\"y\":\"zzz\"}",
+                               STAY};
+  enum { LENGTH = 60000 };
+  stage s;
+  char *value = malloc(LENGTH);
+  open_stage(&s, "a request of 180 kB", &answer, 1, 5000, 0);
+  memset(value, '&', LENGTH);
+  leat_call *call =
+      leat_call_new(s.client, leat_operation("contact_identifiers", "delete"));
+  leat_call_set(call, "contact_identifier_value", (leat_string){value, LENGTH});
+  leat_curl_perform(s.curl, call);
+  CHECK(leat_call_error(call)->code == 1003);
+  leat_call_free(call);
+  close_stage(&s);
+  CHECK(s.server.request_bytes > LENGTH * 4);
+  free(value);
+}
+
+int main(void) {
+  test_reuse();
+  test_late_answer();
+  test_failures();
+  test_delete_to_close();
+  test_dies_when_reused(CLOSE);
+  test_dies_when_reused(RESET);
+  test_refused();
+  test_greeting();
+  test_not_tls();
+  test_deadline();
+  test_ca_file();
+  test_many(1);
+  test_many(4);
+  test_line();
+  test_cancel();
+  test_descriptor();
+  test_descriptors();
+  test_descriptor_limit();
+  test_fork();
+  test_environment();
+  test_large_request();
+  return test_summary("curl");
+}

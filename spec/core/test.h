@@ -1,0 +1,45 @@
+/*
+** test.h - the harness of the C tests: checks that count, and go on.
+**
+**   int main(void) {
+**     TEST("buffers stop at their limit");
+**     CHECK(buffer.failed == LEAT_TOO_LARGE);
+**     CHECK_STR(text, "abc");
+**     return test_summary("buffer");
+**   }
+*/
+#ifndef LEAT_TEST_H
+#define LEAT_TEST_H
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+static int test_passed, test_failed;
+static const char *test_name = "";
+
+#define TEST(name)             (test_name = (name))
+#define CHECK(condition)       test_check((condition), #condition, __FILE__, __LINE__)
+#define CHECK_STR(got, wanted) test_check_str((got), (wanted), #got, __FILE__, __LINE__)
+
+static inline bool test_check(bool good, const char *what, const char *file, int line) {
+  good ? test_passed++ : test_failed++;
+  if (!good) printf("%s:%d: %s: failed: %s\n", file, line, test_name, what);
+  return good;
+}
+
+static inline bool test_check_str(const char *got, const char *wanted, const char *what,
+                                  const char *file, int line) {
+  bool good = got && strcmp(got, wanted) == 0;
+  if (!test_check(good, what, file, line))
+    printf("  got    \"%s\"\n  wanted \"%s\"\n", got ? got : "(null)", wanted);
+  return good;
+}
+
+/* The program's last words, and its exit status. */
+static inline int test_summary(const char *program) {
+  printf("%s: %d passed, %d failed\n", program, test_passed, test_failed);
+  return test_failed > 0 || test_passed == 0;
+}
+
+#endif
