@@ -91,6 +91,11 @@ leat_json *leat__json_object(void);
 leat_json *leat__json_array(void);
 bool leat__json_set(leat_json *object, const char *name, leat_json *value);
 bool leat__json_append(leat_json *array, leat_json *value);
+/* A member to change; NULL if there is none. Borrowed from the object. */
+leat_json *leat__json_member(leat_json *object, const char *name);
+bool leat__json_remove(leat_json *object, const char *name); /* false: was not there */
+/* The same value once more, to be given away; not for two threads. */
+leat_json *leat__json_share(const leat_json *value);
 void leat__json_write(const leat_json *value, leat_buffer *out); /* compact */
 
 /* ---- URLs (url.c) ---------------------------------------------------------------- */

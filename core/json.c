@@ -161,6 +161,18 @@ bool leat__json_append(leat_json *array, leat_json *value) {
   return json_array_append_new(open_up(array), open_up(value)) == 0;
 }
 
+leat_json *leat__json_member(leat_json *object, const char *name) {
+  return wrap(json_object_get(look_at(object), name));
+}
+
+bool leat__json_remove(leat_json *object, const char *name) {
+  return json_object_del(open_up(object), name) == 0;
+}
+
+leat_json *leat__json_share(const leat_json *value) {
+  return wrap(json_incref(borrow(value)));
+}
+
 static int append_piece(const char *data, size_t length, void *buffer) {
   leat__append(buffer, data, length);
   return 0;
