@@ -1,0 +1,183 @@
+#!/bin/sh
+# What this project needs of the system.
+#
+#   sh rockspec/deps.sh check   [WHAT]... [lua5.4]...   says what is missing; exit 1 if anything is
+#   sh rockspec/deps.sh install [WHAT]... [lua5.4]...   says it, then installs it
+#
+# WHAT is one or more of
+#   build     the Lua module, for each Lua named (lua5.1 ... lua5.4, luajit; default lua5.4)
+#   sandbox   the server for tests and the demo
+#   test      busted
+#   ci        formatters, static analysis, valgrind, fuzzing, the bench, luarocks
+#
+# Things are asked for by what they can do, not by the names of packages. Installing is
+# done by apt (Debian, Ubuntu), as root or through sudo; nothing is upgraded or removed.
+# Elsewhere it only says what is missing, and what the packages are called.
+# LEAT_DEPS=check in the environment makes every `install` a `check`.
+set -u
+
+usage() {
+  sed -n '2,17p' "$0" | sed 's/^# \{0,1\}//' >&2
+  exit 2
+}
+
+mode=${1:-}
+case $mode in check | install) shift ;; *) usage ;; esac
+mode=${LEAT_DEPS:-$mode}
+
+wanted='' luas=''
+for word in "$@"; do
+  case $word in
+    build | sandbox | test | ci) wanted="$wanted $word" ;;
+    lua5.[1-4] | luajit) luas="$luas $word" ;;
+    *) usage ;;
+  esac
+done
+[ -n "$wanted" ] || wanted=' build'
+[ -n "$luas" ] || luas=' lua5.4'
+wants() { case "$wanted " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# ---- the system ---------------------------------------------------------------------
+
+system=unknown
+for tool in apt-get:debian brew:brew apk:alpine dnf:fedora pacman:arch; do
+  if has "${tool%:*}"; then
+    system=${tool#*:}
+    break
+  fi
+done
+
+missing='' packages=''
+# need WHAT DEBIAN BREW ALPINE FEDORA ARCH   ("-": nothing to install there)
+need() {
+  missing="$missing
+  $1"
+  case $system in
+    debian) package=$2 ;; brew) package=$3 ;; alpine) package=$4 ;;
+    fedora) package=$5 ;; arch) package=$6 ;; *) package=- ;;
+  esac
+  [ "$package" = - ] && return
+  for one in $package; do
+    case " $packages " in *" $one "*) ;; *) packages="$packages $one" ;; esac
+  done
+}
+
+compiler=${CC:-cc}
+compiles() { printf '%s\n' "$1" | "$compiler" -x c -fsyntax-only - >/dev/null 2>&1; }
+knows() { has pkg-config && pkg-config --exists "$1" 2>/dev/null; }
+library() { knows "$1" || { has "$compiler" && compiles "#include <$2>"; }; }
+loads() { has "$1" && "$1" -e "require('$2')" >/dev/null 2>&1; }
+
+need_lua() {
+  version=${1#lua}
+  case $1 in
+    luajit)
+      has luajit || need luajit luajit2 luajit luajit luajit luajit
+      knows luajit || need "LuaJIT's headers" libluajit2-5.1-dev - luajit-dev luajit-devel -
+      ;;
+    *)
+      dev=liblua$version-dev
+      [ "$version" = 5.1 ] && dev=liblua5.1-0-dev
+      has "$1" || need "$1" "$1" lua "$1" lua -
+      knows "$1" || knows "lua-$version" || need "the headers of $1" "$dev" - "$1-dev" lua-devel lua
+      ;;
+  esac
+  loads "$1" cjson || need "lua-cjson for $1" lua-cjson - "lua$version-cjson" - -
+}
+
+if wants build; then
+  has make || need make make make make make make
+  { has "$compiler" && compiles '#include <stdio.h>'; } ||
+    need "a C compiler" "gcc libc6-dev" gcc build-base gcc gcc
+  has pkg-config || need pkg-config pkg-config pkg-config pkgconf pkgconf pkgconf
+  library 'libcurl >= 7.85' curl/curl.h ||
+    need "libcurl, 7.85 or later, with headers" libcurl4-openssl-dev curl curl-dev libcurl-devel curl
+  library 'jansson >= 2.14' jansson.h ||
+    need "jansson, 2.14 or later, with headers" libjansson-dev jansson jansson-dev jansson-devel jansson
+  for lua in $luas; do need_lua "$lua"; done
+fi
+if wants sandbox; then
+  library libmicrohttpd microhttpd.h ||
+    need "libmicrohttpd, with headers" libmicrohttpd-dev libmicrohttpd libmicrohttpd-dev \
+      libmicrohttpd-devel libmicrohttpd
+fi
+if wants test; then
+  for lua in $luas; do
+    loads "$lua" busted.runner || need "busted for $lua" lua-busted - - - -
+  done
+fi
+if wants ci; then
+  for tool in clang:clang clang-format:clang-format clang-tidy:clang-tidy cppcheck:cppcheck \
+    luacheck:lua-check shellcheck:shellcheck valgrind:valgrind luarocks:luarocks \
+    nginx:nginx-light taskset:util-linux git:git node:nodejs; do
+    has "${tool%:*}" || need "${tool%:*}" "${tool#*:}" - - - -
+  done
+  printf 'int LLVMFuzzerTestOneInput(const char *d, long n) { return d && n < 0; }\n' |
+    clang -x c -fsanitize=fuzzer,address -o /dev/null - 2>/dev/null ||
+    need "clang's sanitizers" libclang-rt-14-dev - - - -
+fi
+
+[ -n "$missing" ] || exit 0
+
+# ---- saying it, and doing it --------------------------------------------------------
+
+as_root=
+[ "$(id -u)" = 0 ] || [ "$system" = brew ] || as_root='sudo '
+flags='-y --no-install-recommends --no-upgrade --no-remove'
+case $system in
+  debian) command="${as_root}apt-get install $flags$packages" ;;
+  brew) command="brew install$packages" ;;
+  alpine) command="${as_root}apk add$packages" ;;
+  fedora) command="${as_root}dnf install$packages" ;;
+  arch) command="${as_root}pacman -S --needed$packages" ;;
+  *) command= ;;
+esac
+{
+  echo "Missing:$missing"
+  if [ -n "$command" ] && [ -n "$packages" ]; then
+    echo "To install:"
+    echo "  $command"
+  fi
+} >&2
+[ "$mode" = install ] || exit 1
+if [ "$system" != debian ]; then
+  echo "This script installs on Debian and Ubuntu only: please install the above yourself." >&2
+  exit 1
+fi
+if [ -n "$as_root" ]; then
+  if ! has sudo; then
+    echo "You are not root, and there is no sudo: have the command above run as root." >&2
+    exit 1
+  fi
+  if ! sudo -n true 2>/dev/null && ! [ -t 0 ]; then
+    echo "sudo wants a password, and there is no terminal: run the command above yourself." >&2
+    exit 1
+  fi
+fi
+
+# No questions; another apt's lock is waited for; a proxy gets through sudo.
+apt() {
+  $as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l \
+    ${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"} \
+    apt-get -q -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 -o Acquire::http::Timeout=30 "$@" >&2
+}
+update() {
+  echo "+ ${as_root}apt-get update" >&2
+  apt -o APT::Update::Error-Mode=any update && return
+  echo "apt-get update failed: is there a network, and are apt's sources right?" >&2
+  return 1
+}
+# shellcheck disable=SC2086 # lists of words
+install() { apt install $flags $packages; }
+
+# Lists that are not there, or that name what is gone, are fetched anew.
+updated=
+# shellcheck disable=SC2086
+if ! apt-cache show $packages >/dev/null 2>&1; then
+  update || exit 1
+  updated=yes
+fi
+echo "+ $command" >&2
+install && exit 0
+[ -z "$updated" ] && update && install

@@ -1,0 +1,458 @@
+-- The Lua face, against the sandbox: real sockets, real TLS.
+local cjson = require("cjson")
+local leat = require("leat")
+local sandbox = require("leat.sandbox")
+
+local ANN, BOB = "8b1a6c0e-2f6b-4c60-9d1c-4a7d0a4a5d11", "3f0f0f54-7d0e-4b0b-9f9e-6a1d7f1c2b22"
+local KEY = "1|spec-canary-5d7c1b9e"
+local BASE = "/api/v3/oauth/clients/contact-identifiers"
+
+local function serve(options)
+  options = options or {}
+  options.api_key = KEY
+  options.contacts = { { uuid = ANN, email = "ann@example.org" }, { uuid = BOB } }
+  local server = assert(sandbox.start(options))
+  local client = leat.new { api_key = KEY, base_url = server.url, ca_file = server.ca_file }
+  return server, client.contact_identifiers, client
+end
+
+-- Runs code as a user's chunk, so that the line of an error can be checked.
+local function line_of(code, ...)
+  local chunk = assert((loadstring or load)("local a, b = ...\n" .. code, "@user.lua"))
+  local fine, message = pcall(chunk, ...)
+  assert.is_false(fine)
+  return message
+end
+
+for _, tls in ipairs { false, true } do
+  describe("the six operations over " .. (tls and "HTTPS" or "HTTP"), function()
+    local server, cards
+
+    before_each(function()
+      server, cards = serve { tls = tls }
+    end)
+    after_each(function()
+      server:stop()
+    end)
+
+    it("finds what was created", function()
+      local created = leat.assert(cards:create("0042", { name = "Gold", contact_uuid = ANN }))
+      local found = leat.assert(cards:find("0042"))
+      assert.same(created, found)
+      assert.same({ value = "0042", name = "Gold", active = true,
+        contact = { uuid = ANN, email = "ann@example.org" } }, found)
+    end)
+
+    it("leaves out what is null", function()
+      local card = leat.assert(cards:create("0042"))
+      assert.same({ value = "0042", active = true }, card)
+    end)
+
+    it("links and unlinks, by value and by card", function()
+      local card = leat.assert(cards:create("0042"))
+      assert.equal(ANN, leat.assert(cards:link("0042", ANN)).contact.uuid)
+      assert.is_nil(leat.assert(cards:unlink("0042")).contact)
+      assert.equal(card, card:link(BOB))
+      assert.equal(BOB, card.contact.uuid)
+      assert.equal(card, card:unlink())
+      assert.is_nil(card.contact) -- vanished fields vanish
+    end)
+
+    it("updates what is given and nothing else", function()
+      local card = leat.assert(cards:create("0042", { name = "Gold" }))
+      assert.equal(card, card:update { active = false })
+      assert.same({ value = "0042", name = "Gold", active = false }, card)
+      assert.same({ value = "0042", name = "New", active = true },
+        leat.assert(cards:update("0042", { name = "New", active = true })))
+      local requests = server:requests()
+      assert.same({ contact_identifier_value = "0042", contact_identifier_active = false },
+        cjson.decode(requests[2].body))
+    end)
+
+    it("deletes", function()
+      local card = leat.assert(cards:create("0042"))
+      assert.is_true(card:delete())
+      assert.equal("0042", card.value)
+      local gone, err = cards:delete("0042")
+      assert.is_nil(gone)
+      assert.equal("not_found", err.kind)
+    end)
+
+    it("chains", function()
+      local card = leat.assert(cards:create("0042", { contact_uuid = ANN }))
+      assert.equal("X", card:unlink():link(BOB):update({ name = "X" }).name)
+    end)
+
+    it("tells more as a third result", function()
+      local _, err, info = cards:create("0042")
+      assert.is_nil(err)
+      assert.same({ status = 200, attempts = 1, meta = {} }, info)
+    end)
+
+    it("goes on, call after call", function()
+      leat.assert(cards:create("0042"))
+      for _ = 1, 50 do
+        leat.assert(cards:find("0042"))
+      end
+      assert.equal(51, #server:requests())
+    end)
+  end)
+end
+
+describe("requests, as the documentation has them", function()
+  local server, cards
+
+  setup(function()
+    server, cards = serve()
+    leat.assert(cards:create("0042", { name = "N", contact_uuid = ANN }))
+    cards:find("0042")
+    cards:unlink("0042")
+    cards:link("0042", BOB)
+    cards:update("0042", { name = "M", active = true })
+    cards:delete("0042")
+  end)
+  teardown(function()
+    server:stop()
+  end)
+
+  local value = { contact_identifier_value = "0042" }
+  local wanted = {
+    { "POST", BASE, { contact_identifier_value = "0042", contact_identifier_name = "N", contact_uuid = ANN } },
+    { "GET", BASE .. "/find?contact_identifier_value=0042" },
+    { "PUT", BASE .. "/unlink", value },
+    { "PUT", BASE .. "/link", { contact_identifier_value = "0042", contact_uuid = BOB } },
+    { "PUT", BASE, { contact_identifier_value = "0042", contact_identifier_name = "M", contact_identifier_active = true } },
+    { "DELETE", BASE .. "?contact_identifier_value=0042", value },
+  }
+  for i, row in ipairs(wanted) do
+    it(row[1] .. " " .. row[2], function()
+      local request = server:requests()[i]
+      assert.equal(row[1], request.method)
+      assert.equal(row[2], request.target)
+      assert.equal(200, request.status)
+      assert.equal("Bearer " .. KEY, request.headers["Authorization"])
+      assert.equal("application/json", request.headers["Accept"])
+      assert.equal("leat/" .. leat._VERSION, request.headers["User-Agent"])
+      if row[3] then
+        assert.same(row[3], cjson.decode(request.body))
+        assert.equal("application/json", request.headers["Content-Type"])
+      else
+        assert.equal("", request.body)
+        assert.is_nil(request.headers["Content-Type"])
+      end
+    end)
+  end
+end)
+
+describe("values arrive exactly", function()
+  local server, cards
+
+  setup(function()
+    server, cards = serve()
+  end)
+  teardown(function()
+    server:stop()
+  end)
+
+  local values = {
+    "0007", "a&b", "a=b", "a+b", "a%b", "%41", "a/b", "../x", "a?b", "a#b", " a b ", "a\tb\nc", '"\\', "é",
+    "\240\159\152\128 emoji", "日本語", "a,b;c", "1e5", "null", ("x"):rep(10000), ("é&"):rep(3000), "\127",
+  }
+  for _, value in ipairs(values) do
+    it(("%q"):format(#value > 40 and value:sub(1, 20) .. "..." or value), function()
+      assert.equal(value, leat.assert(cards:create(value, { name = value })).name)
+      assert.equal(value, leat.assert(cards:find(value)).value)
+      assert.equal(value, leat.assert(cards:update(value, { active = true })).value)
+      assert.is_true(leat.assert(cards:delete(value)))
+    end)
+  end
+end)
+
+describe("errors", function()
+  local server, cards, client
+
+  before_each(function()
+    server, cards, client = serve { cards = { { value = "off", active = false }, { value = "on", contact_uuid = ANN }, { value = "free" } } }
+  end)
+  after_each(function()
+    server:stop()
+  end)
+
+  local function check(kind, code, status, value, err)
+    assert.is_nil(value)
+    assert.equal(kind, err.kind)
+    assert.equal(code, err.code)
+    assert.equal(status, err.status)
+    assert.is_false(err.outcome_unknown)
+    return err
+  end
+
+  it("decode the service's codes", function()
+    check("not_found", 60003, 400, cards:find("none"))
+    check("not_found", 60003, 400, cards:link("none", ANN))
+    check("not_found", 60003, 400, cards:unlink("none"))
+    check("not_found", 60003, 400, cards:update("none", { name = "x" }))
+    check("inactive", 60004, 400, cards:find("off"))
+    check("inactive", 60004, 400, cards:link("off", ANN))
+    check("inactive", 60004, 400, cards:unlink("off"))
+    check("already_exists", 60006, 400, cards:create("on"))
+    check("already_linked", 60014, 400, cards:link("on", BOB))
+    check("not_linked", 60011, 400, cards:unlink("free"))
+    check("contact_not_found", 55031, 400, cards:link("free", "nobody"))
+    check("contact_not_found", 55031, 400, cards:create("new", { contact_uuid = "nobody" }))
+  end)
+
+  it("read as one line", function()
+    local _, err = cards:find("none")
+    assert.equal("leat: contact_identifiers.find: not_found (60003, HTTP 400): Contact identifier not found.",
+      tostring(err))
+    assert.equal("x " .. tostring(err), "x " .. err)
+    assert.equal(tostring(err) .. " x", err .. " x")
+    assert.equal("contact_identifiers.find", err.operation)
+    assert.equal("maybe", err.sent)
+    assert.equal(1, err.attempts)
+  end)
+
+  it("leave the card as it was", function()
+    local card = leat.assert(cards:find("on"))
+    local before = cjson.encode(card)
+    check("already_linked", 60014, 400, card:link(BOB))
+    assert.equal(before, cjson.encode(card))
+  end)
+
+  it("say when the key is wrong", function()
+    local other = leat.new { api_key = "other-key", base_url = server.url }
+    local err = check("unauthorized", nil, 401, other.contact_identifiers:find("on"))
+    assert.truthy(tostring(err):find("API key", 1, true))
+  end)
+
+  it("say when base_url is wrong", function()
+    local other = leat.new { api_key = KEY, base_url = server.url .. "/v9" }
+    check("config", nil, 404, other.contact_identifiers:find("on"))
+  end)
+
+  it("say when nobody listens", function()
+    server:stop()
+    local err = check("connection", nil, nil, cards:create("x"))
+    assert.equal("no", err.sent)
+  end)
+
+  it("verify TLS", function()
+    local secure = assert(sandbox.start { tls = true })
+    local other = leat.new { api_key = KEY, base_url = secure.url }
+    local err = check("tls", nil, nil, other.contact_identifiers:create("x"))
+    assert.equal("no", err.sent)
+    assert.truthy(err.message:find("ca_file", 1, true))
+    assert.equal(0, #secure:requests())
+    secure:stop()
+  end)
+
+  it("say when http meets TLS", function()
+    local secure = assert(sandbox.start { tls = true })
+    local other = leat.new { api_key = KEY, base_url = (secure.url:gsub("^https", "http")), timeout = 2 }
+    local _, err = other.contact_identifiers:find("x")
+    assert.truthy(err.kind == "protocol" or err.kind == "connection")
+    secure:stop()
+  end)
+
+  it("never show the key", function()
+    local other = leat.new { api_key = "other-key-with-some-length", base_url = server.url }
+    local texts = { tostring(client), tostring(cards), tostring(server), tostring(other) }
+    for _, resource in ipairs { cards, other.contact_identifiers } do
+      local _, err = resource:find("none")
+      texts[#texts + 1] = tostring(err)
+      for _, value in pairs(err) do
+        texts[#texts + 1] = tostring(value)
+      end
+    end
+    local _, message = pcall(leat.new, { api_key = KEY .. "\n" })
+    texts[#texts + 1] = message
+    local all = table.concat(texts, "\n")
+    assert.is_nil(all:find("canary", 1, true))
+    assert.is_nil(all:find("with-some", 1, true))
+  end)
+
+  it("are raised by leat.assert, with their fields where Lua can show them", function()
+    assert.equal("on", leat.assert(cards:find("on")).value)
+    local _, err = pcall(function()
+      leat.assert(cards:find("none"))
+    end)
+    assert.truthy(tostring(err):find("not_found (60003", 1, true))
+    if _VERSION ~= "Lua 5.1" then
+      assert.equal("not_found", err.kind)
+    end
+    assert.has_error(function()
+      leat.assert(false)
+    end)
+  end)
+end)
+
+describe("misuse is raised at the caller's line", function()
+  local cards, card
+
+  setup(function()
+    cards = leat.new { api_key = KEY, base_url = "http://127.0.0.1:1" }.contact_identifiers
+    card = setmetatable({ value = "1" }, cards.card)
+  end)
+
+  local rows = {
+    { "a:find()", "value is missing" },
+    { "a:find(nil)", "value is missing" },
+    { "a:find(42)", "must be a string, not a number" },
+    { "a:find('')", "value is empty" },
+    { "a:find('a\\0b')", "NUL" },
+    { "a:find('\\255')", "not UTF-8" },
+    { "a:find('1', { name = 'x' })", "there are no options" },
+    { "a:find('1', {}, {})", "too many arguments" },
+    { "a.find('1')", "with a colon" },
+    { "a:create('1', 'Name')", "options must be a table" },
+    { "a:create('1', { nmae = 'x' })", "'nmae' is unknown (known: contact_uuid, name)" },
+    { "a:create('1', { name = 1 })", "name must be a string" },
+    { "a:create('1', { name = '' })", "name is empty" },
+    { "a:create('1', { contact_uuid = false })", "contact_uuid must be a string" },
+    { "a:link('1')", "contact_uuid is missing" },
+    { "a:link('1', {})", "contact_uuid must be a string" },
+    { "a:update('1', { active = 'yes' })", "active must be true or false" },
+    { "a:update('1', { 'x' })", "is unknown" },
+    { "b:link()", "contact_uuid is missing" },
+    { "b.unlink()", "with a colon" },
+    { "b:update('x')", "options must be a table" },
+  }
+  for _, row in ipairs(rows) do
+    it(row[1], function()
+      local message = line_of("\n" .. row[1] .. "\n", cards, card)
+      assert.truthy(message:find("^user.lua:3: leat: "), message)
+      assert.truthy(message:find(row[2], 1, true), message)
+    end)
+  end
+
+  local options = {
+    { "a.new()", "in a table" },
+    { "a.new {}", "api_key is missing" },
+    { "a.new { api_key = '' }", "api_key is missing" },
+    { "a.new { api_key = 'a b' }", "a space" },
+    { "a.new { api_key = 'a\\0b' }", "NUL" },
+    { "a.new { api_key = 'k', access_token = 't' }", "both" },
+    { "a.new { api_kye = 'k' }", "'api_kye' is unknown" },
+    { "a.new { api_key = 42 }", "api_key must be a string" },
+    { "a.new { api_key = 'k', timeout = '5' }", "timeout must be a number" },
+    { "a.new { api_key = 'k', timeout = -1 }", "greater than 0" },
+    { "a.new { api_key = 'k', timeout = 1e9 }", "timeout" },
+    { "a.new { api_key = 'k', base_url = 'http://api.piggy.eu' }", "cleartext" },
+    { "a.new { api_key = 'k', base_url = 'https://h/?q' }", "query" },
+    { "a.new { api_key = 'k', base_url = 'https://h/\\r\\nX: y' }", "path" },
+  }
+  for _, row in ipairs(options) do
+    it(row[1], function()
+      local message = line_of(row[1] .. "\n", leat)
+      assert.truthy(message:find("^user.lua:2: leat.new: "), message)
+      assert.truthy(message:find(row[2], 1, true), message)
+    end)
+  end
+end)
+
+describe("a card", function()
+  it("shows the service's data and nothing else", function()
+    local server, cards = serve()
+    local card = leat.assert(cards:create("0042", { contact_uuid = ANN }))
+    local names = {}
+    for name in pairs(card) do
+      names[#names + 1] = name
+    end
+    table.sort(names)
+    assert.same({ "active", "contact", "value" }, names)
+    assert.same({ value = "0042", active = true, contact = { uuid = ANN, email = "ann@example.org" } },
+      cjson.decode(cjson.encode(card)))
+    server:stop()
+  end)
+
+  it("works while its client's driver is shared", function()
+    local server = assert(sandbox.start { api_key = KEY })
+    local driver = require("leat.curl").new {}
+    local one = leat.new { api_key = KEY, base_url = server.url, driver = driver }
+    local two = leat.new { api_key = "other-key", base_url = server.url, driver = driver }
+    leat.assert(one.contact_identifiers:create("1"))
+    local _, err = two.contact_identifiers:find("1")
+    assert.equal("unauthorized", err.kind)
+    assert.equal("1", leat.assert(one.contact_identifiers:find("1")).value)
+    server:stop()
+  end)
+end)
+
+describe("lifetimes", function()
+  it("may end in any order", function()
+    local server, cards, client = serve()
+    local card = leat.assert(cards:create("1"))
+    client:close()
+    client:close()
+    assert.has_error(function()
+      card:delete()
+    end)
+    server:stop()
+    server:stop()
+    assert.has_error(function()
+      server:requests()
+    end)
+    server, cards, client, card = nil, nil, nil, nil -- luacheck: ignore
+    collectgarbage()
+    collectgarbage()
+  end)
+
+  if _VERSION == "Lua 5.4" then
+    it("end with a scope", function()
+      local url = load([[
+        local leat, sandbox = ...
+        local server <close> = sandbox.start()
+        local client <close> = leat.new { api_key = server.api_key, base_url = server.url }
+        leat.assert(client.contact_identifiers:create("1"))
+        return server.url
+      ]])(leat, sandbox)
+      local _, err = leat.new({ api_key = "sandbox", base_url = url }).contact_identifiers:find("1")
+      assert.equal("connection", err.kind)
+    end)
+  end
+end)
+
+describe("the sandbox", function()
+  it("refuses what it does not know, at the caller's line", function()
+    assert.has_error(function() sandbox.start("x") end)
+    assert.truthy(line_of("a.start { contact = {} }\n", sandbox):find("^user.lua:2: .*'contact' is unknown"))
+    assert.truthy(line_of("a.start { tls = 1 }\n", sandbox):find("tls must be a boolean", 1, true))
+    assert.truthy(line_of("a.start { contacts = { {} } }\n", sandbox):find("contact 1 has no uuid", 1, true))
+  end)
+
+  it("says when it can't start", function()
+    local first = assert(sandbox.start())
+    local second, why = sandbox.start { port = tonumber(first.url:match(":(%d+)/")) }
+    assert.is_nil(second)
+    assert.truthy(why:find("listen", 1, true))
+    first:stop()
+  end)
+
+  it("removes its certificate", function()
+    local server = assert(sandbox.start { tls = true })
+    local name = server.ca_file
+    local file = assert(io.open(name))
+    file:close()
+    server:stop()
+    assert.is_nil(io.open(name))
+  end)
+end)
+
+describe("a driver of one's own", function()
+  it("carries the calls", function()
+    local performed = 0
+    local inner = require("leat.curl").new {}
+    local driver = {
+      perform = function(_, call)
+        performed = performed + 1
+        inner:perform(call)
+      end,
+    }
+    local server = assert(sandbox.start { api_key = KEY })
+    local client = leat.new { api_key = KEY, base_url = server.url, driver = driver }
+    leat.assert(client.contact_identifiers:create("1"))
+    assert.equal(1, performed)
+    server:stop()
+  end)
+end)

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Everything that a fresh machine needs to test this project: installs what is missing,
+# builds, runs the C tests, then the specs. The last line sums up.
+#   LUA=lua5.3 sh spec/test.sh       under another Lua
+set -u
+cd "$(dirname "$0")/.." || exit 1
+LUA=${LUA:-lua5.4}
+sh rockspec/deps.sh install build sandbox test "$LUA" || exit 1
+
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+status=0
+make -s LUA="$LUA" lua test-core >"$log" 2>&1 || status=1
+make -s LUA="$LUA" test-lua >>"$log" 2>&1 || status=1
+cat "$log"
+
+# C programs end with "NAME: N passed, N failed", busted with
+# "N successes / N failures / N errors / N pending". What is pending has not passed.
+awk -v status=$status '
+  $2 ~ /^[0-9]+$/ && / passed, [0-9]+ failed$/ { core++; passed += $2; failed += $4 }
+  / successes? \/ [0-9]+ failures? \/ [0-9]+ errors? \/ [0-9]+ pending/ {
+    specs = $1; passed += $1; failed += $4 + $7 + $10
+  }
+  END {
+    if (core < 1 || specs < 1) { print "a part of the tests did not run"; failed++ }
+    if (status && !failed) { print "the tests did not end well"; failed++ }
+    printf "%d passed, %d failed\n", passed, failed
+    exit failed > 0
+  }' "$log"
