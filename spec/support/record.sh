@@ -9,7 +9,6 @@ dir=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; rm -rf "$dir"' EXIT
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 body='{"data":{"value":"1","name":null},"meta":{}}'
-body=${body:0:41}
 
 # ask PORT NAME REQUEST: sends it, and keeps what comes within a second
 ask() {
@@ -25,10 +24,10 @@ cat >"$dir/server.js" <<JS
 const body = '$body';
 require('http').createServer((q, r) => {
   const json = { 'Content-Type': 'application/json' };
-  if (q.url === '/json') r.writeHead(200, { ...json, 'Content-Length': 41 }).end(body);
+  if (q.url === '/json') r.writeHead(200, { ...json, 'Content-Length': ${#body} }).end(body);
   else if (q.url === '/chunked') { r.writeHead(200, json); r.write(body.slice(0, 9)); setTimeout(() => r.end(body.slice(9)), 50); }
   else if (q.url === '/trailers') { r.writeHead(200, { ...json, Trailer: 'X-Sum' }); r.write(body); r.addTrailers({ 'X-Sum': '1' }); r.end(); }
-  else if (q.url === '/early') r.writeEarlyHints({ link: '</x>; rel=preload' }, () => r.writeHead(200, { ...json, 'Content-Length': 41 }).end(body));
+  else if (q.url === '/early') r.writeEarlyHints({ link: '</x>; rel=preload' }, () => r.writeHead(200, { ...json, 'Content-Length': ${#body} }).end(body));
   else if (q.url === '/204') r.writeHead(204).end();
   else if (q.url === '/304') r.writeHead(304, { ETag: '"1"' }).end();
   else r.writeHead(404).end();
