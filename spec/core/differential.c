@@ -1,0 +1,195 @@
+/*
+** differential.c - the answers of spec/cases/http1.cases once more, through libcurl's own
+** HTTP: lists where it sees something else than our codec. Each such case says in a line
+** "differs" why that is wanted; one that does not say so fails.
+*/
+#include "cases.h"
+#include "test.h"
+
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { PATIENCE_MS = 100 };
+
+/* How an exchange ended: a status of 0 means in an error. */
+typedef struct result {
+  int status;
+  bytes body;
+  char error[CURL_ERROR_SIZE];
+} result;
+
+/* ---- ours ------------------------------------------------------------------------ */
+
+static void take_answer(leat_http1 *http, const http_case *c, result *r) {
+  leat_http1_state state = LEAT_HTTP1_MORE;
+  for (size_t at = 0; at < c->answer.length && state == LEAT_HTTP1_MORE;) {
+    size_t room, left = c->answer.length - at;
+    char *space = leat_http1_space(http, &room);
+    if (room > left) room = left;
+    if (space == NULL) break;
+    memcpy(space, c->answer.data + at, room);
+    at += room;
+    state = leat_http1_received(http, room);
+  }
+  if (state == LEAT_HTTP1_MORE && c->closes) state = leat_http1_closed(http);
+  const leat_answer *answer = leat_http1_answer(http);
+  if (answer == NULL) return;
+  r->status = answer->status;
+  r->body = (bytes){(char *)malloc(answer->body.length + 1), answer->body.length};
+  if (answer->body.length > 0) memcpy(r->body.data, answer->body.data, r->body.length);
+}
+
+static result ours(const http_case *c) {
+  result r = {0, {NULL, 0}, ""};
+  const char *detail;
+  leat_request request = {.method = leat_s(c->method),
+                          .origin = leat_s("http://h"),
+                          .target = leat_s("/"),
+                          .max_body = 1024 * 1024};
+  leat_http1 *http = leat_http1_new();
+  leat_http1_begin(http, &request);
+  leat_http1_sent(http, leat_http1_output(http).length);
+  take_answer(http, c, &r);
+  leat_http1_failure(http, &detail);
+  snprintf(r.error, sizeof r.error, "%.200s", detail[0] ? detail : "not whole");
+  leat_http1_free(http);
+  return r;
+}
+
+/* ---- libcurl's ------------------------------------------------------------------- */
+
+typedef struct peer {
+  int listener;
+  char url[48];
+  const http_case *of;
+} peer;
+
+static bool listen_on(peer *p) {
+  struct sockaddr_in address = {.sin_family = AF_INET};
+  socklen_t length = sizeof address;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  p->listener = socket(AF_INET, SOCK_STREAM, 0);
+  if (bind(p->listener, (struct sockaddr *)&address, length) != 0 ||
+      listen(p->listener, 8) != 0)
+    return false;
+  getsockname(p->listener, (struct sockaddr *)&address, &length);
+  snprintf(p->url, sizeof p->url, "http://127.0.0.1:%d/", ntohs(address.sin_port));
+  return true;
+}
+
+static size_t collect(char *data, size_t size, size_t count, void *user) {
+  bytes *body = user;
+  size *= count;
+  char *grown = realloc(body->data, body->length + size + 1);
+  if (grown == NULL) return 0;
+  memcpy(grown + body->length, data, size);
+  body->data = grown;
+  body->length += size;
+  return size;
+}
+
+/* Answers one request, and waits for the client to go. */
+static void *answer(void *user) {
+  peer *p = user;
+  char request[4096];
+  const char *data = p->of->answer.data;
+  size_t left = p->of->answer.length;
+  int fd = accept(p->listener, NULL, NULL);
+  ssize_t n = recv(fd, request, sizeof request, 0);
+  while (left > 0 && n > 0 && (n = send(fd, data, left, MSG_NOSIGNAL)) > 0) {
+    data += n;
+    left -= (size_t)n;
+  }
+  if (p->of->closes) shutdown(fd, SHUT_WR);
+  while (recv(fd, request, sizeof request, 0) > 0) {
+  }
+  close(fd);
+  return NULL;
+}
+
+static void set_method(CURL *easy, const char *method) {
+  if (strcmp(method, "HEAD") == 0) curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+  else if (strcmp(method, "GET") != 0)
+    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+}
+
+static void perform(CURL *easy, result *r) {
+  long status = 0;
+  CURLcode code = curl_easy_perform(easy);
+  curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+  if (code == CURLE_OK) r->status = (int)status;
+  else if (r->error[0] == '\0')
+    snprintf(r->error, sizeof r->error, "%s", curl_easy_strerror(code));
+}
+
+static result libcurls(peer *p) {
+  result r = {0, {NULL, 0}, ""};
+  pthread_t thread;
+  CURL *easy = curl_easy_init();
+  curl_easy_setopt(easy, CURLOPT_URL, p->url);
+  curl_easy_setopt(easy, CURLOPT_PROXY, "");
+  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)PATIENCE_MS);
+  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, collect);
+  curl_easy_setopt(easy, CURLOPT_WRITEDATA, &r.body);
+  curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, r.error);
+  set_method(easy, p->of->method);
+  pthread_create(&thread, NULL, answer, p);
+  perform(easy, &r);
+  curl_easy_cleanup(easy); /* closes its connection */
+  pthread_join(thread, NULL);
+  return r;
+}
+
+/* ---- beside each other ----------------------------------------------------------- */
+
+static bool same(const result *a, const result *b) {
+  if (a->status != b->status) return false;
+  return a->status == 0 ||
+         (a->body.length == b->body.length &&
+          (a->body.length == 0 || memcmp(a->body.data, b->body.data, a->body.length) == 0));
+}
+
+static void show(const char *who, const result *r) {
+  if (r->status) printf("    %-7s %d, %zu bytes\n", who, r->status, r->body.length);
+  else printf("    %-7s error: %s\n", who, r->error);
+}
+
+/* Returns whether they differ. */
+static bool compare(peer *p, const http_case *c) {
+  p->of = c;
+  result a = ours(c), b = libcurls(p);
+  bool differs = !same(&a, &b);
+  TEST(c->name);
+  CHECK(!differs || c->differs[0] != '\0');
+  if (differs) {
+    printf("  %s: %s\n", c->name, c->differs[0] ? c->differs : "NOT WANTED");
+    show("leat", &a);
+    show("libcurl", &b);
+  } else if (c->differs[0]) {
+    printf("  %s: this libcurl sees the same\n", c->name);
+  }
+  free(a.body.data);
+  free(b.body.data);
+  return differs;
+}
+
+int main(int argc, char **argv) {
+  size_t count, differences = 0;
+  peer p;
+  if (!CHECK(listen_on(&p))) return test_summary("differential");
+  curl_global_init(CURL_GLOBAL_DEFAULT);
+  http_case *cases = cases_read(argc > 1 ? argv[1] : "spec/cases", &count);
+  printf("our codec beside the HTTP of %s: where they differ\n", curl_version());
+  for (size_t i = 0; i < count; i++)
+    differences += compare(&p, &cases[i]);
+  printf("%zu answers, %zu seen otherwise\n", count, differences);
+  close(p.listener);
+  cases_free(cases, count);
+  curl_global_cleanup();
+  return test_summary("differential");
+}
