@@ -167,14 +167,13 @@ static void add_fields(judging *j, const leat_json *errors) {
 }
 
 bool leat__field(const leat_outcome *outcome, size_t index, leat_field *field) {
-  const char *text = outcome->fields.data;
-  const char *end = text + outcome->fields.length;
-  for (; text < end; index--) {
-    field->name = leat_s(text);
-    text += field->name.length + 1;
-    if (text >= end) break; /* cut at the limit */
-    field->message = leat_s(text);
-    text += field->message.length + 1;
+  const leat_buffer *fields = &outcome->fields;
+  for (size_t at = 0; at < fields->length; index--) {
+    field->name = leat_s(fields->data + at);
+    at += field->name.length + 1;
+    if (at >= fields->length) break; /* cut at the limit */
+    field->message = leat_s(fields->data + at);
+    at += field->message.length + 1;
     if (index == 0) return true;
   }
   *field = (leat_field){{NULL, 0}, {NULL, 0}};
@@ -295,7 +294,7 @@ static void judge_success(judging *j) {
 
 /* False: the body is there, but it is no JSON; the error is set. */
 static bool decode(judging *j) {
-  char why[160], line[224];
+  char why[160], clean[160], line[224];
   if (j->answer->body.length == 0) return true;
   j->outcome->document = leat__json_parse(j->answer->body, why, sizeof why);
   if (j->outcome->document) return true;
@@ -304,7 +303,8 @@ static bool decode(judging *j) {
     leat__error_set(&j->outcome->error, LEAT_NO_MEMORY,
                     "out of memory at decoding an answer");
   } else if (j->answer->status < 300) {
-    snprintf(line, sizeof line, "the answer is not the JSON expected (%s)", why);
+    leat__clean(clean, sizeof clean, leat_s(why), j->wanted->secret); /* it quotes */
+    snprintf(line, sizeof line, "the answer is not the JSON expected (%s)", clean);
     fail_protocol(j, LEAT_PROTOCOL, line);
   } else {
     judge_status(j);

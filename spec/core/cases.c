@@ -25,12 +25,16 @@ static http_case *now(const reader *r) {
   return &r->cases[r->count - 1];
 }
 
-static void append(const reader *r, bytes *to, const char *data, size_t length) {
-  char *grown = realloc(to->data, to->length + length + 1);
+/* Appends the same bytes so many times. */
+static void append(const reader *r, bytes *to, const char *data, size_t length,
+                   size_t times) {
+  char *grown = realloc(to->data, to->length + length * times + 1);
   if (grown == NULL) bad(r, "out of memory");
-  memcpy(grown + to->length, data, length);
   to->data = grown;
-  to->length += length;
+  for (; times > 0; times--) {
+    memcpy(grown + to->length, data, length);
+    to->length += length;
+  }
   grown[to->length] = '\0';
 }
 
@@ -93,12 +97,12 @@ static bytes quoted(reader *r) {
   bytes text = {NULL, 0};
   skip_blanks(r);
   if (*r->at++ != '"') bad(r, "a text in quotes is missing");
-  append(r, &text, "", 0);
+  append(r, &text, "", 0, 0);
   while (*r->at != '"') {
     char c = *r->at++;
     if (c == '\0') bad(r, "the quotes do not end");
     if (c == '\\') c = escape(r);
-    append(r, &text, &c, 1);
+    append(r, &text, &c, 1, 1);
   }
   r->at++;
   return text;
@@ -143,8 +147,7 @@ static void new_case(reader *r) {
 
 static void answer(reader *r, int times) {
   bytes text = quoted(r);
-  while (times-- > 0)
-    append(r, &now(r)->answer, text.data, text.length);
+  append(r, &now(r)->answer, text.data, text.length, (size_t)times);
   free(text.data);
 }
 
@@ -154,8 +157,8 @@ static void body(reader *r) {
   http_case *c = now(r);
   c->body = quoted(r);
   int n = snprintf(head, sizeof head, "Content-Length: %zu\r\n\r\n", c->body.length);
-  append(r, &c->answer, head, (size_t)n);
-  append(r, &c->answer, c->body.data, c->body.length);
+  append(r, &c->answer, head, (size_t)n, 1);
+  append(r, &c->answer, c->body.data, c->body.length, 1);
 }
 
 static void recording(reader *r) {
@@ -169,7 +172,7 @@ static void recording(reader *r) {
     return;
   }
   while ((n = fread(data, 1, sizeof data, file)) > 0)
-    append(r, &now(r)->answer, data, n);
+    append(r, &now(r)->answer, data, n, 1);
   fclose(file);
 }
 

@@ -1,0 +1,88 @@
+/*
+** call_fuzz.c - codec, answer and call: whatever a server sends, a call ends in a value
+** that was asked for or in one error that tells the truth and no secret.
+*/
+#include "feed.h"
+
+#define TOKEN "fuzz-token-4711"
+
+enum { CLOSES = 8 };
+
+static leat_client *client;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+  (void)argc;
+  (void)argv;
+  client = leat_client_new(&(leat_config){.api_key = TOKEN, .max_body = 16384}, NULL);
+  write_seeds(6, CLOSES); /* each for the six operations */
+  return 0;
+}
+
+static leat_call *new_call(const leat_op *op) {
+  leat_call *call = leat_call_new(client, op);
+  for (size_t i = 0; i < op->parameter_count; i++)
+    if (op->parameters[i].required)
+      leat_call_set(call, op->parameters[i].name, leat_s("1"));
+  return call;
+}
+
+/* No eight bytes of the token stand in it. */
+static void check_secret(const char *text) {
+  for (size_t i = 0; i + 8 <= sizeof TOKEN - 1; i++) {
+    char piece[9] = "";
+    memcpy(piece, &TOKEN[i], 8);
+    MUST(strstr(text, piece) == NULL);
+  }
+}
+
+static void check_error(const leat_call *call, const leat_op *op) {
+  const leat_error *error = leat_call_error(call);
+  char text[1024];
+  leat_field field;
+  MUST(error->kind > LEAT_OK && error->kind < LEAT_KINDS && error->kind != LEAT_MISUSE);
+  MUST(error->message[0] != '\0' && !strpbrk(error->message, "\r\n\t\033"));
+  MUST(!error->outcome_unknown || op->writes);
+  MUST(error->status || error->outcome_unknown == op->writes); /* no answer, no knowledge */
+  check_secret(leat_error_text(error, text, sizeof text));
+  for (size_t i = 0; leat_call_field(call, i, &field); i++) {
+    check_secret(field.name.data);
+    check_secret(field.message.data);
+  }
+  MUST(leat_call_data(call) == NULL);
+}
+
+static void check_value(const leat_call *call, const leat_op *op, leat_framing framing) {
+  leat_contact_identifier card;
+  bool is_card = leat_call_contact_identifier(call, &card);
+  MUST(is_card == (op->result == LEAT_RESULT_CARD));
+  MUST(!is_card || (card.value.length == 1 && card.value.data[0] == '1'));
+  MUST(is_card || framing != LEAT_TO_CLOSE);
+}
+
+static void judge(leat_call *call, leat_http1 *http, leat_http1_state state) {
+  const leat_moment now = {2, 2, 2};
+  const char *detail;
+  leat_kind kind = leat_http1_failure(http, &detail);
+  if (state == LEAT_HTTP1_ANSWER) leat_call_answer(call, now, leat_http1_answer(http));
+  else if (state == LEAT_HTTP1_FAILED)
+    leat_call_fail(call, now, kind, LEAT_SENT_MAYBE, detail);
+  else leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "late");
+  MUST(leat_call_next(call, now) == LEAT_DONE);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  if (size < 2) return 0;
+  const leat_op *op = leat_operation_at((data[0] & 7) % 6);
+  leat_call *call = new_call(op);
+  leat_http1 *http = leat_http1_new();
+  MUST(leat_call_next(call, (leat_moment){1, 1, 1}) == LEAT_SEND);
+  leat_http1_state state = leat_http1_begin(http, leat_call_request(call));
+  leat_http1_sent(http, SIZE_MAX);
+  feed(http, data + 2, size - 2, 1 + data[1], data[0] & CLOSES, &state);
+  judge(call, http, state);
+  if (leat_call_error(call)->kind != LEAT_OK) check_error(call, op);
+  else check_value(call, op, leat_http1_answer(http)->framing);
+  leat_http1_free(http);
+  leat_call_free(call);
+  return 0;
+}

@@ -1,0 +1,68 @@
+/*
+** feed.h - what the fuzz targets share: two bytes of choices, then an answer's bytes, fed
+** to the codec; and the cases of spec/cases/http1.cases as seeds.
+*/
+#ifndef LEAT_FUZZ_FEED_H
+#define LEAT_FUZZ_FEED_H
+
+#include "cases.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MUST(condition)                                                                  \
+  do {                                                                                   \
+    if (!(condition)) fprintf(stderr, "broken: %s\n", #condition), abort();              \
+  } while (0)
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Gives the codec all of it, in pieces; returns what was left when it had enough. */
+static inline size_t feed(leat_http1 *http, const uint8_t *data, size_t size, size_t step,
+                          bool closes, leat_http1_state *state) {
+  while (size > 0 && *state == LEAT_HTTP1_MORE) {
+    size_t room, n = size < step ? size : step;
+    char *space = leat_http1_space(http, &room);
+    MUST(space != NULL && room > 0);
+    if (n > room) n = room;
+    memcpy(space, data, n);
+    data += n;
+    size -= n;
+    *state = leat_http1_received(http, n);
+  }
+  if (closes && *state == LEAT_HTTP1_MORE) *state = leat_http1_closed(http);
+  return size;
+}
+
+/* Writes a seed, choices first. */
+static inline void write_seed(const char *path, uint8_t choices, bytes answer) {
+  uint8_t head[2] = {choices, 7};
+  FILE *file = fopen(path, "wb");
+  MUST(file != NULL);
+  fwrite(head, 1, sizeof head, file);
+  fwrite(answer.data, 1, answer.length, file);
+  fclose(file);
+}
+
+/* Fills the folder that LEAT_SEEDS names with the cases, each with the choices from 0 to
+** `count`, and `closes` besides where the connection does. */
+static inline void write_seeds(uint8_t count, uint8_t closes) {
+  size_t case_count;
+  char path[512];
+  const char *folder = getenv("LEAT_SEEDS");
+  if (folder == NULL) return;
+  http_case *cases = cases_read("spec/cases", &case_count);
+  for (size_t i = 0; i < case_count; i++) {
+    if (cases[i].answer.length > 8192) continue;
+    for (uint8_t choice = 0; choice < count; choice++) {
+      snprintf(path, sizeof path, "%s/case-%zu-%d", folder, i, choice);
+      write_seed(path, choice | (cases[i].closes ? closes : 0), cases[i].answer);
+    }
+  }
+  cases_free(cases, case_count);
+}
+
+#endif
