@@ -45,10 +45,13 @@ static void check_golden(const char *folder, const char *name, leat_call *call) 
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   CHECK(leat_http1_begin(http, leat_call_request(call)) == LEAT_HTTP1_MORE);
   leat_string bytes = leat_http1_output(http);
-  if (!CHECK(bytes.length == length && length > 0 &&
-             memcmp(bytes.data, wanted, length) == 0))
-    printf("--- got\n%.*s\n--- wanted\n%.*s\n", (int)bytes.length, bytes.data,
-           (int)length, wanted);
+  size_t same = 0;
+  while (same < length && same < bytes.length && bytes.data[same] == wanted[same])
+    same++;
+  /* where, and not what: the request holds the key */
+  if (!CHECK(same == length && same == bytes.length && length > 0))
+    printf("  %s.http: %zu bytes, made were %zu, the first %zu are the same\n", name, length,
+           bytes.length, same);
   leat_http1_free(http);
   leat_call_free(call);
   free(wanted);
@@ -542,7 +545,7 @@ static void test_failures(leat_client *client) {
 static void check_secret(const char *text) {
   for (size_t i = 0; i + 8 <= strlen(KEY); i++) {
     char piece[9] = "";
-    memcpy(piece, KEY + i, 8);
+    memcpy(piece, &KEY[i], 8);
     CHECK(strstr(text, piece) == NULL);
   }
 }

@@ -13,7 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 100 };
+/* How long libcurl may wait: for what we take for an answer it need not at all. */
+enum { PATIENCE_MS = 100, LONG_PATIENCE_MS = 10000 };
 
 /* How an exchange ended: a status of 0 means in an error. */
 typedef struct result {
@@ -132,7 +133,8 @@ static result libcurls(peer *p) {
   CURL *easy = curl_easy_init();
   curl_easy_setopt(easy, CURLOPT_URL, p->url);
   curl_easy_setopt(easy, CURLOPT_PROXY, "");
-  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)PATIENCE_MS);
+  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+                   p->of->want == WANT_ANSWER ? (long)LONG_PATIENCE_MS : (long)PATIENCE_MS);
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, collect);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, &r.body);
