@@ -144,7 +144,7 @@ bench: lua
 
 # ---- proof -----------------------------------------------------------------------
 
-C_FILES  := $(wildcard core/*.[ch] lua/*.[ch] spec/core/*.[ch] spec/fuzz/*.c spec/bench/*.c)
+C_FILES  := $(wildcard core/*.[ch] lua/*.[ch] spec/core/*.[ch] spec/fuzz/*.[ch] spec/bench/*.c)
 SH_FILES := $(wildcard .ci/run examples/*.sh rockspec/*.sh spec/*.sh spec/*/*.sh)
 lint:
 	clang-format --dry-run -Werror $(C_FILES)

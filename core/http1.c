@@ -71,7 +71,7 @@ struct leat_http1 {
 leat_http1 *leat_http1_new(void) {
   leat_http1 *http = calloc(1, sizeof *http);
   if (http == NULL) return NULL;
-  leat__buffer_init(&http->output, LEAT_MAX_REQUEST * 2);
+  leat__buffer_init(&http->output, (size_t)LEAT_MAX_REQUEST * 2);
   http->part = COMPLETE;
   return http;
 }
@@ -89,16 +89,18 @@ void leat_http1_free(leat_http1 *http) {
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
-static bool
-fail(leat_http1 *http, leat_kind kind, const char *format, ...) {
+static void
+set_failure(leat_http1 *http, leat_kind kind, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(http->detail, sizeof http->detail, format, arguments);
   va_end(arguments);
   http->failure = kind;
   http->part = FAILED;
-  return false;
 }
+
+/* Its value is what all below return: false, nothing more is to be parsed. */
+#define fail(...) (set_failure(__VA_ARGS__), false)
 
 /* Fails with what was seen. */
 static bool refuse(leat_http1 *http, const char *what, leat_string seen) {

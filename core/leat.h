@@ -10,8 +10,8 @@
 **   leat_error   error;
 **   leat_client *client = leat_client_new(&(leat_config){ .api_key = key }, &error);
 **   leat_curl   *curl   = leat_curl_new(NULL, &error);
-**   leat_call   *call   = leat_call_new(client, leat_operation("contact_identifiers",
-*"find"));
+**   leat_call   *call   = leat_call_new(client,
+**                                       leat_operation("contact_identifiers", "find"));
 **   leat_call_set(call, "contact_identifier_value", leat_s("ABCDE12356-90"));
 **   leat_curl_perform(curl, call);
 **   leat_contact_identifier card;

@@ -48,8 +48,7 @@ LEAT_API leat_call *leat_curl_done(leat_curl *curl);
 LEAT_API void leat_curl_cancel(leat_curl *curl, leat_call *call);
 /* Readable when a step has something to do: one descriptor for ever. */
 LEAT_API int leat_curl_fd(leat_curl *curl);
-/* Until the next step is due, at the latest; -1: not before the descriptor is readable.
- */
+/* Until the next step is due, at most; -1: not before the descriptor is readable. */
 LEAT_API int leat_curl_timeout_ms(leat_curl *curl);
 
 /* "libcurl/7.88.1 OpenSSL/3.0.17 ..." Lives for ever. */

@@ -21,7 +21,7 @@ static const leat_parameter to_create[] = {VALUE, CONTACT(false), NAME};
 static const leat_parameter to_link[] = {VALUE, CONTACT(true)};
 static const leat_parameter to_update[] = {VALUE, NAME, ACTIVE};
 
-#define TAKES(parameters) parameters, sizeof parameters / sizeof parameters[0]
+#define TAKES(parameters) (parameters), sizeof(parameters) / sizeof(parameters)[0]
 
 /* clang-format off */
 static const leat_op rows[] = {

@@ -4,8 +4,7 @@
 **
 ** It is written from the API's documentation and shares nothing with the client but the
 ** JSON and buffer helpers. Its state is JSON itself: contacts by uuid, and cards by
-*value,
-** each as the API would show it.
+** value, each as the API would show it.
 */
 #include "internal.h"
 #include "leat_sandbox.h"

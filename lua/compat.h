@@ -1,6 +1,6 @@
 /*
 ** compat.h - the few differences between Lua 5.1 to 5.4 and LuaJIT that the binding
-*meets.
+** meets.
 */
 #ifndef LEAT_COMPAT_H
 #define LEAT_COMPAT_H

@@ -2,7 +2,7 @@
 ** leat_sandbox.c - the module leat.sandbox.core: the sandbox for Lua.
 **
 **   core.start { api_key =, contacts =, cards =, tls =, port = }  a server; or nil,
-*message
+**                                                      message
 **   server:url()  server:ca_file()  server:requests()  server:stop()
 */
 #include "leat_sandbox.h"

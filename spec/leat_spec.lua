@@ -121,7 +121,8 @@ describe("requests, as the documentation has them", function()
     { "GET", BASE .. "/find?contact_identifier_value=0042" },
     { "PUT", BASE .. "/unlink", value },
     { "PUT", BASE .. "/link", { contact_identifier_value = "0042", contact_uuid = BOB } },
-    { "PUT", BASE, { contact_identifier_value = "0042", contact_identifier_name = "M", contact_identifier_active = true } },
+    { "PUT", BASE,
+      { contact_identifier_value = "0042", contact_identifier_name = "M", contact_identifier_active = true } },
     { "DELETE", BASE .. "?contact_identifier_value=0042", value },
   }
   for i, row in ipairs(wanted) do
@@ -172,7 +173,9 @@ describe("errors", function()
   local server, cards, client
 
   before_each(function()
-    server, cards, client = serve { cards = { { value = "off", active = false }, { value = "on", contact_uuid = ANN }, { value = "free" } } }
+    server, cards, client = serve {
+      cards = { { value = "off", active = false }, { value = "on", contact_uuid = ANN }, { value = "free" } },
+    }
   end)
   after_each(function()
     server:stop()

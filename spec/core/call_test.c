@@ -50,8 +50,8 @@ static void check_golden(const char *folder, const char *name, leat_call *call) 
     same++;
   /* where, and not what: the request holds the key */
   if (!CHECK(same == length && same == bytes.length && length > 0))
-    printf("  %s.http: %zu bytes, made were %zu, the first %zu are the same\n", name, length,
-           bytes.length, same);
+    printf("  %s.http: %zu bytes, made were %zu, the first %zu are the same\n", name,
+           length, bytes.length, same);
   leat_http1_free(http);
   leat_call_free(call);
   free(wanted);

@@ -137,7 +137,8 @@ static void new_case(reader *r) {
   http_case *grown = realloc(r->cases, (r->count + 1) * sizeof *grown);
   if (grown == NULL) bad(r, "out of memory");
   r->cases = grown;
-  if (r->count > 0 && now(r)->want == WANT_NOTHING) bad(r, "the case before wants nothing");
+  if (r->count > 0 && now(r)->want == WANT_NOTHING)
+    bad(r, "the case before wants nothing");
   http_case *c = &r->cases[r->count++];
   memset(c, 0, sizeof *c);
   c->line = r->line;
@@ -257,7 +258,8 @@ http_case *cases_read(const char *folder, size_t *count) {
     line(&r);
   }
   if (file) fclose(file);
-  if (r.count == 0 || now(&r)->want == WANT_NOTHING) bad(&r, "the last case wants nothing");
+  if (r.count == 0 || now(&r)->want == WANT_NOTHING)
+    bad(&r, "the last case wants nothing");
   *count = r.count;
   return r.cases;
 }

@@ -7,7 +7,12 @@
 
 #include "leat.h"
 
-typedef enum expectation { WANT_NOTHING, WANT_MORE, WANT_ANSWER, WANT_FAILURE } expectation;
+typedef enum expectation {
+  WANT_NOTHING,
+  WANT_MORE,
+  WANT_ANSWER,
+  WANT_FAILURE
+} expectation;
 
 /* What a call makes of the answer. */
 typedef struct call_want {

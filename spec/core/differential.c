@@ -134,7 +134,8 @@ static result libcurls(peer *p) {
   curl_easy_setopt(easy, CURLOPT_URL, p->url);
   curl_easy_setopt(easy, CURLOPT_PROXY, "");
   curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
-                   p->of->want == WANT_ANSWER ? (long)LONG_PATIENCE_MS : (long)PATIENCE_MS);
+                   p->of->want == WANT_ANSWER ? (long)LONG_PATIENCE_MS
+                                              : (long)PATIENCE_MS);
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, collect);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, &r.body);
@@ -151,9 +152,9 @@ static result libcurls(peer *p) {
 
 static bool same(const result *a, const result *b) {
   if (a->status != b->status) return false;
-  return a->status == 0 ||
-         (a->body.length == b->body.length &&
-          (a->body.length == 0 || memcmp(a->body.data, b->body.data, a->body.length) == 0));
+  return a->status == 0 || (a->body.length == b->body.length &&
+                            (a->body.length == 0 ||
+                             memcmp(a->body.data, b->body.data, a->body.length) == 0));
 }
 
 static void show(const char *who, const result *r) {

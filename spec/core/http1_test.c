@@ -85,9 +85,10 @@ static bool check(leat_http1 *http, const http_case *c, size_t first, size_t ste
   if (is_wanted(http, c, s, first >= c->answer.length)) return true;
   const leat_answer *answer = leat_http1_answer(http);
   leat_http1_failure(http, &detail);
-  printf("  http1.cases:%d, first %zu, then %zu: state %d, status %d, %zu bytes, %s; %s\n",
-         c->line, first, step, s.state, answer ? answer->status : 0,
-         answer ? answer->body.length : 0, s.reusable ? "reusable" : "final", detail);
+  printf(
+      "  http1.cases:%d, first %zu, then %zu: state %d, status %d, %zu bytes, %s; %s\n",
+      c->line, first, step, s.state, answer ? answer->status : 0,
+      answer ? answer->body.length : 0, s.reusable ? "reusable" : "final", detail);
   return false;
 }
 

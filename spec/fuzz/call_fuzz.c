@@ -42,7 +42,8 @@ static void check_error(const leat_call *call, const leat_op *op) {
   MUST(error->kind > LEAT_OK && error->kind < LEAT_KINDS && error->kind != LEAT_MISUSE);
   MUST(error->message[0] != '\0' && !strpbrk(error->message, "\r\n\t\033"));
   MUST(!error->outcome_unknown || op->writes);
-  MUST(error->status || error->outcome_unknown == op->writes); /* no answer, no knowledge */
+  MUST(error->status ||
+       error->outcome_unknown == op->writes); /* no answer, no knowledge */
   check_secret(leat_error_text(error, text, sizeof text));
   for (size_t i = 0; leat_call_field(call, i, &field); i++) {
     check_secret(field.name.data);

@@ -33,7 +33,8 @@ static void check_answer(const leat_answer *answer, const uint8_t *data) {
   for (size_t i = 0; i < answer->header_count; i++) {
     leat_string name = answer->headers[i].name, value = answer->headers[i].value;
     MUST(name.length > 0);
-    MUST(!memchr(value.data, '\r', value.length) && !memchr(value.data, '\n', value.length) &&
+    MUST(!memchr(value.data, '\r', value.length) &&
+         !memchr(value.data, '\n', value.length) &&
          !memchr(value.data, '\0', value.length));
   }
 }

@@ -1,0 +1,8 @@
+-- luacheck .   What is in every one of Lua 5.1 to 5.4 and LuaJIT.
+std = "min"
+read_globals = { "loadstring", "jit" }
+max_line_length = 120
+cache = false
+exclude_files = { "build", "lua_modules" }
+files["spec"] = { std = "min+busted" }
+files["rockspec/*.rockspec"] = { std = "rockspec" }
