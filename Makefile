@@ -139,8 +139,12 @@ $(BUILD)/fuzz/%: spec/fuzz/%.c spec/core/cases.c $(PURE) core/internal.h core/le
 	clang $(CPPFLAGS) $(STANDARD) -Ispec/core -O1 -g -fsanitize=fuzzer,address,undefined \
 	  -fno-sanitize-recover=all -o $@ $< spec/core/cases.c $(PURE) $(JANSSON_LIBS)
 
-bench: lua
-	@$(run_env) LUA=$(LUA) sh spec/bench/run.sh
+BENCH_TOOLS := $(patsubst spec/bench/%.c,$(BUILD)/bench/%,$(wildcard spec/bench/*.c))
+bench: lua $(BENCH_TOOLS)
+	@$(run_env) LUA=$(LUA) BENCH_TOOLS=$(BUILD)/bench sh spec/bench/run.sh
+$(BUILD)/bench/%: spec/bench/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(CURL_LIBS)
 
 # ---- proof -----------------------------------------------------------------------
 
