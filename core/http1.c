@@ -226,12 +226,13 @@ leat_http1_state leat_http1_begin(leat_http1 *http, const leat_request *request)
   begin_head(http);
   make_room(&http->output, request);
   if (!is_sendable(request))
-    fail(http, LEAT_MISUSE,
-         "a control character, a space or an empty name in the request");
+    set_failure(http, LEAT_MISUSE,
+                "a control character, a space or an empty name in the request");
   else append_request(&http->output, request);
   if (http->output.failed)
-    fail(http, http->output.failed,
-         "the request is larger than %d bytes, or memory ran out", LEAT_MAX_REQUEST);
+    set_failure(http, http->output.failed,
+                "the request is larger than %d bytes, or memory ran out",
+                LEAT_MAX_REQUEST);
   return http->part == FAILED ? LEAT_HTTP1_FAILED : LEAT_HTTP1_MORE;
 }
 
@@ -587,7 +588,7 @@ char *leat_http1_space(leat_http1 *http, size_t *room) {
   if (http->part == COMPLETE || http->part == FAILED) return NULL;
   if (input->capacity - input->length < ROOM_WANTED &&
       !leat__reserve(input, ROOM_WANTED)) {
-    fail(http, input->failed, "no room for the answer");
+    set_failure(http, input->failed, "no room for the answer");
     return NULL;
   }
   *room = input->capacity - input->length;
@@ -615,13 +616,14 @@ leat_http1_state leat_http1_closed(leat_http1 *http) {
   }
   if (http->part == FAILED) return LEAT_HTTP1_FAILED;
   if (http->input.length == 0)
-    fail(http, LEAT_CONNECTION, "the server closed the connection without an answer");
+    set_failure(http, LEAT_CONNECTION,
+                "the server closed the connection without an answer");
   else if (http->part <= HEADERS)
-    fail(http, LEAT_PROTOCOL, "the connection closed within the answer's head");
+    set_failure(http, LEAT_PROTOCOL, "the connection closed within the answer's head");
   else
-    fail(http, LEAT_PROTOCOL,
-         "the connection closed within the answer's body, after %zu bytes",
-         http->body.length);
+    set_failure(http, LEAT_PROTOCOL,
+                "the connection closed within the answer's body, after %zu bytes",
+                http->body.length);
   return LEAT_HTTP1_FAILED;
 }
 

@@ -11,7 +11,7 @@ status=0
 
 imports=$(nm -u "$@" | awk 'NF == 2 { print $2 }' | sort -u | grep -vE "$allowed" || true)
 if [ -n "$imports" ]; then
-  echo "purity: the core imports what it must not:" $imports
+  echo "purity: the core imports what it must not:" "$imports"
   status=1
 fi
 
@@ -24,7 +24,7 @@ fi
 only() { # only FILE PATTERN: nobody but FILE includes it
   others=$(grep -lE "#include <$2" core/*.c core/*.h | grep -v "^$1\$" || true)
   if [ -n "$others" ]; then
-    echo "purity: only $1 may include $2:" $others
+    echo "purity: only $1 may include $2:" "$others"
     status=1
   fi
 }
