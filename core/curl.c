@@ -506,6 +506,9 @@ static const char *advice(const char *text, CURLcode result) {
     if (has(text, "self-signed") || has(text, "self signed") || has(text, "issuer"))
       return " (if that is as it should be, name its certificate in ca_file)";
   }
+  if (result == CURLE_SSL_CACERT_BADFILE)
+    return " (is ca_file right? Without it: are the system's certificates installed, "
+           "package ca-certificates?)";
   if (has(text, "wrong version number") || has(text, "packet length too long"))
     return " (the server does not speak TLS there: is the port right?)";
   return "";

@@ -67,6 +67,12 @@ compiler=${CC:-cc}
 compiles() { printf '%s\n' "$1" | "$compiler" -x c -fsyntax-only - >/dev/null 2>&1; }
 knows() { has pkg-config && pkg-config --exists "$1" 2>/dev/null; }
 library() { knows "$1" || { has "$compiler" && compiles "#include <$2>"; }; }
+trusts() { # there is a file of certificates to trust
+  for file in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; do
+    [ -s "$file" ] && return 0
+  done
+  return 1
+}
 loads() { has "$1" && "$1" -e "require('$2')" >/dev/null 2>&1; }
 
 need_lua() {
@@ -91,10 +97,12 @@ if wants build; then
   { has "$compiler" && compiles '#include <stdio.h>'; } ||
     need "a C compiler" "gcc libc6-dev" gcc build-base gcc gcc
   has pkg-config || need pkg-config pkg-config pkg-config pkgconf pkgconf pkgconf
-  library 'libcurl >= 7.85' curl/curl.h ||
-    need "libcurl, 7.85 or later, with headers" libcurl4-openssl-dev curl curl-dev libcurl-devel curl
+  library 'libcurl >= 7.87' curl/curl.h ||
+    need "libcurl, 7.87 or later, with headers" libcurl4-openssl-dev curl curl-dev libcurl-devel curl
   library 'jansson >= 2.14' jansson.h ||
     need "jansson, 2.14 or later, with headers" libjansson-dev jansson jansson-dev jansson-devel jansson
+  trusts || need "certificates to trust" ca-certificates ca-certificates ca-certificates ca-certificates \
+    ca-certificates
   for lua in $luas; do need_lua "$lua"; done
 fi
 if wants sandbox; then
@@ -110,7 +118,7 @@ fi
 if wants ci; then
   for tool in clang:clang clang-format:clang-format clang-tidy:clang-tidy cppcheck:cppcheck \
     luacheck:lua-check shellcheck:shellcheck valgrind:valgrind luarocks:luarocks \
-    nginx:nginx-light taskset:util-linux git:git node:nodejs; do
+    nginx:nginx-light taskset:util-linux git:git debootstrap:debootstrap; do
     has "${tool%:*}" || need "${tool%:*}" "${tool#*:}" - - - -
   done
   printf 'int LLVMFuzzerTestOneInput(const char *d, long n) { return d && n < 0; }\n' |

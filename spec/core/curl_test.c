@@ -250,7 +250,8 @@ static void test_ca_file(void) {
   client = leat_client_new(&settings, NULL);
   leat_curl *curl = leat_curl_new(&config, NULL);
   leat_error error = perform(curl, client, "find");
-  CHECK(error.kind == LEAT_CONFIG && strstr(error.message, "no/such/file.pem") != NULL);
+  CHECK(error.kind == LEAT_CONFIG && strstr(error.message, "no/such/file.pem") != NULL &&
+        strstr(error.message, "ca-certificates") != NULL);
   leat_curl_free(curl);
   leat_client_free(client);
   close_stage(&s);
