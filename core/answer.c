@@ -87,6 +87,7 @@ typedef struct judging { /* what all of the below look at */
   leat_outcome *outcome;
   const leat_wanted *wanted;
   const leat_answer *answer;
+  int fields; /* messages kept so far */
 } judging;
 
 static void fail(judging *j, leat_kind kind, bool unchanged) {
@@ -138,22 +139,28 @@ static void fail_redirect(judging *j) {
 
 /* ---- fields ---------------------------------------------------------------------- */
 
-static void add_field(judging *j, leat_string name, const leat_json *message) {
+static bool is_full(const judging *j) {
+  return j->fields == LEAT_MAX_FIELDS || j->outcome->fields.failed;
+}
+
+static void add_field(judging *j, const char *name, const leat_json *message) {
   char text[512];
   leat_buffer *fields = &j->outcome->fields;
-  if (leat_json_type(message) != LEAT_STRING) return;
-  leat__clean(text, 128, name, j->wanted->secret);
-  leat__append(fields, text, strlen(text) + 1);
+  if (leat_json_type(message) != LEAT_STRING || is_full(j)) return;
   leat__clean(text, sizeof text, leat_json_string(message), j->wanted->secret);
+  leat__append(fields, name, strlen(name) + 1);
   leat__append(fields, text, strlen(text) + 1);
+  j->fields++;
 }
 
 /* A message, or an array of them. */
 static void add_messages(judging *j, leat_string name, const leat_json *messages) {
-  add_field(j, name, messages);
+  char clean[128];
+  leat__clean(clean, sizeof clean, name, j->wanted->secret);
+  add_field(j, clean, messages);
   if (leat_json_type(messages) != LEAT_ARRAY) return;
-  for (size_t i = 0; i < leat_json_size(messages); i++)
-    add_field(j, name, leat_json_at(messages, i));
+  for (size_t i = 0; i < leat_json_size(messages) && !is_full(j); i++)
+    add_field(j, clean, leat_json_at(messages, i));
 }
 
 /* "errors" came as an object of strings or of arrays, as a list, and as a string. */
@@ -161,7 +168,7 @@ static void add_fields(judging *j, const leat_json *errors) {
   leat_member member = {0};
   leat__buffer_init(&j->outcome->fields, LEAT_MAX_FIELD_TEXT);
   if (leat_json_type(errors) == LEAT_OBJECT)
-    while (leat_json_next(errors, &member))
+    while (!is_full(j) && leat_json_next(errors, &member))
       add_messages(j, member.name, member.value);
   else add_messages(j, leat_s(NULL), errors);
 }
@@ -182,13 +189,9 @@ bool leat__field(const leat_outcome *outcome, size_t index, leat_field *field) {
 
 static void append_fields(leat_outcome *outcome) {
   leat_field field;
-  char *message = outcome->error.message;
-  size_t size = sizeof outcome->error.message;
-  for (size_t i = 0; leat__field(outcome, i, &field); i++) {
-    size_t length = strlen(message);
-    snprintf(message + length, size - length, "%s%s%s%s", i ? "; " : " ", field.name.data,
-             field.name.length ? ": " : "", field.message.data);
-  }
+  for (size_t i = 0; leat__field(outcome, i, &field); i++)
+    leat__error_add(&outcome->error, "%s%s%s%s", i ? "; " : " ", field.name.data,
+                    field.name.length ? ": " : "", field.message.data);
 }
 
 /* ---- envelopes ------------------------------------------------------------------- */
@@ -314,7 +317,7 @@ static bool decode(judging *j) {
 
 void leat__judge(leat_outcome *outcome, const leat_wanted *wanted,
                  const leat_answer *answer) {
-  judging j = {outcome, wanted, answer};
+  judging j = {outcome, wanted, answer, 0};
   bool good = answer->status >= 200 && answer->status < 300;
   outcome->error.status = answer->status;
   if (answer->status >= 300 && answer->status < 400 && answer->status != 304) {

@@ -24,7 +24,6 @@ struct leat_call {
   state state;
   argument arguments[LEAT_MAX_PARAMETERS];
   leat_request request;
-  leat_header headers[LEAT_MAX_REQUEST_HEADERS];
   leat_buffer target, body;
   leat_outcome outcome;
 };
@@ -39,7 +38,7 @@ static void misuse(leat_call *call, const char *what, const char *which) {
 leat_call *leat_call_new(leat_client *client, const leat_op *op) {
   leat_call *call = calloc(1, sizeof *call);
   if (call == NULL) return NULL;
-  leat__error_clear(&call->outcome.error);
+  call->outcome.error.retry_after_ms = -1;
   leat__buffer_init(&call->target, LEAT_MAX_REQUEST);
   leat__buffer_init(&call->body, LEAT_MAX_REQUEST);
   call->references = 1;
@@ -74,11 +73,8 @@ bool leat__call_is_shared(const leat_call *call) {
 
 /* The place of a parameter that may be set now; NULL: misuse, already noted. */
 static argument *find_argument(leat_call *call, const char *name, leat_type type) {
-  if (call == NULL || call->outcome.error.kind != LEAT_OK) return NULL;
-  if (call->state != NEW) {
-    misuse(call, ": too late, the call has begun", name);
+  if (call == NULL || call->outcome.error.kind != LEAT_OK || call->state != NEW)
     return NULL;
-  }
   for (size_t i = 0; i < call->op->parameter_count; i++) {
     if (strcmp(call->op->parameters[i].name, name) != 0) continue;
     if (call->op->parameters[i].type == type) return &call->arguments[i];
@@ -118,6 +114,10 @@ void leat_call_set_bool(leat_call *call, const char *name, bool value) {
   if (place == NULL) return;
   place->boolean = value;
   place->set = true;
+}
+
+const leat_op *leat_call_op(const leat_call *call) {
+  return call ? call->op : NULL;
 }
 
 void leat_call_set_user(leat_call *call, void *user) {
@@ -169,12 +169,6 @@ static void make_body(leat_call *call) {
   leat__json_free(object);
 }
 
-static void add_header(leat_call *call, const char *name, const char *value) {
-  leat_header *header = &call->headers[call->request.header_count++];
-  header->name = leat_s(name);
-  header->value = leat_s(value);
-}
-
 static void make_request(leat_call *call) {
   leat_request *request = &call->request;
   const leat_client *client = call->client;
@@ -189,13 +183,9 @@ static void make_request(leat_call *call) {
   request->body = (leat_string){call->body.data, call->body.length};
   request->connect_timeout_ms = client->connect_timeout_ms;
   request->max_body = client->max_body;
-  request->headers = call->headers;
-  add_header(call, "Authorization", client->authorization);
-  /* Without it the service may answer with a login page. */
-  add_header(call, "Accept", "application/json");
-  add_header(call, "Accept-Encoding", "identity");
-  add_header(call, "User-Agent", client->user_agent);
-  if (request->body.length > 0) add_header(call, "Content-Type", "application/json");
+  request->headers = client->headers;
+  request->header_count = client->header_count;
+  if (request->body.length == 0) request->header_count--; /* Content-Type stands last */
 }
 
 /* ---- asking and telling ---------------------------------------------------------- */
@@ -214,8 +204,12 @@ static void begin(leat_call *call, leat_moment now) {
     return;
   }
   make_request(call);
-  if (call->target.failed || call->body.failed) {
-    leat__error_set(&call->outcome.error, LEAT_NO_MEMORY, "out of memory");
+  leat_kind failed = call->target.failed ? call->target.failed : call->body.failed;
+  if (failed) {
+    leat__error_set(&call->outcome.error, failed,
+                    failed == LEAT_TOO_LARGE ? "the request is larger than %d bytes"
+                                             : "out of memory",
+                    LEAT_MAX_REQUEST);
     return;
   }
   call->request.deadline_ms = now.monotonic_ms + call->client->timeout_ms;
@@ -254,6 +248,7 @@ void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent 
   char text[384];
   (void)now;
   if (call == NULL || call->state == DONE || call->outcome.error.kind != LEAT_OK) return;
+  if (kind <= LEAT_OK || kind >= LEAT_KINDS) kind = LEAT_MISUSE;
   leat__clean(text, sizeof text, leat_s(detail),
               call->client ? leat__client_token(call->client) : leat_s(NULL));
   leat__error_set(&call->outcome.error, kind, "%s", text);

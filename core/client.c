@@ -8,19 +8,23 @@
 
 static const char bearer[] = "Bearer ";
 
-/* What a header may carry and a person may have meant: visible ASCII, and for a
-** User-Agent spaces too. */
-static bool is_visible(const char *text, bool spaces) {
-  for (; *text; text++)
-    if ((unsigned char)*text > 0x7E || *text < (spaces ? 0x20 : 0x21)) return false;
+/* What a header carries as it is: no control characters, no spaces at its ends. */
+static bool is_header_value(const char *text) {
+  size_t length = strlen(text);
+  if (length == 0 || text[0] == ' ' || text[length - 1] == ' ') return false;
+  for (size_t i = 0; i < length; i++)
+    if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F) return false;
   return true;
 }
 
+/* A token is opaque: nothing is assumed of its letters. */
 static const char *check_token(const char *token) {
   if (token == NULL || token[0] == '\0') return "api_key is missing";
   if (strlen(token) > LEAT_MAX_TOKEN) return "api_key is too long";
-  if (!is_visible(token, false))
-    return "api_key holds a space, a line end or another character that no key has";
+  if (!is_header_value(token))
+    return "api_key holds a line end or another control character, or a space at its "
+           "end: "
+           "was it read from a file with what follows it?";
   return NULL;
 }
 
@@ -30,8 +34,8 @@ static const char *check_config(const leat_config *config, const char *token) {
   if (config->api_key && config->access_token)
     return "api_key and access_token are both given: one of them is needed";
   if (config->user_agent && (strlen(config->user_agent) > LEAT_MAX_USER_AGENT ||
-                             !is_visible(config->user_agent, true)))
-    return "user_agent is too long, or holds a character that no header may carry";
+                             !is_header_value(config->user_agent)))
+    return "user_agent is empty, too long, or holds what no header may carry";
   if (config->timeout_ms < 0 || config->timeout_ms > LEAT_MAX_TIMEOUT_MS)
     return "timeout must lie between 0 and a day";
   if (config->connect_timeout_ms < 0 || config->connect_timeout_ms > LEAT_MAX_TIMEOUT_MS)
@@ -47,6 +51,19 @@ static char *make_authorization(const char *token) {
   memcpy(text, bearer, sizeof bearer - 1);
   memcpy(text + sizeof bearer - 1, token, length + 1);
   return text;
+}
+
+static void add_header(leat_client *client, const char *name, const char *value) {
+  client->headers[client->header_count++] = (leat_header){leat_s(name), leat_s(value)};
+}
+
+static void make_headers(leat_client *client) {
+  add_header(client, "Authorization", client->authorization);
+  /* Without it the service may answer with a login page. */
+  add_header(client, "Accept", "application/json");
+  add_header(client, "Accept-Encoding", "identity");
+  add_header(client, "User-Agent", client->user_agent);
+  add_header(client, "Content-Type", "application/json"); /* last: see make_request */
 }
 
 static int or_default(int value, int otherwise) {
@@ -71,9 +88,12 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
   client->max_body = config->max_body ? config->max_body : LEAT_DEFAULT_MAX_BODY;
   client->authorization = make_authorization(token);
   client->user_agent = leat__copy(agent, strlen(agent));
-  if (client->authorization && client->user_agent) return true;
-  leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
-  return false;
+  if (client->authorization == NULL || client->user_agent == NULL) {
+    leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
+    return false;
+  }
+  make_headers(client);
+  return true;
 }
 
 leat_client *leat_client_new(const leat_config *config, leat_error *error) {

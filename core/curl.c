@@ -54,6 +54,7 @@ typedef struct connection {
   job *job; /* NULL: idle */
   int64_t deadline, idle_since;
   bool wants_write;
+  int watched;  /* how many sockets libcurl wants watched while it connects */
   int os_error; /* why there is no socket */
   char message[CURL_ERROR_SIZE];
 } connection;
@@ -67,11 +68,11 @@ struct leat_curl {
   connection *connections;
   connection **by_fd; /* NULL: libcurl's own, or nobody's */
   size_t by_fd_size;
-  int watched_by_curl;
+  int unwatched; /* connecting, without a watched socket */
   queue line, waiting, finished;
   int epoll, timer;
   bool timer_used; /* somebody watches the descriptor */
-  int64_t curl_due, deadline_due, armed;
+  int64_t curl_due, sweep_due, deadline_due, armed;
   uint64_t random;
 };
 
@@ -161,16 +162,28 @@ static bool set_owner(leat_curl *curl, int fd, connection *c) {
   return true;
 }
 
+static connection *connection_of(CURL *easy) {
+  connection *c = NULL; /* libcurl has a handle of its own, which is nobody's */
+  curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&c);
+  return c;
+}
+
+static void count_watched(leat_curl *curl, connection *c, int change) {
+  if (c == NULL) return;
+  bool before = c->watched > 0;
+  c->watched += change;
+  if (c->fd == CURL_SOCKET_BAD) curl->unwatched += before - (c->watched > 0);
+}
+
 /* libcurl tells what it wants to know while it connects. */
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *assigned) {
   leat_curl *curl = user;
-  (void)easy;
   if (what == CURL_POLL_REMOVE) {
-    if (assigned) curl->watched_by_curl--;
+    if (assigned) count_watched(curl, connection_of(easy), -1);
     if (owner_of(curl, fd) == NULL) unwatch(curl, fd);
     return 0;
   }
-  if (assigned == NULL) curl->watched_by_curl++;
+  if (assigned == NULL) count_watched(curl, connection_of(easy), 1);
   curl_multi_assign(curl->multi, fd, curl);
   watch(curl, fd,
         (what & CURL_POLL_IN ? (uint32_t)EPOLLIN : 0) |
@@ -202,22 +215,30 @@ static size_t discard(char *data, size_t size, size_t count, void *user) {
 
 /* ---- connections ----------------------------------------------------------------- */
 
+static void free_connection(connection *c) {
+  curl_easy_cleanup(c->easy);
+  leat_http1_free(c->http);
+  free(c->origin);
+  free(c);
+}
+
+static void end_connecting(leat_curl *curl, const connection *c) {
+  curl->connecting--;
+  if (c->watched == 0) curl->unwatched--;
+}
+
 /* This order, and no other, frees everything. */
 static void close_connection(leat_curl *curl, connection *c) {
   if (c->fd != CURL_SOCKET_BAD) {
     unwatch(curl, c->fd);
     set_owner(curl, c->fd, NULL);
-  } else {
-    curl->connecting--;
   }
+  curl_multi_remove_handle(curl->multi, c->easy);
+  if (c->fd == CURL_SOCKET_BAD) end_connecting(curl, c);
   *c->link = c->next;
   if (c->next) c->next->link = c->link;
   curl->count--;
-  curl_multi_remove_handle(curl->multi, c->easy);
-  curl_easy_cleanup(c->easy);
-  leat_http1_free(c->http);
-  free(c->origin);
-  free(c);
+  free_connection(c);
 }
 
 static connection *new_connection(leat_curl *curl, const leat_request *request) {
@@ -228,10 +249,7 @@ static connection *new_connection(leat_curl *curl, const leat_request *request) 
   c->http = leat_http1_new();
   c->origin = leat__copy(request->origin.data, request->origin.length);
   if (c->easy == NULL || c->http == NULL || c->origin == NULL) {
-    curl_easy_cleanup(c->easy);
-    leat_http1_free(c->http);
-    free(c->origin);
-    free(c);
+    free_connection(c);
     return NULL;
   }
   c->next = curl->connections;
@@ -241,53 +259,67 @@ static connection *new_connection(leat_curl *curl, const leat_request *request) 
   curl->connections = c;
   curl->count++;
   curl->connecting++;
+  curl->unwatched++;
   return c;
 }
 
-static void set_security(CURL *easy, const leat_curl *curl) {
+/* An option that can't be set is a connection that must not be made: these add up what
+** curl_easy_setopt returned, 0 when all is well. */
+static unsigned set_security(CURL *easy, const leat_curl *curl) {
+  unsigned bad = 0;
   const char *ca_file = curl->ca_file;
   if (ca_file == NULL) ca_file = curl_version_info(CURLVERSION_NOW)->cainfo;
-  curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-  curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
-  curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
-  if (ca_file) {
-    /* A path beside the file would keep libcurl from caching what it parsed. */
-    curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
-    curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
-  }
-  curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-  curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+  bad |= curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+  bad |= curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
+  bad |= curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
+  bad |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+  curl_easy_setopt(easy, CURLOPT_NETRC,
+                   (long)CURL_NETRC_IGNORED); /* not built in: fine */
+  if (ca_file == NULL) return bad;
+  bad |= curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
+  /* A path beside the file would keep libcurl from caching what it parsed. */
+  curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+  return bad;
 }
 
-static void set_proxy(CURL *easy, const leat_curl *curl, const leat_request *request) {
+static unsigned set_proxy(CURL *easy, const leat_curl *curl,
+                          const leat_request *request) {
   const char *proxy = curl->proxy;
+  unsigned bad = 0;
   if (leat__loopback(request->host.data)) proxy = "";
   /* Without a tunnel a cleartext request would be the proxy's to read. */
-  curl_easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
-  if (proxy == NULL) return;
-  curl_easy_setopt(easy, CURLOPT_PROXY, proxy);
-  curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
+  bad |= curl_easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
+  if (proxy == NULL) return bad;
+  bad |= curl_easy_setopt(easy, CURLOPT_PROXY, proxy);
+  bad |= curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
+  return bad;
 }
 
-static void set_options(leat_curl *curl, connection *c, const leat_request *request) {
+static unsigned set_functions(leat_curl *curl, connection *c) {
+  unsigned bad = 0;
+  bad |= curl_easy_setopt(c->easy, CURLOPT_PRIVATE, c);
+  bad |= curl_easy_setopt(c->easy, CURLOPT_SHARE, curl->share);
+  bad |= curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, c->message);
+  bad |= curl_easy_setopt(c->easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+  bad |= curl_easy_setopt(c->easy, CURLOPT_OPENSOCKETDATA, c);
+  bad |= curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, discard);
+  return bad;
+}
+
+static unsigned set_options(leat_curl *curl, connection *c, const leat_request *request) {
   CURL *easy = c->easy;
+  unsigned bad = 0;
   int64_t left = request->deadline_ms - now_ms();
   if (left > request->connect_timeout_ms) left = request->connect_timeout_ms;
-  curl_easy_setopt(easy, CURLOPT_URL, c->origin);
-  curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, request->tls ? "https" : "http");
-  curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
-  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(left > 1 ? left : 1));
-  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-  curl_easy_setopt(easy, CURLOPT_PRIVATE, c);
-  curl_easy_setopt(easy, CURLOPT_SHARE, curl->share);
-  curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->message);
-  curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
-  curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, c);
-  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, discard);
-  set_security(easy, curl);
-  set_proxy(easy, curl, request);
+  bad |= curl_easy_setopt(easy, CURLOPT_URL, c->origin);
+  bad |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, request->tls ? "https" : "http");
+  bad |= curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
+  bad |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(left > 1 ? left : 1));
+  bad |= curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+  bad |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  bad |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+  return bad | set_functions(curl, c) | set_security(easy, curl) |
+         set_proxy(easy, curl, request);
 }
 
 /* The connection that has been idle for the shortest time, or the longest. */
@@ -427,8 +459,9 @@ static void note_deadline(leat_curl *curl, int64_t due) {
 }
 
 static void begin_exchange(leat_curl *curl, connection *c) {
-  if (leat_http1_begin(c->http, leat_call_request(c->job->call)) == LEAT_HTTP1_FAILED)
-    fail_codec(curl, c);
+  const leat_request *request = leat_call_request(c->job->call);
+  if (request == NULL) fail(curl, c->job, LEAT_CANCELED, "the call ended meanwhile");
+  else if (leat_http1_begin(c->http, request) == LEAT_HTTP1_FAILED) fail_codec(curl, c);
   else transmit(curl, c);
 }
 
@@ -445,9 +478,9 @@ static void connect_to(leat_curl *curl, job *j, const leat_request *request) {
   j->connection = c;
   c->deadline = request->deadline_ms;
   note_deadline(curl, c->deadline);
-  set_options(curl, c, request);
-  if (curl_multi_add_handle(curl->multi, c->easy) != CURLM_OK)
-    fail(curl, j, LEAT_NO_MEMORY, "libcurl could not begin to connect");
+  if (set_options(curl, c, request) != 0 ||
+      curl_multi_add_handle(curl->multi, c->easy) != CURLM_OK)
+    fail(curl, j, LEAT_NO_MEMORY, "libcurl could not begin to connect: out of memory?");
 }
 
 static void exchange(leat_curl *curl, job *j) {
@@ -482,10 +515,14 @@ static void advance(leat_curl *curl, job *j) {
   }
 }
 
+static bool can_serve(const leat_curl *curl) {
+  return curl->line.first && curl->slots_taken < curl->max_connections;
+}
+
 /* Gives free slots to those who stand in line, first come first served. */
 static void serve(leat_curl *curl) {
-  job *j;
-  while (curl->slots_taken < curl->max_connections && (j = pop(&curl->line)) != NULL) {
+  while (can_serve(curl)) {
+    job *j = pop(&curl->line);
     curl->slots_taken++;
     j->place = WORKING;
     advance(curl, j);
@@ -514,7 +551,14 @@ static const char *advice(const char *text, CURLcode result) {
   return "";
 }
 
+/* libcurl's text for a proxy that it does not understand shows the URL, password and
+** all. */
+static bool is_bad_proxy(const connection *c) {
+  return has(c->message, "Unsupported proxy");
+}
+
 static leat_kind kind_of(const connection *c, CURLcode result) {
+  if (is_bad_proxy(c)) return LEAT_CONFIG;
   if (c->os_error == EMFILE || c->os_error == ENFILE) return LEAT_LOCAL;
   switch (result) {
     case CURLE_OPERATION_TIMEDOUT: return LEAT_TIMEOUT;
@@ -541,6 +585,12 @@ static void fail_connect(leat_curl *curl, connection *c, CURLcode result) {
     snprintf(text, sizeof text, "no connection to %s: the proxy answered HTTP %ld%s",
              c->origin, proxy_status,
              proxy_status == 407 ? " (it wants a user and a password)" : "");
+  else if (is_bad_proxy(c))
+    snprintf(
+        text, sizeof text,
+        "no connection to %s: the proxy's URL is not understood (the option proxy, or "
+        "https_proxy and the like in the environment)",
+        c->origin);
   else if (kind == LEAT_LOCAL)
     snprintf(text, sizeof text,
              "no connection to %s: this process may open no more descriptors", c->origin);
@@ -561,7 +611,8 @@ static void fail_pin(leat_curl *curl, connection *c, const char *seen, size_t le
     fail(curl, j, LEAT_PROTOCOL, text);
   } else if (++j->tries < CONNECT_TRIES) {
     close_connection(curl, c);
-    connect_to(curl, j, leat_call_request(j->call));
+    j->connection = NULL;
+    advance(curl, j); /* the call asks for the same once more */
   } else {
     fail(curl, j, LEAT_CONNECTION,
          "the server closes connections as soon as they are made");
@@ -582,8 +633,8 @@ static void connected(leat_curl *curl, connection *c) {
     fail(curl, c->job, LEAT_LOCAL, "the connection can't be watched: out of memory?");
     return;
   }
+  end_connecting(curl, c);
   c->fd = fd;
-  curl->connecting--;
   begin_exchange(curl, c);
 }
 
@@ -591,9 +642,8 @@ static void take_messages(leat_curl *curl) {
   CURLMsg *message;
   int left;
   while ((message = curl_multi_info_read(curl->multi, &left)) != NULL) {
-    connection *c = NULL;
+    connection *c = connection_of(message->easy_handle);
     CURLcode result = message->data.result;
-    curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&c);
     if (message->msg != CURLMSG_DONE || c == NULL || c->job == NULL) continue;
     if (result == CURLE_OK) connected(curl, c);
     else fail_connect(curl, c, result);
@@ -603,21 +653,28 @@ static void take_messages(leat_curl *curl) {
 /* ---- time ------------------------------------------------------------------------ */
 
 /* Between two addresses of one name libcurl 7.88 watches no socket and says nothing: it
-** has to be asked. */
-static void drive_connecting(leat_curl *curl, int64_t now) {
+** has to be asked about all of them. */
+static void sweep(leat_curl *curl, int64_t now) {
   int running;
-  if (curl->connecting == 0) return;
-  if (now < curl->curl_due && curl->watched_by_curl > 0) return;
-  curl->curl_due = NEVER;
+  curl->sweep_due = now + UNWATCHED_POLL_MS;
 #if defined(__GNUC__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 #endif
-  if (curl->watched_by_curl == 0) curl_multi_socket_all(curl->multi, &running);
-  else curl_multi_socket_action(curl->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+  curl_multi_socket_all(curl->multi, &running);
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
 #endif
+}
+
+static void drive_connecting(leat_curl *curl, int64_t now) {
+  int running;
+  if (curl->connecting == 0) return;
+  if (now >= curl->curl_due) {
+    curl->curl_due = NEVER;
+    curl_multi_socket_action(curl->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+  }
+  if (curl->unwatched > 0 && now >= curl->sweep_due) sweep(curl, now);
 }
 
 static void fail_late(leat_curl *curl, connection *c) {
@@ -630,7 +687,6 @@ static void fail_late(leat_curl *curl, connection *c) {
 /* Ends what is late and wakes what has waited, and notes when that is due again. */
 static void keep_time(leat_curl *curl, int64_t now) {
   connection *next;
-  queue waiting = curl->waiting;
   job *j;
   if (now < curl->deadline_due) return;
   curl->deadline_due = NEVER;
@@ -644,6 +700,7 @@ static void keep_time(leat_curl *curl, int64_t now) {
       next = curl->connections; /* the list may be another now */
     }
   }
+  queue waiting = curl->waiting;
   memset(&curl->waiting, 0, sizeof curl->waiting);
   while ((j = pop(&waiting)) != NULL) {
     bool due = leat_call_until(j->call) <= now;
@@ -653,18 +710,18 @@ static void keep_time(leat_curl *curl, int64_t now) {
   }
 }
 
+/* 0: at once. */
 static int64_t next_due(const leat_curl *curl) {
   int64_t due = curl->deadline_due;
+  if (curl->finished.first || can_serve(curl)) return 0;
   if (curl->connecting == 0) return due;
   if (curl->curl_due < due) due = curl->curl_due;
-  if (curl->watched_by_curl == 0 && now_ms() + UNWATCHED_POLL_MS < due)
-    due = now_ms() + UNWATCHED_POLL_MS;
+  if (curl->unwatched > 0 && curl->sweep_due < due) due = curl->sweep_due;
   return due;
 }
 
 int leat_curl_timeout_ms(leat_curl *curl) {
   int64_t due = next_due(curl), now = now_ms();
-  if (curl->line.first && curl->slots_taken < curl->max_connections) return 0;
   if (due == NEVER) return -1;
   if (due <= now) return 0;
   return due - now < INT_MAX ? (int)(due - now) : INT_MAX;
@@ -716,16 +773,16 @@ static void step(leat_curl *curl, int ms) {
 
 /* ---- making and ending ----------------------------------------------------------- */
 
-static bool open_context(leat_curl *curl) {
+static bool open_polling(leat_curl *curl) {
   struct epoll_event event = {.events = EPOLLIN};
-  curl->process = getpid();
-  curl->curl_due = curl->deadline_due = curl->armed = NEVER;
-  seed(curl);
   curl->epoll = epoll_create1(EPOLL_CLOEXEC);
   curl->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-  if (curl->epoll < 0 || curl->timer < 0) return false;
   event.data.fd = curl->timer;
-  if (epoll_ctl(curl->epoll, EPOLL_CTL_ADD, curl->timer, &event) != 0) return false;
+  return curl->epoll >= 0 && curl->timer >= 0 &&
+         epoll_ctl(curl->epoll, EPOLL_CTL_ADD, curl->timer, &event) == 0;
+}
+
+static bool open_multi(leat_curl *curl) {
   curl->multi = curl_multi_init();
   curl->share = curl_share_init();
   if (curl->multi == NULL || curl->share == NULL) return false;
@@ -739,38 +796,93 @@ static bool open_context(leat_curl *curl) {
   return true;
 }
 
+static void close_polling(leat_curl *curl) {
+  if (curl->timer >= 0) close(curl->timer);
+  if (curl->epoll >= 0) close(curl->epoll);
+  curl->timer = curl->epoll = -1;
+}
+
 static void close_context(leat_curl *curl) {
   while (curl->connections)
     close_connection(curl, curl->connections); /* NOLINT(clang-analyzer-unix.Malloc) */
   curl_multi_cleanup(curl->multi);
   curl_share_cleanup(curl->share);
-  if (curl->timer >= 0) close(curl->timer);
-  if (curl->epoll >= 0) close(curl->epoll);
+  curl->multi = NULL;
+  curl->share = NULL;
+  close_polling(curl);
 }
 
-/* In a child process the connections are still the parent's: TLS would say goodbye in
-** its name. They are forgotten, with the memory that libcurl holds for them. */
-static void forget_context(leat_curl *curl) {
-  for (connection *c = curl->connections, *next; c; c = next) {
-    next = c->next;
-    c->link = &c->next;
-    if (c->job) {
-      c->job->connection = NULL;
-      fail(curl, c->job, LEAT_CANCELED,
-           "the process forked while the call was under way");
-    }
+static bool open_context(leat_curl *curl) {
+  curl->process = getpid();
+  curl->curl_due = curl->deadline_due = curl->armed = NEVER;
+  curl->sweep_due = 0;
+  seed(curl);
+  if (open_polling(curl) && open_multi(curl)) return true;
+  close_context(curl);
+  return false;
+}
+
+static void cancel_all(leat_curl *curl, queue *q, const char *why) {
+  job *j;
+  while ((j = pop(q)) != NULL) {
+    leat_call_fail(j->call, moment(curl), LEAT_CANCELED, LEAT_SENT_NO, why);
+    j->place = FINISHED;
+    push(&curl->finished, j);
   }
-  curl->connections = NULL;
-  curl->count = curl->connecting = curl->watched_by_curl = 0;
-  if (curl->by_fd) memset(curl->by_fd, 0, curl->by_fd_size * sizeof *curl->by_fd);
-  close(curl->timer);
-  close(curl->epoll);
 }
 
+/* In a child process calls and connections are the parent's. libcurl must not close
+** them, for TLS would say goodbye in the parent's name: our copies of the descriptors are
+** closed, and the memory that libcurl holds is forgotten. */
+static void forget_context(leat_curl *curl) {
+  static const char why[] = "the process forked while the call was under way";
+  int connections = curl->max_connections;
+  curl->max_connections = 0; /* nobody is served meanwhile */
+  for (connection *c = curl->connections; c; c = c->next) {
+    if (c->fd != CURL_SOCKET_BAD) close(c->fd);
+    if (c->job == NULL) continue;
+    c->job->connection = NULL;
+    fail(curl, c->job, LEAT_CANCELED, why);
+  }
+  cancel_all(curl, &curl->line, why);
+  cancel_all(curl, &curl->waiting, why);
+  curl->max_connections = connections;
+  curl->connections = NULL;
+  curl->multi = NULL;
+  curl->share = NULL;
+  curl->count = curl->connecting = curl->unwatched = 0;
+  if (curl->by_fd) memset(curl->by_fd, 0, curl->by_fd_size * sizeof *curl->by_fd);
+  close_polling(curl);
+}
+
+/* False: a child that could not make a context of its own; it may try again. */
 static bool same_process(leat_curl *curl) {
-  if (curl->process == getpid()) return true;
-  forget_context(curl);
-  return open_context(curl);
+  if (curl->process != getpid()) forget_context(curl);
+  return (curl->process == getpid() && curl->multi) || open_context(curl);
+}
+
+static bool is_proxy(const char *url) {
+  static const char *const schemes[] = {"http",    "https",  "socks4",
+                                        "socks4a", "socks5", "socks5h"};
+  CURLU *parts = curl_url();
+  char *scheme = NULL;
+  bool good = false;
+  if (parts && curl_url_set(parts, CURLUPART_URL, url,
+                            CURLU_NON_SUPPORT_SCHEME | CURLU_DEFAULT_SCHEME) == CURLUE_OK)
+    curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0);
+  for (size_t i = 0; scheme && i < sizeof schemes / sizeof schemes[0]; i++)
+    good = good || strcmp(scheme, schemes[i]) == 0;
+  curl_free(scheme);
+  curl_url_cleanup(parts);
+  return good;
+}
+
+static const char *check_config(const leat_curl_config *config) {
+  if (config->max_connections < 0 || config->max_connections > LEAT_MAX_CONNECTIONS)
+    return "max_connections must lie between 1 and 100000";
+  if (config->proxy && config->proxy[0] != '\0' && !is_proxy(config->proxy))
+    return "proxy must be a URL: http://host:port, https://... or socks5h://...";
+  return NULL;
 }
 
 static bool copy_config(leat_curl *curl, const leat_curl_config *config) {
@@ -786,8 +898,9 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
   static const leat_curl_config none = {0};
   if (config == NULL) config = &none;
   if (error) leat__error_clear(error);
-  if (config->max_connections < 0) {
-    leat__error_set(error, LEAT_CONFIG, "max_connections must not be negative");
+  const char *wrong = check_config(config);
+  if (wrong) {
+    leat__error_set(error, LEAT_CONFIG, "%s", wrong);
     return NULL;
   }
   leat_curl *curl = calloc(1, sizeof *curl);
@@ -803,28 +916,33 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
   return NULL;
 }
 
-static void cancel_all(leat_curl *curl, queue *q) {
+/* Lets go of a finished job; NULL: nobody else held its call any more. */
+static leat_call *release(job *j) {
+  leat_call *call = leat__call_is_shared(j->call) ? j->call : NULL;
+  leat_call_free(j->call);
+  free(j);
+  return call;
+}
+
+static void release_finished(leat_curl *curl) {
   job *j;
-  while ((j = pop(q)) != NULL) {
-    leat_call_fail(j->call, moment(curl), LEAT_CANCELED, LEAT_SENT_NO,
-                   "the driver was freed");
-    leat_call_free(j->call);
-    free(j);
-  }
+  while ((j = pop(&curl->finished)) != NULL)
+    release(j);
 }
 
 void leat_curl_free(leat_curl *curl) {
+  static const char why[] = "the driver was freed";
   if (curl == NULL) return;
   if (curl->process != getpid()) forget_context(curl);
   curl->max_connections = 0; /* nobody is served any more */
   for (connection *c = curl->connections, *next; c; c = next) {
     next = c->next;
-    if (c->job) fail(curl, c->job, LEAT_CANCELED, "the driver was freed");
+    if (c->job) fail(curl, c->job, LEAT_CANCELED, why);
   }
-  cancel_all(curl, &curl->line);
-  cancel_all(curl, &curl->waiting);
-  cancel_all(curl, &curl->finished);
-  if (curl->process == getpid()) close_context(curl);
+  cancel_all(curl, &curl->line, why);
+  cancel_all(curl, &curl->waiting, why);
+  release_finished(curl);
+  close_context(curl);
   free(curl->by_fd);
   free(curl->ca_file);
   free(curl->proxy);
@@ -834,10 +952,12 @@ void leat_curl_free(leat_curl *curl) {
 /* ---- the public face ------------------------------------------------------------- */
 
 bool leat_curl_start(leat_curl *curl, leat_call *call) {
-  job *j = calloc(1, sizeof *j);
-  if (call == NULL || j == NULL || !same_process(curl)) {
-    leat_call_fail(call, moment(curl), LEAT_NO_MEMORY, LEAT_SENT_NO, "out of memory");
-    free(j);
+  if (call == NULL || leat__call_is_shared(call)) return false;
+  leat_kind wrong = same_process(curl) ? LEAT_NO_MEMORY : LEAT_LOCAL;
+  job *j = wrong == LEAT_LOCAL ? NULL : calloc(1, sizeof *j);
+  if (j == NULL) {
+    leat_call_fail(call, moment(curl), wrong, LEAT_SENT_NO,
+                   "no more descriptors, or no more memory");
     return false;
   }
   j->call = call;
@@ -855,16 +975,8 @@ void leat_curl_step(leat_curl *curl) {
 void leat_curl_wait(leat_curl *curl, int ms) {
   if (!same_process(curl)) return;
   int due = leat_curl_timeout_ms(curl);
-  if (curl->finished.first) ms = 0;
-  step(curl, due >= 0 && due < ms ? due : ms);
-}
-
-/* Lets go of a finished job; NULL: nobody else held its call any more. */
-static leat_call *release(job *j) {
-  leat_call *call = leat__call_is_shared(j->call) ? j->call : NULL;
-  leat_call_free(j->call);
-  free(j);
-  return call;
+  if (due >= 0 && due < ms) ms = due;
+  step(curl, ms > 0 ? ms : 0);
 }
 
 leat_call *leat_curl_done(leat_curl *curl) {
@@ -894,13 +1006,16 @@ void leat_curl_cancel(leat_curl *curl, leat_call *call) {
   if (j == NULL) return;
   leat_call_fail(call, moment(curl), LEAT_CANCELED, sent, "canceled");
   release(j);
+  serve(curl);
+  arm_timer(curl);
 }
 
 void leat_curl_perform(leat_curl *curl, leat_call *call) {
   if (!leat_curl_start(curl, call)) return;
   while (!leat_call_is_done(call))
     leat_curl_wait(curl, INT_MAX);
-  release(take_out(&curl->finished, call));
+  job *j = take_out(&curl->finished, call);
+  if (j) release(j);
 }
 
 int leat_curl_fd(leat_curl *curl) {

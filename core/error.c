@@ -59,12 +59,38 @@ void leat__error_clear(leat_error *error) {
   error->retry_after_ms = -1;
 }
 
+/* Takes the piece of a character away that a cut left at the end. */
+static void trim_cut(char *text, size_t length) {
+  size_t start = length;
+  while (start > 0 && ((unsigned char)text[start - 1] & 0xC0) == 0x80)
+    start--;
+  if (start > 0 && (unsigned char)text[start - 1] >= 0xC0) start--;
+  if (start < length &&
+      leat__utf8_character((leat_string){text + start, length - start}) == 0)
+    text[start] = '\0';
+}
+
+static void append(leat_error *error, const char *format, va_list arguments) {
+  size_t length = strlen(error->message), room = sizeof error->message - length;
+  int wanted = vsnprintf(error->message + length, room, format, arguments);
+  if (wanted >= 0 && (size_t)wanted >= room)
+    trim_cut(error->message, sizeof error->message - 1);
+}
+
+void leat__error_add(leat_error *error, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  append(error, format, arguments);
+  va_end(arguments);
+}
+
 void leat__error_set(leat_error *error, leat_kind kind, const char *format, ...) {
   va_list arguments;
   if (error == NULL) return;
   error->kind = kind;
+  error->message[0] = '\0';
   va_start(arguments, format);
-  vsnprintf(error->message, sizeof error->message, format, arguments);
+  append(error, format, arguments);
   va_end(arguments);
 }
 

@@ -237,7 +237,7 @@ leat_http1_state leat_http1_begin(leat_http1 *http, const leat_request *request)
 }
 
 leat_string leat_http1_output(const leat_http1 *http) {
-  if (http->part == FAILED) return leat_s(NULL);
+  if (http->part == FAILED || http->output.data == NULL) return leat_s(NULL);
   return (leat_string){http->output.data + http->sent, http->output.length - http->sent};
 }
 
@@ -369,7 +369,7 @@ static bool obey(leat_http1 *http, leat_string name, leat_string value) {
   if (leat__equal_nocase(name, "transfer-encoding")) return parse_transfer(http, value);
   if (leat__equal_nocase(name, "connection")) parse_connection(http, value);
   if (leat__equal_nocase(name, "content-encoding"))
-    http->encoded = !leat__equal_nocase(value, "identity");
+    http->encoded = http->encoded || !leat__equal_nocase(value, "identity");
   return true;
 }
 

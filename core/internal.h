@@ -23,7 +23,7 @@ enum {
   LEAT_MAX_PARAMETERS = 4,        /* of an operation */
   LEAT_MAX_FIELDS = 32,           /* messages of validation that are kept */
   LEAT_MAX_FIELD_TEXT = 8 * 1024, /* all of them together */
-  LEAT_MAX_REQUEST_HEADERS = 8,   /* that a call makes */
+  LEAT_MAX_REQUEST_HEADERS = 8,
   LEAT_MAX_EXCERPT = 80,          /* of an answer, in a message */
   LEAT_MIN_SECRET = 4,            /* a shorter token is none */
   LEAT_MIN_SECRET_PIECE = 8,      /* so many bytes of a token are still a secret */
@@ -33,6 +33,7 @@ enum {
   LEAT_MAX_INTERIM_ANSWERS = 16,    /* 1xx before the answer */
   LEAT_RECEIVE_ROOM = 16 * 1024,    /* offered to one receive */
   LEAT_DEFAULT_MAX_CONNECTIONS = 16,
+  LEAT_MAX_CONNECTIONS = 100000,
   LEAT_MAX_IDLE_MS = 60 * 1000, /* an unused connection is closed after that */
   LEAT_MAX_SEND = 16 * 1024     /* bytes given to libcurl at once */
 };
@@ -70,6 +71,11 @@ void leat__error_clear(leat_error *error);
 __attribute__((format(printf, 3, 4)))
 #endif
 void leat__error_set(leat_error *error, leat_kind kind, const char *format, ...);
+/* Adds to the message. What is cut is cut between characters. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+void leat__error_add(leat_error *error, const char *format, ...);
 /* Foreign text made fit for a message: without control characters, cut to `size`, and
 ** without any piece of the secret. */
 void leat__clean(char *out, size_t size, leat_string text, leat_string secret);
@@ -123,6 +129,8 @@ struct leat_client {
   leat_url url;
   char *authorization; /* "Bearer TOKEN" */
   char *user_agent;
+  leat_header headers[LEAT_MAX_REQUEST_HEADERS]; /* of every request */
+  size_t header_count;
   int timeout_ms, connect_timeout_ms;
   size_t max_body;
   uint64_t epoch;

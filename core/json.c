@@ -52,14 +52,16 @@ static bool too_deep(leat_string text) {
 }
 
 leat_json *leat__json_parse(leat_string text, char *why, size_t why_size) {
-  json_error_t error;
+  json_error_t error = {0};
   if (too_deep(text)) {
     snprintf(why, why_size, "nested deeper than %d levels", LEAT_MAX_JSON_DEPTH);
     return NULL;
   }
   json_t *value = json_loadb(text.data, text.length, JSON_REJECT_DUPLICATES, &error);
   if (value) return wrap(value);
-  if (json_error_code(&error) == json_error_out_of_memory) why[0] = '\0';
+  /* Out of memory it says so, or nothing at all. */
+  if (json_error_code(&error) == json_error_out_of_memory || error.text[0] == '\0')
+    why[0] = '\0';
   else snprintf(why, why_size, "%.100s (byte %d)", error.text, error.position);
   return NULL;
 }

@@ -215,9 +215,13 @@ LEAT_API leat_call *leat_call_new(leat_client *client, const leat_op *op);
 LEAT_API void leat_call_free(leat_call *call);
 
 /* Sets a parameter by the service's name for it; copies. Not UTF-8, empty, with a NUL,
-** unknown or of another type: misuse, which sticks. A parameter never set is not sent. */
+** unknown or of another type: misuse, which sticks. A parameter never set is not sent.
+** After the first leat_call_next it is too late, and nothing changes. */
 LEAT_API void leat_call_set(leat_call *call, const char *name, leat_string value);
 LEAT_API void leat_call_set_bool(leat_call *call, const char *name, bool value);
+
+/* The row that it was made from; NULL if there was none. */
+LEAT_API const leat_op *leat_call_op(const leat_call *call);
 
 /* A pointer of the caller's own, to know a call again by. */
 LEAT_API void leat_call_set_user(leat_call *call, void *user);
@@ -341,14 +345,15 @@ LEAT_API leat_string leat_answer_header(const leat_answer *answer, const char *n
 ** Request in, bytes out; bytes in, answer out. One codec serves one connection, an
 ** exchange at a time:
 **
-**   leat_http1_begin(http, request);
-**   while ((out = leat_http1_output(http)).length > 0)
-**     leat_http1_sent(http, send(socket, out.data, out.length));
-**   do {
-**     char *space = leat_http1_space(http, &room);
-**     n = recv(socket, space, room);
-**     state = n > 0 ? leat_http1_received(http, n) : leat_http1_closed(http);
-**   } while (state == LEAT_HTTP1_MORE);
+**   state = leat_http1_begin(http, request);
+**   while ((out = leat_http1_output(http)).length > 0) {
+**     if ((n = send(socket, out.data, out.length, MSG_NOSIGNAL)) < 0) goto broken;
+**     leat_http1_sent(http, (size_t)n);
+**   }
+**   while (state == LEAT_HTTP1_MORE && (space = leat_http1_space(http, &room)) != NULL) {
+**     if ((n = recv(socket, space, room, 0)) < 0) goto broken;
+**     state = n > 0 ? leat_http1_received(http, (size_t)n) : leat_http1_closed(http);
+**   }
 **
 ** It is strict: whatever could make two readers see two answers is refused.
 */
@@ -373,7 +378,7 @@ LEAT_API void leat_http1_sent(leat_http1 *http, size_t length);
 ** end. Valid until the next call on `http`. */
 LEAT_API char *leat_http1_space(leat_http1 *http, size_t *room);
 LEAT_API leat_http1_state leat_http1_received(leat_http1 *http, size_t length);
-/* The connection ended in an orderly way. */
+/* The connection ended in an orderly way. One that broke is nobody's answer. */
 LEAT_API leat_http1_state leat_http1_closed(leat_http1 *http);
 
 /* Borrowed until the next leat_http1_begin. */

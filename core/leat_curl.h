@@ -35,8 +35,8 @@ LEAT_API void leat_curl_perform(leat_curl *curl, leat_call *call);
 ** In a loop of your own: start calls, step whenever the descriptor is readable or the
 ** time has come, and take what is done.
 */
-/* Takes the call into work, or in line. False: it is done already, its error says why,
-** and it does not come out of leat_curl_done. */
+/* Takes the call into work, or in line. False: it was not taken, and does not come out of
+** leat_curl_done: it is done, and its error says why; or a driver works on it already. */
 LEAT_API bool leat_curl_start(leat_curl *curl, leat_call *call);
 /* Does what can be done now; never blocks. */
 LEAT_API void leat_curl_step(leat_curl *curl);

@@ -153,6 +153,48 @@ static void test_misuse(leat_client *client) {
   check_misuse(call, "is empty");
 }
 
+/* A set that comes too late changes neither what is under way nor what is known. */
+static void test_late(leat_client *client) {
+  leat_call *call = new_call(client, "create");
+  TEST("a set that is too late");
+  set(call, "contact_identifier_value", "1");
+  leat_call_next(call, now);
+  set(call, "contact_identifier_name", "late");
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "late");
+  set(call, "no such thing", "late");
+  CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
+  CHECK(leat_call_error(call)->outcome_unknown);
+  leat_call_free(call);
+  TEST("a driver that fails with no kind");
+  call = new_call(client, "delete");
+  set(call, "contact_identifier_value", "1");
+  leat_call_next(call, now);
+  leat_call_fail(call, now, LEAT_OK, LEAT_SENT_MAYBE, "fine");
+  CHECK(leat_call_error(call)->kind == LEAT_MISUSE);
+  CHECK(leat_call_error(call)->outcome_unknown);
+  leat_call_free(call);
+}
+
+static void test_large_request(leat_client *client) {
+  enum { SIZE = 64 * 1024 };
+  char *text = malloc(SIZE);
+  leat_call *call = new_call(client, "create");
+  TEST("a request beyond the limit");
+  memset(text, 1, SIZE); /* each of them is six bytes of JSON */
+  leat_call_set(call, "contact_identifier_value", (leat_string){text, SIZE});
+  leat_call_set(call, "contact_identifier_name", (leat_string){text, SIZE});
+  leat_call_set(call, "contact_uuid", (leat_string){text, SIZE});
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->kind == LEAT_TOO_LARGE);
+  leat_call_free(call);
+  TEST("a value beyond the limit");
+  call = new_call(client, "find");
+  leat_call_set(call, "contact_identifier_value", (leat_string){text, SIZE + 1});
+  check_misuse(call, "too long");
+  free(text);
+}
+
 static void test_null(void) {
   leat_contact_identifier card;
   leat_field field;
@@ -178,7 +220,9 @@ static void test_config(void) {
       {{.api_key = NULL}, "api_key is missing"},
       {{.api_key = ""}, "api_key is missing"},
       {{.api_key = "a\r\nX: y"}, "line end"},
-      {{.api_key = "a b"}, "space"},
+      {{.api_key = "a\t"}, "control character"},
+      {{.api_key = "a "}, "space at its end"},
+      {{.api_key = " a"}, "space at its end"},
       {{.api_key = "a", .access_token = "b"}, "both"},
       {{.api_key = "a", .user_agent = "x\ny"}, "user_agent"},
       {{.api_key = "a", .timeout_ms = -1}, "timeout"},
@@ -489,6 +533,45 @@ static void test_fields(leat_client *client) {
   check_fields(client, "{\"a\":{\"b\":1},\"c\":[1,null,\"x\"]}", "c=x;");
 }
 
+/* Of a long message in three-byte characters: whether its last one is whole. */
+static bool is_whole(const char *message) {
+  const char *last = strrchr(message, '\xE2');
+  size_t left = last ? strlen(last) : 0;
+  return strlen(message) > 400 && left >= 3 && memcmp(last, "\xE2\x82\xAC", 3) == 0;
+}
+
+/* A service that goes on and on: what is kept has its limits, and a message ends with a
+** whole character. */
+static void test_many_fields(leat_client *client) {
+  enum { SIZE = 200000 };
+  char *body = malloc(SIZE);
+  leat_field field;
+  size_t count = 0, length;
+  TEST("very many errors");
+  length =
+      (size_t)sprintf(body, "{\"message\":\"No.\",\"code\":1003,\"errors\":{\"a\":[");
+  while (length < SIZE - 100)
+    length += (size_t)sprintf(body + length, "\"\xC3\xA9\xE2\x82\xAC\",");
+  strcpy(body + length, "\"\"]}}");
+  struct answer_case c = {"create", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
+  leat_call *call = answered(client, &c);
+  while (leat_call_field(call, count, &field))
+    count++;
+  CHECK(count == 32);
+  leat_call_free(call);
+  for (size_t shift = 0; shift < 3; shift++) { /* each place within a character */
+    length = (size_t)sprintf(body, "{\"code\":1003,\"message\":\"%.*s\",\"errors\":[\"",
+                             (int)shift, "xx");
+    for (int i = 0; i < 250; i++)
+      length += (size_t)sprintf(body + length, "\xE2\x82\xAC");
+    strcpy(body + length, "\",\"y\",\"\xC3\xA9\"]}");
+    call = answered(client, &c);
+    CHECK(is_whole(leat_call_error(call)->message));
+    leat_call_free(call);
+  }
+  free(body);
+}
+
 static void check_redirect(leat_client *client, const char *location, const char *host) {
   leat_header header = {leat_s("location"), leat_s(location)};
   leat_answer answer = {302, &header, 1, leat_s("<html>"), LEAT_LENGTH};
@@ -611,6 +694,8 @@ int main(int argc, char **argv) {
   test_golden(client, argc > 1 ? argv[1] : "spec/cases");
   test_request(client);
   test_misuse(client);
+  test_late(client);
+  test_large_request(client);
   test_null();
   test_config();
   test_urls();
@@ -618,6 +703,7 @@ int main(int argc, char **argv) {
   test_deep(client);
   test_card(client);
   test_fields(client);
+  test_many_fields(client);
   test_redirects(client);
   test_failures(client);
   test_secrets(client);

@@ -247,6 +247,11 @@ static void test_end(leat_http1 *http) {
   static char text[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
   http_case c = {.method = "GET", .answer = {text, sizeof text - 1}};
   size_t room;
+  TEST("before the beginning");
+  leat_http1 *idle = leat_http1_new();
+  CHECK(leat_http1_output(idle).length == 0 && !leat_http1_reusable(idle));
+  CHECK(leat_http1_space(idle, &room) == NULL);
+  leat_http1_free(idle);
   TEST("after the end");
   CHECK(exchange(http, &c, 100, 1).state == LEAT_HTTP1_ANSWER);
   CHECK(leat_http1_space(http, &room) == NULL && room == 0);
