@@ -114,8 +114,9 @@ $(T)/%.o: spec/core/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
+# -rdynamic: curl_test.c has a getaddrinfo of its own, which libcurl must find
 $(TESTS) $(T)/differential: $(T)/%: $(T)/%.o $(TEST_OBJ) $(BUILD)/libleat.a
-	$(CC) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
+	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(TEST_LIBS)
 
 test: test-core test-lua
 test-core: $(TESTS) $(T)/differential

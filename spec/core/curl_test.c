@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -356,6 +357,192 @@ static void test_descriptor(void) {
   close_stage(&s);
 }
 
+/* Whoever watches the descriptor alone hears of everything. */
+static void test_descriptor_alone(void) {
+  static const reply replies[] = {{NULL, STAY}, {GOOD, STAY}};
+  stage s;
+  open_stage(&s, "a cancel lets the next in line go on", replies, 2, 5000, 1);
+  struct pollfd fd = {leat_curl_fd(s.curl), POLLIN, 0};
+  leat_call *calls[2] = {call_of(s.client, "find"), call_of(s.client, "find")};
+  leat_curl_start(s.curl, calls[0]);
+  leat_curl_start(s.curl, calls[1]);
+  while (s.server.requests < 1 && poll(&fd, 1, 100) >= 0)
+    leat_curl_step(s.curl);
+  leat_curl_cancel(s.curl, calls[0]);
+  while (!leat_call_is_done(calls[1]) && poll(&fd, 1, 2000) > 0)
+    leat_curl_step(s.curl);
+  CHECK(leat_call_is_done(calls[1]) && leat_call_error(calls[1])->kind == LEAT_OK);
+  CHECK(leat_curl_done(s.curl) == calls[1]);
+  TEST("a call that ends as it is started");
+  leat_call *wrong =
+      leat_call_new(s.client, leat_operation("contact_identifiers", "find"));
+  CHECK(leat_curl_start(s.curl, wrong));
+  CHECK(leat_call_is_done(wrong) && leat_curl_timeout_ms(s.curl) == 0);
+  CHECK(poll(&fd, 1, 1000) > 0);
+  CHECK(leat_curl_done(s.curl) == wrong);
+  leat_call_free(wrong);
+  for (int i = 0; i < 2; i++)
+    leat_call_free(calls[i]);
+  close_stage(&s);
+}
+
+static void test_twice(void) {
+  stage s;
+  open_stage(&s, "a call is taken once", &good, 1, 5000, 0);
+  leat_curl *other = leat_curl_new(NULL, NULL);
+  leat_call *call = call_of(s.client, "create");
+  CHECK(leat_curl_start(s.curl, call));
+  CHECK(!leat_curl_start(s.curl, call));
+  CHECK(!leat_curl_start(other, call));
+  CHECK(!leat_curl_start(s.curl, NULL));
+  leat_curl_perform(s.curl, call); /* neither does this take it */
+  leat_curl_perform(s.curl, NULL);
+  while (!leat_call_is_done(call))
+    leat_curl_wait(s.curl, 1000);
+  CHECK(leat_call_error(call)->kind == LEAT_OK);
+  CHECK(leat_curl_done(s.curl) == call && leat_curl_done(s.curl) == NULL);
+  leat_call_free(call);
+  TEST("a call that its owner ends while its connection is made");
+  call = call_of(s.client, "create");
+  leat_curl_start(other, call);
+  leat_call_fail(call, (leat_moment){0, 0, 0}, LEAT_CANCELED, LEAT_SENT_NO, "enough");
+  while (leat_curl_done(other) != call)
+    leat_curl_wait(other, 1000);
+  CHECK(leat_call_error(call)->kind == LEAT_CANCELED);
+  leat_call_free(call);
+  leat_curl_free(other);
+  close_stage(&s);
+  CHECK(s.server.requests == 1);
+}
+
+/* ---- two addresses --------------------------------------------------------------- */
+
+/* getaddrinfo is ours, for two names: "two.test" is 127.0.0.2, where nobody ever accepts,
+** and 127.0.0.1; "hole.test" is 127.0.0.2 alone. */
+static struct addrinfo *new_address(const char *ip, const char *port,
+                                    struct addrinfo *next) {
+  struct addrinfo *a = calloc(1, sizeof *a + sizeof(struct sockaddr_in));
+  struct sockaddr_in *in = (struct sockaddr_in *)(void *)(a + 1);
+  in->sin_family = AF_INET;
+  in->sin_port = htons((uint16_t)atoi(port));
+  inet_pton(AF_INET, ip, &in->sin_addr);
+  a->ai_family = AF_INET;
+  a->ai_socktype = SOCK_STREAM;
+  a->ai_protocol = IPPROTO_TCP;
+  a->ai_addrlen = sizeof *in;
+  a->ai_addr = (struct sockaddr *)(void *)in;
+  a->ai_next = next;
+  return a;
+}
+
+LEAT_API int getaddrinfo(const char *name, const char *port, const struct addrinfo *hints,
+                         struct addrinfo **result) {
+  struct addrinfo *second = NULL;
+  (void)hints;
+  if (name && strcmp(name, "two.test") == 0)
+    second = new_address("127.0.0.1", port, NULL);
+  else if (name == NULL || strcmp(name, "hole.test") != 0) return EAI_NONAME;
+  *result = new_address("127.0.0.2", port, second);
+  return 0;
+}
+
+LEAT_API void freeaddrinfo(struct addrinfo *a) {
+  while (a) {
+    struct addrinfo *next = a->ai_next;
+    free(a);
+    a = next;
+  }
+}
+
+/* A listener whose queue is full. */
+static int dig_hole(int port, int fill[4]) {
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+  struct sockaddr *a = (struct sockaddr *)(void *)&address;
+  int listener = socket(AF_INET, SOCK_STREAM, 0);
+  inet_pton(AF_INET, "127.0.0.2", &address.sin_addr);
+  CHECK(bind(listener, a, sizeof address) == 0 && listen(listener, 0) == 0);
+  for (int i = 0; i < 4; i++) {
+    fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    connect(fill[i], a, sizeof address);
+  }
+  return listener;
+}
+
+static leat_client *client_at(const char *host, int port) {
+  char url[64];
+  snprintf(url, sizeof url, "http://%s:%d/api", host, port);
+  leat_config config = {.api_key = "curl-test-key",
+                        .base_url = url,
+                        .allow_http = true,
+                        .connect_timeout_ms = 1000};
+  return leat_client_new(&config, NULL);
+}
+
+/* The first address of two is dead: half the time to connect, then the second. Also while
+** other connections, which are watched, are being made. */
+static void test_second_address(void) {
+  stage s;
+  int fill[4];
+  open_stage(&s, "a dead address, then a good one", &good, 1, 0, 0);
+  int hole = dig_hole(s.server.port, fill);
+  leat_client *two = client_at("two.test", s.server.port);
+  leat_client *dead = client_at("hole.test", s.server.port);
+  leat_call *call = call_of(two, "find"), *others[2];
+  int64_t start = now_ms();
+  leat_curl_start(s.curl, call);
+  for (int i = 0; i < 2; i++) {
+    leat_curl_start(s.curl, others[i] = call_of(dead, "find"));
+    while (now_ms() < start + 300 * (i + 1))
+      leat_curl_wait(s.curl, 10);
+  }
+  while (!leat_call_is_done(call))
+    leat_curl_wait(s.curl, 1000);
+  if (!CHECK(leat_call_error(call)->kind == LEAT_OK))
+    printf("  %s\n", leat_call_error(call)->message);
+  CHECK(now_ms() - start < 950);
+  leat_call_free(call);
+  for (int i = 0; i < 2; i++)
+    leat_call_free(others[i]);
+  leat_client_free(two);
+  leat_client_free(dead);
+  close(hole);
+  for (int i = 0; i < 4; i++)
+    close(fill[i]);
+  close_stage(&s);
+}
+
+/* ---- proxies --------------------------------------------------------------------- */
+
+static void test_proxy_secrets(void) {
+  static const char *const bad[] = {"foo://user:hunter2@host:80", "http://user:hunter2@",
+                                    "http://user:hunter2@host:99999", "://hunter2"};
+  leat_error error;
+  TEST("a proxy that is none, its password unseen");
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    CHECK(leat_curl_new(&(leat_curl_config){.proxy = bad[i]}, &error) == NULL);
+    CHECK(error.kind == LEAT_CONFIG && strstr(error.message, "hunter2") == NULL);
+  }
+  leat_client *client = client_at("hole.test", 1);
+  leat_curl *curl = leat_curl_new(NULL, NULL);
+  setenv("http_proxy", "foo://user:hunter2@host:80", 1);
+  error = perform(curl, client, "find");
+  unsetenv("http_proxy");
+  if (!CHECK(error.kind == LEAT_CONFIG && strstr(error.message, "hunter2") == NULL &&
+             strstr(error.message, "proxy") != NULL))
+    printf("  %s: %s\n", leat_kind_name(error.kind), error.message);
+  CHECK(error.sent == LEAT_SENT_NO);
+  leat_curl_free(curl);
+  leat_client_free(client);
+}
+
+static void test_settings(void) {
+  leat_error error;
+  TEST("settings of the driver that are refused");
+  CHECK(leat_curl_new(&(leat_curl_config){.max_connections = -1}, &error) == NULL);
+  CHECK(error.kind == LEAT_CONFIG);
+  CHECK(leat_curl_new(&(leat_curl_config){.max_connections = 100001}, NULL) == NULL);
+}
+
 /* ---- the process ----------------------------------------------------------------- */
 
 static int count_open(bool (*counts)(int fd)) {
@@ -428,6 +615,66 @@ static void test_fork(void) {
   CHECK(s.server.connections == 2 && s.server.requests == 3); /* the parent's was kept */
 }
 
+/* What the parent has in line is not the child's to send. */
+static void test_fork_line(void) {
+  static const reply replies[] = {{NULL, STAY}, {GOOD, STAY}};
+  leat_call *calls[3];
+  stage s;
+  int status = 1;
+  open_stage(&s, "a child leaves the parent's calls alone", replies, 2, 500, 1);
+  for (int i = 0; i < 3; i++)
+    leat_curl_start(s.curl, calls[i] = call_of(s.client, "create"));
+  while (s.server.requests < 1)
+    leat_curl_wait(s.curl, 1);
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    bool fine = perform(s.curl, s.client, "find").kind == LEAT_OK;
+    for (int i = 0; i < 3; i++)
+      fine = fine && leat_call_error(calls[i])->kind == LEAT_CANCELED;
+    fine = fine && leat_call_error(calls[0])->outcome_unknown &&
+           !leat_call_error(calls[2])->outcome_unknown;
+    execlp(fine ? "true" : "false", "", (char *)NULL);
+    _exit(2);
+  }
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  CHECK(s.server.requests == 2);
+  while (!leat_call_is_done(calls[2]))
+    leat_curl_wait(s.curl, 1000);
+  for (int i = 0; i < 3; i++) {
+    CHECK(leat_call_error(calls[i])->kind == (i ? LEAT_OK : LEAT_TIMEOUT));
+    leat_call_free(calls[i]);
+  }
+  close_stage(&s);
+  CHECK(s.server.requests == 4);
+}
+
+/* Out of descriptors in a child: an error, and later no more. */
+static void test_fork_limit(void) {
+  stage s;
+  int status = 1;
+  open_stage(&s, "a child without descriptors, and then with", &good, 1, 2000, 0);
+  CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    struct rlimit limit, small;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    small = limit;
+    small.rlim_cur = 3;
+    setrlimit(RLIMIT_NOFILE, &small);
+    bool fine = perform(s.curl, s.client, "find").kind == LEAT_LOCAL;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    fine = fine && perform(s.curl, s.client, "find").kind == LEAT_OK;
+    execlp(fine ? "true" : "false", "", (char *)NULL);
+    _exit(2);
+  }
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  close_stage(&s);
+}
+
 static void test_environment(void) {
   setenv("http_proxy", "http://127.0.0.1:1", 1);
   setenv("all_proxy", "http://127.0.0.1:1", 1);
@@ -474,9 +721,16 @@ int main(void) {
   test_line();
   test_cancel();
   test_descriptor();
+  test_descriptor_alone();
+  test_twice();
+  test_second_address();
+  test_proxy_secrets();
+  test_settings();
   test_descriptors();
   test_descriptor_limit();
   test_fork();
+  test_fork_line();
+  test_fork_limit();
   test_environment();
   test_large_request();
   return test_summary("curl");
