@@ -53,7 +53,7 @@ LEAT_API const char *leat_sandbox_ca_file(const leat_sandbox *sandbox);
 typedef struct leat_sandbox_request {
   leat_string method;
   leat_string target; /* path and query, as received */
-  const leat_header *headers;
+  const leat_header *headers; /* with "[token]" for Authorization's value */
   size_t header_count;
   leat_string body;
   int status;

@@ -66,6 +66,7 @@ typedef struct record { /* of a request; lives as long as the sandbox */
 } record;
 
 struct leat_sandbox {
+  pid_t process;
   char *authorization; /* "Bearer KEY" */
   char url[64];
   char ca_file[64]; /* "" without TLS */
@@ -151,8 +152,10 @@ static leat_json *text_or_null(const char *text) {
   return text ? leat__json_text(leat_s(text)) : leat__json_null();
 }
 
+/* False for a contact that is not there. */
 static bool link_card(leat_sandbox *sandbox, leat_json *card, const char *uuid) {
   leat_json *contact = uuid ? leat__json_member(sandbox->contacts, uuid) : NULL;
+  if (uuid && contact == NULL) return false;
   return leat__json_set(card, "contact",
                         contact ? leat__json_share(contact) : leat__json_null());
 }
@@ -430,7 +433,7 @@ static enum MHD_Result measure_header(void *user, enum MHD_ValueKind kind,
   size_t *sizes = user; /* of the headers, and of all text */
   (void)kind;
   sizes[0]++;
-  sizes[1] += strlen(name) + strlen(value ? value : "") + 2;
+  sizes[1] += strlen(name) + strlen(value ? value : "") + sizeof "[token]" + 2;
   return MHD_YES;
 }
 
@@ -455,6 +458,8 @@ static enum MHD_Result keep_header(void *user, enum MHD_ValueKind kind, const ch
   (void)kind;
   if (value == NULL) value = "";
   header->name = keep(k->to, &k->used, name, strlen(name));
+  /* A record may end in a log: it shows no token. The status tells if it was right. */
+  if (strcmp(name, "Authorization") == 0) value = "[token]";
   header->value = keep(k->to, &k->used, value, strlen(value));
   return MHD_YES;
 }
@@ -600,30 +605,9 @@ static void on_end(void *user, struct MHD_Connection *connection, void **state,
 /* ---- starting and stopping ------------------------------------------------------- */
 
 static bool fail(leat_error *error, leat_kind kind, const char *what) {
-  leat__error_set(error, kind, "the sandbox can't %s: %s", what, strerror(errno));
+  leat__error_set(error, kind, "the sandbox can't %s%s%s", what, errno ? ": " : "",
+                  errno ? strerror(errno) : "");
   return false;
-}
-
-/* Returns the listening socket, and its port in *port; -1: errno says why. */
-static int listen_on(int *port) {
-  struct sockaddr_in address;
-  socklen_t length = sizeof address;
-  int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  memset(&address, 0, sizeof address);
-  address.sin_family = AF_INET;
-  address.sin_port = htons((uint16_t)*port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (fd < 0) return -1;
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  if (bind(fd, (struct sockaddr *)&address, length) != 0 || listen(fd, BACKLOG) != 0 ||
-      getsockname(fd, (struct sockaddr *)&address, &length) != 0) {
-    int why = errno;
-    close(fd);
-    errno = why;
-    return -1;
-  }
-  *port = ntohs(address.sin_port);
-  return fd;
 }
 
 static bool write_certificate(leat_sandbox *sandbox, leat_error *error) {
@@ -642,8 +626,10 @@ static bool write_certificate(leat_sandbox *sandbox, leat_error *error) {
 }
 
 /* Signals are the program's: its own threads are to be interrupted, not this one. */
-static struct MHD_Daemon *start_daemon(leat_sandbox *sandbox, int fd, bool tls) {
+static struct MHD_Daemon *start_daemon(leat_sandbox *sandbox,
+                                       const leat_sandbox_config *config) {
   sigset_t all, before;
+  struct sockaddr_in address;
   const unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_AUTO | MHD_USE_ITC;
   struct MHD_OptionItem secure[] = {
       {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)certificate},
@@ -652,37 +638,42 @@ static struct MHD_Daemon *start_daemon(leat_sandbox *sandbox, int fd, bool tls) 
        (void *)(uintptr_t) "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
       {MHD_OPTION_END, 0, NULL}};
   struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
+  memset(&address, 0, sizeof address);
+  address.sin_family = AF_INET;
+  address.sin_port = htons((uint16_t)config->port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   struct MHD_Daemon *daemon = MHD_start_daemon(
-      tls ? flags | MHD_USE_TLS : flags, 0, NULL, NULL, on_request, sandbox,
-      MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK, on_target, sandbox,
+      config->tls ? flags | MHD_USE_TLS : flags, 0, NULL, NULL, on_request, sandbox,
+      MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&address, MHD_OPTION_LISTEN_BACKLOG_SIZE,
+      (unsigned)BACKLOG, MHD_OPTION_URI_LOG_CALLBACK, on_target, sandbox,
       MHD_OPTION_NOTIFY_COMPLETED, on_end, sandbox, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
       (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS,
-      MHD_OPTION_ARRAY, tls ? secure : plain, MHD_OPTION_END);
+      MHD_OPTION_ARRAY, config->tls ? secure : plain, MHD_OPTION_END);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   return daemon;
 }
 
 static bool start(leat_sandbox *sandbox, const leat_sandbox_config *config,
                   leat_error *error) {
-  int port = config->port;
   if (config->tls && !write_certificate(sandbox, error)) return false;
-  int fd = listen_on(&port);
-  if (fd < 0) return fail(error, LEAT_LOCAL, "listen");
+  errno = 0;
+  sandbox->daemon = start_daemon(sandbox, config);
+  if (sandbox->daemon == NULL)
+    return fail(error, LEAT_LOCAL, config->tls ? "listen with TLS" : "listen");
+  const union MHD_DaemonInfo *info =
+      MHD_get_daemon_info(sandbox->daemon, MHD_DAEMON_INFO_BIND_PORT);
   snprintf(sandbox->url, sizeof sandbox->url, "%s://127.0.0.1:%d" BASE,
-           config->tls ? "https" : "http", port);
-  sandbox->daemon = start_daemon(sandbox, fd, config->tls);
-  if (sandbox->daemon) return true;
-  close(fd);
-  return fail(error, LEAT_LOCAL, config->tls ? "start with TLS" : "start");
+           config->tls ? "https" : "http", info ? info->port : config->port);
+  return true;
 }
 
 static bool fill(leat_sandbox *sandbox, const leat_sandbox_config *config,
                  leat_error *error) {
   const char *key = config->api_key ? config->api_key : "sandbox";
   size_t size = strlen(key) + sizeof "Bearer ";
-  bool good = true;
+  bool good = config->port >= 0 && config->port <= 65535;
   sandbox->remaining = RATE_LIMIT;
   sandbox->contacts = leat__json_object();
   sandbox->cards = leat__json_object();
@@ -698,7 +689,8 @@ static bool fill(leat_sandbox *sandbox, const leat_sandbox_config *config,
   if (good && sandbox->authorization) return true;
   leat__error_set(
       error, LEAT_CONFIG,
-      "the sandbox can't be filled: a contact or a card is not UTF-8, or out of memory");
+      "the sandbox can't be filled: a contact or a card is not UTF-8, a card's "
+      "contact_uuid names no contact, the port is none, or out of memory");
   return false;
 }
 
@@ -711,14 +703,16 @@ leat_sandbox *leat_sandbox_new(const leat_sandbox_config *config, leat_error *er
     leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
     return NULL;
   }
+  sandbox->process = getpid();
   pthread_mutex_init(&sandbox->lock, NULL);
   if (fill(sandbox, config, error) && start(sandbox, config, error)) return sandbox;
   leat_sandbox_free(sandbox);
   return NULL;
 }
 
+/* In a child process the thread and the file are still the parent's. */
 void leat_sandbox_free(leat_sandbox *sandbox) {
-  if (sandbox == NULL) return;
+  if (sandbox == NULL || sandbox->process != getpid()) return;
   if (sandbox->daemon) MHD_stop_daemon(sandbox->daemon);
   if (sandbox->ca_file[0]) unlink(sandbox->ca_file);
   while (sandbox->record_count > 0)

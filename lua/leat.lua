@@ -14,6 +14,7 @@
 local cjson = require("cjson")
 local core = require("leat.core")
 local contact_identifier = require("leat.contact_identifier")
+local options = require("leat.options")
 
 local leat = {
   _VERSION = core.version,
@@ -49,6 +50,9 @@ end
 -- needs: client (the core's), driver, card (the metatable of results).
 
 local function prepare(self, row, ...)
+  if self.closed or self.driver.closed then
+    error(("leat: %s.%s: the client is closed"):format(row.resource, row.name), 3)
+  end
   local call, wrong = core.call(self.client, row.index, ...)
   if not call then
     error(("leat: %s.%s: %s"):format(row.resource, row.name, wrong), 3)
@@ -80,62 +84,59 @@ for _, row in ipairs(core.operations()) do
   make_method(class, row)
 end
 
--- Options of leat.new, by what they must be.
-local options = {
+local known = {
   api_key = "string",
   access_token = "string",
   base_url = "string",
   user_agent = "string",
-  ca_file = "string",
-  proxy = "string",
-  timeout = "number",
-  connect_timeout = "number",
-  max_body = "number",
-  max_connections = "number",
+  timeout = "seconds",
+  connect_timeout = "seconds",
+  max_body = "count",
   allow_http = "boolean",
   driver = "table",
 }
-
-local function known_options()
-  local names = {}
-  for name in pairs(options) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  return table.concat(names, ", ")
-end
-
-local function check_option(name, value)
-  local wanted = options[name]
-  if not wanted then
-    error(("leat.new: option '%s' is unknown (known: %s)"):format(tostring(name), known_options()), 4)
-  elseif type(value) ~= wanted then
-    error(("leat.new: %s must be a %s, not a %s"):format(name, wanted, type(value)), 4)
-  elseif wanted == "string" and value:find("\0", 1, true) then
-    error(("leat.new: %s holds a NUL byte"):format(name), 4)
-  elseif wanted == "number" and not (value > 0 and value < math.huge) then
-    error(("leat.new: %s must be a number greater than 0"):format(name), 4)
-  end
+for name, kind in pairs(options.connection) do
+  known[name] = kind
 end
 
 local function check_options(given)
-  if type(given) ~= "table" then
-    error("leat.new: give the options in a table: leat.new { api_key = ... }", 3)
-  end
-  for name, value in pairs(given) do
-    check_option(name, value)
-  end
+  given = options.check("leat.new", known, given, 3)
   if not given.api_key and not given.access_token then
     error("leat.new: api_key is missing (is the variable that it should come from set?)", 3)
   end
+  if given.driver and type(given.driver.perform) ~= "function" then
+    error("leat.new: driver has no method perform(call)", 3)
+  end
+  return given
+end
+
+-- The driver that carries the calls: the one given, or one of our own.
+local function new_driver(given)
+  local settings = {}
+  for name in pairs(options.connection) do
+    if given.driver and given[name] ~= nil then
+      return nil, name .. " is the driver's: give it to the driver"
+    end
+    settings[name] = given[name]
+  end
+  if given.driver then
+    return given.driver
+  end
+  return require("leat.curl").new(settings)
 end
 
 local Client = {}
 Client.__index = Client
 
---- Closes the connections. A client that is no longer used does so by itself.
+--- Closes the client, and its connections if they are its own: a driver that was given is
+-- its giver's to close. A client that is no longer used is closed by itself.
 function Client:close()
-  self.driver:close()
+  for name in pairs(resources) do
+    self[name].closed = true
+  end
+  if self.own_driver then
+    self.own_driver:close()
+  end
 end
 
 Client.__close = Client.close
@@ -161,23 +162,21 @@ end
 --   * `ca_file` certificates to trust (PEM), instead of the system's
 --   * `proxy` its URL, or "" for none; else as the environment says (`https_proxy`, ...)
 --   * `user_agent`
---   * `driver` carries the bytes: anything with a method `perform(call)`; see `leat.curl`
+--   * `driver` carries the bytes: a table with a method `perform(call)`; see `leat.curl`.
+--     Then `ca_file`, `proxy` and `max_connections` are the driver's to know
 -- @treturn client with `contact_identifiers`, `close()`; on 5.4 it may be a `<close>` variable
 -- @raise what is wrong with the options
 function leat.new(given)
-  check_options(given)
+  given = check_options(given)
   local handle, wrong = core.client(given)
-  if not handle then
+  local driver = handle
+  if handle then
+    driver, wrong = new_driver(given)
+  end
+  if not driver then
     error("leat.new: " .. wrong, 2)
   end
-  local driver = given.driver
-  if not driver then
-    driver, wrong = require("leat.curl").new(given)
-    if not driver then
-      error("leat.new: " .. wrong, 2)
-    end
-  end
-  local client = { driver = driver, base_url = given.base_url or core.base_url }
+  local client = { own_driver = not given.driver and driver or nil, base_url = given.base_url or core.base_url }
   for name, class in pairs(resources) do
     client[name] = setmetatable({ client = handle, driver = driver }, class)
   end

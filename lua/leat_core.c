@@ -12,6 +12,7 @@
 */
 #include "binding.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -45,6 +46,16 @@ static void push_integer(lua_State *L, int64_t value) {
 
 static void push_value(lua_State *L, const leat_json *value);
 
+/* Whether the table at `methods` has the name on top of the stack; 0: there is none. */
+static bool is_method(lua_State *L, int methods) {
+  if (methods == 0) return false;
+  lua_pushvalue(L, -1);
+  lua_rawget(L, methods);
+  bool is = !lua_isnil(L, -1);
+  lua_pop(L, 1);
+  return is;
+}
+
 static void push_array(lua_State *L, const leat_json *array) {
   size_t size = leat_json_size(array);
   lua_createtable(L, (int)size, 0);
@@ -54,13 +65,17 @@ static void push_array(lua_State *L, const leat_json *array) {
   }
 }
 
-/* A member that is null is absent, as Lua has it. */
-static void push_object(lua_State *L, const leat_json *object) {
+/* A member that is null is absent, as Lua has it; and so is one that would hide a method. */
+static void push_object(lua_State *L, const leat_json *object, int methods) {
   leat_member member = {{NULL, 0}, NULL, NULL};
   lua_createtable(L, 0, (int)leat_json_size(object));
   while (leat_json_next(object, &member)) {
     if (leat_json_type(member.value) == LEAT_NULL) continue;
     push_string(L, member.name);
+    if (is_method(L, methods)) {
+      lua_pop(L, 1);
+      continue;
+    }
     push_value(L, member.value);
     lua_rawset(L, -3);
   }
@@ -70,7 +85,7 @@ static void push_object(lua_State *L, const leat_json *object) {
 static void push_value(lua_State *L, const leat_json *value) {
   luaL_checkstack(L, 4, "nested too deep");
   switch (leat_json_type(value)) {
-    case LEAT_OBJECT: push_object(L, value); break;
+    case LEAT_OBJECT: push_object(L, value, 0); break;
     case LEAT_ARRAY: push_array(L, value); break;
     case LEAT_STRING: push_string(L, leat_json_string(value)); break;
     case LEAT_INTEGER: push_integer(L, leat_json_integer(value)); break;
@@ -117,10 +132,10 @@ static int core_operations(lua_State *L) {
 
 /* ---- clients --------------------------------------------------------------------- */
 
-/* The strings live as long as the table at `index` does. */
+/* The string lives as long as the table at `index`, a plain one, holds it. */
 static const char *string_option(lua_State *L, int index, const char *key) {
   lua_getfield(L, index, key);
-  const char *value = lua_tostring(L, -1);
+  const char *value = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
   lua_pop(L, 1);
   return value;
 }
@@ -137,6 +152,12 @@ static bool boolean_option(lua_State *L, int index, const char *key) {
   bool value = lua_toboolean(L, -1);
   lua_pop(L, 1);
   return value;
+}
+
+/* Cut to the range of an int, where 0 is a number like any other. */
+static int int_option(lua_State *L, int index, const char *key) {
+  lua_Number value = number_option(L, index, key);
+  return value > 0 && value < INT_MAX ? (int)value : 0;
 }
 
 /* Seconds to milliseconds; what does not fit becomes -1, which the core refuses. */
@@ -157,7 +178,7 @@ static int core_client(lua_State *L) {
   config.allow_http = boolean_option(L, 1, "allow_http");
   config.timeout_ms = milliseconds(number_option(L, 1, "timeout"));
   config.connect_timeout_ms = milliseconds(number_option(L, 1, "connect_timeout"));
-  config.max_body = (size_t)number_option(L, 1, "max_body");
+  config.max_body = (size_t)int_option(L, 1, "max_body");
   client_box *box = lua_newuserdata(L, sizeof *box);
   box->client = NULL;
   luaL_setmetatable(L, CLIENT_TYPE);
@@ -357,10 +378,16 @@ static void push_info(lua_State *L, const leat_call *call) {
   if (info.recovered) set_string(L, "outcome", "recovered");
 }
 
+static void push_card(lua_State *L, const leat_call *call, int metatable) {
+  lua_getfield(L, metatable, "__index");
+  push_object(L, leat_call_data(call), lua_gettop(L));
+  lua_pushvalue(L, metatable);
+  lua_setmetatable(L, -2);
+}
+
 /* call:result(card_metatable, error_metatable) */
 static int call_result(lua_State *L) {
   leat_call *call = check_call(L, 1);
-  leat_contact_identifier card;
   luaL_checktype(L, 2, LUA_TTABLE);
   luaL_checktype(L, 3, LUA_TTABLE);
   luaL_argcheck(L, leat_call_is_done(call), 1, "the driver did not finish it");
@@ -369,13 +396,8 @@ static int call_result(lua_State *L) {
     push_failure(L, call, 3);
     return 2;
   }
-  if (leat_call_contact_identifier(call, &card)) {
-    push_value(L, leat_call_data(call));
-    lua_pushvalue(L, 2);
-    lua_setmetatable(L, -2);
-  } else {
-    lua_pushboolean(L, 1);
-  }
+  if (leat_call_op(call)->result == LEAT_RESULT_CARD) push_card(L, call, 2);
+  else lua_pushboolean(L, 1);
   lua_pushnil(L);
   push_info(L, call);
   return 3;
@@ -401,8 +423,8 @@ static int core_error_text(lua_State *L) {
     snprintf(error.operation, sizeof error.operation, "%s", value);
   if ((value = string_option(L, 1, "message")) != NULL)
     snprintf(error.message, sizeof error.message, "%s", value);
-  error.code = (int)number_option(L, 1, "code");
-  error.status = (int)number_option(L, 1, "status");
+  error.code = int_option(L, 1, "code");
+  error.status = int_option(L, 1, "status");
   error.outcome_unknown = boolean_option(L, 1, "outcome_unknown");
   lua_pushstring(L, leat_error_text(&error, text, sizeof text));
   return 1;

@@ -2,10 +2,11 @@
 ** leat_curl.c - the module leat.curl.core: the driver on libcurl for Lua.
 **
 **   curl.new { ca_file =, proxy =, max_connections = }   a driver; or nil, message
-**   driver:start(call)     takes the call into work
+**   driver:start(call)     takes the call into work; false: it was not taken
 **   driver:wait(seconds)   waits for something to do, and does it; at most 0.1 s, and
 **                          less after a signal, so that Lua can see to its hooks
 **   driver:done()          the next call that is done, or nil
+**   driver:cancel(call)    gives it up
 **   driver:close()
 **   curl.version()
 */
@@ -26,9 +27,10 @@ static leat_curl *check_driver(lua_State *L) {
   return box->curl;
 }
 
+/* The string lives as long as the table at 1, a plain one, holds it. */
 static const char *string_option(lua_State *L, const char *key) {
   lua_getfield(L, 1, key);
-  const char *value = lua_tostring(L, -1);
+  const char *value = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
   lua_pop(L, 1);
   return value;
 }
@@ -59,12 +61,26 @@ static int driver_start(lua_State *L) {
   leat_call *call = check_call(L, 2);
   lua_settop(L, 2);
   lua_getiuservalue(L, 1, 1);
+  lua_rawgetp(L, 3, call);
+  bool known = !lua_isnil(L, 4);
   lua_pushvalue(L, 2);
   lua_rawsetp(L, 3, call);
-  if (!leat_curl_start(curl, call)) {
+  bool taken = leat_curl_start(curl, call);
+  if (!taken && !known) {
     lua_pushnil(L);
     lua_rawsetp(L, 3, call);
   }
+  lua_pushboolean(L, taken);
+  return 1;
+}
+
+static int driver_cancel(lua_State *L) {
+  leat_curl *curl = check_driver(L);
+  leat_call *call = check_call(L, 2);
+  leat_curl_cancel(curl, call);
+  lua_getiuservalue(L, 1, 1);
+  lua_pushnil(L);
+  lua_rawsetp(L, -2, call);
   return 0;
 }
 
@@ -104,11 +120,9 @@ static int driver_version(lua_State *L) {
 LEAT_API int luaopen_leat_curl_core(lua_State *L);
 
 LEAT_API int luaopen_leat_curl_core(lua_State *L) {
-  static const luaL_Reg methods[] = {{"start", driver_start},
-                                     {"done", driver_done},
-                                     {"wait", driver_wait},
-                                     {"close", driver_close},
-                                     {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"start", driver_start}, {"done", driver_done},
+                                     {"wait", driver_wait},   {"cancel", driver_cancel},
+                                     {"close", driver_close}, {NULL, NULL}};
   static const luaL_Reg meta[] = {
       {"__gc", driver_close}, {"__close", driver_close}, {NULL, NULL}};
   static const luaL_Reg functions[] = {

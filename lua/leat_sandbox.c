@@ -3,6 +3,7 @@
 **
 **   core.start { api_key =, contacts =, cards =, tls =, port = }  a server; or nil,
 **                                                      message
+**                                        (the options are plain tables, checked)
 **   server:url()  server:ca_file()  server:requests()  server:stop()
 */
 #include "leat_sandbox.h"
@@ -20,10 +21,10 @@ static leat_sandbox *check_server(lua_State *L) {
   return box->sandbox;
 }
 
-/* The string lives as long as the table at `index`, which the caller holds. */
+/* The string lives as long as the table at `index`, a plain one that the caller holds. */
 static const char *text_field(lua_State *L, int index, const char *key) {
   lua_getfield(L, index, key);
-  const char *text = lua_tostring(L, -1);
+  const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
   lua_pop(L, 1);
   return text;
 }

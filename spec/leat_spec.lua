@@ -131,7 +131,7 @@ describe("requests, as the documentation has them", function()
       assert.equal(row[1], request.method)
       assert.equal(row[2], request.target)
       assert.equal(200, request.status)
-      assert.equal("Bearer " .. KEY, request.headers["Authorization"])
+      assert.equal("[token]", request.headers["Authorization"]) -- 200: the right one
       assert.equal("application/json", request.headers["Accept"])
       assert.equal("leat/" .. leat._VERSION, request.headers["User-Agent"])
       if row[3] then
@@ -333,7 +333,19 @@ describe("misuse is raised at the caller's line", function()
     { "a.new()", "in a table" },
     { "a.new {}", "api_key is missing" },
     { "a.new { api_key = '' }", "api_key is missing" },
-    { "a.new { api_key = 'a b' }", "a space" },
+    { "a.new { api_key = 'a\\n' }", "control character" },
+    { "a.new { api_key = ' a' }", "a space at its end" },
+    { "a.new { api_key = 'k', max_body = 1.5 }", "whole" },
+    { "a.new { api_key = 'k', max_body = 1e300 }", "whole" },
+    { "a.new { api_key = 'k', max_connections = 2.5 }", "whole" },
+    { "a.new { api_key = 'k', max_connections = 0 }", "greater than 0" },
+    { "a.new { api_key = 'k', max_connections = 1e6 }", "max_connections" },
+    { "a.new { api_key = 'k', proxy = 'foo://x:hunter2@h' }", "proxy must be a URL" },
+    { "a.new { api_key = 'k', driver = {} }", "no method perform" },
+    { "a.new { api_key = 'k', ca_file = 'x', driver = { perform = print } }", "is the driver's" },
+    { "a.new(setmetatable({ api_key = 'k' }, { __index = function(_, k) return k == 'proxy' and 42 or nil end }))",
+      "proxy must be a string" },
+    { "a.new { api_key = 'k', timeout = 0/0 }", "greater than 0" },
     { "a.new { api_key = 'a\\0b' }", "NUL" },
     { "a.new { api_key = 'k', access_token = 't' }", "both" },
     { "a.new { api_kye = 'k' }", "'api_kye' is unknown" },
@@ -388,14 +400,13 @@ describe("lifetimes", function()
     local card = leat.assert(cards:create("1"))
     client:close()
     client:close()
-    assert.has_error(function()
-      card:delete()
-    end)
+    local message = line_of("a:delete()\n", card)
+    assert.truthy(message:find("^user.lua:2: leat: contact_identifiers.delete: the client is closed"), message)
+    message = line_of("a:find('1')\n", cards)
+    assert.truthy(message:find("^user.lua:2: .*closed"), message)
     server:stop()
     server:stop()
-    assert.has_error(function()
-      server:requests()
-    end)
+    assert.equal(1, #server:requests()) -- what it received stays known
     server, cards, client, card = nil, nil, nil, nil -- luacheck: ignore
     collectgarbage()
     collectgarbage()
@@ -421,7 +432,25 @@ describe("the sandbox", function()
     assert.has_error(function() sandbox.start("x") end)
     assert.truthy(line_of("a.start { contact = {} }\n", sandbox):find("^user.lua:2: .*'contact' is unknown"))
     assert.truthy(line_of("a.start { tls = 1 }\n", sandbox):find("tls must be a boolean", 1, true))
-    assert.truthy(line_of("a.start { contacts = { {} } }\n", sandbox):find("contact 1 has no uuid", 1, true))
+    for code, problem in pairs {
+      ["{ contacts = { {} } }"] = "contacts 1 has no uuid",
+      ["{ contacts = { 'x' } }"] = "contacts 1: give the options in a table",
+      ["{ contacts = { { uuid = 'x', email = true } } }"] = "email must be a string",
+      ["{ contacts = { [2] = { uuid = 'x' } } }"] = "contacts 1: give",
+      ["{ cards = { { value = 42 } } }"] = "value must be a string",
+      ["{ cards = { { value = 'v', name = 42 } } }"] = "name must be a string",
+      ["{ cards = { { value = 'v', inactive = true } } }"] = "'inactive' is unknown",
+      ["{ cards = { { value = 'a\\0b' } } }"] = "NUL",
+      ["{ port = 70000 }"] = "0 to 65535",
+      ["{ port = -1 }"] = "0 to 65535",
+    } do
+      local message = line_of("a.start " .. code .. "\n", sandbox)
+      assert.truthy(message:find("^user.lua:2: leat.sandbox.start"), message)
+      assert.truthy(message:find(problem, 1, true), message)
+    end
+    local none, why = sandbox.start { cards = { { value = "v", contact_uuid = "typo" } } }
+    assert.is_nil(none)
+    assert.truthy(why:find("names no contact", 1, true))
   end)
 
   it("says when it can't start", function()
@@ -443,6 +472,43 @@ describe("the sandbox", function()
 end)
 
 describe("a driver of one's own", function()
+  it("stays open when a client of it is closed", function()
+    local server = assert(sandbox.start { api_key = KEY, cards = { { value = "1" } } })
+    local driver = require("leat.curl").new()
+    local one = leat.new { api_key = KEY, base_url = server.url, driver = driver }
+    local two = leat.new { api_key = KEY, base_url = server.url, driver = driver }
+    one:close()
+    assert.equal("1", leat.assert(two.contact_identifiers:find("1")).value)
+    driver:close()
+    driver:close()
+    local message = line_of("a:find('1')\n", two.contact_identifiers)
+    assert.truthy(message:find("^user.lua:2: .*closed"), message)
+    local plain = leat.new { api_key = KEY, driver = { perform = print } }
+    plain:close() -- there is nothing to close
+    server:stop()
+  end)
+
+  it("gives a call up that an error interrupts", function()
+    local server = assert(sandbox.start { api_key = KEY })
+    local client = leat.new { api_key = KEY, base_url = server.url }
+    local cards = client.contact_identifiers
+    debug.sethook(function()
+      error("interrupted")
+    end, "", 2000)
+    local fine, why = pcall(function()
+      for i = 1, 1000 do
+        cards:create("card-" .. i)
+      end
+    end)
+    debug.sethook()
+    assert.is_false(fine)
+    assert.truthy(tostring(why):find("interrupted", 1, true))
+    local before = #server:requests()
+    assert.is_nil((cards:find("none")))
+    assert.equal(before + 1, #server:requests()) -- nothing that was left over
+    server:stop()
+  end)
+
   it("carries the calls", function()
     local performed = 0
     local inner = require("leat.curl").new {}

@@ -7,6 +7,7 @@
 -- @module leat.curl
 
 local core = require("leat.curl.core")
+local options = require("leat.options")
 
 local curl = {}
 local Driver = {}
@@ -15,26 +16,38 @@ Driver.__index = Driver
 -- So that Ctrl-C and other hooks of Lua are seen to between two waits, in seconds.
 local WAIT = 0.1
 
---- Carries a call to its end.
--- @param call of the core
-function Driver:perform(call)
-  local handle = self.handle
-  handle:start(call)
-  while handle:done() ~= call and not call:is_done() do
-    handle:wait(WAIT)
+local function carry(handle, call)
+  if handle:start(call) then
+    repeat
+      handle:wait(WAIT)
+    until handle:done() == call or call:is_done()
   end
 end
 
---- Closes its connections.
+--- Carries a call to its end. An error that comes in between, such as that of an
+-- interrupt, gives the call up.
+-- @param call of the core
+function Driver:perform(call)
+  local fine, why = pcall(carry, self.handle, call)
+  if not fine then
+    self.handle:cancel(call)
+    error(why, 0)
+  end
+end
+
+--- Closes its connections. Once more does nothing.
 function Driver:close()
+  self.closed = true
   self.handle:close()
 end
 
 --- Makes a driver.
--- @tparam[opt] table options `ca_file`, `proxy`, `max_connections`, as for `leat.new`
+-- @tparam[opt] table given `ca_file`, `proxy`, `max_connections`, as for `leat.new`
 -- @treturn Driver or nil and a message
-function curl.new(options)
-  local handle, wrong = core.new(options or {})
+-- @raise what is wrong with the options
+function curl.new(given)
+  local settings = options.check("leat.curl.new", options.connection, given or {}, 2)
+  local handle, wrong = core.new(settings)
   if not handle then
     return nil, wrong
   end

@@ -11,34 +11,26 @@
 -- @module leat.sandbox
 
 local core = require("leat.sandbox.core")
+local options = require("leat.options")
 
 local sandbox = {}
 local Sandbox = {}
 Sandbox.__index = Sandbox
 
-local options =
-  { api_key = "string", contacts = "table", cards = "table", tls = "boolean", port = "number" }
+local known = { api_key = "string", contacts = "table", cards = "table", tls = "boolean", port = "port" }
+local contact = { uuid = "string", email = "string" }
+local card = { value = "string", name = "string", contact_uuid = "string", active = "boolean" }
 
-local function check_options(given)
-  if type(given) ~= "table" then
-    error("leat.sandbox.start: give the options in a table", 3)
-  end
-  for name, value in pairs(given) do
-    local wanted = options[name]
-    if not wanted then
-      error(("leat.sandbox.start: option '%s' is unknown"):format(tostring(name)), 3)
-    elseif type(value) ~= wanted then
-      error(("leat.sandbox.start: %s must be a %s"):format(name, wanted), 3)
+-- The list `given[name]`, each entry with what it needs.
+local function check_list(given, name, entry, needed)
+  local where = "leat.sandbox.start: " .. name
+  local list = options.check_list(where, entry, given[name] or {}, 3)
+  for i, one in ipairs(list) do
+    if not one[needed] then
+      error(("%s %d has no %s"):format(where, i, needed), 3)
     end
   end
-end
-
-local function check_list(list, kind, key)
-  for i, entry in ipairs(list or {}) do
-    if type(entry) ~= "table" or type(entry[key]) ~= "string" then
-      error(("leat.sandbox.start: %s %d has no %s, a string"):format(kind, i, key), 3)
-    end
-  end
+  given[name] = list
 end
 
 --- Starts a sandbox.
@@ -52,10 +44,9 @@ end
 -- @treturn Sandbox with `url`, `api_key` and, if it speaks TLS, `ca_file`; or nil and why
 -- @raise what is wrong with the options
 function sandbox.start(given)
-  given = given or {}
-  check_options(given)
-  check_list(given.contacts, "contact", "uuid")
-  check_list(given.cards, "card", "value")
+  given = options.check("leat.sandbox.start", known, given or {}, 2)
+  check_list(given, "contacts", contact, "uuid")
+  check_list(given, "cards", card, "value")
   local server, wrong = core.start(given)
   if not server then
     return nil, wrong
@@ -68,15 +59,17 @@ function sandbox.start(given)
   }, Sandbox)
 end
 
---- What it received so far.
+--- What it received so far, also after it was stopped. The token is not shown: the status
+-- tells whether it was right.
 -- @treturn table a list of `{ method =, target =, headers =, body =, status = }`: the
 --   target is path and query as they came, the status is what it answered
 function Sandbox:requests()
-  return self.server:requests()
+  return self.received or self.server:requests()
 end
 
 --- Stops it. Once more does nothing.
 function Sandbox:stop()
+  self.received = self:requests()
   self.server:stop()
 end
 

@@ -1,0 +1,76 @@
+-- Options in a table: known names, checked values. For the modules of leat only.
+
+local options = {
+  -- What belongs to connections, wherever it is given.
+  connection = { ca_file = "string", proxy = "string", max_connections = "count" },
+}
+
+local function is_whole(value, least, most)
+  return value >= least and value <= most and value % 1 == 0
+end
+
+-- What a value of each kind must be: its type, what else it must fulfil, and how that is said.
+local kinds = {
+  string = { "string", function(v) return not v:find("\0", 1, true) end, "without a NUL byte" },
+  seconds = { "number", function(v) return v > 0 and v < math.huge end, "greater than 0" },
+  count = { "number", function(v) return is_whole(v, 1, 2147483647) end, "whole and greater than 0" },
+  port = { "number", function(v) return is_whole(v, 0, 65535) end, "whole, from 0 to 65535" },
+  boolean = { "boolean" },
+  table = { "table" },
+}
+
+local function list(known)
+  local names = {}
+  for name in pairs(known) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return table.concat(names, ", ")
+end
+
+local function wrong(name, value, kind)
+  local wanted, fits, how = kind[1], kind[2], kind[3]
+  if type(value) ~= wanted then
+    return ("%s must be a %s, not a %s"):format(name, wanted, type(value))
+  elseif fits and not fits(value) then
+    return ("%s must be a %s %s"):format(name, wanted, how)
+  end
+end
+
+-- Returns a plain copy of `given`; raises at `level` as error does. `known` maps the names
+-- to their kinds.
+function options.check(where, known, given, level)
+  level = level + 1
+  if type(given) ~= "table" then
+    error(("%s: give the options in a table: { name = value }"):format(where), level)
+  end
+  for name in pairs(given) do
+    if not known[name] then
+      error(("%s: option '%s' is unknown (known: %s)"):format(where, tostring(name), list(known)), level)
+    end
+  end
+  local copy = {}
+  for name, kind in pairs(known) do
+    local value = given[name]
+    local problem = value ~= nil and wrong(name, value, kinds[kind])
+    if problem then
+      error(("%s: %s"):format(where, problem), level)
+    end
+    copy[name] = value
+  end
+  return copy
+end
+
+-- The same for a list of such tables.
+function options.check_list(where, known, given, level)
+  local copies, count = {}, 0
+  for _ in pairs(given) do
+    count = count + 1
+  end
+  for i = 1, count do
+    copies[i] = options.check(("%s %d"):format(where, i), known, given[i], level + 1)
+  end
+  return copies
+end
+
+return options
