@@ -1,0 +1,41 @@
+-- Tests that fail on purpose, and print all that a failing test may print. Run by
+-- spec/secrets_spec.lua, which looks for the token in what they say.
+local leat = require("leat")
+local sandbox = require("leat.sandbox")
+
+local KEY = os.getenv("LEAT_CANARY")
+
+describe("a test that fails", function()
+  local server = assert(sandbox.start { api_key = KEY, cards = { { value = "1" } } })
+  local client = leat.new { api_key = KEY, base_url = server.url }
+  local cards = client.contact_identifiers
+
+  it("shows the client", function()
+    assert.same({}, client)
+  end)
+  it("shows the resource", function()
+    assert.same({}, cards)
+  end)
+  it("shows a card and what comes with it", function()
+    assert.same({}, { cards:find("1") })
+  end)
+  it("shows an error", function()
+    assert.same({}, { cards:find("2") })
+  end)
+  it("raises an error", function()
+    leat.assert(cards:find("2"))
+  end)
+  it("shows what the server received", function()
+    assert.same({}, server:requests())
+  end)
+  it("shows the options' mistakes", function()
+    leat.new { api_key = KEY, base_url = "nowhere" }
+  end)
+  it("shows a call's mistakes", function()
+    cards:find(KEY, { name = "x" })
+  end)
+  it("prints everything", function()
+    print(client, cards, server, cards:find("2"))
+    error(select(2, cards:find("2")))
+  end)
+end)
