@@ -27,7 +27,7 @@ ifneq ($(LUA_INCDIR),)
   lua_number  := $(shell sed -n 's/^\#define[ \t]*LUA_VERSION_NUM[ \t]*\([0-9]*\).*/\1/p' "$(LUA_INCDIR)/lua.h")
   lua_jit     := $(if $(wildcard $(LUA_INCDIR)/luajit.h),luajit)
   override LUA := $(or $(lua_jit),lua$(subst 50,5.,$(lua_number)))
-  LUA_CFLAGS  ?= -I$(LUA_INCDIR)
+  LUA_CFLAGS  ?= -I"$(LUA_INCDIR)"
 endif
 LUA_CFLAGS  ?= $(shell $(PKG_CONFIG) --cflags $(LUA))
 LUA_ABI     := $(if $(filter luajit%,$(LUA)),5.1,$(LUA:lua%=%))
@@ -61,18 +61,33 @@ T := $(BUILD)/test
 PURE     := $(filter-out core/curl.c core/sandbox.c,$(wildcard core/*.c))
 PURE_OBJ := $(PURE:core/%.c=$(B)/%.o)
 LUA_SRC  := lua/leat.lua $(wildcard lua/leat/*.lua)
-MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so $(M)/leat/sandbox/core.so
+MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so
 
-.PHONY: all lua test test-core test-lua asan valgrind fuzz bench lint purity env install-lua clean
+# The sandbox is for tests: the library is whole without it.
+has_mhd  := $(shell echo '\#include <microhttpd.h>' | $(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 && echo yes)
+ifeq ($(has_mhd),yes)
+  MODULES += $(M)/leat/sandbox/core.so
+else
+  $(info no libmicrohttpd with headers: building without leat.sandbox)
+  LUA_SRC := $(filter-out lua/leat/sandbox.lua,$(LUA_SRC))
+endif
+
+.PHONY: force all lua test test-core test-lua asan valgrind fuzz bench lint purity env install-lua clean help
 .SECONDARY:
 all: lua
 lua: $(MODULES)
 
-$(B)/%.o: core/%.c
+# What was compiled with other flags is compiled anew.
+FLAGS := $(BUILD)/flags
+$(FLAGS): force
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CPPFLAGS) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(CPPFLAGS) $(CFLAGS)' >$@
+
+$(B)/%.o: core/%.c $(FLAGS)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
-$(M)/%.o: lua/%.c
+$(M)/%.o: lua/%.c $(FLAGS)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(LUA_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
@@ -110,7 +125,7 @@ TEST_OBJ := $(T)/cases.o $(B)/curl.o $(B)/sandbox.o
 TEST_LIBS = $(CURL_LIBS) $(MHD_LIBS) $(JANSSON_LIBS) -lpthread
 RUN_TEST ?=
 
-$(T)/%.o: spec/core/%.c
+$(T)/%.o: spec/core/%.c $(FLAGS)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
@@ -167,12 +182,14 @@ purity: $(PURE_OBJ)
 install-lua: lua
 	$(INSTALL) -d "$(DESTDIR)$(INST_LUADIR)/leat"
 	$(INSTALL) -m 644 lua/leat.lua "$(DESTDIR)$(INST_LUADIR)/leat.lua"
-	$(INSTALL) -m 644 $(wildcard lua/leat/*.lua) "$(DESTDIR)$(INST_LUADIR)/leat"
+	$(INSTALL) -m 644 $(filter lua/leat/%,$(LUA_SRC)) "$(DESTDIR)$(INST_LUADIR)/leat"
 	for module in $(MODULES:$(M)/%=%); do \
 	  $(INSTALL) -d "$(DESTDIR)$(INST_LIBDIR)/$$(dirname $$module)" && \
 	  $(INSTALL) -m 755 "$(M)/$$module" "$(DESTDIR)$(INST_LIBDIR)/$$module" || exit 1; done
 
 clean:
 	rm -rf $(BUILD)
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 -include $(wildcard $(B)/*.d $(M)/*.d $(T)/*.d)

@@ -6,7 +6,7 @@
 #
 # WHAT is one or more of
 #   build     the Lua module, for each Lua named (lua5.1 ... lua5.4, luajit; default lua5.4)
-#   sandbox   the server for tests and the demo
+#   sandbox   the server for tests and the demo (libmicrohttpd)
 #   test      busted
 #   ci        formatters, static analysis, valgrind, fuzzing, the bench, luarocks
 #
@@ -64,9 +64,15 @@ need() {
 }
 
 compiler=${CC:-cc}
-compiles() { printf '%s\n' "$1" | "$compiler" -x c -fsyntax-only - >/dev/null 2>&1; }
 knows() { has pkg-config && pkg-config --exists "$1" 2>/dev/null; }
-library() { knows "$1" || { has "$compiler" && compiles "#include <$2>"; }; }
+# compiles CODE [PKG-CONFIG-NAME]: with the flags of that package, where it is known
+compiles() {
+  # shellcheck disable=SC2046 # flags are words
+  printf '%b\n' "$1" | "$compiler" $(knows "${2:-}" && pkg-config --cflags "$2") \
+    -x c -fsyntax-only - >/dev/null 2>&1
+}
+# library PKG-CONFIG-NAME HEADER CONDITION: there, and recent enough
+library() { has "$compiler" && compiles "#include <$2>\n#if !($3)\n#error too old\n#endif" "$1"; }
 trusts() { # there is a file of certificates to trust
   for file in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; do
     [ -s "$file" ] && return 0
@@ -97,17 +103,17 @@ if wants build; then
   { has "$compiler" && compiles '#include <stdio.h>'; } ||
     need "a C compiler" "gcc libc6-dev" gcc build-base gcc gcc
   has pkg-config || need pkg-config pkg-config pkg-config pkgconf pkgconf pkgconf
-  library 'libcurl >= 7.87' curl/curl.h ||
+  library libcurl curl/curl.h 'LIBCURL_VERSION_NUM >= 0x075700' ||
     need "libcurl, 7.87 or later, with headers" libcurl4-openssl-dev curl curl-dev libcurl-devel curl
-  library 'jansson >= 2.14' jansson.h ||
+  library jansson jansson.h 'JANSSON_VERSION_HEX >= 0x020e00' ||
     need "jansson, 2.14 or later, with headers" libjansson-dev jansson jansson-dev jansson-devel jansson
   trusts || need "certificates to trust" ca-certificates ca-certificates ca-certificates ca-certificates \
     ca-certificates
   for lua in $luas; do need_lua "$lua"; done
 fi
 if wants sandbox; then
-  library libmicrohttpd microhttpd.h ||
-    need "libmicrohttpd, with headers" libmicrohttpd-dev libmicrohttpd libmicrohttpd-dev \
+  library libmicrohttpd microhttpd.h 'MHD_VERSION >= 0x00097000' ||
+    need "libmicrohttpd, 0.9.70 or later, with headers" libmicrohttpd-dev libmicrohttpd libmicrohttpd-dev \
       libmicrohttpd-devel libmicrohttpd
 fi
 if wants test; then

@@ -1,0 +1,50 @@
+rockspec_format = "3.0"
+package = "leat"
+version = "scm-1"
+source = {
+  url = "git+https://example.org/leat.git", -- until there is a public home
+}
+description = {
+  summary = "Contact identifiers (loyalty cards) of the Leat loyalty service",
+  detailed = [[
+    Finds, creates, links, unlinks, updates and deletes contact identifiers of Leat
+    (formerly Piggy). A C core without I/O, connections by libcurl, and errors that say
+    what happened: to a script, in an event loop, in a test.
+  ]],
+  license = "MIT",
+  labels = { "http", "api" },
+}
+supported_platforms = { "linux" }
+dependencies = {
+  "lua >= 5.1, < 5.5",
+  "lua-cjson >= 2.1.0",
+}
+test_dependencies = {
+  "busted >= 2.0",
+}
+-- The libraries only: their headers stand where the compiler looks, which LuaRocks does
+-- not know everywhere.
+external_dependencies = {
+  CURL = { library = "curl" },
+  JANSSON = { library = "jansson" },
+}
+build = {
+  type = "make",
+  build_target = "lua",
+  install_target = "install-lua",
+  variables = {
+    LUA_INCDIR = "$(LUA_INCDIR)",
+    INST_LIBDIR = "$(LIBDIR)",
+    INST_LUADIR = "$(LUADIR)",
+  },
+  build_variables = {
+    CC = "$(CC)",
+    CFLAGS = "$(CFLAGS)",
+    LIBFLAG = "$(LIBFLAG)",
+  },
+  copy_directories = { "examples" },
+}
+test = {
+  type = "command",
+  script = "spec/run.lua",
+}
