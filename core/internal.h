@@ -24,9 +24,9 @@ enum {
   LEAT_MAX_FIELDS = 32,           /* messages of validation that are kept */
   LEAT_MAX_FIELD_TEXT = 8 * 1024, /* all of them together */
   LEAT_MAX_REQUEST_HEADERS = 8,
-  LEAT_MAX_EXCERPT = 80,          /* of an answer, in a message */
-  LEAT_MIN_SECRET = 4,            /* a shorter token is none */
-  LEAT_MIN_SECRET_PIECE = 8,      /* so many bytes of a token are still a secret */
+  LEAT_MAX_EXCERPT = 80,     /* of an answer, in a message */
+  LEAT_MIN_SECRET = 4,       /* a shorter token is none */
+  LEAT_MIN_SECRET_PIECE = 8, /* so many bytes of a token are still a secret */
   LEAT_MAX_ANSWER_HEADERS = 128,
   LEAT_MAX_ANSWER_LINE = 16 * 1024, /* status line, header, chunk size */
   LEAT_MAX_ANSWER_HEAD = 64 * 1024, /* all lines of an answer, interim ones included */

@@ -52,7 +52,7 @@ LEAT_API const char *leat_sandbox_ca_file(const leat_sandbox *sandbox);
 /* A request that was received, and the status that it was answered with. */
 typedef struct leat_sandbox_request {
   leat_string method;
-  leat_string target; /* path and query, as received */
+  leat_string target;         /* path and query, as received */
   const leat_header *headers; /* with "[token]" for Authorization's value */
   size_t header_count;
   leat_string body;
