@@ -267,14 +267,19 @@ static const char *check_card(const leat_json *card, leat_string wanted) {
   return NULL;
 }
 
-/* Nothing, or an envelope around nothing in particular; but whole, for a connection
-** that merely ended proves nothing. */
+/* A connection that merely ended proves nothing. */
+static const char *check_ending(const judging *j) {
+  return j->answer->framing == LEAT_TO_CLOSE
+             ? "the answer ended with the connection, which proves nothing"
+             : NULL;
+}
+
+/* Nothing, or an envelope around nothing in particular; but whole. */
 static const char *check_nothing(const judging *j) {
   const leat_json *data = leat_json_get(j->outcome->document, "data");
   const leat_json *value = leat_json_get(data, "value");
-  if (j->answer->framing == LEAT_TO_CLOSE)
-    return "the answer ended with the connection, which proves nothing";
-  if (j->outcome->document == NULL) return NULL;
+  const char *wrong = check_ending(j);
+  if (wrong || j->outcome->document == NULL) return wrong;
   if (leat_json_type(data) == LEAT_ABSENT) return "\"data\" is missing";
   if (!is_or_lacks(data, LEAT_OBJECT) && leat_json_type(data) != LEAT_ARRAY)
     return "\"data\" is neither null nor an object";
@@ -283,13 +288,42 @@ static const char *check_nothing(const judging *j) {
   return NULL;
 }
 
+/* All cards of one contact; each may say whose it is. */
+static const char *check_cards(const leat_json *cards, leat_string contact_uuid) {
+  if (leat_json_type(cards) != LEAT_ARRAY) return "\"data\" is not an array";
+  for (size_t i = 0; i < leat_json_size(cards); i++) {
+    const leat_json *card = leat_json_at(cards, i);
+    leat_string value = leat_json_string(leat_json_get(card, "value"));
+    const leat_json *uuid = leat_json_get(leat_json_get(card, "contact"), "uuid");
+    const char *wrong = check_card(card, value);
+    if (wrong) return wrong;
+    if (uuid && !leat__equal(leat_json_string(uuid), contact_uuid))
+      return "the answer is about another contact than the one asked for";
+  }
+  return NULL;
+}
+
+static const char *check_data(const judging *j) {
+  const leat_json *data = leat_json_get(j->outcome->document, "data");
+  if (j->outcome->document == NULL) return "the answer is empty";
+  if (data == NULL) return "\"data\" is missing";
+  switch (j->wanted->op->result) {
+    case LEAT_RESULT_CARD: return check_card(data, j->wanted->value);
+    case LEAT_RESULT_CARDS: return check_cards(data, j->wanted->value);
+    default:
+      return leat_json_type(data) == LEAT_OBJECT ? NULL : "\"data\" is not an object";
+  }
+}
+
 static void judge_success(judging *j) {
   const char *wrong = NULL;
-  if (j->wanted->op->result == LEAT_RESULT_NOTHING) wrong = check_nothing(j);
-  else if (j->outcome->document == NULL) wrong = "the answer is empty";
-  else if (leat_json_type(leat_json_get(j->outcome->document, "data")) == LEAT_ABSENT)
-    wrong = "\"data\" is missing";
-  else wrong = check_card(leat_json_get(j->outcome->document, "data"), j->wanted->value);
+  switch (j->wanted->op->result) {
+    case LEAT_RESULT_NOTHING: wrong = check_nothing(j); break;
+    case LEAT_RESULT_ANY:
+      if (j->outcome->document == NULL) wrong = check_ending(j);
+      break;
+    default: wrong = check_data(j);
+  }
   if (wrong) fail_protocol(j, LEAT_PROTOCOL, wrong);
 }
 
@@ -331,6 +365,17 @@ void leat__judge(leat_outcome *outcome, const leat_wanted *wanted,
     fail_message(&j, kind_of_code(code), code, code != 1000 && answer->status < 500);
   else if (good) judge_success(&j);
   else judge_status(&j);
+}
+
+int leat__rate(const leat_answer *answer, const char *name) {
+  leat_string digits = leat_answer_header(answer, name);
+  int number = 0;
+  if (digits.length == 0 || digits.length > 9) return -1;
+  for (size_t i = 0; i < digits.length; i++) {
+    if (digits.data[i] < '0' || digits.data[i] > '9') return -1;
+    number = number * 10 + (digits.data[i] - '0');
+  }
+  return number;
 }
 
 void leat__outcome_free(leat_outcome *outcome) {

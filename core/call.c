@@ -16,16 +16,28 @@ typedef struct argument {
   bool set, boolean;
 } argument;
 
+/* What a call of no row has of its own. */
+typedef struct raw {
+  leat_op op;
+  char method[LEAT_MAX_METHOD + 1];
+  leat_headers headers;
+  leat_header *all; /* the client's and its own, made with the request */
+  const char *separator;
+} raw;
+
 struct leat_call {
   int references; /* the owner's, and a driver's while it works on it */
   leat_client *client;
   const leat_op *op;
   void *user;
   state state;
+  int timeout_ms, connect_timeout_ms;
+  raw *raw; /* NULL: a call of a row */
   argument arguments[LEAT_MAX_PARAMETERS];
   leat_request request;
   leat_buffer target, body;
   leat_outcome outcome;
+  int rate_limit, rate_remaining;
 };
 
 /* ---- making and filling ---------------------------------------------------------- */
@@ -42,9 +54,14 @@ leat_call *leat_call_new(leat_client *client, const leat_op *op) {
   leat__buffer_init(&call->target, LEAT_MAX_REQUEST);
   leat__buffer_init(&call->body, LEAT_MAX_REQUEST);
   call->references = 1;
+  call->rate_limit = call->rate_remaining = -1;
   call->client = client;
   call->op = op;
-  if (client) leat__client_hold(client);
+  if (client) {
+    leat__client_hold(client);
+    call->timeout_ms = client->timeout_ms;
+    call->connect_timeout_ms = client->connect_timeout_ms;
+  }
   if (op)
     snprintf(call->outcome.error.operation, sizeof call->outcome.error.operation, "%s.%s",
              op->resource, op->name);
@@ -52,8 +69,16 @@ leat_call *leat_call_new(leat_client *client, const leat_op *op) {
   return call;
 }
 
+static void free_raw(raw *r) {
+  if (r == NULL) return;
+  leat__headers_free(&r->headers);
+  free(r->all);
+  free(r);
+}
+
 void leat_call_free(leat_call *call) {
   if (call == NULL || --call->references > 0) return;
+  free_raw(call->raw);
   for (size_t i = 0; i < LEAT_MAX_PARAMETERS; i++)
     free(call->arguments[i].text);
   leat__buffer_free(&call->target);
@@ -71,10 +96,13 @@ bool leat__call_is_shared(const leat_call *call) {
   return call->references > 1;
 }
 
+static bool may_be_set(const leat_call *call) {
+  return call && call->outcome.error.kind == LEAT_OK && call->state == NEW;
+}
+
 /* The place of a parameter that may be set now; NULL: misuse, already noted. */
 static argument *find_argument(leat_call *call, const char *name, leat_type type) {
-  if (call == NULL || call->outcome.error.kind != LEAT_OK || call->state != NEW)
-    return NULL;
+  if (!may_be_set(call)) return NULL;
   for (size_t i = 0; i < call->op->parameter_count; i++) {
     if (strcmp(call->op->parameters[i].name, name) != 0) continue;
     if (call->op->parameters[i].type == type) return &call->arguments[i];
@@ -83,6 +111,10 @@ static argument *find_argument(leat_call *call, const char *name, leat_type type
   }
   misuse(call, " is not a parameter of this operation", name);
   return NULL;
+}
+
+static bool is_dots(leat_string value) {
+  return leat__equal(value, leat_s(".")) || leat__equal(value, leat_s(".."));
 }
 
 static const char *check_text(leat_string value) {
@@ -97,6 +129,8 @@ void leat_call_set(leat_call *call, const char *name, leat_string value) {
   argument *place = find_argument(call, name, LEAT_STRING);
   if (place == NULL) return;
   const char *wrong = check_text(value);
+  if (call->op->parameters[place - call->arguments].in_path && is_dots(value))
+    wrong = " would be another path";
   if (wrong) {
     misuse(call, wrong, name);
     return;
@@ -114,6 +148,100 @@ void leat_call_set_bool(leat_call *call, const char *name, bool value) {
   if (place == NULL) return;
   place->boolean = value;
   place->set = true;
+}
+
+/* ---- calls of no row ------------------------------------------------------------- */
+
+static const char *check_raw(const char *method, const char *path) {
+  if (method == NULL || strlen(method) > LEAT_MAX_METHOD ||
+      !leat__is_token(leat_s(method)))
+    return "the method is none";
+  if (path == NULL || path[0] != '/')
+    return "the path must begin with a slash: it goes behind that of base_url";
+  if (!leat__is_path(leat_s(path)))
+    return "the path holds an empty segment, a dot segment, or what must be encoded (a "
+           "query is given apart)";
+  return NULL;
+}
+
+leat_call *leat_call_new_request(leat_client *client, const char *method,
+                                 const char *path) {
+  const char *wrong = check_raw(method, path);
+  raw *r = calloc(1, sizeof *r);
+  if (r == NULL) return NULL;
+  if (!wrong) strcpy(r->method, method);
+  r->separator = "?";
+  r->op =
+      (leat_op){"client", "request", r->method, "", 0, true, LEAT_RESULT_ANY, NULL, 0};
+  r->op.writes = strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0;
+  leat_call *call = leat_call_new(client, &r->op);
+  if (call == NULL) {
+    free(r);
+    return NULL;
+  }
+  call->raw = r;
+  if (wrong) misuse(call, wrong, "");
+  if (!may_be_set(call)) return call;
+  leat__append_s(&call->target, client->url.path);
+  leat__append_s(&call->target, path);
+  return call;
+}
+
+/* Whether it is a call of no row, and may be changed; else that is misuse. */
+static bool is_raw(leat_call *call, const char *what) {
+  if (!may_be_set(call)) return false;
+  if (call->raw == NULL) misuse(call, " is for calls of leat_call_new_request", what);
+  return call->raw != NULL;
+}
+
+void leat_call_add_query(leat_call *call, const char *name, leat_string value) {
+  if (!is_raw(call, "a query")) return;
+  const char *wrong = value.length > 0 ? check_text(value) : NULL;
+  if (name[0] == '\0' || !leat__utf8(leat_s(name))) wrong = " is no name";
+  if (wrong) {
+    misuse(call, wrong, name);
+    return;
+  }
+  leat__append_s(&call->target, call->raw->separator);
+  leat__append_encoded(&call->target, leat_s(name));
+  leat__append_s(&call->target, "=");
+  leat__append_encoded(&call->target, value);
+  call->raw->separator = "&";
+}
+
+void leat_call_set_body(leat_call *call, leat_string body) {
+  if (!is_raw(call, "a body")) return;
+  call->body.length = 0;
+  leat__append(&call->body, body.data, body.length);
+}
+
+void leat_call_add_header(leat_call *call, const char *name, leat_string value) {
+  if (!is_raw(call, "a header")) return;
+  leat_header header = {leat_s(name), value};
+  const char *wrong = leat__check_header(header, true);
+  if (call->raw->headers.count == LEAT_MAX_EXTRA_HEADERS) wrong = "is one too many";
+  if (wrong) {
+    misuse(call, wrong, "");
+    leat__error_set(&call->outcome.error, LEAT_MISUSE, "header %.64s %s", name, wrong);
+  } else if (!leat__headers_add(&call->raw->headers, header.name, value)) {
+    leat__error_set(&call->outcome.error, LEAT_NO_MEMORY, "out of memory");
+  }
+}
+
+/* ---- settings of a call ---------------------------------------------------------- */
+
+static void set_ms(leat_call *call, int *place, int ms, const char *name) {
+  if (!may_be_set(call)) return;
+  if (ms > 0 && ms <= LEAT_MAX_TIMEOUT_MS) *place = ms;
+  else misuse(call, " must lie between 0 and a day", name);
+}
+
+void leat_call_set_timeout_ms(leat_call *call, int ms) {
+  if (call) set_ms(call, &call->timeout_ms, ms, "timeout");
+}
+
+void leat_call_set_connect_timeout_ms(leat_call *call, int ms) {
+  if (call) set_ms(call, &call->connect_timeout_ms, ms, "connect_timeout");
 }
 
 const leat_op *leat_call_op(const leat_call *call) {
@@ -136,10 +264,26 @@ static leat_string argument_text(const leat_call *call, size_t i) {
   return leat_s(a->boolean ? "true" : "false");
 }
 
+/* The row's path, the parameter that it names in braces put in. */
+static void append_path(leat_call *call) {
+  const char *path = call->op->path, *brace = strchr(path, '{');
+  if (brace == NULL) {
+    leat__append_s(&call->target, path);
+    return;
+  }
+  leat__append(&call->target, path, (size_t)(brace - path));
+  for (size_t i = 0; i < call->op->parameter_count; i++)
+    if (call->op->parameters[i].in_path)
+      leat__append_encoded(&call->target, argument_text(call, i));
+  leat__append_s(&call->target, strchr(brace, '}') + 1);
+}
+
 static void make_target(leat_call *call) {
   const char *separator = "?";
+  if (call->raw) return; /* made as it was filled */
   leat__append_s(&call->target, call->client->url.path);
-  leat__append_s(&call->target, call->op->path);
+  append_path(call);
+  if (call->target.length == 0) leat__append_s(&call->target, "/");
   if (!(call->op->places & LEAT_IN_QUERY)) return;
   for (size_t i = 0; i < call->op->parameter_count; i++) {
     if (!call->arguments[i].set) continue;
@@ -169,6 +313,34 @@ static void make_body(leat_call *call) {
   leat__json_free(object);
 }
 
+static bool has_content_type(const leat_headers *headers) {
+  for (size_t i = 0; i < headers->count; i++)
+    if (leat__equal_nocase(headers->list[i].name, "content-type")) return true;
+  return false;
+}
+
+/* The client's headers and the call's own. Content-Type stands last: it is left out where
+** there is no body, or another one. */
+static void make_headers(leat_call *call) {
+  const leat_headers *shared = &call->client->headers;
+  raw *r = call->raw;
+  leat_request *request = &call->request;
+  request->headers = shared->list;
+  request->header_count = shared->count - (request->body.length == 0 ? 1 : 0);
+  if (r == NULL || r->headers.count == 0) return;
+  size_t count = request->header_count;
+  if (request->body.length > 0 && has_content_type(&r->headers)) count--;
+  r->all = malloc((shared->count + r->headers.count) * sizeof *r->all);
+  if (r->all == NULL) {
+    call->target.failed = LEAT_NO_MEMORY;
+    return;
+  }
+  memcpy(r->all, shared->list, count * sizeof *r->all);
+  memcpy(r->all + count, r->headers.list, r->headers.count * sizeof *r->all);
+  request->headers = r->all;
+  request->header_count = count + r->headers.count;
+}
+
 static void make_request(leat_call *call) {
   leat_request *request = &call->request;
   const leat_client *client = call->client;
@@ -181,11 +353,9 @@ static void make_request(leat_call *call) {
   request->tls = client->url.tls;
   request->target = (leat_string){call->target.data, call->target.length};
   request->body = (leat_string){call->body.data, call->body.length};
-  request->connect_timeout_ms = client->connect_timeout_ms;
+  request->connect_timeout_ms = call->connect_timeout_ms;
   request->max_body = client->max_body;
-  request->headers = client->headers;
-  request->header_count = client->header_count;
-  if (request->body.length == 0) request->header_count--; /* Content-Type stands last */
+  make_headers(call);
 }
 
 /* ---- asking and telling ---------------------------------------------------------- */
@@ -212,7 +382,7 @@ static void begin(leat_call *call, leat_moment now) {
                     LEAT_MAX_REQUEST);
     return;
   }
-  call->request.deadline_ms = now.monotonic_ms + call->client->timeout_ms;
+  call->request.deadline_ms = now.monotonic_ms + call->timeout_ms;
   call->outcome.error.attempts++;
   call->state = SENDING;
 }
@@ -240,6 +410,8 @@ void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answe
                         leat__client_token(call->client)};
   call->outcome.error.sent = LEAT_SENT_MAYBE;
   leat__judge(&call->outcome, &wanted, answer);
+  call->rate_limit = leat__rate(answer, "x-ratelimit-limit");
+  call->rate_remaining = leat__rate(answer, "x-ratelimit-remaining");
   call->state = DONE;
 }
 
@@ -275,7 +447,9 @@ static bool succeeded(const leat_call *call) {
 }
 
 const leat_json *leat_call_data(const leat_call *call) {
-  return succeeded(call) ? leat_json_get(call->outcome.document, "data") : NULL;
+  if (!succeeded(call)) return NULL;
+  const leat_json *data = leat_json_get(call->outcome.document, "data");
+  return data == NULL && call->raw ? call->outcome.document : data;
 }
 
 const leat_json *leat_call_meta(const leat_call *call) {
@@ -284,7 +458,8 @@ const leat_json *leat_call_meta(const leat_call *call) {
 
 leat_info leat_call_info(const leat_call *call) {
   const leat_error *error = leat_call_error(call);
-  return (leat_info){error->status, error->attempts, false};
+  return (leat_info){error->status, error->attempts, false, call ? call->rate_limit : -1,
+                     call ? call->rate_remaining : -1};
 }
 
 bool leat_call_field(const leat_call *call, size_t index, leat_field *field) {
@@ -292,17 +467,22 @@ bool leat_call_field(const leat_call *call, size_t index, leat_field *field) {
   return leat__field(call ? &call->outcome : &none, index, field);
 }
 
-bool leat_call_contact_identifier(const leat_call *call, leat_contact_identifier *card) {
-  const leat_json *data = leat_call_data(call);
-  const leat_json *contact = leat_json_get(data, "contact");
-  const leat_json *active = leat_json_get(data, "active");
+bool leat_json_contact_identifier(const leat_json *value, leat_contact_identifier *card) {
+  const leat_json *contact = leat_json_get(value, "contact");
+  const leat_json *active = leat_json_get(value, "active");
   memset(card, 0, sizeof *card);
   card->active = -1;
-  if (data == NULL || call->op->result != LEAT_RESULT_CARD) return false;
-  card->value = leat_json_string(leat_json_get(data, "value"));
-  card->name = leat_json_string(leat_json_get(data, "name"));
+  if (leat_json_type(leat_json_get(value, "value")) != LEAT_STRING) return false;
+  card->value = leat_json_string(leat_json_get(value, "value"));
+  card->name = leat_json_string(leat_json_get(value, "name"));
   card->contact_uuid = leat_json_string(leat_json_get(contact, "uuid"));
   card->contact_email = leat_json_string(leat_json_get(contact, "email"));
   if (leat_json_type(active) == LEAT_BOOLEAN) card->active = leat_json_boolean(active);
   return true;
+}
+
+bool leat_call_contact_identifier(const leat_call *call, leat_contact_identifier *card) {
+  const leat_json *data = leat_call_data(call);
+  bool is_card = data && call->op->result == LEAT_RESULT_CARD;
+  return leat_json_contact_identifier(is_card ? data : NULL, card);
 }

@@ -8,13 +8,11 @@
 
 static const char bearer[] = "Bearer ";
 
-/* What a header carries as it is: no control characters, no spaces at its ends. */
+/* What a header carries as it is: no control characters, no blanks at its ends. */
 static bool is_header_value(const char *text) {
-  size_t length = strlen(text);
-  if (length == 0 || text[0] == ' ' || text[length - 1] == ' ') return false;
-  for (size_t i = 0; i < length; i++)
-    if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F) return false;
-  return true;
+  leat_string value = leat_s(text);
+  return value.length > 0 && leat__is_field_value(value) && !strchr(" \t", text[0]) &&
+         !strchr(" \t", text[value.length - 1]);
 }
 
 /* A token is opaque: nothing is assumed of its letters. */
@@ -41,29 +39,48 @@ static const char *check_config(const leat_config *config, const char *token) {
   if (config->connect_timeout_ms < 0 || config->connect_timeout_ms > LEAT_MAX_TIMEOUT_MS)
     return "connect_timeout must lie between 0 and a day";
   if (config->max_body > LEAT_MAX_MAX_BODY) return "max_body is too large";
+  if (config->header_count > LEAT_MAX_EXTRA_HEADERS) return "there are too many headers";
   return NULL;
 }
 
-static char *make_authorization(const char *token) {
+static bool add_authorization(leat_headers *headers, const char *token) {
   size_t length = strlen(token);
   char *text = malloc(sizeof bearer + length);
-  if (text == NULL) return NULL;
+  if (text == NULL) return false;
   memcpy(text, bearer, sizeof bearer - 1);
   memcpy(text + sizeof bearer - 1, token, length + 1);
-  return text;
+  bool good = leat__headers_add(headers, leat_s("Authorization"), leat_s(text));
+  leat__wipe_free(text);
+  return good;
 }
 
-static void add_header(leat_client *client, const char *name, const char *value) {
-  client->headers[client->header_count++] = (leat_header){leat_s(name), leat_s(value)};
+static bool add_header(leat_headers *headers, const char *name, const char *value) {
+  return leat__headers_add(headers, leat_s(name), leat_s(value));
 }
 
-static void make_headers(leat_client *client) {
-  add_header(client, "Authorization", client->authorization);
-  /* Without it the service may answer with a login page. */
-  add_header(client, "Accept", "application/json");
-  add_header(client, "Accept-Encoding", "identity");
-  add_header(client, "User-Agent", client->user_agent);
-  add_header(client, "Content-Type", "application/json"); /* last: see make_request */
+static bool make_headers(leat_headers *headers, const leat_config *config,
+                         const char *token) {
+  const char *agent = config->user_agent ? config->user_agent : "leat/" LEAT_VERSION;
+  bool good = add_authorization(headers, token) &&
+              /* without it the service may answer with a login page */
+              add_header(headers, "Accept", "application/json") &&
+              add_header(headers, "Accept-Encoding", "identity") &&
+              add_header(headers, "User-Agent", agent);
+  for (size_t i = 0; i < config->header_count && good; i++)
+    good = leat__headers_add(headers, config->headers[i].name, config->headers[i].value);
+  return good && add_header(headers, "Content-Type", "application/json");
+}
+
+static bool check_headers(const leat_config *config, leat_error *error) {
+  char name[64];
+  const char *wrong = NULL;
+  size_t i = 0;
+  while (i < config->header_count && !wrong)
+    wrong = leat__check_header(config->headers[i++], false);
+  if (wrong == NULL) return true;
+  leat__clean(name, sizeof name, config->headers[i - 1].name, leat_s(NULL));
+  leat__error_set(error, LEAT_CONFIG, "headers: %s %s", name, wrong);
+  return false;
 }
 
 static int or_default(int value, int otherwise) {
@@ -72,8 +89,8 @@ static int or_default(int value, int otherwise) {
 
 static bool fill(leat_client *client, const leat_config *config, const char *token,
                  leat_error *error) {
-  const char *agent = config->user_agent ? config->user_agent : "leat/" LEAT_VERSION;
   const char *base_url = config->base_url ? config->base_url : LEAT_BASE_URL;
+  if (!check_headers(config, error)) return false;
   if (!leat__url_parse(&client->url, base_url, error)) return false;
   if (!client->url.tls && !client->url.loopback && !config->allow_http) {
     leat__error_set(
@@ -86,14 +103,9 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
   client->connect_timeout_ms =
       or_default(config->connect_timeout_ms, LEAT_DEFAULT_CONNECT_TIMEOUT_MS);
   client->max_body = config->max_body ? config->max_body : LEAT_DEFAULT_MAX_BODY;
-  client->authorization = make_authorization(token);
-  client->user_agent = leat__copy(agent, strlen(agent));
-  if (client->authorization == NULL || client->user_agent == NULL) {
-    leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
-    return false;
-  }
-  make_headers(client);
-  return true;
+  if (make_headers(&client->headers, config, token)) return true;
+  leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
+  return false;
 }
 
 leat_client *leat_client_new(const leat_config *config, leat_error *error) {
@@ -124,8 +136,7 @@ void leat__client_hold(leat_client *client) {
 void leat__client_release(leat_client *client) {
   if (--client->references > 0) return;
   leat__url_free(&client->url);
-  leat__wipe_free(client->authorization);
-  free(client->user_agent);
+  leat__headers_free(&client->headers);
   free(client);
 }
 
@@ -138,5 +149,7 @@ uint64_t leat_client_epoch(const leat_client *client) {
 }
 
 leat_string leat__client_token(const leat_client *client) {
-  return leat_s(client->authorization + sizeof bearer - 1);
+  leat_string value = client->headers.list[0].value;
+  return (leat_string){value.data + sizeof bearer - 1,
+                       value.length - (sizeof bearer - 1)};
 }

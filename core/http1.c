@@ -121,7 +121,7 @@ static bool is_token_character(unsigned char c) {
   return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
 }
 
-static bool is_token(leat_string text) {
+bool leat__is_token(leat_string text) {
   for (size_t i = 0; i < text.length; i++)
     if (!is_token_character((unsigned char)text.data[i])) return false;
   return text.length > 0;
@@ -137,12 +137,16 @@ static bool is_clean(leat_string text, bool target) {
   return true;
 }
 
+bool leat__is_field_value(leat_string text) {
+  return is_clean(text, false);
+}
+
 static bool is_sendable(const leat_request *request) {
-  if (!is_token(request->method) || !is_clean(request->origin, true)) return false;
+  if (!leat__is_token(request->method) || !is_clean(request->origin, true)) return false;
   if (!is_clean(request->target, true)) return false;
   if (request->target.length == 0 || request->target.data[0] != '/') return false;
   for (size_t i = 0; i < request->header_count; i++)
-    if (!is_token(request->headers[i].name) ||
+    if (!leat__is_token(request->headers[i].name) ||
         !is_clean(request->headers[i].value, false))
       return false;
   return true;
@@ -381,7 +385,7 @@ static bool split_header(leat_http1 *http, leat_string line, leat_string *name,
   if (colon == NULL) return refuse(http, "a header without a colon", line);
   *name = (leat_string){line.data, (size_t)(colon - line.data)};
   *value = trim((leat_string){colon + 1, line.length - name->length - 1});
-  if (!is_token(*name)) return refuse(http, "a malformed header name", line);
+  if (!leat__is_token(*name)) return refuse(http, "a malformed header name", line);
   return true;
 }
 

@@ -23,10 +23,12 @@ enum {
   LEAT_MAX_PARAMETERS = 4,        /* of an operation */
   LEAT_MAX_FIELDS = 32,           /* messages of validation that are kept */
   LEAT_MAX_FIELD_TEXT = 8 * 1024, /* all of them together */
-  LEAT_MAX_REQUEST_HEADERS = 8,
-  LEAT_MAX_EXCERPT = 80,     /* of an answer, in a message */
-  LEAT_MIN_SECRET = 4,       /* a shorter token is none */
-  LEAT_MIN_SECRET_PIECE = 8, /* so many bytes of a token are still a secret */
+  LEAT_MAX_EXTRA_HEADERS = 16,    /* of a client, and of a call */
+  LEAT_MAX_METHOD = 16,
+  LEAT_MAX_HEADER = 8 * 1024, /* one that a user gave */
+  LEAT_MAX_EXCERPT = 80,      /* of an answer, in a message */
+  LEAT_MIN_SECRET = 4,        /* a shorter token is none */
+  LEAT_MIN_SECRET_PIECE = 8,  /* so many bytes of a token are still a secret */
   LEAT_MAX_ANSWER_HEADERS = 128,
   LEAT_MAX_ANSWER_LINE = 16 * 1024, /* status line, header, chunk size */
   LEAT_MAX_ANSWER_HEAD = 64 * 1024, /* all lines of an answer, interim ones included */
@@ -119,18 +121,34 @@ typedef struct leat_url {
 bool leat__url_parse(leat_url *url, const char *text, leat_error *error);
 void leat__url_free(leat_url *url);
 bool leat__loopback(const char *host);
+/* "", or segments that are not empty, "." or "..", of characters that need no encoding. */
+bool leat__is_path(leat_string text);
 /* Everything but letters, digits and -._~ becomes %XX. */
 void leat__append_encoded(leat_buffer *buffer, leat_string text);
+
+/* ---- headers (headers.c) --------------------------------------------------------- */
+
+typedef struct leat_headers { /* begins as { 0 } */
+  leat_header *list;
+  size_t count;
+} leat_headers;
+
+/* Adds a copy. False: out of memory. */
+bool leat__headers_add(leat_headers *headers, leat_string name, leat_string value);
+/* Wipes them, for one holds the token. */
+void leat__headers_free(leat_headers *headers);
+/* What is wrong with a header that a user gave; NULL: nothing. */
+const char *leat__check_header(leat_header header, bool content_type_too);
+/* By HTTP's grammar (http1.c): a name; a value, without control characters. */
+bool leat__is_token(leat_string text);
+bool leat__is_field_value(leat_string text);
 
 /* ---- structs --------------------------------------------------------------------- */
 
 struct leat_client {
   int references; /* the owner's, and one for each call */
   leat_url url;
-  char *authorization; /* "Bearer TOKEN" */
-  char *user_agent;
-  leat_header headers[LEAT_MAX_REQUEST_HEADERS]; /* of every request */
-  size_t header_count;
+  leat_headers headers; /* of every request: Authorization first, Content-Type last */
   int timeout_ms, connect_timeout_ms;
   size_t max_body;
   uint64_t epoch;
@@ -162,6 +180,8 @@ typedef struct leat_wanted {
 /* Fills kind, code, status, message and outcome_unknown of the error, and the rest. */
 void leat__judge(leat_outcome *outcome, const leat_wanted *wanted,
                  const leat_answer *answer);
+/* A small number that a header tells; -1: none. */
+int leat__rate(const leat_answer *answer, const char *name);
 bool leat__field(const leat_outcome *outcome, size_t index, leat_field *field);
 void leat__outcome_free(leat_outcome *outcome);
 

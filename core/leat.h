@@ -158,21 +158,25 @@ typedef struct leat_parameter {
   const char *alias; /* as people call it: "value" */
   leat_type type;    /* LEAT_STRING or LEAT_BOOLEAN */
   bool required;
+  bool in_path; /* stands in the path, for {name}; of Lua's options it is one */
 } leat_parameter;
 
 enum { LEAT_IN_QUERY = 1, LEAT_IN_BODY = 2 }; /* leat_op.places, or both */
 
 typedef enum leat_result {
-  LEAT_RESULT_CARD,   /* a contact identifier */
-  LEAT_RESULT_NOTHING /* done is done */
+  LEAT_RESULT_CARD,    /* a contact identifier */
+  LEAT_RESULT_NOTHING, /* done is done */
+  LEAT_RESULT_CARDS,   /* an array of contact identifiers */
+  LEAT_RESULT_DATA,    /* an object */
+  LEAT_RESULT_ANY      /* whatever there is: leat_call_new_request */
 } leat_result;
 
 typedef struct leat_op {
   const char *resource; /* "contact_identifiers" */
   const char *name;     /* "find" */
   const char *method;   /* "GET" */
-  const char *path;     /* behind the base URL's path */
-  int places;           /* where the parameters go */
+  const char *path;     /* behind the base URL's path; {name}: a parameter */
+  int places;           /* where the other parameters go */
   bool writes;          /* changes something */
   leat_result result;
   const leat_parameter *parameters; /* required ones first */
@@ -186,17 +190,25 @@ LEAT_API const leat_op *leat_operation_at(size_t index);
 
 /* ---- clients --------------------------------------------------------------------- */
 
+typedef struct leat_header {
+  leat_string name;
+  leat_string value;
+} leat_header;
+
 typedef struct leat_client leat_client;
 
-typedef struct leat_config { /* zero or NULL means the default */
-  const char *api_key;       /* the token; this or access_token is needed */
-  const char *access_token;  /* likewise: an OAuth access token */
-  const char *base_url;      /* LEAT_BASE_URL; https, with its path */
-  const char *user_agent;    /* "leat/" LEAT_VERSION */
-  bool allow_http;           /* cleartext to other hosts than this one */
-  int timeout_ms;            /* 30000: a whole call, from its first exchange on */
-  int connect_timeout_ms;    /* 5000: name, TCP and TLS of one connection */
-  size_t max_body;           /* 1 MiB: a larger answer is LEAT_TOO_LARGE */
+typedef struct leat_config {  /* zero or NULL means the default */
+  const char *api_key;        /* the token; this or access_token is needed */
+  const char *access_token;   /* likewise: an OAuth access token */
+  const char *base_url;       /* LEAT_BASE_URL; https, with its path */
+  const char *user_agent;     /* "leat/" LEAT_VERSION */
+  bool allow_http;            /* cleartext to other hosts than this one */
+  int timeout_ms;             /* 30000: a whole call, from its first exchange on */
+  int connect_timeout_ms;     /* 5000: name, TCP and TLS of one connection */
+  size_t max_body;            /* 1 MiB: a larger answer is LEAT_TOO_LARGE */
+  const leat_header *headers; /* of every request, 16 at most; not those that the library
+                                 writes itself */
+  size_t header_count;
 } leat_config;
 
 /* No I/O. NULL: `error` (which may be NULL) says why, LEAT_CONFIG or LEAT_NO_MEMORY. */
@@ -220,6 +232,19 @@ LEAT_API void leat_call_free(leat_call *call);
 LEAT_API void leat_call_set(leat_call *call, const char *name, leat_string value);
 LEAT_API void leat_call_set_bool(leat_call *call, const char *name, bool value);
 
+/* For every other endpoint of the API: any method, and a path behind the base URL's.
+** leat_call_data is the answer's "data", or all of it if it has none. */
+LEAT_API leat_call *leat_call_new_request(leat_client *client, const char *method,
+                                          const char *path);
+/* Only for such a call; each copies. A body is JSON, unless a Content-Type says else. */
+LEAT_API void leat_call_add_query(leat_call *call, const char *name, leat_string value);
+LEAT_API void leat_call_set_body(leat_call *call, leat_string body);
+LEAT_API void leat_call_add_header(leat_call *call, const char *name, leat_string value);
+
+/* For this call instead of the client's. */
+LEAT_API void leat_call_set_timeout_ms(leat_call *call, int ms);
+LEAT_API void leat_call_set_connect_timeout_ms(leat_call *call, int ms);
+
 /* The row that it was made from; NULL if there was none. */
 LEAT_API const leat_op *leat_call_op(const leat_call *call);
 
@@ -234,9 +259,11 @@ LEAT_API const leat_json *leat_call_data(const leat_call *call);   /* NULL if no
 LEAT_API const leat_json *leat_call_meta(const leat_call *call);   /* NULL if none */
 
 typedef struct leat_info {
-  int status;     /* of the last answer, 0 if none came */
-  int attempts;   /* exchanges begun */
-  bool recovered; /* it is as asked, but the answer that said so was lost */
+  int status;         /* of the last answer, 0 if none came */
+  int attempts;       /* exchanges begun */
+  bool recovered;     /* it is as asked, but the answer that said so was lost */
+  int rate_limit;     /* calls that the service allows, and how many are left of them; */
+  int rate_remaining; /* -1: it did not say */
 } leat_info;
 
 LEAT_API leat_info leat_call_info(const leat_call *call);
@@ -263,6 +290,9 @@ typedef struct leat_contact_identifier {
 /* False, and everything empty, if the call did not end in a contact identifier. */
 LEAT_API bool leat_call_contact_identifier(const leat_call *call,
                                            leat_contact_identifier *card);
+/* The same of a value, such as leat_json_at(leat_call_data(list), i). */
+LEAT_API bool leat_json_contact_identifier(const leat_json *value,
+                                           leat_contact_identifier *card);
 
 /* ---- the contract between a call and its driver ---------------------------------- */
 /*
@@ -288,11 +318,6 @@ typedef struct leat_moment {
 } leat_moment;
 
 typedef enum leat_step { LEAT_SEND, LEAT_WAIT, LEAT_TOKEN, LEAT_DONE } leat_step;
-
-typedef struct leat_header {
-  leat_string name;
-  leat_string value;
-} leat_header;
 
 typedef struct leat_request {
   leat_string method;

@@ -7,19 +7,19 @@
 #include <string.h>
 
 #define CARDS "contact_identifiers"
-#define VALUE                                                                            \
-  { "contact_identifier_value", "value", LEAT_STRING, true }
-#define NAME                                                                             \
-  { "contact_identifier_name", "name", LEAT_STRING, false }
-#define ACTIVE                                                                           \
-  { "contact_identifier_active", "active", LEAT_BOOLEAN, false }
-#define CONTACT(required)                                                                \
-  { "contact_uuid", "contact_uuid", LEAT_STRING, required }
+/* clang-format off */
+#define VALUE    { "contact_identifier_value", "value", LEAT_STRING, true, false }
+#define NAME     { "contact_identifier_name", "name", LEAT_STRING, false, false }
+#define ACTIVE   { "contact_identifier_active", "active", LEAT_BOOLEAN, false, false }
+#define CONTACT(required, in_path) \
+                 { "contact_uuid", "contact_uuid", LEAT_STRING, required, in_path }
+/* clang-format on */
 
 static const leat_parameter value_only[] = {VALUE};
-static const leat_parameter to_create[] = {VALUE, CONTACT(false), NAME};
-static const leat_parameter to_link[] = {VALUE, CONTACT(true)};
+static const leat_parameter to_create[] = {VALUE, CONTACT(false, false), NAME};
+static const leat_parameter to_link[] = {VALUE, CONTACT(true, false)};
 static const leat_parameter to_update[] = {VALUE, NAME, ACTIVE};
+static const leat_parameter to_list[] = {CONTACT(true, true)};
 
 #define TAKES(parameters) (parameters), sizeof(parameters) / sizeof(parameters)[0]
 
@@ -39,6 +39,11 @@ static const leat_op rows[] = {
   /* The documentation says body, the vendor's own client sends the query: send both. */
   { CARDS, "delete", "DELETE", "/contact-identifiers",
     LEAT_IN_QUERY | LEAT_IN_BODY, true, LEAT_RESULT_NOTHING, TAKES(value_only) },
+  { CARDS, "list",   "GET",    "/contacts/{contact_uuid}/contact-identifiers",
+    0,             false, LEAT_RESULT_CARDS, TAKES(to_list) },
+  /* Whose key this is. */
+  { "client", "check", "GET",  "",
+    0,             false, LEAT_RESULT_DATA, NULL, 0 },
 };
 /* clang-format on */
 

@@ -88,25 +88,30 @@ static bool take_port(leat_url *url, const char **text) {
   return url->port > 0;
 }
 
-/* Segments that are not empty, "." or "..", of characters that need no encoding. */
-static bool take_path(leat_url *url, const char *text) {
-  size_t length = strlen(text);
-  while (length > 0 && text[length - 1] == '/')
-    length--;
-  if (length > 0 && text[0] != '/') return false;
-  for (size_t i = 0, start = 1; i <= length && length > 0; i++) {
-    if (i < length && text[i] != '/') {
-      if (!is_alphanumeric(text[i]) && !one_of(text[i], "-._~!$&'()*+,;=:@%"))
-        return false;
-    } else if (i > 0) {
-      leat_string segment = {text + start, i - start};
-      if (segment.length == 0 || leat__equal(segment, leat_s(".")) ||
-          leat__equal(segment, leat_s("..")))
-        return false;
-      start = i + 1;
-    }
+static bool is_segment(leat_string text) {
+  for (size_t i = 0; i < text.length; i++)
+    if (!is_alphanumeric(text.data[i]) && !one_of(text.data[i], "-._~!$&'()*+,;=:@%"))
+      return false;
+  return text.length > 0 && !leat__equal(text, leat_s(".")) &&
+         !leat__equal(text, leat_s(".."));
+}
+
+bool leat__is_path(leat_string text) {
+  for (size_t start = 0, end; start < text.length; start = end) {
+    if (text.data[start] != '/') return false;
+    for (end = start + 1; end < text.length && text.data[end] != '/';)
+      end++;
+    if (!is_segment((leat_string){text.data + start + 1, end - start - 1})) return false;
   }
-  url->path = leat__copy(text, length);
+  return true;
+}
+
+static bool take_path(leat_url *url, const char *text) {
+  leat_string path = leat_s(text);
+  while (path.length > 0 && path.data[path.length - 1] == '/')
+    path.length--;
+  if (!leat__is_path(path)) return false;
+  url->path = leat__copy(path.data, path.length);
   return true;
 }
 

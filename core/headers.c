@@ -1,0 +1,58 @@
+/*
+** headers.c - lists of headers for requests, and which of them are a user's to give.
+*/
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool leat__headers_add(leat_headers *headers, leat_string name, leat_string value) {
+  leat_header *grown = realloc(headers->list, (headers->count + 1) * sizeof *grown);
+  if (grown == NULL) return false;
+  headers->list = grown;
+  char *text = malloc(name.length + value.length + 2); /* one block for both */
+  if (text == NULL) return false;
+  leat_header *header = &headers->list[headers->count++];
+  *header = (leat_header){{text, name.length}, {text + name.length + 1, value.length}};
+  memcpy(text, name.data, name.length);
+  text[name.length] = '\0';
+  if (value.length > 0) memcpy(text + name.length + 1, value.data, value.length);
+  text[name.length + 1 + value.length] = '\0';
+  return true;
+}
+
+void leat__headers_free(leat_headers *headers) {
+  for (size_t i = 0; i < headers->count; i++) {
+    const leat_header *header = &headers->list[i];
+    char *text = (char *)(uintptr_t)header->name.data;
+    explicit_bzero(text, header->name.length + header->value.length + 2);
+    free(text);
+  }
+  free(headers->list);
+  *headers = (leat_headers){NULL, 0};
+}
+
+/* Those that the library writes, and those that change what a message is. */
+static bool is_reserved(leat_string name) {
+  static const char *const reserved[] = {
+      "accept",     "accept-encoding", "authorization",
+      "connection", "content-length",  "expect",
+      "host",       "keep-alive",      "te",
+      "trailer",    "upgrade",         "transfer-encoding",
+      "user-agent",
+  };
+  for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++)
+    if (leat__equal_nocase(name, reserved[i])) return true;
+  return name.length > 6 && leat__equal_nocase((leat_string){name.data, 6}, "proxy-");
+}
+
+const char *leat__check_header(leat_header header, bool content_type_too) {
+  if (!leat__is_token(header.name)) return "is no name of a header";
+  if (is_reserved(header.name)) return "is a header that the library writes itself";
+  if (!content_type_too && leat__equal_nocase(header.name, "content-type"))
+    return "is a header that the library writes itself";
+  if (header.name.length + header.value.length > LEAT_MAX_HEADER) return "is too long";
+  if (!leat__is_field_value(header.value))
+    return "holds a line end or another control character";
+  return NULL;
+}
