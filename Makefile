@@ -2,6 +2,7 @@
 #
 #   make                  the Lua modules for $(LUA), in build/
 #   make test             the C tests, then the specs under $(LUA)
+#   make test-all-luas    the specs under each of $(ALL_LUAS)
 #   make asan             the C tests under AddressSanitizer and UBSan
 #   make valgrind         the C tests under valgrind
 #   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
@@ -72,7 +73,7 @@ else
   LUA_SRC := $(filter-out lua/leat/sandbox.lua,$(LUA_SRC))
 endif
 
-.PHONY: force all lua test test-core test-lua asan valgrind fuzz bench lint purity env install-lua clean help
+.PHONY: force all lua test test-core test-lua test-all-luas asan valgrind fuzz bench lint purity env install-lua clean help
 .SECONDARY:
 all: lua
 lua: $(MODULES)
@@ -138,6 +139,11 @@ test-core: $(TESTS) $(T)/differential
 	@for test in $(TESTS) $(T)/differential; do $(RUN_TEST) $$test spec/cases || exit 1; done
 test-lua: lua
 	$(run_env) $(LUA) spec/run.lua $(BUSTED_FLAGS)
+
+# 5.1 and LuaJIT share their modules' path, and nothing else.
+ALL_LUAS ?= lua5.1 lua5.2 lua5.3 lua5.4 luajit
+test-all-luas:
+	@for lua in $(ALL_LUAS); do echo "$$lua:"; $(MAKE) -s --no-print-directory test-lua LUA=$$lua || exit 1; done
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 asan:

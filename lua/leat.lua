@@ -14,6 +14,7 @@
 local cjson = require("cjson")
 local core = require("leat.core")
 local contact_identifier = require("leat.contact_identifier")
+local encode = require("leat.encode")
 local options = require("leat.options")
 
 local leat = {
@@ -46,23 +47,52 @@ function failure.__concat(a, b)
   return tostring(a) .. tostring(b)
 end
 
--- The methods of a resource, made from the rows of operations. `self` holds what a call
--- needs: client (the core's), driver, card (the metatable of results).
+-- Methods are made from the rows of operations. What they are called on, `self`, is a
+-- client or a resource of one, and holds what a call needs: `handle` (the core's client),
+-- `driver`, `settings` (of a view) and, once there was one, `card` (the metatable).
 
-local function prepare(self, row, ...)
+local rows, resources = {}, {}
+local Client = {}
+Client.__index = Client
+resources.client = Client
+
+local function check_open(self, what, level)
   if self.closed or self.driver.closed then
-    error(("leat: %s.%s: the client is closed"):format(row.resource, row.name), 3)
+    error(("leat: %s: the client is closed"):format(what), level + 1)
   end
-  local call, wrong = core.call(self.client, row.index, ...)
+end
+
+-- Raises at the line of whoever called the method that calls this.
+local function prepare(self, row, ...)
+  check_open(self, row.title, 3)
+  local call, wrong = core.call(self.handle, row.index, ...)
   if not call then
-    error(("leat: %s.%s: %s"):format(row.resource, row.name, wrong), 3)
+    error(("leat: %s: %s"):format(row.title, wrong), 3)
   end
   return call
 end
 
-local function finish(self, call)
+local function perform(self, call)
+  local settings = self.settings
+  if settings then
+    if settings.timeout then call:set_timeout(settings.timeout) end
+    if settings.connect_timeout then call:set_connect_timeout(settings.connect_timeout) end
+  end
   self.driver:perform(call)
-  return call:result(self.card, failure)
+end
+
+local function card_metatable(self)
+  local metatable = self.card
+  if not metatable then
+    metatable = contact_identifier.metatable(self, rows, prepare, perform, failure)
+    self.card = metatable
+  end
+  return metatable
+end
+
+local function finish(self, call)
+  perform(self, call)
+  return call:result(failure, card_metatable(self))
 end
 
 local function make_method(class, row)
@@ -75,13 +105,30 @@ local function make_method(class, row)
   end
 end
 
-local rows, resources = {}, {}
 for _, row in ipairs(core.operations()) do
   local class = resources[row.resource] or {}
   class.__index = class
   resources[row.resource] = class
-  rows[row.resource .. "." .. row.name] = row
+  row.title = row.resource .. "." .. row.name
+  rows[row.title] = row
   make_method(class, row)
+end
+
+--- Makes a card of a table that holds one's fields, such as one out of a cache, and returns
+-- it: the very table, with the methods of a card.
+-- @function contact_identifiers:wrap
+-- @tparam table fields with `value`, a string, at least
+function resources.contact_identifiers:wrap(fields)
+  if getmetatable(self) ~= resources.contact_identifiers then
+    error("leat: call it with a colon: contact_identifiers:wrap(...)", 2)
+  elseif type(fields) ~= "table" or type(fields.value) ~= "string" then
+    error("leat: contact_identifiers.wrap: give a table with a value, a string", 2)
+  end
+  local metatable = card_metatable(self)
+  for name in pairs(metatable.__index) do
+    fields[name] = nil -- a method wins over a field of its name
+  end
+  return setmetatable(fields, metatable)
 end
 
 local known = {
@@ -89,11 +136,13 @@ local known = {
   access_token = "string",
   base_url = "string",
   user_agent = "string",
+  headers = "table",
   timeout = "seconds",
   connect_timeout = "seconds",
   max_body = "count",
   allow_http = "boolean",
   driver = "table",
+  transport = "function",
 }
 for name, kind in pairs(options.connection) do
   known[name] = kind
@@ -103,36 +152,58 @@ local function check_options(given)
   given = options.check("leat.new", known, given, 3)
   if not given.api_key and not given.access_token then
     error("leat.new: api_key is missing (is the variable that it should come from set?)", 3)
-  end
-  if given.driver and type(given.driver.perform) ~= "function" then
+  elseif given.driver and given.transport then
+    error("leat.new: driver and transport are both given: one of them carries the calls", 3)
+  elseif given.driver and type(given.driver.perform) ~= "function" then
     error("leat.new: driver has no method perform(call)", 3)
+  end
+  if given.headers then
+    local list, wrong = encode.pairs(given.headers, "headers")
+    if not list then
+      error("leat.new: " .. wrong, 3)
+    end
+    given.headers = list
   end
   return given
 end
 
 -- The driver that carries the calls: the one given, or one of our own.
 local function new_driver(given)
+  local other = given.driver and "driver" or given.transport and "transport"
   local settings = {}
   for name in pairs(options.connection) do
-    if given.driver and given[name] ~= nil then
-      return nil, name .. " is the driver's: give it to the driver"
+    if other and given[name] ~= nil then
+      return nil, ("%s is for connections of our own, and %s is given"):format(name, other)
     end
     settings[name] = given[name]
   end
   if given.driver then
     return given.driver
+  elseif given.transport then
+    return require("leat.transport").new(given.transport)
   end
   return require("leat.curl").new(settings)
 end
 
-local Client = {}
-Client.__index = Client
+-- A client, or a view of one: the same but for its settings.
+local function new_client(handle, driver, base_url, settings)
+  local client = { handle = handle, driver = driver, base_url = base_url, settings = settings }
+  for name, class in pairs(resources) do
+    if class ~= Client then
+      client[name] = setmetatable({ handle = handle, driver = driver, settings = settings }, class)
+    end
+  end
+  return setmetatable(client, Client)
+end
 
 --- Closes the client, and its connections if they are its own: a driver that was given is
 -- its giver's to close. A client that is no longer used is closed by itself.
 function Client:close()
-  for name in pairs(resources) do
-    self[name].closed = true
+  self.closed = true
+  for name, class in pairs(resources) do
+    if class ~= Client then
+      self[name].closed = true
+    end
   end
   if self.own_driver then
     self.own_driver:close()
@@ -143,6 +214,68 @@ Client.__close = Client.close
 
 function Client:__tostring()
   return "leat.client: " .. self.base_url
+end
+
+--- Whose key it is.
+-- @function Client:check
+-- @treturn table with `company`, `id`, `uuid`; or nil, err
+
+--- Asks any other endpoint of the API.
+--
+--    client:request("GET", "/contacts/find", { query = { email = "a@b.c" } })
+--
+-- @tparam string method
+-- @tparam string path behind that of `base_url`
+-- @tparam[opt] table given `query` and `headers`, by name; `body`, a table, or a string of
+--   JSON. Of numbers beyond 14 digits write strings
+-- @return the answer's `data`, or all of it if it has none, or true if it is empty; then
+--   nil, info; or nil, err
+function Client:request(method, path, given)
+  local function raise(wrong)
+    error("leat: client.request: " .. wrong, 3)
+  end
+  if getmetatable(self) ~= Client then
+    error("leat: call it with a colon: client:request(...)", 2)
+  elseif type(method) ~= "string" or type(path) ~= "string" then
+    raise("method and path must be strings")
+  end
+  check_open(self, "client.request", 2)
+  given = options.check("leat: client.request", { query = "table", headers = "table", body = "any" }, given or {}, 2)
+  local query, wrong = encode.pairs(given.query or {}, "query")
+  local headers, body
+  if query then
+    headers, wrong = encode.pairs(given.headers or {}, "headers")
+  end
+  if headers and given.body ~= nil then
+    body, wrong = encode.body(given.body)
+  end
+  local call
+  if not wrong then
+    call, wrong = core.request(self.handle, method, path, query, headers, body)
+  end
+  if not call then
+    raise(wrong)
+  end
+  return finish(self, call)
+end
+
+--- A view: the same connections, token and limits, other settings.
+--
+--    client:with { timeout = 2 }.contact_identifiers:find(value)
+--
+-- @tparam table given `timeout`, `connect_timeout`
+-- @treturn client
+function Client:with(given)
+  if getmetatable(self) ~= Client then
+    error("leat: call it with a colon: client:with { ... }", 2)
+  end
+  local settings = options.check("leat: client.with", { timeout = "seconds", connect_timeout = "seconds" }, given, 2)
+  for name, value in pairs(self.settings or {}) do
+    if settings[name] == nil then
+      settings[name] = value
+    end
+  end
+  return new_client(self.handle, self.driver, self.base_url, settings)
 end
 
 --- Makes a client. Nothing is sent or connected yet.
@@ -161,10 +294,13 @@ end
 --   * `max_body` the largest answer, in bytes: 1 MiB
 --   * `ca_file` certificates to trust (PEM), instead of the system's
 --   * `proxy` its URL, or "" for none; else as the environment says (`https_proxy`, ...)
---   * `user_agent`
+--   * `user_agent` default `leat/VERSION`
+--   * `headers` sent with every request, by name
 --   * `driver` carries the bytes: a table with a method `perform(call)`; see `leat.curl`.
 --     Then `ca_file`, `proxy` and `max_connections` are the driver's to know
--- @treturn client with `contact_identifiers`, `close()`; on 5.4 it may be a `<close>` variable
+--   * `transport` a function that carries requests instead; see `leat.transport`
+-- @treturn client with `contact_identifiers`, `check()`, `request()`, `with()`, `close()`;
+--   on 5.4 it may be a `<close>` variable
 -- @raise what is wrong with the options
 function leat.new(given)
   given = check_options(given)
@@ -176,13 +312,11 @@ function leat.new(given)
   if not driver then
     error("leat.new: " .. wrong, 2)
   end
-  local client = { own_driver = not given.driver and driver or nil, base_url = given.base_url or core.base_url }
-  for name, class in pairs(resources) do
-    client[name] = setmetatable({ client = handle, driver = driver }, class)
+  local client = new_client(handle, driver, given.base_url or core.base_url)
+  if driver ~= given.driver and driver.close then
+    client.own_driver = driver
   end
-  local cards = client.contact_identifiers
-  cards.card = contact_identifier.metatable(cards, rows, prepare, finish)
-  return setmetatable(client, Client)
+  return client
 end
 
 -- Lua 5.1 and LuaJIT print an uncaught error that is a table as no more than that.

@@ -4,8 +4,17 @@
 **   core.operations()                    the rows: { resource, name, parameters, index }
 **   core.client { api_key = ... }        a client; or nil, message
 **   core.call(client, index, ...)        a call, its arguments set; or nil, message
+**   core.request(client, method, path, query, headers, body)   likewise; query and
+**                                        headers as { name, value, name, value, ... }
+**   call:set_timeout(seconds)  call:set_connect_timeout(seconds)    message if that is misuse
 **   call:is_done()
-**   call:result(card_metatable, error_metatable)   value, nil, info; or nil, error
+**   call:result(error_metatable, card_metatable)   value, nil, info; or nil, error
+**
+** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
+**   call:next(ms, unix, random)          "send", "wait", "token" or "done"
+**   call:request()                       { method, url, headers, body, deadline }
+**   call:answer(ms, unix, status, headers, body)
+**   call:fail(ms, unix, kind, sent, message)
 **   core.error_text(error)               one line for people
 **
 ** What is misuse comes back as a message: the Lua side raises it at the caller's line.
@@ -103,13 +112,18 @@ static void set_string(lua_State *L, const char *key, const char *value) {
   lua_setfield(L, -2, key);
 }
 
+/* What is given by position: the rest goes by name, in a table. */
+static bool is_positional(const leat_parameter *p) {
+  return p->required && !p->in_path;
+}
+
 static void push_parameters(lua_State *L, const leat_op *op) {
   lua_createtable(L, (int)op->parameter_count, 0);
   for (size_t i = 0; i < op->parameter_count; i++) {
     lua_createtable(L, 0, 2);
     set_string(L, "alias", op->parameters[i].alias);
-    lua_pushboolean(L, op->parameters[i].required);
-    lua_setfield(L, -2, "required");
+    lua_pushboolean(L, is_positional(&op->parameters[i]));
+    lua_setfield(L, -2, "positional");
     lua_rawseti(L, -2, (int)i + 1);
   }
 }
@@ -167,6 +181,22 @@ static int milliseconds(lua_Number seconds) {
   return (int)(seconds * 1000 + 0.5);
 }
 
+/* A list of names and values as headers, which stand in a userdata that it leaves on the
+** stack. Their text lives as long as the list does. */
+static leat_header *to_headers(lua_State *L, int list, size_t *count) {
+  *count = lua_istable(L, list) ? lua_rawlen(L, list) / 2 : 0;
+  leat_header *headers = lua_newuserdata(L, *count * sizeof *headers + 1);
+  for (size_t i = 0; i < *count * 2; i++) {
+    leat_string *place = i % 2 ? &headers[i / 2].value : &headers[i / 2].name;
+    lua_rawgeti(L, list, (int)i + 1);
+    luaL_argcheck(L, lua_type(L, -1) == LUA_TSTRING, list,
+                  "names and values are strings");
+    place->data = lua_tolstring(L, -1, &place->length);
+    lua_pop(L, 1);
+  }
+  return headers;
+}
+
 static int core_client(lua_State *L) {
   leat_config config = {0};
   leat_error error;
@@ -179,6 +209,8 @@ static int core_client(lua_State *L) {
   config.timeout_ms = milliseconds(number_option(L, 1, "timeout"));
   config.connect_timeout_ms = milliseconds(number_option(L, 1, "connect_timeout"));
   config.max_body = (size_t)int_option(L, 1, "max_body");
+  lua_getfield(L, 1, "headers");
+  config.headers = to_headers(L, lua_gettop(L), &config.header_count);
   client_box *box = lua_newuserdata(L, sizeof *box);
   box->client = NULL;
   luaL_setmetatable(L, CLIENT_TYPE);
@@ -233,7 +265,7 @@ static const char *set_argument(lua_State *L, leat_call *call, const leat_parame
 
 static const leat_parameter *find_option(const leat_op *op, const char *alias) {
   for (size_t i = 0; i < op->parameter_count; i++)
-    if (!op->parameters[i].required && strcmp(op->parameters[i].alias, alias) == 0)
+    if (!is_positional(&op->parameters[i]) && strcmp(op->parameters[i].alias, alias) == 0)
       return &op->parameters[i];
   return NULL;
 }
@@ -243,7 +275,7 @@ static int unknown_option(lua_State *L, const leat_op *op, const char *key) {
   const char *separator = "";
   luaL_buffinit(L, &known);
   for (size_t i = 0; i < op->parameter_count; i++) {
-    if (op->parameters[i].required) continue;
+    if (is_positional(&op->parameters[i])) continue;
     luaL_addstring(&known, separator);
     luaL_addstring(&known, op->parameters[i].alias);
     separator = ", ";
@@ -274,29 +306,114 @@ static int set_options(lua_State *L, leat_call *call, const leat_op *op, int ind
   return 0;
 }
 
-/* core.call(client, operation, required..., [options]) */
-static int core_call(lua_State *L) {
-  client_box *client = luaL_checkudata(L, 1, CLIENT_TYPE);
-  const leat_op *op = leat_operation_at((size_t)luaL_checkinteger(L, 2));
-  int argument = 3;
-  luaL_argcheck(L, client->client != NULL, 1, "client is closed");
-  luaL_argcheck(L, op != NULL, 2, "no such operation");
+/* What must be there and is given by name. */
+static const leat_parameter *missing_option(lua_State *L, const leat_op *op, int index) {
+  for (size_t i = 0; i < op->parameter_count; i++) {
+    if (!op->parameters[i].in_path) continue;
+    if (!lua_istable(L, index)) return &op->parameters[i];
+    lua_getfield(L, index, op->parameters[i].alias);
+    bool given = !lua_isnil(L, -1);
+    lua_pop(L, 1);
+    if (!given) return &op->parameters[i];
+  }
+  return NULL;
+}
+
+/* The arguments stand from `argument` on. Returns how many results it pushed; 0: all is
+** well. */
+static int set_arguments(lua_State *L, leat_call *call, int argument) {
+  const leat_op *op = leat_call_op(call);
+  for (size_t i = 0; i < op->parameter_count && is_positional(&op->parameters[i]); i++) {
+    const char *wrong = set_argument(L, call, &op->parameters[i], argument++);
+    if (wrong) return misuse(L, op->parameters[i].alias, wrong);
+  }
+  if (lua_gettop(L) > argument)
+    return misuse(L, "too many arguments:", "what is optional goes in one table");
+  int pushed = set_options(L, call, op, argument);
+  if (pushed) return pushed;
+  const leat_parameter *missing = missing_option(L, op, argument);
+  return missing ? misuse(L, missing->alias, "is missing") : 0;
+}
+
+static leat_call **new_box(lua_State *L) {
   call_box *box = lua_newuserdata(L, sizeof *box);
   box->call = NULL;
   luaL_setmetatable(L, LEAT_CALL_TYPE);
-  lua_insert(L, argument); /* the call; its arguments stand behind it */
-  box->call = leat_call_new(client->client, op);
-  if (box->call == NULL) return luaL_error(L, "not enough memory");
-  for (size_t i = 0; i < op->parameter_count && op->parameters[i].required; i++) {
-    const char *wrong = set_argument(L, box->call, &op->parameters[i], ++argument);
-    if (wrong) return misuse(L, op->parameters[i].alias, wrong);
-  }
-  if (lua_gettop(L) > argument + 1)
-    return misuse(L, "too many arguments:", "what is optional goes in one table");
-  int pushed = set_options(L, box->call, op, argument + 1);
+  return &box->call;
+}
+
+static leat_client *check_client(lua_State *L, int index) {
+  client_box *box = luaL_checkudata(L, index, CLIENT_TYPE);
+  luaL_argcheck(L, box->client != NULL, index, "client is closed");
+  return box->client;
+}
+
+/* core.call(client, operation, by position..., [by name]) */
+static int core_call(lua_State *L) {
+  leat_client *client = check_client(L, 1);
+  const leat_op *op = leat_operation_at((size_t)luaL_checkinteger(L, 2));
+  luaL_argcheck(L, op != NULL, 2, "no such operation");
+  leat_call **call = new_box(L);
+  lua_insert(L, 3); /* its arguments stand behind it */
+  *call = leat_call_new(client, op);
+  if (*call == NULL) return luaL_error(L, "not enough memory");
+  int pushed = set_arguments(L, *call, 4);
   if (pushed) return pushed;
   lua_settop(L, 3);
   return 1;
+}
+
+static void add_query(lua_State *L, leat_call *call, int list) {
+  size_t count;
+  const leat_header *pairs = to_headers(L, list, &count);
+  for (size_t i = 0; i < count; i++)
+    leat_call_add_query(call, pairs[i].name.data, pairs[i].value);
+}
+
+static void add_headers(lua_State *L, leat_call *call, int list) {
+  size_t count;
+  const leat_header *headers = to_headers(L, list, &count);
+  for (size_t i = 0; i < count; i++)
+    leat_call_add_header(call, headers[i].name.data, headers[i].value);
+}
+
+/* core.request(client, method, path, query, headers, body) */
+static int core_request(lua_State *L) {
+  leat_client *client = check_client(L, 1);
+  const char *method = luaL_checkstring(L, 2), *path = luaL_checkstring(L, 3);
+  lua_settop(L, 6);
+  leat_call **call = new_box(L);
+  *call = leat_call_new_request(client, method, path);
+  if (*call == NULL) return luaL_error(L, "not enough memory");
+  add_query(L, *call, 4);
+  add_headers(L, *call, 5);
+  if (!lua_isnil(L, 6)) {
+    leat_string body;
+    body.data = luaL_checklstring(L, 6, &body.length);
+    leat_call_set_body(*call, body);
+  }
+  const leat_error *error = leat_call_error(*call);
+  if (error->kind == LEAT_MISUSE) lua_pushnil(L);
+  else lua_pushvalue(L, 7);
+  lua_pushstring(L, error->message);
+  return 2;
+}
+
+/* Returns nothing, or what is wrong with it. */
+static int set_call_timeout(lua_State *L, void (*set)(leat_call *call, int ms)) {
+  leat_call *call = check_call(L, 1);
+  set(call, milliseconds(luaL_checknumber(L, 2)));
+  if (leat_call_error(call)->kind != LEAT_MISUSE) return 0;
+  lua_pushstring(L, leat_call_error(call)->message);
+  return 1;
+}
+
+static int call_set_timeout(lua_State *L) {
+  return set_call_timeout(L, leat_call_set_timeout_ms);
+}
+
+static int call_set_connect_timeout(lua_State *L) {
+  return set_call_timeout(L, leat_call_set_connect_timeout_ms);
 }
 
 static int call_free(lua_State *L) {
@@ -376,16 +493,43 @@ static void push_info(lua_State *L, const leat_call *call) {
     lua_setfield(L, -2, "meta");
   }
   if (info.recovered) set_string(L, "outcome", "recovered");
+  if (info.rate_remaining < 0) return;
+  lua_createtable(L, 0, 2);
+  if (info.rate_limit >= 0) set_number(L, "limit", info.rate_limit);
+  lua_pushinteger(L, info.rate_remaining);
+  lua_setfield(L, -2, "remaining");
+  lua_setfield(L, -2, "rate_limit");
 }
 
-static void push_card(lua_State *L, const leat_call *call, int metatable) {
+static void push_card(lua_State *L, const leat_json *card, int metatable) {
   lua_getfield(L, metatable, "__index");
-  push_object(L, leat_call_data(call), lua_gettop(L));
+  push_object(L, card, lua_gettop(L));
   lua_pushvalue(L, metatable);
   lua_setmetatable(L, -2);
+  lua_remove(L, -2);
 }
 
-/* call:result(card_metatable, error_metatable) */
+static void push_cards(lua_State *L, const leat_json *list, int metatable) {
+  size_t count = leat_json_size(list);
+  lua_createtable(L, (int)count, 0);
+  for (size_t i = 0; i < count; i++) {
+    push_card(L, leat_json_at(list, i), metatable);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+}
+
+/* Success is never nil. */
+static void push_result(lua_State *L, const leat_call *call, int metatable) {
+  const leat_json *data = leat_call_data(call);
+  leat_result result = leat_call_op(call)->result;
+  if (result == LEAT_RESULT_CARD) push_card(L, data, metatable);
+  else if (result == LEAT_RESULT_CARDS) push_cards(L, data, metatable);
+  else if (result == LEAT_RESULT_NOTHING || leat_json_type(data) <= LEAT_NULL)
+    lua_pushboolean(L, 1);
+  else push_value(L, data);
+}
+
+/* call:result(error_metatable, card_metatable) */
 static int call_result(lua_State *L) {
   leat_call *call = check_call(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -393,17 +537,74 @@ static int call_result(lua_State *L) {
   luaL_argcheck(L, leat_call_is_done(call), 1, "the driver did not finish it");
   if (leat_call_error(call)->kind != LEAT_OK) {
     lua_pushnil(L);
-    push_failure(L, call, 3);
+    push_failure(L, call, 2);
     return 2;
   }
-  if (leat_call_op(call)->result == LEAT_RESULT_CARD) push_card(L, call, 2);
-  else lua_pushboolean(L, 1);
+  push_result(L, call, 3);
   lua_pushnil(L);
   push_info(L, call);
   return 3;
 }
 
-/* ---- errors ---------------------------------------------------------------------- */
+/* ---- for drivers in Lua ---------------------------------------------------------- */
+
+static leat_moment check_moment(lua_State *L, int index) {
+  return (leat_moment){(int64_t)luaL_checknumber(L, index),
+                       (int64_t)luaL_checknumber(L, index + 1), 0};
+}
+
+static int call_next(lua_State *L) {
+  static const char *const steps[] = {[LEAT_SEND] = "send",
+                                      [LEAT_WAIT] = "wait",
+                                      [LEAT_TOKEN] = "token",
+                                      [LEAT_DONE] = "done"};
+  leat_moment now = check_moment(L, 2);
+  now.random = (uint64_t)luaL_optnumber(L, 4, 0) * UINT64_C(0x9E3779B97F4A7C15);
+  lua_pushstring(L, steps[leat_call_next(check_call(L, 1), now)]);
+  return 1;
+}
+
+/* { [name] = value } */
+static void push_headers(lua_State *L, const leat_request *request) {
+  lua_createtable(L, 0, (int)request->header_count);
+  for (size_t i = 0; i < request->header_count; i++) {
+    push_string(L, request->headers[i].name);
+    push_string(L, request->headers[i].value);
+    lua_rawset(L, -3);
+  }
+}
+
+static int call_request(lua_State *L) {
+  const leat_request *request = leat_call_request(check_call(L, 1));
+  if (request == NULL) return 0;
+  lua_createtable(L, 0, 6);
+  push_string(L, request->method);
+  lua_setfield(L, -2, "method");
+  push_string(L, request->origin);
+  push_string(L, request->target);
+  lua_concat(L, 2);
+  lua_setfield(L, -2, "url");
+  push_string(L, request->body);
+  lua_setfield(L, -2, "body");
+  push_headers(L, request);
+  lua_setfield(L, -2, "headers");
+  lua_pushnumber(L, (lua_Number)request->deadline_ms);
+  lua_setfield(L, -2, "deadline");
+  return 1;
+}
+
+/* call:answer(ms, unix, status, headers, body); headers as { name, value, ... } */
+static int call_answer(lua_State *L) {
+  leat_call *call = check_call(L, 1);
+  leat_moment now = check_moment(L, 2);
+  leat_answer answer = {.framing = LEAT_LENGTH};
+  answer.status = (int)luaL_checkinteger(L, 4);
+  answer.body.data = luaL_checklstring(L, 6, &answer.body.length);
+  if (answer.status == 204 || answer.status == 304) answer.framing = LEAT_NO_BODY;
+  answer.headers = to_headers(L, 5, &answer.header_count);
+  leat_call_answer(call, now, &answer);
+  return 0;
+}
 
 static leat_kind kind_by_name(const char *name) {
   int kind = LEAT_OK;
@@ -411,6 +612,21 @@ static leat_kind kind_by_name(const char *name) {
     kind++;
   return (leat_kind)kind;
 }
+
+/* call:fail(ms, unix, kind, sent, message) */
+static int call_fail(lua_State *L) {
+  leat_call *call = check_call(L, 1);
+  leat_moment now = check_moment(L, 2);
+  leat_kind kind = kind_by_name(luaL_checkstring(L, 4));
+  const char *sent = luaL_checkstring(L, 5);
+  luaL_argcheck(L, kind > LEAT_OK && kind < LEAT_KINDS, 4, "no such kind of error");
+  leat_call_fail(call, now, kind,
+                 strcmp(sent, "no") == 0 ? LEAT_SENT_NO : LEAT_SENT_MAYBE,
+                 luaL_checkstring(L, 6));
+  return 0;
+}
+
+/* ---- errors ---------------------------------------------------------------------- */
 
 /* core.error_text(error): from its fields, so that there is one wording in the house. */
 static int core_error_text(lua_State *L) {
@@ -451,10 +667,19 @@ LEAT_API int luaopen_leat_core(lua_State *L);
 LEAT_API int luaopen_leat_core(lua_State *L) {
   static const luaL_Reg none[] = {{NULL, NULL}};
   static const luaL_Reg call_methods[] = {
-      {"is_done", call_is_done}, {"result", call_result}, {NULL, NULL}};
+      {"is_done", call_is_done},
+      {"result", call_result},
+      {"set_timeout", call_set_timeout},
+      {"set_connect_timeout", call_set_connect_timeout},
+      {"next", call_next},
+      {"request", call_request},
+      {"answer", call_answer},
+      {"fail", call_fail},
+      {NULL, NULL}};
   static const luaL_Reg functions[] = {{"operations", core_operations},
                                        {"client", core_client},
                                        {"call", core_call},
+                                       {"request", core_request},
                                        {"error_text", core_error_text},
                                        {NULL, NULL}};
   make_type(L, CLIENT_TYPE, client_free, none);

@@ -86,7 +86,7 @@ for _, tls in ipairs { false, true } do
     it("tells more as a third result", function()
       local _, err, info = cards:create("0042")
       assert.is_nil(err)
-      assert.same({ status = 200, attempts = 1, meta = {} }, info)
+      assert.same({ status = 200, attempts = 1, meta = {}, rate_limit = { limit = 5000, remaining = 4999 } }, info)
     end)
 
     it("goes on, call after call", function()
@@ -295,7 +295,7 @@ describe("misuse is raised at the caller's line", function()
 
   setup(function()
     cards = leat.new { api_key = KEY, base_url = "http://127.0.0.1:1" }.contact_identifiers
-    card = setmetatable({ value = "1" }, cards.card)
+    card = cards:wrap { value = "1" }
   end)
 
   local rows = {
@@ -342,7 +342,7 @@ describe("misuse is raised at the caller's line", function()
     { "a.new { api_key = 'k', max_connections = 1e6 }", "max_connections" },
     { "a.new { api_key = 'k', proxy = 'foo://x:hunter2@h' }", "proxy must be a URL" },
     { "a.new { api_key = 'k', driver = {} }", "no method perform" },
-    { "a.new { api_key = 'k', ca_file = 'x', driver = { perform = print } }", "is the driver's" },
+    { "a.new { api_key = 'k', ca_file = 'x', driver = { perform = print } }", "driver is given" },
     { "a.new(setmetatable({ api_key = 'k' }, { __index = function(_, k) return k == 'proxy' and 42 or nil end }))",
       "proxy must be a string" },
     { "a.new { api_key = 'k', timeout = 0/0 }", "greater than 0" },

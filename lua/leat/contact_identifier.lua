@@ -42,7 +42,7 @@ local actions = { "link", "unlink", "update", "delete" }
 
 -- The metatable of the cards of one client: `cards` is its resource, the rest is leat.lua's
 -- way to make a call.
-function contact_identifier.metatable(cards, rows, prepare, finish)
+function contact_identifier.metatable(cards, rows, prepare, perform, failure)
   local methods = {}
   local metatable = { __index = methods, __name = "leat.contact_identifier" }
   for _, name in ipairs(actions) do
@@ -52,7 +52,8 @@ function contact_identifier.metatable(cards, rows, prepare, finish)
         error(("leat: call it with a colon: card:%s(...)"):format(name), 2)
       end
       local call = prepare(cards, row, card.value, ...)
-      local fresh, err, info = finish(cards, call)
+      perform(cards, call)
+      local fresh, err, info = call:result(failure, metatable)
       if type(fresh) == "table" then
         fresh = refresh(card, fresh)
       end

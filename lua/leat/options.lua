@@ -17,6 +17,7 @@ local kinds = {
   port = { "number", function(v) return is_whole(v, 0, 65535) end, "whole, from 0 to 65535" },
   boolean = { "boolean" },
   table = { "table" },
+  ["function"] = { "function" },
 }
 
 local function list(known)
@@ -29,6 +30,9 @@ local function list(known)
 end
 
 local function wrong(name, value, kind)
+  if not kind then
+    return nil -- any
+  end
   local wanted, fits, how = kind[1], kind[2], kind[3]
   if type(value) ~= wanted then
     return ("%s must be a %s, not a %s"):format(name, wanted, type(value))

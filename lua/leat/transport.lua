@@ -1,0 +1,70 @@
+--- Carries calls by a function of yours: for unit tests without any server, or over an HTTP
+-- client that you have anyway.
+--
+--    local client = leat.new { api_key = key, transport = function(request)
+--       return 200, { ["Content-Type"] = "application/json" }, '{"data":{"value":"1"}}'
+--    end }
+--
+-- The function gets `request`: `method`, `url`, `headers` (a table by name), `body` (a
+-- string, maybe empty) and `timeout` (seconds). It returns `status, headers, body`; or
+-- `nil, failure` when no answer came: a message, or a table `{ kind = "timeout", sent =
+-- "maybe", message = "..." }`, whose `sent` is `"no"` only if nothing can have left.
+-- @module leat.transport
+
+local transport = {}
+local Driver = {}
+Driver.__index = Driver
+
+local encode = require("leat.encode")
+
+local function now()
+  return os.time() * 1000, os.time()
+end
+
+local function answer(call, status, headers, body)
+  if type(status) ~= "number" or status % 1 ~= 0 or status < 100 or status > 599 then
+    error("leat: transport: the status must be a whole number from 100 to 599", 0)
+  end
+  local list, wrong = encode.pairs(headers or {}, "transport: headers")
+  if not list or type(body or "") ~= "string" then
+    error("leat: " .. (wrong or "transport: the body must be a string"), 0)
+  end
+  local ms, unix = now()
+  call:answer(ms, unix, status, list, body or "")
+end
+
+local function fail(call, failure)
+  if type(failure) ~= "table" then
+    failure = { message = failure }
+  end
+  local ms, unix = now()
+  call:fail(ms, unix, failure.kind or "connection", failure.sent or "maybe",
+    tostring(failure.message or "the transport failed"))
+end
+
+--- Carries a call to its end.
+-- @param call of the core
+function Driver:perform(call)
+  local ms, unix = now()
+  while call:next(ms, unix, math.random(0, 2147483647)) == "send" do
+    local request = call:request()
+    request.timeout = (request.deadline - ms) / 1000
+    request.deadline = nil
+    local status, headers, body = self.transport(request)
+    if status then
+      answer(call, status, headers, body)
+    else
+      fail(call, headers)
+    end
+    ms, unix = now()
+  end
+end
+
+--- Makes a driver. `leat.new { transport = f }` does so by itself.
+-- @tparam function f
+-- @treturn Driver
+function transport.new(f)
+  return setmetatable({ transport = f }, Driver)
+end
+
+return transport

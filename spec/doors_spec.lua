@@ -1,0 +1,383 @@
+-- The other doors of the API, carried by transports: without a server.
+local cjson = require("cjson")
+local leat = require("leat")
+local new_recorder = require("leat.recorder").new
+
+local BASE = "https://api.piggy.eu/api/v3/oauth/clients"
+local UUID = "8b1a6c0e-2f6b-4c60-9d1c-4a7d0a4a5d11"
+
+-- A client whose requests get these answers in turn, and what it asked for.
+local function play(answers, options)
+  local recorder = new_recorder(answers)
+  options = options or {}
+  options.api_key, options.transport = "doors-key-12345678", recorder.transport
+  return leat.new(options), recorder.requests
+end
+
+local function data(value)
+  return { status = 200, body = { data = value, meta = {} } }
+end
+
+local function raw(text)
+  return { status = 200, body = text }
+end
+
+-- Runs code as a user's chunk, and gives the error that it raises.
+local function misuse(code, ...)
+  local chunk = assert((loadstring or load)("local a, b = ...\n" .. code .. "\n", "@user.lua"))
+  local fine, message = pcall(chunk, ...)
+  assert.is_false(fine)
+  assert.truthy(message:find("^user.lua:2: leat"), message)
+  return message
+end
+
+describe("contact_identifiers:list", function()
+  it("gives all cards of a contact", function()
+    local client, requests = play { data {
+      { value = "1", name = "A", active = true, default = true, contact = { uuid = UUID } },
+      { value = "2", name = cjson.null, active = false },
+    }, data { value = "2", name = "B" } }
+    local cards, err, info = client.contact_identifiers:list { contact_uuid = UUID }
+    assert.is_nil(err)
+    assert.equal(200, info.status)
+    assert.equal(2, #cards)
+    assert.same({ value = "1", name = "A", active = true, default = true, contact = { uuid = UUID } }, cards[1])
+    assert.equal("B", leat.assert(cards[2]:update { name = "B" }).name) -- they are cards
+    assert.equal("GET", requests[1].method)
+    assert.equal(BASE .. "/contacts/" .. UUID .. "/contact-identifiers", requests[1].url)
+  end)
+
+  it("encodes the uuid", function()
+    local client, requests = play { raw('{"data":[]}') }
+    assert.same({}, leat.assert(client.contact_identifiers:list { contact_uuid = "a/b?c#d" }))
+    assert.equal(BASE .. "/contacts/a%2Fb%3Fc%23d/contact-identifiers", requests[1].url)
+  end)
+
+  it("never means all", function()
+    local cards = play({}).contact_identifiers
+    assert.truthy(misuse("a:list()", cards):find("contact_uuid is missing", 1, true))
+    assert.truthy(misuse("a:list {}", cards):find("contact_uuid is missing", 1, true))
+    assert.truthy(misuse("a:list { contact_uuid = '' }", cards):find("contact_uuid is empty", 1, true))
+    assert.truthy(misuse("a:list { contact_uuid = '..' }", cards):find("another path", 1, true))
+    assert.truthy(misuse("a:list { contact_uuid = 42 }", cards):find("must be a string", 1, true))
+    assert.truthy(misuse("a:list('x')", cards):find("must be a table", 1, true))
+    assert.truthy(misuse("a:list { uuid = 'x' }", cards):find("'uuid' is unknown (known: contact_uuid)", 1, true))
+  end)
+
+  it("refuses what is not a list of that contact's cards", function()
+    for _, answer in ipairs { data { value = "1" }, data { { name = "x" } }, data { "x" },
+      data { { value = "1", contact = { uuid = "another" } } }, { status = 200, body = "" } } do
+      local client = play { answer }
+      local list, err = client.contact_identifiers:list { contact_uuid = UUID }
+      assert.is_nil(list)
+      assert.equal("protocol", err.kind)
+    end
+  end)
+end)
+
+describe("client:check", function()
+  it("tells whose key it is", function()
+    local client, requests = play { data { company = "Krabs", id = 7, uuid = "u" } }
+    assert.same({ company = "Krabs", id = 7, uuid = "u" }, leat.assert(client:check()))
+    assert.equal("GET", requests[1].method)
+    assert.equal(BASE, requests[1].url)
+  end)
+
+  it("fails like any call", function()
+    local client = play { { status = 401, body = { message = "Unauthenticated." } }, data("x") }
+    local who, err = client:check()
+    assert.is_nil(who)
+    assert.equal("unauthorized", err.kind)
+    assert.equal("client.check", err.operation)
+    assert.equal("protocol", select(2, client:check()).kind)
+  end)
+end)
+
+describe("client:request", function()
+  it("reads", function()
+    local client, requests = play { { status = 200, body = { data = { uuid = "u" }, meta = { page = 1 } } } }
+    local contact, err, info = client:request("GET", "/contacts/find",
+      { query = { email = "a+b@c.d", limit = 10, all = true, half = 0.5 }, headers = { ["X-One"] = "1" } })
+    assert.same({ uuid = "u" }, contact)
+    assert.is_nil(err)
+    assert.same({ page = 1 }, info.meta)
+    assert.equal(BASE .. "/contacts/find?all=true&email=a%2Bb%40c.d&half=0.5&limit=10", requests[1].url)
+    assert.equal("1", requests[1].headers["X-One"])
+    assert.is_nil(requests[1].headers["Content-Type"])
+    assert.equal("", requests[1].body)
+  end)
+
+  it("writes tables and strings", function()
+    local client, requests = play { data {}, data {}, { status = 204 } }
+    leat.assert(client:request("POST", "/contacts", { body = { email = "a@b.c", n = 42, none = leat.null } }))
+    leat.assert(client:request("PUT", "/x", { body = "a=b", headers = { ["content-type"] = "text/plain" } }))
+    assert.is_true(leat.assert(client:request("DELETE", "/x")))
+    assert.same({ email = "a@b.c", n = 42, none = cjson.null }, cjson.decode(requests[1].body))
+    assert.equal("application/json", requests[1].headers["Content-Type"])
+    assert.equal("a=b", requests[2].body)
+    assert.equal("text/plain", requests[2].headers["content-type"])
+    assert.is_nil(requests[2].headers["Content-Type"])
+  end)
+
+  it("gives what has no envelope as it is, and what is empty as true", function()
+    local client = play { raw('{"token_type":"Bearer"}'), raw("[1,2]"), raw(""), raw('{"data":null}') }
+    assert.same({ token_type = "Bearer" }, leat.assert(client:request("GET", "/a")))
+    assert.same({ 1, 2 }, leat.assert(client:request("GET", "/a")))
+    assert.is_true(leat.assert(client:request("POST", "/a")))
+    assert.is_true(leat.assert(client:request("POST", "/a")))
+  end)
+
+  it("knows that a lost answer to a write is an unknown outcome", function()
+    local client = play { { kind = "timeout", sent = "maybe" }, { kind = "timeout", sent = "maybe" } }
+    assert.is_true(select(2, client:request("POST", "/a")).outcome_unknown)
+    assert.is_false(select(2, client:request("GET", "/a")).outcome_unknown)
+  end)
+
+  local client = play {}
+  for code, problem in pairs {
+    ["a:request()"] = "must be strings",
+    ["a.request('GET', '/x')"] = "with a colon",
+    ["a:request('GET', 'x')"] = "must begin with a slash",
+    ["a:request('GET', '/a/../b')"] = "dot segment",
+    ["a:request('GET', '/a//b')"] = "empty segment",
+    ["a:request('GET', '/a?b=c')"] = "a query is given apart",
+    ["a:request('GET', '/a b')"] = "encoded",
+    ["a:request('G T', '/a')"] = "method",
+    ["a:request('GET\\r\\n', '/a')"] = "method",
+    ["a:request('GET', '/a', { params = {} })"] = "'params' is unknown",
+    ["a:request('GET', '/a', { query = 'x' })"] = "query must be a table",
+    ["a:request('GET', '/a', { query = { x = {} } })"] = "x is a table",
+    ["a:request('GET', '/a', { query = { 'x' } })"] = "names are strings",
+    ["a:request('GET', '/a', { query = { [''] = 'x' } })"] = "no name",
+    ["a:request('GET', '/a', { headers = { Authorization = 'x' } })"] = "writes itself",
+    ["a:request('GET', '/a', { headers = { ['transfer-encoding'] = 'x' } })"] = "writes itself",
+    ["a:request('GET', '/a', { headers = { ['Proxy-X'] = 'x' } })"] = "writes itself",
+    ["a:request('GET', '/a', { headers = { X = 'a\\r\\nY: b' } })"] = "line end",
+    ["a:request('GET', '/a', { headers = { ['X:'] = 'a' } })"] = "no name of a header",
+    ["a:request('POST', '/a', { body = 42 })"] = "body must be a table",
+    ["a:request('POST', '/a', { body = { f = print } })"] = "can't be JSON",
+    ["a:request('POST', '/a', { body = { id = 123456789012345 } })"] = "more than 14 digits",
+  } do
+    it("refuses " .. code, function()
+      local message = misuse(code, client)
+      assert.truthy(message:find(problem, 1, true), message)
+    end)
+  end
+end)
+
+describe("client:with", function()
+  it("is the same client with other settings", function()
+    local client, requests = play({ data { value = "1" }, data { value = "1" }, data { value = "1" }, data {} },
+      { timeout = 20 })
+    local view = client:with { timeout = 2 }
+    local card = leat.assert(view.contact_identifiers:find("1"))
+    leat.assert(card:update { name = "x" })
+    leat.assert(client.contact_identifiers:find("1"))
+    leat.assert(view:with { connect_timeout = 1 }:request("GET", "/x"))
+    assert.same({ 2, 2, 20, 2 },
+      { requests[1].timeout, requests[2].timeout, requests[3].timeout, requests[4].timeout })
+    view:close()
+    assert.truthy(misuse("a:find('1')", view.contact_identifiers):find("closed", 1, true))
+    assert.truthy(misuse("a:check()", view):find("closed", 1, true))
+    assert.truthy(misuse("a:request('GET', '/')", view):find("closed", 1, true))
+  end)
+
+  it("refuses what it does not know", function()
+    local client = play {}
+    assert.truthy(misuse("a:with { api_key = 'x' }", client):find("'api_key' is unknown", 1, true))
+    assert.truthy(misuse("a:with { timeout = 0 }", client):find("greater than 0", 1, true))
+    assert.truthy(misuse("a:with()", client):find("in a table", 1, true))
+    assert.truthy(misuse("a.with {}", client):find("with a colon", 1, true))
+  end)
+end)
+
+describe("contact_identifiers:wrap", function()
+  it("makes a card of what came out of a cache", function()
+    local client, requests = play { data { value = "1", name = "New" } }
+    local fields = cjson.decode('{"value":"1","name":"Old","link":"https://x"}')
+    local card = client.contact_identifiers:wrap(fields)
+    assert.equal(fields, card)
+    assert.equal(card, leat.assert(card:update { name = "New" }))
+    assert.equal("New", card.name)
+    assert.equal("PUT", requests[1].method)
+    assert.is_nil(rawget(card, "link"))
+  end)
+
+  it("refuses what is none", function()
+    local cards = play({}).contact_identifiers
+    assert.truthy(misuse("a:wrap {}", cards):find("a value, a string", 1, true))
+    assert.truthy(misuse("a:wrap { value = 1 }", cards):find("a value, a string", 1, true))
+    assert.truthy(misuse("a:wrap()", cards):find("a value, a string", 1, true))
+    assert.truthy(misuse("a.wrap {}", cards):find("with a colon", 1, true))
+  end)
+end)
+
+describe("what the service sends", function()
+  local function find(body)
+    local client = play { raw(body) }
+    return leat.assert(client.contact_identifiers:find("1"))
+  end
+
+  it("is kept, all of it", function()
+    local card = find('{"data":{"value":"1","contact":{"uuid":"u","credit_balance":{"balance":12},"tags":["a",null]},' ..
+      '"new_field":{"deep":[1,2.5,true]}}}')
+    assert.same({ value = "1", contact = { uuid = "u", credit_balance = { balance = 12 }, tags = { "a", leat.null } },
+      new_field = { deep = { 1, 2.5, true } } }, card)
+  end)
+
+  it("has exact integers, or their digits", function()
+    local card = find('{"data":{"value":"1","a":9007199254740991,"b":9007199254740993,"c":-9223372036854775808}}')
+    assert.equal(9007199254740991, card.a)
+    local math_type = rawget(math, "type")
+    if math_type then
+      assert.equal("integer", math_type(card.a))
+      assert.equal(9007199254740992 + 1, card.b)
+      assert.equal(-9223372036854775807 - 1, card.c)
+    else
+      assert.equal("9007199254740993", card.b)
+      assert.equal("-9223372036854775808", card.c)
+    end
+  end)
+
+  it("does not hide a method", function()
+    local card = find('{"data":{"value":"1","link":"https://x","delete":1,"unlink":null,"update":{}}}')
+    assert.equal("function", type(card.link))
+    assert.equal("function", type(card.delete))
+    assert.same({ value = "1" }, card)
+  end)
+
+  it("tells the rate that is left", function()
+    local client = play {
+      { status = 200, body = { data = { value = "1" } }, headers = { ["x-ratelimit-limit"] = "5000",
+        ["X-RateLimit-Remaining"] = "0" } },
+      { status = 200, body = { data = { value = "1" } }, headers = { ["X-RateLimit-Remaining"] = "-1" } },
+      { status = 200, body = { data = { value = "1" } }, headers = { ["X-RateLimit-Remaining"] = "7" } },
+    }
+    local function rate()
+      return (select(3, client.contact_identifiers:find("1"))).rate_limit
+    end
+    assert.same({ limit = 5000, remaining = 0 }, rate())
+    assert.is_nil(rate())
+    assert.same({ remaining = 7 }, rate())
+  end)
+end)
+
+describe("headers of one's own", function()
+  it("go with every request", function()
+    local client, requests = play({ data { value = "1" }, data {} },
+      { headers = { ["X-Tenant"] = "a b", ["Accept-Language"] = "nl" }, user_agent = "shop/1.0" })
+    leat.assert(client.contact_identifiers:create("1"))
+    leat.assert(client:request("GET", "/x", { headers = { ["X-More"] = "1" } }))
+    for i = 1, 2 do
+      assert.equal("a b", requests[i].headers["X-Tenant"])
+      assert.equal("nl", requests[i].headers["Accept-Language"])
+      assert.equal("shop/1.0", requests[i].headers["User-Agent"])
+      assert.equal("application/json", requests[i].headers["Accept"])
+    end
+    assert.equal("application/json", requests[1].headers["Content-Type"])
+    assert.equal("1", requests[2].headers["X-More"])
+  end)
+
+  for code, problem in pairs {
+    ["a.new { api_key = 'k', headers = { Host = 'x' } }"] = "Host is a header that the library writes itself",
+    ["a.new { api_key = 'k', headers = { ['Content-Type'] = 'x' } }"] = "writes itself",
+    ["a.new { api_key = 'k', headers = { ['X\\r\\nY'] = 'x' } }"] = "no name of a header",
+    ["a.new { api_key = 'k', headers = { X = 'a\\nb' } }"] = "line end",
+    ["a.new { api_key = 'k', headers = { 'X: y' } }"] = "names are strings",
+    ["a.new { api_key = 'k', headers = 'X: y' }"] = "headers must be a table",
+    ["a.new { api_key = 'k', transport = 'x' }"] = "transport must be a function",
+    ["a.new { api_key = 'k', transport = print, driver = { perform = print } }"] = "both given",
+    ["a.new { api_key = 'k', transport = print, proxy = '' }"] = "transport is given",
+  } do
+    it("are refused: " .. code, function()
+      local message = misuse(code, leat)
+      assert.truthy(message:find(problem, 1, true), message)
+    end)
+  end
+end)
+
+describe("a transport", function()
+  local function client_of(transport)
+    return leat.new { api_key = "doors-key-12345678", transport = transport }.contact_identifiers
+  end
+
+  it("gets the request as it would be sent", function()
+    local seen
+    client_of(function(request)
+      seen = request
+      return 400, {}, '{"message":"x","code":60006}'
+    end):create("1", { name = "N" })
+    assert.equal("POST", seen.method)
+    assert.equal(BASE .. "/contact-identifiers", seen.url)
+    assert.equal("Bearer doors-key-12345678", seen.headers["Authorization"]) -- it is to send it
+    assert.equal('{"contact_identifier_value":"1","contact_identifier_name":"N"}', seen.body)
+    assert.equal(30, seen.timeout)
+    assert.is_nil(seen.deadline)
+  end)
+
+  it("fails as it says", function()
+    local function create(...)
+      local results = { ... }
+      return select(2, client_of(function()
+        return nil, results[1]
+      end):create("1"))
+    end
+    local err = create { kind = "tls", sent = "no", message = "no trust" }
+    assert.same({ "tls", "no", "no trust", false }, { err.kind, err.sent, err.message, err.outcome_unknown })
+    err = create { kind = "timeout" }
+    assert.same({ "timeout", "maybe", true }, { err.kind, err.sent, err.outcome_unknown })
+    err = create("it broke")
+    assert.same({ "connection", "maybe", "it broke" }, { err.kind, err.sent, err.message })
+    err = create()
+    assert.equal("connection", err.kind)
+    err = create("the key was doors-key-12345678, wasn't it")
+    assert.equal("the key was [token], wasn't it", err.message)
+  end)
+
+  it("is told when it returns what is no answer", function()
+    for _, results in ipairs { { "200", {}, "" }, { 99, {}, "" }, { 200.5, {}, "" }, { 200, "x", "" },
+      { 200, {}, 42 }, { 200, { 1 }, "" }, { nil, { kind = "no such kind" } } } do
+      local cards = client_of(function()
+        return results[1], results[2], results[3]
+      end)
+      assert.has_error(function()
+        cards:find("1")
+      end)
+    end
+  end)
+
+  it("may raise: the client works afterwards", function()
+    local broken = true
+    local cards = client_of(function()
+      if broken then
+        error("oh")
+      end
+      return 200, nil, '{"data":{"value":"1"}}'
+    end)
+    assert.has_error(function()
+      cards:find("1")
+    end)
+    broken = false
+    assert.equal("1", leat.assert(cards:find("1")).value)
+  end)
+end)
+
+describe("a recorder", function()
+  it("says what it was asked beyond its script", function()
+    local client = play {}
+    local fine, message = pcall(client.contact_identifiers.find, client.contact_identifiers, "1")
+    assert.is_false(fine)
+    assert.truthy(message:find("no answer for request 1: GET " .. BASE, 1, true), message)
+  end)
+
+  it("shows no token, and takes functions and more answers", function()
+    local recorder = new_recorder()
+    local client = leat.new { api_key = "doors-key-12345678", transport = recorder.transport }
+    recorder.answers[1] = function(request)
+      assert.equal("GET", request.method)
+      return 200, {}, '{"data":{"value":"1"}}'
+    end
+    leat.assert(client.contact_identifiers:find("1"))
+    assert.equal("[token]", recorder.requests[1].headers["Authorization"])
+  end)
+end)
