@@ -4,12 +4,14 @@
 #   make test             the C tests, then the specs under $(LUA)
 #   make test-all-luas    the specs under each of $(ALL_LUAS)
 #   make asan             the C tests under AddressSanitizer and UBSan
+#   make tsan             threads under ThreadSanitizer
 #   make valgrind         the C tests under valgrind
 #   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
 #   make bench            what a find costs, beside plain libcurl
 #   make lint             formatters and static analysis, over everything
 #   make purity           proves that the core is what it says: no I/O, no globals, no Lua
-#   make install-lua      the modules, into INST_LUADIR and INST_LIBDIR
+#   make install          the C library and the modules, below $(PREFIX), or $(DESTDIR)$(PREFIX)
+#   make install-lua      the modules alone, into INST_LUADIR and INST_LIBDIR
 #   make clean
 #
 #   LUA=lua5.4            the interpreter to build for: lua5.1 ... lua5.4, luajit
@@ -61,6 +63,7 @@ T := $(BUILD)/test
 # The protocol, without I/O; the driver on libcurl and the sandbox stand beside it.
 PURE     := $(filter-out core/curl.c core/sandbox.c,$(wildcard core/*.c))
 PURE_OBJ := $(PURE:core/%.c=$(B)/%.o)
+SANDBOX_OBJ := $(B)/sandbox.o
 LUA_SRC  := lua/leat.lua $(wildcard lua/leat/*.lua)
 MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so
 
@@ -73,7 +76,7 @@ else
   LUA_SRC := $(filter-out lua/leat/sandbox.lua,$(LUA_SRC))
 endif
 
-.PHONY: force all lua test test-core test-lua test-all-luas asan valgrind fuzz bench lint purity env install-lua clean help
+.PHONY: force all lua test test-core test-headers test-c-examples test-lua test-all-luas asan tsan valgrind fuzz bench lint purity env install install-core install-lua clean help
 .SECONDARY:
 all: lua
 lua: $(MODULES)
@@ -92,7 +95,10 @@ $(M)/%.o: lua/%.c $(FLAGS)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(LUA_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
-$(BUILD)/libleat.a: $(PURE_OBJ)
+# The driver is in it too: whoever does not call it does not get it, nor needs libcurl.
+$(BUILD)/libleat.a: $(PURE_OBJ) $(B)/curl.o
+$(BUILD)/libleat_sandbox.a: $(SANDBOX_OBJ)
+$(BUILD)/%.a:
 	@rm -f $@
 	$(AR) rcs $@ $^
 
@@ -100,11 +106,11 @@ $(M)/leat/core.so: $(M)/leat_core.o $(BUILD)/libleat.a
 	@mkdir -p $(@D)
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(JANSSON_LIBS)
 
-$(M)/leat/curl/core.so: $(M)/leat_curl.o $(B)/curl.o $(BUILD)/libleat.a
+$(M)/leat/curl/core.so: $(M)/leat_curl.o $(BUILD)/libleat.a
 	@mkdir -p $(@D)
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(CURL_LIBS) $(JANSSON_LIBS)
 
-$(M)/leat/sandbox/core.so: $(M)/leat_sandbox.o $(B)/sandbox.o $(BUILD)/libleat.a
+$(M)/leat/sandbox/core.so: $(M)/leat_sandbox.o $(BUILD)/libleat_sandbox.a $(BUILD)/libleat.a
 	@mkdir -p $(@D)
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(MHD_LIBS) $(JANSSON_LIBS)
 
@@ -122,7 +128,7 @@ env:
 # ---- tests -----------------------------------------------------------------------
 
 TESTS    := $(patsubst spec/core/%.c,$(T)/%,$(wildcard spec/core/*_test.c))
-TEST_OBJ := $(T)/cases.o $(B)/curl.o $(B)/sandbox.o
+TEST_OBJ := $(T)/cases.o $(BUILD)/libleat_sandbox.a
 TEST_LIBS = $(CURL_LIBS) $(MHD_LIBS) $(JANSSON_LIBS) -lpthread
 RUN_TEST ?=
 
@@ -134,6 +140,15 @@ $(T)/%.o: spec/core/%.c $(FLAGS)
 $(TESTS) $(T)/differential: $(T)/%: $(T)/%.o $(TEST_OBJ) $(BUILD)/libleat.a
 	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(TEST_LIBS)
 
+# The public headers stand on their own, in C and in C++.
+test-headers:
+	@for header in core/leat.h core/leat_curl.h core/leat_sandbox.h; do \
+	  for cc in "$(CC) -x c -std=c99" "$(CC) -x c -std=c11" "$(CXX) -x c++ -std=c++11"; do \
+	    $$cc -Icore -Wall -Wextra -Wconversion -Wshadow -pedantic -Werror -fsyntax-only $$header || exit 1; \
+	  done; done
+	@echo "headers: 9 passed, 0 failed"
+test-c-examples: lua
+	@LUA=$(LUA) CC=$(CC) sh spec/support/c_examples.sh
 test: test-core test-lua
 test-core: $(TESTS) $(T)/differential
 	@for test in $(TESTS) $(T)/differential; do $(RUN_TEST) $$test spec/cases || exit 1; done
@@ -149,6 +164,10 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 asan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)" \
 	  LDFLAGS="$(SANITIZE)" test-core
+tsan:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS="-O1 -g -fsanitize=thread" \
+	  LDFLAGS="-fsanitize=thread" $(BUILD)/tsan/test/threads_test
+	TSAN_OPTIONS=halt_on_error=1 $(BUILD)/tsan/test/threads_test
 valgrind:
 	@$(MAKE) --no-print-directory test-core RUN_TEST="valgrind -q --error-exitcode=99 --leak-check=full \
 	  --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect"
@@ -170,7 +189,7 @@ $(BUILD)/bench/%: spec/bench/%.c
 
 # ---- proof -----------------------------------------------------------------------
 
-C_FILES  := $(wildcard core/*.[ch] lua/*.[ch] spec/core/*.[ch] spec/fuzz/*.[ch] spec/bench/*.c)
+C_FILES  := $(wildcard core/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/fuzz/*.[ch] spec/bench/*.c)
 SH_FILES := $(wildcard .ci/run examples/*.sh rockspec/*.sh spec/*.sh spec/*/*.sh)
 lint:
 	clang-format --dry-run -Werror $(C_FILES)
@@ -184,6 +203,22 @@ purity: $(PURE_OBJ)
 	@sh spec/support/purity.sh $(PURE_OBJ)
 
 # ---- installing ------------------------------------------------------------------
+
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+VERSION    := $(shell sed -n 's/^\#define LEAT_VERSION *"\(.*\)"/\1/p' core/leat.h)
+HEADERS    := core/leat.h core/leat_curl.h $(if $(has_mhd),core/leat_sandbox.h)
+LIBRARIES  := $(BUILD)/libleat.a $(if $(has_mhd),$(BUILD)/libleat_sandbox.a)
+PC_FILES   := leat $(if $(has_mhd),leat-sandbox)
+
+install: install-core install-lua
+install-core: $(LIBRARIES)
+	$(INSTALL) -d "$(DESTDIR)$(INCLUDEDIR)" "$(DESTDIR)$(LIBDIR)/pkgconfig"
+	$(INSTALL) -m 644 $(HEADERS) "$(DESTDIR)$(INCLUDEDIR)"
+	$(INSTALL) -m 644 $(LIBRARIES) "$(DESTDIR)$(LIBDIR)"
+	for pc in $(PC_FILES); do \
+	  sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	    -e 's|@VERSION@|$(VERSION)|' core/$$pc.pc.in >"$(DESTDIR)$(LIBDIR)/pkgconfig/$$pc.pc" || exit 1; done
 
 install-lua: lua
 	$(INSTALL) -d "$(DESTDIR)$(INST_LUADIR)/leat"

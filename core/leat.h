@@ -141,11 +141,12 @@ typedef struct leat_member { /* of an object; begin with { 0 } */
 } leat_member;
 
 LEAT_API leat_type leat_json_type(const leat_json *value);
-LEAT_API bool leat_json_boolean(const leat_json *value);       /* other types: false */
-LEAT_API int64_t leat_json_integer(const leat_json *value);    /* other types: 0 */
-LEAT_API double leat_json_real(const leat_json *value);        /* other types: 0 */
-LEAT_API leat_string leat_json_string(const leat_json *value); /* other types: empty */
-LEAT_API size_t leat_json_size(const leat_json *value);        /* array, object; or 0 */
+LEAT_API bool leat_json_boolean(const leat_json *value);    /* other types: false */
+LEAT_API int64_t leat_json_integer(const leat_json *value); /* other types: 0 */
+LEAT_API double leat_json_real(const leat_json *value);     /* other types: 0 */
+/* Holds no NUL, and is terminated by one. Other types: data NULL. */
+LEAT_API leat_string leat_json_string(const leat_json *value);
+LEAT_API size_t leat_json_size(const leat_json *value); /* array, object; or 0 */
 LEAT_API const leat_json *leat_json_at(const leat_json *array, size_t index);
 LEAT_API const leat_json *leat_json_get(const leat_json *object, const char *name);
 /* The next member, in the order of the answer; false after the last. */
@@ -268,8 +269,8 @@ typedef struct leat_info {
 
 LEAT_API leat_info leat_call_info(const leat_call *call);
 
-/* What validation refused: message `index` and its field, "" if it names none.
-** False behind the last. */
+/* What validation refused: message `index` and its field, "" if it names none; both
+** terminated by a NUL. False behind the last. */
 typedef struct leat_field {
   leat_string name;
   leat_string message;
@@ -278,7 +279,7 @@ typedef struct leat_field {
 LEAT_API bool leat_call_field(const leat_call *call, size_t index, leat_field *field);
 
 /* The typed view of a contact identifier. What the service left out, or sent as null,
-** has data NULL. */
+** has data NULL; what it sent is terminated by a NUL. */
 typedef struct leat_contact_identifier {
   leat_string value;
   leat_string name;

@@ -122,7 +122,7 @@ if wants test; then
   done
 fi
 if wants ci; then
-  for tool in clang:clang clang-format:clang-format clang-tidy:clang-tidy cppcheck:cppcheck \
+  for tool in g++:g++ clang:clang clang-format:clang-format clang-tidy:clang-tidy cppcheck:cppcheck \
     luacheck:lua-check shellcheck:shellcheck valgrind:valgrind luarocks:luarocks \
     nginx:nginx-light taskset:util-linux git:git debootstrap:debootstrap; do
     has "${tool%:*}" || need "${tool%:*}" "${tool#*:}" - - - -

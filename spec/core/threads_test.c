@@ -1,0 +1,74 @@
+/*
+** threads_test.c - threads side by side, each with its own client, calls and driver. Under
+** ThreadSanitizer: make tsan.
+*/
+#include "leat_curl.h"
+#include "leat_sandbox.h"
+#include "test.h"
+
+#include <pthread.h>
+
+enum { THREADS = 4, ROUNDS = 25 };
+
+typedef struct worker {
+  const char *url, *ca_file;
+  int number, good;
+  pthread_t thread;
+} worker;
+
+static bool perform(leat_client *client, leat_curl *curl, const char *operation,
+                    const char *value) {
+  leat_call *call =
+      leat_call_new(client, leat_operation("contact_identifiers", operation));
+  leat_call_set(call, "contact_identifier_value", leat_s(value));
+  leat_curl_perform(curl, call);
+  bool good = leat_call_error(call)->kind == LEAT_OK;
+  leat_call_free(call);
+  return good;
+}
+
+static void *work(void *argument) {
+  worker *w = argument;
+  char value[32];
+  for (int i = 0; i < ROUNDS; i++) {
+    leat_config config = {.api_key = "sandbox", .base_url = w->url};
+    leat_curl_config settings = {.ca_file = w->ca_file};
+    leat_client *client = leat_client_new(&config, NULL);
+    leat_curl *curl = leat_curl_new(&settings, NULL);
+    snprintf(value, sizeof value, "%d-%d", w->number, i);
+    w->good += perform(client, curl, "create", value) &&
+               perform(client, curl, "find", value) &&
+               perform(client, curl, "delete", value);
+    leat_curl_free(curl);
+    leat_client_free(client);
+  }
+  return NULL;
+}
+
+static void run(bool tls) {
+  leat_sandbox *sandbox = leat_sandbox_new(&(leat_sandbox_config){.tls = tls}, NULL);
+  leat_sandbox_request request;
+  worker workers[THREADS];
+  TEST(tls ? "threads, over HTTPS" : "threads, over HTTP");
+  for (int i = 0; i < THREADS; i++) {
+    workers[i] = (worker){.url = leat_sandbox_url(sandbox),
+                          .ca_file = leat_sandbox_ca_file(sandbox),
+                          .number = i};
+    CHECK(pthread_create(&workers[i].thread, NULL, work, &workers[i]) == 0);
+  }
+  for (int i = 0; i < THREADS; i++) {
+    pthread_join(workers[i].thread, NULL);
+    CHECK(workers[i].good == ROUNDS);
+  }
+  size_t count = 0;
+  while (leat_sandbox_request_at(sandbox, count, &request))
+    count++;
+  CHECK(count == THREADS * ROUNDS * 3);
+  leat_sandbox_free(sandbox);
+}
+
+int main(void) {
+  run(false);
+  run(true);
+  return test_summary("threads");
+}
