@@ -6,6 +6,7 @@
 #   make asan             the C tests under AddressSanitizer and UBSan
 #   make tsan             threads under ThreadSanitizer
 #   make valgrind         the C tests under valgrind
+#   make asan-lua valgrind-lua     the specs likewise
 #   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
 #   make bench            what a find costs, beside plain libcurl
 #   make lint             formatters and static analysis, over everything
@@ -76,7 +77,7 @@ else
   LUA_SRC := $(filter-out lua/leat/sandbox.lua,$(LUA_SRC))
 endif
 
-.PHONY: force all lua test test-core test-headers test-c-examples test-lua test-all-luas asan tsan valgrind fuzz bench lint purity env install install-core install-lua clean help
+.PHONY: force all lua test test-core test-headers test-c-examples test-lua test-all-luas asan asan-lua tsan valgrind valgrind-lua fuzz bench lint purity env install install-core install-lua clean help
 .SECONDARY:
 all: lua
 lua: $(MODULES)
@@ -153,24 +154,34 @@ test: test-core test-lua
 test-core: $(TESTS) $(T)/differential
 	@for test in $(TESTS) $(T)/differential; do $(RUN_TEST) $$test spec/cases || exit 1; done
 test-lua: lua
-	$(run_env) $(LUA) spec/run.lua $(BUSTED_FLAGS)
+	$(run_env) $(RUN_LUA) $(LUA) spec/run.lua $(BUSTED_FLAGS)
 
 # 5.1 and LuaJIT share their modules' path, and nothing else.
 ALL_LUAS ?= lua5.1 lua5.2 lua5.3 lua5.4 luajit
 test-all-luas:
 	@for lua in $(ALL_LUAS); do echo "$$lua:"; $(MAKE) -s --no-print-directory test-lua LUA=$$lua || exit 1; done
 
+VALGRIND := valgrind -q --error-exitcode=99 --leak-check=full \
+  --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 asan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)" \
 	  LDFLAGS="$(SANITIZE)" test-core
+# The specs under sanitizers: a stock interpreter, our modules instrumented.
+asan-lua:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CC=gcc LDFLAGS="$(SANITIZE)" \
+	  CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)" lua
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CC=gcc LDFLAGS="$(SANITIZE)" \
+	  CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)" test-lua \
+	  RUN_LUA="env LD_PRELOAD=$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)"
+valgrind-lua: lua
+	@$(MAKE) --no-print-directory test-lua RUN_LUA="$(VALGRIND)"
 tsan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS="-O1 -g -fsanitize=thread" \
 	  LDFLAGS="-fsanitize=thread" $(BUILD)/tsan/test/threads_test
 	TSAN_OPTIONS=halt_on_error=1 $(BUILD)/tsan/test/threads_test
 valgrind:
-	@$(MAKE) --no-print-directory test-core RUN_TEST="valgrind -q --error-exitcode=99 --leak-check=full \
-	  --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect"
+	@$(MAKE) --no-print-directory test-core RUN_TEST="$(VALGRIND)"
 
 FUZZERS := $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*_fuzz.c))
 fuzz: $(FUZZERS)
