@@ -8,6 +8,7 @@
 #   make valgrind         the C tests under valgrind
 #   make asan-lua valgrind-lua     the specs likewise
 #   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
+#   make mutants          breaks the library on purpose, and sees tests fail
 #   make bench            what a find costs, beside plain libcurl
 #   make lint             formatters and static analysis, over everything
 #   make purity           proves that the core is what it says: no I/O, no globals, no Lua
@@ -77,7 +78,7 @@ else
   LUA_SRC := $(filter-out lua/leat/sandbox.lua,$(LUA_SRC))
 endif
 
-.PHONY: force all lua test test-core test-headers test-c-examples test-lua test-all-luas asan asan-lua tsan valgrind valgrind-lua fuzz bench lint purity env install install-core install-lua clean help
+.PHONY: force all lua test test-core test-headers test-c-examples test-lua test-all-luas asan asan-lua tsan valgrind valgrind-lua fuzz mutants bench lint purity env install install-core install-lua clean help
 .SECONDARY:
 all: lua
 lua: $(MODULES)
@@ -192,6 +193,8 @@ $(BUILD)/fuzz/%: spec/fuzz/%.c spec/core/cases.c $(PURE) core/internal.h core/le
 	  -fno-sanitize-recover=all -o $@ $< spec/core/cases.c $(PURE) $(JANSSON_LIBS)
 
 BENCH_TOOLS := $(patsubst spec/bench/%.c,$(BUILD)/bench/%,$(wildcard spec/bench/*.c))
+mutants:
+	@sh spec/support/mutants.sh $(MUTANTS)
 bench: lua $(BENCH_TOOLS)
 	@$(run_env) LUA=$(LUA) BENCH_TOOLS=$(BUILD)/bench sh spec/bench/run.sh
 $(BUILD)/bench/%: spec/bench/%.c

@@ -1,0 +1,69 @@
+#!/bin/sh
+# Breaks the library on purpose, one line at a time, and sees some test fail each time.
+#   sh spec/support/mutants.sh [NAME]...
+set -eu
+cd "$(dirname "$0")/../.."
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+git ls-files -z | tar --null -T - -c | tar -x -C "$dir"
+cd "$dir"
+wanted=" $* "
+caught=0 survived=0
+
+# mutant NAME FILE SED: the change must be one, and must compile.
+mutant() {
+  case $wanted in '  ' | *" $1 "*) ;; *) return 0 ;; esac
+  cp "$2" original
+  sed -i "$3" "$2"
+  if cmp -s "$2" original; then
+    echo "$1: changes nothing in $2 any more"
+    survived=$((survived + 1))
+  elif ! make -s LUA="${LUA:-lua5.4}" lua >log 2>&1; then
+    cat log
+    echo "$1: does not compile"
+    survived=$((survived + 1))
+  elif timeout 300 make -s LUA="${LUA:-lua5.4}" test-core test-lua >log 2>&1; then
+    echo "$1: SURVIVED"
+    survived=$((survived + 1))
+  else
+    caught=$((caught + 1))
+    echo "$1: caught: $(grep -m 1 -E 'failed:|Failure ->|Error ->|Sanitizer|Segmentation' log || tail -n 1 log)"
+  fi
+  cp original "$2"
+}
+
+mutant reuse-after-an-error core/curl.c \
+  's/^  if (j->connection) close_connection(curl, j->connection);/  if (j->connection) { j->connection->job = NULL; j->connection->idle_since = now_ms(); }/'
+mutant token-in-a-message core/error.c \
+  's/^    if (skip == 0 || skip < shortest) shown/    shown/'
+mutant missing-percent-encoding core/url.c \
+  's/^    if (is_alphanumeric((char)c) || one_of((char)c, "-._~")) {/    if (is_alphanumeric((char)c) || one_of((char)c, "-._~\&+=")) {/'
+mutant status-before-code core/answer.c \
+  's/^  if (code && !(good && has_data))/  if (code \&\& good \&\& !has_data)/'
+mutant depth-limit-off core/json.c \
+  's/^  if (too_deep(text)) {/  if (too_deep(text) \&\& text.length == 0) {/'
+mutant verification-off core/curl.c \
+  's/CURLOPT_SSL_VERIFYPEER, 1L/CURLOPT_SSL_VERIFYPEER, 0L/'
+mutant host-verification-off core/curl.c \
+  's/CURLOPT_SSL_VERIFYHOST, 2L/CURLOPT_SSL_VERIFYHOST, 0L/'
+mutant body-cap-off-length core/http1.c \
+  's/^  if (http->length > http->max_body)/  if (http->length > http->max_body * 8)/'
+mutant body-cap-off-chunked core/http1.c \
+  's/^    if (http->expected + http->body.length > http->max_body)/    if (http->expected > http->max_body * 8)/'
+mutant body-cap-off-close core/http1.c \
+  's/^  if (http->body.length > http->max_body)/  if (http->body.length > http->max_body * 8)/'
+mutant sent-never core/curl.c \
+  's/c->job->sent = LEAT_SENT_MAYBE;/c->job->sent = LEAT_SENT_NO;/'
+mutant another-value-accepted core/answer.c \
+  's/^  if (!leat__equal(leat_json_string(value), wanted))/  if (wanted.length == 0)/'
+mutant redirects-named-wrongly core/answer.c \
+  's/named.length ? named : j->wanted->origin/j->wanted->origin/'
+mutant duplicate-names-accepted core/json.c \
+  's/JSON_REJECT_DUPLICATES/0/'
+mutant line-ends-in-headers core/http1.c \
+  's/if ((c < 0x20 \&\& c != .\\t.) || c == 0x7F) return false;/if (c == 0x7F) return false;/'
+mutant idle-connections-not-probed core/curl.c \
+  's/< LEAT_MAX_IDLE_MS \&\& is_quiet(c)/< LEAT_MAX_IDLE_MS/'
+
+echo "mutants: $caught passed, $survived failed"
+[ "$survived" = 0 ]
