@@ -6,7 +6,7 @@
 
 #define TOKEN "fuzz-token-4711"
 
-enum { CLOSES = 8 };
+enum { OPERATIONS = 8, CLOSES = 8 };
 
 static leat_client *client;
 
@@ -14,7 +14,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   (void)argc;
   (void)argv;
   client = leat_client_new(&(leat_config){.api_key = TOKEN, .max_body = 16384}, NULL);
-  write_seeds(6, CLOSES); /* each for the six operations */
+  write_seeds(OPERATIONS, CLOSES);
   return 0;
 }
 
@@ -57,7 +57,13 @@ static void check_value(const leat_call *call, const leat_op *op, leat_framing f
   bool is_card = leat_call_contact_identifier(call, &card);
   MUST(is_card == (op->result == LEAT_RESULT_CARD));
   MUST(!is_card || (card.value.length == 1 && card.value.data[0] == '1'));
-  MUST(is_card || framing != LEAT_TO_CLOSE);
+  MUST(op->result != LEAT_RESULT_NOTHING || framing != LEAT_TO_CLOSE);
+  leat_type type = leat_json_type(leat_call_data(call));
+  MUST(op->result != LEAT_RESULT_CARDS || type == LEAT_ARRAY);
+  MUST(op->result != LEAT_RESULT_DATA || type == LEAT_OBJECT);
+  for (size_t i = 0;
+       op->result == LEAT_RESULT_CARDS && i < leat_json_size(leat_call_data(call)); i++)
+    MUST(leat_json_contact_identifier(leat_json_at(leat_call_data(call), i), &card));
 }
 
 static void judge(leat_call *call, leat_http1 *http, leat_http1_state state) {
@@ -73,7 +79,7 @@ static void judge(leat_call *call, leat_http1 *http, leat_http1_state state) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size < 2) return 0;
-  const leat_op *op = leat_operation_at((data[0] & 7) % 6);
+  const leat_op *op = leat_operation_at(data[0] % OPERATIONS);
   leat_call *call = new_call(op);
   leat_http1 *http = leat_http1_new();
   MUST(leat_call_next(call, (leat_moment){1, 1, 1}) == LEAT_SEND);
