@@ -20,9 +20,10 @@ static char lower(char c) {
 }
 
 bool leat__equal_nocase(leat_string a, const char *b) {
+  if (strlen(b) != a.length) return false;
   for (size_t i = 0; i < a.length; i++)
-    if (b[i] == '\0' || lower(a.data[i]) != lower(b[i])) return false;
-  return b[a.length] == '\0';
+    if (lower(a.data[i]) != lower(b[i])) return false;
+  return true;
 }
 
 /* The second byte's range keeps out overlong forms, surrogates and what lies beyond

@@ -40,6 +40,9 @@ struct leat_call {
   int rate_limit, rate_remaining;
 };
 
+/* From 1024 bytes on, malloc first tidies up all that is small. */
+_Static_assert(sizeof(leat_call) <= 1000, "a call has grown too large to be cheap");
+
 /* ---- making and filling ---------------------------------------------------------- */
 
 static void misuse(leat_call *call, const char *what, const char *which) {

@@ -118,6 +118,7 @@ static leat_string input_text(const leat_http1 *http, span s) {
 static bool is_token_character(unsigned char c) {
   if (c >= '0' && c <= '9') return true;
   if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') return true;
+  if (c == '-') return true; /* first, for it is the common one */
   return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
 }
 

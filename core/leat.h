@@ -109,7 +109,7 @@ typedef struct leat_error {
   bool outcome_unknown;   /* a change may or may not have happened: find, then decide */
   int64_t retry_after_ms; /* the service asked to wait so long; -1 if it did not */
   char operation[64];     /* "contact_identifiers.find", or "" */
-  char message[512];      /* what happened and what to do; one line, no secrets */
+  char message[480];      /* what happened and what to do; one line, no secrets */
 } leat_error;
 
 /* "not_found" for LEAT_NOT_FOUND and so on. Lives for ever. */

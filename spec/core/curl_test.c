@@ -337,6 +337,38 @@ static void test_cancel(void) {
   leat_call_free(calls[1]);
 }
 
+/* Client, call and driver freed in each order, with the call not started, under way, and
+** done. That nothing is touched afterwards, or left, is the sanitizers' to say. */
+static void free_in_order(stage *s, leat_call *call, const char *order) {
+  for (; *order; order++) {
+    if (*order == 'c') leat_client_free(s->client);
+    if (*order == 'd') leat_curl_free(s->curl);
+    if (*order == 'k') leat_call_free(call);
+  }
+}
+
+static void test_free_orders(void) {
+  static const char *const orders[] = {"cdk", "ckd", "dck", "dkc", "kcd", "kdc"};
+  static const reply replies[] = {{NULL, STAY}, {GOOD, STAY}};
+  TEST("freed in any order");
+  for (int state = 0; state < 3; state++) {
+    for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
+      stage s = {.curl = NULL};
+      CHECK(server_start(&s.server, state == 2 ? &replies[1] : replies, 1));
+      s.client = client_of(s.server.port, 0);
+      s.curl = leat_curl_new(NULL, NULL);
+      leat_call *call = call_of(s.client, "create");
+      if (state > 0) CHECK(leat_curl_start(s.curl, call));
+      for (int n = 0; n < 5 && state == 1; n++)
+        leat_curl_wait(s.curl, 1);
+      while (state == 2 && !leat_call_is_done(call))
+        leat_curl_wait(s.curl, 1000);
+      free_in_order(&s, call, orders[i]);
+      server_stop(&s.server);
+    }
+  }
+}
+
 /* ---- in somebody's loop ---------------------------------------------------------- */
 
 static void test_descriptor(void) {
@@ -720,6 +752,7 @@ int main(void) {
   test_many(4);
   test_line();
   test_cancel();
+  test_free_orders();
   test_descriptor();
   test_descriptor_alone();
   test_twice();
