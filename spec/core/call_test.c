@@ -100,6 +100,61 @@ static void test_request(leat_client *client) {
   leat_call_free(call);
 }
 
+static bool target_is(leat_call *call, const char *method, const char *target) {
+  const leat_request *request = NULL;
+  if (leat_call_next(call, now) == LEAT_SEND) request = leat_call_request(call);
+  return request && request->target.length == strlen(target) &&
+         memcmp(request->target.data, target, strlen(target)) == 0 &&
+         strncmp(request->method.data, method, request->method.length) == 0;
+}
+
+static bool has_header(const leat_call *call, const char *name, const char *value) {
+  const leat_request *request = leat_call_request(call);
+  leat_answer as_answer = {.headers = request->headers,
+                           .header_count = request->header_count};
+  leat_string found = leat_answer_header(&as_answer, name);
+  return found.data && found.length == strlen(value) &&
+         memcmp(found.data, value, found.length) == 0;
+}
+
+#define BASE "/api/v3/oauth/clients"
+
+static void test_other_requests(leat_client *client) {
+  leat_call *call = new_call(client, "list");
+  TEST("the list of one contact");
+  set(call, "contact_uuid", "a/b");
+  CHECK(target_is(call, "GET", BASE "/contacts/a%2Fb/contact-identifiers"));
+  leat_call_free(call);
+  TEST("whose key it is");
+  call = leat_call_new(client, leat_operation("client", "check"));
+  CHECK(target_is(call, "GET", BASE));
+  leat_call_free(call);
+  TEST("a request of no row");
+  call = leat_call_new_request(client, "PATCH", "/x/y");
+  leat_call_add_query(call, "a b", leat_s("c&d"));
+  leat_call_add_query(call, "e", leat_s(""));
+  leat_call_add_header(call, "X-One", leat_s("1"));
+  leat_call_set_body(call, leat_s("[]"));
+  leat_call_set_body(call, leat_s("{}")); /* instead */
+  leat_call_set_timeout_ms(call, 7000);
+  leat_call_set_connect_timeout_ms(call, 700);
+  CHECK(target_is(call, "PATCH", BASE "/x/y?a%20b=c%26d&e="));
+  CHECK(has_header(call, "X-One", "1") && has_header(call, "Accept", "application/json"));
+  CHECK(has_header(call, "Content-Type", "application/json"));
+  CHECK(leat_call_request(call)->body.length == 2);
+  CHECK(leat_call_request(call)->body.data[0] == '{');
+  CHECK(leat_call_request(call)->deadline_ms == 1000 + 7000);
+  CHECK(leat_call_request(call)->connect_timeout_ms == 700);
+  CHECK_STR(leat_call_op(call)->name, "request");
+  leat_call_free(call);
+  call = leat_call_new_request(client, "GET", "/x");
+  leat_call_add_header(call, "X-One", leat_s("1"));
+  CHECK(target_is(call, "GET", BASE "/x"));
+  CHECK(has_header(call, "X-One", "1") &&
+        !has_header(call, "Content-Type", "application/json"));
+  leat_call_free(call);
+}
+
 /* ---- misuse ---------------------------------------------------------------------- */
 
 static void check_misuse(leat_call *call, const char *message) {
@@ -195,12 +250,58 @@ static void test_large_request(leat_client *client) {
   free(text);
 }
 
+static void test_misused_requests(leat_client *client) {
+  static const char *const paths[] = {NULL,  "",     "x",    "//x",
+                                      "/x/", "/./x", "/x?y", "/x y"};
+  static const char *const methods[] = {NULL, "", "GE T", "GET\r\n", "ABCDEFGHIJKLMNOPQ"};
+  leat_call *call;
+  TEST("requests of no row that are refused");
+  for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
+    check_misuse(leat_call_new_request(client, "GET", paths[i]), "path");
+  for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
+    check_misuse(leat_call_new_request(client, methods[i], "/x"), "method");
+  check_misuse(leat_call_new_request(NULL, "GET", "/x"), "no client");
+  call = leat_call_new_request(client, "GET", "/x");
+  leat_call_add_query(call, "a", (leat_string){"b\0c", 3});
+  check_misuse(call, "NUL");
+  call = leat_call_new_request(client, "GET", "/x");
+  leat_call_add_header(call, "Host", leat_s("x"));
+  check_misuse(call, "writes itself");
+  call = leat_call_new_request(client, "GET", "/x");
+  for (int i = 0; i < 17; i++)
+    leat_call_add_header(call, "X", leat_s("x"));
+  check_misuse(call, "one too many");
+  call = leat_call_new_request(client, "GET", "/x");
+  leat_call_set_timeout_ms(call, 0);
+  check_misuse(call, "timeout");
+  call = leat_call_new_request(client, "GET", "/x");
+  set(call, "contact_uuid", UUID);
+  check_misuse(call, "not a parameter");
+  TEST("what is for requests of no row only");
+  call = new_call(client, "find");
+  leat_call_add_query(call, "a", leat_s("b"));
+  check_misuse(call, "leat_call_new_request");
+  call = new_call(client, "find");
+  leat_call_set_body(call, leat_s("b"));
+  check_misuse(call, "leat_call_new_request");
+  TEST("a path that would be another");
+  call = new_call(client, "list");
+  set(call, "contact_uuid", "..");
+  check_misuse(call, "another path");
+}
+
 static void test_null(void) {
   leat_contact_identifier card;
   leat_field field;
   TEST("a call that memory ran out for");
   leat_call_set(NULL, "x", leat_s("y"));
   leat_call_set_bool(NULL, "x", true);
+  leat_call_add_query(NULL, "x", leat_s("y"));
+  leat_call_add_header(NULL, "x", leat_s("y"));
+  leat_call_set_body(NULL, leat_s("y"));
+  leat_call_set_timeout_ms(NULL, 1);
+  leat_call_set_connect_timeout_ms(NULL, 1);
+  CHECK(leat_call_op(NULL) == NULL && leat_call_info(NULL).rate_remaining == -1);
   CHECK(leat_call_next(NULL, now) == LEAT_DONE && leat_call_is_done(NULL));
   CHECK(leat_call_error(NULL)->kind == LEAT_NO_MEMORY);
   CHECK(leat_call_data(NULL) == NULL && leat_call_meta(NULL) == NULL);
@@ -693,8 +794,10 @@ int main(int argc, char **argv) {
   leat_client *client = new_client();
   test_golden(client, argc > 1 ? argv[1] : "spec/cases");
   test_request(client);
+  test_other_requests(client);
   test_misuse(client);
   test_late(client);
+  test_misused_requests(client);
   test_large_request(client);
   test_null();
   test_config();
