@@ -1,6 +1,12 @@
 /*
 ** call.c - the state machine of a call. It opens no socket, reads no clock, draws no
 ** random number and calls nobody back: it is asked, and told.
+**
+**   NEW -> READY -> SENDING -> DONE        the plain way
+**   READY -> WAITING -> READY              in line for a pause to end, or for a slot
+**   SENDING -> WAITING -> READY            before another try
+**   SENDING -> WAITING -> LOOKING -> ...   when an answer was lost: a find, a call of its
+**                                          own inside this one, tells what happened
 */
 #include "internal.h"
 
@@ -8,47 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum state { NEW, SENDING, DONE } state;
-
-typedef struct argument {
-  char *text; /* NULL: not set, or a boolean */
-  size_t length;
-  bool set, boolean;
-} argument;
-
-/* What a call of no row has of its own. */
-typedef struct raw {
-  leat_op op;
-  char method[LEAT_MAX_METHOD + 1];
-  leat_headers headers;
-  leat_header *all; /* the client's and its own, made with the request */
-  const char *separator;
-} raw;
-
-struct leat_call {
-  int references; /* the owner's, and a driver's while it works on it */
-  leat_client *client;
-  const leat_op *op;
-  void *user;
-  state state;
-  int timeout_ms, connect_timeout_ms;
-  raw *raw; /* NULL: a call of a row */
-  argument arguments[LEAT_MAX_PARAMETERS];
-  leat_request request;
-  leat_buffer target, body;
-  leat_outcome outcome;
-  int rate_limit, rate_remaining;
-};
-
 /* From 1024 bytes on, malloc first tidies up all that is small. */
 _Static_assert(sizeof(leat_call) <= 1000, "a call has grown too large to be cheap");
 
-/* ---- making and filling ---------------------------------------------------------- */
-
-static void misuse(leat_call *call, const char *what, const char *which) {
-  if (call->outcome.error.kind != LEAT_OK) return;
-  leat__error_set(&call->outcome.error, LEAT_MISUSE, "%s%s", which, what);
-}
+/* ---- making ---------------------------------------------------------------------- */
 
 leat_call *leat_call_new(leat_client *client, const leat_op *op) {
   leat_call *call = calloc(1, sizeof *call);
@@ -64,24 +33,20 @@ leat_call *leat_call_new(leat_client *client, const leat_op *op) {
     leat__client_hold(client);
     call->timeout_ms = client->timeout_ms;
     call->connect_timeout_ms = client->connect_timeout_ms;
+    call->max_attempts = client->retry.max_attempts;
   }
   if (op)
     snprintf(call->outcome.error.operation, sizeof call->outcome.error.operation, "%s.%s",
              op->resource, op->name);
-  if (client == NULL || op == NULL) misuse(call, "no client, or no such operation", "");
+  if (client == NULL || op == NULL)
+    leat__misuse(call, "no client, or no such operation", "");
   return call;
-}
-
-static void free_raw(raw *r) {
-  if (r == NULL) return;
-  leat__headers_free(&r->headers);
-  free(r->all);
-  free(r);
 }
 
 void leat_call_free(leat_call *call) {
   if (call == NULL || --call->references > 0) return;
-  free_raw(call->raw);
+  leat__raw_free(call->raw);
+  leat_call_free(call->look);
   for (size_t i = 0; i < LEAT_MAX_PARAMETERS; i++)
     free(call->arguments[i].text);
   leat__buffer_free(&call->target);
@@ -99,154 +64,6 @@ bool leat__call_is_shared(const leat_call *call) {
   return call->references > 1;
 }
 
-static bool may_be_set(const leat_call *call) {
-  return call && call->outcome.error.kind == LEAT_OK && call->state == NEW;
-}
-
-/* The place of a parameter that may be set now; NULL: misuse, already noted. */
-static argument *find_argument(leat_call *call, const char *name, leat_type type) {
-  if (!may_be_set(call)) return NULL;
-  for (size_t i = 0; i < call->op->parameter_count; i++) {
-    if (strcmp(call->op->parameters[i].name, name) != 0) continue;
-    if (call->op->parameters[i].type == type) return &call->arguments[i];
-    misuse(call, type == LEAT_STRING ? " must be a boolean" : " must be a string", name);
-    return NULL;
-  }
-  misuse(call, " is not a parameter of this operation", name);
-  return NULL;
-}
-
-static bool is_dots(leat_string value) {
-  return leat__equal(value, leat_s(".")) || leat__equal(value, leat_s(".."));
-}
-
-static const char *check_text(leat_string value) {
-  if (value.length == 0) return " is empty";
-  if (value.length > LEAT_MAX_VALUE) return " is too long";
-  if (memchr(value.data, '\0', value.length)) return " holds a NUL byte";
-  if (!leat__utf8(value)) return " is not UTF-8";
-  return NULL;
-}
-
-void leat_call_set(leat_call *call, const char *name, leat_string value) {
-  argument *place = find_argument(call, name, LEAT_STRING);
-  if (place == NULL) return;
-  const char *wrong = check_text(value);
-  if (call->op->parameters[place - call->arguments].in_path && is_dots(value))
-    wrong = " would be another path";
-  if (wrong) {
-    misuse(call, wrong, name);
-    return;
-  }
-  free(place->text);
-  place->text = leat__copy(value.data, value.length);
-  place->length = value.length;
-  place->set = true;
-  if (place->text == NULL)
-    leat__error_set(&call->outcome.error, LEAT_NO_MEMORY, "out of memory");
-}
-
-void leat_call_set_bool(leat_call *call, const char *name, bool value) {
-  argument *place = find_argument(call, name, LEAT_BOOLEAN);
-  if (place == NULL) return;
-  place->boolean = value;
-  place->set = true;
-}
-
-/* ---- calls of no row ------------------------------------------------------------- */
-
-static const char *check_raw(const char *method, const char *path) {
-  if (method == NULL || strlen(method) > LEAT_MAX_METHOD ||
-      !leat__is_token(leat_s(method)))
-    return "the method is none";
-  if (path == NULL || path[0] != '/')
-    return "the path must begin with a slash: it goes behind that of base_url";
-  if (!leat__is_path(leat_s(path)))
-    return "the path holds an empty segment, a dot segment, or what must be encoded (a "
-           "query is given apart)";
-  return NULL;
-}
-
-leat_call *leat_call_new_request(leat_client *client, const char *method,
-                                 const char *path) {
-  const char *wrong = check_raw(method, path);
-  raw *r = calloc(1, sizeof *r);
-  if (r == NULL) return NULL;
-  if (!wrong) strcpy(r->method, method);
-  r->separator = "?";
-  r->op =
-      (leat_op){"client", "request", r->method, "", 0, true, LEAT_RESULT_ANY, NULL, 0};
-  r->op.writes = strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0;
-  leat_call *call = leat_call_new(client, &r->op);
-  if (call == NULL) {
-    free(r);
-    return NULL;
-  }
-  call->raw = r;
-  if (wrong) misuse(call, wrong, "");
-  if (!may_be_set(call)) return call;
-  leat__append_s(&call->target, client->url.path);
-  leat__append_s(&call->target, path);
-  return call;
-}
-
-/* Whether it is a call of no row, and may be changed; else that is misuse. */
-static bool is_raw(leat_call *call, const char *what) {
-  if (!may_be_set(call)) return false;
-  if (call->raw == NULL) misuse(call, " is for calls of leat_call_new_request", what);
-  return call->raw != NULL;
-}
-
-void leat_call_add_query(leat_call *call, const char *name, leat_string value) {
-  if (!is_raw(call, "a query")) return;
-  const char *wrong = value.length > 0 ? check_text(value) : NULL;
-  if (name[0] == '\0' || !leat__utf8(leat_s(name))) wrong = " is no name";
-  if (wrong) {
-    misuse(call, wrong, name);
-    return;
-  }
-  leat__append_s(&call->target, call->raw->separator);
-  leat__append_encoded(&call->target, leat_s(name));
-  leat__append_s(&call->target, "=");
-  leat__append_encoded(&call->target, value);
-  call->raw->separator = "&";
-}
-
-void leat_call_set_body(leat_call *call, leat_string body) {
-  if (!is_raw(call, "a body")) return;
-  call->body.length = 0;
-  leat__append(&call->body, body.data, body.length);
-}
-
-void leat_call_add_header(leat_call *call, const char *name, leat_string value) {
-  if (!is_raw(call, "a header")) return;
-  leat_header header = {leat_s(name), value};
-  const char *wrong = leat__check_header(header, true);
-  if (call->raw->headers.count == LEAT_MAX_EXTRA_HEADERS) wrong = "is one too many";
-  if (wrong) {
-    misuse(call, wrong, "");
-    leat__error_set(&call->outcome.error, LEAT_MISUSE, "header %.64s %s", name, wrong);
-  } else if (!leat__headers_add(&call->raw->headers, header.name, value)) {
-    leat__error_set(&call->outcome.error, LEAT_NO_MEMORY, "out of memory");
-  }
-}
-
-/* ---- settings of a call ---------------------------------------------------------- */
-
-static void set_ms(leat_call *call, int *place, int ms, const char *name) {
-  if (!may_be_set(call)) return;
-  if (ms > 0 && ms <= LEAT_MAX_TIMEOUT_MS) *place = ms;
-  else misuse(call, " must lie between 0 and a day", name);
-}
-
-void leat_call_set_timeout_ms(leat_call *call, int ms) {
-  if (call) set_ms(call, &call->timeout_ms, ms, "timeout");
-}
-
-void leat_call_set_connect_timeout_ms(leat_call *call, int ms) {
-  if (call) set_ms(call, &call->connect_timeout_ms, ms, "connect_timeout");
-}
-
 const leat_op *leat_call_op(const leat_call *call) {
   return call ? call->op : NULL;
 }
@@ -259,177 +76,359 @@ void *leat_call_user(const leat_call *call) {
   return call ? call->user : NULL;
 }
 
-/* ---- the request ----------------------------------------------------------------- */
+/* ---- ends ------------------------------------------------------------------------ */
 
-static leat_string argument_text(const leat_call *call, size_t i) {
-  const argument *a = &call->arguments[i];
-  if (a->text) return (leat_string){a->text, a->length};
-  return leat_s(a->boolean ? "true" : "false");
+static void succeed(leat_call *call) {
+  int *quota = &call->client->quota;
+  *quota += call->cost > 0 ? call->cost : 1;
+  if (*quota > LEAT_RETRY_QUOTA) *quota = LEAT_RETRY_QUOTA;
+  call->state = LEAT__DONE;
 }
 
-/* The row's path, the parameter that it names in braces put in. */
-static void append_path(leat_call *call) {
-  const char *path = call->op->path, *brace = strchr(path, '{');
-  if (brace == NULL) {
-    leat__append_s(&call->target, path);
+/* With the error that is there. What an earlier attempt did stays unknown, unless this
+** error shows that it did nothing. */
+static void give_up(leat_call *call) {
+  leat_error *error = &call->outcome.error;
+  call->state = LEAT__DONE;
+  if (!call->in_doubt) return;
+  error->sent = LEAT_SENT_MAYBE;
+  if (!leat__retry_settles(error->kind)) error->outcome_unknown = true;
+}
+
+static void give_up_as(leat_call *call, leat_kind kind, const char *why) {
+  leat__error_set(&call->outcome.error, kind, "%s", why);
+  give_up(call);
+}
+
+/* ---- waiting --------------------------------------------------------------------- */
+
+/* In line, for the end of a pause or a slot: that is not call time. */
+static void wait_in_line(leat_call *call, leat_moment now, int64_t until) {
+  int patience = call->client->queue_timeout_ms;
+  if (patience && call->line_deadline == 0)
+    call->line_deadline = now.monotonic_ms + patience;
+  if (patience && until > call->line_deadline) {
+    give_up_as(call, LEAT_TIMEOUT,
+               "queue_timeout is too short for the line before this call (the service "
+               "asked to wait, or the rate is reached)");
     return;
   }
-  leat__append(&call->target, path, (size_t)(brace - path));
+  call->state = LEAT__WAITING;
+  call->in_line = true;
+  call->epoch = call->client->epoch;
+  call->wait_began = now.monotonic_ms;
+  call->until = until;
+}
+
+static void wait_before(leat_call *call, leat_moment now, int64_t delay, bool look) {
+  call->state = LEAT__WAITING;
+  call->in_line = false;
+  call->then_look = look;
+  call->until = now.monotonic_ms + delay;
+}
+
+/* The client's pause, then a slot of its rate, taken once for each exchange. */
+static int64_t line_until(leat_call *call, leat_moment now) {
+  leat_client *client = call->client;
+  int64_t now_us = now.monotonic_ms * 1000;
+  if (client->paused_until > now.monotonic_ms) return client->paused_until;
+  if (client->slot_length_us == 0) return now.monotonic_ms;
+  if (call->slot_us == 0) {
+    call->slot_us = client->slot_us > now_us ? client->slot_us : now_us;
+    client->slot_us = call->slot_us + client->slot_length_us;
+  }
+  return (call->slot_us + 999) / 1000;
+}
+
+/* ---- sending --------------------------------------------------------------------- */
+
+static void begin(leat_call *call) {
+  call->state = LEAT__READY;
+  if (call->outcome.error.kind == LEAT_OK) leat__make_request(call);
+  if (call->outcome.error.kind != LEAT_OK) call->state = LEAT__DONE;
+}
+
+/* Of the time that is left a change takes half, so that there is some to learn of it. */
+static int64_t time_for_one(const leat_call *call, int64_t left) {
+  bool more = call->op->writes && call->op->when_unknown != LEAT_NEVER_AGAIN &&
+              call->max_attempts > 1;
+  return more ? (left + 1) / 2 : left;
+}
+
+static void send(leat_call *call, leat_moment now) {
+  leat_error *error = &call->outcome.error;
+  if (call->deadline == 0) call->deadline = now.monotonic_ms + call->timeout_ms;
+  int64_t left = call->deadline - now.monotonic_ms;
+  if (left <= 0) { /* the error of the last try is still there */
+    if (error->kind == LEAT_OK) give_up_as(call, LEAT_TIMEOUT, "no time is left");
+    else give_up(call);
+    return;
+  }
+  leat__outcome_free(&call->outcome);
+  error->kind = LEAT_OK;
+  error->code = error->status = 0;
+  error->message[0] = '\0';
+  error->outcome_unknown = false;
+  error->retry_after_ms = -1;
+  error->attempts++;
+  call->sends++;
+  call->slot_us = 0;
+  call->request.deadline_ms = now.monotonic_ms + time_for_one(call, left);
+  call->state = LEAT__SENDING;
+}
+
+static void get_ready(leat_call *call, leat_moment now) {
+  int64_t until = line_until(call, now);
+  if (until > now.monotonic_ms) wait_in_line(call, now, until);
+  else send(call, now);
+}
+
+/* ---- looking --------------------------------------------------------------------- */
+
+/* A look is a find, in the time that this call has left. */
+static void look(leat_call *call, leat_moment now) {
+  int64_t left = call->deadline - now.monotonic_ms;
+  const leat_op *find = leat_operation("contact_identifiers", "find");
+  call->state = LEAT__LOOKING;
+  if (left > 0) call->look = leat_call_new(call->client, find);
+  if (call->look == NULL) {
+    give_up(call);
+    return;
+  }
+  call->look_tries++;
+  call->look->timeout_ms = (int)left;
+  call->look->connect_timeout_ms = call->connect_timeout_ms;
+  leat_call_set(call->look, "contact_identifier_value", leat__argument_text(call, 0));
+}
+
+static leat_string asked(const leat_call *call, const char *name) {
   for (size_t i = 0; i < call->op->parameter_count; i++)
-    if (call->op->parameters[i].in_path)
-      leat__append_encoded(&call->target, argument_text(call, i));
-  leat__append_s(&call->target, strchr(brace, '}') + 1);
+    if (call->arguments[i].set && strcmp(call->op->parameters[i].name, name) == 0)
+      return leat__argument_text(call, i);
+  return (leat_string){NULL, 0};
 }
 
-static void make_target(leat_call *call) {
-  const char *separator = "?";
-  if (call->raw) return; /* made as it was filled */
-  leat__append_s(&call->target, call->client->url.path);
-  append_path(call);
-  if (call->target.length == 0) leat__append_s(&call->target, "/");
-  if (!(call->op->places & LEAT_IN_QUERY)) return;
-  for (size_t i = 0; i < call->op->parameter_count; i++) {
-    if (!call->arguments[i].set) continue;
-    leat__append_s(&call->target, separator);
-    leat__append_s(&call->target, call->op->parameters[i].name);
-    leat__append_s(&call->target, "=");
-    leat__append_encoded(&call->target, argument_text(call, i));
-    separator = "&";
+static leat_verdict look_at(leat_call *call, const leat_call *look) {
+  leat_contact_identifier card;
+  leat_asked wanted = {asked(call, "contact_identifier_value"),
+                       asked(call, "contact_identifier_name"),
+                       asked(call, "contact_uuid")};
+  if (leat_call_contact_identifier(look, &card))
+    return leat__look_found(call->op->when_unknown, &wanted, &card);
+  leat_kind kind = leat_call_error(look)->kind;
+  if (kind == LEAT_NOT_FOUND) call->looks++;
+  return leat__look_failed(call->op->when_unknown, kind, call->looks);
+}
+
+/* It is as asked, but the answer that said so was lost. */
+static void recover(leat_call *call, leat_call *look) {
+  leat__outcome_free(&call->outcome);
+  if (look) {
+    call->outcome.document = look->outcome.document;
+    look->outcome.document = NULL;
+    call->outcome.error.status = look->outcome.error.status;
   }
+  call->outcome.error.kind = LEAT_OK;
+  call->outcome.error.code = 0;
+  call->outcome.error.message[0] = '\0';
+  call->outcome.error.outcome_unknown = false;
+  call->recovered = true;
+  succeed(call);
 }
 
-static leat_json *argument_json(const leat_call *call, size_t i) {
-  const argument *a = &call->arguments[i];
-  return a->text ? leat__json_text(argument_text(call, i))
-                 : leat__json_boolean(a->boolean);
+/* A look that failed says so itself. */
+static void end_as(leat_call *call, const leat_error *error) {
+  call->in_doubt = false;
+  call->outcome.error.kind = error->kind;
+  call->outcome.error.code = error->code;
+  call->outcome.error.status = error->status;
+  call->outcome.error.outcome_unknown = false;
+  leat__error_set(&call->outcome.error, error->kind, "%s", error->message);
+  give_up(call);
 }
 
-static void make_body(leat_call *call) {
-  if (!(call->op->places & LEAT_IN_BODY)) return;
-  leat_json *object = leat__json_object();
-  bool good = object != NULL;
-  for (size_t i = 0; i < call->op->parameter_count && good; i++)
-    if (call->arguments[i].set)
-      good = leat__json_set(object, call->op->parameters[i].name, argument_json(call, i));
-  if (good) leat__json_write(object, &call->body);
-  else call->body.failed = LEAT_NO_MEMORY;
-  leat__json_free(object);
+static void contradict(leat_call *call) {
+  call->in_doubt = false;
+  call->outcome.error.outcome_unknown = false;
+  give_up_as(call, LEAT_CONFLICT,
+             "the answer was lost, and what is there now is not what was asked: it has "
+             "another name or contact, or is inactive; find it, then decide");
 }
 
-static bool has_content_type(const leat_headers *headers) {
-  for (size_t i = 0; i < headers->count; i++)
-    if (leat__equal_nocase(headers->list[i].name, "content-type")) return true;
-  return false;
+static void remain_unknown(leat_call *call, const leat_error *why) {
+  leat__error_add(&call->outcome.error, "; finding it did not tell either (%s)",
+                  leat_kind_name(why->kind));
+  give_up(call);
 }
 
-/* The client's headers and the call's own. Content-Type stands last: it is left out where
-** there is no body, or another one. */
-static void make_headers(leat_call *call) {
-  const leat_headers *shared = &call->client->headers;
-  raw *r = call->raw;
-  leat_request *request = &call->request;
-  request->headers = shared->list;
-  request->header_count = shared->count - (request->body.length == 0 ? 1 : 0);
-  if (r == NULL || r->headers.count == 0) return;
-  size_t count = request->header_count;
-  if (request->body.length > 0 && has_content_type(&r->headers)) count--;
-  r->all = malloc((shared->count + r->headers.count) * sizeof *r->all);
-  if (r->all == NULL) {
-    call->target.failed = LEAT_NO_MEMORY;
+static void after_look(leat_call *call, leat_moment now) {
+  leat_call *look = call->look;
+  const leat_error *error = leat_call_error(look);
+  call->look = NULL;
+  call->outcome.error.attempts += error->attempts;
+  call->deadline += look->line_ms;
+  switch (look_at(call, look)) {
+    case LEAT_RECOVERED: recover(call, look); break;
+    case LEAT_CONTRADICTED: contradict(call); break;
+    case LEAT_VANISHED: end_as(call, error); break;
+    case LEAT_LOOK:
+      if (call->look_tries < LEAT_LOOK_TRIES)
+        wait_before(call, now, LEAT_LOOK_APART_MS, true);
+      else remain_unknown(call, error);
+      break;
+    case LEAT_TRY_AGAIN:
+      if (call->sends < call->max_attempts) call->state = LEAT__READY;
+      else give_up(call);
+      break;
+    case LEAT_GIVE_UP: remain_unknown(call, error); break;
+  }
+  leat_call_free(look);
+}
+
+/* ---- what came of an exchange ---------------------------------------------------- */
+
+static bool pay(leat_call *call) {
+  int cost =
+      call->outcome.error.kind == LEAT_TIMEOUT ? LEAT_TIMEOUT_COST : LEAT_RETRY_COST;
+  if (call->client->quota < cost) return false;
+  call->client->quota -= cost;
+  call->cost += cost;
+  return true;
+}
+
+/* When the service asks to wait, all calls of the client do. */
+static void pause_client(leat_call *call, leat_moment now, int64_t delay) {
+  leat_client *client = call->client;
+  int64_t until = now.monotonic_ms + delay;
+  if (until > client->paused_until) client->paused_until = until;
+  call->state = LEAT__READY;
+}
+
+static void try_again(leat_call *call, leat_moment now, bool look) {
+  const leat_error *error = &call->outcome.error;
+  bool throttled = error->kind == LEAT_RATE_LIMITED || error->kind == LEAT_MAINTENANCE;
+  int64_t delay =
+      leat__retry_delay(&call->client->retry, call->sends, throttled, now.random);
+  if (error->retry_after_ms > delay) delay = error->retry_after_ms;
+  bool too_long = delay > LEAT_LONGEST_WAIT_MS ||
+                  (!throttled && now.monotonic_ms + delay >= call->deadline);
+  if ((!look && call->sends >= call->max_attempts) || too_long || !pay(call)) {
+    give_up(call);
     return;
   }
-  memcpy(r->all, shared->list, count * sizeof *r->all);
-  memcpy(r->all + count, r->headers.list, r->headers.count * sizeof *r->all);
-  request->headers = r->all;
-  request->header_count = count + r->headers.count;
+  /* a gateway may say 503 of what went through */
+  if (error->outcome_unknown || (call->op->writes && error->status == 503))
+    call->in_doubt = true;
+  if (throttled) pause_client(call, now, delay);
+  else wait_before(call, now, delay, look);
 }
 
-static void make_request(leat_call *call) {
-  leat_request *request = &call->request;
-  const leat_client *client = call->client;
-  make_target(call);
-  make_body(call);
-  request->method = leat_s(call->op->method);
-  request->origin = leat_s(client->url.origin);
-  request->host = leat_s(client->url.host);
-  request->port = client->url.port;
-  request->tls = client->url.tls;
-  request->target = (leat_string){call->target.data, call->target.length};
-  request->body = (leat_string){call->body.data, call->body.length};
-  request->connect_timeout_ms = call->connect_timeout_ms;
-  request->max_body = client->max_body;
-  make_headers(call);
+static void settle(leat_call *call, leat_moment now) {
+  leat_error *error = &call->outcome.error;
+  if (error->kind == LEAT_OK) {
+    succeed(call);
+    return;
+  }
+  leat_verdict verdict =
+      leat__retry_verdict(call->op->when_unknown, error, call->in_doubt);
+  if (call->max_attempts == 1) verdict = LEAT_GIVE_UP;
+  switch (verdict) {
+    case LEAT_TRY_AGAIN: try_again(call, now, false); break;
+    case LEAT_LOOK: try_again(call, now, true); break;
+    case LEAT_RECOVERED: recover(call, NULL); break;
+    default: give_up(call);
+  }
 }
 
 /* ---- asking and telling ---------------------------------------------------------- */
 
-static const char *missing_argument(const leat_call *call) {
-  for (size_t i = 0; i < call->op->parameter_count; i++)
-    if (call->op->parameters[i].required && !call->arguments[i].set)
-      return call->op->parameters[i].name;
-  return NULL;
-}
-
-static void begin(leat_call *call, leat_moment now) {
-  const char *missing = missing_argument(call);
-  if (missing) {
-    misuse(call, " is missing", missing);
-    return;
+static bool end_wait(leat_call *call, leat_moment now) {
+  if (now.monotonic_ms < call->until &&
+      !(call->in_line && call->epoch != call->client->epoch))
+    return false;
+  if (call->in_line) {
+    int64_t waited = now.monotonic_ms - call->wait_began;
+    if (call->deadline) call->deadline += waited;
+    call->line_ms += waited;
+    call->state = LEAT__READY;
+  } else if (call->then_look) {
+    look(call, now);
+  } else {
+    call->state = LEAT__READY;
   }
-  make_request(call);
-  leat_kind failed = call->target.failed ? call->target.failed : call->body.failed;
-  if (failed) {
-    leat__error_set(&call->outcome.error, failed,
-                    failed == LEAT_TOO_LARGE ? "the request is larger than %d bytes"
-                                             : "out of memory",
-                    LEAT_MAX_REQUEST);
-    return;
-  }
-  call->request.deadline_ms = now.monotonic_ms + call->timeout_ms;
-  call->outcome.error.attempts++;
-  call->state = SENDING;
+  return true;
 }
 
 leat_step leat_call_next(leat_call *call, leat_moment now) {
-  if (call == NULL) return LEAT_DONE;
-  if (call->state == NEW && call->outcome.error.kind == LEAT_OK) begin(call, now);
-  if (call->outcome.error.kind != LEAT_OK) call->state = DONE;
-  return call->state == DONE ? LEAT_DONE : LEAT_SEND;
+  leat_step step;
+  while (call) {
+    switch (call->state) {
+      case LEAT__NEW: begin(call); break;
+      case LEAT__READY: get_ready(call, now); break;
+      case LEAT__WAITING:
+        if (!end_wait(call, now)) return LEAT_WAIT;
+        break;
+      case LEAT__SENDING: return LEAT_SEND;
+      case LEAT__LOOKING:
+        if ((step = leat_call_next(call->look, now)) != LEAT_DONE) return step;
+        after_look(call, now);
+        break;
+      case LEAT__DONE: return LEAT_DONE;
+    }
+  }
+  return LEAT_DONE;
 }
 
 const leat_request *leat_call_request(const leat_call *call) {
-  return call && call->state == SENDING ? &call->request : NULL;
+  if (call && call->state == LEAT__LOOKING) return leat_call_request(call->look);
+  return call && call->state == LEAT__SENDING ? &call->request : NULL;
 }
 
 int64_t leat_call_until(const leat_call *call) {
-  (void)call; /* no call waits yet */
-  return 0;
+  if (call == NULL) return 0;
+  return call->state == LEAT__LOOKING ? leat_call_until(call->look) : call->until;
 }
 
 void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answer) {
-  (void)now;
-  if (call == NULL || call->state != SENDING) return;
-  leat_wanted wanted = {call->op, argument_text(call, 0), call->request.origin,
+  if (call && call->state == LEAT__LOOKING) leat_call_answer(call->look, now, answer);
+  if (call == NULL || call->state != LEAT__SENDING) return;
+  leat_wanted wanted = {call->op, leat__argument_text(call, 0), call->request.origin,
                         leat__client_token(call->client)};
   call->outcome.error.sent = LEAT_SENT_MAYBE;
   leat__judge(&call->outcome, &wanted, answer);
+  if (call->outcome.error.kind != LEAT_OK)
+    call->outcome.error.retry_after_ms =
+        leat__retry_after(leat_answer_header(answer, "retry-after"), now.unix_s);
   call->rate_limit = leat__rate(answer, "x-ratelimit-limit");
   call->rate_remaining = leat__rate(answer, "x-ratelimit-remaining");
-  call->state = DONE;
+  settle(call, now);
 }
 
-void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sent,
-                    const char *detail) {
-  char text[384];
-  (void)now;
-  if (call == NULL || call->state == DONE || call->outcome.error.kind != LEAT_OK) return;
-  if (kind <= LEAT_OK || kind >= LEAT_KINDS) kind = LEAT_MISUSE;
+static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
+                        const char *detail) {
+  char text[320];
   leat__clean(text, sizeof text, leat_s(detail),
               call->client ? leat__client_token(call->client) : leat_s(NULL));
   leat__error_set(&call->outcome.error, kind, "%s", text);
   call->outcome.error.sent = sent;
   call->outcome.error.outcome_unknown = call->op->writes && sent == LEAT_SENT_MAYBE;
-  call->state = DONE;
+}
+
+void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sent,
+                    const char *detail) {
+  if (call == NULL || call->state == LEAT__DONE) return;
+  if (call->state == LEAT__NEW && call->outcome.error.kind != LEAT_OK) return;
+  if (kind <= LEAT_OK || kind >= LEAT_KINDS) kind = LEAT_MISUSE;
+  if (call->state == LEAT__LOOKING && leat_call_request(call) && kind != LEAT_CANCELED) {
+    leat_call_fail(call->look, now, kind, sent, detail);
+    return;
+  }
+  bool sending = call->state == LEAT__SENDING;
+  if (call->state == LEAT__LOOKING)
+    call->outcome.error.attempts += leat_call_error(call->look)->attempts;
+  set_failure(call, kind, sending ? sent : LEAT_SENT_NO, detail);
+  if (sending) settle(call, now);
+  else give_up(call);
 }
 
 /* ---- results --------------------------------------------------------------------- */
@@ -438,7 +437,7 @@ static const leat_error out_of_memory = {
     .kind = LEAT_NO_MEMORY, .retry_after_ms = -1, .message = "out of memory"};
 
 bool leat_call_is_done(const leat_call *call) {
-  return call == NULL || call->state == DONE;
+  return call == NULL || call->state == LEAT__DONE;
 }
 
 const leat_error *leat_call_error(const leat_call *call) {
@@ -461,8 +460,8 @@ const leat_json *leat_call_meta(const leat_call *call) {
 
 leat_info leat_call_info(const leat_call *call) {
   const leat_error *error = leat_call_error(call);
-  return (leat_info){error->status, error->attempts, false, call ? call->rate_limit : -1,
-                     call ? call->rate_remaining : -1};
+  return (leat_info){error->status, error->attempts, call && call->recovered,
+                     call ? call->rate_limit : -1, call ? call->rate_remaining : -1};
 }
 
 bool leat_call_field(const leat_call *call, size_t index, leat_field *field) {

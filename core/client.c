@@ -38,6 +38,15 @@ static const char *check_config(const leat_config *config, const char *token) {
     return "timeout must lie between 0 and a day";
   if (config->connect_timeout_ms < 0 || config->connect_timeout_ms > LEAT_MAX_TIMEOUT_MS)
     return "connect_timeout must lie between 0 and a day";
+  if (config->queue_timeout_ms < 0 || config->queue_timeout_ms > LEAT_MAX_TIMEOUT_MS)
+    return "queue_timeout must lie between 0 and a day";
+  if (config->max_attempts < 0 || config->max_attempts > LEAT_MAX_MAX_ATTEMPTS)
+    return "max_attempts must lie between 1 and 100";
+  if (config->retry_base_ms < 0 || config->retry_base_ms > LEAT_MAX_TIMEOUT_MS ||
+      config->retry_cap_ms < 0 || config->retry_cap_ms > LEAT_MAX_TIMEOUT_MS)
+    return "retry_base and retry_cap must lie between 0 and a day";
+  if (config->rate_per_minute < 0 || config->rate_per_minute > 60000000)
+    return "rate must lie between 0 and 1000000 a second";
   if (config->max_body > LEAT_MAX_MAX_BODY) return "max_body is too large";
   if (config->header_count > LEAT_MAX_EXTRA_HEADERS) return "there are too many headers";
   return NULL;
@@ -103,6 +112,15 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
   client->connect_timeout_ms =
       or_default(config->connect_timeout_ms, LEAT_DEFAULT_CONNECT_TIMEOUT_MS);
   client->max_body = config->max_body ? config->max_body : LEAT_DEFAULT_MAX_BODY;
+  client->queue_timeout_ms = config->queue_timeout_ms;
+  client->quota = LEAT_RETRY_QUOTA;
+  client->retry = (leat_retry){
+      or_default(config->max_attempts, LEAT_DEFAULT_MAX_ATTEMPTS),
+      or_default(config->retry_base_ms, LEAT_DEFAULT_RETRY_BASE_MS),
+      or_default(config->retry_cap_ms, LEAT_DEFAULT_RETRY_CAP_MS),
+  };
+  if (config->rate_per_minute)
+    client->slot_length_us = INT64_C(60000000) / config->rate_per_minute;
   if (make_headers(&client->headers, config, token)) return true;
   leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
   return false;

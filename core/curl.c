@@ -363,6 +363,7 @@ static void finish(leat_curl *curl, job *j) {
 static void fail(leat_curl *curl, job *j, leat_kind kind, const char *detail) {
   if (j->connection) close_connection(curl, j->connection);
   j->connection = NULL;
+  j->tries = 0;
   leat_call_fail(j->call, moment(curl), kind, j->sent, detail);
   advance(curl, j);
 }
@@ -371,6 +372,7 @@ static void complete(leat_curl *curl, connection *c) {
   job *j = c->job;
   leat_call_answer(j->call, moment(curl), leat_http1_answer(c->http));
   j->connection = NULL;
+  j->tries = 0;
   c->job = NULL;
   c->idle_since = now_ms();
   if (!leat_http1_reusable(c->http)) close_connection(curl, c);

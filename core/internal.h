@@ -14,6 +14,20 @@ enum {
   LEAT_DEFAULT_MAX_BODY = 1024 * 1024,
   LEAT_MAX_MAX_BODY = 1024 * 1024 * 1024,
   LEAT_MAX_TIMEOUT_MS = 24 * 60 * 60 * 1000,
+  LEAT_DEFAULT_MAX_ATTEMPTS = 3,
+  LEAT_MAX_MAX_ATTEMPTS = 100,
+  LEAT_DEFAULT_RETRY_BASE_MS = 500,
+  LEAT_DEFAULT_RETRY_CAP_MS = 20 * 1000,
+  LEAT_LEAST_DELAY_MS = 50, /* before another try */
+  LEAT_LOOKS = 2,           /* that must find nothing before a create is sent again */
+  LEAT_LOOK_TRIES = 5,      /* finds to learn what became of a change */
+  LEAT_LOOK_APART_MS = 1000,
+  LEAT_LONGEST_WAIT_MS =
+      60 * 1000, /* that the service may ask for; beyond it we give up */
+  LEAT_LONGEST_RETRY_AFTER_S = 10 * 365 * 24 * 60 * 60, /* a larger one is as good */
+  LEAT_RETRY_QUOTA = 100, /* of a client; a retry takes, a success gives */
+  LEAT_RETRY_COST = 5,
+  LEAT_TIMEOUT_COST = 10,
   LEAT_MAX_URL = 8 * 1024,    /* a base URL */
   LEAT_MAX_TOKEN = 16 * 1024, /* an API key */
   LEAT_MAX_USER_AGENT = 1024,
@@ -143,15 +157,51 @@ const char *leat__check_header(leat_header header, bool content_type_too);
 bool leat__is_token(leat_string text);
 bool leat__is_field_value(leat_string text);
 
+/* ---- retries (retry.c) ----------------------------------------------------------- */
+
+typedef struct leat_retry {
+  int max_attempts, base_ms, cap_ms;
+} leat_retry;
+
+typedef enum leat_verdict {
+  LEAT_GIVE_UP,
+  LEAT_TRY_AGAIN,    /* send the operation once more */
+  LEAT_LOOK,         /* find the card, to learn what became of it */
+  LEAT_RECOVERED,    /* it is as asked */
+  LEAT_CONTRADICTED, /* it is there, but not as asked */
+  LEAT_VANISHED      /* there is no such card */
+} leat_verdict;
+
+/* What a call asked for, as far as a look must know it; data NULL: not asked. */
+typedef struct leat_asked {
+  leat_string value, name, contact_uuid;
+} leat_asked;
+
+leat_verdict leat__retry_verdict(leat_when_unknown row, const leat_error *error,
+                                 bool in_doubt);
+bool leat__retry_settles(leat_kind kind);
+leat_verdict leat__look_found(leat_when_unknown row, const leat_asked *asked,
+                              const leat_contact_identifier *card);
+leat_verdict leat__look_failed(leat_when_unknown row, leat_kind kind, int looks);
+int64_t leat__retry_delay(const leat_retry *retry, int attempt, bool throttled,
+                          uint64_t random);
+/* Milliseconds that a Retry-After asks for, as seconds or as a date; -1: it is neither. */
+int64_t leat__retry_after(leat_string text, int64_t unix_s);
+
 /* ---- structs --------------------------------------------------------------------- */
 
 struct leat_client {
   int references; /* the owner's, and one for each call */
   leat_url url;
   leat_headers headers; /* of every request: Authorization first, Content-Type last */
-  int timeout_ms, connect_timeout_ms;
+  int timeout_ms, connect_timeout_ms, queue_timeout_ms;
   size_t max_body;
+  leat_retry retry;
   uint64_t epoch;
+  int quota;              /* of retries */
+  int64_t paused_until;   /* the service asked to wait */
+  int64_t slot_us;        /* the next free slot of the rate, in microseconds */
+  int64_t slot_length_us; /* 0: no rate */
 };
 
 void leat__client_hold(leat_client *client);
@@ -184,5 +234,61 @@ void leat__judge(leat_outcome *outcome, const leat_wanted *wanted,
 int leat__rate(const leat_answer *answer, const char *name);
 bool leat__field(const leat_outcome *outcome, size_t index, leat_field *field);
 void leat__outcome_free(leat_outcome *outcome);
+
+/* ---- calls (call.c, request.c) --------------------------------------------------- */
+
+typedef enum leat__state {
+  LEAT__NEW,
+  LEAT__READY,   /* to be sent, if nothing is in the way */
+  LEAT__WAITING, /* until a moment; then ready, or to look */
+  LEAT__SENDING, /* the driver has it */
+  LEAT__LOOKING, /* the call inside it is the one under way */
+  LEAT__DONE
+} leat__state;
+
+typedef struct leat_argument {
+  char *text; /* NULL: not set, or a boolean */
+  size_t length;
+  bool set, boolean;
+} leat_argument;
+
+typedef struct leat_raw leat_raw;
+
+struct leat_call {
+  int references; /* the owner's, and a driver's while it works on it */
+  leat_client *client;
+  const leat_op *op;
+  void *user;
+
+  leat_raw *raw; /* NULL: a call of a row */
+  leat_argument arguments[LEAT_MAX_PARAMETERS];
+  int timeout_ms, connect_timeout_ms, max_attempts;
+  leat_request request;
+  leat_buffer target, body;
+
+  leat__state state;
+  int64_t deadline;      /* of all of it; 0: nothing was sent yet */
+  int64_t until;         /* of a wait */
+  int64_t wait_began;    /* in line: a wait that is not call time */
+  int64_t line_ms;       /* all such waits together */
+  int64_t line_deadline; /* of them; 0: none */
+  int64_t slot_us;       /* of the client's rate; 0: none taken */
+  uint64_t epoch;
+  int sends;      /* of the operation itself */
+  int cost;       /* what its retries took of the client's quota */
+  int look_tries; /* finds to learn what happened, */
+  int looks;      /* and how many of them found nothing */
+  bool in_line, then_look, in_doubt, recovered;
+  leat_call *look;
+
+  leat_outcome outcome;
+  int rate_limit, rate_remaining;
+};
+
+void leat__misuse(leat_call *call, const char *what, const char *which);
+leat_string leat__argument_text(const leat_call *call, size_t i);
+void leat__raw_free(leat_raw *raw);
+/* Makes the request of what was set; else the call's error says why not. */
+void leat__make_request(leat_call *call);
 
 #endif

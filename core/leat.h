@@ -108,8 +108,8 @@ typedef struct leat_error {
   leat_sent sent;         /* of the last exchange */
   bool outcome_unknown;   /* a change may or may not have happened: find, then decide */
   int64_t retry_after_ms; /* the service asked to wait so long; -1 if it did not */
-  char operation[64];     /* "contact_identifiers.find", or "" */
-  char message[480];      /* what happened and what to do; one line, no secrets */
+  char operation[48];     /* "contact_identifiers.find", or "" */
+  char message[400];      /* what happened and what to do; one line, no secrets */
 } leat_error;
 
 /* "not_found" for LEAT_NOT_FOUND and so on. Lives for ever. */
@@ -172,6 +172,16 @@ typedef enum leat_result {
   LEAT_RESULT_ANY      /* whatever there is: leat_call_new_request */
 } leat_result;
 
+/* What to do when the answer to a change was lost, for it may have happened or not. */
+typedef enum leat_when_unknown {
+  LEAT_AGAIN,            /* the same result, however often it is sent */
+  LEAT_AGAIN_UNTIL_GONE, /* likewise; that there is nothing then means success */
+  LEAT_LOOK_CREATED,     /* find it: is it as asked? */
+  LEAT_LOOK_LINKED,      /* find it: is it linked as asked? */
+  LEAT_LOOK_UNLINKED,    /* find it: is it linked no more? */
+  LEAT_NEVER_AGAIN       /* nobody knows: the caller must decide */
+} leat_when_unknown;
+
 typedef struct leat_op {
   const char *resource; /* "contact_identifiers" */
   const char *name;     /* "find" */
@@ -182,6 +192,7 @@ typedef struct leat_op {
   leat_result result;
   const leat_parameter *parameters; /* required ones first */
   size_t parameter_count;
+  leat_when_unknown when_unknown;
 } leat_op;
 
 /* The row of that name, NULL if there is none. Lives for ever. */
@@ -210,6 +221,11 @@ typedef struct leat_config {  /* zero or NULL means the default */
   const leat_header *headers; /* of every request, 16 at most; not those that the library
                                  writes itself */
   size_t header_count;
+  int max_attempts;     /* 3: how often an operation is sent at most; 1: never again */
+  int retry_base_ms;    /* 500: the wait before the second try is random, up to this; */
+  int retry_cap_ms;     /* 20000: it doubles with each try, up to that */
+  int queue_timeout_ms; /* 0, for ever: in line for the rate, or for the end of a pause */
+  int rate_per_minute;  /* 0: no limit of our own */
 } leat_config;
 
 /* No I/O. NULL: `error` (which may be NULL) says why, LEAT_CONFIG or LEAT_NO_MEMORY. */
@@ -245,6 +261,7 @@ LEAT_API void leat_call_add_header(leat_call *call, const char *name, leat_strin
 /* For this call instead of the client's. */
 LEAT_API void leat_call_set_timeout_ms(leat_call *call, int ms);
 LEAT_API void leat_call_set_connect_timeout_ms(leat_call *call, int ms);
+LEAT_API void leat_call_set_max_attempts(leat_call *call, int attempts);
 
 /* The row that it was made from; NULL if there was none. */
 LEAT_API const leat_op *leat_call_op(const leat_call *call);

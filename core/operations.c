@@ -25,25 +25,27 @@ static const leat_parameter to_list[] = {CONTACT(true, true)};
 
 /* clang-format off */
 static const leat_op rows[] = {
-  /* resource, name, method, path, where parameters go, writes, result, parameters */
+  /* resource, name, method, path, where parameters go, writes, result, parameters, and what
+  ** to do when the answer was lost */
   { CARDS, "find",   "GET",    "/contact-identifiers/find",
-    LEAT_IN_QUERY, false, LEAT_RESULT_CARD, TAKES(value_only) },
+    LEAT_IN_QUERY, false, LEAT_RESULT_CARD, TAKES(value_only), LEAT_AGAIN },
   { CARDS, "create", "POST",   "/contact-identifiers",
-    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_create) },
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_create), LEAT_LOOK_CREATED },
   { CARDS, "link",   "PUT",    "/contact-identifiers/link",
-    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_link) },
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_link), LEAT_LOOK_LINKED },
   { CARDS, "unlink", "PUT",    "/contact-identifiers/unlink",
-    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(value_only) },
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(value_only), LEAT_LOOK_UNLINKED },
   { CARDS, "update", "PUT",    "/contact-identifiers",
-    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_update) },
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_update), LEAT_AGAIN },
   /* The documentation says body, the vendor's own client sends the query: send both. */
   { CARDS, "delete", "DELETE", "/contact-identifiers",
-    LEAT_IN_QUERY | LEAT_IN_BODY, true, LEAT_RESULT_NOTHING, TAKES(value_only) },
+    LEAT_IN_QUERY | LEAT_IN_BODY, true, LEAT_RESULT_NOTHING, TAKES(value_only),
+    LEAT_AGAIN_UNTIL_GONE },
   { CARDS, "list",   "GET",    "/contacts/{contact_uuid}/contact-identifiers",
-    0,             false, LEAT_RESULT_CARDS, TAKES(to_list) },
+    0,             false, LEAT_RESULT_CARDS, TAKES(to_list), LEAT_AGAIN },
   /* Whose key this is. */
   { "client", "check", "GET",  "",
-    0,             false, LEAT_RESULT_DATA, NULL, 0 },
+    0,             false, LEAT_RESULT_DATA, NULL, 0, LEAT_AGAIN },
 };
 /* clang-format on */
 

@@ -21,8 +21,10 @@ static const reply good = {GOOD, STAY};
 static leat_client *client_of(int port, int timeout_ms) {
   char url[64];
   snprintf(url, sizeof url, "http://127.0.0.1:%d/api", port);
-  leat_config config = {
-      .api_key = "curl-test-key", .base_url = url, .timeout_ms = timeout_ms};
+  leat_config config = {.api_key = "curl-test-key",
+                        .base_url = url,
+                        .timeout_ms = timeout_ms,
+                        .max_attempts = 1};
   return leat_client_new(&config, NULL);
 }
 
@@ -217,7 +219,8 @@ static void test_not_tls(void) {
   open_stage(&s, "https to a port that speaks http", replies, 1, 0, 0);
   s.server.greeting = "HTTP/1.1 400 Bad Request\r\n\r\n"; /* whatever it is asked */
   snprintf(url, sizeof url, "https://127.0.0.1:%d", s.server.port);
-  leat_config config = {.api_key = "k", .base_url = url, .timeout_ms = 2000};
+  leat_config config = {
+      .api_key = "k", .base_url = url, .timeout_ms = 2000, .max_attempts = 1};
   leat_client *client = leat_client_new(&config, NULL);
   leat_error error = perform(s.curl, client, "create");
   if (!CHECK(error.kind == LEAT_TLS &&
@@ -506,7 +509,8 @@ static leat_client *client_at(const char *host, int port) {
   leat_config config = {.api_key = "curl-test-key",
                         .base_url = url,
                         .allow_http = true,
-                        .connect_timeout_ms = 1000};
+                        .connect_timeout_ms = 1000,
+                        .max_attempts = 1};
   return leat_client_new(&config, NULL);
 }
 

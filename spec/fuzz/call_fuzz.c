@@ -13,7 +13,8 @@ static leat_client *client;
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
   (void)argc;
   (void)argv;
-  client = leat_client_new(&(leat_config){.api_key = TOKEN, .max_body = 16384}, NULL);
+  client = leat_client_new(
+      &(leat_config){.api_key = TOKEN, .max_body = 16384, .max_attempts = 1}, NULL);
   write_seeds(OPERATIONS, CLOSES);
   return 0;
 }

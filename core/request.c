@@ -1,0 +1,311 @@
+/*
+** request.c - what a call asks: its parameters set and checked, and made into a request.
+*/
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What a call of no row has of its own. */
+struct leat_raw {
+  leat_op op;
+  char method[LEAT_MAX_METHOD + 1];
+  leat_headers headers;
+  leat_header *all; /* the client's and its own, made with the request */
+  const char *separator;
+};
+
+void leat__raw_free(leat_raw *r) {
+  if (r == NULL) return;
+  leat__headers_free(&r->headers);
+  free(r->all);
+  free(r);
+}
+
+/* ---- parameters ------------------------------------------------------------------ */
+
+void leat__misuse(leat_call *call, const char *what, const char *which) {
+  if (call->outcome.error.kind != LEAT_OK) return;
+  leat__error_set(&call->outcome.error, LEAT_MISUSE, "%s%s", which, what);
+}
+
+static bool may_be_set(const leat_call *call) {
+  return call && call->outcome.error.kind == LEAT_OK && call->state == LEAT__NEW;
+}
+
+/* The place of a parameter that may be set now; NULL: misuse, already noted. */
+static leat_argument *find_argument(leat_call *call, const char *name, leat_type type) {
+  if (!may_be_set(call)) return NULL;
+  for (size_t i = 0; i < call->op->parameter_count; i++) {
+    if (strcmp(call->op->parameters[i].name, name) != 0) continue;
+    if (call->op->parameters[i].type == type) return &call->arguments[i];
+    leat__misuse(call, type == LEAT_STRING ? " must be a boolean" : " must be a string",
+                 name);
+    return NULL;
+  }
+  leat__misuse(call, " is not a parameter of this operation", name);
+  return NULL;
+}
+
+static bool is_dots(leat_string value) {
+  return leat__equal(value, leat_s(".")) || leat__equal(value, leat_s(".."));
+}
+
+static const char *check_text(leat_string value) {
+  if (value.length == 0) return " is empty";
+  if (value.length > LEAT_MAX_VALUE) return " is too long";
+  if (memchr(value.data, '\0', value.length)) return " holds a NUL byte";
+  if (!leat__utf8(value)) return " is not UTF-8";
+  return NULL;
+}
+
+void leat_call_set(leat_call *call, const char *name, leat_string value) {
+  leat_argument *place = find_argument(call, name, LEAT_STRING);
+  if (place == NULL) return;
+  const char *wrong = check_text(value);
+  if (call->op->parameters[place - call->arguments].in_path && is_dots(value))
+    wrong = " would be another path";
+  if (wrong) {
+    leat__misuse(call, wrong, name);
+    return;
+  }
+  free(place->text);
+  place->text = leat__copy(value.data, value.length);
+  place->length = value.length;
+  place->set = true;
+  if (place->text == NULL)
+    leat__error_set(&call->outcome.error, LEAT_NO_MEMORY, "out of memory");
+}
+
+void leat_call_set_bool(leat_call *call, const char *name, bool value) {
+  leat_argument *place = find_argument(call, name, LEAT_BOOLEAN);
+  if (place == NULL) return;
+  place->boolean = value;
+  place->set = true;
+}
+
+/* ---- calls of no row ------------------------------------------------------------- */
+
+static const char *check_raw(const char *method, const char *path) {
+  if (method == NULL || strlen(method) > LEAT_MAX_METHOD ||
+      !leat__is_token(leat_s(method)))
+    return "the method is none";
+  if (path == NULL || path[0] != '/')
+    return "the path must begin with a slash: it goes behind that of base_url";
+  if (!leat__is_path(leat_s(path)))
+    return "the path holds an empty segment, a dot segment, or what must be encoded (a "
+           "query is given apart)";
+  return NULL;
+}
+
+leat_call *leat_call_new_request(leat_client *client, const char *method,
+                                 const char *path) {
+  const char *wrong = check_raw(method, path);
+  leat_raw *r = calloc(1, sizeof *r);
+  if (r == NULL) return NULL;
+  if (!wrong) strcpy(r->method, method);
+  r->separator = "?";
+  r->op = (leat_op){"client", "request",       r->method, "", 0,
+                    true,     LEAT_RESULT_ANY, NULL,      0,  LEAT_AGAIN};
+  r->op.writes = strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0;
+  if (r->op.writes) r->op.when_unknown = LEAT_NEVER_AGAIN;
+  leat_call *call = leat_call_new(client, &r->op);
+  if (call == NULL) {
+    free(r);
+    return NULL;
+  }
+  call->raw = r;
+  if (wrong) leat__misuse(call, wrong, "");
+  if (!may_be_set(call)) return call;
+  leat__append_s(&call->target, client->url.path);
+  leat__append_s(&call->target, path);
+  return call;
+}
+
+/* Whether it is a call of no row, and may be changed; else that is misuse. */
+static bool is_raw(leat_call *call, const char *what) {
+  if (!may_be_set(call)) return false;
+  if (call->raw == NULL)
+    leat__misuse(call, " is for calls of leat_call_new_request", what);
+  return call->raw != NULL;
+}
+
+void leat_call_add_query(leat_call *call, const char *name, leat_string value) {
+  if (!is_raw(call, "a query")) return;
+  const char *wrong = value.length > 0 ? check_text(value) : NULL;
+  if (name[0] == '\0' || !leat__utf8(leat_s(name))) wrong = " is no name";
+  if (wrong) {
+    leat__misuse(call, wrong, name);
+    return;
+  }
+  leat__append_s(&call->target, call->raw->separator);
+  leat__append_encoded(&call->target, leat_s(name));
+  leat__append_s(&call->target, "=");
+  leat__append_encoded(&call->target, value);
+  call->raw->separator = "&";
+}
+
+void leat_call_set_body(leat_call *call, leat_string body) {
+  if (!is_raw(call, "a body")) return;
+  call->body.length = 0;
+  leat__append(&call->body, body.data, body.length);
+}
+
+void leat_call_add_header(leat_call *call, const char *name, leat_string value) {
+  if (!is_raw(call, "a header")) return;
+  leat_header header = {leat_s(name), value};
+  const char *wrong = leat__check_header(header, true);
+  if (call->raw->headers.count == LEAT_MAX_EXTRA_HEADERS) wrong = "is one too many";
+  if (wrong) {
+    leat__misuse(call, wrong, "");
+    leat__error_set(&call->outcome.error, LEAT_MISUSE, "header %.64s %s", name, wrong);
+  } else if (!leat__headers_add(&call->raw->headers, header.name, value)) {
+    leat__error_set(&call->outcome.error, LEAT_NO_MEMORY, "out of memory");
+  }
+}
+
+/* ---- settings of a call ---------------------------------------------------------- */
+
+static void set_ms(leat_call *call, int *place, int ms, const char *name) {
+  if (!may_be_set(call)) return;
+  if (ms > 0 && ms <= LEAT_MAX_TIMEOUT_MS) *place = ms;
+  else leat__misuse(call, " must lie between 0 and a day", name);
+}
+
+void leat_call_set_timeout_ms(leat_call *call, int ms) {
+  if (call) set_ms(call, &call->timeout_ms, ms, "timeout");
+}
+
+void leat_call_set_max_attempts(leat_call *call, int attempts) {
+  if (!may_be_set(call)) return;
+  if (attempts > 0 && attempts <= LEAT_MAX_MAX_ATTEMPTS) call->max_attempts = attempts;
+  else leat__misuse(call, "max_attempts must lie between 1 and 100", "");
+}
+
+void leat_call_set_connect_timeout_ms(leat_call *call, int ms) {
+  if (call) set_ms(call, &call->connect_timeout_ms, ms, "connect_timeout");
+}
+
+/* ---- the request ----------------------------------------------------------------- */
+
+leat_string leat__argument_text(const leat_call *call, size_t i) {
+  const leat_argument *a = &call->arguments[i];
+  if (a->text) return (leat_string){a->text, a->length};
+  return leat_s(a->boolean ? "true" : "false");
+}
+
+/* The row's path, the parameter that it names in braces put in. */
+static void append_path(leat_call *call) {
+  const char *path = call->op->path, *brace = strchr(path, '{');
+  if (brace == NULL) {
+    leat__append_s(&call->target, path);
+    return;
+  }
+  leat__append(&call->target, path, (size_t)(brace - path));
+  for (size_t i = 0; i < call->op->parameter_count; i++)
+    if (call->op->parameters[i].in_path)
+      leat__append_encoded(&call->target, leat__argument_text(call, i));
+  leat__append_s(&call->target, strchr(brace, '}') + 1);
+}
+
+static void make_target(leat_call *call) {
+  const char *separator = "?";
+  if (call->raw) return; /* made as it was filled */
+  leat__append_s(&call->target, call->client->url.path);
+  append_path(call);
+  if (call->target.length == 0) leat__append_s(&call->target, "/");
+  if (!(call->op->places & LEAT_IN_QUERY)) return;
+  for (size_t i = 0; i < call->op->parameter_count; i++) {
+    if (!call->arguments[i].set) continue;
+    leat__append_s(&call->target, separator);
+    leat__append_s(&call->target, call->op->parameters[i].name);
+    leat__append_s(&call->target, "=");
+    leat__append_encoded(&call->target, leat__argument_text(call, i));
+    separator = "&";
+  }
+}
+
+static leat_json *argument_json(const leat_call *call, size_t i) {
+  const leat_argument *a = &call->arguments[i];
+  return a->text ? leat__json_text(leat__argument_text(call, i))
+                 : leat__json_boolean(a->boolean);
+}
+
+static void make_body(leat_call *call) {
+  if (!(call->op->places & LEAT_IN_BODY)) return;
+  leat_json *object = leat__json_object();
+  bool good = object != NULL;
+  for (size_t i = 0; i < call->op->parameter_count && good; i++)
+    if (call->arguments[i].set)
+      good = leat__json_set(object, call->op->parameters[i].name, argument_json(call, i));
+  if (good) leat__json_write(object, &call->body);
+  else call->body.failed = LEAT_NO_MEMORY;
+  leat__json_free(object);
+}
+
+static bool has_content_type(const leat_headers *headers) {
+  for (size_t i = 0; i < headers->count; i++)
+    if (leat__equal_nocase(headers->list[i].name, "content-type")) return true;
+  return false;
+}
+
+/* The client's headers and the call's own. Content-Type stands last: it is left out where
+** there is no body, or another one. */
+static void make_headers(leat_call *call) {
+  const leat_headers *shared = &call->client->headers;
+  leat_raw *r = call->raw;
+  leat_request *request = &call->request;
+  request->headers = shared->list;
+  request->header_count = shared->count - (request->body.length == 0 ? 1 : 0);
+  if (r == NULL || r->headers.count == 0) return;
+  size_t count = request->header_count;
+  if (request->body.length > 0 && has_content_type(&r->headers)) count--;
+  r->all = malloc((shared->count + r->headers.count) * sizeof *r->all);
+  if (r->all == NULL) {
+    call->target.failed = LEAT_NO_MEMORY;
+    return;
+  }
+  memcpy(r->all, shared->list, count * sizeof *r->all);
+  memcpy(r->all + count, r->headers.list, r->headers.count * sizeof *r->all);
+  request->headers = r->all;
+  request->header_count = count + r->headers.count;
+}
+
+static void fill_request(leat_call *call) {
+  leat_request *request = &call->request;
+  const leat_client *client = call->client;
+  make_target(call);
+  make_body(call);
+  request->method = leat_s(call->op->method);
+  request->origin = leat_s(client->url.origin);
+  request->host = leat_s(client->url.host);
+  request->port = client->url.port;
+  request->tls = client->url.tls;
+  request->target = (leat_string){call->target.data, call->target.length};
+  request->body = (leat_string){call->body.data, call->body.length};
+  request->connect_timeout_ms = call->connect_timeout_ms;
+  request->max_body = client->max_body;
+  make_headers(call);
+}
+
+static const char *missing_argument(const leat_call *call) {
+  for (size_t i = 0; i < call->op->parameter_count; i++)
+    if (call->op->parameters[i].required && !call->arguments[i].set)
+      return call->op->parameters[i].name;
+  return NULL;
+}
+
+void leat__make_request(leat_call *call) {
+  leat_error *error = &call->outcome.error;
+  const char *missing = missing_argument(call);
+  if (missing) {
+    leat__misuse(call, " is missing", missing);
+    return;
+  }
+  fill_request(call);
+  leat_kind failed = call->target.failed ? call->target.failed : call->body.failed;
+  if (failed == LEAT_TOO_LARGE)
+    leat__error_set(error, failed, "the request is larger than %d bytes",
+                    LEAT_MAX_REQUEST);
+  else if (failed) leat__error_set(error, failed, "out of memory");
+}

@@ -1,0 +1,727 @@
+/*
+** retry_test.c - calls over several exchanges, without a socket and on a clock of our own:
+** retries, lost answers, pauses, rates, deadlines.
+*/
+#include "leat.h"
+#include "test.h"
+
+#define ANN "ann"
+#define BOB "bob"
+
+static leat_moment now;
+
+static leat_client *new_client(const leat_config *given) {
+  leat_config config = given ? *given : (leat_config){0};
+  config.api_key = "retry-test-key";
+  now = (leat_moment){1000000, 1700000000, UINT64_MAX / 2};
+  return leat_client_new(&config, NULL);
+}
+
+static leat_call *new_call(leat_client *client, const char *operation) {
+  leat_call *call =
+      leat_call_new(client, leat_operation("contact_identifiers", operation));
+  leat_call_set(call, "contact_identifier_value", leat_s("1"));
+  if (strcmp(operation, "link") == 0) leat_call_set(call, "contact_uuid", leat_s(ANN));
+  return call;
+}
+
+/* ---- plays ----------------------------------------------------------------------- */
+
+/* An exchange: what must be asked, and what becomes of it. */
+typedef struct scene {
+  const char *method; /* "GET" is a find, whether to look or not */
+  int status;         /* 0: no answer */
+  const char *body;   /* or what is said where there was none */
+  leat_kind kind;     /* without an answer */
+  leat_sent sent;
+} scene;
+
+#define CARD(name, contact)                                                              \
+  "{\"data\":{\"value\":\"1\",\"name\":" name ",\"contact\":" contact "}}"
+#define FREE           CARD("null", "null")
+#define OF(uuid)       CARD("null", "{\"uuid\":\"" uuid "\"}")
+#define CODE(code)     "{\"message\":\"Oh.\",\"code\":" #code "}"
+#define LOST           0, "late", LEAT_TIMEOUT, LEAT_SENT_MAYBE
+#define REFUSED        0, "refused", LEAT_CONNECTION, LEAT_SENT_NO
+#define SAYS(body)     200, body, LEAT_OK, LEAT_SENT_MAYBE
+#define ERROR(code)    400, CODE(code), LEAT_OK, LEAT_SENT_MAYBE
+#define STATUS(status) status, "{\"message\":\"Oh.\"}", LEAT_OK, LEAT_SENT_MAYBE
+#define GONE           SAYS("{\"data\":null}")
+
+typedef struct play {
+  const char *name, *operation;
+  scene scenes[10]; /* up to one without a method */
+  leat_kind kind;
+  bool recovered, unknown;
+} play;
+
+static const play plays[] = {
+    {"a find is sent again",
+     "find",
+     {{"GET", LOST}, {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     false,
+     false},
+    {"three times, then no more",
+     "find",
+     {{"GET", LOST}, {"GET", REFUSED}, {"GET", LOST}},
+     LEAT_TIMEOUT,
+     false,
+     false},
+    {"an error is an answer",
+     "find",
+     {{"GET", ERROR(60003)}},
+     LEAT_NOT_FOUND,
+     false,
+     false},
+    {"another value never",
+     "find",
+     {{"GET", SAYS("{\"data\":{\"value\":\"2\"}}")}},
+     LEAT_PROTOCOL,
+     false,
+     false},
+    {"a server that fails, then not",
+     "find",
+     {{"GET", STATUS(500)}, {"GET", STATUS(502)}, {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     false,
+     false},
+    /* create */
+    {"a create that never left",
+     "create",
+     {{"POST", REFUSED}, {"POST", SAYS(FREE)}},
+     LEAT_OK,
+     false,
+     false},
+    {"a lost create that worked",
+     "create",
+     {{"POST", LOST}, {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     true,
+     false},
+    {"its name is its value",
+     "create",
+     {{"POST", LOST}, {"GET", SAYS(CARD("\"1\"", "null"))}},
+     LEAT_OK,
+     true,
+     false},
+    {"a lost create, another's card",
+     "create",
+     {{"POST", LOST}, {"GET", SAYS(OF(BOB))}},
+     LEAT_CONFLICT,
+     false,
+     false},
+    {"a lost create, another name",
+     "create",
+     {{"POST", LOST}, {"GET", SAYS(CARD("\"N\"", "null"))}},
+     LEAT_CONFLICT,
+     false,
+     false},
+    {"a lost create, inactive",
+     "create",
+     {{"POST", LOST}, {"GET", ERROR(60004)}},
+     LEAT_CONFLICT,
+     false,
+     false},
+    {"a lost create that did not work",
+     "create",
+     {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", SAYS(FREE)}},
+     LEAT_OK,
+     false,
+     false},
+    {"a lost create that comes late",
+     "create",
+     {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     true,
+     false},
+    {"a lost create that comes very late",
+     "create",
+     {{"POST", LOST},
+      {"GET", ERROR(60003)},
+      {"GET", ERROR(60003)},
+      {"POST", ERROR(60006)},
+      {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     true,
+     false},
+    {"and is another's",
+     "create",
+     {{"POST", LOST},
+      {"GET", ERROR(60003)},
+      {"GET", ERROR(60003)},
+      {"POST", ERROR(60006)},
+      {"GET", SAYS(OF(BOB))}},
+     LEAT_CONFLICT,
+     false,
+     false},
+    {"it exists, at the first try",
+     "create",
+     {{"POST", ERROR(60006)}},
+     LEAT_ALREADY_EXISTS,
+     false,
+     false},
+    {"it exists, after a try that never left",
+     "create",
+     {{"POST", REFUSED}, {"POST", ERROR(60006)}},
+     LEAT_ALREADY_EXISTS,
+     false,
+     false},
+    {"it exists, after a 503",
+     "create",
+     {{"POST", STATUS(503)}, {"POST", ERROR(60006)}, {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     true,
+     false},
+    {"a lost create, and nothing is to be learnt",
+     "create",
+     {{"POST", LOST}, {"GET", LOST}, {"GET", LOST}, {"GET", LOST}},
+     LEAT_TIMEOUT,
+     false,
+     true},
+    {"a lost create, and the key is refused",
+     "create",
+     {{"POST", LOST}, {"GET", STATUS(401)}},
+     LEAT_TIMEOUT,
+     false,
+     true},
+    {"a lost create, then refused as invalid",
+     "create",
+     {{"POST", LOST},
+      {"GET", ERROR(60003)},
+      {"GET", ERROR(60003)},
+      {"POST", ERROR(1003)}},
+     LEAT_INVALID_INPUT,
+     false,
+     false},
+    {"a lost create, then refused for the key",
+     "create",
+     {{"POST", LOST},
+      {"GET", ERROR(60003)},
+      {"GET", ERROR(60003)},
+      {"POST", STATUS(401)}},
+     LEAT_UNAUTHORIZED,
+     false,
+     true},
+    {"HTML for a create",
+     "create",
+     {{"POST", SAYS("<html>")}, {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     true,
+     false},
+    {"a 500 for a create",
+     "create",
+     {{"POST", STATUS(500)}, {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     true,
+     false},
+    /* link */
+    {"a lost link that worked",
+     "link",
+     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}},
+     LEAT_OK,
+     true,
+     false},
+    {"a lost link that did not work",
+     "link",
+     {{"PUT", LOST}, {"GET", SAYS(FREE)}, {"PUT", SAYS(OF(ANN))}},
+     LEAT_OK,
+     false,
+     false},
+    {"a lost link, linked to another",
+     "link",
+     {{"PUT", LOST}, {"GET", SAYS(OF(BOB))}},
+     LEAT_CONFLICT,
+     false,
+     false},
+    {"a lost link, inactive",
+     "link",
+     {{"PUT", LOST}, {"GET", ERROR(60004)}},
+     LEAT_TIMEOUT,
+     false,
+     true},
+    {"a lost link of no card",
+     "link",
+     {{"PUT", LOST}, {"GET", ERROR(60003)}},
+     LEAT_NOT_FOUND,
+     false,
+     false},
+    {"a lost link that comes late",
+     "link",
+     {{"PUT", LOST}, {"GET", SAYS(FREE)}, {"PUT", ERROR(60014)}, {"GET", SAYS(OF(ANN))}},
+     LEAT_OK,
+     true,
+     false},
+    {"already linked, at the first try",
+     "link",
+     {{"PUT", ERROR(60014)}},
+     LEAT_ALREADY_LINKED,
+     false,
+     false},
+    /* unlink */
+    {"a lost unlink that worked",
+     "unlink",
+     {{"PUT", LOST}, {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     true,
+     false},
+    {"a lost unlink that did not work",
+     "unlink",
+     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}, {"PUT", SAYS(FREE)}},
+     LEAT_OK,
+     false,
+     false},
+    {"a lost unlink, inactive",
+     "unlink",
+     {{"PUT", LOST}, {"GET", ERROR(60004)}},
+     LEAT_TIMEOUT,
+     false,
+     true},
+    {"a lost unlink that comes late",
+     "unlink",
+     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}, {"PUT", ERROR(60011)}, {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     true,
+     false},
+    {"not linked, at the first try",
+     "unlink",
+     {{"PUT", ERROR(60011)}},
+     LEAT_NOT_LINKED,
+     false,
+     false},
+    /* update, delete */
+    {"a lost update is sent again",
+     "update",
+     {{"PUT", LOST}, {"PUT", SAYS(FREE)}},
+     LEAT_OK,
+     false,
+     false},
+    {"a lost update, three times",
+     "update",
+     {{"PUT", LOST}, {"PUT", LOST}, {"PUT", LOST}},
+     LEAT_TIMEOUT,
+     false,
+     true},
+    {"a lost update, then unknown",
+     "update",
+     {{"PUT", LOST}, {"PUT", ERROR(60003)}},
+     LEAT_NOT_FOUND,
+     false,
+     true},
+    {"a lost delete is sent again",
+     "delete",
+     {{"DELETE", LOST}, {"DELETE", GONE}},
+     LEAT_OK,
+     false,
+     false},
+    {"a lost delete that worked",
+     "delete",
+     {{"DELETE", LOST}, {"DELETE", ERROR(60003)}},
+     LEAT_OK,
+     true,
+     false},
+    {"a delete of nothing",
+     "delete",
+     {{"DELETE", ERROR(60003)}},
+     LEAT_NOT_FOUND,
+     false,
+     false},
+    {"a delete of nothing, after one that never left",
+     "delete",
+     {{"DELETE", REFUSED}, {"DELETE", ERROR(60003)}},
+     LEAT_NOT_FOUND,
+     false,
+     false},
+    /* never again */
+    {"TLS",
+     "create",
+     {{"POST", 0, "no trust", LEAT_TLS, LEAT_SENT_NO}},
+     LEAT_TLS,
+     false,
+     false},
+    {"settings",
+     "find",
+     {{"GET", 0, "x", LEAT_CONFIG, LEAT_SENT_NO}},
+     LEAT_CONFIG,
+     false,
+     false},
+    {"canceled",
+     "create",
+     {{"POST", 0, "x", LEAT_CANCELED, LEAT_SENT_MAYBE}},
+     LEAT_CANCELED,
+     false,
+     true},
+    {"canceled while looking",
+     "create",
+     {{"POST", LOST}, {"GET", 0, "x", LEAT_CANCELED, LEAT_SENT_MAYBE}},
+     LEAT_CANCELED,
+     false,
+     true},
+    {"memory",
+     "find",
+     {{"GET", 0, "x", LEAT_NO_MEMORY, LEAT_SENT_NO}},
+     LEAT_NO_MEMORY,
+     false,
+     false},
+    {"a wrong key", "find", {{"GET", STATUS(401)}}, LEAT_UNAUTHORIZED, false, false},
+    {"a wrong route", "find", {{"GET", STATUS(404)}}, LEAT_CONFIG, false, false},
+    /* later */
+    {"too many calls",
+     "create",
+     {{"POST", STATUS(429)}, {"POST", SAYS(FREE)}},
+     LEAT_OK,
+     false,
+     false},
+    {"maintenance",
+     "delete",
+     {{"DELETE", STATUS(503)}, {"DELETE", GONE}},
+     LEAT_OK,
+     false,
+     false},
+    {"too early",
+     "find",
+     {{"GET", STATUS(408)}, {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     false,
+     false},
+};
+
+static void tell(leat_call *call, const scene *s, const char *retry_after) {
+  leat_header header = {leat_s("Retry-After"), leat_s(retry_after)};
+  leat_answer answer = {s->status, &header, retry_after ? 1 : 0, leat_s(s->body),
+                        LEAT_LENGTH};
+  if (s->status) leat_call_answer(call, now, &answer);
+  else leat_call_fail(call, now, s->kind, s->sent, s->body);
+}
+
+/* Lets time go by until the call wants something else. */
+static leat_step next(leat_call *call) {
+  leat_step step;
+  while ((step = leat_call_next(call, now)) == LEAT_WAIT) {
+    CHECK(leat_call_until(call) > now.monotonic_ms);
+    now.monotonic_ms = leat_call_until(call);
+  }
+  return step;
+}
+
+static bool asks(const leat_call *call, const scene *s) {
+  const leat_request *request = leat_call_request(call);
+  return s->method && request->method.length == strlen(s->method) &&
+         memcmp(request->method.data, s->method, request->method.length) == 0;
+}
+
+/* Plays the scenes to their end. */
+static void perform(leat_call *call, const scene *scenes) {
+  int exchanges = 0;
+  for (const scene *s = scenes; next(call) == LEAT_SEND; s++) {
+    if (!CHECK(asks(call, s))) return;
+    CHECK(leat_call_request(call)->deadline_ms > now.monotonic_ms);
+    now.monotonic_ms += 10;
+    exchanges++;
+    tell(call, s, NULL);
+  }
+  CHECK(scenes[exchanges].method == NULL); /* all of them */
+  CHECK(leat_call_error(call)->attempts == exchanges);
+}
+
+static void test_plays(void) {
+  for (size_t i = 0; i < sizeof plays / sizeof plays[0]; i++) {
+    const play *p = &plays[i];
+    leat_client *client = new_client(NULL);
+    leat_call *call = new_call(client, p->operation);
+    leat_contact_identifier card;
+    TEST(p->name);
+    perform(call, p->scenes);
+    const leat_error *error = leat_call_error(call);
+    if (!CHECK(error->kind == p->kind && error->outcome_unknown == p->unknown &&
+               leat_call_info(call).recovered == p->recovered))
+      printf("  %s%s%s: %s\n", leat_kind_name(error->kind),
+             error->outcome_unknown ? " unknown" : "",
+             leat_call_info(call).recovered ? " recovered" : "", error->message);
+    bool is_card = p->kind == LEAT_OK && strcmp(p->operation, "delete") != 0;
+    CHECK(leat_call_contact_identifier(call, &card) == is_card);
+    CHECK((error->message[0] == '\0') == (p->kind == LEAT_OK));
+    leat_call_free(call);
+    leat_client_free(client);
+  }
+}
+
+/* The same with one attempt: nothing is sent again, and what is lost is unknown. */
+static void test_one_attempt(void) {
+  for (size_t i = 0; i < sizeof plays / sizeof plays[0]; i++) {
+    const scene *s = plays[i].scenes;
+    leat_client *client = new_client(&(leat_config){.max_attempts = 1});
+    leat_call *call = new_call(client, plays[i].operation);
+    TEST(plays[i].name);
+    CHECK(next(call) == LEAT_SEND && asks(call, s));
+    bool writes = strcmp(s->method, "GET") != 0;
+    tell(call, s, NULL);
+    CHECK(next(call) == LEAT_DONE);
+    const leat_error *error = leat_call_error(call);
+    CHECK(error->attempts == 1 && !leat_call_info(call).recovered);
+    if (!s->status)
+      CHECK(error->outcome_unknown == (writes && s->sent == LEAT_SENT_MAYBE));
+    leat_call_free(call);
+    leat_client_free(client);
+  }
+}
+
+/* What a look asks is compared with what was asked: the name and the contact too. */
+static void check_asked(const char *name, const char *contact, const char *found,
+                        leat_kind kind) {
+  const scene scenes[] = {{"POST", LOST}, {"GET", SAYS(found)}, {0}};
+  leat_client *client = new_client(NULL);
+  leat_call *call = new_call(client, "create");
+  if (name) leat_call_set(call, "contact_identifier_name", leat_s(name));
+  if (contact) leat_call_set(call, "contact_uuid", leat_s(contact));
+  perform(call, scenes);
+  CHECK(leat_call_error(call)->kind == kind);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+static void test_asked(void) {
+  TEST("is it as asked?");
+  check_asked("N", ANN, CARD("\"N\"", "{\"uuid\":\"ann\"}"), LEAT_OK);
+  check_asked("N", NULL, CARD("\"N\"", "null"), LEAT_OK);
+  check_asked("N", NULL, CARD("null", "null"), LEAT_CONFLICT);
+  check_asked("N", NULL, CARD("\"1\"", "null"), LEAT_CONFLICT);
+  check_asked("N", ANN, CARD("\"N\"", "null"), LEAT_CONFLICT);
+  check_asked(NULL, ANN, CARD("null", "{\"uuid\":\"ann\"}"), LEAT_OK);
+  check_asked(NULL, ANN, CARD("null", "{\"uuid\":\"bob\"}"), LEAT_CONFLICT);
+}
+
+static void test_other_requests(void) {
+  const scene lost[] = {{"POST", LOST}, {0}};
+  const scene read[] = {{"GET", LOST}, {"GET", SAYS("{\"data\":1}")}, {0}};
+  leat_client *client = new_client(NULL);
+  TEST("a request of no row is sent again only if it reads");
+  leat_call *call = leat_call_new_request(client, "POST", "/x");
+  perform(call, lost);
+  CHECK(leat_call_error(call)->outcome_unknown);
+  leat_call_free(call);
+  call = leat_call_new_request(client, "GET", "/x");
+  perform(call, read);
+  CHECK(leat_call_error(call)->kind == LEAT_OK);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+/* ---- time ------------------------------------------------------------------------ */
+
+/* How long a find waits after this status and this Retry-After; -1: it gives up. */
+static int64_t wait_after(int status, const char *retry_after, uint64_t random) {
+  leat_client *client = new_client(NULL);
+  leat_call *call = new_call(client, "find");
+  const scene s = {"GET", STATUS(status)};
+  int64_t wait = -1;
+  now.random = random;
+  leat_call_next(call, now);
+  tell(call, &s, retry_after);
+  if (leat_call_next(call, now) == LEAT_WAIT)
+    wait = leat_call_until(call) - now.monotonic_ms;
+  leat_call_free(call);
+  leat_client_free(client);
+  return wait;
+}
+
+static void test_waits(void) {
+  TEST("full jitter");
+  CHECK(wait_after(500, NULL, 0) == 50); /* a little at least */
+  CHECK(wait_after(500, NULL, 500) == 500);
+  CHECK(wait_after(500, NULL, 501) == 50);
+  CHECK(wait_after(503, NULL, 1000) == 1000); /* twice as long when asked to slow down */
+  CHECK(wait_after(429, NULL, 1000) == 1000);
+  TEST("Retry-After");
+  CHECK(wait_after(429, "2", 0) == 2000);
+  CHECK(wait_after(503, "59", 0) == 59000); /* a pause is not call time */
+  CHECK(wait_after(503, "60", 0) == 60000);
+  CHECK(wait_after(429, "61", 0) == -1);
+  CHECK(wait_after(500, "2", 0) == 2000);
+  CHECK(wait_after(500, "31", 0) == -1); /* longer than is left */
+  CHECK(wait_after(429, "0", 0) == 50);
+  CHECK(wait_after(429, "-5", 0) == 50);
+  CHECK(wait_after(429, "1.5", 0) == 50);
+  CHECK(wait_after(429, "abc", 0) == 50);
+  CHECK(wait_after(429, "", 0) == 50);
+  CHECK(wait_after(429, "99999999999999999999", 0) == -1);
+  CHECK(wait_after(429, "Tue, 14 Nov 2023 22:13:30 GMT", 0) == 10000);
+  CHECK(wait_after(429, "Tue, 14 Nov 2023 22:13:10 GMT", 0) == 50); /* past */
+  CHECK(wait_after(429, "Fri, 31 Dec 9999 23:59:59 GMT", 0) == -1);
+  CHECK(wait_after(429, "Tue, 14 Xyz 2023 22:13:30 GMT", 0) == 50);
+  CHECK(wait_after(429, "Tue, 14 Nov 2023 24:13:30 GMT", 0) == 50);
+  CHECK(wait_after(429, "Tue, 14 Nov 2023 22:13:30 UTC", 0) == 50);
+}
+
+static void test_retry_after_told(void) {
+  leat_client *client = new_client(NULL);
+  leat_call *call = new_call(client, "find");
+  const scene s = {"GET", STATUS(429)};
+  TEST("what the service asked for is told");
+  leat_call_next(call, now);
+  tell(call, &s, "3600");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->kind == LEAT_RATE_LIMITED);
+  CHECK(leat_call_error(call)->retry_after_ms == 3600000);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+/* Whatever comes, and as late as it can: within the time that was allowed. */
+static void test_deadline(void) {
+  static const char *const operations[] = {"find",   "create", "link",
+                                           "unlink", "update", "delete"};
+  TEST("all of it within the timeout");
+  for (size_t i = 0; i < 6; i++) {
+    leat_client *client =
+        new_client(&(leat_config){.timeout_ms = 3000, .max_attempts = 50});
+    leat_call *call = new_call(client, operations[i]);
+    int64_t start = now.monotonic_ms;
+    while (next(call) == LEAT_SEND) {
+      now.monotonic_ms = leat_call_request(call)->deadline_ms;
+      leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "late");
+    }
+    CHECK(now.monotonic_ms - start <= 3000 && now.monotonic_ms - start > 1500);
+    CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
+    CHECK(leat_call_error(call)->outcome_unknown == (i > 0));
+    leat_call_free(call);
+    leat_client_free(client);
+  }
+}
+
+static void test_pause(void) {
+  leat_client *client = new_client(&(leat_config){.timeout_ms = 5000});
+  leat_call *first = new_call(client, "find"), *second = new_call(client, "find");
+  leat_call *third = new_call(client, "find");
+  const scene busy = {"GET", STATUS(503)}, good = {"GET", SAYS(FREE)};
+  TEST("a pause is for all calls of the client, and is not call time");
+  CHECK(leat_call_next(first, now) == LEAT_SEND);
+  CHECK(leat_call_next(second, now) == LEAT_SEND);
+  tell(first, &busy, "40");
+  CHECK(leat_call_next(third, now) == LEAT_WAIT);
+  CHECK(leat_call_until(third) == now.monotonic_ms + 40000);
+  tell(second, &good, NULL); /* was under way */
+  CHECK(leat_call_next(second, now) == LEAT_DONE);
+  CHECK(leat_call_next(first, now) == LEAT_WAIT);
+  now.monotonic_ms += 39999;
+  CHECK(leat_call_next(third, now) == LEAT_WAIT);
+  now.monotonic_ms += 1;
+  CHECK(leat_call_next(first, now) == LEAT_SEND);
+  CHECK(leat_call_request(first)->deadline_ms == now.monotonic_ms + 5000);
+  CHECK(leat_call_next(third, now) == LEAT_SEND);
+  CHECK(leat_call_request(third)->deadline_ms == now.monotonic_ms + 5000);
+  leat_call_free(first);
+  leat_call_free(second);
+  leat_call_free(third);
+  leat_client_free(client);
+}
+
+static void test_rate(void) {
+  leat_client *client = new_client(&(leat_config){.rate_per_minute = 300});
+  leat_call *calls[4];
+  TEST("five calls a second");
+  for (int i = 0; i < 4; i++)
+    calls[i] = new_call(client, "find");
+  int64_t start = now.monotonic_ms;
+  CHECK(leat_call_next(calls[0], now) == LEAT_SEND);
+  for (int i = 1; i < 4; i++) {
+    CHECK(leat_call_next(calls[i], now) == LEAT_WAIT);
+    CHECK(leat_call_until(calls[i]) == start + 200 * i);
+  }
+  CHECK(leat_call_next(calls[1], now) == LEAT_WAIT); /* asking again takes no slot */
+  now.monotonic_ms = start + 600;
+  for (int i = 1; i < 4; i++)
+    CHECK(leat_call_next(calls[i], now) == LEAT_SEND);
+  for (int i = 0; i < 4; i++)
+    leat_call_free(calls[i]);
+  leat_client_free(client);
+}
+
+static void test_queue_timeout(void) {
+  leat_client *client =
+      new_client(&(leat_config){.rate_per_minute = 60, .queue_timeout_ms = 1500});
+  leat_call *calls[3];
+  TEST("in line for too long");
+  for (int i = 0; i < 3; i++)
+    calls[i] = new_call(client, "create");
+  CHECK(leat_call_next(calls[0], now) == LEAT_SEND);
+  CHECK(leat_call_next(calls[1], now) == LEAT_WAIT);
+  CHECK(leat_call_next(calls[2], now) == LEAT_DONE);
+  CHECK(leat_call_error(calls[2])->kind == LEAT_TIMEOUT);
+  CHECK(leat_call_error(calls[2])->sent == LEAT_SENT_NO);
+  CHECK(!leat_call_error(calls[2])->outcome_unknown);
+  for (int i = 0; i < 3; i++)
+    leat_call_free(calls[i]);
+  leat_client_free(client);
+}
+
+/* A service that is down is not asked three times as often: the quota runs out. */
+static void test_quota(void) {
+  leat_client *client = new_client(NULL);
+  const scene down = {"GET", STATUS(500)};
+  int sends = 0;
+  TEST("retries have a quota");
+  for (int i = 0; i < 100; i++) {
+    leat_call *call = new_call(client, "find");
+    while (next(call) == LEAT_SEND) {
+      tell(call, &down, NULL);
+      sends++;
+    }
+    leat_call_free(call);
+  }
+  CHECK(sends == 100 + 20); /* of 100 at 5 each */
+  const scene good = {"GET", SAYS(FREE)};
+  for (int i = 0; i < 5; i++) {
+    leat_call *call = new_call(client, "find");
+    next(call);
+    tell(call, &good, NULL);
+    leat_call_free(call);
+  }
+  leat_call *call = new_call(client, "find");
+  next(call);
+  tell(call, &down, NULL);
+  CHECK(leat_call_next(call, now) == LEAT_WAIT); /* what succeeded gave some back */
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+/* ---- giving up ------------------------------------------------------------------- */
+
+static void test_given_up(void) {
+  const scene lost = {"POST", LOST};
+  leat_client *client = new_client(NULL);
+  leat_call *call = new_call(client, "create");
+  TEST("given up while it waits");
+  leat_call_next(call, now);
+  tell(call, &lost, NULL);
+  CHECK(leat_call_next(call, now) == LEAT_WAIT);
+  leat_call_fail(call, now, LEAT_CANCELED, LEAT_SENT_NO, "enough");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->kind == LEAT_CANCELED);
+  CHECK(leat_call_error(call)->outcome_unknown);
+  CHECK(leat_call_error(call)->sent == LEAT_SENT_MAYBE);
+  leat_call_free(call);
+  TEST("freed while it looks");
+  call = new_call(client, "create");
+  leat_call_next(call, now);
+  tell(call, &lost, NULL);
+  CHECK(next(call) == LEAT_SEND);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+int main(void) {
+  test_plays();
+  test_one_attempt();
+  test_asked();
+  test_other_requests();
+  test_waits();
+  test_retry_after_told();
+  test_deadline();
+  test_pause();
+  test_rate();
+  test_queue_timeout();
+  test_quota();
+  test_given_up();
+  return test_summary("retry");
+}
