@@ -77,6 +77,7 @@ local function perform(self, call)
   if settings then
     if settings.timeout then call:set_timeout(settings.timeout) end
     if settings.connect_timeout then call:set_connect_timeout(settings.connect_timeout) end
+    if settings.max_attempts then call:set_max_attempts(settings.max_attempts) end
   end
   self.driver:perform(call)
 end
@@ -131,6 +132,56 @@ function resources.contact_identifiers:wrap(fields)
   return setmetatable(fields, metatable)
 end
 
+local function conflict(row, message)
+  return setmetatable({ kind = "conflict", operation = row.resource .. ".ensure", message = message,
+    sent = "no", outcome_unknown = false, attempts = 0 }, failure)
+end
+
+-- A card that was there already, made what was asked for, as far as it is nobody else's.
+local function adopt(card, wanted, info)
+  local row = rows["contact_identifiers.create"]
+  local err
+  if wanted.contact_uuid and card.contact and card.contact.uuid ~= wanted.contact_uuid then
+    return nil, conflict(row, "the card is there, and linked to another contact: unlink it first, if that is right")
+  elseif wanted.name and card.name and card.name ~= wanted.name then
+    return nil, conflict(row, "the card is there, and has another name: update it, if that is right")
+  end
+  if wanted.contact_uuid and not card.contact then
+    card, err = card:link(wanted.contact_uuid)
+  end
+  if card and wanted.name and not card.name then
+    card, err = card:update { name = wanted.name }
+  end
+  if not card then
+    return nil, err
+  end
+  info.outcome = "existed"
+  return card, nil, info
+end
+
+--- Creates a card, or adopts one that is there: links it if it is linked to nobody, names
+-- it if it has no name. The same result however often it is called; a card that is someone
+-- else's is a `conflict`.
+-- @function contact_identifiers:ensure
+-- @tparam string value
+-- @tparam[opt] table given `name`, `contact_uuid`
+-- @return the card, nil, info, whose `outcome` is `existed` if it was there; or nil, err
+function resources.contact_identifiers:ensure(value, given)
+  if getmetatable(self) ~= resources.contact_identifiers then
+    error("leat: call it with a colon: contact_identifiers:ensure(...)", 2)
+  end
+  local call = prepare(self, rows["contact_identifiers.create"], value, given)
+  local created, err, info = finish(self, call)
+  if created or err.kind ~= "already_exists" then
+    return created, err, info
+  end
+  local card, problem, found = self:find(value)
+  if not card then
+    return nil, problem
+  end
+  return adopt(card, given or {}, found)
+end
+
 local known = {
   api_key = "string",
   access_token = "string",
@@ -139,6 +190,11 @@ local known = {
   headers = "table",
   timeout = "seconds",
   connect_timeout = "seconds",
+  queue_timeout = "seconds",
+  max_attempts = "attempts",
+  retry_base = "seconds",
+  retry_cap = "seconds",
+  rate = "rate",
   max_body = "count",
   allow_http = "boolean",
   driver = "table",
@@ -259,17 +315,19 @@ function Client:request(method, path, given)
   return finish(self, call)
 end
 
+local of_a_call = { timeout = "seconds", connect_timeout = "seconds", max_attempts = "attempts" }
+
 --- A view: the same connections, token and limits, other settings.
 --
 --    client:with { timeout = 2 }.contact_identifiers:find(value)
 --
--- @tparam table given `timeout`, `connect_timeout`
+-- @tparam table given `timeout`, `connect_timeout`, `max_attempts`
 -- @treturn client
 function Client:with(given)
   if getmetatable(self) ~= Client then
     error("leat: call it with a colon: client:with { ... }", 2)
   end
-  local settings = options.check("leat: client.with", { timeout = "seconds", connect_timeout = "seconds" }, given, 2)
+  local settings = options.check("leat: client.with", of_a_call, given, 2)
   for name, value in pairs(self.settings or {}) do
     if settings[name] == nil then
       settings[name] = value
@@ -290,6 +348,12 @@ end
 --   * `allow_http` true lets base_url be cleartext http elsewhere too
 --   * `timeout` of a whole call, from its first byte on: 30
 --   * `connect_timeout` of one connection: 5
+--   * `max_attempts` how often an operation is sent at most: 3. A change whose answer was
+--     lost is looked up before it is sent again; with 1 it is told as `outcome_unknown`
+--   * `retry_base`, `retry_cap` the wait before another try is random, up to 0.5, which
+--     doubles with each try up to 20; after "slow down" it is twice as long
+--   * `rate` calls a second at most, of all calls of the client
+--   * `queue_timeout` in line for the rate, or while the service asks to wait: for ever
 --   * `max_connections` 16
 --   * `max_body` the largest answer, in bytes: 1 MiB
 --   * `ca_file` certificates to trust (PEM), instead of the system's

@@ -6,12 +6,13 @@
 **   core.call(client, index, ...)        a call, its arguments set; or nil, message
 **   core.request(client, method, path, query, headers, body)   likewise; query and
 **                                        headers as { name, value, name, value, ... }
-**   call:set_timeout(seconds)  call:set_connect_timeout(seconds)    message if that is misuse
+**   call:set_timeout(seconds)  call:set_connect_timeout(seconds)  call:set_max_attempts(n)
 **   call:is_done()
 **   call:result(error_metatable, card_metatable)   value, nil, info; or nil, error
 **
 ** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
 **   call:next(ms, unix, random)          "send", "wait", "token" or "done"
+**   call:until_ms()                      when it wants to be asked again
 **   call:request()                       { method, url, headers, body, deadline }
 **   call:answer(ms, unix, status, headers, body)
 **   call:fail(ms, unix, kind, sent, message)
@@ -209,6 +210,11 @@ static int core_client(lua_State *L) {
   config.timeout_ms = milliseconds(number_option(L, 1, "timeout"));
   config.connect_timeout_ms = milliseconds(number_option(L, 1, "connect_timeout"));
   config.max_body = (size_t)int_option(L, 1, "max_body");
+  config.max_attempts = int_option(L, 1, "max_attempts");
+  config.retry_base_ms = milliseconds(number_option(L, 1, "retry_base"));
+  config.retry_cap_ms = milliseconds(number_option(L, 1, "retry_cap"));
+  config.queue_timeout_ms = milliseconds(number_option(L, 1, "queue_timeout"));
+  config.rate_per_minute = (int)(number_option(L, 1, "rate") * 60 + 0.5);
   lua_getfield(L, 1, "headers");
   config.headers = to_headers(L, lua_gettop(L), &config.header_count);
   client_box *box = lua_newuserdata(L, sizeof *box);
@@ -399,21 +405,20 @@ static int core_request(lua_State *L) {
   return 2;
 }
 
-/* Returns nothing, or what is wrong with it. */
-static int set_call_timeout(lua_State *L, void (*set)(leat_call *call, int ms)) {
-  leat_call *call = check_call(L, 1);
-  set(call, milliseconds(luaL_checknumber(L, 2)));
-  if (leat_call_error(call)->kind != LEAT_MISUSE) return 0;
-  lua_pushstring(L, leat_call_error(call)->message);
-  return 1;
-}
-
 static int call_set_timeout(lua_State *L) {
-  return set_call_timeout(L, leat_call_set_timeout_ms);
+  leat_call_set_timeout_ms(check_call(L, 1), milliseconds(luaL_checknumber(L, 2)));
+  return 0;
 }
 
 static int call_set_connect_timeout(lua_State *L) {
-  return set_call_timeout(L, leat_call_set_connect_timeout_ms);
+  leat_call_set_connect_timeout_ms(check_call(L, 1),
+                                   milliseconds(luaL_checknumber(L, 2)));
+  return 0;
+}
+
+static int call_set_max_attempts(lua_State *L) {
+  leat_call_set_max_attempts(check_call(L, 1), (int)luaL_checkinteger(L, 2));
+  return 0;
 }
 
 static int call_free(lua_State *L) {
@@ -574,6 +579,11 @@ static void push_headers(lua_State *L, const leat_request *request) {
   }
 }
 
+static int call_until(lua_State *L) {
+  lua_pushnumber(L, (lua_Number)leat_call_until(check_call(L, 1)));
+  return 1;
+}
+
 static int call_request(lua_State *L) {
   const leat_request *request = leat_call_request(check_call(L, 1));
   if (request == NULL) return 0;
@@ -671,7 +681,9 @@ LEAT_API int luaopen_leat_core(lua_State *L) {
       {"result", call_result},
       {"set_timeout", call_set_timeout},
       {"set_connect_timeout", call_set_connect_timeout},
+      {"set_max_attempts", call_set_max_attempts},
       {"next", call_next},
+      {"until_ms", call_until},
       {"request", call_request},
       {"answer", call_answer},
       {"fail", call_fail},

@@ -10,7 +10,8 @@ local UUID = "8b1a6c0e-2f6b-4c60-9d1c-4a7d0a4a5d11"
 local function play(answers, options)
   local recorder = new_recorder(answers)
   options = options or {}
-  options.api_key, options.transport = "doors-key-12345678", recorder.transport
+  options.api_key, options.driver = "doors-key-12345678", recorder.driver
+  options.max_attempts = options.max_attempts or 1
   return leat.new(options), recorder.requests
 end
 
@@ -221,7 +222,8 @@ describe("what the service sends", function()
   it("is kept, all of it", function()
     local card = find('{"data":{"value":"1","contact":{"uuid":"u","credit_balance":{"balance":12},"tags":["a",null]},' ..
       '"new_field":{"deep":[1,2.5,true]}}}')
-    assert.same({ value = "1", contact = { uuid = "u", credit_balance = { balance = 12 }, tags = { "a", leat.null } },
+    assert.same({ value = "1",
+      contact = { uuid = "u", credit_balance = { balance = 12 }, tags = { "a", leat.null } },
       new_field = { deep = { 1, 2.5, true } } }, card)
   end)
 
@@ -298,7 +300,7 @@ end)
 
 describe("a transport", function()
   local function client_of(transport)
-    return leat.new { api_key = "doors-key-12345678", transport = transport }.contact_identifiers
+    return leat.new { api_key = "doors-key-12345678", transport = transport, max_attempts = 1 }.contact_identifiers
   end
 
   it("gets the request as it would be sent", function()
@@ -372,7 +374,7 @@ describe("a recorder", function()
 
   it("shows no token, and takes functions and more answers", function()
     local recorder = new_recorder()
-    local client = leat.new { api_key = "doors-key-12345678", transport = recorder.transport }
+    local client = leat.new { api_key = "doors-key-12345678", driver = recorder.driver }
     recorder.answers[1] = function(request)
       assert.equal("GET", request.method)
       return 200, {}, '{"data":{"value":"1"}}'

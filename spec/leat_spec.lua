@@ -12,7 +12,7 @@ local function serve(options)
   options.api_key = KEY
   options.contacts = { { uuid = ANN, email = "ann@example.org" }, { uuid = BOB } }
   local server = assert(sandbox.start(options))
-  local client = leat.new { api_key = KEY, base_url = server.url, ca_file = server.ca_file }
+  local client = leat.new { api_key = KEY, base_url = server.url, ca_file = server.ca_file, max_attempts = 1 }
   return server, client.contact_identifiers, client
 end
 

@@ -14,6 +14,8 @@ local kinds = {
   string = { "string", function(v) return not v:find("\0", 1, true) end, "without a NUL byte" },
   seconds = { "number", function(v) return v > 0 and v < math.huge end, "greater than 0" },
   count = { "number", function(v) return is_whole(v, 1, 2147483647) end, "whole and greater than 0" },
+  attempts = { "number", function(v) return is_whole(v, 1, 100) end, "whole, from 1 to 100" },
+  rate = { "number", function(v) return v >= 1 / 60 and v <= 1000000 end, "of calls a second, at least one a minute" },
   port = { "number", function(v) return is_whole(v, 0, 65535) end, "whole, from 0 to 65535" },
   boolean = { "boolean" },
   table = { "table" },

@@ -4,17 +4,19 @@
 --      { status = 200, body = { data = { value = "1" } } },
 --      { kind = "timeout", sent = "maybe" },
 --    }
---    local client = leat.new { api_key = "k", transport = recorder.transport }
+--    local client = leat.new { api_key = "k", driver = recorder.driver }
 --    client.contact_identifiers:find("1")
 --    print(recorder.requests[1].url)
 --
 -- Request number n gets answer number n: `{ status =, headers =, body = }` with a body as
 -- a string, or a table that is sent as JSON; a failure `{ kind =, sent =, message = }`; or
 -- a function that takes the request and returns what a transport returns. A request that
--- the script has no answer for raises an error.
+-- the script has no answer for raises an error. Waits, such as those between two tries,
+-- take no time; how long they would have been stands in `recorder.waits`, in seconds.
 -- @module leat.recorder
 
 local encode = require("leat.encode")
+local transport = require("leat.transport")
 
 local recorder = {}
 
@@ -47,11 +49,20 @@ end
 
 --- Makes a recorder.
 -- @tparam[opt] table answers the script
--- @treturn table `requests`: what was asked, in order, the token not shown; `transport`: to
---   give to `leat.new`; `answers`: the script, to which more may be added
+-- @treturn table `driver`: to give to `leat.new`; `requests`: what was asked, in order, the
+--   token not shown; `waits`; `answers`: the script, to which more may be added
 function recorder.new(answers)
-  local self = { requests = {}, answers = answers or {} }
-  function self.transport(request)
+  local self = { requests = {}, waits = {}, answers = answers or {} }
+  local ms, unix = 0, 1700000000
+  local clock = {}
+  function clock.now()
+    return ms, unix + math.floor(ms / 1000)
+  end
+  function clock.sleep(seconds)
+    self.waits[#self.waits + 1] = seconds
+    ms = ms + math.ceil(seconds * 1000)
+  end
+  self.driver = transport.new(function(request)
     local n = #self.requests + 1
     self.requests[n] = copy(request)
     local answer = self.answers[n]
@@ -59,7 +70,7 @@ function recorder.new(answers)
       error(("leat.recorder: no answer for request %d: %s %s"):format(n, request.method, request.url), 0)
     end
     return play(answer, request)
-  end
+  end, clock)
   return self
 end
 

@@ -17,11 +17,22 @@ Driver.__index = Driver
 
 local encode = require("leat.encode")
 
-local function now()
+local clock = {} -- of the system
+
+function clock.now()
   return os.time() * 1000, os.time()
 end
 
-local function answer(call, status, headers, body)
+-- Lua has no sleep; the driver on libcurl can wait.
+function clock.sleep(seconds)
+  local handle = assert(require("leat.curl.core").new {})
+  for _ = 1, math.ceil(seconds / 0.1) do
+    handle:wait(0.1)
+  end
+  handle:close()
+end
+
+local function answer(self, call, status, headers, body)
   if type(status) ~= "number" or status % 1 ~= 0 or status < 100 or status > 599 then
     error("leat: transport: the status must be a whole number from 100 to 599", 0)
   end
@@ -29,42 +40,54 @@ local function answer(call, status, headers, body)
   if not list or type(body or "") ~= "string" then
     error("leat: " .. (wrong or "transport: the body must be a string"), 0)
   end
-  local ms, unix = now()
+  local ms, unix = self.clock.now()
   call:answer(ms, unix, status, list, body or "")
 end
 
-local function fail(call, failure)
+local function fail(self, call, failure)
   if type(failure) ~= "table" then
     failure = { message = failure }
   end
-  local ms, unix = now()
+  local ms, unix = self.clock.now()
   call:fail(ms, unix, failure.kind or "connection", failure.sent or "maybe",
     tostring(failure.message or "the transport failed"))
+end
+
+local function send(self, call, ms)
+  local request = call:request()
+  request.timeout = (request.deadline - ms) / 1000
+  request.deadline = nil
+  local status, headers, body = self.transport(request)
+  if status then
+    answer(self, call, status, headers, body)
+  else
+    fail(self, call, headers)
+  end
 end
 
 --- Carries a call to its end.
 -- @param call of the core
 function Driver:perform(call)
-  local ms, unix = now()
-  while call:next(ms, unix, math.random(0, 2147483647)) == "send" do
-    local request = call:request()
-    request.timeout = (request.deadline - ms) / 1000
-    request.deadline = nil
-    local status, headers, body = self.transport(request)
-    if status then
-      answer(call, status, headers, body)
+  while true do
+    local ms, unix = self.clock.now()
+    local step = call:next(ms, unix, math.random(0, 2147483647))
+    if step == "send" then
+      send(self, call, ms)
+    elseif step == "wait" then
+      self.clock.sleep((call:until_ms() - ms) / 1000)
     else
-      fail(call, headers)
+      return
     end
-    ms, unix = now()
   end
 end
 
 --- Makes a driver. `leat.new { transport = f }` does so by itself.
 -- @tparam function f
+-- @tparam[opt] table with `now()`, which gives milliseconds and the seconds since 1970, and
+--   `sleep(seconds)`: for tests, where time is not to pass
 -- @treturn Driver
-function transport.new(f)
-  return setmetatable({ transport = f }, Driver)
+function transport.new(f, of)
+  return setmetatable({ transport = f, clock = of or clock }, Driver)
 end
 
 return transport

@@ -1,0 +1,189 @@
+-- Calls over several attempts, on a clock of the recorder's: nothing waits in earnest.
+local leat = require("leat")
+local new_recorder = require("leat.recorder").new
+
+local LOST = { kind = "timeout", sent = "maybe" }
+local NOT_FOUND = { status = 400, body = { message = "Contact identifier not found.", code = 60003 } }
+
+local function card(fields)
+  fields = fields or {}
+  fields.value = "1"
+  return { status = 200, body = { data = fields } }
+end
+
+local function play(answers, options)
+  local recorder = new_recorder(answers)
+  options = options or {}
+  options.api_key, options.driver = "calls-key-12345678", recorder.driver
+  return leat.new(options).contact_identifiers, recorder
+end
+
+local function methods(recorder)
+  local list = {}
+  for i, request in ipairs(recorder.requests) do
+    list[i] = request.method
+  end
+  return table.concat(list, " ")
+end
+
+describe("a call", function()
+  it("is sent again when that is safe", function()
+    local cards, recorder = play { LOST, { kind = "connection", sent = "no" }, card() }
+    local found, _, info = cards:find("1")
+    assert.equal("1", found.value)
+    assert.equal(3, info.attempts)
+    assert.is_nil(info.outcome)
+    assert.equal(2, #recorder.waits)
+    assert.truthy(recorder.waits[1] >= 0.05 and recorder.waits[1] <= 0.5)
+    assert.truthy(recorder.waits[2] >= 0.05 and recorder.waits[2] <= 1)
+  end)
+
+  it("whose answer was lost is looked up", function()
+    local cards, recorder = play { LOST, card { name = "Gold" } }
+    local created, err, info = cards:create("1", { name = "Gold" })
+    assert.is_nil(err)
+    assert.same({ value = "1", name = "Gold" }, created)
+    assert.equal("recovered", info.outcome)
+    assert.equal("POST GET", methods(recorder))
+  end)
+
+  it("is sent once more when it did not happen", function()
+    local cards, recorder = play { LOST, NOT_FOUND, NOT_FOUND, card() }
+    local _, err, info = cards:create("1")
+    assert.is_nil(err)
+    assert.is_nil(info.outcome)
+    assert.equal(4, info.attempts)
+    assert.equal("POST GET GET POST", methods(recorder))
+    assert.equal(1, recorder.waits[2]) -- two looks, a second apart
+  end)
+
+  it("says what contradicts it", function()
+    local cards = play { LOST, card { name = "Silver" } }
+    local none, err = cards:create("1", { name = "Gold" })
+    assert.is_nil(none)
+    assert.equal("conflict", err.kind)
+    assert.is_false(err.outcome_unknown)
+  end)
+
+  it("says when it could not be found out", function()
+    local cards, recorder = play { LOST, LOST, LOST, LOST }
+    local none, err = cards:link("1", "u")
+    assert.is_nil(none)
+    assert.equal("timeout", err.kind)
+    assert.is_true(err.outcome_unknown)
+    assert.equal("maybe", err.sent)
+    assert.equal("PUT GET GET GET", methods(recorder))
+    assert.truthy(tostring(err):find("outcome unknown", 1, true))
+  end)
+
+  it("of a card that was gone already is recovered", function()
+    local cards = play { LOST, NOT_FOUND }
+    local gone, _, info = cards:delete("1")
+    assert.is_true(gone)
+    assert.equal("recovered", info.outcome)
+  end)
+
+  it("is made once where that is asked for", function()
+    local cards, recorder = play({ LOST }, { max_attempts = 1 })
+    local _, err = cards:create("1")
+    assert.is_true(err.outcome_unknown)
+    assert.equal(1, err.attempts)
+    assert.same({}, recorder.waits)
+    local recorder2 = new_recorder { LOST }
+    local client = leat.new { api_key = "k", driver = recorder2.driver }
+    _, err = client:with({ max_attempts = 1 }).contact_identifiers:create("1")
+    assert.is_true(err.outcome_unknown)
+    assert.equal(1, #recorder2.requests)
+  end)
+
+  it("waits as long as the service asks, and no longer than is sensible", function()
+    local busy = { status = 429, body = { message = "Too Many Attempts." }, headers = { ["Retry-After"] = "40" } }
+    local cards, recorder = play { busy, card() }
+    assert.equal("1", leat.assert(cards:find("1")).value)
+    assert.same({ 40 }, recorder.waits)
+    busy.headers["Retry-After"] = "3600"
+    cards, recorder = play { busy }
+    local _, err = cards:find("1")
+    assert.equal("rate_limited", err.kind)
+    assert.equal(3600, err.retry_after)
+    assert.same({}, recorder.waits)
+  end)
+
+  it("keeps to a rate", function()
+    local cards, recorder = play({ card(), card(), card() }, { rate = 5 })
+    for _ = 1, 3 do
+      leat.assert(cards:find("1"))
+    end
+    assert.equal(2, #recorder.waits)
+    assert.truthy(math.abs(recorder.waits[1] - 0.2) < 0.002)
+  end)
+
+  it("does not stand in line for ever if that is not wanted", function()
+    local cards = play({ card() }, { rate = 0.1, queue_timeout = 2 })
+    leat.assert(cards:find("1"))
+    local _, err = cards:find("1")
+    assert.equal("timeout", err.kind)
+    assert.equal("no", err.sent)
+    assert.truthy(err.message:find("queue_timeout", 1, true))
+  end)
+
+  it("refuses settings that are none", function()
+    for _, options in ipairs { { max_attempts = 0 }, { max_attempts = 101 }, { max_attempts = 1.5 }, { rate = 0 },
+      { rate = -1 }, { rate = "5" }, { retry_base = 0 }, { retry_cap = 1e9 }, { queue_timeout = -1 } } do
+      options.api_key = "k"
+      assert.has_error(function()
+        leat.new(options)
+      end)
+    end
+  end)
+end)
+
+describe("contact_identifiers:ensure", function()
+  local EXISTS = { status = 400, body = { message = "Contact identifier already exists.", code = 60006 } }
+  local ANN = { uuid = "ann" }
+
+  it("creates what is not there", function()
+    local cards, recorder = play { card { name = "Gold", contact = ANN } }
+    local made, err, info = cards:ensure("1", { name = "Gold", contact_uuid = "ann" })
+    assert.is_nil(err)
+    assert.equal("Gold", made.name)
+    assert.is_nil(info.outcome)
+    assert.equal("POST", methods(recorder))
+  end)
+
+  it("adopts what is there", function()
+    local cards, recorder = play { EXISTS, card { name = "Gold", contact = ANN } }
+    local made, _, info = cards:ensure("1", { name = "Gold", contact_uuid = "ann" })
+    assert.equal("ann", made.contact.uuid)
+    assert.equal("existed", info.outcome)
+    assert.equal("POST GET", methods(recorder))
+    assert.equal("1", leat.assert((play { EXISTS, card { name = "Any" } }):ensure("1")).value)
+  end)
+
+  it("links and names what is nobody's", function()
+    local cards, recorder = play { EXISTS, card {}, card { contact = ANN }, card { contact = ANN, name = "Gold" } }
+    local made = leat.assert(cards:ensure("1", { name = "Gold", contact_uuid = "ann" }))
+    assert.same({ "Gold", "ann" }, { made.name, made.contact.uuid })
+    assert.equal("POST GET PUT PUT", methods(recorder))
+  end)
+
+  it("takes nothing from anybody", function()
+    for _, there in ipairs { card { contact = { uuid = "bob" } }, card { name = "Silver", contact = ANN } } do
+      local none, err = (play { EXISTS, there }):ensure("1", { name = "Gold", contact_uuid = "ann" })
+      assert.is_nil(none)
+      assert.equal("conflict", err.kind)
+      assert.truthy(tostring(err):find("contact_identifiers.ensure: conflict", 1, true))
+    end
+  end)
+
+  it("fails as its parts do", function()
+    local inactive = { status = 400, body = { message = "Contact identifier inactive.", code = 60004 } }
+    assert.equal("inactive", select(2, (play { EXISTS, inactive }):ensure("1")).kind)
+    local unlinkable = { status = 400, body = { message = "Contact not found.", code = 55031 } }
+    assert.equal("contact_not_found", select(2, (play { EXISTS, card {}, unlinkable }):ensure("1",
+      { contact_uuid = "ann" })).kind)
+    assert.has_error(function()
+      (play {}):ensure()
+    end)
+  end)
+end)
