@@ -220,7 +220,8 @@ describe("what the service sends", function()
   end
 
   it("is kept, all of it", function()
-    local card = find('{"data":{"value":"1","contact":{"uuid":"u","credit_balance":{"balance":12},"tags":["a",null]},' ..
+    local card = find('{"data":{"value":"1",' ..
+      '"contact":{"uuid":"u","credit_balance":{"balance":12},"tags":["a",null]},' ..
       '"new_field":{"deep":[1,2.5,true]}}}')
     assert.same({ value = "1",
       contact = { uuid = "u", credit_balance = { balance = 12 }, tags = { "a", leat.null } },
