@@ -389,6 +389,14 @@ int64_t leat_call_until(const leat_call *call) {
   return call->state == LEAT__LOOKING ? leat_call_until(call->look) : call->until;
 }
 
+static void note_rate(leat_call *call, const leat_answer *answer) {
+  call->rate_limit = leat__rate(answer, "x-ratelimit-limit");
+  call->rate_remaining = leat__rate(answer, "x-ratelimit-remaining");
+  if (call->rate_remaining < 0) return;
+  call->client->rate_limit = call->rate_limit;
+  call->client->rate_remaining = call->rate_remaining;
+}
+
 void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answer) {
   if (call && call->state == LEAT__LOOKING) leat_call_answer(call->look, now, answer);
   if (call == NULL || call->state != LEAT__SENDING) return;
@@ -399,8 +407,7 @@ void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answe
   if (call->outcome.error.kind != LEAT_OK)
     call->outcome.error.retry_after_ms =
         leat__retry_after(leat_answer_header(answer, "retry-after"), now.unix_s);
-  call->rate_limit = leat__rate(answer, "x-ratelimit-limit");
-  call->rate_remaining = leat__rate(answer, "x-ratelimit-remaining");
+  note_rate(call, answer);
   settle(call, now);
 }
 

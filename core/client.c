@@ -114,6 +114,7 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
   client->max_body = config->max_body ? config->max_body : LEAT_DEFAULT_MAX_BODY;
   client->queue_timeout_ms = config->queue_timeout_ms;
   client->quota = LEAT_RETRY_QUOTA;
+  client->rate_limit = client->rate_remaining = -1;
   client->retry = (leat_retry){
       or_default(config->max_attempts, LEAT_DEFAULT_MAX_ATTEMPTS),
       or_default(config->retry_base_ms, LEAT_DEFAULT_RETRY_BASE_MS),
@@ -160,6 +161,11 @@ void leat__client_release(leat_client *client) {
 
 void leat_client_free(leat_client *client) {
   if (client) leat__client_release(client);
+}
+
+void leat_client_rate(const leat_client *client, int *limit, int *remaining) {
+  *limit = client->rate_limit;
+  *remaining = client->rate_remaining;
 }
 
 uint64_t leat_client_epoch(const leat_client *client) {

@@ -198,10 +198,11 @@ struct leat_client {
   size_t max_body;
   leat_retry retry;
   uint64_t epoch;
-  int quota;              /* of retries */
-  int64_t paused_until;   /* the service asked to wait */
-  int64_t slot_us;        /* the next free slot of the rate, in microseconds */
-  int64_t slot_length_us; /* 0: no rate */
+  int quota;                      /* of retries */
+  int rate_limit, rate_remaining; /* as the service said last; -1: it did not */
+  int64_t paused_until;           /* the service asked to wait */
+  int64_t slot_us;                /* the next free slot of the rate, in microseconds */
+  int64_t slot_length_us;         /* 0: no rate */
 };
 
 void leat__client_hold(leat_client *client);

@@ -232,6 +232,9 @@ typedef struct leat_config {  /* zero or NULL means the default */
 LEAT_API leat_client *leat_client_new(const leat_config *config, leat_error *error);
 /* Wipes its copy of the token once the last call is freed. */
 LEAT_API void leat_client_free(leat_client *client);
+/* What the service said last of its rate: calls that it allows, and how many are left of
+** them; -1: it did not say. */
+LEAT_API void leat_client_rate(const leat_client *client, int *limit, int *remaining);
 /* Changes whenever calls that wait should be asked again. */
 LEAT_API uint64_t leat_client_epoch(const leat_client *client);
 

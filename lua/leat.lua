@@ -268,6 +268,12 @@ end
 
 Client.__close = Client.close
 
+--- What the service said last of its rate, in the answer to any call.
+-- @treturn table `{ limit = 5000, remaining = 4711 }`; nil if it said nothing yet
+function Client:rate_limit()
+  return self.handle:rate_limit()
+end
+
 function Client:__tostring()
   return "leat.client: " .. self.base_url
 end

@@ -4,10 +4,11 @@
 **   core.operations()                    the rows: { resource, name, parameters, index }
 **   core.client { api_key = ... }        a client; or nil, message
 **   core.call(client, index, ...)        a call, its arguments set; or nil, message
+**   client:rate_limit()                  { limit =, remaining = }, or nil
 **   core.request(client, method, path, query, headers, body)   likewise; query and
 **                                        headers as { name, value, name, value, ... }
 **   call:set_timeout(seconds)  call:set_connect_timeout(seconds)  call:set_max_attempts(n)
-**   call:is_done()
+**   call:is_done()  call:is_unknown()
 **   call:result(error_metatable, card_metatable)   value, nil, info; or nil, error
 **
 ** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
@@ -428,6 +429,12 @@ static int call_free(lua_State *L) {
   return 0;
 }
 
+/* Whether what the call was to change may have happened. */
+static int call_is_unknown(lua_State *L) {
+  lua_pushboolean(L, leat_call_error(check_call(L, 1))->outcome_unknown);
+  return 1;
+}
+
 static int call_is_done(lua_State *L) {
   lua_pushboolean(L, leat_call_is_done(check_call(L, 1)));
   return 1;
@@ -488,6 +495,25 @@ static void push_failure(lua_State *L, const leat_call *call, int metatable) {
   lua_setmetatable(L, -2);
 }
 
+/* { limit =, remaining = }; or nil */
+static void push_rate(lua_State *L, int limit, int remaining) {
+  if (remaining < 0) {
+    lua_pushnil(L);
+    return;
+  }
+  lua_createtable(L, 0, 2);
+  if (limit >= 0) set_number(L, "limit", limit);
+  lua_pushinteger(L, remaining);
+  lua_setfield(L, -2, "remaining");
+}
+
+static int client_rate_limit(lua_State *L) {
+  int limit, remaining;
+  leat_client_rate(check_client(L, 1), &limit, &remaining);
+  push_rate(L, limit, remaining);
+  return 1;
+}
+
 static void push_info(lua_State *L, const leat_call *call) {
   leat_info info = leat_call_info(call);
   lua_createtable(L, 0, 4);
@@ -498,11 +524,7 @@ static void push_info(lua_State *L, const leat_call *call) {
     lua_setfield(L, -2, "meta");
   }
   if (info.recovered) set_string(L, "outcome", "recovered");
-  if (info.rate_remaining < 0) return;
-  lua_createtable(L, 0, 2);
-  if (info.rate_limit >= 0) set_number(L, "limit", info.rate_limit);
-  lua_pushinteger(L, info.rate_remaining);
-  lua_setfield(L, -2, "remaining");
+  push_rate(L, info.rate_limit, info.rate_remaining);
   lua_setfield(L, -2, "rate_limit");
 }
 
@@ -675,9 +697,11 @@ static void make_type(lua_State *L, const char *name, lua_CFunction collect,
 LEAT_API int luaopen_leat_core(lua_State *L);
 
 LEAT_API int luaopen_leat_core(lua_State *L) {
-  static const luaL_Reg none[] = {{NULL, NULL}};
+  static const luaL_Reg client_methods[] = {{"rate_limit", client_rate_limit},
+                                            {NULL, NULL}};
   static const luaL_Reg call_methods[] = {
       {"is_done", call_is_done},
+      {"is_unknown", call_is_unknown},
       {"result", call_result},
       {"set_timeout", call_set_timeout},
       {"set_connect_timeout", call_set_connect_timeout},
@@ -694,7 +718,7 @@ LEAT_API int luaopen_leat_core(lua_State *L) {
                                        {"request", core_request},
                                        {"error_text", core_error_text},
                                        {NULL, NULL}};
-  make_type(L, CLIENT_TYPE, client_free, none);
+  make_type(L, CLIENT_TYPE, client_free, client_methods);
   make_type(L, LEAT_CALL_TYPE, call_free, call_methods);
   luaL_newlib(L, functions);
   set_string(L, "version", LEAT_VERSION);

@@ -138,6 +138,22 @@ describe("a call", function()
   end)
 end)
 
+describe("client:rate_limit", function()
+  it("is what the service said last", function()
+    local said = card()
+    said.headers = { ["X-RateLimit-Limit"] = "5000", ["X-RateLimit-Remaining"] = "4711" }
+    local recorder = new_recorder { card(), said, NOT_FOUND }
+    local client = leat.new { api_key = "k", driver = recorder.driver }
+    leat.assert(client.contact_identifiers:find("1"))
+    assert.is_nil(client:rate_limit())
+    leat.assert(client.contact_identifiers:find("1"))
+    assert.same({ limit = 5000, remaining = 4711 }, client:rate_limit())
+    client.contact_identifiers:find("1") -- says nothing of it
+    assert.same({ limit = 5000, remaining = 4711 }, client:rate_limit())
+    assert.same({ limit = 5000, remaining = 4711 }, client:with({ timeout = 1 }):rate_limit())
+  end)
+end)
+
 describe("contact_identifiers:ensure", function()
   local EXISTS = { status = 400, body = { message = "Contact identifier already exists.", code = 60006 } }
   local ANN = { uuid = "ann" }

@@ -31,6 +31,9 @@ function Driver:perform(call)
   local fine, why = pcall(carry, self.handle, call)
   if not fine then
     self.handle:cancel(call)
+    if type(why) == "string" and call:is_unknown() then
+      why = why .. "\n(leat: this interrupted a change that may have happened or not: find it, then decide)"
+    end
     error(why, 0)
   end
 end

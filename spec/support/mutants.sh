@@ -64,6 +64,18 @@ mutant line-ends-in-headers core/http1.c \
   's/if ((c < 0x20 \&\& c != .\\t.) || c == 0x7F) return false;/if (c == 0x7F) return false;/'
 mutant idle-connections-not-probed core/curl.c \
   's/< LEAT_MAX_IDLE_MS \&\& is_quiet(c)/< LEAT_MAX_IDLE_MS/'
+mutant no-verification core/retry.c \
+  's/^    default: return LEAT_LOOK;/    default: return LEAT_TRY_AGAIN;/'
+mutant doubt-forgotten core/call.c \
+  's/^    call->in_doubt = true;/    call->in_doubt = false;/'
+mutant unbounded-retry-after core/call.c \
+  's/^  bool too_long = delay > LEAT_LONGEST_WAIT_MS ||/  bool too_long =/'
+mutant no-jitter core/retry.c \
+  's/^  int64_t delay = (int64_t)(random % (uint64_t)(limit + 1));/  int64_t delay = limit + (int64_t)(random \& 0);/'
+mutant anything-adopted core/retry.c \
+  's/^  return name_fits \&\& contact_fits ?/  return name_fits || contact_fits ?/'
+mutant pause-is-call-time core/call.c \
+  's/^    if (call->deadline) call->deadline += waited;/    if (call->deadline) call->deadline += waited * 0;/'
 
 echo "mutants: $caught passed, $survived failed"
 [ "$survived" = 0 ]
