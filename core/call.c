@@ -5,8 +5,10 @@
 **   NEW -> READY -> SENDING -> DONE        the plain way
 **   READY -> WAITING -> READY              in line for a pause to end, or for a slot
 **   SENDING -> WAITING -> READY            before another try
-**   SENDING -> WAITING -> LOOKING -> ...   when an answer was lost: a find, a call of its
+**   SENDING -> WAITING -> INSIDE -> ...    when an answer was lost: a find, a call of its
 **                                          own inside this one, tells what happened
+**   READY -> INSIDE -> READY               when a token must be fetched, likewise
+**   READY -> ASKING -> READY               when the user must give one
 */
 #include "internal.h"
 
@@ -45,8 +47,10 @@ leat_call *leat_call_new(leat_client *client, const leat_op *op) {
 
 void leat_call_free(leat_call *call) {
   if (call == NULL || --call->references > 0) return;
+  leat__token_release(call);
   leat__raw_free(call->raw);
   leat_call_free(call->look);
+  leat_call_free(call->fetch);
   for (size_t i = 0; i < LEAT_MAX_PARAMETERS; i++)
     free(call->arguments[i].text);
   leat__buffer_free(&call->target);
@@ -90,6 +94,7 @@ static void succeed(leat_call *call) {
 static void give_up(leat_call *call) {
   leat_error *error = &call->outcome.error;
   call->state = LEAT__DONE;
+  leat__token_release(call);
   if (!call->in_doubt) return;
   error->sent = LEAT_SENT_MAYBE;
   if (!leat__retry_settles(error->kind)) error->outcome_unknown = true;
@@ -173,11 +178,49 @@ static void send(leat_call *call, leat_moment now) {
   error->attempts++;
   call->sends++;
   call->slot_us = 0;
+  call->token_number = call->client->token_number;
   call->request.deadline_ms = now.monotonic_ms + time_for_one(call, left);
   call->state = LEAT__SENDING;
+  if (!leat__make_headers(call)) give_up_as(call, LEAT_NO_MEMORY, "out of memory");
+}
+
+/* A fetch is a call of its own, in the time that this one has. */
+static void get_token(leat_call *call, leat_moment now) {
+  leat_client *client = call->client;
+  if (!leat__token_lease(client, call, now)) {
+    wait_in_line(call, now, client->lease_until);
+    return;
+  }
+  call->state = LEAT__ASKING;
+  if (client->asks_token) return;
+  if (call->deadline == 0) call->deadline = now.monotonic_ms + call->timeout_ms;
+  int64_t left = call->deadline - now.monotonic_ms;
+  call->fetch = left > 0 ? leat__token_call(client) : NULL;
+  call->state = LEAT__INSIDE;
+  if (call->fetch == NULL) {
+    give_up_as(call, LEAT_TIMEOUT, "no time is left to fetch a token, or no memory");
+    return;
+  }
+  call->fetch->timeout_ms = (int)left;
+  call->fetch->connect_timeout_ms = call->connect_timeout_ms;
+}
+
+static void after_fetch(leat_call *call, leat_moment now) {
+  leat_call *fetch = call->fetch;
+  call->fetch = NULL;
+  call->outcome.error.attempts += leat_call_error(fetch)->attempts;
+  call->deadline += fetch->line_ms;
+  if (leat__token_take(call->client, fetch, now, &call->outcome.error))
+    call->state = LEAT__READY;
+  else give_up(call);
+  leat_call_free(fetch);
 }
 
 static void get_ready(leat_call *call, leat_moment now) {
+  if (!leat__call_is_elsewhere(call) && !leat__token_is_there(call->client, now)) {
+    get_token(call, now);
+    return;
+  }
   int64_t until = line_until(call, now);
   if (until > now.monotonic_ms) wait_in_line(call, now, until);
   else send(call, now);
@@ -189,7 +232,7 @@ static void get_ready(leat_call *call, leat_moment now) {
 static void look(leat_call *call, leat_moment now) {
   int64_t left = call->deadline - now.monotonic_ms;
   const leat_op *find = leat_operation("contact_identifiers", "find");
-  call->state = LEAT__LOOKING;
+  call->state = LEAT__INSIDE;
   if (left > 0) call->look = leat_call_new(call->client, find);
   if (call->look == NULL) {
     give_up(call);
@@ -323,10 +366,24 @@ static void try_again(leat_call *call, leat_moment now, bool look) {
   else wait_before(call, now, delay, look);
 }
 
+/* A token that the service refuses is renewed, once: nothing was done with it. */
+static bool may_renew(const leat_call *call) {
+  return call->outcome.error.kind == LEAT_UNAUTHORIZED && !call->renewed &&
+         (call->client->asks_token || call->client->fetches_token) &&
+         !leat__call_is_elsewhere(call);
+}
+
 static void settle(leat_call *call, leat_moment now) {
   leat_error *error = &call->outcome.error;
   if (error->kind == LEAT_OK) {
     succeed(call);
+    return;
+  }
+  if (may_renew(call)) {
+    leat__token_refused(call->client, call->token_number);
+    call->renewed = true;
+    call->sends--;
+    call->state = LEAT__READY;
     return;
   }
   leat_verdict verdict =
@@ -359,6 +416,12 @@ static bool end_wait(leat_call *call, leat_moment now) {
   return true;
 }
 
+/* The call inside it that is under way. */
+static leat_call *inside(const leat_call *call) {
+  if (call->state != LEAT__INSIDE) return NULL;
+  return call->fetch ? call->fetch : call->look;
+}
+
 leat_step leat_call_next(leat_call *call, leat_moment now) {
   leat_step step;
   while (call) {
@@ -368,10 +431,15 @@ leat_step leat_call_next(leat_call *call, leat_moment now) {
       case LEAT__WAITING:
         if (!end_wait(call, now)) return LEAT_WAIT;
         break;
+      case LEAT__ASKING:
+        if (!leat__token_is_there(call->client, now)) return LEAT_TOKEN;
+        call->state = LEAT__READY;
+        break;
       case LEAT__SENDING: return LEAT_SEND;
-      case LEAT__LOOKING:
-        if ((step = leat_call_next(call->look, now)) != LEAT_DONE) return step;
-        after_look(call, now);
+      case LEAT__INSIDE:
+        if ((step = leat_call_next(inside(call), now)) != LEAT_DONE) return step;
+        if (call->fetch) after_fetch(call, now);
+        else after_look(call, now);
         break;
       case LEAT__DONE: return LEAT_DONE;
     }
@@ -380,13 +448,19 @@ leat_step leat_call_next(leat_call *call, leat_moment now) {
 }
 
 const leat_request *leat_call_request(const leat_call *call) {
-  if (call && call->state == LEAT__LOOKING) return leat_call_request(call->look);
+  if (call && inside(call)) return leat_call_request(inside(call));
   return call && call->state == LEAT__SENDING ? &call->request : NULL;
 }
 
 int64_t leat_call_until(const leat_call *call) {
   if (call == NULL) return 0;
-  return call->state == LEAT__LOOKING ? leat_call_until(call->look) : call->until;
+  return inside(call) ? leat_call_until(inside(call)) : call->until;
+}
+
+static leat_string secret_of(const leat_call *call) {
+  if (call->client == NULL) return leat_s(NULL);
+  if (leat__call_is_elsewhere(call)) return leat_s(call->client->client_secret);
+  return leat__client_token(call->client);
 }
 
 static void note_rate(leat_call *call, const leat_answer *answer) {
@@ -398,10 +472,10 @@ static void note_rate(leat_call *call, const leat_answer *answer) {
 }
 
 void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answer) {
-  if (call && call->state == LEAT__LOOKING) leat_call_answer(call->look, now, answer);
+  if (call && inside(call)) leat_call_answer(inside(call), now, answer);
   if (call == NULL || call->state != LEAT__SENDING) return;
   leat_wanted wanted = {call->op, leat__argument_text(call, 0), call->request.origin,
-                        leat__client_token(call->client)};
+                        secret_of(call)};
   call->outcome.error.sent = LEAT_SENT_MAYBE;
   leat__judge(&call->outcome, &wanted, answer);
   if (call->outcome.error.kind != LEAT_OK)
@@ -414,8 +488,7 @@ void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answe
 static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
                         const char *detail) {
   char text[320];
-  leat__clean(text, sizeof text, leat_s(detail),
-              call->client ? leat__client_token(call->client) : leat_s(NULL));
+  leat__clean(text, sizeof text, leat_s(detail), secret_of(call));
   leat__error_set(&call->outcome.error, kind, "%s", text);
   call->outcome.error.sent = sent;
   call->outcome.error.outcome_unknown = call->op->writes && sent == LEAT_SENT_MAYBE;
@@ -426,13 +499,13 @@ void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent 
   if (call == NULL || call->state == LEAT__DONE) return;
   if (call->state == LEAT__NEW && call->outcome.error.kind != LEAT_OK) return;
   if (kind <= LEAT_OK || kind >= LEAT_KINDS) kind = LEAT_MISUSE;
-  if (call->state == LEAT__LOOKING && leat_call_request(call) && kind != LEAT_CANCELED) {
-    leat_call_fail(call->look, now, kind, sent, detail);
+  if (inside(call) && leat_call_request(call) && kind != LEAT_CANCELED) {
+    leat_call_fail(inside(call), now, kind, sent, detail);
     return;
   }
   bool sending = call->state == LEAT__SENDING;
-  if (call->state == LEAT__LOOKING)
-    call->outcome.error.attempts += leat_call_error(call->look)->attempts;
+  if (inside(call))
+    call->outcome.error.attempts += leat_call_error(inside(call))->attempts;
   set_failure(call, kind, sending ? sent : LEAT_SENT_NO, detail);
   if (sending) settle(call, now);
   else give_up(call);

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char bearer[] = "Bearer ";
-
 /* What a header carries as it is: no control characters, no blanks at its ends. */
 static bool is_header_value(const char *text) {
   leat_string value = leat_s(text);
@@ -26,11 +24,24 @@ static const char *check_token(const char *token) {
   return NULL;
 }
 
+static const char *check_credentials(const leat_config *config, const char *token) {
+  int ways = (config->api_key != NULL) + (config->access_token != NULL) +
+             (config->client_id || config->client_secret) + config->asks_token;
+  if (ways > 1)
+    return "several of api_key, access_token, client_id and a token function are given, "
+           "or "
+           "both of the first two: one of them is needed";
+  if (config->client_id || config->client_secret)
+    return config->client_id && config->client_secret && config->client_id[0] &&
+                   config->client_secret[0]
+               ? NULL
+               : "client_id and client_secret are needed both";
+  return config->asks_token ? NULL : check_token(token);
+}
+
 static const char *check_config(const leat_config *config, const char *token) {
-  const char *wrong = check_token(token);
+  const char *wrong = check_credentials(config, token);
   if (wrong) return wrong;
-  if (config->api_key && config->access_token)
-    return "api_key and access_token are both given: one of them is needed";
   if (config->user_agent && (strlen(config->user_agent) > LEAT_MAX_USER_AGENT ||
                              !is_header_value(config->user_agent)))
     return "user_agent is empty, too long, or holds what no header may carry";
@@ -52,25 +63,15 @@ static const char *check_config(const leat_config *config, const char *token) {
   return NULL;
 }
 
-static bool add_authorization(leat_headers *headers, const char *token) {
-  size_t length = strlen(token);
-  char *text = malloc(sizeof bearer + length);
-  if (text == NULL) return false;
-  memcpy(text, bearer, sizeof bearer - 1);
-  memcpy(text + sizeof bearer - 1, token, length + 1);
-  bool good = leat__headers_add(headers, leat_s("Authorization"), leat_s(text));
-  leat__wipe_free(text);
-  return good;
-}
-
 static bool add_header(leat_headers *headers, const char *name, const char *value) {
   return leat__headers_add(headers, leat_s(name), leat_s(value));
 }
 
-static bool make_headers(leat_headers *headers, const leat_config *config,
+static bool make_headers(leat_client *client, const leat_config *config,
                          const char *token) {
   const char *agent = config->user_agent ? config->user_agent : "leat/" LEAT_VERSION;
-  bool good = add_authorization(headers, token) &&
+  leat_headers *headers = &client->headers;
+  bool good = leat__token_set(client, leat_s(token)) &&
               /* without it the service may answer with a login page */
               add_header(headers, "Accept", "application/json") &&
               add_header(headers, "Accept-Encoding", "identity") &&
@@ -96,18 +97,38 @@ static int or_default(int value, int otherwise) {
   return value ? value : otherwise;
 }
 
+static bool set_credentials(leat_client *client, const leat_config *config,
+                            const char *token) {
+  client->asks_token = config->asks_token;
+  client->fetches_token = config->client_id != NULL;
+  client->token_until = token ? INT64_MAX : 0;
+  if (!client->fetches_token) return true;
+  client->client_id = leat__copy(config->client_id, strlen(config->client_id));
+  client->client_secret =
+      leat__copy(config->client_secret, strlen(config->client_secret));
+  return client->client_id && client->client_secret;
+}
+
+static bool parse_url(leat_url *url, const char *text, const char *name,
+                      const leat_config *config, leat_error *error) {
+  if (!leat__url_parse(url, text, name, error)) return false;
+  if (url->tls || url->loopback || config->allow_http) return true;
+  leat__error_set(error, LEAT_CONFIG,
+                  "%s is cleartext http, which would show the key to the network: use "
+                  "https, or set allow_http",
+                  name);
+  return false;
+}
+
 static bool fill(leat_client *client, const leat_config *config, const char *token,
                  leat_error *error) {
   const char *base_url = config->base_url ? config->base_url : LEAT_BASE_URL;
   if (!check_headers(config, error)) return false;
-  if (!leat__url_parse(&client->url, base_url, error)) return false;
-  if (!client->url.tls && !client->url.loopback && !config->allow_http) {
-    leat__error_set(
-        error, LEAT_CONFIG,
-        "base_url is cleartext http, which would show the key to the network: "
-        "use https, or set allow_http");
+  if (!parse_url(&client->url, base_url, "base_url", config, error)) return false;
+  const char *token_url = config->token_url ? config->token_url : LEAT_TOKEN_URL;
+  if (config->client_id &&
+      !parse_url(&client->token_url, token_url, "token_url", config, error))
     return false;
-  }
   client->timeout_ms = or_default(config->timeout_ms, LEAT_DEFAULT_TIMEOUT_MS);
   client->connect_timeout_ms =
       or_default(config->connect_timeout_ms, LEAT_DEFAULT_CONNECT_TIMEOUT_MS);
@@ -122,7 +143,8 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
   };
   if (config->rate_per_minute)
     client->slot_length_us = INT64_C(60000000) / config->rate_per_minute;
-  if (make_headers(&client->headers, config, token)) return true;
+  if (set_credentials(client, config, token) && make_headers(client, config, token))
+    return true;
   leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
   return false;
 }
@@ -155,7 +177,10 @@ void leat__client_hold(leat_client *client) {
 void leat__client_release(leat_client *client) {
   if (--client->references > 0) return;
   leat__url_free(&client->url);
+  leat__url_free(&client->token_url);
   leat__headers_free(&client->headers);
+  free(client->client_id);
+  leat__wipe_free(client->client_secret);
   free(client);
 }
 
@@ -170,10 +195,4 @@ void leat_client_rate(const leat_client *client, int *limit, int *remaining) {
 
 uint64_t leat_client_epoch(const leat_client *client) {
   return client->epoch;
-}
-
-leat_string leat__client_token(const leat_client *client) {
-  leat_string value = client->headers.list[0].value;
-  return (leat_string){value.data + sizeof bearer - 1,
-                       value.length - (sizeof bearer - 1)};
 }

@@ -6,13 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool leat__headers_add(leat_headers *headers, leat_string name, leat_string value) {
-  leat_header *grown = realloc(headers->list, (headers->count + 1) * sizeof *grown);
-  if (grown == NULL) return false;
-  headers->list = grown;
-  char *text = malloc(name.length + value.length + 2); /* one block for both */
+/* One block holds both texts. */
+static bool copy(leat_header *header, leat_string name, leat_string value) {
+  char *text = malloc(name.length + value.length + 2);
   if (text == NULL) return false;
-  leat_header *header = &headers->list[headers->count++];
   *header = (leat_header){{text, name.length}, {text + name.length + 1, value.length}};
   memcpy(text, name.data, name.length);
   text[name.length] = '\0';
@@ -21,13 +18,33 @@ bool leat__headers_add(leat_headers *headers, leat_string name, leat_string valu
   return true;
 }
 
+static void wipe(const leat_header *header) {
+  char *text = (char *)(uintptr_t)header->name.data;
+  explicit_bzero(text, header->name.length + header->value.length + 2);
+  free(text);
+}
+
+bool leat__headers_add(leat_headers *headers, leat_string name, leat_string value) {
+  leat_header *grown = realloc(headers->list, (headers->count + 1) * sizeof *grown);
+  if (grown == NULL) return false;
+  headers->list = grown;
+  if (!copy(&headers->list[headers->count], name, value)) return false;
+  headers->count++;
+  return true;
+}
+
+bool leat__headers_put(leat_headers *headers, leat_string name, leat_string value) {
+  leat_header fresh;
+  if (headers->count == 0) return leat__headers_add(headers, name, value);
+  if (!copy(&fresh, name, value)) return false;
+  wipe(&headers->list[0]);
+  headers->list[0] = fresh;
+  return true;
+}
+
 void leat__headers_free(leat_headers *headers) {
-  for (size_t i = 0; i < headers->count; i++) {
-    const leat_header *header = &headers->list[i];
-    char *text = (char *)(uintptr_t)header->name.data;
-    explicit_bzero(text, header->name.length + header->value.length + 2);
-    free(text);
-  }
+  for (size_t i = 0; i < headers->count; i++)
+    wipe(&headers->list[i]);
   free(headers->list);
   *headers = (leat_headers){NULL, 0};
 }

@@ -131,8 +131,9 @@ typedef struct leat_url {
   bool loopback; /* this very machine */
 } leat_url;
 
-/* False: `error` says why. Free it in either case. */
-bool leat__url_parse(leat_url *url, const char *text, leat_error *error);
+/* False: `error` says why, by that name of the setting. Free it in either case. */
+bool leat__url_parse(leat_url *url, const char *text, const char *name,
+                     leat_error *error);
 void leat__url_free(leat_url *url);
 bool leat__loopback(const char *host);
 /* "", or segments that are not empty, "." or "..", of characters that need no encoding. */
@@ -149,6 +150,8 @@ typedef struct leat_headers { /* begins as { 0 } */
 
 /* Adds a copy. False: out of memory. */
 bool leat__headers_add(leat_headers *headers, leat_string name, leat_string value);
+/* Puts one in the place of the first. False: out of memory. */
+bool leat__headers_put(leat_headers *headers, leat_string name, leat_string value);
 /* Wipes them, for one holds the token. */
 void leat__headers_free(leat_headers *headers);
 /* What is wrong with a header that a user gave; NULL: nothing. */
@@ -198,6 +201,13 @@ struct leat_client {
   size_t max_body;
   leat_retry retry;
   uint64_t epoch;
+  bool asks_token, fetches_token; /* neither: it has one for good */
+  leat_url token_url;
+  char *client_id, *client_secret;
+  int64_t token_until; /* 0: there is none, or it was refused */
+  unsigned token_number;
+  const leat_call *lease;         /* who gets one, */
+  int64_t lease_until;            /* and how long the others wait for it */
   int quota;                      /* of retries */
   int rate_limit, rate_remaining; /* as the service said last; -1: it did not */
   int64_t paused_until;           /* the service asked to wait */
@@ -207,7 +217,22 @@ struct leat_client {
 
 void leat__client_hold(leat_client *client);
 void leat__client_release(leat_client *client);
+
+/* ---- tokens (token.c) ------------------------------------------------------------ */
+
 leat_string leat__client_token(const leat_client *client);
+/* Makes it the client's. False: out of memory. */
+bool leat__token_set(leat_client *client, leat_string token);
+bool leat__token_is_there(const leat_client *client, leat_moment now);
+/* The service refused the token of that number. */
+void leat__token_refused(leat_client *client, unsigned number);
+/* Whether this call is the one to get a token; if not, it waits until lease_until. */
+bool leat__token_lease(leat_client *client, const leat_call *call, leat_moment now);
+void leat__token_release(const leat_call *call);
+/* The call that fetches one, and what it fetched; false: `error` says why there is none. */
+leat_call *leat__token_call(leat_client *client);
+bool leat__token_take(leat_client *client, const leat_call *call, leat_moment now,
+                      leat_error *error);
 
 /* For drivers, which outlive what a collector frees: leat_call_free lets go again. */
 void leat__call_hold(leat_call *call);
@@ -242,8 +267,9 @@ typedef enum leat__state {
   LEAT__NEW,
   LEAT__READY,   /* to be sent, if nothing is in the way */
   LEAT__WAITING, /* until a moment; then ready, or to look */
+  LEAT__ASKING,  /* the user for a token */
   LEAT__SENDING, /* the driver has it */
-  LEAT__LOOKING, /* the call inside it is the one under way */
+  LEAT__INSIDE,  /* the call inside it is the one under way */
   LEAT__DONE
 } leat__state;
 
@@ -279,8 +305,9 @@ struct leat_call {
   int cost;       /* what its retries took of the client's quota */
   int look_tries; /* finds to learn what happened, */
   int looks;      /* and how many of them found nothing */
-  bool in_line, then_look, in_doubt, recovered;
-  leat_call *look;
+  bool in_line, then_look, in_doubt, recovered, renewed;
+  unsigned token_number;   /* that it was sent with */
+  leat_call *look, *fetch; /* the call inside it: one of them, or neither */
 
   leat_outcome outcome;
   int rate_limit, rate_remaining;
@@ -289,7 +316,13 @@ struct leat_call {
 void leat__misuse(leat_call *call, const char *what, const char *which);
 leat_string leat__argument_text(const leat_call *call, size_t i);
 void leat__raw_free(leat_raw *raw);
+/* A call of another origin, with a form for a body, and without the client's token. */
+leat_call *leat__call_elsewhere(leat_client *client, const leat_op *op,
+                                const leat_url *url);
+bool leat__call_is_elsewhere(const leat_call *call);
 /* Makes the request of what was set; else the call's error says why not. */
 void leat__make_request(leat_call *call);
+/* Its headers, with the token of now. False: out of memory. */
+bool leat__make_headers(leat_call *call);
 
 #endif

@@ -44,8 +44,9 @@
 extern "C" {
 #endif
 
-#define LEAT_VERSION  "0.1.0"
-#define LEAT_BASE_URL "https://api.piggy.eu/api/v3/oauth/clients"
+#define LEAT_VERSION   "0.1.0"
+#define LEAT_BASE_URL  "https://api.piggy.eu/api/v3/oauth/clients"
+#define LEAT_TOKEN_URL "https://api.piggy.eu/oauth/token"
 
 #if defined(__GNUC__)
 #define LEAT_API __attribute__((visibility("default")))
@@ -109,7 +110,7 @@ typedef struct leat_error {
   bool outcome_unknown;   /* a change may or may not have happened: find, then decide */
   int64_t retry_after_ms; /* the service asked to wait so long; -1 if it did not */
   char operation[48];     /* "contact_identifiers.find", or "" */
-  char message[400];      /* what happened and what to do; one line, no secrets */
+  char message[368];      /* what happened and what to do; one line, no secrets */
 } leat_error;
 
 /* "not_found" for LEAT_NOT_FOUND and so on. Lives for ever. */
@@ -200,6 +201,15 @@ LEAT_API const leat_op *leat_operation(const char *resource, const char *name);
 /* All rows by index; NULL behind the last. */
 LEAT_API const leat_op *leat_operation_at(size_t index);
 
+/* ---- time ------------------------------------------------------------------------ */
+
+/* The library has no clock and no dice: whoever calls it has. */
+typedef struct leat_moment {
+  int64_t monotonic_ms; /* of any origin, never goes back */
+  int64_t unix_s;       /* the wall clock */
+  uint64_t random;      /* fresh random bits */
+} leat_moment;
+
 /* ---- clients --------------------------------------------------------------------- */
 
 typedef struct leat_header {
@@ -210,8 +220,12 @@ typedef struct leat_header {
 typedef struct leat_client leat_client;
 
 typedef struct leat_config {  /* zero or NULL means the default */
-  const char *api_key;        /* the token; this or access_token is needed */
-  const char *access_token;   /* likewise: an OAuth access token */
+  const char *api_key;        /* the token; this, or one of the next three, is needed */
+  const char *access_token;   /* an OAuth access token */
+  const char *client_id;      /* with client_secret: tokens are fetched, and renewed */
+  bool asks_token;            /* LEAT_TOKEN asks for one: leat_client_set_token */
+  const char *client_secret;  /* of client_id */
+  const char *token_url;      /* LEAT_TOKEN_URL: where they are fetched */
   const char *base_url;       /* LEAT_BASE_URL; https, with its path */
   const char *user_agent;     /* "leat/" LEAT_VERSION */
   bool allow_http;            /* cleartext to other hosts than this one */
@@ -232,6 +246,10 @@ typedef struct leat_config {  /* zero or NULL means the default */
 LEAT_API leat_client *leat_client_new(const leat_config *config, leat_error *error);
 /* Wipes its copy of the token once the last call is freed. */
 LEAT_API void leat_client_free(leat_client *client);
+/* Gives the token that LEAT_TOKEN asked for; copies. `lifetime_s`: it is renewed before that
+** is over; 0: when the service refuses it. False: it is none, or out of memory. */
+LEAT_API bool leat_client_set_token(leat_client *client, leat_moment now,
+                                    leat_string token, int lifetime_s);
 /* What the service said last of its rate: calls that it allows, and how many are left of
 ** them; -1: it did not say. */
 LEAT_API void leat_client_rate(const leat_client *client, int *limit, int *remaining);
@@ -324,19 +342,14 @@ LEAT_API bool leat_json_contact_identifier(const leat_json *value,
 **               it was sent. It may be any exchange that the call needs, with an origin
 **               of its own; a driver knows no difference.
 **   LEAT_WAIT   nothing to do until leat_call_until, or until the client's epoch changes.
-**   LEAT_TOKEN  the client needs a token before this call can go on. (Not asked of a
-**               client that has a fixed one.)
+**   LEAT_TOKEN  the client, made with asks_token, needs a token before this call can go on:
+**               leat_client_set_token, then ask again; or leat_call_fail.
 **   LEAT_DONE   the result is there.
 **
 ** Time in line is not call time: a call's timeout runs from its first LEAT_SEND, so a
 ** driver asks only when it can serve. leat_call_fail before any LEAT_SEND gives the call
 ** up, with the kind that it names.
 */
-typedef struct leat_moment {
-  int64_t monotonic_ms; /* of any origin, never goes back */
-  int64_t unix_s;       /* the wall clock */
-  uint64_t random;      /* fresh random bits */
-} leat_moment;
 
 typedef enum leat_step { LEAT_SEND, LEAT_WAIT, LEAT_TOKEN, LEAT_DONE } leat_step;
 

@@ -11,14 +11,15 @@ struct leat_raw {
   leat_op op;
   char method[LEAT_MAX_METHOD + 1];
   leat_headers headers;
-  leat_header *all; /* the client's and its own, made with the request */
+  leat_headers all;    /* the client's and its own, as it is sent */
+  const leat_url *url; /* of another origin; NULL: the client's */
   const char *separator;
 };
 
 void leat__raw_free(leat_raw *r) {
   if (r == NULL) return;
   leat__headers_free(&r->headers);
-  free(r->all);
+  leat__headers_free(&r->all);
   free(r);
 }
 
@@ -120,6 +121,28 @@ leat_call *leat_call_new_request(leat_client *client, const char *method,
   leat__append_s(&call->target, client->url.path);
   leat__append_s(&call->target, path);
   return call;
+}
+
+leat_call *leat__call_elsewhere(leat_client *client, const leat_op *op,
+                                const leat_url *url) {
+  static const char form[] = "application/x-www-form-urlencoded";
+  leat_raw *r = calloc(1, sizeof *r);
+  leat_call *call = r ? leat_call_new(client, op) : NULL;
+  if (call == NULL ||
+      !leat__headers_add(&r->headers, leat_s("Content-Type"), leat_s(form))) {
+    leat__raw_free(r);
+    leat_call_free(call);
+    return NULL;
+  }
+  r->url = url;
+  r->separator = "?";
+  call->raw = r;
+  leat__append_s(&call->target, url->path[0] ? url->path : "/");
+  return call;
+}
+
+bool leat__call_is_elsewhere(const leat_call *call) {
+  return call->raw && call->raw->url;
 }
 
 /* Whether it is a call of no row, and may be changed; else that is misuse. */
@@ -249,43 +272,52 @@ static bool has_content_type(const leat_headers *headers) {
   return false;
 }
 
-/* The client's headers and the call's own. Content-Type stands last: it is left out where
-** there is no body, or another one. */
-static void make_headers(leat_call *call) {
+static bool add_all(leat_headers *to, const leat_header *from, size_t count) {
+  bool good = true;
+  for (size_t i = 0; i < count && good; i++)
+    good = leat__headers_add(to, from[i].name, from[i].value);
+  return good;
+}
+
+/* The client's headers and the call's own. Of the client's the first, Authorization, is
+** not for another origin, and the last, Content-Type, for a body without one of its own. */
+static bool join_headers(leat_call *call) {
   const leat_headers *shared = &call->client->headers;
   leat_raw *r = call->raw;
-  leat_request *request = &call->request;
-  request->headers = shared->list;
-  request->header_count = shared->count - (request->body.length == 0 ? 1 : 0);
-  if (r == NULL || r->headers.count == 0) return;
-  size_t count = request->header_count;
-  if (request->body.length > 0 && has_content_type(&r->headers)) count--;
-  r->all = malloc((shared->count + r->headers.count) * sizeof *r->all);
-  if (r->all == NULL) {
-    call->target.failed = LEAT_NO_MEMORY;
-    return;
-  }
-  memcpy(r->all, shared->list, count * sizeof *r->all);
-  memcpy(r->all + count, r->headers.list, r->headers.count * sizeof *r->all);
-  request->headers = r->all;
-  request->header_count = count + r->headers.count;
+  size_t first = r->url ? 1 : 0, count = shared->count;
+  if (call->body.length == 0 || has_content_type(&r->headers)) count--;
+  leat__headers_free(&r->all);
+  if (!add_all(&r->all, shared->list + first, count - first) ||
+      !add_all(&r->all, r->headers.list, r->headers.count))
+    return false;
+  call->request.headers = r->all.list;
+  call->request.header_count = r->all.count;
+  return true;
+}
+
+bool leat__make_headers(leat_call *call) {
+  const leat_headers *shared = &call->client->headers;
+  if (call->raw && call->raw->headers.count > 0) return join_headers(call);
+  call->request.headers = shared->list;
+  call->request.header_count = shared->count - (call->body.length == 0 ? 1 : 0);
+  return true;
 }
 
 static void fill_request(leat_call *call) {
   leat_request *request = &call->request;
   const leat_client *client = call->client;
+  const leat_url *url = call->raw && call->raw->url ? call->raw->url : &client->url;
   make_target(call);
   make_body(call);
   request->method = leat_s(call->op->method);
-  request->origin = leat_s(client->url.origin);
-  request->host = leat_s(client->url.host);
-  request->port = client->url.port;
-  request->tls = client->url.tls;
+  request->origin = leat_s(url->origin);
+  request->host = leat_s(url->host);
+  request->port = url->port;
+  request->tls = url->tls;
   request->target = (leat_string){call->target.data, call->target.length};
   request->body = (leat_string){call->body.data, call->body.length};
   request->connect_timeout_ms = call->connect_timeout_ms;
   request->max_body = client->max_body;
-  make_headers(call);
 }
 
 static const char *missing_argument(const leat_call *call) {

@@ -43,8 +43,8 @@ bool leat__loopback(const char *host) {
 
 /* ---- base URLs ------------------------------------------------------------------- */
 
-static bool refuse(leat_error *error, const char *why) {
-  leat__error_set(error, LEAT_CONFIG, "base_url %s", why);
+static bool refuse(leat_error *error, const char *name, const char *why) {
+  leat__error_set(error, LEAT_CONFIG, "%s %s", name, why);
   return false;
 }
 
@@ -132,16 +132,18 @@ static void make_origin(leat_url *url) {
   url->origin = origin.data;
 }
 
-bool leat__url_parse(leat_url *url, const char *text, leat_error *error) {
+bool leat__url_parse(leat_url *url, const char *text, const char *name,
+                     leat_error *error) {
   memset(url, 0, sizeof *url);
-  if (strlen(text) > LEAT_MAX_URL) return refuse(error, "is too long");
-  if (!take_scheme(url, &text)) return refuse(error, "must begin with https://");
+  if (strlen(text) > LEAT_MAX_URL) return refuse(error, name, "is too long");
+  if (!take_scheme(url, &text)) return refuse(error, name, "must begin with https://");
   if (memchr(text, '@', strcspn(text, "/")))
-    return refuse(error, "must not hold credentials");
-  if (strpbrk(text, "?#")) return refuse(error, "must not hold a query or a fragment");
-  if (!take_host(url, &text)) return refuse(error, "has no valid host");
-  if (!take_port(url, &text)) return refuse(error, "has no valid port");
-  if (!take_path(url, text)) return refuse(error, "has no valid path");
+    return refuse(error, name, "must not hold credentials");
+  if (strpbrk(text, "?#"))
+    return refuse(error, name, "must not hold a query or a fragment");
+  if (!take_host(url, &text)) return refuse(error, name, "has no valid host");
+  if (!take_port(url, &text)) return refuse(error, name, "has no valid port");
+  if (!take_path(url, text)) return refuse(error, name, "has no valid path");
   if (url->host == NULL || url->path == NULL) return no_memory(error);
   make_origin(url);
   if (url->origin == NULL) return no_memory(error);

@@ -1,0 +1,126 @@
+/*
+** token.c - tokens that expire: fetched for client credentials, or asked of the user. One
+** call of a client holds the lease to get one; the others wait. A lease expires, and is
+** released when its call is freed.
+*/
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Renewed before it expires by so much, or by a tenth of its life if that is less. */
+enum { MARGIN_MS = 60 * 1000 };
+
+static const char bearer[] = "Bearer ";
+
+static const leat_op fetch = {"client", "token",         "POST", "", 0,
+                              false,    LEAT_RESULT_ANY, NULL,   0,  LEAT_AGAIN};
+
+/* ---- the client's token ---------------------------------------------------------- */
+
+bool leat__token_set(leat_client *client, leat_string token) {
+  size_t size = sizeof bearer - 1 + token.length;
+  char *text = malloc(size + 1);
+  if (text == NULL) return false;
+  memcpy(text, bearer, sizeof bearer - 1);
+  if (token.length > 0) memcpy(text + sizeof bearer - 1, token.data, token.length);
+  bool good = leat__headers_put(&client->headers, leat_s("Authorization"),
+                                (leat_string){text, size});
+  explicit_bzero(text, size);
+  free(text);
+  return good;
+}
+
+leat_string leat__client_token(const leat_client *client) {
+  leat_string value = client->headers.list[0].value;
+  return (leat_string){value.data + sizeof bearer - 1,
+                       value.length - (sizeof bearer - 1)};
+}
+
+bool leat__token_is_there(const leat_client *client, leat_moment now) {
+  return now.monotonic_ms < client->token_until;
+}
+
+static bool is_token(leat_string token) {
+  return token.length > 0 && token.length <= LEAT_MAX_TOKEN &&
+         leat__is_field_value(token);
+}
+
+bool leat_client_set_token(leat_client *client, leat_moment now, leat_string token,
+                           int lifetime_s) {
+  int64_t life = (int64_t)lifetime_s * 1000, margin = life / 10;
+  if (!is_token(token) || !leat__token_set(client, token)) return false;
+  client->token_until = INT64_MAX;
+  if (lifetime_s > 0)
+    client->token_until =
+        now.monotonic_ms + life - (margin < MARGIN_MS ? margin : MARGIN_MS);
+  client->token_number++;
+  client->lease = NULL;
+  client->epoch++;
+  return true;
+}
+
+void leat__token_refused(leat_client *client, unsigned number) {
+  if (number == client->token_number) client->token_until = 0;
+}
+
+/* ---- the lease ------------------------------------------------------------------- */
+
+bool leat__token_lease(leat_client *client, const leat_call *call, leat_moment now) {
+  if (client->lease && client->lease != call && now.monotonic_ms < client->lease_until)
+    return false;
+  client->lease = call;
+  client->lease_until = now.monotonic_ms + client->timeout_ms;
+  return true;
+}
+
+void leat__token_release(const leat_call *call) {
+  leat_client *client = call->client;
+  if (client == NULL || client->lease != call) return;
+  client->lease = NULL;
+  client->epoch++;
+}
+
+/* ---- client credentials ---------------------------------------------------------- */
+
+static void append_field(leat_buffer *form, const char *name, const char *value) {
+  leat__append_s(form, form->length > 0 ? "&" : "");
+  leat__append_s(form, name);
+  leat__append_s(form, "=");
+  leat__append_encoded(form, leat_s(value));
+}
+
+leat_call *leat__token_call(leat_client *client) {
+  leat_call *call = leat__call_elsewhere(client, &fetch, &client->token_url);
+  if (call == NULL) return NULL;
+  append_field(&call->body, "grant_type", "client_credentials");
+  append_field(&call->body, "client_id", client->client_id);
+  append_field(&call->body, "client_secret", client->client_secret);
+  return call;
+}
+
+/* What went wrong with a fetch, for the call that needed it. */
+static void fail(leat_error *error, const leat_error *why) {
+  bool refused = why->kind == LEAT_UNAUTHORIZED || why->kind == LEAT_INVALID_INPUT;
+  error->code = why->code;
+  error->status = why->status;
+  leat__error_set(error, refused ? LEAT_UNAUTHORIZED : why->kind, "no token: %s%s",
+                  why->message,
+                  refused ? " (are client_id and client_secret right?)" : "");
+}
+
+bool leat__token_take(leat_client *client, const leat_call *call, leat_moment now,
+                      leat_error *error) {
+  const leat_json *data = leat_call_data(call);
+  leat_string token = leat_json_string(leat_json_get(data, "access_token"));
+  int64_t lifetime = leat_json_integer(leat_json_get(data, "expires_in"));
+  if (leat_call_error(call)->kind != LEAT_OK) {
+    fail(error, leat_call_error(call));
+    return false;
+  }
+  if (lifetime < 0 || lifetime > INT32_MAX) lifetime = 0;
+  if (token.data && leat_client_set_token(client, now, token, (int)lifetime)) return true;
+  leat__error_set(error, LEAT_PROTOCOL, "no token: the answer holds no access_token");
+  return false;
+}

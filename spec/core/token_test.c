@@ -1,0 +1,270 @@
+/*
+** token_test.c - tokens that are fetched, given, renewed: without a socket, on a clock of
+** our own.
+*/
+#include "leat.h"
+#include "test.h"
+
+#define SECRET "s3cret&of=the+client"
+#define FORM                                                                             \
+  "grant_type=client_credentials&client_id=me&client_secret=s3cret%26of%3Dthe%2Bclient"
+
+static leat_moment now;
+
+static leat_client *new_client(bool asks) {
+  leat_config config = {.asks_token = asks, .timeout_ms = 10000};
+  if (!asks) {
+    config.client_id = "me";
+    config.client_secret = SECRET;
+    config.token_url = "https://login.example:8443/oauth/token";
+  }
+  now = (leat_moment){1000000, 1700000000, 0};
+  return leat_client_new(&config, NULL);
+}
+
+static leat_call *new_find(leat_client *client) {
+  leat_call *call = leat_call_new(client, leat_operation("contact_identifiers", "find"));
+  leat_call_set(call, "contact_identifier_value", leat_s("1"));
+  return call;
+}
+
+static leat_string header(const leat_call *call, const char *name) {
+  const leat_request *request = leat_call_request(call);
+  leat_answer as_answer = {.headers = request->headers,
+                           .header_count = request->header_count};
+  return leat_answer_header(&as_answer, name);
+}
+
+static bool is(leat_string text, const char *wanted) {
+  return text.length == strlen(wanted) && memcmp(text.data, wanted, text.length) == 0;
+}
+
+static void answer(leat_call *call, int status, const char *body) {
+  leat_answer a = {status, NULL, 0, leat_s(body), LEAT_LENGTH};
+  leat_call_answer(call, now, &a);
+}
+
+/* Whether it asks for a token now, as the documentation has it. */
+static bool fetches(leat_call *call) {
+  if (leat_call_next(call, now) != LEAT_SEND) return false;
+  const leat_request *r = leat_call_request(call);
+  return is(r->method, "POST") && is(r->origin, "https://login.example:8443") &&
+         is(r->target, "/oauth/token") && is(r->body, FORM) &&
+         is(header(call, "Content-Type"), "application/x-www-form-urlencoded") &&
+         is(header(call, "Accept"), "application/json") &&
+         header(call, "Authorization").data == NULL;
+}
+
+/* Whether it finds now, with that token. */
+static bool finds(leat_call *call, const char *authorization) {
+  return leat_call_next(call, now) == LEAT_SEND &&
+         is(leat_call_request(call)->method, "GET") &&
+         is(header(call, "Authorization"), authorization);
+}
+
+static bool ends_well(leat_call *call) {
+  answer(call, 200, "{\"data\":{\"value\":\"1\"}}");
+  return leat_call_next(call, now) == LEAT_DONE && leat_call_error(call)->kind == LEAT_OK;
+}
+
+#define TOKEN(token, seconds)                                                            \
+  "{\"token_type\":\"Bearer\",\"expires_in\":" #seconds ",\"access_token\":\"" token "\"}"
+
+/* ---- client credentials ---------------------------------------------------------- */
+
+static void test_one_fetch_for_all(void) {
+  leat_client *client = new_client(false);
+  leat_call *calls[3];
+  uint64_t epoch = leat_client_epoch(client);
+  TEST("one fetch for any number of calls");
+  for (int i = 0; i < 3; i++)
+    calls[i] = new_find(client);
+  CHECK(fetches(calls[0]));
+  CHECK(leat_call_next(calls[1], now) == LEAT_WAIT);
+  CHECK(leat_call_next(calls[2], now) == LEAT_WAIT);
+  now.monotonic_ms += 9000; /* in line: that is not their time */
+  CHECK(leat_call_next(calls[1], now) == LEAT_WAIT);
+  answer(calls[0], 200, TOKEN("t1", 3600));
+  CHECK(finds(calls[0], "Bearer t1"));
+  CHECK(leat_client_epoch(client) != epoch);
+  for (int i = 1; i < 3; i++) {
+    CHECK(finds(calls[i], "Bearer t1"));
+    CHECK(leat_call_request(calls[i])->deadline_ms == now.monotonic_ms + 10000);
+  }
+  for (int i = 0; i < 3; i++) {
+    CHECK(ends_well(calls[i]));
+    leat_call_free(calls[i]);
+  }
+  TEST("renewed before it expires");
+  leat_call *call = new_find(client);
+  now.monotonic_ms += 3539999; /* a minute before the hour, and a little */
+  CHECK(finds(call, "Bearer t1"));
+  leat_call_free(call);
+  call = new_find(client);
+  now.monotonic_ms += 1;
+  CHECK(fetches(call));
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+static void test_refused_token(void) {
+  leat_client *client = new_client(false);
+  leat_call *first = new_find(client), *second = new_find(client);
+  TEST("renewed once when it is refused, and only if it is still the current one");
+  CHECK(fetches(first));
+  answer(first, 200, TOKEN("t1", 3600));
+  CHECK(finds(first, "Bearer t1") && finds(second, "Bearer t1"));
+  answer(first, 401, "{\"message\":\"Unauthenticated.\"}");
+  CHECK(fetches(first));
+  answer(first, 200, TOKEN("t2", 3600));
+  CHECK(finds(first, "Bearer t2"));
+  answer(second, 401, "");
+  CHECK(finds(second, "Bearer t2")); /* no fetch: it was sent with the old one */
+  CHECK(ends_well(second));
+  answer(first, 401, "{\"message\":\"Unauthenticated.\"}");
+  CHECK(leat_call_next(first, now) == LEAT_DONE);
+  CHECK(leat_call_error(first)->kind == LEAT_UNAUTHORIZED);
+  leat_call_free(first);
+  leat_call_free(second);
+  leat_client_free(client);
+}
+
+static void test_lease(void) {
+  leat_client *client = new_client(false);
+  leat_call *first = new_find(client), *second = new_find(client);
+  TEST("who fetches may be freed");
+  CHECK(fetches(first));
+  CHECK(leat_call_next(second, now) == LEAT_WAIT);
+  leat_call_free(first);
+  CHECK(fetches(second));
+  TEST("or canceled");
+  first = new_find(client);
+  CHECK(leat_call_next(first, now) == LEAT_WAIT);
+  leat_call_fail(second, now, LEAT_CANCELED, LEAT_SENT_MAYBE, "enough");
+  CHECK(leat_call_next(second, now) == LEAT_DONE);
+  CHECK(leat_call_error(second)->kind == LEAT_CANCELED);
+  CHECK(!leat_call_error(second)->outcome_unknown);
+  CHECK(fetches(first));
+  TEST("or do nothing for too long");
+  leat_call *third = new_find(client);
+  CHECK(leat_call_next(third, now) == LEAT_WAIT);
+  now.monotonic_ms = leat_call_until(third);
+  CHECK(fetches(third));
+  answer(third, 200, TOKEN("t3", 0));
+  CHECK(finds(third, "Bearer t3") && ends_well(third));
+  leat_call_free(first);
+  leat_call_free(second);
+  leat_call_free(third);
+  leat_client_free(client);
+}
+
+static void check_failure(int status, const char *body, leat_kind kind,
+                          const char *message) {
+  leat_client *client = new_client(false);
+  leat_call *call = new_find(client);
+  char text[1024];
+  CHECK(fetches(call));
+  answer(call, status, body);
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  const leat_error *error = leat_call_error(call);
+  leat_error_text(error, text, sizeof text);
+  if (!CHECK(error->kind == kind && strstr(text, message) && strstr(text, "no token: ")))
+    printf("  %s\n", text);
+  CHECK(strstr(text, "s3cret&o") == NULL && strstr(text, "contact_identifiers.find"));
+  CHECK(!error->outcome_unknown && error->attempts == 1);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+static void test_failures(void) {
+  TEST("no token");
+  check_failure(401, "{\"error\":\"invalid_client\",\"message\":\"Client no.\"}",
+                LEAT_UNAUTHORIZED, "client_id and client_secret");
+  check_failure(400, "{\"error\":\"invalid_request\",\"message\":\"No: " SECRET "\"}",
+                LEAT_UNAUTHORIZED, "No: [token]");
+  check_failure(200, "{\"token_type\":\"Bearer\"}", LEAT_PROTOCOL, "no access_token");
+  check_failure(200, "{\"access_token\":42}", LEAT_PROTOCOL, "no access_token");
+  check_failure(200, "{\"access_token\":\"a\\nb\"}", LEAT_PROTOCOL, "no access_token");
+  check_failure(200, "<html>", LEAT_PROTOCOL, "JSON");
+  check_failure(302, "", LEAT_REDIRECT, "login.example");
+}
+
+static void test_fetch_again(void) {
+  leat_client *client = new_client(false);
+  leat_call *call = new_find(client);
+  TEST("a fetch that fails is made again, within the call's time");
+  int64_t start = now.monotonic_ms;
+  CHECK(fetches(call));
+  leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "late");
+  CHECK(leat_call_next(call, now) == LEAT_WAIT);
+  now.monotonic_ms = leat_call_until(call);
+  CHECK(fetches(call));
+  answer(call, 200, TOKEN("t", 60));
+  CHECK(finds(call, "Bearer t"));
+  CHECK(leat_call_request(call)->deadline_ms == start + 10000);
+  CHECK(ends_well(call) && leat_call_info(call).attempts == 3);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+/* ---- tokens that the user gives --------------------------------------------------- */
+
+static void test_asked(void) {
+  leat_client *client = new_client(true);
+  leat_call *first = new_find(client), *second = new_find(client);
+  TEST("a token is asked for, by one call");
+  CHECK(leat_call_next(first, now) == LEAT_TOKEN);
+  CHECK(leat_call_next(first, now) == LEAT_TOKEN);
+  CHECK(leat_call_next(second, now) == LEAT_WAIT);
+  CHECK(!leat_client_set_token(client, now, leat_s(""), 0));
+  CHECK(!leat_client_set_token(client, now, leat_s("a\r\nX: y"), 0));
+  CHECK(leat_client_set_token(client, now, leat_s("mine"), 0));
+  CHECK(finds(first, "Bearer mine") && finds(second, "Bearer mine"));
+  CHECK(ends_well(second));
+  TEST("and again when it is refused");
+  answer(first, 401, "");
+  CHECK(leat_call_next(first, now) == LEAT_TOKEN);
+  CHECK(leat_client_set_token(client, now, leat_s("newer"), 100));
+  CHECK(finds(first, "Bearer newer") && ends_well(first));
+  leat_call_free(first);
+  leat_call_free(second);
+  TEST("or has expired");
+  first = new_find(client);
+  now.monotonic_ms += 90000; /* a tenth of its life before its end */
+  CHECK(leat_call_next(first, now) == LEAT_TOKEN);
+  TEST("none is to be had");
+  leat_call_fail(first, now, LEAT_UNAUTHORIZED, LEAT_SENT_NO, "no token from the vault");
+  CHECK(leat_call_next(first, now) == LEAT_DONE);
+  CHECK(leat_call_error(first)->kind == LEAT_UNAUTHORIZED);
+  leat_call_free(first);
+  leat_client_free(client);
+}
+
+static void test_config(void) {
+  static const leat_config bad[] = {
+      {.client_id = "a"},
+      {.client_secret = "a"},
+      {.client_id = "a", .client_secret = ""},
+      {.client_id = "a", .client_secret = "b", .api_key = "k"},
+      {.asks_token = true, .api_key = "k"},
+      {.client_id = "a", .client_secret = "b", .token_url = "http://login.example/x"},
+      {.client_id = "a", .client_secret = "b", .token_url = "nowhere"},
+  };
+  leat_error error;
+  TEST("settings that are refused");
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    CHECK(leat_client_new(&bad[i], &error) == NULL && error.kind == LEAT_CONFIG);
+    CHECK(error.message[0] != '\0');
+  }
+}
+
+int main(void) {
+  test_one_fetch_for_all();
+  test_refused_token();
+  test_lease();
+  test_failures();
+  test_fetch_again();
+  test_asked();
+  test_config();
+  return test_summary("token");
+}
