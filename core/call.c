@@ -64,8 +64,16 @@ void leat__call_hold(leat_call *call) {
   call->references++;
 }
 
+uint64_t leat__call_epoch(const leat_call *call) {
+  return call->client ? call->client->epoch : 0;
+}
+
 bool leat__call_is_shared(const leat_call *call) {
   return call->references > 1;
+}
+
+leat_client *leat_call_client(const leat_call *call) {
+  return call ? call->client : NULL;
 }
 
 const leat_op *leat_call_op(const leat_call *call) {

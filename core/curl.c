@@ -30,7 +30,7 @@ enum { EVENTS_AT_ONCE = 64, CONNECT_TRIES = 3, UNWATCHED_POLL_MS = 20 };
 
 static const int64_t NEVER = INT64_MAX;
 
-typedef enum place { IN_LINE, WAITING, WORKING, FINISHED } place;
+typedef enum place { IN_LINE, WAITING, ASKING, WORKING, FINISHED } place;
 
 typedef struct job {
   struct job *next; /* in the line, or among the finished */
@@ -69,7 +69,8 @@ struct leat_curl {
   connection **by_fd; /* NULL: libcurl's own, or nobody's */
   size_t by_fd_size;
   int unwatched; /* connecting, without a watched socket */
-  queue line, waiting, finished;
+  queue line, waiting, asking, finished;
+  bool woken; /* a client has news for those that wait */
   int epoll, timer;
   bool timer_used; /* somebody watches the descriptor */
   int64_t curl_due, sweep_due, deadline_due, armed;
@@ -359,17 +360,25 @@ static void finish(leat_curl *curl, job *j) {
   push(&curl->finished, j);
 }
 
+/* What a call is told may be news for others of its client. */
+static void note_news(leat_curl *curl, const job *j, uint64_t epoch) {
+  if (leat__call_epoch(j->call) != epoch) curl->woken = true;
+}
+
 /* Nothing came: the connection goes, and the call is asked again. */
 static void fail(leat_curl *curl, job *j, leat_kind kind, const char *detail) {
+  uint64_t epoch = leat__call_epoch(j->call);
   if (j->connection) close_connection(curl, j->connection);
   j->connection = NULL;
   j->tries = 0;
   leat_call_fail(j->call, moment(curl), kind, j->sent, detail);
   advance(curl, j);
+  note_news(curl, j, epoch);
 }
 
 static void complete(leat_curl *curl, connection *c) {
   job *j = c->job;
+  uint64_t epoch = leat__call_epoch(j->call);
   leat_call_answer(j->call, moment(curl), leat_http1_answer(c->http));
   j->connection = NULL;
   j->tries = 0;
@@ -377,6 +386,7 @@ static void complete(leat_curl *curl, connection *c) {
   c->idle_since = now_ms();
   if (!leat_http1_reusable(c->http)) close_connection(curl, c);
   advance(curl, j);
+  note_news(curl, j, epoch);
 }
 
 static void fail_codec(leat_curl *curl, connection *c) {
@@ -511,7 +521,9 @@ static void advance(leat_curl *curl, job *j) {
       push(&curl->waiting, j);
       break;
     case LEAT_TOKEN:
-      fail(curl, j, LEAT_CONFIG, "this driver can't ask for a token");
+      j->place = ASKING;
+      curl->slots_taken--;
+      push(&curl->asking, j);
       break;
     case LEAT_DONE: finish(curl, j); break;
   }
@@ -690,7 +702,9 @@ static void fail_late(leat_curl *curl, connection *c) {
 static void keep_time(leat_curl *curl, int64_t now) {
   connection *next;
   job *j;
-  if (now < curl->deadline_due) return;
+  if (now < curl->deadline_due && !curl->woken) return;
+  bool woken = curl->woken;
+  curl->woken = false;
   curl->deadline_due = NEVER;
   for (connection *c = curl->connections; c; c = next) {
     next = c->next;
@@ -705,7 +719,7 @@ static void keep_time(leat_curl *curl, int64_t now) {
   queue waiting = curl->waiting;
   memset(&curl->waiting, 0, sizeof curl->waiting);
   while ((j = pop(&waiting)) != NULL) {
-    bool due = leat_call_until(j->call) <= now;
+    bool due = woken || leat_call_until(j->call) <= now;
     j->place = due ? IN_LINE : WAITING;
     push(due ? &curl->line : &curl->waiting, j);
     if (!due) note_deadline(curl, leat_call_until(j->call));
@@ -715,7 +729,8 @@ static void keep_time(leat_curl *curl, int64_t now) {
 /* 0: at once. */
 static int64_t next_due(const leat_curl *curl) {
   int64_t due = curl->deadline_due;
-  if (curl->finished.first || can_serve(curl)) return 0;
+  if (curl->finished.first || curl->asking.first || curl->woken || can_serve(curl))
+    return 0;
   if (curl->connecting == 0) return due;
   if (curl->curl_due < due) due = curl->curl_due;
   if (curl->unwatched > 0 && curl->sweep_due < due) due = curl->sweep_due;
@@ -848,6 +863,7 @@ static void forget_context(leat_curl *curl) {
   }
   cancel_all(curl, &curl->line, why);
   cancel_all(curl, &curl->waiting, why);
+  cancel_all(curl, &curl->asking, why);
   curl->max_connections = connections;
   curl->connections = NULL;
   curl->multi = NULL;
@@ -943,6 +959,7 @@ void leat_curl_free(leat_curl *curl) {
   }
   cancel_all(curl, &curl->line, why);
   cancel_all(curl, &curl->waiting, why);
+  cancel_all(curl, &curl->asking, why);
   release_finished(curl);
   close_context(curl);
   free(curl->by_fd);
@@ -995,6 +1012,15 @@ static job *working_job(const leat_curl *curl, const leat_call *call) {
   return NULL;
 }
 
+leat_call *leat_curl_token(leat_curl *curl) {
+  job *j = pop(&curl->asking);
+  if (j == NULL) return NULL;
+  j->place = IN_LINE;
+  push(&curl->line, j);
+  curl->woken = true; /* by what the caller does now */
+  return j->call;
+}
+
 void leat_curl_cancel(leat_curl *curl, leat_call *call) {
   leat_sent sent = LEAT_SENT_NO;
   job *j = same_process(curl) ? working_job(curl, call) : NULL;
@@ -1003,7 +1029,8 @@ void leat_curl_cancel(leat_curl *curl, leat_call *call) {
     fail(curl, j, LEAT_CANCELED, "canceled");
   }
   if ((j = take_out(&curl->line, call)) == NULL &&
-      (j = take_out(&curl->waiting, call)) == NULL)
+      (j = take_out(&curl->waiting, call)) == NULL &&
+      (j = take_out(&curl->asking, call)) == NULL)
     j = take_out(&curl->finished, call);
   if (j == NULL) return;
   leat_call_fail(call, moment(curl), LEAT_CANCELED, sent, "canceled");
@@ -1014,10 +1041,18 @@ void leat_curl_cancel(leat_curl *curl, leat_call *call) {
 
 void leat_curl_perform(leat_curl *curl, leat_call *call) {
   if (!leat_curl_start(curl, call)) return;
-  while (!leat_call_is_done(call))
+  while (!leat_call_is_done(call)) {
+    if (leat_curl_token(curl))
+      leat_call_fail(call, moment(curl), LEAT_CONFIG, LEAT_SENT_NO,
+                     "nobody is there to ask for a token: leat_curl_perform has none");
     leat_curl_wait(curl, INT_MAX);
+  }
   job *j = take_out(&curl->finished, call);
   if (j) release(j);
+}
+
+leat_moment leat_curl_moment(leat_curl *curl) {
+  return moment(curl);
 }
 
 int leat_curl_fd(leat_curl *curl) {

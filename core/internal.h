@@ -237,6 +237,7 @@ bool leat__token_take(leat_client *client, const leat_call *call, leat_moment no
 /* For drivers, which outlive what a collector frees: leat_call_free lets go again. */
 void leat__call_hold(leat_call *call);
 bool leat__call_is_shared(const leat_call *call);
+uint64_t leat__call_epoch(const leat_call *call); /* of its client */
 
 /* What an answer came to (answer.c). */
 typedef struct leat_outcome {

@@ -287,6 +287,9 @@ LEAT_API void leat_call_set_max_attempts(leat_call *call, int attempts);
 /* The row that it was made from; NULL if there was none. */
 LEAT_API const leat_op *leat_call_op(const leat_call *call);
 
+/* The client that it is of; lives as long as the call. */
+LEAT_API leat_client *leat_call_client(const leat_call *call);
+
 /* A pointer of the caller's own, to know a call again by. */
 LEAT_API void leat_call_set_user(leat_call *call, void *user);
 LEAT_API void *leat_call_user(const leat_call *call);

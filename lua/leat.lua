@@ -79,7 +79,7 @@ local function perform(self, call)
     if settings.connect_timeout then call:set_connect_timeout(settings.connect_timeout) end
     if settings.max_attempts then call:set_max_attempts(settings.max_attempts) end
   end
-  self.driver:perform(call)
+  self.driver:perform(call, self.token)
 end
 
 local function card_metatable(self)
@@ -185,6 +185,10 @@ end
 local known = {
   api_key = "string",
   access_token = "string",
+  client_id = "string",
+  client_secret = "string",
+  token_url = "string",
+  token = "function",
   base_url = "string",
   user_agent = "string",
   headers = "table",
@@ -206,7 +210,7 @@ end
 
 local function check_options(given)
   given = options.check("leat.new", known, given, 3)
-  if not given.api_key and not given.access_token then
+  if not (given.api_key or given.access_token or given.client_id or given.client_secret or given.token) then
     error("leat.new: api_key is missing (is the variable that it should come from set?)", 3)
   elseif given.driver and given.transport then
     error("leat.new: driver and transport are both given: one of them carries the calls", 3)
@@ -242,11 +246,11 @@ local function new_driver(given)
 end
 
 -- A client, or a view of one: the same but for its settings.
-local function new_client(handle, driver, base_url, settings)
-  local client = { handle = handle, driver = driver, base_url = base_url, settings = settings }
+local function new_client(handle, driver, base_url, token, settings)
+  local client = { handle = handle, driver = driver, base_url = base_url, token = token, settings = settings }
   for name, class in pairs(resources) do
     if class ~= Client then
-      client[name] = setmetatable({ handle = handle, driver = driver, settings = settings }, class)
+      client[name] = setmetatable({ handle = handle, driver = driver, token = token, settings = settings }, class)
     end
   end
   return setmetatable(client, Client)
@@ -339,7 +343,7 @@ function Client:with(given)
       settings[name] = value
     end
   end
-  return new_client(self.handle, self.driver, self.base_url, settings)
+  return new_client(self.handle, self.driver, self.base_url, self.token, settings)
 end
 
 --- Makes a client. Nothing is sent or connected yet.
@@ -348,7 +352,10 @@ end
 -- make one client and keep it.
 -- @tparam table given the options:
 --
---   * `api_key` the key from the dashboard, or `access_token`, one of OAuth
+--   * `api_key` the key from the dashboard; or `access_token`, one of OAuth; or `client_id`
+--     and `client_secret`, for which tokens are fetched (at `token_url`) and renewed; or
+--     `token`, a function that returns a token and, if it knows, for how many seconds it is
+--     good, or nil and why not: it is asked when one is needed, and when one was refused
 --   * `base_url` default `https://api.piggy.eu/api/v3/oauth/clients`. https, except for
 --     this very machine
 --   * `allow_http` true lets base_url be cleartext http elsewhere too
@@ -382,7 +389,7 @@ function leat.new(given)
   if not driver then
     error("leat.new: " .. wrong, 2)
   end
-  local client = new_client(handle, driver, given.base_url or core.base_url)
+  local client = new_client(handle, driver, given.base_url or core.base_url, given.token)
   if driver ~= given.driver and driver.close then
     client.own_driver = driver
   end

@@ -16,6 +16,7 @@
 **   call:until_ms()                      when it wants to be asked again
 **   call:request()                       { method, url, headers, body, deadline }
 **   call:answer(ms, unix, status, headers, body)
+**   call:give(ms, unix, token, seconds)  what "token" asked for; false if it is none
 **   call:fail(ms, unix, kind, sent, message)
 **   core.error_text(error)               one line for people
 **
@@ -205,6 +206,10 @@ static int core_client(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   config.api_key = string_option(L, 1, "api_key");
   config.access_token = string_option(L, 1, "access_token");
+  config.client_id = string_option(L, 1, "client_id");
+  config.client_secret = string_option(L, 1, "client_secret");
+  config.token_url = string_option(L, 1, "token_url");
+  config.asks_token = boolean_option(L, 1, "token");
   config.base_url = string_option(L, 1, "base_url");
   config.user_agent = string_option(L, 1, "user_agent");
   config.allow_http = boolean_option(L, 1, "allow_http");
@@ -645,6 +650,18 @@ static leat_kind kind_by_name(const char *name) {
   return (leat_kind)kind;
 }
 
+/* call:give(ms, unix, token, seconds): what "token" asked for; false if it is none. */
+static int call_give(lua_State *L) {
+  leat_call *call = check_call(L, 1);
+  leat_moment now = check_moment(L, 2);
+  leat_string token;
+  token.data = luaL_checklstring(L, 4, &token.length);
+  lua_Number seconds = luaL_optnumber(L, 5, 0);
+  int lifetime = seconds >= 1 && seconds < 1e9 ? (int)seconds : 0;
+  lua_pushboolean(L, leat_client_set_token(leat_call_client(call), now, token, lifetime));
+  return 1;
+}
+
 /* call:fail(ms, unix, kind, sent, message) */
 static int call_fail(lua_State *L) {
   leat_call *call = check_call(L, 1);
@@ -710,6 +727,7 @@ LEAT_API int luaopen_leat_core(lua_State *L) {
       {"until_ms", call_until},
       {"request", call_request},
       {"answer", call_answer},
+      {"give", call_give},
       {"fail", call_fail},
       {NULL, NULL}};
   static const luaL_Reg functions[] = {{"operations", core_operations},

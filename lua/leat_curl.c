@@ -6,6 +6,9 @@
 **   driver:wait(seconds)   waits for something to do, and does it; at most 0.1 s, and
 **                          less after a signal, so that Lua can see to its hooks
 **   driver:done()          the next call that is done, or nil
+**   driver:token()         a call that needs a token, or nil; before the next wait:
+**                          call:give(ms, unix, ...), or call:fail(ms, unix, ...)
+**   driver:now()           ms and unix, of its clocks
 **   driver:cancel(call)    gives it up
 **   driver:close()
 **   curl.version()
@@ -74,6 +77,21 @@ static int driver_start(lua_State *L) {
   return 1;
 }
 
+static int driver_token(lua_State *L) {
+  leat_call *call = leat_curl_token(check_driver(L));
+  if (call == NULL) return 0;
+  lua_getiuservalue(L, 1, 1);
+  lua_rawgetp(L, -1, call);
+  return 1;
+}
+
+static int driver_now(lua_State *L) {
+  leat_moment now = leat_curl_moment(check_driver(L));
+  lua_pushnumber(L, (lua_Number)now.monotonic_ms);
+  lua_pushnumber(L, (lua_Number)now.unix_s);
+  return 2;
+}
+
 static int driver_cancel(lua_State *L) {
   leat_curl *curl = check_driver(L);
   leat_call *call = check_call(L, 2);
@@ -121,7 +139,8 @@ LEAT_API int luaopen_leat_curl_core(lua_State *L);
 
 LEAT_API int luaopen_leat_curl_core(lua_State *L) {
   static const luaL_Reg methods[] = {{"start", driver_start}, {"done", driver_done},
-                                     {"wait", driver_wait},   {"cancel", driver_cancel},
+                                     {"wait", driver_wait},   {"token", driver_token},
+                                     {"now", driver_now},     {"cancel", driver_cancel},
                                      {"close", driver_close}, {NULL, NULL}};
   static const luaL_Reg meta[] = {
       {"__gc", driver_close}, {"__close", driver_close}, {NULL, NULL}};

@@ -203,3 +203,70 @@ describe("contact_identifiers:ensure", function()
     end)
   end)
 end)
+
+describe("tokens", function()
+  local function header(recorder, i)
+    return recorder.requests[i].headers["Authorization"]
+  end
+  local REFUSED = { status = 401, body = { message = "Unauthenticated." } }
+
+  local function play_as(answers, options)
+    local recorder = new_recorder(answers)
+    options.driver = recorder.driver
+    return leat.new(options).contact_identifiers, recorder
+  end
+
+  it("are fetched for client credentials, once for many calls, and renewed when refused", function()
+    local function token(text)
+      return { status = 200, body = { token_type = "Bearer", expires_in = 3600, access_token = text } }
+    end
+    local cards, recorder = play_as({ token("t1"), card(), card(), REFUSED, token("t2"), card() },
+      { client_id = "me", client_secret = "s&cret-12345678", token_url = "https://login.example/oauth/token" })
+    for _ = 1, 3 do
+      leat.assert(cards:find("1"))
+    end
+    assert.equal("POST GET GET GET POST GET", methods(recorder))
+    assert.equal("https://login.example/oauth/token", recorder.requests[1].url)
+    assert.equal("grant_type=client_credentials&client_id=me&client_secret=s%26cret-12345678",
+      recorder.requests[1].body)
+    assert.is_nil(header(recorder, 1))
+    assert.equal("[token]", header(recorder, 2))
+  end)
+
+  it("are asked of a function", function()
+    local asked, given = 0, {}
+    local function ask()
+      asked = asked + 1
+      return "token-" .. asked, 3600
+    end
+    local function answer(request)
+      given[#given + 1] = request.headers["Authorization"]
+      return #given == 2 and 401 or 200, {}, '{"data":{"value":"1"}}'
+    end
+    local cards = play_as({ answer, answer, answer }, { token = ask })
+    leat.assert(cards:find("1"))
+    leat.assert(cards:find("1"))
+    assert.same({ "Bearer token-1", "Bearer token-1", "Bearer token-2" }, given)
+  end)
+
+  it("may not be had", function()
+    local cards = play_as({}, { token = function() return nil, "the vault is sealed" end })
+    local _, err = cards:find("1")
+    assert.equal("unauthorized", err.kind)
+    assert.truthy(err.message:find("the vault is sealed", 1, true))
+    assert.equal("unauthorized", select(2, play_as({}, { token = function() end }):find("1")).kind)
+    assert.equal("unauthorized", select(2, play_as({}, { token = function() return "a\nb" end }):find("1")).kind)
+    assert.has_error(function()
+      play_as({}, { token = function() error("oh") end }):find("1")
+    end)
+  end)
+
+  it("are one of four kinds", function()
+    for _, options in ipairs { { client_id = "a" }, { client_secret = "a" }, { token = "x" },
+      { api_key = "k", token = print }, { api_key = "k", client_id = "a", client_secret = "b" } } do
+      assert.has_error(function()
+        leat.new(options)
+      end)
+    end
+  end)
+end)

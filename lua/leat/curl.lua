@@ -8,6 +8,7 @@
 
 local core = require("leat.curl.core")
 local options = require("leat.options")
+local give_token = require("leat.token")
 
 local curl = {}
 local Driver = {}
@@ -16,19 +17,26 @@ Driver.__index = Driver
 -- So that Ctrl-C and other hooks of Lua are seen to between two waits, in seconds.
 local WAIT = 0.1
 
-local function carry(handle, call)
-  if handle:start(call) then
-    repeat
-      handle:wait(WAIT)
-    until handle:done() == call or call:is_done()
+local function carry(handle, call, ask)
+  if not handle:start(call) then
+    return
   end
+  repeat
+    local asking = handle:token()
+    if asking then
+      local ms, unix = handle:now()
+      give_token(asking, ms, unix, ask)
+    end
+    handle:wait(WAIT)
+  until handle:done() == call or call:is_done()
 end
 
 --- Carries a call to its end. An error that comes in between, such as that of an
 -- interrupt, gives the call up.
 -- @param call of the core
-function Driver:perform(call)
-  local fine, why = pcall(carry, self.handle, call)
+-- @tparam[opt] function ask the user's, for a token
+function Driver:perform(call, ask)
+  local fine, why = pcall(carry, self.handle, call, ask)
   if not fine then
     self.handle:cancel(call)
     if type(why) == "string" and call:is_unknown() then

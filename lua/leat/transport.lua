@@ -16,6 +16,7 @@ local Driver = {}
 Driver.__index = Driver
 
 local encode = require("leat.encode")
+local give_token = require("leat.token")
 
 local clock = {} -- of the system
 
@@ -65,19 +66,31 @@ local function send(self, call, ms)
   end
 end
 
---- Carries a call to its end.
--- @param call of the core
-function Driver:perform(call)
+local function carry(self, call, ask)
   while true do
     local ms, unix = self.clock.now()
     local step = call:next(ms, unix, math.random(0, 2147483647))
     if step == "send" then
       send(self, call, ms)
+    elseif step == "token" then
+      give_token(call, ms, unix, ask)
     elseif step == "wait" then
       self.clock.sleep((call:until_ms() - ms) / 1000)
     else
       return
     end
+  end
+end
+
+--- Carries a call to its end. An error of the function's gives the call up.
+-- @param call of the core
+-- @tparam[opt] function ask the user's, for a token
+function Driver:perform(call, ask)
+  local fine, why = pcall(carry, self, call, ask)
+  if not fine then
+    local ms, unix = self.clock.now()
+    call:fail(ms, unix, "canceled", "maybe", "the transport raised an error")
+    error(why, 0)
   end
 end
 
