@@ -63,9 +63,10 @@ M := $(BUILD)/$(LUA)
 T := $(BUILD)/test
 
 # The protocol, without I/O; the driver on libcurl and the sandbox stand beside it.
-PURE     := $(filter-out core/curl.c core/sandbox.c,$(wildcard core/*.c))
+SANDBOX  := $(wildcard core/sandbox*.c)
+PURE     := $(filter-out core/curl.c $(SANDBOX),$(wildcard core/*.c))
 PURE_OBJ := $(PURE:core/%.c=$(B)/%.o)
-SANDBOX_OBJ := $(B)/sandbox.o
+SANDBOX_OBJ := $(SANDBOX:core/%.c=$(B)/%.o)
 LUA_SRC  := lua/leat.lua $(wildcard lua/leat/*.lua)
 MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so
 
@@ -179,8 +180,9 @@ valgrind-lua: lua
 	@$(MAKE) --no-print-directory test-lua RUN_LUA="$(VALGRIND)"
 tsan:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS="-O1 -g -fsanitize=thread" \
-	  LDFLAGS="-fsanitize=thread" $(BUILD)/tsan/test/threads_test
+	  LDFLAGS="-fsanitize=thread" $(BUILD)/tsan/test/threads_test $(BUILD)/tsan/test/sandbox_test
 	TSAN_OPTIONS=halt_on_error=1 $(BUILD)/tsan/test/threads_test
+	TSAN_OPTIONS=halt_on_error=1 $(BUILD)/tsan/test/sandbox_test
 valgrind:
 	@$(MAKE) --no-print-directory test-core RUN_TEST="$(VALGRIND)"
 

@@ -1,0 +1,310 @@
+/*
+** sandbox_api.c - what becomes of a request to the sandbox: it is routed, read, hit by a
+** fault, judged, carried out or not, recorded and answered. No I/O, no clock.
+*/
+#include "sandbox_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+leat_string leat__sandbox_header(const exchange *x, const char *name) {
+  for (size_t i = 0; i < x->header_count; i++)
+    if (leat__equal_nocase(x->headers[i].name, name)) return x->headers[i].value;
+  return (leat_string){"", 0};
+}
+
+/* Cards and contacts are shared with the state: this is done under its lock. */
+static void free_findings(exchange *x) {
+  leat__json_free(x->input);
+  leat__json_free(x->errors);
+  leat__json_free(x->cards);
+  leat__json_free(x->card);
+  leat__json_free(x->reply);
+}
+
+void leat__sandbox_answer_free(exchange *x) {
+  leat__buffer_free(&x->head);
+  leat__buffer_free(&x->text);
+}
+
+/* ---- judging --------------------------------------------------------------------- */
+
+static bool contains(leat_string text, const char *piece) {
+  size_t length = strlen(piece);
+  for (size_t i = 0; i + length <= text.length; i++)
+    if (memcmp(text.data + i, piece, length) == 0) return true;
+  return false;
+}
+
+/* Everything but the token endpoint. */
+static bool is_limited(const exchange *x) {
+  return strncmp(x->target.data, SANDBOX_BASE, sizeof SANDBOX_BASE - 1) == 0;
+}
+
+/* Takes it from what the window has left; false if that was nothing. */
+static bool take_from_rate(sandbox_api *api, exchange *x) {
+  int64_t now = x->now.monotonic_ms;
+  if (now >= api->window_end_ms) {
+    api->window_end_ms = now + api->rate_window_ms;
+    api->used = 0;
+  }
+  bool had_one = api->used < api->rate_limit;
+  if (had_one) api->used++;
+  x->remaining = api->rate_limit - api->used;
+  if (had_one || !api->limited) return true;
+  x->retry_after_s = (int)((api->window_end_ms - now + 999) / 1000);
+  return false;
+}
+
+static void reply_invalid(exchange *x) {
+  leat__sandbox_reply_code(x, 1003);
+  leat__json_set(x->reply, "errors", x->errors);
+  x->errors = NULL;
+}
+
+static void judge_known(sandbox_api *api, exchange *x) {
+  if (x->too_large) leat__sandbox_reply(x, 413, "Payload Too Large");
+  else if (x->errors && !leat__sandbox_is_token(x->route)) reply_invalid(x);
+  else x->route->handle(api, x);
+}
+
+static void judge(sandbox_api *api, exchange *x) {
+  bool limited = is_limited(x);
+  if (limited && !contains(leat__sandbox_header(x, "Accept"), "/json")) {
+    x->status = 302;
+    x->page = leat_s("<html>Log in, please</html>");
+  } else if (limited && !take_from_rate(api, x)) {
+    leat__sandbox_reply(x, 429, "Too Many Attempts.");
+  } else if (x->route == NULL) {
+    if (x->path_known)
+      leat__sandbox_reply(x, 405, "The method is not supported for this route.");
+    else leat__sandbox_reply(x, 404, "The route could not be found.");
+  } else if (limited && !leat__sandbox_authorized(api, x)) {
+    leat__sandbox_reply(x, 401, "Unauthenticated.");
+  } else {
+    judge_known(api, x);
+  }
+}
+
+/* ---- carrying out ---------------------------------------------------------------- */
+
+/* Carries out what it changes; `record` is the index of its request. */
+static void carry_out(sandbox_api *api, exchange *x, int64_t at_ms, size_t record) {
+  const char *value = leat__sandbox_input(x, "contact_identifier_value");
+  if (!x->changes || !leat__sandbox_put(api, value, x->card, at_ms)) return;
+  if (record < api->record_count) api->records[record]->request.changed = true;
+}
+
+static bool put_off(sandbox_api *api, const exchange *x, int after_ms, size_t record) {
+  sandbox_pending *pending =
+      leat__sandbox_room(api->pending, api->pending_count, sizeof *pending);
+  if (pending == NULL) return false;
+  api->pending = pending;
+  pending[api->pending_count++] = (sandbox_pending){
+      x->now.monotonic_ms + after_ms, x->route, leat__json_share(x->input), record};
+  return true;
+}
+
+/* Judges it anew: things may have changed meanwhile. */
+static void carry_out_late(sandbox_api *api, const sandbox_pending *p) {
+  exchange x = {.route = p->route, .input = p->input};
+  x.now.monotonic_ms = p->due_ms;
+  x.cards = leat__json_share(api->cards);
+  p->route->handle(api, &x);
+  carry_out(api, &x, p->due_ms, p->record);
+  free_findings(&x);
+}
+
+void leat__sandbox_catch_up(sandbox_api *api, leat_moment now) {
+  for (;;) {
+    size_t first = 0;
+    for (size_t i = 1; i < api->pending_count; i++)
+      if (api->pending[i].due_ms < api->pending[first].due_ms) first = i;
+    if (api->pending_count == 0 || api->pending[first].due_ms > now.monotonic_ms) return;
+    sandbox_pending p = api->pending[first];
+    api->pending_count--;
+    memmove(api->pending + first, api->pending + first + 1,
+            (api->pending_count - first) * sizeof p);
+    carry_out_late(api, &p);
+  }
+}
+
+/* ---- answering ------------------------------------------------------------------- */
+
+static bool has_header(const exchange *x, const char *name) {
+  const char *end = x->head.data + x->head.length;
+  for (const char *p = x->head.data; p < end; p += strlen(p) + 1) {
+    if (leat__equal_nocase(leat_s(p), name)) return true;
+    p += strlen(p) + 1;
+  }
+  return false;
+}
+
+/* Unless a fault has its own. */
+static void add_header(exchange *x, const char *name, const char *value) {
+  if (has_header(x, name)) return;
+  leat__append(&x->head, name, strlen(name) + 1);
+  leat__append(&x->head, value, strlen(value) + 1);
+}
+
+static void add_number(exchange *x, const char *name, int64_t number) {
+  char text[24];
+  snprintf(text, sizeof text, "%lld", (long long)number);
+  add_header(x, name, text);
+}
+
+static void write_answer(const sandbox_api *api, exchange *x) {
+  if (x->page.data) leat__append(&x->text, x->page.data, x->page.length);
+  else leat__json_write(x->reply, &x->text);
+  if (x->text.length > 0)
+    add_header(x, "Content-Type",
+               x->text.data[0] == '<' ? "text/html; charset=UTF-8" : "application/json");
+  if (is_limited(x)) {
+    add_number(x, "X-RateLimit-Limit", api->rate_limit);
+    add_number(x, "X-RateLimit-Remaining", x->status == 429 ? 0 : x->remaining);
+  }
+  if (x->retry_after_s > 0) add_number(x, "Retry-After", x->retry_after_s);
+  if (x->retry_after_s > 0 && x->status == 429)
+    add_number(x, "X-RateLimit-Reset", x->now.unix_s + x->retry_after_s);
+  if (x->status >= 300 && x->status < 400)
+    add_header(x, "Location", "https://login.example/login");
+}
+
+static bool settle(sandbox_api *api, exchange *x, const sandbox_fault *f) {
+  int number = f ? (int)(f - api->faults) + 1 : 0;
+  size_t record = api->record_count;
+  if (f) leat__sandbox_spoil(x, f);
+  if (!leat__sandbox_keep(api, x, number)) return false;
+  if (f && f->apply_after_ms > 0 && x->changes)
+    return put_off(api, x, f->apply_after_ms, record);
+  if (f == NULL || f->apply) carry_out(api, x, x->now.monotonic_ms, record);
+  return true;
+}
+
+static bool process(sandbox_api *api, exchange *x) {
+  leat__sandbox_catch_up(api, x->now);
+  leat__sandbox_find_route(x);
+  if (x->route && !leat__sandbox_read_input(x)) return false;
+  const sandbox_fault *f = leat__sandbox_hit(api, x);
+  int lag_ms = f && x->route && x->route->reads ? f->lag_ms : 0;
+  x->cards = leat__sandbox_cards_at(api, x->now.monotonic_ms - lag_ms);
+  judge(api, x);
+  if (x->reply == NULL && x->page.data == NULL) return false; /* out of memory */
+  if (!settle(api, x, f)) return false;
+  write_answer(api, x);
+  return x->head.failed == LEAT_OK && x->text.failed == LEAT_OK;
+}
+
+bool leat__sandbox_serve(sandbox_api *api, exchange *x) {
+  leat__buffer_init(&x->head, SANDBOX_MAX_HEAD);
+  leat__buffer_init(&x->text, SANDBOX_MAX_ANSWER);
+  bool good = process(api, x);
+  free_findings(x);
+  return good;
+}
+
+/* ---- opening and closing --------------------------------------------------------- */
+
+static bool no_memory(leat_error *error) {
+  leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
+  return false;
+}
+
+/* The parser takes arrays and objects only: so it gets an array of one. */
+static bool read_meta(sandbox_api *api, const char *text, leat_error *error) {
+  char why[160] = "not one value";
+  leat_buffer list;
+  if (text && strcmp(text, "absent") == 0) return true;
+  leat__buffer_init(&list, SANDBOX_MAX_HEAD);
+  leat__append_s(&list, "[");
+  leat__append_s(&list, text ? text : "[]");
+  leat__append_s(&list, "]");
+  leat_json *values =
+      leat__json_parse((leat_string){list.data, list.length}, why, sizeof why);
+  if (leat_json_size(values) == 1) api->meta = leat__json_share(leat_json_at(values, 0));
+  else
+    leat__error_set(error, LEAT_CONFIG,
+                    "the sandbox can't be filled: meta is not JSON: %s", why);
+  leat__json_free(values);
+  leat__buffer_free(&list);
+  return api->meta != NULL;
+}
+
+static bool read_settings(sandbox_api *api, const leat_sandbox_config *config,
+                          leat_error *error) {
+  const char *key = config->api_key ? config->api_key : "sandbox";
+  const char *id = config->client_id ? config->client_id : "sandbox-client";
+  const char *secret = config->client_secret ? config->client_secret : "sandbox-secret";
+  size_t size = strlen(key) + sizeof "Bearer ";
+  if (config->token_lifetime_ms < 0 || config->rate_limit < 0 ||
+      config->rate_window_ms < 0) {
+    leat__error_set(error, LEAT_CONFIG,
+                    "token_lifetime, rate_limit and rate_window must not be negative");
+    return false;
+  }
+  api->token_lifetime_ms =
+      config->token_lifetime_ms ? config->token_lifetime_ms : SANDBOX_TOKEN_LIFETIME_MS;
+  api->limited = config->rate_limit > 0;
+  api->rate_limit = api->limited ? config->rate_limit : SANDBOX_TOLD_RATE_LIMIT;
+  api->rate_window_ms =
+      config->rate_window_ms ? config->rate_window_ms : SANDBOX_RATE_WINDOW_MS;
+  api->client_id = leat__copy(id, strlen(id));
+  api->client_secret = leat__copy(secret, strlen(secret));
+  api->authorization = malloc(size);
+  if (!api->client_id || !api->client_secret || !api->authorization)
+    return no_memory(error);
+  snprintf(api->authorization, size, "Bearer %s", key);
+  return read_meta(api, config->meta, error);
+}
+
+static bool fill(sandbox_api *api, const leat_sandbox_config *config, leat_error *error) {
+  api->contacts = leat__json_object();
+  api->cards = leat__json_object();
+  for (size_t i = 0; i < config->contact_count; i++)
+    if (!leat__sandbox_add_contact(api, &config->contacts[i], error)) return false;
+  for (size_t i = 0; i < config->card_count; i++)
+    if (!leat__sandbox_add_card(api, &config->cards[i], error)) return false;
+  for (size_t i = 0; i < config->fault_count; i++) {
+    if (leat__sandbox_add_fault(api, &config->faults[i], error)) continue;
+    if (error) leat__error_add(error, " (in fault %zu)", i + 1);
+    return false;
+  }
+  api->first_faults = api->fault_count;
+  api->first_cards = leat__sandbox_copy(api->cards);
+  return api->first_cards != NULL || no_memory(error);
+}
+
+bool leat__sandbox_open(sandbox_api *api, const leat_sandbox_config *config,
+                        leat_error *error) {
+  return read_settings(api, config, error) && fill(api, config, error);
+}
+
+/* Lends nothing back: what a caller holds stays until it asks again. */
+void leat__sandbox_restart(sandbox_api *api) {
+  leat_json *cards = leat__sandbox_copy(api->first_cards);
+  leat__sandbox_forget(api);
+  leat__sandbox_free_records(api);
+  leat__sandbox_free_faults(api, api->first_faults);
+  api->token_count = 0;
+  api->window_end_ms = 0;
+  if (cards == NULL) return;
+  leat__json_free(api->cards);
+  api->cards = cards;
+}
+
+void leat__sandbox_close(sandbox_api *api) {
+  leat__sandbox_forget(api);
+  leat__sandbox_free_records(api);
+  leat__sandbox_free_faults(api, 0);
+  free(api->faults);
+  free(api->tokens);
+  leat__json_free(api->contacts);
+  leat__json_free(api->cards);
+  leat__json_free(api->first_cards);
+  leat__json_free(api->meta);
+  leat__json_free(api->lent);
+  leat__wipe_free(api->authorization);
+  leat__wipe_free(api->client_secret);
+  free(api->client_id);
+}

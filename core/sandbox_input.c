@@ -1,0 +1,155 @@
+/*
+** sandbox_input.c - the parameters of a request to the sandbox: those of query, body and
+** path become one JSON object, and what does not fit the route is noted by field.
+*/
+#include "sandbox_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *leat__sandbox_input(const exchange *x, const char *name) {
+  return leat_json_string(leat_json_get(x->input, name)).data;
+}
+
+static void add_error(exchange *x, const char *field, const char *label,
+                      const char *problem) {
+  char text[128];
+  leat_json *messages = leat__json_array();
+  snprintf(text, sizeof text, "The %s field %s.", label, problem);
+  leat__json_append(messages, leat__json_text(leat_s(text)));
+  if (x->errors == NULL) x->errors = leat__json_object();
+  leat__json_set(x->errors, field, messages);
+}
+
+/* ---- where they come from -------------------------------------------------------- */
+
+static int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  c = (char)(c | 0x20);
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Decodes in place, as PHP does: a % without two digits is itself; + is a space, but not
+** in a path. Ends with a NUL, for which there must be room. */
+static leat_string decode(char *text, size_t length, char plus) {
+  char *out = text;
+  for (size_t i = 0; i < length; i++) {
+    bool encoded = text[i] == '%' && i + 2 < length && hex_digit(text[i + 1]) >= 0 &&
+                   hex_digit(text[i + 2]) >= 0;
+    if (encoded) {
+      *out++ = (char)(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
+      i += 2;
+    } else {
+      *out++ = text[i] == '+' ? plus : text[i];
+    }
+  }
+  *out = '\0';
+  return (leat_string){text, (size_t)(out - text)};
+}
+
+/* Takes `value`. A parameter that is there already, with another value, is a mistake. */
+static void add(exchange *x, const char *name, leat_json *value) {
+  const leat_json *there = leat_json_get(x->input, name);
+  if (there && !leat__equal(leat_json_string(there), leat_json_string(value)))
+    add_error(x, name, name, "is given twice, differently");
+  leat__json_set(x->input, name, value);
+}
+
+/* name=value&name=value, both of them encoded. */
+static bool add_pairs(exchange *x, leat_string text) {
+  char *copy = leat__copy(text.data, text.length), *next = copy;
+  if (copy == NULL) return false;
+  while (*next) {
+    char *start = next, *end = start + strcspn(start, "&");
+    next = *end ? end + 1 : end;
+    *end = '\0';
+    char *equals = start + strcspn(start, "=");
+    char *value = *equals ? equals + 1 : equals;
+    *equals = '\0';
+    decode(start, (size_t)(equals - start), ' ');
+    leat_string decoded = decode(value, (size_t)(end - value), ' ');
+    if (*start && !leat__utf8(leat_s(start)))
+      add_error(x, "query", "query", "is not UTF-8");
+    else if (*start) add(x, start, leat__json_text(decoded));
+  }
+  free(copy);
+  return true;
+}
+
+static void add_json(exchange *x) {
+  char why[160];
+  leat_member member = {{NULL, 0}, NULL, NULL};
+  leat_json *body = leat__json_parse(x->body, why, sizeof why);
+  if (leat_json_type(body) != LEAT_OBJECT)
+    add_error(x, "body", "body", "must be a JSON object");
+  else
+    while (leat_json_next(body, &member))
+      add(x, member.name.data, leat__json_share(member.value));
+  leat__json_free(body);
+}
+
+static bool add_body(exchange *x) {
+  static const char form[] = "application/x-www-form-urlencoded";
+  leat_string type = leat__sandbox_header(x, "Content-Type");
+  size_t length = sizeof form - 1;
+  if (type.length >= length && leat__equal_nocase((leat_string){type.data, length}, form))
+    return add_pairs(x, x->body);
+  x->has_types = true;
+  add_json(x);
+  return true;
+}
+
+static bool add_path(exchange *x) {
+  char *copy = leat__copy(x->in_path.data, x->in_path.length);
+  if (copy == NULL) return false;
+  add(x, "contact_uuid", leat__json_text(decode(copy, x->in_path.length, '+')));
+  free(copy);
+  return true;
+}
+
+/* ---- whether they fit ------------------------------------------------------------ */
+
+/* Null is as good as absent, and so is the empty string. */
+static bool is_given(const leat_json *value) {
+  return leat_json_type(value) > LEAT_NULL &&
+         !(leat_json_type(value) == LEAT_STRING && leat_json_string(value).length == 0);
+}
+
+static bool holds_nul(leat_string text) {
+  return text.length > 0 && memchr(text.data, '\0', text.length);
+}
+
+/* The true and false of forms, which are all text. */
+static void convert(exchange *x, const rule *r) {
+  const char *text = leat__sandbox_input(x, r->field);
+  if (r->type != LEAT_BOOLEAN || x->has_types || text == NULL) return;
+  if (strcmp(text, "1") == 0 || strcmp(text, "0") == 0)
+    leat__json_set(x->input, r->field, leat__json_boolean(*text == '1'));
+}
+
+static void check_rule(exchange *x, const rule *r) {
+  convert(x, r);
+  const leat_json *value = leat_json_get(x->input, r->field);
+  if (!is_given(value)) {
+    leat__json_remove(x->input, r->field);
+    if (r->required) add_error(x, r->field, r->label, "is required");
+  } else if (leat_json_type(value) != r->type || holds_nul(leat_json_string(value))) {
+    add_error(x, r->field, r->label,
+              r->type == LEAT_STRING ? "must be a string" : "must be true or false");
+  }
+}
+
+bool leat__sandbox_read_input(exchange *x) {
+  const route *r = x->route;
+  const char *query = strchr(x->target.data, '?');
+  x->input = leat__json_object();
+  if (x->input == NULL) return false;
+  if (x->in_path.data && !add_path(x)) return false;
+  if ((r->places & IN_QUERY) && query && !add_pairs(x, leat_s(query + 1))) return false;
+  if ((r->places & IN_BODY) && x->body.length > 0 && !x->too_large && !add_body(x))
+    return false;
+  for (size_t i = 0; i < 4 && r->rules[i]; i++)
+    check_rule(x, r->rules[i]);
+  return true;
+}

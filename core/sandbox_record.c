@@ -1,0 +1,92 @@
+/*
+** sandbox_record.c - the record of what the sandbox received. It may end in a log: so it
+** shows neither token nor secret. The status tells whether they were right.
+*/
+#include "sandbox_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const leat_string masked_token = {"[token]", sizeof "[token]" - 1};
+static const leat_string masked_secret = {"[secret]", sizeof "[secret]" - 1};
+
+/* The value to show. */
+static leat_string shown(const leat_header *header) {
+  return leat__equal_nocase(header->name, "Authorization") ? masked_token : header->value;
+}
+
+/* A token request's body as a form, whatever it was, and decoded. */
+static void append_credentials(const exchange *x, leat_buffer *out) {
+  leat_member member = {{NULL, 0}, NULL, NULL};
+  while (leat_json_next(x->input, &member)) {
+    if (out->length > 0) leat__append_s(out, "&");
+    bool secret = leat__equal(member.name, leat_s("client_secret"));
+    leat_string value = secret ? masked_secret : leat_json_string(member.value);
+    leat__append(out, member.name.data, member.name.length);
+    leat__append_s(out, "=");
+    leat__append(out, value.data, value.length);
+  }
+}
+
+/* Copies text, and a NUL, to where there is room for it. */
+static leat_string keep(char **room, leat_string text) {
+  char *copy = *room;
+  if (text.length > 0) memcpy(copy, text.data, text.length);
+  copy[text.length] = '\0';
+  *room += text.length + 1;
+  return (leat_string){copy, text.length};
+}
+
+static sandbox_record *new_record(const exchange *x, leat_string body) {
+  size_t size = x->method.length + x->target.length + body.length + 3;
+  for (size_t i = 0; i < x->header_count; i++)
+    size += x->headers[i].name.length + shown(&x->headers[i]).length + 2;
+  sandbox_record *r = malloc(sizeof *r + x->header_count * sizeof r->headers[0] + size);
+  if (r == NULL) return NULL;
+  char *room = (char *)&r->headers[x->header_count];
+  memset(&r->request, 0, sizeof r->request);
+  r->request.method = keep(&room, x->method);
+  r->request.target = keep(&room, x->target);
+  r->request.body = keep(&room, body);
+  for (size_t i = 0; i < x->header_count; i++) {
+    r->headers[i].name = keep(&room, x->headers[i].name);
+    r->headers[i].value = keep(&room, shown(&x->headers[i]));
+  }
+  r->request.headers = r->headers;
+  r->request.header_count = x->header_count;
+  return r;
+}
+
+static sandbox_record *make_record(const exchange *x) {
+  leat_buffer form;
+  if (!leat__sandbox_is_token(x->route)) return new_record(x, x->body);
+  leat__buffer_init(&form, SANDBOX_MAX_BODY);
+  append_credentials(x, &form);
+  sandbox_record *r = new_record(x, (leat_string){form.data, form.length});
+  leat__buffer_free(&form);
+  return r;
+}
+
+bool leat__sandbox_keep(sandbox_api *api, const exchange *x, int fault) {
+  bool silent = x->close == LEAT_SANDBOX_CLOSE_BEFORE || x->delay_ms < 0;
+  if (api->record_count == SANDBOX_MAX_RECORDS) return true;
+  sandbox_record **records =
+      leat__sandbox_room(api->records, api->record_count, sizeof *records);
+  if (records == NULL) return false;
+  api->records = records;
+  sandbox_record *r = make_record(x);
+  if (r == NULL) return false;
+  r->request.status = silent ? 0 : x->status;
+  r->request.operation = leat_s(x->route ? x->route->name : "");
+  r->request.time_ms = x->came_ms;
+  r->request.fault = fault;
+  records[api->record_count++] = r;
+  return true;
+}
+
+void leat__sandbox_free_records(sandbox_api *api) {
+  while (api->record_count > 0)
+    free(api->records[--api->record_count]);
+  free(api->records);
+  api->records = NULL;
+}
