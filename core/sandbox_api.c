@@ -258,6 +258,14 @@ static bool read_settings(sandbox_api *api, const leat_sandbox_config *config,
   return read_meta(api, config->meta, error);
 }
 
+static bool add_first_fault(sandbox_api *api, const leat_sandbox_fault *fault,
+                            size_t number, leat_error *error) {
+  leat_error wrong;
+  if (leat__sandbox_add_fault(api, fault, &wrong)) return true;
+  leat__error_set(error, wrong.kind, "faults %zu: %s", number, wrong.message);
+  return false;
+}
+
 static bool fill(sandbox_api *api, const leat_sandbox_config *config, leat_error *error) {
   api->contacts = leat__json_object();
   api->cards = leat__json_object();
@@ -265,11 +273,8 @@ static bool fill(sandbox_api *api, const leat_sandbox_config *config, leat_error
     if (!leat__sandbox_add_contact(api, &config->contacts[i], error)) return false;
   for (size_t i = 0; i < config->card_count; i++)
     if (!leat__sandbox_add_card(api, &config->cards[i], error)) return false;
-  for (size_t i = 0; i < config->fault_count; i++) {
-    if (leat__sandbox_add_fault(api, &config->faults[i], error)) continue;
-    if (error) leat__error_add(error, " (in fault %zu)", i + 1);
-    return false;
-  }
+  for (size_t i = 0; i < config->fault_count; i++)
+    if (!add_first_fault(api, &config->faults[i], i + 1, error)) return false;
   api->first_faults = api->fault_count;
   api->first_cards = leat__sandbox_copy(api->cards);
   return api->first_cards != NULL || no_memory(error);

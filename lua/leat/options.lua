@@ -44,7 +44,7 @@ local function wrong(name, value, kind)
 end
 
 -- Returns a plain copy of `given`; raises at `level` as error does. `known` maps the names
--- to their kinds.
+-- to their kinds: a name from above, or a table like those there.
 function options.check(where, known, given, level)
   level = level + 1
   if type(given) ~= "table" then
@@ -58,7 +58,7 @@ function options.check(where, known, given, level)
   local copy = {}
   for name, kind in pairs(known) do
     local value = given[name]
-    local problem = value ~= nil and wrong(name, value, kinds[kind])
+    local problem = value ~= nil and wrong(name, value, type(kind) == "table" and kind or kinds[kind])
     if problem then
       error(("%s: %s"):format(where, problem), level)
     end
