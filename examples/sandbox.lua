@@ -1,0 +1,96 @@
+-- A server that behaves like the API, as a program: it prints where it is, and serves.
+--    lua5.4 examples/sandbox.lua --help
+local sandbox = require("leat.sandbox")
+
+local usage = [[
+usage: sandbox.lua [OPTION]...
+Serves the API, with cards of its own, on 127.0.0.1 until it gets SIGINT or SIGTERM. Its
+base URL is the first line that it prints, the file of its certificate the second, if any.
+
+  --port N                listen there; any port by itself
+  --tls                   HTTPS
+  --key KEY               the API key that it accepts: sandbox
+  --contact UUID[=EMAIL]  a contact; may be repeated, like the next two
+  --card VALUE            a card that is linked to nobody
+  --fault NAME=VALUE,...  what goes wrong: operation=create,nth=2,status=503
+                          (see leat.sandbox; numbers may be "always")
+  --until-eof             serve until standard input ends
+  --help
+]]
+
+local function fail(message)
+  io.stderr:write("sandbox.lua: ", message, " (see --help)\n")
+  os.exit(2)
+end
+
+local is_text = { operation = true, value = true, kind = true, body = true, close = true }
+
+-- "operation=create,nth=2" as a fault.
+local function read_fault(text)
+  local fault = {}
+  for pair in text:gmatch("[^,]+") do
+    local name, value = pair:match("^([%w_]+)=(.*)$")
+    if not name then
+      fail("not NAME=VALUE: " .. pair)
+    elseif is_text[name] then
+      fault[name] = value
+    elseif value == "always" then
+      fault[name] = math.huge
+    elseif value == "true" then
+      fault[name] = true
+    else
+      fault[name] = tonumber(value) or value
+    end
+  end
+  return fault
+end
+
+local given = { contacts = {}, cards = {}, faults = {} }
+local until_eof = false
+
+local function add(list, entry)
+  list[#list + 1] = entry
+end
+
+local flags = {
+  ["--tls"] = function() given.tls = true end,
+  ["--until-eof"] = function() until_eof = true end,
+  ["--help"] = function() io.write(usage) os.exit(0) end,
+}
+local settings = {
+  ["--port"] = function(value) given.port = tonumber(value) or fail("not a port: " .. value) end,
+  ["--key"] = function(value) given.api_key = value end,
+  ["--contact"] = function(value)
+    add(given.contacts, { uuid = value:match("^[^=]*"), email = value:match("=(.*)$") })
+  end,
+  ["--card"] = function(value) add(given.cards, { value = value }) end,
+  ["--fault"] = function(value) add(given.faults, read_fault(value)) end,
+}
+
+local i = 1
+while arg[i] do
+  if flags[arg[i]] then
+    flags[arg[i]]()
+  elseif not settings[arg[i]] then
+    fail("unknown option " .. arg[i])
+  else
+    i = i + 1
+    settings[arg[i - 1]](arg[i] or fail(arg[i - 1] .. " needs a value"))
+  end
+  i = i + 1
+end
+
+local fine, server, wrong = pcall(sandbox.start, given)
+if not fine then
+  fail((tostring(server):gsub("^.-leat%.sandbox%.start: ", "")))
+elseif not server then
+  io.stderr:write("sandbox.lua: ", wrong, "\n")
+  os.exit(1)
+end
+print(server.url)
+if server.ca_file then
+  print(server.ca_file)
+end
+io.stdout:flush()
+server:serve(until_eof)
+server:stop()
