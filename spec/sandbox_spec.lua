@@ -1,0 +1,421 @@
+-- The sandbox as users meet it in tests of their own: what is told of it is what it does.
+local leat = require("leat")
+local sandbox = require("leat.sandbox")
+
+local KINDS = {
+  "not_found", "inactive", "already_exists", "already_linked", "not_linked", "contact_not_found", "invalid_input",
+  "quota_reached", "unauthorized", "forbidden", "rate_limited", "server", "maintenance", "redirect", "protocol",
+  "connection", "timeout",
+}
+
+local function serve(options)
+  options = options or {}
+  options.contacts = options.contacts or { { uuid = "ann", email = "ann@example.org" }, { uuid = "bob" } }
+  options.cards = options.cards or { { value = "1", contact_uuid = "ann" }, { value = "2" } }
+  return assert(sandbox.start(options))
+end
+
+-- What the sandbox answers is what the test sees: one attempt, if the client knows of more.
+local function client_of(server, options)
+  options = options or {}
+  options.api_key = options.access_token == nil and (options.api_key or server.api_key) or nil
+  options.base_url = options.base_url or server.url
+  options.ca_file = server.ca_file
+  options.timeout = options.timeout or 5
+  options.max_attempts = 1
+  local fine, client = pcall(leat.new, options)
+  if not fine then
+    options.max_attempts = nil
+    client = leat.new(options)
+  end
+  return client
+end
+
+local function wait(seconds)
+  local server = assert(sandbox.start())
+  server:fault { delay = seconds }
+  client_of(server):check()
+  server:stop()
+end
+
+-- Runs code as a user's chunk, and gives the error that it raises.
+local function misuse(code, ...)
+  local chunk = assert((loadstring or load)("local a, b = ...\n" .. code .. "\n", "@user.lua"))
+  local fine, message = pcall(chunk, ...)
+  assert.is_false(fine)
+  assert.truthy(tostring(message):find("^user.lua:2: leat%.sandbox"), message)
+  return message
+end
+
+describe("faults", function()
+  local server, client, cards
+
+  before_each(function()
+    server = serve()
+    client = client_of(server)
+    cards = client.contact_identifiers
+  end)
+  after_each(function()
+    server:stop()
+  end)
+
+  for _, kind in ipairs(KINDS) do
+    it("of the kind " .. kind .. " are what a client calls so", function()
+      client = client_of(server, { timeout = kind == "timeout" and 0.3 or 5 })
+      server:fault { kind = kind }
+      local card, err = client.contact_identifiers:find("1")
+      assert.is_nil(card)
+      assert.equal(kind, err.kind)
+      assert.truthy(cards:find("1")) -- once only
+    end)
+  end
+
+  it("hit by operation, occurrence and card", function()
+    assert.truthy(cards:find("1"))
+    assert.equal(1, server:fault { operation = "find", nth = 2, times = 2, status = 500 })
+    assert.equal(2, server:fault { value = "2", code = 7002, times = math.huge })
+    local seen = {}
+    for i, value in ipairs { "1", "2", "1", "1", "1", "2" } do
+      local _, err = cards:find(value)
+      seen[i] = err and (err.code or err.status) or "fine"
+    end
+    assert.same({ "fine", 500, 500, "fine", "fine", 7002 }, seen)
+    local hit = {}
+    for i, request in ipairs(server:requests()) do
+      hit[i] = request.fault or 0
+    end
+    assert.same({ 0, 0, 1, 1, 0, 0, 2 }, hit)
+    server:clear_faults()
+    assert.truthy(cards:find("2"))
+  end)
+
+  it("may be given at the start, and are there again after a reset", function()
+    server:stop()
+    server = serve { faults = { { operation = "check", status = 503, retry_after = 3 }, { operation = "list",
+      kind = "forbidden" } } }
+    client = client_of(server)
+    for _ = 1, 2 do
+      local _, err = client:check()
+      assert.equal("maintenance", err.kind)
+      assert.equal(3, err.retry_after or 3) -- if the client tells
+      _, err = client.contact_identifiers:list { contact_uuid = "ann" }
+      assert.equal("forbidden", err.kind)
+      assert.truthy(client:check())
+      server:reset()
+      assert.same({}, server:requests())
+    end
+  end)
+
+  it("carry out, and hide it", function()
+    for i, way in ipairs {
+      { close = "before" }, { close = "within" }, { status = 500 }, { kind = "server" }, { code = 1000 },
+      { status = 502, body = "<html>Bad Gateway</html>" }, { status = 204 }, { body = "" },
+    } do
+      local value = "new " .. i
+      way.operation, way.apply = "create", true
+      server:fault(way)
+      local card, err = cards:create(value, { name = "N", contact_uuid = "bob" })
+      assert.is_nil(card)
+      assert.is_true(err.outcome_unknown)
+      assert.same({ value = value, name = "N", active = true, contact = { uuid = "bob" } }, server:card(value))
+    end
+  end)
+
+  it("carry out late", function()
+    server:fault { operation = "delete", close = "before", apply_after = 0.15 }
+    local _, err = cards:delete("1")
+    assert.is_true(err.outcome_unknown)
+    assert.truthy(cards:find("1"))
+    assert.is_false(server:requests("delete")[1].changed)
+    wait(0.17)
+    assert.is_nil(server:card("1"))
+    assert.is_true(server:requests("delete")[1].changed)
+    _, err = cards:find("1")
+    assert.equal("not_found", err.kind)
+  end)
+
+  it("carry out nothing else", function()
+    server:fault { operation = "delete", kind = "maintenance" }
+    assert.is_nil((cards:delete("1")))
+    assert.truthy(server:card("1"))
+  end)
+
+  it("show the past", function()
+    server:fault { operation = "find", lag = 0.2, times = math.huge }
+    wait(0.2)
+    leat.assert(cards:create("3"))
+    assert.is_nil((cards:find("3")))
+    assert.truthy(server:card("3"))
+    wait(0.22)
+    assert.truthy(cards:find("3"))
+  end)
+
+  it("let answers come late", function()
+    server:fault { delay = 0.1 }
+    leat.assert(cards:create("3"))
+    leat.assert(cards:find("3"))
+    local requests = server:requests()
+    assert.truthy(requests[2].time - requests[1].time >= 0.099)
+  end)
+
+  it("change what an answer looks like", function()
+    server:fault { body = '{"data":{"value":"1","active":true,"tier":"gold"},"meta":null}' }
+    assert.equal("gold", leat.assert(cards:find("1")).tier)
+    server:fault { status = 429, headers = { ["retry-after"] = 17, ["Content-Type"] = "text/html" },
+      body = "<html>slow down</html>" }
+    local _, err = cards:find("1")
+    assert.equal(17, err.retry_after or 17)
+    server:fault { code = 31337 }
+    _, err = cards:find("1")
+    assert.same({ "api", 31337, 400 }, { err.kind, err.code, err.status })
+  end)
+end)
+
+describe("a sandbox", function()
+  it("holds what clients are told", function()
+    local more = { credit_balance = { balance = 12 }, tags = { "a" } }
+    local server = serve { contacts = { { uuid = "ann", more = more } }, cards = {} }
+    local cards = client_of(server).contact_identifiers
+    for _, value in ipairs { "0042", "é&", "x" } do
+      assert.same(leat.assert(cards:create(value, { contact_uuid = "ann" })), server:card(value))
+    end
+    assert.equal(12, server:card("0042").contact.credit_balance.balance)
+    assert.same({ "a" }, server:card("0042").contact.tags)
+    leat.assert(cards:delete("x"))
+    leat.assert(cards:update("0042", { name = "N", active = false }))
+    assert.same({ value = "0042", name = "N", active = false, contact = server:card("é&").contact },
+      server:card("0042"))
+    assert.is_nil(server:card("x"))
+    assert.equal(2, #server:cards())
+    assert.equal("é&", server:cards()[2].value)
+    server:stop()
+    assert.equal("N", server:card("0042").name) -- and still does when it is stopped
+    assert.is_nil(server:card("x"))
+    assert.equal(2, #server:cards())
+  end)
+
+  it("tells what it received", function()
+    local server = serve()
+    local client = client_of(server)
+    client:request("GET", "/nowhere")
+    client:check()
+    client.contact_identifiers:list { contact_uuid = "ann" }
+    client.contact_identifiers:unlink("1")
+    client.contact_identifiers:unlink("1")
+    local all = server:requests()
+    assert.equal(5, #all)
+    assert.is_nil(all[1].operation)
+    assert.same({ "check", "list", "unlink", "unlink" },
+      { all[2].operation, all[3].operation, all[4].operation, all[5].operation })
+    assert.same({ 404, 200, 200, 200, 400 }, { all[1].status, all[2].status, all[3].status, all[4].status,
+      all[5].status })
+    assert.same({ true, false }, { all[4].changed, all[5].changed })
+    assert.equal(2, #server:requests("unlink"))
+    assert.equal(0, #server:requests("find"))
+    for i = 1, 5 do
+      assert.truthy(all[i].time >= (i > 1 and all[i - 1].time or 0) and all[i].time < 60)
+    end
+    server:stop()
+    assert.equal(2, #server:requests("unlink"))
+  end)
+
+  it("lists the cards of a contact", function()
+    local server = serve()
+    local cards = client_of(server).contact_identifiers
+    leat.assert(cards:link("2", "ann"))
+    local list = leat.assert(cards:list { contact_uuid = "ann" })
+    assert.same({ "1", true, "2", false }, { list[1].value, list[1].default, list[2].value, list[2].default })
+    assert.same({}, leat.assert(cards:list { contact_uuid = "bob" }))
+    local _, err = cards:list { contact_uuid = "eve" }
+    assert.equal("contact_not_found", err.kind)
+    server:stop()
+  end)
+
+  it("gives tokens, and lets them expire", function()
+    local server = serve { client_id = "me", client_secret = "my-secret", token_lifetime = 7200 }
+    assert.same({ "me", "my-secret", "sandbox" }, { server.client_id, server.client_secret, server.api_key })
+    local origin = server.token_url:match("^(.-)/oauth/token$")
+    local nobody = client_of(server, { base_url = origin })
+    local function ask(secret)
+      return nobody:request("POST", "/oauth/token", {
+        headers = { ["Content-Type"] = "application/x-www-form-urlencoded" },
+        body = "grant_type=client_credentials&client_id=me&client_secret=" .. secret,
+      })
+    end
+    local token = leat.assert(ask("my-secret"))
+    assert.same({ "Bearer", 7200 }, { token.token_type, token.expires_in })
+    assert.equal(401, select(2, ask("other")).status)
+    local client = client_of(server, { access_token = token.access_token })
+    assert.truthy(client:check())
+    server:expire_tokens()
+    assert.equal("unauthorized", select(2, client:check()).kind)
+    for _, request in ipairs(server:requests("token")) do
+      assert.is_nil(request.body:find("my-secret", 1, true))
+      assert.truthy(request.body:find("client_secret=[secret]", 1, true))
+    end
+    server:stop()
+  end)
+
+  it("has limits and a meta as one wants them", function()
+    local server = serve { rate_limit = 2, rate_window = 30, meta = '{"page":1}' }
+    local client = client_of(server)
+    local _, _, info = client:check()
+    assert.equal(1, info.meta.page)
+    assert.equal(2, info.rate_limit.limit)
+    assert.equal(1, info.rate_limit.remaining)
+    client:check()
+    local _, err = client:check()
+    assert.equal("rate_limited", err.kind)
+    assert.equal(30, err.retry_after or 30)
+    server:reset()
+    assert.truthy(client:check())
+    server:stop()
+    for _, meta in ipairs { "[]", "{}", "null", "absent" } do
+      server = serve { meta = meta }
+      assert.truthy(client_of(server).contact_identifiers:find("1"))
+      server:stop()
+    end
+    local none, why = sandbox.start { meta = "nonsense" }
+    assert.is_nil(none)
+    assert.truthy(why:find("meta", 1, true))
+  end)
+
+  it("stops whoever waits for it", function()
+    local server = serve { faults = { { kind = "timeout", times = math.huge } } }
+    local _, err = client_of(server, { timeout = 0.1 }):check()
+    assert.equal("timeout", err.kind)
+    server:stop()
+    server:stop()
+    assert.equal(1, #server:requests())
+  end)
+end)
+
+describe("misuse is raised at the caller's line", function()
+  local server = serve()
+  local stopped = serve()
+  stopped:stop()
+
+  teardown(function()
+    server:stop()
+  end)
+
+  for code, problem in pairs {
+    ["a:fault()"] = "in a table",
+    ["a:fault { operatoin = 'find' }"] = "option 'operatoin' is unknown (known: apply, apply_after, body",
+    ["a:fault { operation = 'fnid' }"] = 'operation "fnid" is unknown (known: find, create, link',
+    ["a:fault { operation = 1 }"] = "operation must be a string, not a number",
+    ["a:fault { kind = 'slow' }"] = 'kind "slow" is unknown (known: not_found',
+    ["a:fault { nth = 0 }"] = "nth must be a number whole and greater than 0",
+    ["a:fault { times = 1.5 }"] = "times must be a number whole",
+    ["a:fault { times = 'always' }"] = "times must be a number",
+    ["a:fault { status = 1000 }"] = "status must be from 200 to 599",
+    ["a:fault { status = 200.5 }"] = "status must be a number whole",
+    ["a:fault { status = '503' }"] = "status must be a number",
+    ["a:fault { code = 0 }"] = "code must be",
+    ["a:fault { close = true }"] = "close must be a string",
+    ["a:fault { close = 'after' }"] = 'close must be a string "before" or "within"',
+    ["a:fault { delay = -1 }"] = "delay must be a number from 0",
+    ["a:fault { delay = 1e9 }"] = "delay must be a number from 0",
+    ["a:fault { apply = 'later' }"] = "apply must be a boolean",
+    ["a:fault { apply_after = math.huge }"] = "apply_after must be a number from 0",
+    ["a:fault { lag = 61 }"] = "lag must be from 0 to 60 seconds",
+    ["a:fault { retry_after = 1.5 }"] = "retry_after must be a number whole",
+    ["a:fault { headers = 'x' }"] = "headers must be a table",
+    ["a:fault { headers = { 'x' } }"] = "headers must be { [name] = value }",
+    ["a:fault { headers = { x = true } }"] = "headers must be { [name] = value }",
+    ["a:fault { headers = { x = 'a\\r\\nb' } }"] = "control character",
+    ["a:fault { headers = { ['Content-Length'] = 1 } }"] = "how long the body is",
+    ["a:fault { value = 'a\\0b' }"] = "NUL",
+    ["a.fault { kind = 'server' }"] = "with a colon: sandbox:fault(...)",
+    ["a.stop()"] = "with a colon: sandbox:stop(...)",
+    ["a:card()"] = "value must be a string, not a nil",
+    ["a:requests('fnid')"] = "operation 'fnid' is unknown (known: find, create",
+    ["b.start { faults = { { kind = 'server' }, { staus = 1 } } }"] = "start: faults 2: option 'staus' is unknown",
+    ["b.start { faults = { { kind = 'server' }, { kind = 'x' } } }"] = 'start: faults 2: kind "x" is unknown',
+    ["b.start { faults = { { headers = { 1 } } } }"] = "start: faults 1: headers must be",
+    ["b.start { contacts = { { uuid = 'u', more = { f = print } } } }"] = "contacts 1: more can't be JSON",
+    ["b.start { rate_limit = 0 }"] = "rate_limit must be a number whole and greater than 0",
+  } do
+    it(code, function()
+      local message = misuse(code, server, sandbox)
+      assert.truthy(message:find(problem, 1, true), message)
+    end)
+  end
+
+  for _, method in ipairs { "fault", "clear_faults", "expire_tokens", "reset", "serve" } do
+    it("of what is stopped: " .. method, function()
+      local message = misuse("a:" .. method .. " {}", stopped)
+      assert.truthy(message:find(method .. ": the sandbox is stopped", 1, true), message)
+    end)
+  end
+end)
+
+describe("the program", function()
+  -- The interpreter that runs this.
+  local i = 0
+  while arg[i - 1] do
+    i = i - 1
+  end
+  local program = arg[i] .. " examples/sandbox.lua "
+
+  -- What a shell prints.
+  local function shell(text)
+    local pipe = assert(io.popen("exec 2>&1; " .. text))
+    local output = pipe:read("*a")
+    pipe:close()
+    return output
+  end
+
+  it("says where it is, and serves until its input ends", function()
+    local name = os.tmpname()
+    local input = assert(io.popen(program .. "--until-eof --port 0 --key k --contact u=e@x --contact v --card 1 " ..
+      "--card 2 --fault operation=find,value=2,times=always,status=503 >" .. name, "w"))
+    local url
+    for _ = 1, 200 do
+      local file = assert(io.open(name))
+      url = file:read("*l")
+      file:close()
+      if url then
+        break
+      end
+      wait(0.02)
+    end
+    local cards = leat.assert(client_of({ url = url, api_key = "k" })).contact_identifiers
+    assert.equal("e@x", leat.assert(cards:link("1", "u")).contact.email)
+    for _ = 1, 2 do
+      assert.equal("maintenance", select(2, cards:find("2")).kind)
+    end
+    input:close()
+    os.remove(name)
+    assert.equal("connection", select(2, cards:find("1")).kind)
+  end)
+
+  for _, signal in ipairs { "TERM", "INT" } do
+    it("ends in good order by SIG" .. signal, function()
+      local output = shell(([[
+        %s --tls >"$0.$$" & while test "$(wc -l <"$0.$$" 2>/dev/null || echo 0)" -lt 2; do sleep 0.02; done
+        sleep 0.1; file=$(tail -n 1 "$0.$$"); rm "$0.$$"
+        grep -c CERTIFICATE "$file"; kill -%s $!; wait $!; echo "exit $?"; test -e "$file" || echo removed
+      ]]):format(program, signal):gsub('"%$0%.%$%$"', os.tmpname()))
+      assert.equal("2\nexit 0\nremoved\n", output)
+    end)
+  end
+
+  it("explains itself", function()
+    assert.truthy(shell(program .. "--help"):find("^usage: sandbox.lua"))
+    for options, problem in pairs {
+      ["--prot 1"] = "unknown option --prot",
+      ["--port"] = "--port needs a value",
+      ["--port x"] = "not a port: x",
+      ["--port 70000"] = "port must be a number whole, from 0 to 65535",
+      ["--fault kind"] = "not NAME=VALUE: kind",
+      ["--fault knid=server"] = "faults 1: option 'knid' is unknown",
+      ["--fault kind=slow"] = 'faults 1: kind "slow" is unknown',
+    } do
+      local output = shell(program .. options .. "; echo exit $?")
+      assert.truthy(output:find("^sandbox.lua: "), output)
+      assert.truthy(output:find(problem, 1, true), output)
+      assert.truthy(output:find("exit 2\n$"), output)
+    end
+  end)
+end)
