@@ -5,5 +5,6 @@ max_line_length = 120
 cache = false
 exclude_files = { "build", "lua_modules" }
 files["spec"] = { std = "min+busted" }
+files["examples/*_spec.lua"] = { std = "min+busted" }
 files["rockspec/*.rockspec"] = { std = "rockspec" }
 files["rockspec/luarocks-config.lua"] = { globals = { "rocks_servers", "rocks_provided", "gcc_rpath" } }
