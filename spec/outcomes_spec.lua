@@ -1,0 +1,143 @@
+-- Lost answers and other faults, over real sockets: what a call reports, and what the
+-- service then holds, never contradict each other.
+--    LEAT_OPERATIONS=1000 LEAT_SEED=7 lua5.4 spec/run.lua spec/outcomes_spec.lua
+local leat = require("leat")
+local sandbox = require("leat.sandbox")
+
+local OPERATIONS = tonumber(os.getenv("LEAT_OPERATIONS") or 150)
+local SEED = tonumber(os.getenv("LEAT_SEED") or 4711)
+
+local function start()
+  local server = assert(sandbox.start {
+    contacts = { { uuid = "ann" }, { uuid = "bob" } },
+    cards = { { value = "free" }, { value = "linked", contact_uuid = "ann" } },
+  })
+  local client = leat.new { api_key = server.api_key, base_url = server.url, timeout = 3, retry_base = 0.001,
+    retry_cap = 0.01 }
+  return server, client.contact_identifiers
+end
+
+describe("a change that happened, and whose answer", function()
+  local server, cards
+  setup(function()
+    server, cards = start()
+  end)
+  before_each(function()
+    server:reset()
+  end)
+  teardown(function()
+    server:stop()
+  end)
+
+  local ways = {
+    ["was closed before it"] = { close = "before" },
+    ["was closed within it"] = { close = "within" },
+    ["was a 500"] = { status = 500 },
+    ["was a gateway's 502"] = { status = 502, body = "<html>Bad Gateway</html>" },
+    ["was HTML"] = { status = 200, body = "<html>Free Wi-Fi</html>" },
+    ["was empty"] = { status = 200, body = "{" },
+  }
+  local operations = {
+    create = function() return cards:create("new", { contact_uuid = "ann" }) end,
+    link = function() return cards:link("free", "bob") end,
+    unlink = function() return cards:unlink("linked") end,
+    update = function() return cards:update("free", { name = "N" }) end,
+    delete = function() return cards:delete("free") end,
+  }
+  for name, operation in pairs(operations) do
+    for way, fault in pairs(ways) do
+      it(way .. ": " .. name, function()
+        local one = { operation = name, apply = true }
+        for key, value in pairs(fault) do
+          one[key] = value
+        end
+        server:fault(one)
+        local value, err, info = operation()
+        assert.is_nil(err)
+        assert.truthy(value)
+        if name ~= "update" then
+          assert.equal("recovered", info.outcome)
+        end
+        local changes = 0
+        for _, request in ipairs(server:requests(name)) do
+          changes = changes + (request.changed and 1 or 0)
+        end
+        assert.truthy(changes == 1 or name == "update")
+      end)
+    end
+  end
+end)
+
+-- ---- random operations under random faults --------------------------------------------
+
+local chance = SEED
+local function draw(n) -- the same on every Lua
+  chance = (chance * 16807) % 2147483647
+  return chance % n + 1
+end
+local function pick(list)
+  return list[draw(#list)]
+end
+
+local OPERATION_NAMES = { "find", "create", "link", "unlink", "update", "delete" }
+local FAULTS = {
+  {}, {}, {}, {},
+  { close = "before" }, { close = "before", apply = true }, { close = "within" }, { close = "within", apply = true },
+  { status = 500 }, { status = 500, apply = true }, { status = 502, apply = true }, { kind = "maintenance" },
+  { kind = "rate_limited", headers = { ["Retry-After"] = "0" } }, { status = 200, body = "<html>", apply = true },
+  { close = "before", apply_after = 0.02 }, { lag = 0.02 },
+}
+
+local function snapshot(card)
+  return card and ("%s|%s|%s"):format(card.name or "-", tostring(card.active), card.contact and card.contact.uuid or "-")
+    or "gone"
+end
+
+local function random_operation(cards)
+  local name, who = pick { "a", "b" }, pick { "ann", "bob" }
+  local what = pick(OPERATION_NAMES)
+  local run = {
+    find = function() return cards:find("x") end,
+    create = function() return cards:create("x", { name = name, contact_uuid = who }) end,
+    link = function() return cards:link("x", who) end,
+    unlink = function() return cards:unlink("x") end,
+    update = function() return cards:update("x", { name = name }) end,
+    delete = function() return cards:delete("x") end,
+  }
+  local function as_asked(card)
+    if what == "delete" then return card == nil end
+    if not card then return false end
+    local contact = card.contact and card.contact.uuid
+    return (what ~= "create" or card.name == name and contact == who) and (what ~= "link" or contact == who) and
+      (what ~= "unlink" or contact == nil) and (what ~= "update" or card.name == name)
+  end
+  return what, run[what], as_asked
+end
+
+it("what is reported is true, of " .. OPERATIONS .. " random operations (seed " .. SEED .. ")", function()
+  local server, cards = start()
+  local wait = require("leat.curl.core").new {}
+  for i = 1, OPERATIONS do
+    local before = snapshot(server:card("x"))
+    server:clear_faults()
+    for n = 1, draw(3) do
+      local fault = { nth = n }
+      for key, value in pairs(pick(FAULTS)) do
+        fault[key] = value
+      end
+      server:fault(fault)
+    end
+    local what, run, as_asked = random_operation(cards)
+    local value, err, info = run()
+    wait:wait(0.03) -- what comes later has come
+    local card = server:card("x")
+    local story = ("%d: %s: from %s to %s: %s"):format(i, what, before, snapshot(card),
+      err and tostring(err) or "ok " .. tostring(info.outcome))
+    if value then
+      assert.is_true(as_asked(card), story)
+    elseif not err.outcome_unknown then
+      assert.equal(before, snapshot(card), story)
+    end
+  end
+  server:stop()
+end)
