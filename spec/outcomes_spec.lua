@@ -4,7 +4,7 @@
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
 
-local OPERATIONS = tonumber(os.getenv("LEAT_OPERATIONS") or 150)
+local OPERATIONS = tonumber(os.getenv("LEAT_OPERATIONS") or 100)
 local SEED = tonumber(os.getenv("LEAT_SEED") or 4711)
 
 local function start()
@@ -89,8 +89,10 @@ local FAULTS = {
 }
 
 local function snapshot(card)
-  return card and ("%s|%s|%s"):format(card.name or "-", tostring(card.active), card.contact and card.contact.uuid or "-")
-    or "gone"
+  if not card then
+    return "gone"
+  end
+  return ("%s|%s|%s"):format(card.name or "-", tostring(card.active), card.contact and card.contact.uuid or "-")
 end
 
 local function random_operation(cards)
@@ -129,7 +131,7 @@ it("what is reported is true, of " .. OPERATIONS .. " random operations (seed " 
     end
     local what, run, as_asked = random_operation(cards)
     local value, err, info = run()
-    wait:wait(0.03) -- what comes later has come
+    wait:wait(0.05) -- what comes later has come, and a find may lag behind it
     local card = server:card("x")
     local story = ("%d: %s: from %s to %s: %s"):format(i, what, before, snapshot(card),
       err and tostring(err) or "ok " .. tostring(info.outcome))
