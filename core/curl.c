@@ -13,9 +13,11 @@
 #include "internal.h"
 #include "leat_curl.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +58,9 @@ typedef struct connection {
   bool wants_write;
   int watched;  /* how many sockets libcurl wants watched while it connects */
   int os_error; /* why there is no socket */
+  int port;     /* the server's */
+  bool proxied;
+  char peer[INET6_ADDRSTRLEN + 16]; /* whom libcurl spoke to last: 127.0.0.1:443 */
   char message[CURL_ERROR_SIZE];
 } connection;
 
@@ -199,11 +204,26 @@ static int on_timer(CURLM *multi, long ms, void *user) {
   return 0;
 }
 
+/* libcurl 7.88 does not tell whether it goes through a proxy that the environment names;
+** but it goes to another port then. */
+static void note_peer(connection *c, const struct curl_sockaddr *a) {
+  char host[INET6_ADDRSTRLEN] = "";
+  const struct sockaddr_in *v4 = (const void *)&a->addr;
+  const struct sockaddr_in6 *v6 = (const void *)&a->addr;
+  bool six = a->family == AF_INET6;
+  const void *address = six ? (const void *)&v6->sin6_addr : &v4->sin_addr;
+  int port = ntohs(six ? v6->sin6_port : v4->sin_port);
+  if (inet_ntop(a->family, address, host, sizeof host) == NULL) return;
+  snprintf(c->peer, sizeof c->peer, six ? "[%s]:%d" : "%s:%d", host, port);
+  if (port != c->port) c->proxied = true;
+}
+
 /* Our sockets must not live on in programs that the process starts. */
 static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_sockaddr *a) {
   connection *c = user;
   int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
   (void)purpose;
+  note_peer(c, a);
   if (fd < 0) c->os_error = errno;
   return fd;
 }
@@ -249,6 +269,7 @@ static connection *new_connection(leat_curl *curl, const leat_request *request) 
   c->easy = curl_easy_init();
   c->http = leat_http1_new();
   c->origin = leat__copy(request->origin.data, request->origin.length);
+  c->port = request->port;
   if (c->easy == NULL || c->http == NULL || c->origin == NULL) {
     free_connection(c);
     return NULL;
@@ -266,33 +287,44 @@ static connection *new_connection(leat_curl *curl, const leat_request *request) 
 
 /* An option that can't be set is a connection that must not be made: these add up what
 ** curl_easy_setopt returned, 0 when all is well. */
-static unsigned set_security(CURL *easy, const leat_curl *curl) {
+static unsigned set_ca_file(CURL *easy, const leat_curl *curl) {
   unsigned bad = 0;
   const char *ca_file = curl->ca_file;
   if (ca_file == NULL) ca_file = curl_version_info(CURLVERSION_NOW)->cainfo;
-  bad |= curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-  bad |= curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
-  bad |= curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
-  bad |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-  curl_easy_setopt(easy, CURLOPT_NETRC,
-                   (long)CURL_NETRC_IGNORED); /* not built in: fine */
-  if (ca_file == NULL) return bad;
+  if (ca_file == NULL) return 0;
   bad |= curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
+  bad |= curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, ca_file);
   /* A path beside the file would keep libcurl from caching what it parsed. */
   curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+  curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL);
   return bad;
 }
 
-static unsigned set_proxy(CURL *easy, const leat_curl *curl,
+static unsigned set_security(CURL *easy, const leat_curl *curl) {
+  unsigned bad = 0;
+  bad |= curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+  bad |= curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
+  bad |= curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
+  bad |= curl_easy_setopt(easy, CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+  bad |= curl_easy_setopt(easy, CURLOPT_PROXY_SSL_VERIFYPEER, 1L);
+  bad |= curl_easy_setopt(easy, CURLOPT_PROXY_SSL_VERIFYHOST, 2L);
+  bad |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+  curl_easy_setopt(easy, CURLOPT_NETRC,
+                   (long)CURL_NETRC_IGNORED); /* not built in: fine */
+  return bad | set_ca_file(easy, curl);
+}
+
+static unsigned set_proxy(connection *c, const leat_curl *curl,
                           const leat_request *request) {
   const char *proxy = curl->proxy;
   unsigned bad = 0;
   if (leat__loopback(request->host.data)) proxy = "";
   /* Without a tunnel a cleartext request would be the proxy's to read. */
-  bad |= curl_easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
+  bad |= curl_easy_setopt(c->easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
   if (proxy == NULL) return bad;
-  bad |= curl_easy_setopt(easy, CURLOPT_PROXY, proxy);
-  bad |= curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
+  c->proxied = proxy[0] != '\0';
+  bad |= curl_easy_setopt(c->easy, CURLOPT_PROXY, proxy);
+  bad |= curl_easy_setopt(c->easy, CURLOPT_NOPROXY, "");
   return bad;
 }
 
@@ -320,7 +352,7 @@ static unsigned set_options(leat_curl *curl, connection *c, const leat_request *
   bad |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   bad |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
   return bad | set_functions(curl, c) | set_security(easy, curl) |
-         set_proxy(easy, curl, request);
+         set_proxy(c, curl, request);
 }
 
 /* The connection that has been idle for the shortest time, or the longest. */
@@ -549,31 +581,65 @@ static bool has(const char *text, const char *piece) {
   return strstr(text, piece) != NULL;
 }
 
-/* What to do about it, where libcurl's own text does not say. */
-static const char *advice(const char *text, CURLcode result) {
-  if (result == CURLE_PEER_FAILED_VERIFICATION) {
-    if (has(text, "expired") || has(text, "not yet valid"))
-      return " (is this machine's clock right?)";
-    if (has(text, "self-signed") || has(text, "self signed") || has(text, "issuer"))
-      return " (if that is as it should be, name its certificate in ca_file)";
-  }
-  if (result == CURLE_SSL_CACERT_BADFILE)
-    return " (is ca_file right? Without it: are the system's certificates installed, "
-           "package ca-certificates?)";
-  if (has(text, "wrong version number") || has(text, "packet length too long"))
-    return " (the server does not speak TLS there: is the port right?)";
-  return "";
-}
+/* Why there is no connection, and what to do about it. */
+typedef struct reason {
+  leat_kind kind;
+  const char *text, *advice; /* no advice: NULL */
+} reason;
 
-/* libcurl's text for a proxy that it does not understand shows the URL, password and
-** all. */
-static bool is_bad_proxy(const connection *c) {
-  return has(c->message, "Unsupported proxy");
-}
+static const char dates[] =
+    "if that is wrong, set it; if not, the server needs another certificate";
+static const char unknown[] =
+    "no authority in ca_file, or without it on this machine, has signed it: if the "
+    "server is the right one, put its issuer's certificate into ca_file, as PEM";
+static const char not_tls[] = "the server does not speak TLS there: is the port right?";
+static const char too_old[] =
+    "the server speaks no TLS 1.2 or later: it has to be updated";
+static const char broken[] =
+    "the connection broke while TLS was set up: try again; is the port right?";
+static const char unreached[] =
+    "it did not reach the server: try again, or ask who runs the proxy";
+static const char wants_user[] =
+    "it wants a user and a password, or others: user:password@ before the host in its "
+    "URL";
 
-static leat_kind kind_of(const connection *c, CURLcode result) {
-  if (is_bad_proxy(c)) return LEAT_CONFIG;
-  if (c->os_error == EMFILE || c->os_error == ENFILE) return LEAT_LOCAL;
+/* What libcurl's text leaves unsaid, by a piece of that text. */
+static const struct hint {
+  CURLcode result;
+  leat_kind kind;
+  const char *seen, *advice;
+} hints[] = {
+    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "subject name",
+     "is that the right host, or does something else answer in its place, a network's "
+     "login page perhaps?"},
+    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "expired", dates},
+    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "not yet valid", dates},
+    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "self-signed", unknown},
+    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "self signed", unknown},
+    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "issuer", unknown},
+    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "first certificate", unknown},
+    {CURLE_SSL_CACERT_BADFILE, LEAT_CONFIG, "",
+     "is ca_file right? Without it: are the system's certificates installed, package "
+     "ca-certificates?"},
+    {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "wrong version number", not_tls},
+    {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "packet length too long", not_tls},
+    {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "unsupported protocol", too_old},
+    {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "protocol version", too_old},
+    {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "handshake failure",
+     "the two have no cipher in common, or it wants a certificate of its clients"},
+    {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "application protocol",
+     "the server speaks HTTP/2 only, and HTTP/1.1 is needed"},
+    /* nobody's identity was in doubt: it may well work the next time */
+    {CURLE_SSL_CONNECT_ERROR, LEAT_CONNECTION, "SYSCALL", broken},
+    {CURLE_SSL_CONNECT_ERROR, LEAT_CONNECTION, "unexpected eof", broken},
+    {CURLE_SSL_CONNECT_ERROR, LEAT_CONNECTION, " failure: ", broken},
+    {CURLE_OPERATION_TIMEDOUT, LEAT_TIMEOUT, "SSL",
+     "it accepts connections, but does not answer TLS: is the port right?"},
+    {CURLE_COULDNT_RESOLVE_PROXY, LEAT_CONNECTION, "",
+     "the option proxy, or https_proxy and the like in the environment, names it"},
+};
+
+static leat_kind kind_of(CURLcode result) {
   switch (result) {
     case CURLE_OPERATION_TIMEDOUT: return LEAT_TIMEOUT;
     case CURLE_SSL_CONNECT_ERROR:
@@ -589,29 +655,94 @@ static leat_kind kind_of(const connection *c, CURLcode result) {
   }
 }
 
+static reason explain(CURLcode result, const char *text) {
+  for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
+    if (hints[i].result == result && has(text, hints[i].seen))
+      return (reason){hints[i].kind, text, hints[i].advice};
+  return (reason){kind_of(result), text, NULL};
+}
+
+/* A proxy answered, and made no way through. */
+static reason refused_by_http(const char *text, long status) {
+  if (status == 407) return (reason){LEAT_CONFIG, text, wants_user};
+  if (status >= 500) return (reason){LEAT_CONNECTION, text, unreached};
+  return (reason){LEAT_CONFIG, text, "its rules forbid it, or that is no proxy"};
+}
+
+static reason refused_by_socks(const char *text, long why) {
+  switch (why) {
+    case CURLPX_NO_AUTH:
+    case CURLPX_USER_REJECTED: return (reason){LEAT_CONFIG, text, wants_user};
+    case CURLPX_REPLY_NOT_ALLOWED:
+      return (reason){LEAT_CONFIG, text, "the proxy's rules forbid it"};
+    case CURLPX_BAD_VERSION:
+      return (reason){LEAT_CONFIG, text, "is that a SOCKS proxy, and of that version?"};
+    case CURLPX_RESOLVE_HOST:
+      return (reason){LEAT_CONNECTION, text, "with socks5h:// the proxy finds the name"};
+    case CURLPX_REPLY_GENERAL_SERVER_FAILURE:
+    case CURLPX_REPLY_NETWORK_UNREACHABLE:
+    case CURLPX_REPLY_HOST_UNREACHABLE:
+    case CURLPX_REPLY_CONNECTION_REFUSED:
+    case CURLPX_REPLY_TTL_EXPIRED: return (reason){LEAT_CONNECTION, text, unreached};
+    default: return (reason){LEAT_CONNECTION, text, NULL};
+  }
+}
+
+static reason reason_of(connection *c, CURLcode result) {
+  static const char settings[] =
+      "the option proxy, or https_proxy and the like in the environment";
+  long status = 0, socks = CURLPX_OK;
+  curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+  curl_easy_getinfo(c->easy, CURLINFO_PROXY_ERROR, &socks);
+  if (c->os_error == EMFILE || c->os_error == ENFILE)
+    return (reason){LEAT_LOCAL, "this process may open no more descriptors", NULL};
+  /* libcurl's own text shows the URL, password and all */
+  if (has(c->message, "Unsupported proxy"))
+    return (reason){LEAT_CONFIG, "the proxy's URL is not understood", settings};
+  if (status >= 300)
+    snprintf(c->message, sizeof c->message, "the proxy answered HTTP %ld", status);
+  const char *text = c->message[0] ? c->message : curl_easy_strerror(result);
+  if (status >= 300) return refused_by_http(text, status);
+  return socks != CURLPX_OK ? refused_by_socks(text, socks) : explain(result, text);
+}
+
+/* " (this machine's clock says 2026-12-31 23:59 UTC: if ...)" */
+static void write_advice(char *out, size_t size, const char *advice) {
+  char clock[64] = "";
+  time_t now = time(NULL);
+  struct tm utc;
+  if (advice == dates && gmtime_r(&now, &utc))
+    strftime(clock, sizeof clock, "this machine's clock says %Y-%m-%d %H:%M UTC: ", &utc);
+  out[0] = '\0';
+  if (advice) snprintf(out, size, " (%s%s)", clock, advice);
+}
+
+static bool proxied(const connection *c) {
+  return c->proxied && c->peer[0];
+}
+
+/* "through the proxy 127.0.0.1:3128": where it is, and never its URL. */
+static void write_proxy(char *out, size_t size, const leat_curl *curl,
+                        const connection *c) {
+  out[0] = '\0';
+  if (proxied(c))
+    snprintf(out, size, " through the %sproxy %s", curl->proxy ? "" : "environment's ",
+             c->peer);
+}
+
 static void fail_connect(leat_curl *curl, connection *c, CURLcode result) {
-  char text[CURL_ERROR_SIZE + 160];
-  const char *why = c->message[0] ? c->message : curl_easy_strerror(result);
-  leat_kind kind = kind_of(c, result);
-  long proxy_status = 0;
-  curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
-  if (proxy_status >= 300)
-    snprintf(text, sizeof text, "no connection to %s: the proxy answered HTTP %ld%s",
-             c->origin, proxy_status,
-             proxy_status == 407 ? " (it wants a user and a password)" : "");
-  else if (is_bad_proxy(c))
-    snprintf(
-        text, sizeof text,
-        "no connection to %s: the proxy's URL is not understood (the option proxy, or "
-        "https_proxy and the like in the environment)",
-        c->origin);
-  else if (kind == LEAT_LOCAL)
-    snprintf(text, sizeof text,
-             "no connection to %s: this process may open no more descriptors", c->origin);
-  else
-    snprintf(text, sizeof text, "no connection to %s: %s%s", c->origin, why,
-             advice(why, result));
-  fail(curl, c->job, kind, text);
+  char text[CURL_ERROR_SIZE + 512], proxy[96], advice[256];
+  reason r = reason_of(c, result);
+  if (r.advice == NULL && proxied(c))
+    r.advice = "is that the address of a working proxy?";
+  size_t length = strlen(r.text);
+  while (length > 0 && r.text[length - 1] == ' ') /* OpenSSL's may end so */
+    length--;
+  write_proxy(proxy, sizeof proxy, curl, c);
+  write_advice(advice, sizeof advice, r.advice);
+  snprintf(text, sizeof text, "no connection to %s%s: %.*s%s", c->origin, proxy,
+           (int)length, r.text, advice);
+  fail(curl, c->job, r.kind, text);
 }
 
 /* A connection that was lost, or talks, before it was asked anything. */
@@ -621,7 +752,8 @@ static void fail_pin(leat_curl *curl, connection *c, const char *seen, size_t le
   if (length > 0) {
     leat__clean(excerpt, sizeof excerpt, (leat_string){seen, length}, leat_s(NULL));
     snprintf(text, sizeof text,
-             "the server speaks before it is asked, so it is no HTTP: \"%s\"", excerpt);
+             "the server speaks before it is asked, so it is no HTTP%s: \"%s\"",
+             seen[0] ? "" : "/1.1", excerpt);
     fail(curl, j, LEAT_PROTOCOL, text);
   } else if (++j->tries < CONNECT_TRIES) {
     close_connection(curl, c);
@@ -693,8 +825,11 @@ static void drive_connecting(leat_curl *curl, int64_t now) {
 
 static void fail_late(leat_curl *curl, connection *c) {
   char text[128];
-  snprintf(text, sizeof text, "no answer from %s in time",
-           c->fd == CURL_SOCKET_BAD ? "the server, not even a connection," : c->origin);
+  if (c->fd == CURL_SOCKET_BAD) {
+    fail_connect(curl, c, CURLE_OPERATION_TIMEDOUT);
+    return;
+  }
+  snprintf(text, sizeof text, "no answer from %s in time", c->origin);
   fail(curl, c->job, LEAT_TIMEOUT, text);
 }
 

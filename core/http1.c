@@ -299,6 +299,9 @@ static bool looks_like_http(leat_http1 *http) {
   if (n == 0 || memcmp(seen.data, prefix, n) == 0) return true;
   if (seen.data[0] == 0x15 || seen.data[0] == 0x16)
     return fail(http, LEAT_PROTOCOL, "the server speaks TLS here: use https");
+  if (seen.data[0] == '\0') /* as the first frame of HTTP/2 does */
+    return fail(http, LEAT_PROTOCOL,
+                "not an HTTP/1.1 answer: the server speaks HTTP/2, or no HTTP at all");
   return refuse(http, "not an HTTP/1.1 answer", seen);
 }
 

@@ -18,8 +18,8 @@ typedef struct leat_curl leat_curl;
 
 typedef struct leat_curl_config { /* zero or NULL means the default */
   int max_connections;            /* 16; calls beyond that wait in line, in order */
-  const char *ca_file;            /* PEM, instead of the system's certificates */
-  const char *proxy; /* URL; NULL: as the environment says (https_proxy, ...),
+  const char *ca_file; /* PEM, instead of the system's certificates; of proxies too */
+  const char *proxy;   /* URL; NULL: as the environment says (https_proxy, ...),
                         "": none. Never for this very machine's addresses */
 } leat_curl_config;
 
