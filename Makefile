@@ -47,6 +47,8 @@ JANSSON_CFLAGS := $(call pc,--cflags jansson)
 JANSSON_LIBS   := $(call pc,--libs jansson,-ljansson)
 MHD_CFLAGS     := $(call pc,--cflags libmicrohttpd)
 MHD_LIBS       := $(call pc,--libs libmicrohttpd,-lmicrohttpd)
+GNUTLS_CFLAGS  := $(call pc,--cflags gnutls)
+GNUTLS_LIBS    := $(call pc,--libs gnutls,-lgnutls)
 
 CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wpedantic
@@ -132,14 +134,14 @@ env:
 
 TESTS    := $(patsubst spec/core/%.c,$(T)/%,$(wildcard spec/core/*_test.c))
 TEST_OBJ := $(T)/cases.o $(BUILD)/libleat_sandbox.a
-TEST_LIBS = $(CURL_LIBS) $(MHD_LIBS) $(JANSSON_LIBS) -lpthread
+TEST_LIBS = $(CURL_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) -lpthread
 RUN_TEST ?=
 
 $(T)/%.o: spec/core/%.c $(FLAGS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(CPPFLAGS) $(GNUTLS_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
-# -rdynamic: curl_test.c has a getaddrinfo of its own, which libcurl must find
+# -rdynamic: some have a getaddrinfo of their own, which libcurl must find
 $(TESTS) $(T)/differential: $(T)/%: $(T)/%.o $(TEST_OBJ) $(BUILD)/libleat.a
 	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(TEST_LIBS)
 

@@ -7,7 +7,7 @@
 # WHAT is one or more of
 #   build     the Lua module, for each Lua named (lua5.1 ... lua5.4, luajit; default lua5.4)
 #   sandbox   the server for tests and the demo (libmicrohttpd)
-#   test      busted
+#   test      busted, and GnuTLS for the servers that test TLS
 #   ci        formatters, static analysis, valgrind, fuzzing, the bench, luarocks
 #
 # Things are asked for by what they can do, not by the names of packages. Installing is
@@ -117,6 +117,8 @@ if wants sandbox; then
       libmicrohttpd-devel libmicrohttpd
 fi
 if wants test; then
+  library gnutls gnutls/gnutls.h 'GNUTLS_VERSION_NUMBER >= 0x030603' ||
+    need "GnuTLS, 3.6.3 or later, with headers" libgnutls28-dev gnutls gnutls-dev gnutls-devel gnutls
   for lua in $luas; do
     loads "$lua" busted.runner || need "busted for $lua" lua-busted - - - -
   done
