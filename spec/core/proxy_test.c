@@ -1,0 +1,498 @@
+/*
+** proxy_test.c - the driver through proxies, good and bad: what they hear, what they never
+** hear, and what is said when they fail.
+*/
+#include "calls.h"
+#include "names.h"
+#include "proxy_server.h"
+#include "tls_server.h"
+
+enum { SHORT_MS = 700, URL_SIZE = 128 };
+
+static const reply good_reply = {GOOD, STAY};
+
+static tls_identity authority, good, expired, elsewhere;
+static char ca_file[] = "/tmp/leat-ca-XXXXXX";
+
+/* Servers at both ends of a tunnel; one more TLS, for a proxy that speaks it. */
+typedef struct stage {
+  server plain;
+  tls_server tls, before_proxy;
+  proxy_server proxy;
+  leat_client *https, *http, *here;
+} stage;
+
+static void open_stage(stage *s, const char *name, const proxy_options *options,
+                       const tls_identity *of_proxy, int connect_timeout_ms) {
+  tls_options front = {.identity = &good}, before = {.identity = of_proxy};
+  TEST(name);
+  memset(s, 0, sizeof *s);
+  names_asked = 0;
+  CHECK(server_start(&s->plain, &good_reply, 1));
+  CHECK(tls_start(&s->tls, &front, s->plain.port));
+  CHECK(proxy_start(&s->proxy, options));
+  CHECK(tls_start(&s->before_proxy, &before, s->proxy.at.port));
+  s->https = client_of("https", "api.test", s->tls.at.port, connect_timeout_ms);
+  s->http = client_of("http", "api.test", s->plain.port, connect_timeout_ms);
+  s->here = client_of("http", "127.0.0.1", s->plain.port, connect_timeout_ms);
+}
+
+static void close_stage(stage *s) {
+  leat_client_free(s->https);
+  leat_client_free(s->http);
+  leat_client_free(s->here);
+  tls_stop(&s->before_proxy);
+  proxy_stop(&s->proxy);
+  tls_stop(&s->tls);
+  server_stop(&s->plain);
+}
+
+/* "socks5h://user:password@127.0.0.1:" -> the same with the port of the stage's proxy;
+** https:// leads to the TLS before it, HTTPS:// does not. A URL with a port stays. */
+static const char *proxy_url(const stage *s, const char *start, char url[URL_SIZE]) {
+  bool tls = strncmp(start, "https:", 6) == 0;
+  bool whole = start[0] == '\0' || start[strlen(start) - 1] != ':';
+  if (whole) snprintf(url, URL_SIZE, "%s", start);
+  else
+    snprintf(url, URL_SIZE, "%s%d", start,
+             tls ? s->before_proxy.at.port : s->proxy.at.port);
+  return url;
+}
+
+static leat_curl *new_driver(const char *proxy) {
+  leat_curl_config config = {.ca_file = ca_file, .proxy = proxy};
+  return leat_curl_new(&config, NULL);
+}
+
+/* Nothing of the request is the proxy's to know, but where it goes. */
+static void check_unheard(stage *s) {
+  CHECK(!proxy_has(&s->proxy, &s->proxy.heard, "canary"));
+  CHECK(!proxy_has(&s->proxy, &s->proxy.heard, "Bearer"));
+  CHECK(!proxy_has(&s->proxy, &s->proxy.heard, "/api"));
+}
+
+/* ---- good proxies ---------------------------------------------------------------- */
+
+typedef struct good_proxy {
+  const char *name;
+  const char *url;
+  proxy_options options;
+  bool resolves; /* the server's name is its to find */
+} good_proxy;
+
+static const good_proxy good_proxies[] = {
+    {"HTTP", "http://127.0.0.1:", {0}, true},
+    {"HTTP, by name", "http://proxy.test:", {0}, true},
+    {"HTTP is meant where no scheme is", "127.0.0.1:", {0}, true},
+    {"HTTP with a user", "http://me:hunter2@127.0.0.1:", {.user = "me:hunter2"}, true},
+    {"HTTP with a password of odd characters",
+     "http://me%40here:hunter2%3a%2F@127.0.0.1:",
+     {.user = "me@here:hunter2:/"},
+     true},
+    {"HTTP over TLS", "https://proxy.test:", {0}, true},
+    {"HTTP over TLS with a user",
+     "https://me:hunter2@proxy.test:",
+     {.user = "me:hunter2"},
+     true},
+    {"SOCKS5, which finds the name", "socks5h://127.0.0.1:", {.socks = true}, true},
+    {"SOCKS5, which is told the address", "socks5://127.0.0.1:", {.socks = true}, false},
+    {"SOCKS5 with a user",
+     "socks5h://me:hunter2@127.0.0.1:",
+     {.socks = true, .user = "me:hunter2"},
+     true},
+};
+
+static void check_good(const good_proxy *g) {
+  char url[URL_SIZE];
+  stage s;
+  open_stage(&s, g->name, &g->options, &good, 0);
+  leat_curl *curl = new_driver(proxy_url(&s, g->url, url));
+  check_fine(perform(curl, s.https, "find"));
+  check_fine(perform(curl, s.https, "create"));
+  CHECK(s.proxy.at.connections == 1 && s.proxy.tunnels == 1); /* and used again */
+  CHECK(!proxy_has(&s.proxy, &s.proxy.carried, "canary"));
+  check_fine(perform(curl, s.http, "find"));
+  check_fine(perform(curl, s.http, "create"));
+  CHECK(s.proxy.at.connections == 2 && s.proxy.tunnels == 2);
+  check_fine(perform(curl, s.here, "find"));
+  CHECK(s.proxy.at.connections == 2 && s.plain.connections == 3);
+  bool by_name = strstr(g->url, "proxy.test") != NULL;
+  CHECK(names_asked == (by_name ? 1 : 0) + (g->resolves ? 0 : 2));
+  CHECK(proxy_has(&s.proxy, &s.proxy.heard, "api.test") == g->resolves);
+  check_unheard(&s);
+  leat_curl_free(curl);
+  close_stage(&s);
+}
+
+static void test_good(void) {
+  for (size_t i = 0; i < sizeof good_proxies / sizeof good_proxies[0]; i++)
+    check_good(&good_proxies[i]);
+}
+
+/* What the tunnel leads to is looked at as closely as without one. */
+static void test_server_behind(void) {
+  static const char *const says[] = {"'api.test'", "through the proxy 127.0.0.1:", NULL};
+  static const proxy_options none = {0};
+  tls_options front = {.identity = &elsewhere};
+  char url[URL_SIZE];
+  tls_server wrong;
+  stage s;
+  open_stage(&s, "a wrong server behind a good proxy", &none, &good, 0);
+  CHECK(tls_start(&wrong, &front, s.plain.port));
+  leat_client *client = client_of("https", "api.test", wrong.at.port, 0);
+  leat_curl *curl = new_driver(proxy_url(&s, "http://127.0.0.1:", url));
+  check_unsent(perform_both(curl, client), LEAT_TLS, says);
+  CHECK(s.proxy.tunnels == 2 && s.plain.requests == 0);
+  check_fine(perform(curl, s.https, "create"));
+  leat_curl_free(curl);
+  leat_client_free(client);
+  tls_stop(&wrong);
+  close_stage(&s);
+}
+
+/* ---- bad ones -------------------------------------------------------------------- */
+
+typedef struct bad_proxy {
+  const char *name, *url;
+  proxy_options options;
+  leat_kind kind;
+  const char *says[4];
+} bad_proxy;
+
+#define ANSWER(status) "HTTP/1.1 " status "\r\nContent-Length: 3\r\n\r\nno\n"
+
+static const bad_proxy bad_proxies[] = {
+    {"wants a user, and gets none",
+     "http://127.0.0.1:",
+     {.user = "me:hunter2"},
+     LEAT_CONFIG,
+     {"through the proxy 127.0.0.1:", "HTTP 407", "user:password@"}},
+    {"wants another password",
+     "http://me:hunter2x@127.0.0.1:",
+     {.user = "me:hunter2"},
+     LEAT_CONFIG,
+     {"HTTP 407", "or others", "user:password@"}},
+    {"closes as it wants a user",
+     "http://127.0.0.1:",
+     {.answer = ANSWER("407 Who?"), .then = CLOSE},
+     LEAT_CONFIG,
+     {"HTTP 407", "user:password@"}},
+    {"forbids it",
+     "http://127.0.0.1:",
+     {.answer = ANSWER("403 Forbidden")},
+     LEAT_CONFIG,
+     {"the proxy answered HTTP 403", "rules"}},
+    {"is a web server",
+     "http://127.0.0.1:",
+     {.answer = ANSWER("405 Method Not Allowed"), .then = CLOSE},
+     LEAT_CONFIG,
+     {"the proxy answered HTTP 405", "no proxy"}},
+    {"points elsewhere",
+     "http://127.0.0.1:",
+     {.answer = "HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\n\r\n"},
+     LEAT_CONFIG,
+     {"the proxy answered HTTP 302", "no proxy"}},
+    {"does not reach the server",
+     "http://me:hunter2@127.0.0.1:",
+     {.answer = ANSWER("502 Bad Gateway")},
+     LEAT_CONNECTION,
+     {"the proxy answered HTTP 502", "did not reach the server", "try again"}},
+    {"closes",
+     "http://me:hunter2@127.0.0.1:",
+     {.answer = "", .then = CLOSE},
+     LEAT_CONNECTION,
+     {"through the proxy 127.0.0.1:", "a working proxy"}},
+    {"resets",
+     "http://me:hunter2@127.0.0.1:",
+     {.answer = "", .then = RESET},
+     LEAT_CONNECTION,
+     {"through the proxy 127.0.0.1:", "a working proxy"}},
+    {"closes within its answer",
+     "http://127.0.0.1:",
+     {.answer = "HTTP/1.1 200 OK\r\nSer", .then = CLOSE},
+     LEAT_CONNECTION,
+     {"through the proxy 127.0.0.1:", "a working proxy"}},
+    {"speaks no HTTP",
+     "http://127.0.0.1:",
+     {.answer = "220 mail.example ESMTP\r\n", .then = CLOSE},
+     LEAT_CONNECTION,
+     {"through the proxy 127.0.0.1:", "a working proxy"}},
+    {"hangs",
+     "http://me:hunter2@127.0.0.1:",
+     {.hangs = true},
+     LEAT_TIMEOUT,
+     {"through the proxy 127.0.0.1:", "a working proxy"}},
+    {"speaks no TLS, as it should",
+     "HTTPS://me:hunter2@127.0.0.1:",
+     {.hangs = true},
+     LEAT_TIMEOUT,
+     {"through the proxy 127.0.0.1:", "does not answer TLS"}},
+    {"is not there",
+     "http://me:hunter2@proxy.test:1",
+     {0},
+     LEAT_CONNECTION,
+     {"through the proxy 127.0.0.1:1:", "proxy.test port 1", "a working proxy"}},
+    {"has no address",
+     "http://me:hunter2@nowhere.test:3128",
+     {0},
+     LEAT_CONNECTION,
+     {"resolve proxy", "nowhere.test", "https_proxy"}},
+    {"SOCKS: wants a user, and gets none",
+     "socks5h://127.0.0.1:",
+     {.socks = true, .user = "me:hunter2"},
+     LEAT_CONFIG,
+     {"through the proxy 127.0.0.1:", "user:password@"}},
+    {"SOCKS: wants another password",
+     "socks5h://me:hunter2x@127.0.0.1:",
+     {.socks = true, .user = "me:hunter2"},
+     LEAT_CONFIG,
+     {"rejected", "user:password@"}},
+    {"SOCKS: forbids it",
+     "socks5h://127.0.0.1:",
+     {.socks = true, .refusal = 2},
+     LEAT_CONFIG,
+     {"through the proxy 127.0.0.1:", "rules"}},
+    {"SOCKS: does not reach the host",
+     "socks5h://127.0.0.1:",
+     {.socks = true, .refusal = 4},
+     LEAT_CONNECTION,
+     {"did not reach the server", "try again"}},
+    {"SOCKS: the server refuses",
+     "socks5h://127.0.0.1:",
+     {.socks = true, .refusal = 5},
+     LEAT_CONNECTION,
+     {"did not reach the server", "try again"}},
+    {"SOCKS: speaks HTTP",
+     "socks5h://127.0.0.1:",
+     {.socks = true, .answer = ANSWER("400 Bad Request"), .then = CLOSE},
+     LEAT_CONFIG,
+     {"through the proxy 127.0.0.1:", "is that a SOCKS proxy"}},
+    {"SOCKS: resets",
+     "socks5h://me:hunter2@127.0.0.1:",
+     {.socks = true, .answer = "", .then = RESET},
+     LEAT_CONNECTION,
+     {"through the proxy 127.0.0.1:", "a working proxy"}},
+    {"SOCKS: hangs",
+     "socks5h://127.0.0.1:",
+     {.hangs = true},
+     LEAT_TIMEOUT,
+     {"through the proxy 127.0.0.1:", "a working proxy"}},
+};
+
+/* A read and a write to both servers, all at once; the proxy is the driver's, or (NULL)
+** the environment's. */
+static void check_refused(stage *s, const char *proxy, leat_kind kind,
+                          const char *const *says) {
+  leat_curl *curl = new_driver(proxy);
+  leat_call *find = call_of(s->http, "find"), *create = call_of(s->http, "create");
+  leat_curl_start(curl, find);
+  leat_curl_start(curl, create);
+  check_unsent(perform_both(curl, s->https), kind, says);
+  pair plain = {finish(curl, find), finish(curl, create)};
+  check_unsent(plain, kind, says);
+  check_unheard(s);
+  CHECK(s->proxy.tunnels == 0 && s->plain.requests == 0);
+  check_fine(perform(curl, s->here, "create")); /* the driver is in good order */
+  leat_curl_free(curl);
+}
+
+static void check_bad(const bad_proxy *b) {
+  char url[URL_SIZE];
+  stage s;
+  open_stage(&s, b->name, &b->options, &good, SHORT_MS);
+  check_refused(&s, proxy_url(&s, b->url, url), b->kind, b->says);
+  close_stage(&s);
+}
+
+static void test_bad(void) {
+  for (size_t i = 0; i < sizeof bad_proxies / sizeof bad_proxies[0]; i++)
+    check_bad(&bad_proxies[i]);
+}
+
+/* A proxy that is spoken to over TLS has to be who it says. */
+static void test_bad_identity(const char *name, const tls_identity *of_proxy,
+                              const char *what) {
+  const char *const says[] = {what, "through the proxy 127.0.0.1:", NULL};
+  static const proxy_options none = {0};
+  char url[URL_SIZE];
+  stage s;
+  open_stage(&s, name, &none, of_proxy, 0);
+  check_refused(&s, proxy_url(&s, "https://me:hunter2@proxy.test:", url), LEAT_TLS, says);
+  close_stage(&s);
+  CHECK(s.proxy.heard.length == 0);
+}
+
+/* ---- the environment ------------------------------------------------------------- */
+
+static const char *const variables[] = {"http_proxy",  "HTTP_PROXY", "https_proxy",
+                                        "HTTPS_PROXY", "all_proxy",  "ALL_PROXY",
+                                        "no_proxy",    "NO_PROXY"};
+
+static void clear_environment(void) {
+  for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++)
+    unsetenv(variables[i]);
+}
+
+typedef struct surroundings {
+  const char *variable;
+  const char *url;      /* its value; the port is the proxy's */
+  const char *no_proxy; /* NULL: not set */
+  const char *option;   /* the driver's own setting, likewise; NULL: none */
+  bool https, http;     /* is the proxy used for them? */
+} surroundings;
+
+#define PROXY "http://me:hunter2@127.0.0.1:"
+
+static const surroundings surroundings_cases[] = {
+    {"https_proxy", PROXY, NULL, NULL, true, false},
+    {"HTTPS_PROXY", PROXY, NULL, NULL, true, false},
+    {"http_proxy", PROXY, NULL, NULL, false, true},
+    {"HTTP_PROXY", PROXY, NULL, NULL, false, false}, /* a header Proxy: may set it */
+    {"all_proxy", PROXY, NULL, NULL, true, true},
+    {"ALL_PROXY", PROXY, NULL, NULL, true, true},
+    {"all_proxy", PROXY, "api.test", NULL, false, false},
+    {"all_proxy", PROXY, "other.example, .test", NULL, false, false},
+    {"all_proxy", PROXY, "*", NULL, false, false},
+    {"all_proxy", PROXY, "pi.test,api.test.example,127.0.0.1", NULL, true, true},
+    /* an option is stronger than the environment */
+    {"all_proxy", "http://127.0.0.1:1", "api.test", PROXY, true, true},
+    {"all_proxy", "http://127.0.0.1:1", "*", PROXY, true, true},
+    {"all_proxy", PROXY, NULL, "", false, false},
+    {"https_proxy", PROXY, NULL, "", false, false},
+};
+
+static void check_surroundings(const surroundings *c) {
+  static const proxy_options options = {.user = "me:hunter2"};
+  char name[160], url[URL_SIZE], option[URL_SIZE];
+  stage s;
+  snprintf(name, sizeof name, "%s, no_proxy %s, option \"%s\"", c->variable,
+           c->no_proxy ? c->no_proxy : "unset", c->option ? c->option : "unset");
+  open_stage(&s, name, &options, &good, 0);
+  setenv(c->variable, proxy_url(&s, c->url, url), 1);
+  if (c->no_proxy) setenv("no_proxy", c->no_proxy, 1);
+  leat_curl *curl = new_driver(c->option ? proxy_url(&s, c->option, option) : NULL);
+  check_fine(perform(curl, s.https, "find"));
+  CHECK(s.proxy.tunnels == (c->https ? 1 : 0));
+  check_fine(perform(curl, s.http, "create"));
+  CHECK(s.proxy.tunnels == (c->https ? 1 : 0) + (c->http ? 1 : 0));
+  CHECK(s.proxy.at.connections == s.proxy.tunnels);
+  check_unheard(&s);
+  leat_curl_free(curl);
+  clear_environment();
+  close_stage(&s);
+}
+
+static void test_environment(void) {
+  for (size_t i = 0; i < sizeof surroundings_cases / sizeof surroundings_cases[0]; i++)
+    check_surroundings(&surroundings_cases[i]);
+}
+
+static void test_environment_socks(void) {
+  static const proxy_options options = {.socks = true};
+  char url[URL_SIZE];
+  stage s;
+  open_stage(&s, "SOCKS in the environment", &options, &good, 0);
+  setenv("all_proxy", proxy_url(&s, "socks5h://127.0.0.1:", url), 1);
+  leat_curl *curl = new_driver(NULL);
+  check_fine(perform(curl, s.https, "find"));
+  CHECK(s.proxy.tunnels == 1 && names_asked == 0);
+  leat_curl_free(curl);
+  clear_environment();
+  close_stage(&s);
+}
+
+/* Whoever does not know that the environment names a proxy learns it. */
+static void check_bad_environment(const char *name, const char *url_start,
+                                  const proxy_options *options, leat_kind kind,
+                                  const char *const *says) {
+  char url[URL_SIZE];
+  stage s;
+  open_stage(&s, name, options, &good, SHORT_MS);
+  setenv("all_proxy", proxy_url(&s, url_start, url), 1);
+  check_refused(&s, NULL, kind, says);
+  clear_environment();
+  close_stage(&s);
+}
+
+static void test_bad_environment(void) {
+  static const char *const wrong[] = {
+      "through the environment's proxy 127.0.0.1:", "HTTP 407", "user:password@", NULL};
+  static const char *const gone[] = {
+      "through the environment's proxy 127.0.0.1:1:", "a working proxy", NULL};
+  static const char *const unknown[] = {"resolve proxy", "nowhere.test", NULL};
+  static const char *const odd[] = {"the proxy's URL is not understood", "https_proxy",
+                                    NULL};
+  static const proxy_options user = {.user = "you:hunter2"};
+  check_bad_environment("the environment's proxy wants another user", PROXY, &user,
+                        LEAT_CONFIG, wrong);
+  check_bad_environment("the environment's proxy is gone", PROXY "1", &user,
+                        LEAT_CONNECTION, gone);
+  check_bad_environment("the environment's proxy has no address",
+                        "http://me:hunter2@nowhere.test:3128", &user, LEAT_CONNECTION,
+                        unknown);
+  check_bad_environment("the environment's proxy is none", "gopher://me:hunter2@x:70",
+                        &user, LEAT_CONFIG, odd);
+}
+
+/* ---- this machine ---------------------------------------------------------------- */
+
+/* Nobody else has to do with what stays on this machine, whoever asks for a proxy. */
+static void check_here(const char *scheme, const char *host, bool option) {
+  static const proxy_options none = {0};
+  char name[64], url[URL_SIZE];
+  stage s;
+  snprintf(name, sizeof name, "%s://%s, proxy by %s", scheme, host,
+           option ? "option" : "environment");
+  open_stage(&s, name, &none, &good, 0);
+  proxy_url(&s, "http://127.0.0.1:", url);
+  setenv("all_proxy", url, 1);
+  int port = strcmp(scheme, "https") == 0 ? s.tls.at.port : s.plain.port;
+  leat_client *client = client_of(scheme, host, port, 0);
+  leat_curl *curl = new_driver(option ? url : NULL);
+  leat_error error = perform(curl, client, "find");
+  if (strcmp(host, "[::1]") != 0) check_fine(error); /* where nobody listens */
+  else CHECK(error.kind == LEAT_CONNECTION && strstr(error.message, "proxy") == NULL);
+  CHECK(s.proxy.at.connections == 0);
+  leat_curl_free(curl);
+  leat_client_free(client);
+  clear_environment();
+  close_stage(&s);
+}
+
+static void test_here(bool option) {
+  check_here("http", "127.0.0.1", option);
+  check_here("http", "localhost", option);
+  check_here("http", "LocalHost", option);
+  check_here("http", "127.1", option);
+  check_here("http", "[::1]", option);
+  check_here("https", "127.0.0.1", option);
+}
+
+int main(void) {
+  TEST("what the tests need");
+  clear_environment();
+  if (!CHECK(tls_new_authority(&authority, "an authority of the tests") &&
+             tls_write(&authority, ca_file) &&
+             tls_new_identity(&good, &authority, "api.test proxy.test", "127.0.0.1", -1,
+                              9) &&
+             tls_new_identity(&expired, &authority, "proxy.test", NULL, -9, -1) &&
+             tls_new_identity(&elsewhere, &authority, "other.test", NULL, -1, 9)))
+    return test_summary("proxy");
+  test_good();
+  test_server_behind();
+  test_bad();
+  test_bad_identity("a proxy whose certificate has expired", &expired, "expired");
+  test_bad_identity("a proxy with another host's certificate", &elsewhere,
+                    "'proxy.test'");
+  test_environment();
+  test_environment_socks();
+  test_bad_environment();
+  test_here(false);
+  test_here(true);
+  tls_free_identity(&authority);
+  tls_free_identity(&good);
+  tls_free_identity(&expired);
+  tls_free_identity(&elsewhere);
+  unlink(ca_file);
+  return test_summary("proxy");
+}
