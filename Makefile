@@ -156,7 +156,8 @@ test-c-examples: lua
 	@LUA=$(LUA) CC=$(CC) sh spec/support/c_examples.sh
 test: test-core test-lua
 test-core: $(TESTS) $(T)/differential
-	@for test in $(TESTS) $(T)/differential; do $(RUN_TEST) $$test spec/cases || exit 1; done
+	@status=0; for test in $(TESTS) $(T)/differential; do \
+	  $(RUN_TEST) $$test spec/cases || status=1; done; exit $$status
 test-lua: lua
 	$(run_env) $(RUN_LUA) $(LUA) spec/run.lua $(BUSTED_FLAGS)
 

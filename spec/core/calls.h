@@ -20,7 +20,8 @@ static inline leat_client *client_of(const char *scheme, const char *host, int p
                                      int connect_timeout_ms) {
   char url[128];
   snprintf(url, sizeof url, "%s://%s:%d/api", scheme, host, port);
-  leat_config config = {.api_key = API_KEY,
+  leat_config config = {.max_attempts = 1,
+                        .api_key = API_KEY,
                         .base_url = url,
                         .allow_http = true,
                         .connect_timeout_ms = connect_timeout_ms};

@@ -435,7 +435,8 @@ static void test_call_timeout(void) {
   open_stage(&s, "the call's time ends in the handshake", &options, &good_reply, 1, 0);
   char url[64];
   snprintf(url, sizeof url, "https://api.test:%d", s.tls.at.port);
-  leat_config config = {.api_key = API_KEY, .base_url = url, .timeout_ms = 200};
+  leat_config config = {
+      .max_attempts = 1, .api_key = API_KEY, .base_url = url, .timeout_ms = 200};
   leat_client *client = leat_client_new(&config, NULL);
   check_unsent(perform_both(s.curl, client), LEAT_TIMEOUT, says);
   leat_client_free(client);
