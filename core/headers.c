@@ -15,6 +15,7 @@ static bool copy(leat_header *header, leat_string name, leat_string value) {
   text[name.length] = '\0';
   if (value.length > 0) memcpy(text + name.length + 1, value.data, value.length);
   text[name.length + 1 + value.length] = '\0';
+  /* cppcheck-suppress memleak ; the header owns it */
   return true;
 }
 

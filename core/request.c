@@ -104,7 +104,7 @@ leat_call *leat_call_new_request(leat_client *client, const char *method,
   const char *wrong = check_raw(method, path);
   leat_raw *r = calloc(1, sizeof *r);
   if (r == NULL) return NULL;
-  if (!wrong) strcpy(r->method, method);
+  if (!wrong) memcpy(r->method, method, strlen(method));
   r->separator = "?";
   r->op = (leat_op){"client", "request",       r->method, "", 0,
                     true,     LEAT_RESULT_ANY, NULL,      0,  LEAT_AGAIN};

@@ -141,14 +141,15 @@ static int64_t parse_date(leat_string text) {
   if (s[7] != ' ' || s[11] != ' ' || s[16] != ' ' || s[19] != ':' || s[22] != ':')
     return -1;
   int month = 0;
-  while (month < 12 && memcmp(months + month * 3, s + 8, 3) != 0)
+  while (month < 12 && memcmp(months + (size_t)month * 3, s + 8, 3) != 0)
     month++;
   int day = digits(s + 5, 2), year = digits(s + 12, 4);
   int hour = digits(s + 17, 2), minute = digits(s + 20, 2), second = digits(s + 23, 2);
   if (month == 12 || day < 1 || day > 31 || year < 1970 || hour < 0 || hour > 23 ||
       minute < 0 || minute > 59 || second < 0 || second > 60)
     return -1;
-  return days_of(year, month + 1, day) * 86400 + hour * 3600 + minute * 60 + second;
+  int64_t of_day = (int64_t)hour * 3600 + (int64_t)minute * 60 + second;
+  return days_of(year, month + 1, day) * 86400 + of_day;
 }
 
 int64_t leat__retry_after(leat_string text, int64_t unix_s) {

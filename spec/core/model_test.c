@@ -112,7 +112,7 @@ static leat_moment moment;
 
 static bool holds(leat_string text, const char *piece) {
   char copy[512] = "";
-  if (text.length < sizeof copy) memcpy(copy, text.data, text.length);
+  if (text.length > 0 && text.length < sizeof copy) memcpy(copy, text.data, text.length);
   return strstr(copy, piece) != NULL;
 }
 
