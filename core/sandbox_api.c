@@ -133,10 +133,9 @@ void leat__sandbox_catch_up(sandbox_api *api, leat_moment now) {
 /* ---- answering ------------------------------------------------------------------- */
 
 static bool has_header(const exchange *x, const char *name) {
-  const char *end = x->head.data + x->head.length;
-  for (const char *p = x->head.data; p < end; p += strlen(p) + 1) {
-    if (leat__equal_nocase(leat_s(p), name)) return true;
-    p += strlen(p) + 1;
+  for (size_t at = 0; at < x->head.length; at += strlen(x->head.data + at) + 1) {
+    if (leat__equal_nocase(leat_s(x->head.data + at), name)) return true;
+    at += strlen(x->head.data + at) + 1; /* the value */
   }
   return false;
 }

@@ -103,7 +103,8 @@ static int connect_to(const stage *s) {
                                 .sin_port = htons((uint16_t)s->port)};
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) CHECK(!"connected");
+  if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
+    CHECK(false && "connected");
   return fd;
 }
 
@@ -114,7 +115,7 @@ static void send_request(int fd, const char *line, const char *headers,
                         "%s HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n"
                         "Content-Length: %zu\r\n%s\r\n%s",
                         line, strlen(body), headers, body);
-  if (send(fd, text, (size_t)length, MSG_NOSIGNAL) != length) CHECK(!"sent");
+  if (send(fd, text, (size_t)length, MSG_NOSIGNAL) != length) CHECK(false && "sent");
 }
 
 /* All that comes until the connection ends; it is borrowed until the next call. */
