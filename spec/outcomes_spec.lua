@@ -143,3 +143,64 @@ it("what is reported is true, of " .. OPERATIONS .. " random operations (seed " 
   end
   server:stop()
 end)
+
+it("tokens are fetched, and renewed when the service has forgotten them", function()
+  local server = assert(sandbox.start { client_id = "me", client_secret = "s&cret", cards = { { value = "1" } } })
+  local cards = leat.new { client_id = "me", client_secret = "s&cret", base_url = server.url,
+    token_url = server.token_url }.contact_identifiers
+  for _ = 1, 3 do
+    leat.assert(cards:find("1"))
+  end
+  assert.equal(1, #server:requests("token"))
+  server:expire_tokens()
+  leat.assert(cards:find("1"))
+  assert.equal(2, #server:requests("token"))
+  local other = leat.new { client_id = "me", client_secret = "wrong", base_url = server.url,
+    token_url = server.token_url }
+  local _, err = other:check()
+  assert.equal("unauthorized", err.kind)
+  assert.truthy(err.message:find("client_secret", 1, true))
+  server:stop()
+end)
+
+it("the service may ask to wait", function()
+  local server, cards = start()
+  server:fault { operation = "find", kind = "rate_limited", retry_after = 1 }
+  leat.assert(cards:find("free"))
+  local requests = server:requests("find")
+  assert.equal(429, requests[1].status)
+  assert.truthy(requests[2].time - requests[1].time >= 0.99)
+  server:stop()
+end)
+
+-- The interpreter that runs this.
+local function interpreter()
+  local i = 0
+  while arg[i - 1] do
+    i = i - 1
+  end
+  return arg[i]
+end
+
+it("Ctrl-C ends a call that hangs, and says what it left unknown", function()
+  local server = start()
+  server:fault { kind = "timeout", times = math.huge }
+  local script = os.tmpname()
+  local file = assert(io.open(script, "w"))
+  file:write(([[
+    local leat = require("leat")
+    local client = leat.new { api_key = %q, base_url = %q }
+    local fine, why = pcall(client.contact_identifiers.create, client.contact_identifiers, "new")
+    print(fine, why)
+  ]]):format(server.api_key, server.url))
+  file:close()
+  local start_of_it = os.time()
+  local pipe = assert(io.popen(("timeout -s INT 0.5 %s %s 2>&1"):format(interpreter(), script)))
+  local output = pipe:read("*a")
+  pipe:close()
+  os.remove(script)
+  assert.truthy(os.time() - start_of_it <= 3)
+  assert.truthy(output:find("^false.*interrupted!"), output)
+  assert.truthy(output:find("may have happened or not", 1, true), output)
+  server:stop()
+end)
