@@ -154,6 +154,8 @@ test-headers:
 	@echo "headers: 9 passed, 0 failed"
 test-c-examples: lua
 	@LUA=$(LUA) CC=$(CC) sh spec/support/c_examples.sh
+# The allocations of our own objects go through the test.
+$(T)/memory_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 test: test-core test-lua
 test-core: $(TESTS) $(T)/differential
 	@status=0; for test in $(TESTS) $(T)/differential; do \

@@ -203,10 +203,14 @@ static void get_token(leat_call *call, leat_moment now) {
   if (client->asks_token) return;
   if (call->deadline == 0) call->deadline = now.monotonic_ms + call->timeout_ms;
   int64_t left = call->deadline - now.monotonic_ms;
-  call->fetch = left > 0 ? leat__token_call(client) : NULL;
+  if (left <= 0) {
+    give_up_as(call, LEAT_TIMEOUT, "no time is left to fetch a token");
+    return;
+  }
   call->state = LEAT__INSIDE;
+  call->fetch = leat__token_call(client);
   if (call->fetch == NULL) {
-    give_up_as(call, LEAT_TIMEOUT, "no time is left to fetch a token, or no memory");
+    give_up_as(call, LEAT_NO_MEMORY, "out of memory");
     return;
   }
   call->fetch->timeout_ms = (int)left;

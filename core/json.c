@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static json_t *open_up(leat_json *value) {
@@ -51,17 +52,29 @@ static bool too_deep(leat_string text) {
   return false;
 }
 
+static json_t *load(leat_string text, json_error_t *error) {
+  return json_loadb(text.data, text.length, JSON_REJECT_DUPLICATES, error);
+}
+
+/* Whether memory for such a text is to be had at all. */
+static bool has_memory(leat_string text) {
+  void *room = malloc(text.length + 1024);
+  free(room);
+  return room != NULL;
+}
+
+/* jansson seldom says that memory ran out; it calls the text malformed. So what fails is
+** tried once more, and then it is asked whether there is memory. */
 leat_json *leat__json_parse(leat_string text, char *why, size_t why_size) {
   json_error_t error = {0};
   if (too_deep(text)) {
     snprintf(why, why_size, "nested deeper than %d levels", LEAT_MAX_JSON_DEPTH);
     return NULL;
   }
-  json_t *value = json_loadb(text.data, text.length, JSON_REJECT_DUPLICATES, &error);
+  json_t *value = load(text, &error);
+  if (value == NULL) value = load(text, &error);
   if (value) return wrap(value);
-  /* Out of memory it says so, or nothing at all. */
-  if (json_error_code(&error) == json_error_out_of_memory || error.text[0] == '\0')
-    why[0] = '\0';
+  if (error.text[0] == '\0' || !has_memory(text)) why[0] = '\0';
   else snprintf(why, why_size, "%.100s (byte %d)", error.text, error.position);
   return NULL;
 }

@@ -120,7 +120,11 @@ bool leat__token_take(leat_client *client, const leat_call *call, leat_moment no
     return false;
   }
   if (lifetime < 0 || lifetime > INT32_MAX) lifetime = 0;
-  if (token.data && leat_client_set_token(client, now, token, (int)lifetime)) return true;
-  leat__error_set(error, LEAT_PROTOCOL, "no token: the answer holds no access_token");
+  if (!is_token(token)) {
+    leat__error_set(error, LEAT_PROTOCOL, "no token: the answer holds no access_token");
+    return false;
+  }
+  if (leat_client_set_token(client, now, token, (int)lifetime)) return true;
+  leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
   return false;
 }

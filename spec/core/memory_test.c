@@ -1,0 +1,188 @@
+/*
+** memory_test.c - out of memory, at each allocation in turn: once, and from then on. The
+** library's own allocations are wrapped by the linker, jansson's by its hooks. A call then
+** ends as LEAT_NO_MEMORY or as it would have; nothing crashes, nothing leaks, and the next
+** call works.
+*/
+#include "leat.h"
+#include "test.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+/* ---- an allocator that fails ------------------------------------------------------ */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+
+static long fails_at, allocations; /* 0: never */
+static bool sticky;
+
+static bool fails(void) {
+  allocations++;
+  return fails_at && (sticky ? allocations >= fails_at : allocations == fails_at);
+}
+
+void *__wrap_malloc(size_t size) {
+  return fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size) {
+  return fails() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *old, size_t size) {
+  return fails() ? NULL : __real_realloc(old, size);
+}
+
+/* ---- scenarios -------------------------------------------------------------------- */
+
+static leat_moment now;
+
+typedef struct scene {
+  int status; /* 0: the answer is lost */
+  const char *body;
+} scene;
+
+#define CARD                                                                             \
+  {                                                                                      \
+    200, "{\"data\":{\"value\":\"1\",\"name\":null,\"contact\":{\"uuid\":\"u\",\"x\":["  \
+         "1,2,\"y\"]}},"                                                                 \
+         "\"meta\":{}}"                                                                  \
+  }
+#define FREE                                                                             \
+  { 200, "{\"data\":{\"value\":\"1\"}}" }
+#define CODE(code)                                                                       \
+  { 400, "{\"message\":\"m\",\"code\":" #code ",\"errors\":{\"a\":[\"b\",\"c\"]}}" }
+#define LOST                                                                             \
+  { 0, NULL }
+#define TOKEN                                                                            \
+  { 200, "{\"access_token\":\"t\",\"expires_in\":60}" }
+
+typedef struct scenario {
+  const char *name, *operation;
+  bool fetches;
+  scene scenes[8];
+  leat_kind kind; /* with all the memory there is */
+} scenario;
+
+static const scenario scenarios[] = {
+    {"find", "find", false, {CARD}, LEAT_OK},
+    {"find, an error with fields", "find", false, {CODE(1003)}, LEAT_INVALID_INPUT},
+    {"find again", "find", false, {LOST, {500, "<html>"}, CARD}, LEAT_OK},
+    {"create", "create", false, {FREE}, LEAT_OK},
+    {"create, looked up", "create", false, {LOST, FREE}, LEAT_OK},
+    {"create, sent again",
+     "create",
+     false,
+     {LOST, CODE(60003), CODE(60003), FREE},
+     LEAT_OK},
+    {"create, contradicted", "create", false, {LOST, CARD}, LEAT_CONFLICT},
+    {"link, sent again", "link", false, {LOST, FREE, CARD}, LEAT_OK},
+    {"unlink, looked up", "unlink", false, {LOST, FREE}, LEAT_OK},
+    {"update", "update", false, {CARD}, LEAT_OK},
+    {"delete", "delete", false, {LOST, CODE(60003)}, LEAT_OK},
+    {"list",
+     "list",
+     false,
+     {{200, "{\"data\":[{\"value\":\"1\"},{\"value\":\"2\"}]}"}},
+     LEAT_OK},
+    {"a token, then a find", "find", true, {TOKEN, CARD}, LEAT_OK},
+    {"a token refused and renewed",
+     "find",
+     true,
+     {TOKEN, {401, ""}, TOKEN, CARD},
+     LEAT_OK},
+    {"another request", NULL, false, {CARD}, LEAT_OK},
+};
+
+static leat_client *new_client(const scenario *s) {
+  leat_header header = {leat_s("X-One"), leat_s("1")};
+  leat_config config = {.headers = &header, .header_count = 1};
+  if (s->fetches) config.client_id = "me", config.client_secret = "secret";
+  else config.api_key = "key";
+  return leat_client_new(&config, NULL);
+}
+
+static leat_call *new_call(leat_client *client, const scenario *s) {
+  const char *op = s->operation;
+  leat_call *call;
+  if (op == NULL) {
+    call = leat_call_new_request(client, "GET", "/x");
+    leat_call_add_query(call, "a", leat_s("b"));
+    leat_call_add_header(call, "X-Two", leat_s("2"));
+    return call;
+  }
+  call = leat_call_new(client, leat_operation("contact_identifiers", op));
+  if (strcmp(op, "list") != 0)
+    leat_call_set(call, "contact_identifier_value", leat_s("1"));
+  if (strcmp(op, "link") == 0 || strcmp(op, "list") == 0)
+    leat_call_set(call, "contact_uuid", leat_s("u"));
+  return call;
+}
+
+/* One exchange, through the codec as a driver would. */
+static void exchange(leat_call *call, const scene *s) {
+  leat_http1 *http = leat_http1_new();
+  leat_answer answer = {s->status, NULL, 0, leat_s(s->body), LEAT_LENGTH};
+  if (http == NULL ||
+      leat_http1_begin(http, leat_call_request(call)) == LEAT_HTTP1_FAILED)
+    leat_call_fail(call, now, LEAT_NO_MEMORY, LEAT_SENT_NO, "out of memory");
+  else if (s->status) leat_call_answer(call, now, &answer);
+  else leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "late");
+  leat_http1_free(http);
+}
+
+/* Plays it; LEAT_KINDS: there was not even a client. */
+static leat_kind run(const scenario *s, bool *unknown) {
+  leat_client *client = new_client(s);
+  leat_call *call = client ? new_call(client, s) : NULL;
+  leat_step step;
+  int i = 0;
+  now = (leat_moment){1000, 1700000000, 0};
+  while ((step = leat_call_next(call, now)) != LEAT_DONE) {
+    if (step == LEAT_SEND) exchange(call, &s->scenes[i < 7 ? i++ : 7]);
+    else now.monotonic_ms = leat_call_until(call);
+  }
+  leat_kind kind = client ? leat_call_error(call)->kind : LEAT_KINDS;
+  *unknown = leat_call_error(call)->outcome_unknown;
+  CHECK(i <= 7);
+  leat_call_free(call);
+  leat_client_free(client);
+  return kind;
+}
+
+static void sweep(const scenario *s) {
+  bool unknown;
+  TEST(s->name);
+  fails_at = allocations = 0;
+  CHECK(run(s, &unknown) == s->kind && !unknown);
+  long count = allocations;
+  for (long k = 1; k <= count; k++) {
+    fails_at = k;
+    allocations = 0;
+    leat_kind kind = run(s, &unknown);
+    fails_at = 0;
+    /* what is unknown is no wrong news: the change itself may have been answered */
+    bool good =
+        kind == s->kind || kind == LEAT_NO_MEMORY || kind == LEAT_KINDS || unknown;
+    if (!CHECK(good))
+      printf("  %s, allocation %ld of %ld: %s\n", sticky ? "sticky" : "single", k, count,
+             leat_kind_name(kind));
+    CHECK(run(s, &unknown) == s->kind && !unknown); /* and it works again */
+  }
+}
+
+int main(void) {
+  json_set_alloc_funcs(__wrap_malloc, free);
+  for (int mode = 0; mode < 2; mode++) {
+    sticky = mode == 1;
+    for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)
+      sweep(&scenarios[i]);
+  }
+  return test_summary("memory");
+}
