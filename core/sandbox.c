@@ -10,7 +10,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <microhttpd.h>
 #include <poll.h>
 #include <pthread.h>
@@ -55,7 +54,6 @@ struct leat_sandbox {
   char url[64], token_url[64];
   char ca_file[64]; /* "" without TLS */
   int64_t started_ms;
-  int stop[2]; /* a pipe: it can be read from when the sandbox stops */
   struct MHD_Daemon *daemon;
   pthread_mutex_t lock; /* of what follows */
   sandbox_api api;
@@ -84,13 +82,13 @@ typedef struct visit {
   exchange x;
 } visit;
 
-/* Until it is time. False: the client went, or the sandbox stops. */
+/* Until it is time. False: the client went, or the sandbox stops, for which libmicrohttpd
+** shuts all connections down. */
 static bool wait_for(const visit *v, int ms) {
   const union MHD_ConnectionInfo *info =
       MHD_get_connection_info(v->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-  struct pollfd fds[2] = {{v->sandbox->stop[0], POLLIN, 0},
-                          {info ? info->connect_fd : -1, POLLRDHUP, 0}};
-  return ms == 0 || poll(fds, 2, ms) == 0;
+  struct pollfd end = {info ? info->connect_fd : -1, POLLRDHUP, 0};
+  return ms == 0 || poll(&end, 1, ms) == 0;
 }
 
 /* Gives half of the body, and then breaks off. */
@@ -271,8 +269,6 @@ static void name_itself(leat_sandbox *sandbox, const leat_sandbox_config *config
 
 static bool start(leat_sandbox *sandbox, const leat_sandbox_config *config,
                   leat_error *error) {
-  errno = 0;
-  if (pipe2(sandbox->stop, O_CLOEXEC) != 0) return fail(error, LEAT_LOCAL, "make a pipe");
   if (config->tls && !write_certificate(sandbox, error)) return false;
   errno = 0;
   sandbox->daemon = start_daemon(sandbox, config);
@@ -304,27 +300,17 @@ leat_sandbox *leat_sandbox_new(const leat_sandbox_config *config, leat_error *er
   }
   sandbox->process = getpid();
   sandbox->started_ms = monotonic_ms();
-  sandbox->stop[0] = sandbox->stop[1] = -1;
   pthread_mutex_init(&sandbox->lock, NULL);
   if (open_api(sandbox, config, error) && start(sandbox, config, error)) return sandbox;
   leat_sandbox_free(sandbox);
   return NULL;
 }
 
-/* Wakes who waits, and ends all threads. */
-static void stop_daemon(leat_sandbox *sandbox) {
-  while (write(sandbox->stop[1], "", 1) < 0 && errno == EINTR)
-    ;
-  MHD_stop_daemon(sandbox->daemon);
-}
-
 /* In a child process the threads and the file are still the parent's. */
 void leat_sandbox_free(leat_sandbox *sandbox) {
   if (sandbox == NULL || sandbox->process != getpid()) return;
-  if (sandbox->daemon) stop_daemon(sandbox);
+  if (sandbox->daemon) MHD_stop_daemon(sandbox->daemon);
   if (sandbox->ca_file[0]) unlink(sandbox->ca_file);
-  for (int i = 0; i < 2; i++)
-    if (sandbox->stop[i] >= 0) close(sandbox->stop[i]);
   leat__sandbox_close(&sandbox->api);
   pthread_mutex_destroy(&sandbox->lock);
   free(sandbox);

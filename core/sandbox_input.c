@@ -147,8 +147,7 @@ bool leat__sandbox_read_input(exchange *x) {
   if (x->input == NULL) return false;
   if (x->in_path.data && !add_path(x)) return false;
   if ((r->places & IN_QUERY) && query && !add_pairs(x, leat_s(query + 1))) return false;
-  if ((r->places & IN_BODY) && x->body.length > 0 && !x->too_large && !add_body(x))
-    return false;
+  if ((r->places & IN_BODY) && x->body.length > 0 && !add_body(x)) return false;
   for (size_t i = 0; i < 4 && r->rules[i]; i++)
     check_rule(x, r->rules[i]);
   return true;

@@ -149,8 +149,7 @@ static void delete_card(sandbox_api *api, exchange *x) {
 
 static bool belongs_to(const leat_json *card, leat_string uuid) {
   const leat_json *contact = leat_json_get(card, "contact");
-  return is_linked(card) &&
-         leat__equal(leat_json_string(leat_json_get(contact, "uuid")), uuid);
+  return leat__equal(leat_json_string(leat_json_get(contact, "uuid")), uuid);
 }
 
 /* The first is the contact's default. */

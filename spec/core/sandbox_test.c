@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -21,7 +22,8 @@ static const leat_sandbox_contact contacts[] = {
     {.uuid = ANN,
      .email = "ann@example.org",
      .more = "{\"credit_balance\":{\"balance\":12}}"},
-    {.uuid = "bob"}};
+    {.uuid = "bob"},
+    {.uuid = "a+b"}};
 static const leat_sandbox_card cards[] = {
     {"linked", "N", ANN, false}, {"free", NULL, NULL, false}, {"off", NULL, NULL, true}};
 
@@ -40,7 +42,7 @@ static stage open_stage(leat_sandbox_config config) {
   leat_error error;
   config.api_key = KEY;
   config.contacts = contacts;
-  config.contact_count = 2;
+  config.contact_count = 3;
   config.cards = cards;
   config.card_count = 3;
   s.sandbox = leat_sandbox_new(&config, &error);
@@ -224,7 +226,8 @@ static void test_raw(void) {
       {"GET " BASE, AUTH, "", 200, "\"company\""},
       {"GET " BASE "/contacts/bob" LIST, AUTH, "", 200, "{\"data\":[],\"meta\":[]}"},
       {"GET " BASE "/contacts/%62ob" LIST, AUTH, "", 200, "{\"data\":[]"},
-      {"GET " BASE "/contacts/bo+b" LIST, AUTH, "", 400, "\"code\":55031"},
+      {"GET " BASE "/contacts/a+b" LIST, AUTH, "", 200, "{\"data\":[]"},
+      {"GET " BASE "/contacts/eve" LIST, AUTH, "", 400, "\"code\":55031"},
       {"GET " CARDS "/find", AUTH, "", 400,
        "\"errors\":{\"contact_identifier_value\":[\"The contact identifier value field "
        "is required.\"]}"},
@@ -261,6 +264,7 @@ static void test_raw(void) {
        "contact_identifier_value=f%26m", 200, "{\"data\":null,\"meta\":[]}"},
       {"DELETE " CARDS "?contact_identifier_value=free", AUTH FORM,
        "contact_identifier_value=linked", 400, "given twice, differently"},
+      {"DELETE " CARDS "?contact_identifier_value=off", AUTH, "", 200, "null"},
       {"POST " CARDS, AUTH JSON, "{\"contact_identifier_value\":1}", 400, "a string"},
       {"POST " CARDS, AUTH JSON, "{\"contact_identifier_value\":null}", 400, "required"},
       {"POST " CARDS, AUTH JSON, "{\"contact_identifier_value\":\"\"}", 400, "required"},
@@ -356,6 +360,9 @@ static void take_token(const char *answer, char *headers, size_t size) {
 static void test_token_errors(const stage *s) {
   static const row rows[] = {
       {"POST /oauth/token", FORM, GRANT "&client_secret=wrong", 401,
+       "\"error\":\"invalid_client\""},
+      {"POST /oauth/token", FORM,
+       "grant_type=client_credentials&client_id=x&client_secret=sandbox-secret", 401,
        "\"error\":\"invalid_client\""},
       {"POST /oauth/token", FORM, GRANT, 400, "\"error\":\"invalid_request\""},
       {"POST /oauth/token", FORM, "client_id=a&client_secret=b", 400,
@@ -487,7 +494,12 @@ static void test_which(void) {
       (leat_sandbox_fault){.value = "free", .status = 501, .times = LEAT_SANDBOX_ALWAYS});
   CHECK(status_of(&s, "linked") == 200);
   CHECK(status_of(&s, "free") == 501);
-  TEST("the first given hits; each counts for itself");
+  TEST("each counts for itself");
+  add(&s, (leat_sandbox_fault){.value = "linked", .status = 503});
+  add(&s, (leat_sandbox_fault){.value = "linked", .nth = 2, .status = 504});
+  CHECK(status_of(&s, "linked") == 503);
+  CHECK(status_of(&s, "linked") == 504);
+  TEST("the first given hits");
   add(&s, (leat_sandbox_fault){.value = "free", .status = 502});
   CHECK(status_of(&s, "free") == 501);
   leat_sandbox_clear_faults(s.sandbox);
@@ -526,7 +538,14 @@ static void test_answers(void) {
   CHECK(is_answer(answer, 599, "Retry-After: 7\r\n") && strstr(answer, "Be right back."));
   CHECK(strstr(answer, "X-RateLimit-Reset") == NULL);
   add(&s, (leat_sandbox_fault){.status = 429});
-  CHECK(strstr(ask(&s, "GET " BASE, AUTH, ""), "Retry-After") == NULL);
+  answer = ask(&s, "GET " BASE, AUTH, "");
+  CHECK(is_answer(answer, 429, "Too Many Attempts.") && !strstr(answer, "Retry-After"));
+  CHECK(strstr(answer, "X-RateLimit-Reset") == NULL);
+  TEST("what is set wins over the kind");
+  add(&s, (leat_sandbox_fault){.kind = "timeout", .delay_ms = 1});
+  CHECK(is_answer(ask(&s, "GET " BASE, AUTH, ""), 200, "uuid"));
+  add(&s, (leat_sandbox_fault){.kind = "connection", .close = LEAT_SANDBOX_CLOSE_WITHIN});
+  CHECK(is_answer(ask(&s, "GET " BASE, AUTH, ""), 200, "{\"data\""));
   add(&s, (leat_sandbox_fault){.code = 7002});
   CHECK(
       is_answer(ask(&s, "GET " BASE, "", ""), 400,
@@ -611,9 +630,9 @@ static void test_apply_later(void) {
   CHECK(status_of(&s, "new") == 200);
   CHECK(status_of(&s, "free") == 200);
   sleep_ms(100);
-  CHECK(!has_card(&s, "free", NULL));
   leat_sandbox_request request;
-  CHECK(leat_sandbox_request_at(s.sandbox, 1, &request) && request.changed);
+  CHECK(leat_sandbox_request_at(s.sandbox, 0, &request) && request.changed);
+  CHECK(!has_card(&s, "free", NULL));
   TEST("is judged anew then");
   add(&s,
       (leat_sandbox_fault){.operation = "create", .status = 504, .apply_after_ms = 100});
@@ -635,10 +654,7 @@ static void test_apply_later(void) {
 static void test_lag(void) {
   stage s = open_stage((leat_sandbox_config){0});
   TEST("finds that see the past");
-  add(&s, (leat_sandbox_fault){
-              .operation = "find", .times = LEAT_SANDBOX_ALWAYS, .lag_ms = 200});
-  add(&s, (leat_sandbox_fault){
-              .operation = "list", .times = LEAT_SANDBOX_ALWAYS, .lag_ms = 200});
+  add(&s, (leat_sandbox_fault){.times = LEAT_SANDBOX_ALWAYS, .lag_ms = 200});
   sleep_ms(210); /* the start is not seen either */
   ask(&s, "POST " CARDS, AUTH FORM, "contact_identifier_value=new&contact_uuid=bob");
   ask(&s, "DELETE " CARDS "?contact_identifier_value=free", AUTH, "");
@@ -657,6 +673,7 @@ static void test_lag(void) {
   CHECK(is_answer(ask(&s, "POST " CARDS, AUTH FORM, "contact_identifier_value=new"), 400,
                   "60006"));
   sleep_ms(230);
+  ask(&s, "DELETE " CARDS "?contact_identifier_value=new", AUTH, "");
   CHECK(status_of(&s, "new") == 200);
   CHECK(status_of(&s, "free") == 400);
   const char *answer = ask(&s, list_bob, AUTH, "");
@@ -704,35 +721,67 @@ static void test_close(void) {
   close_stage(&s);
 }
 
-/* Some wait for ever, some for an hour, some have said nothing yet, some half a request:
-** none keeps the sandbox from stopping. */
-static void test_stop(void) {
-  stage s = open_stage((leat_sandbox_config){0});
-  enum { EACH = 8 };
-  int fds[4 * EACH];
+enum { WAITING = 32 };
+
+/* Some wait for ever, some for an hour, some have said nothing yet, some half a word. */
+static void begin_waiting(const stage *s, int *fds, bool tls) {
+  for (int i = 0; i < WAITING; i++) {
+    fds[i] = connect_to(s);
+    if (i % 4 == 0 && !tls)
+      send_request(fds[i], "GET " CARDS "/find?contact_identifier_value=a", AUTH, "");
+    if (i % 4 == 1 && !tls) send_request(fds[i], "GET " BASE, AUTH, "");
+    if (i % 4 == 2) send(fds[i], tls ? "\x16\x03\x01" : "GET / HT", 3, MSG_NOSIGNAL);
+  }
+}
+
+static void test_stop(bool tls) {
+  stage s = open_stage((leat_sandbox_config){.tls = tls});
+  leat_sandbox_request request = {0};
+  size_t wanted = tls ? 1 : 1 + WAITING / 2;
+  int fds[WAITING];
   TEST("stops at once, whoever waits");
   add(&s, (leat_sandbox_fault){
               .operation = "find", .times = LEAT_SANDBOX_ALWAYS, .kind = "timeout"});
-  add(&s, (leat_sandbox_fault){
-              .operation = "check", .times = LEAT_SANDBOX_ALWAYS, .delay_ms = 3600000});
-  for (int i = 0; i < 4 * EACH; i++) {
-    fds[i] = connect_to(&s);
-    if (i % 4 == 0)
-      send_request(fds[i], "GET " CARDS "/find?contact_identifier_value=a", AUTH, "");
-    if (i % 4 == 1) send_request(fds[i], "GET " BASE, AUTH, "");
-    if (i % 4 == 2) CHECK(send(fds[i], "GET / HT", 8, MSG_NOSIGNAL) == 8);
-  }
-  leat_sandbox_request request;
+  add(&s, (leat_sandbox_fault){.times = LEAT_SANDBOX_ALWAYS, .delay_ms = 3600000});
+  leat_call *call = leat_call_new(s.client, leat_operation("client", "check"));
+  CHECK(leat_curl_start(s.curl, call));
+  begin_waiting(&s, fds, tls);
   for (int tries = 0;
-       tries < 2000 && !leat_sandbox_request_at(s.sandbox, 2 * EACH - 1, &request);
-       tries++)
-    sleep_ms(1);
-  CHECK(leat_sandbox_request_at(s.sandbox, 2 * EACH - 1, &request));
+       tries < 2000 && !leat_sandbox_request_at(s.sandbox, wanted - 1, &request); tries++)
+    leat_curl_wait(s.curl, 1);
+  CHECK(leat_sandbox_request_at(s.sandbox, wanted - 1, &request));
+  for (size_t i = 0; leat_sandbox_request_at(s.sandbox, i, &request); i++)
+    CHECK(request.status == (request.operation.data[0] == 'f' ? 0 : 200));
   int64_t start = now_ms();
-  close_stage(&s);
+  leat_sandbox_free(s.sandbox);
   CHECK(now_ms() - start < 500);
-  for (int i = 0; i < 4 * EACH; i++)
+  for (int i = 0; i < WAITING; i++)
     CHECK_STR(receive_all(fds[i]), "");
+  leat_call_free(call);
+  s.sandbox = NULL;
+  close_stage(&s);
+}
+
+static void on_signal(int number) {
+  (void)number;
+}
+
+/* Signals are for the program's own threads. */
+static void test_signals(void) {
+  stage s = open_stage((leat_sandbox_config){0});
+  sigset_t set, before, pending;
+  TEST("no signal goes to the sandbox's threads");
+  check(&s, "find", "free", NULL, NULL, LEAT_OK, 0); /* its connection has one too */
+  sigemptyset(&set);
+  sigaddset(&set, SIGURG);
+  pthread_sigmask(SIG_BLOCK, &set, &before);
+  signal(SIGURG, on_signal);
+  kill(getpid(), SIGURG);
+  sleep_ms(20);
+  CHECK(sigpending(&pending) == 0 && sigismember(&pending, SIGURG) == 1);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  signal(SIGURG, SIG_DFL);
+  close_stage(&s);
 }
 
 /* A client that gives up frees its thread: else 1000 of them would be the end. */
@@ -759,6 +808,7 @@ static void test_rate(void) {
   CHECK(strstr(ask(&s, "GET " BASE, AUTH, ""), "X-RateLimit-Limit: 3\r\n") != NULL);
   CHECK(strstr(ask(&s, "GET " BASE, ACCEPT, ""), "X-RateLimit-Remaining: 1\r\n") != NULL);
   CHECK(is_answer(ask(&s, "GET " BASE, AUTH, ""), 200, "X-RateLimit-Remaining: 0\r\n"));
+  add(&s, (leat_sandbox_fault){.delay_ms = 1});
   const char *answer = ask(&s, "GET " BASE, AUTH, "");
   CHECK(is_answer(answer, 429, "{\"message\":\"Too Many Attempts.\"}"));
   CHECK(strstr(answer, "Retry-After: 1\r\n") && strstr(answer, "X-RateLimit-Reset: "));
@@ -790,6 +840,8 @@ static void test_reset(void) {
   leat_sandbox_request request;
   CHECK(leat_sandbox_request_at(s.sandbox, 3, &request));
   CHECK(!leat_sandbox_request_at(s.sandbox, 4, &request));
+  leat_sandbox_reset(s.sandbox);
+  CHECK(status_of(&s, "free") == 503);
   close_stage(&s);
 }
 
@@ -932,7 +984,9 @@ int main(void) {
   test_lag();
   test_delay();
   test_close();
-  test_stop();
+  test_stop(false);
+  test_stop(true);
+  test_signals();
   test_gone();
   test_rate();
   test_reset();
