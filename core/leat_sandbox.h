@@ -68,7 +68,7 @@ typedef struct leat_sandbox_fault { /* zero or NULL means the default */
   int times;                        /* 1: so many of them, or LEAT_SANDBOX_ALWAYS */
   const char *kind;
   int code;   /* of the API: HTTP 400, with the message that goes with it */
-  int status; /* of HTTP, 200 to 599; a body that goes with it is found, or is empty */
+  int status; /* of HTTP, 200 to 599; with the body that the API sends with it, or none */
   const leat_header *headers; /* besides the usual ones, or instead of them; but not
                                  Content-Length or Transfer-Encoding */
   size_t header_count;
