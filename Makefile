@@ -81,7 +81,7 @@ else
   LUA_SRC := $(filter-out lua/leat/sandbox.lua,$(LUA_SRC))
 endif
 
-.PHONY: force all lua test test-core test-headers test-c-examples test-lua test-all-luas asan asan-lua tsan valgrind valgrind-lua fuzz mutants bench lint purity env install install-core install-lua clean help
+.PHONY: force all lua tests test test-core test-headers test-c-examples test-lua test-all-luas asan asan-lua tsan valgrind valgrind-lua fuzz mutants bench lint purity env install install-core install-lua clean help
 .SECONDARY:
 all: lua
 lua: $(MODULES)
@@ -157,7 +157,8 @@ test-c-examples: lua
 # The allocations of our own objects go through the test.
 $(T)/memory_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 test: test-core test-lua
-test-core: $(TESTS) $(T)/differential
+tests: $(TESTS) $(T)/differential
+test-core: tests
 	@status=0; for test in $(TESTS) $(T)/differential; do \
 	  $(RUN_TEST) $$test spec/cases || status=1; done; exit $$status
 test-lua: lua
