@@ -99,9 +99,11 @@ static void fail(judging *j, leat_kind kind, bool unchanged) {
 static void fail_protocol(judging *j, leat_kind kind, const char *why) {
   char type[64], excerpt[LEAT_MAX_EXCERPT + 1];
   leat_string content_type = leat_answer_header(j->answer, "content-type");
-  leat__clean(type, sizeof type, content_type, j->wanted->secret);
-  leat__clean(excerpt, sizeof excerpt, j->answer->body, j->wanted->secret);
+  leat__clean(type, sizeof type, content_type, j->wanted->secrets);
+  leat__clean(excerpt, sizeof excerpt, j->answer->body, j->wanted->secrets);
   fail(j, kind, proves_unchanged(j->answer->status));
+  leat__error_set(&j->outcome->error, kind, "%s%s", why, advice(kind));
+  if (j->wanted->secrets.hide) return;
   leat__error_set(&j->outcome->error, kind, "%s; content type %s, body \"%s\"%s", why,
                   type[0] ? type : "none", excerpt, advice(kind));
 }
@@ -129,7 +131,7 @@ static void fail_redirect(judging *j) {
   char host[128];
   leat_string named = named_host(leat_answer_header(j->answer, "location"));
   leat__clean(host, sizeof host, named.length ? named : j->wanted->origin,
-              j->wanted->secret);
+              j->wanted->secrets);
   fail(j, LEAT_REDIRECT, true);
   leat__error_set(&j->outcome->error, LEAT_REDIRECT,
                   "the server points to %s, which is never followed, for the key would "
@@ -147,7 +149,7 @@ static void add_field(judging *j, const char *name, const leat_json *message) {
   char text[512];
   leat_buffer *fields = &j->outcome->fields;
   if (leat_json_type(message) != LEAT_STRING || is_full(j)) return;
-  leat__clean(text, sizeof text, leat_json_string(message), j->wanted->secret);
+  leat__clean(text, sizeof text, leat_json_string(message), j->wanted->secrets);
   leat__append(fields, name, strlen(name) + 1);
   leat__append(fields, text, strlen(text) + 1);
   j->fields++;
@@ -156,7 +158,7 @@ static void add_field(judging *j, const char *name, const leat_json *message) {
 /* A message, or an array of them. */
 static void add_messages(judging *j, leat_string name, const leat_json *messages) {
   char clean[128];
-  leat__clean(clean, sizeof clean, name, j->wanted->secret);
+  leat__clean(clean, sizeof clean, name, j->wanted->secrets);
   add_field(j, clean, messages);
   if (leat_json_type(messages) != LEAT_ARRAY) return;
   for (size_t i = 0; i < leat_json_size(messages) && !is_full(j); i++)
@@ -212,7 +214,7 @@ static void fail_message(judging *j, leat_kind kind, int code, bool unchanged) {
   leat_error *error = &j->outcome->error;
   const leat_json *document = j->outcome->document;
   leat__clean(text, sizeof text, leat_json_string(leat_json_get(document, "message")),
-              j->wanted->secret);
+              j->wanted->secrets);
   fail(j, kind, unchanged);
   error->code = code;
   leat__error_set(error, kind, "%s%s", text[0] ? text : "the service gave no message",
@@ -340,7 +342,7 @@ static bool decode(judging *j) {
     leat__error_set(&j->outcome->error, LEAT_NO_MEMORY,
                     "out of memory at decoding an answer");
   } else if (j->answer->status < 300) {
-    leat__clean(clean, sizeof clean, leat_s(why), j->wanted->secret); /* it quotes */
+    leat__clean(clean, sizeof clean, leat_s(why), j->wanted->secrets); /* it quotes */
     snprintf(line, sizeof line, "the answer is not the JSON expected (%s)", clean);
     fail_protocol(j, LEAT_PROTOCOL, line);
   } else {

@@ -19,6 +19,15 @@
 /* From 1024 bytes on, malloc first tidies up all that is small. */
 _Static_assert(sizeof(leat_call) <= 1000, "a call has grown too large to be cheap");
 
+/* A slot that nobody took one behind is free again. */
+static void release_slot(leat_call *call) {
+  leat_client *client = call->client;
+  if (client && call->slot_us &&
+      client->slot_us == call->slot_us + client->slot_length_us)
+    client->slot_us = call->slot_us;
+  call->slot_us = 0;
+}
+
 /* ---- making ---------------------------------------------------------------------- */
 
 leat_call *leat_call_new(leat_client *client, const leat_op *op) {
@@ -48,6 +57,7 @@ leat_call *leat_call_new(leat_client *client, const leat_op *op) {
 void leat_call_free(leat_call *call) {
   if (call == NULL || --call->references > 0) return;
   leat__token_release(call);
+  release_slot(call);
   leat__raw_free(call->raw);
   leat_call_free(call->look);
   leat_call_free(call->fetch);
@@ -102,7 +112,11 @@ static void succeed(leat_call *call) {
 static void give_up(leat_call *call) {
   leat_error *error = &call->outcome.error;
   call->state = LEAT__DONE;
+  leat_call_free(call->look); /* and the leases that they hold */
+  leat_call_free(call->fetch);
+  call->look = call->fetch = NULL;
   leat__token_release(call);
+  release_slot(call);
   if (!call->in_doubt) return;
   error->sent = LEAT_SENT_MAYBE;
   if (!leat__retry_settles(error->kind)) error->outcome_unknown = true;
@@ -115,22 +129,23 @@ static void give_up_as(leat_call *call, leat_kind kind, const char *why) {
 
 /* ---- waiting --------------------------------------------------------------------- */
 
-/* In line, for the end of a pause or a slot: that is not call time. */
-static void wait_in_line(leat_call *call, leat_moment now, int64_t until) {
+/* In line, which is not call time: until a moment that is `sure` to be needed, or until
+** there is news. */
+static void wait_in_line(leat_call *call, leat_moment now, int64_t until, bool sure) {
   int patience = call->client->queue_timeout_ms;
-  if (patience && call->line_deadline == 0)
-    call->line_deadline = now.monotonic_ms + patience;
-  if (patience && until > call->line_deadline) {
-    give_up_as(call, LEAT_TIMEOUT,
-               "queue_timeout is too short for the line before this call (the service "
-               "asked to wait, or the rate is reached)");
+  int64_t last = now.monotonic_ms + patience - call->line_ms;
+  if (patience && (now.monotonic_ms >= last || (sure && until > last))) {
+    give_up_as(
+        call, LEAT_TIMEOUT,
+        "queue_timeout is too short for the line before this call (for a token, for "
+        "the rate, or because the service asked to wait)");
     return;
   }
   call->state = LEAT__WAITING;
   call->in_line = true;
   call->epoch = call->client->epoch;
   call->wait_began = now.monotonic_ms;
-  call->until = until;
+  call->until = patience && until > last ? last : until;
 }
 
 static void wait_before(leat_call *call, leat_moment now, int64_t delay, bool look) {
@@ -146,6 +161,7 @@ static int64_t line_until(leat_call *call, leat_moment now) {
   int64_t now_us = now.monotonic_ms * 1000;
   if (client->paused_until > now.monotonic_ms) return client->paused_until;
   if (client->slot_length_us == 0) return now.monotonic_ms;
+  if (call->slot_us + client->slot_length_us < now_us) call->slot_us = 0; /* missed */
   if (call->slot_us == 0) {
     call->slot_us = client->slot_us > now_us ? client->slot_us : now_us;
     client->slot_us = call->slot_us + client->slot_length_us;
@@ -186,7 +202,7 @@ static void send(leat_call *call, leat_moment now) {
   error->attempts++;
   call->sends++;
   call->slot_us = 0;
-  call->token_number = call->client->token_number;
+  call->looks = 0;
   call->request.deadline_ms = now.monotonic_ms + time_for_one(call, left);
   call->state = LEAT__SENDING;
   if (!leat__make_headers(call)) give_up_as(call, LEAT_NO_MEMORY, "out of memory");
@@ -196,7 +212,7 @@ static void send(leat_call *call, leat_moment now) {
 static void get_token(leat_call *call, leat_moment now) {
   leat_client *client = call->client;
   if (!leat__token_lease(client, call, now)) {
-    wait_in_line(call, now, client->lease_until);
+    wait_in_line(call, now, client->lease_until, false);
     return;
   }
   call->state = LEAT__ASKING;
@@ -234,7 +250,7 @@ static void get_ready(leat_call *call, leat_moment now) {
     return;
   }
   int64_t until = line_until(call, now);
-  if (until > now.monotonic_ms) wait_in_line(call, now, until);
+  if (until > now.monotonic_ms) wait_in_line(call, now, until, true);
   else send(call, now);
 }
 
@@ -371,16 +387,16 @@ static void try_again(leat_call *call, leat_moment now, bool look) {
     give_up(call);
     return;
   }
-  /* a gateway may say 503 of what went through */
-  if (error->outcome_unknown || (call->op->writes && error->status == 503))
-    call->in_doubt = true;
+  if (error->outcome_unknown) call->in_doubt = true;
+  if (error->status == 503) call->suspected = true;
   if (throttled) pause_client(call, now, delay);
   else wait_before(call, now, delay, look);
 }
 
 /* A token that the service refuses is renewed, once: nothing was done with it. */
 static bool may_renew(const leat_call *call) {
-  return call->outcome.error.kind == LEAT_UNAUTHORIZED && !call->renewed &&
+  return call->outcome.error.kind == LEAT_UNAUTHORIZED &&
+         !call->outcome.error.outcome_unknown && !call->renewed &&
          (call->client->asks_token || call->client->fetches_token) &&
          !leat__call_is_elsewhere(call);
 }
@@ -398,8 +414,8 @@ static void settle(leat_call *call, leat_moment now) {
     call->state = LEAT__READY;
     return;
   }
-  leat_verdict verdict =
-      leat__retry_verdict(call->op->when_unknown, error, call->in_doubt);
+  leat_verdict verdict = leat__retry_verdict(call->op->when_unknown, error,
+                                             call->in_doubt || call->suspected);
   if (call->max_attempts == 1) verdict = LEAT_GIVE_UP;
   switch (verdict) {
     case LEAT_TRY_AGAIN: try_again(call, now, false); break;
@@ -415,16 +431,12 @@ static bool end_wait(leat_call *call, leat_moment now) {
   if (now.monotonic_ms < call->until &&
       !(call->in_line && call->epoch != call->client->epoch))
     return false;
-  if (call->in_line) {
-    int64_t waited = now.monotonic_ms - call->wait_began;
-    if (call->deadline) call->deadline += waited;
-    call->line_ms += waited;
-    call->state = LEAT__READY;
-  } else if (call->then_look) {
-    look(call, now);
-  } else {
-    call->state = LEAT__READY;
-  }
+  /* what it waited in line, its driver's too, is not its time */
+  int64_t waited = now.monotonic_ms - (call->in_line ? call->wait_began : call->until);
+  if (call->deadline) call->deadline += waited;
+  call->line_ms += waited;
+  call->state = LEAT__READY;
+  if (!call->in_line && call->then_look) look(call, now);
   return true;
 }
 
@@ -459,9 +471,12 @@ leat_step leat_call_next(leat_call *call, leat_moment now) {
   return LEAT_DONE;
 }
 
-const leat_request *leat_call_request(const leat_call *call) {
+/* Whoever asks for the request is about to send it, with the token of now. */
+const leat_request *leat_call_request(leat_call *call) {
   if (call && inside(call)) return leat_call_request(inside(call));
-  return call && call->state == LEAT__SENDING ? &call->request : NULL;
+  if (call == NULL || call->state != LEAT__SENDING) return NULL;
+  call->token_number = call->client->token_number;
+  return &call->request;
 }
 
 int64_t leat_call_until(const leat_call *call) {
@@ -469,10 +484,11 @@ int64_t leat_call_until(const leat_call *call) {
   return inside(call) ? leat_call_until(inside(call)) : call->until;
 }
 
-static leat_string secret_of(const leat_call *call) {
-  if (call->client == NULL) return leat_s(NULL);
-  if (leat__call_is_elsewhere(call)) return leat_s(call->client->client_secret);
-  return leat__client_token(call->client);
+static leat_secrets secrets_of(const leat_call *call) {
+  if (call->client == NULL) return LEAT_NO_SECRETS;
+  leat_secrets secrets = leat__client_secrets(call->client);
+  secrets.hide = leat__call_is_elsewhere(call);
+  return secrets;
 }
 
 static void note_rate(leat_call *call, const leat_answer *answer) {
@@ -487,7 +503,7 @@ void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answe
   if (call && inside(call)) leat_call_answer(inside(call), now, answer);
   if (call == NULL || call->state != LEAT__SENDING) return;
   leat_wanted wanted = {call->op, leat__argument_text(call, 0), call->request.origin,
-                        secret_of(call)};
+                        secrets_of(call)};
   call->outcome.error.sent = LEAT_SENT_MAYBE;
   leat__judge(&call->outcome, &wanted, answer);
   if (call->outcome.error.kind != LEAT_OK)
@@ -500,7 +516,10 @@ void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answe
 static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
                         const char *detail) {
   char text[320];
-  leat__clean(text, sizeof text, leat_s(detail), secret_of(call));
+  leat_secrets secrets = secrets_of(call);
+  if (secrets.hide && kind == LEAT_PROTOCOL) detail = "the answer is malformed";
+  secrets.hide = false; /* the rest is the driver's own text */
+  leat__clean(text, sizeof text, leat_s(detail), secrets);
   leat__error_set(&call->outcome.error, kind, "%s", text);
   call->outcome.error.sent = sent;
   call->outcome.error.outcome_unknown = call->op->writes && sent == LEAT_SENT_MAYBE;
@@ -509,7 +528,10 @@ static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
 void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sent,
                     const char *detail) {
   if (call == NULL || call->state == LEAT__DONE) return;
-  if (call->state == LEAT__NEW && call->outcome.error.kind != LEAT_OK) return;
+  if (call->state == LEAT__NEW && call->outcome.error.kind != LEAT_OK) {
+    call->state = LEAT__DONE;
+    return;
+  }
   if (kind <= LEAT_OK || kind >= LEAT_KINDS) kind = LEAT_MISUSE;
   if (inside(call) && leat_call_request(call) && kind != LEAT_CANCELED) {
     leat_call_fail(inside(call), now, kind, sent, detail);

@@ -88,7 +88,7 @@ static bool check_headers(const leat_config *config, leat_error *error) {
   while (i < config->header_count && !wrong)
     wrong = leat__check_header(config->headers[i++], false);
   if (wrong == NULL) return true;
-  leat__clean(name, sizeof name, config->headers[i - 1].name, leat_s(NULL));
+  leat__clean(name, sizeof name, config->headers[i - 1].name, LEAT_NO_SECRETS);
   leat__error_set(error, LEAT_CONFIG, "headers: %s %s", name, wrong);
   return false;
 }
@@ -179,6 +179,7 @@ void leat__client_release(leat_client *client) {
   leat__url_free(&client->url);
   leat__url_free(&client->token_url);
   leat__headers_free(&client->headers);
+  leat__header_wipe(&client->before);
   free(client->client_id);
   leat__wipe_free(client->client_secret);
   free(client);

@@ -40,7 +40,9 @@ typedef struct job {
   struct connection *connection;
   place place;
   leat_sent sent;
-  int tries; /* connections lost before the first byte */
+  int tries;      /* connections lost before the first byte */
+  bool told;      /* that it asks for a token */
+  uint64_t epoch; /* of its client, as it was then */
 } job;
 
 typedef struct queue {
@@ -542,9 +544,12 @@ static void exchange(leat_curl *curl, job *j) {
   begin_exchange(curl, c);
 }
 
-/* Asks the call that has a slot what it wants. */
+/* Asks the call that has a slot what it wants. That may be news for others too. */
 static void advance(leat_curl *curl, job *j) {
-  switch (leat_call_next(j->call, moment(curl))) {
+  uint64_t epoch = leat__call_epoch(j->call);
+  leat_step step = leat_call_next(j->call, moment(curl));
+  note_news(curl, j, epoch);
+  switch (step) {
     case LEAT_SEND: exchange(curl, j); break;
     case LEAT_WAIT:
       j->place = WAITING;
@@ -554,6 +559,8 @@ static void advance(leat_curl *curl, job *j) {
       break;
     case LEAT_TOKEN:
       j->place = ASKING;
+      j->told = false;
+      j->epoch = leat__call_epoch(j->call);
       curl->slots_taken--;
       push(&curl->asking, j);
       break;
@@ -563,6 +570,36 @@ static void advance(leat_curl *curl, job *j) {
 
 static bool can_serve(const leat_curl *curl) {
   return curl->line.first && curl->slots_taken < curl->max_connections;
+}
+
+/* Whether one that asked for a token got it, or was given up. */
+static bool is_answered(const job *j) {
+  return leat_call_is_done(j->call) || leat__call_epoch(j->call) != j->epoch;
+}
+
+static bool any_answered(const leat_curl *curl) {
+  for (const job *j = curl->asking.first; j; j = j->next)
+    if (is_answered(j)) return true;
+  return false;
+}
+
+/* Then it stands in line again, and so do those that wait for the same. */
+static void serve_asking(leat_curl *curl) {
+  queue asking = curl->asking;
+  job *j;
+  memset(&curl->asking, 0, sizeof curl->asking);
+  while ((j = pop(&asking)) != NULL) {
+    bool news = is_answered(j);
+    if (news) curl->woken = true;
+    j->place = news ? IN_LINE : ASKING;
+    push(news ? &curl->line : &curl->asking, j);
+  }
+}
+
+static bool asks(const leat_curl *curl) {
+  for (const job *j = curl->asking.first; j; j = j->next)
+    if (!j->told) return true;
+  return false;
 }
 
 /* Gives free slots to those who stand in line, first come first served. */
@@ -750,7 +787,7 @@ static void fail_pin(leat_curl *curl, connection *c, const char *seen, size_t le
   char text[160], excerpt[LEAT_MAX_EXCERPT + 1];
   job *j = c->job;
   if (length > 0) {
-    leat__clean(excerpt, sizeof excerpt, (leat_string){seen, length}, leat_s(NULL));
+    leat__clean(excerpt, sizeof excerpt, (leat_string){seen, length}, LEAT_NO_SECRETS);
     snprintf(text, sizeof text,
              "the server speaks before it is asked, so it is no HTTP%s: \"%s\"",
              seen[0] ? "" : "/1.1", excerpt);
@@ -861,22 +898,30 @@ static void keep_time(leat_curl *curl, int64_t now) {
   }
 }
 
-/* 0: at once. */
-static int64_t next_due(const leat_curl *curl) {
+/* When there is work to do; 0: at once. */
+static int64_t work_due(const leat_curl *curl) {
   int64_t due = curl->deadline_due;
-  if (curl->finished.first || curl->asking.first || curl->woken || can_serve(curl))
-    return 0;
+  if (curl->woken || can_serve(curl) || any_answered(curl)) return 0;
   if (curl->connecting == 0) return due;
   if (curl->curl_due < due) due = curl->curl_due;
   if (curl->unwatched > 0 && curl->sweep_due < due) due = curl->sweep_due;
   return due;
 }
 
-int leat_curl_timeout_ms(leat_curl *curl) {
-  int64_t due = next_due(curl), now = now_ms();
+/* When there is something to do, or to tell. */
+static int64_t next_due(const leat_curl *curl) {
+  return curl->finished.first || asks(curl) ? 0 : work_due(curl);
+}
+
+static int ms_until(int64_t due) {
+  int64_t now = now_ms();
   if (due == NEVER) return -1;
   if (due <= now) return 0;
   return due - now < INT_MAX ? (int)(due - now) : INT_MAX;
+}
+
+int leat_curl_timeout_ms(leat_curl *curl) {
+  return ms_until(next_due(curl));
 }
 
 /* Whoever watches only the descriptor is woken by the timer behind it. */
@@ -918,6 +963,7 @@ static void step(leat_curl *curl, int ms) {
   int64_t now = now_ms();
   drive_connecting(curl, now);
   take_messages(curl);
+  serve_asking(curl);
   keep_time(curl, now);
   serve(curl);
   arm_timer(curl);
@@ -1148,12 +1194,12 @@ static job *working_job(const leat_curl *curl, const leat_call *call) {
 }
 
 leat_call *leat_curl_token(leat_curl *curl) {
-  job *j = pop(&curl->asking);
-  if (j == NULL) return NULL;
-  j->place = IN_LINE;
-  push(&curl->line, j);
-  curl->woken = true; /* by what the caller does now */
-  return j->call;
+  for (job *j = curl->asking.first; j; j = j->next) {
+    if (j->told) continue;
+    j->told = true;
+    return j->call;
+  }
+  return NULL;
 }
 
 void leat_curl_cancel(leat_curl *curl, leat_call *call) {
@@ -1168,19 +1214,23 @@ void leat_curl_cancel(leat_curl *curl, leat_call *call) {
       (j = take_out(&curl->asking, call)) == NULL)
     j = take_out(&curl->finished, call);
   if (j == NULL) return;
+  uint64_t epoch = leat__call_epoch(call);
   leat_call_fail(call, moment(curl), LEAT_CANCELED, sent, "canceled");
+  note_news(curl, j, epoch);
   release(j);
   serve(curl);
   arm_timer(curl);
 }
 
+/* Others' calls that are done, or ask, are theirs to see to: it waits for work alone. */
 void leat_curl_perform(leat_curl *curl, leat_call *call) {
+  static const char nobody[] = "nobody is there to ask for a token";
+  leat_call *asking;
   if (!leat_curl_start(curl, call)) return;
   while (!leat_call_is_done(call)) {
-    if (leat_curl_token(curl))
-      leat_call_fail(call, moment(curl), LEAT_CONFIG, LEAT_SENT_NO,
-                     "nobody is there to ask for a token: leat_curl_perform has none");
-    leat_curl_wait(curl, INT_MAX);
+    if (same_process(curl)) step(curl, ms_until(work_due(curl)));
+    while ((asking = leat_curl_token(curl)) != NULL)
+      leat_call_fail(asking, moment(curl), LEAT_CONFIG, LEAT_SENT_NO, nobody);
   }
   job *j = take_out(&curl->finished, call);
   if (j) release(j);

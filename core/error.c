@@ -119,15 +119,23 @@ static leat_string clean_character(leat_string text, size_t *skip) {
   return (leat_string){text.data, length};
 }
 
-void leat__clean(char *out, size_t size, leat_string text, leat_string secret) {
+/* How much of the text's beginning must not be seen. */
+static size_t hidden(leat_string text, leat_string secret) {
   size_t shortest =
       secret.length < LEAT_MIN_SECRET_PIECE ? secret.length : LEAT_MIN_SECRET_PIECE;
+  if (secret.length < LEAT_MIN_SECRET) return 0;
+  size_t length = secret_piece(text, secret);
+  return length < shortest ? 0 : length;
+}
+
+void leat__clean(char *out, size_t size, leat_string text, leat_secrets secrets) {
   size_t length = 0;
-  if (secret.length < LEAT_MIN_SECRET) secret.length = 0;
+  if (secrets.hide) text.length = 0;
   while (text.length > 0) {
-    size_t skip = secret_piece(text, secret);
+    size_t skip = hidden(text, secrets.token), other = hidden(text, secrets.before);
     leat_string shown = leat_s("[token]");
-    if (skip == 0 || skip < shortest) shown = clean_character(text, &skip);
+    if (other > skip) skip = other;
+    if (skip == 0) shown = clean_character(text, &skip);
     if (length + shown.length >= size) break;
     memcpy(out + length, shown.data, shown.length);
     length += shown.length;

@@ -19,10 +19,11 @@ static bool copy(leat_header *header, leat_string name, leat_string value) {
   return true;
 }
 
-static void wipe(const leat_header *header) {
+void leat__header_wipe(leat_header *header) {
   char *text = (char *)(uintptr_t)header->name.data;
-  explicit_bzero(text, header->name.length + header->value.length + 2);
+  if (text) explicit_bzero(text, header->name.length + header->value.length + 2);
   free(text);
+  *header = (leat_header){{NULL, 0}, {NULL, 0}};
 }
 
 bool leat__headers_add(leat_headers *headers, leat_string name, leat_string value) {
@@ -34,18 +35,20 @@ bool leat__headers_add(leat_headers *headers, leat_string name, leat_string valu
   return true;
 }
 
-bool leat__headers_put(leat_headers *headers, leat_string name, leat_string value) {
+bool leat__headers_put(leat_headers *headers, leat_header *before, leat_string name,
+                       leat_string value) {
   leat_header fresh;
   if (headers->count == 0) return leat__headers_add(headers, name, value);
   if (!copy(&fresh, name, value)) return false;
-  wipe(&headers->list[0]);
+  leat__header_wipe(before);
+  *before = headers->list[0];
   headers->list[0] = fresh;
   return true;
 }
 
 void leat__headers_free(leat_headers *headers) {
   for (size_t i = 0; i < headers->count; i++)
-    wipe(&headers->list[i]);
+    leat__header_wipe(&headers->list[i]);
   free(headers->list);
   *headers = (leat_headers){NULL, 0};
 }

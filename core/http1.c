@@ -105,7 +105,7 @@ set_failure(leat_http1 *http, leat_kind kind, const char *format, ...) {
 /* Fails with what was seen. */
 static bool refuse(leat_http1 *http, const char *what, leat_string seen) {
   char excerpt[LEAT_MAX_EXCERPT + 1];
-  leat__clean(excerpt, sizeof excerpt, seen, leat_s(NULL));
+  leat__clean(excerpt, sizeof excerpt, seen, LEAT_NO_SECRETS);
   return fail(http, LEAT_PROTOCOL, "%s: \"%s\"", what, excerpt);
 }
 

@@ -92,9 +92,17 @@ void leat__error_set(leat_error *error, leat_kind kind, const char *format, ...)
 __attribute__((format(printf, 2, 3)))
 #endif
 void leat__error_add(leat_error *error, const char *format, ...);
+/* What must not be seen in a message. */
+typedef struct leat_secrets {
+  leat_string token, before; /* before: the one that it took the place of */
+  bool hide;                 /* all foreign text, for it may be a token itself */
+} leat_secrets;
+
+#define LEAT_NO_SECRETS ((leat_secrets){{NULL, 0}, {NULL, 0}, false})
+
 /* Foreign text made fit for a message: without control characters, cut to `size`, and
-** without any piece of the secret. */
-void leat__clean(char *out, size_t size, leat_string text, leat_string secret);
+** without any piece of a secret. */
+void leat__clean(char *out, size_t size, leat_string text, leat_secrets secrets);
 
 /* ---- JSON (json.c) --------------------------------------------------------------- */
 
@@ -150,8 +158,11 @@ typedef struct leat_headers { /* begins as { 0 } */
 
 /* Adds a copy. False: out of memory. */
 bool leat__headers_add(leat_headers *headers, leat_string name, leat_string value);
-/* Puts one in the place of the first. False: out of memory. */
-bool leat__headers_put(leat_headers *headers, leat_string name, leat_string value);
+/* Puts one in the place of the first, which is kept in `before`, and wipes what was there.
+** False: out of memory. */
+bool leat__headers_put(leat_headers *headers, leat_header *before, leat_string name,
+                       leat_string value);
+void leat__header_wipe(leat_header *header);
 /* Wipes them, for one holds the token. */
 void leat__headers_free(leat_headers *headers);
 /* What is wrong with a header that a user gave; NULL: nothing. */
@@ -197,6 +208,7 @@ struct leat_client {
   int references; /* the owner's, and one for each call */
   leat_url url;
   leat_headers headers; /* of every request: Authorization first, Content-Type last */
+  leat_header before;   /* the Authorization that the first one took the place of */
   int timeout_ms, connect_timeout_ms, queue_timeout_ms;
   size_t max_body;
   leat_retry retry;
@@ -220,7 +232,7 @@ void leat__client_release(leat_client *client);
 
 /* ---- tokens (token.c) ------------------------------------------------------------ */
 
-leat_string leat__client_token(const leat_client *client);
+leat_secrets leat__client_secrets(const leat_client *client);
 /* Makes it the client's. False: out of memory. */
 bool leat__token_set(leat_client *client, leat_string token);
 bool leat__token_is_there(const leat_client *client, leat_moment now);
@@ -251,7 +263,7 @@ typedef struct leat_wanted {
   const leat_op *op;
   leat_string value; /* of the contact identifier */
   leat_string origin;
-  leat_string secret;
+  leat_secrets secrets;
 } leat_wanted;
 
 /* Fills kind, code, status, message and outcome_unknown of the error, and the rest. */
@@ -295,18 +307,19 @@ struct leat_call {
   leat_buffer target, body;
 
   leat__state state;
-  int64_t deadline;      /* of all of it; 0: nothing was sent yet */
-  int64_t until;         /* of a wait */
-  int64_t wait_began;    /* in line: a wait that is not call time */
-  int64_t line_ms;       /* all such waits together */
-  int64_t line_deadline; /* of them; 0: none */
-  int64_t slot_us;       /* of the client's rate; 0: none taken */
+  int64_t deadline;   /* of all of it; 0: nothing was sent yet */
+  int64_t until;      /* of a wait */
+  int64_t wait_began; /* in line: a wait that is not call time */
+  int64_t line_ms;    /* all such waits together */
+  int64_t slot_us;    /* of the client's rate; 0: none taken */
   uint64_t epoch;
   int sends;      /* of the operation itself */
   int cost;       /* what its retries took of the client's quota */
   int look_tries; /* finds to learn what happened, */
   int looks;      /* and how many of them found nothing */
-  bool in_line, then_look, in_doubt, recovered, renewed;
+  bool in_line, then_look, recovered, renewed;
+  bool in_doubt;           /* an answer was lost: it may have happened */
+  bool suspected;          /* it was answered 503, of which one never knows */
   unsigned token_number;   /* that it was sent with */
   leat_call *look, *fetch; /* the call inside it: one of them, or neither */
 

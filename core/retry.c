@@ -37,6 +37,7 @@ leat_verdict leat__retry_verdict(leat_when_unknown row, const leat_error *error,
   if (is_final(error->kind)) return LEAT_GIVE_UP;
   if (in_doubt && tells_of_success(row, error->kind))
     return row == LEAT_AGAIN_UNTIL_GONE ? LEAT_RECOVERED : LEAT_LOOK;
+  if (row == LEAT_NEVER_AGAIN && error->status == 503) return LEAT_GIVE_UP;
   if (!error->outcome_unknown)
     return is_transient(error->kind) ? LEAT_TRY_AGAIN : LEAT_GIVE_UP;
   switch (row) {
@@ -49,8 +50,7 @@ leat_verdict leat__retry_verdict(leat_when_unknown row, const leat_error *error,
 
 /* Errors that an earlier attempt would have met with too: it did not happen either. */
 bool leat__retry_settles(leat_kind kind) {
-  return kind == LEAT_INVALID_INPUT || kind == LEAT_CONTACT_NOT_FOUND ||
-         kind == LEAT_QUOTA_REACHED;
+  return kind == LEAT_INVALID_INPUT || kind == LEAT_CONTACT_NOT_FOUND;
 }
 
 /* ---- what a look shows ----------------------------------------------------------- */

@@ -25,17 +25,22 @@ bool leat__token_set(leat_client *client, leat_string token) {
   if (text == NULL) return false;
   memcpy(text, bearer, sizeof bearer - 1);
   if (token.length > 0) memcpy(text + sizeof bearer - 1, token.data, token.length);
-  bool good = leat__headers_put(&client->headers, leat_s("Authorization"),
-                                (leat_string){text, size});
+  bool good = leat__headers_put(&client->headers, &client->before,
+                                leat_s("Authorization"), (leat_string){text, size});
   explicit_bzero(text, size);
   free(text);
   return good;
 }
 
-leat_string leat__client_token(const leat_client *client) {
-  leat_string value = client->headers.list[0].value;
-  return (leat_string){value.data + sizeof bearer - 1,
-                       value.length - (sizeof bearer - 1)};
+static leat_string token_of(const leat_header *header) {
+  size_t length = sizeof bearer - 1;
+  if (header->value.length < length) return leat_s(NULL);
+  return (leat_string){header->value.data + length, header->value.length - length};
+}
+
+leat_secrets leat__client_secrets(const leat_client *client) {
+  return (leat_secrets){token_of(&client->headers.list[0]), token_of(&client->before),
+                        false};
 }
 
 bool leat__token_is_there(const leat_client *client, leat_moment now) {

@@ -56,8 +56,13 @@ local Client = {}
 Client.__index = Client
 resources.client = Client
 
+local is_closed
+function is_closed(client)
+  return client and (client.closed or client.driver.closed or is_closed(client.parent))
+end
+
 local function check_open(self, what, level)
-  if self.closed or self.driver.closed then
+  if is_closed(self) then
     error(("leat: %s: the client is closed"):format(what), level + 1)
   end
 end
@@ -246,11 +251,13 @@ local function new_driver(given)
 end
 
 -- A client, or a view of one: the same but for its settings.
-local function new_client(handle, driver, base_url, token, settings)
-  local client = { handle = handle, driver = driver, base_url = base_url, token = token, settings = settings }
+local function new_client(handle, driver, base_url, token, settings, parent)
+  local client = { handle = handle, driver = driver, base_url = base_url, token = token, settings = settings,
+    parent = parent }
   for name, class in pairs(resources) do
     if class ~= Client then
-      client[name] = setmetatable({ handle = handle, driver = driver, token = token, settings = settings }, class)
+      client[name] = setmetatable({ handle = handle, driver = driver, token = token, settings = settings,
+        parent = client }, class)
     end
   end
   return setmetatable(client, Client)
@@ -260,11 +267,6 @@ end
 -- its giver's to close. A client that is no longer used is closed by itself.
 function Client:close()
   self.closed = true
-  for name, class in pairs(resources) do
-    if class ~= Client then
-      self[name].closed = true
-    end
-  end
   if self.own_driver then
     self.own_driver:close()
   end
@@ -343,7 +345,7 @@ function Client:with(given)
       settings[name] = value
     end
   end
-  return new_client(self.handle, self.driver, self.base_url, self.token, settings)
+  return new_client(self.handle, self.driver, self.base_url, self.token, settings, self)
 end
 
 --- Makes a client. Nothing is sent or connected yet.

@@ -174,7 +174,7 @@ static bool boolean_option(lua_State *L, int index, const char *key) {
 /* Cut to the range of an int, where 0 is a number like any other. */
 static int int_option(lua_State *L, int index, const char *key) {
   lua_Number value = number_option(L, index, key);
-  return value > 0 && value < INT_MAX ? (int)value : 0;
+  return value > 0 && value <= INT_MAX ? (int)value : 0;
 }
 
 /* Seconds to milliseconds; what does not fit becomes -1, which the core refuses. */

@@ -227,8 +227,7 @@ describe("tokens", function()
     end
     assert.equal("POST GET GET GET POST GET", methods(recorder))
     assert.equal("https://login.example/oauth/token", recorder.requests[1].url)
-    assert.equal("grant_type=client_credentials&client_id=me&client_secret=s%26cret-12345678",
-      recorder.requests[1].body)
+    assert.equal("grant_type=client_credentials&client_id=me&client_secret=[secret]", recorder.requests[1].body)
     assert.is_nil(header(recorder, 1))
     assert.equal("[token]", header(recorder, 2))
   end)

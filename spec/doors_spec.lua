@@ -158,6 +158,7 @@ describe("client:request", function()
     ["a:request('POST', '/a', { body = 42 })"] = "body must be a table",
     ["a:request('POST', '/a', { body = { f = print } })"] = "can't be JSON",
     ["a:request('POST', '/a', { body = { id = 123456789012345 } })"] = "more than 14 digits",
+    ["local t = {} t.a, t.b = t, t a:request('POST', '/a', { body = t })"] = "can't be JSON",
   } do
     it("refuses " .. code, function()
       local message = misuse(code, client)
@@ -187,6 +188,11 @@ describe("client:with", function()
     local client = play {}
     assert.truthy(misuse("a:with { api_key = 'x' }", client):find("'api_key' is unknown", 1, true))
     assert.truthy(misuse("a:with { timeout = 0 }", client):find("greater than 0", 1, true))
+    assert.truthy(misuse("a:with { timeout = 1e5 }", client):find("a day at most", 1, true))
+    local view = client:with { timeout = 1 }
+    client:close()
+    assert.truthy(misuse("a:find('1')", view.contact_identifiers):find("closed", 1, true))
+    client = play {}
     assert.truthy(misuse("a:with()", client):find("in a table", 1, true))
     assert.truthy(misuse("a.with {}", client):find("with a colon", 1, true))
   end)

@@ -213,3 +213,19 @@ it("Ctrl-C ends a call that hangs, and says what it left unknown", function()
   assert.truthy(output:find("may have happened or not", 1, true), output)
   server:stop()
 end)
+
+it("a token function may make calls of its own, over the same driver", function()
+  local vault = assert(sandbox.start { api_key = "vault-key", cards = { { value = "1" } } })
+  local server = assert(sandbox.start { api_key = "the-token", cards = { { value = "1" } } })
+  local driver = require("leat.curl").new { max_connections = 1 }
+  local inner = leat.new { driver = driver, base_url = vault.url, api_key = "vault-key" }
+  local outer = leat.new { driver = driver, base_url = server.url, token = function()
+    leat.assert(inner.contact_identifiers:find("1"))
+    return "the-token"
+  end }
+  assert.equal("1", leat.assert(outer.contact_identifiers:find("1")).value)
+  assert.equal(200, vault:requests()[1].status)
+  assert.equal(200, server:requests()[1].status)
+  vault:stop()
+  server:stop()
+end)

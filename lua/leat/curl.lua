@@ -8,6 +8,7 @@
 
 local core = require("leat.curl.core")
 local options = require("leat.options")
+local interrupted = require("leat.options").interrupted
 local give_token = require("leat.token")
 
 local curl = {}
@@ -17,17 +18,18 @@ Driver.__index = Driver
 -- So that Ctrl-C and other hooks of Lua are seen to between two waits, in seconds.
 local WAIT = 0.1
 
-local function carry(handle, call, ask)
+local function carry(self, call)
+  local handle = self.handle
   if not handle:start(call) then
     return
   end
   repeat
-    local asking = handle:token()
+    handle:wait(WAIT)
+    local asking = handle:token() -- another's, perhaps: a function may make calls too
     if asking then
       local ms, unix = handle:now()
-      give_token(asking, ms, unix, ask)
+      give_token(asking, ms, unix, self.asks[asking])
     end
-    handle:wait(WAIT)
   until handle:done() == call or call:is_done()
 end
 
@@ -36,11 +38,15 @@ end
 -- @param call of the core
 -- @tparam[opt] function ask the user's, for a token
 function Driver:perform(call, ask)
-  local fine, why = pcall(carry, self.handle, call, ask)
+  self.asks[call] = ask
+  local fine, why = pcall(carry, self, call)
+  self.asks[call] = nil
   if not fine then
-    self.handle:cancel(call)
+    if not self.closed then
+      self.handle:cancel(call)
+    end
     if type(why) == "string" and call:is_unknown() then
-      why = why .. "\n(leat: this interrupted a change that may have happened or not: find it, then decide)"
+      why = why .. interrupted
     end
     error(why, 0)
   end
@@ -62,7 +68,7 @@ function curl.new(given)
   if not handle then
     return nil, wrong
   end
-  return setmetatable({ handle = handle }, Driver)
+  return setmetatable({ handle = handle, asks = {} }, Driver)
 end
 
 --- The versions of libcurl and of what it is made with.

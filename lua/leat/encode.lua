@@ -47,14 +47,14 @@ function encode.pairs(given, what)
 end
 
 -- Whether a number in there would lose digits.
-local function has_long_number(value, depth)
+local function has_long_number(value)
   if type(value) == "number" then
     return value % 1 == 0 and (value >= LARGEST or value <= -LARGEST)
-  elseif type(value) ~= "table" or depth > 100 then
+  elseif type(value) ~= "table" then
     return false
   end
   for _, member in pairs(value) do
-    if has_long_number(member, depth + 1) then
+    if has_long_number(member) then
       return true
     end
   end
@@ -67,12 +67,12 @@ function encode.body(body)
     return body
   elseif type(body) ~= "table" then
     return nil, "body must be a table, or a string of JSON, not a " .. type(body)
-  elseif has_long_number(body, 0) then
-    return nil, "body holds a number of more than 14 digits: write it as a string"
   end
-  local fine, result = pcall(cjson.encode, body)
+  local fine, result = pcall(cjson.encode, body) -- which refuses what is nested without end
   if not fine then
     return nil, "body can't be JSON: " .. tostring(result)
+  elseif has_long_number(body) then
+    return nil, "body holds a number of more than 14 digits: write it as a string"
   end
   return result
 end

@@ -1,6 +1,8 @@
 -- Options in a table: known names, checked values. For the modules of leat only.
 
 local options = {
+  -- What a driver adds to an error that broke into a change.
+  interrupted = "\n(leat: this interrupted a change that may have happened or not: find it, then decide)",
   -- What belongs to connections, wherever it is given.
   connection = { ca_file = "string", proxy = "string", max_connections = "count" },
 }
@@ -12,7 +14,7 @@ end
 -- What a value of each kind must be: its type, what else it must fulfil, and how that is said.
 local kinds = {
   string = { "string", function(v) return not v:find("\0", 1, true) end, "without a NUL byte" },
-  seconds = { "number", function(v) return v > 0 and v < math.huge end, "greater than 0" },
+  seconds = { "number", function(v) return v > 0 and v <= 86400 end, "greater than 0, a day at most" },
   count = { "number", function(v) return is_whole(v, 1, 2147483647) end, "whole and greater than 0" },
   attempts = { "number", function(v) return is_whole(v, 1, 100) end, "whole, from 1 to 100" },
   rate = { "number", function(v) return v >= 1 / 60 and v <= 1000000 end, "of calls a second, at least one a minute" },

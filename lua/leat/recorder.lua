@@ -29,7 +29,7 @@ local function copy(request)
     method = request.method,
     url = request.url,
     headers = headers,
-    body = request.body,
+    body = (request.body:gsub("(client_secret=)[^&]*", "%1[secret]")),
     timeout = request.timeout,
   }
 end

@@ -16,6 +16,7 @@ local Driver = {}
 Driver.__index = Driver
 
 local encode = require("leat.encode")
+local interrupted = require("leat.options").interrupted
 local give_token = require("leat.token")
 
 local clock = {} -- of the system
@@ -69,7 +70,7 @@ end
 local function carry(self, call, ask)
   while true do
     local ms, unix = self.clock.now()
-    local step = call:next(ms, unix, math.random(0, 2147483647))
+    local step = call:next(ms, unix, math.random(0, 2147483646))
     if step == "send" then
       send(self, call, ms)
     elseif step == "token" then
@@ -90,6 +91,9 @@ function Driver:perform(call, ask)
   if not fine then
     local ms, unix = self.clock.now()
     call:fail(ms, unix, "canceled", "maybe", "the transport raised an error")
+    if type(why) == "string" and call:is_unknown() then
+      why = why .. interrupted
+    end
     error(why, 0)
   end
 end

@@ -108,7 +108,7 @@ static bool target_is(leat_call *call, const char *method, const char *target) {
          strncmp(request->method.data, method, request->method.length) == 0;
 }
 
-static bool has_header(const leat_call *call, const char *name, const char *value) {
+static bool has_header(leat_call *call, const char *name, const char *value) {
   const leat_request *request = leat_call_request(call);
   leat_answer as_answer = {.headers = request->headers,
                            .header_count = request->header_count};

@@ -450,6 +450,58 @@ static void test_twice(void) {
   CHECK(s.server.requests == 1);
 }
 
+/* Two clients on one driver: what one needs is not the other's fault. */
+static void test_asking(void) {
+  char url[64];
+  stage s;
+  open_stage(&s, "a call that asks for a token, beside one that does not", &good, 1, 2000,
+             0);
+  snprintf(url, sizeof url, "http://127.0.0.1:%d/api", s.server.port);
+  leat_client *asking = leat_client_new(
+      &(leat_config){.asks_token = true, .base_url = url, .max_attempts = 1}, NULL);
+  leat_call *asks = call_of(asking, "find"), *waits = call_of(asking, "find");
+  leat_curl_start(s.curl, asks);
+  leat_curl_start(s.curl, waits);
+  CHECK(perform(s.curl, s.client, "create").kind == LEAT_OK);
+  CHECK(leat_call_error(asks)->kind == LEAT_CONFIG); /* nobody was there to ask */
+  leat_call_free(asks);
+  TEST("the next one asks, and gets it");
+  while (leat_curl_done(s.curl) != NULL) {
+  }
+  asks = call_of(asking, "find");
+  leat_curl_start(s.curl, asks);
+  int64_t start = now_ms();
+  for (leat_call *call; !leat_call_is_done(asks);) {
+    leat_curl_wait(s.curl, 1000);
+    while ((call = leat_curl_token(s.curl)) != NULL)
+      CHECK(leat_client_set_token(leat_call_client(call), leat_curl_moment(s.curl),
+                                  leat_s("t"), 0));
+  }
+  if (!CHECK(leat_call_error(asks)->kind == LEAT_OK && now_ms() - start < 500))
+    printf("  %d ms, %s\n", (int)(now_ms() - start), leat_call_error(asks)->message);
+  leat_call_free(asks);
+  leat_call_free(waits);
+  TEST("the lease of one that is canceled goes on at once");
+  leat_client *third = leat_client_new(
+      &(leat_config){.asks_token = true, .base_url = url, .max_attempts = 1}, NULL);
+  asks = call_of(third, "find");
+  waits = call_of(third, "find");
+  leat_curl_start(s.curl, asks);
+  leat_curl_start(s.curl, waits);
+  CHECK(leat_curl_token(s.curl) == asks);
+  leat_curl_cancel(s.curl, asks);
+  start = now_ms();
+  leat_call *next = NULL;
+  while ((next = leat_curl_token(s.curl)) == NULL && now_ms() - start < 2000)
+    leat_curl_wait(s.curl, 1000);
+  CHECK(next == waits && now_ms() - start < 500);
+  leat_call_free(asks);
+  leat_call_free(waits);
+  close_stage(&s);
+  leat_client_free(asking);
+  leat_client_free(third);
+}
+
 /* ---- two addresses --------------------------------------------------------------- */
 
 /* getaddrinfo is ours, for two names: "two.test" is 127.0.0.2, where nobody ever accepts,
@@ -760,6 +812,7 @@ int main(void) {
   test_descriptor();
   test_descriptor_alone();
   test_twice();
+  test_asking();
   test_second_address();
   test_proxy_secrets();
   test_settings();

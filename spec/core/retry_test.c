@@ -194,6 +194,32 @@ static const play plays[] = {
      LEAT_INVALID_INPUT,
      false,
      false},
+    {"a lost create, then beyond the quota",
+     "create",
+     {{"POST", LOST},
+      {"GET", ERROR(60003)},
+      {"GET", ERROR(60003)},
+      {"POST", ERROR(60000)}},
+     LEAT_QUOTA_REACHED,
+     false,
+     true},
+    {"twice lost, twice looked for",
+     "create",
+     {{"POST", LOST},
+      {"GET", ERROR(60003)},
+      {"GET", ERROR(60003)},
+      {"POST", LOST},
+      {"GET", ERROR(60003)},
+      {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     true,
+     false},
+    {"a 503, and then the quota",
+     "create",
+     {{"POST", STATUS(503)}, {"POST", ERROR(60000)}},
+     LEAT_QUOTA_REACHED,
+     false,
+     false},
     {"a lost create, then refused for the key",
      "create",
      {{"POST", LOST},
@@ -404,7 +430,7 @@ static leat_step next(leat_call *call) {
   return step;
 }
 
-static bool asks(const leat_call *call, const scene *s) {
+static bool asks(leat_call *call, const scene *s) {
   const leat_request *request = leat_call_request(call);
   return s->method && request->method.length == strlen(s->method) &&
          memcmp(request->method.data, s->method, request->method.length) == 0;
@@ -493,12 +519,17 @@ static void test_asked(void) {
 
 static void test_other_requests(void) {
   const scene lost[] = {{"POST", LOST}, {0}};
+  const scene down[] = {{"POST", STATUS(503)}, {0}};
   const scene read[] = {{"GET", LOST}, {"GET", SAYS("{\"data\":1}")}, {0}};
   leat_client *client = new_client(NULL);
   TEST("a request of no row is sent again only if it reads");
   leat_call *call = leat_call_new_request(client, "POST", "/x");
   perform(call, lost);
   CHECK(leat_call_error(call)->outcome_unknown);
+  leat_call_free(call);
+  call = leat_call_new_request(client, "POST", "/x");
+  perform(call, down);
+  CHECK(leat_call_error(call)->kind == LEAT_MAINTENANCE);
   leat_call_free(call);
   call = leat_call_new_request(client, "GET", "/x");
   perform(call, read);
@@ -592,7 +623,7 @@ static void test_deadline(void) {
   }
 }
 
-static int64_t deadline_of(const leat_call *call) {
+static int64_t deadline_of(leat_call *call) {
   const leat_request *request = leat_call_request(call);
   return request ? request->deadline_ms : 0;
 }
@@ -637,9 +668,10 @@ static void test_rate(void) {
     CHECK(leat_call_until(calls[i]) == start + 200 * i);
   }
   CHECK(leat_call_next(calls[1], now) == LEAT_WAIT); /* asking again takes no slot */
-  now.monotonic_ms = start + 600;
-  for (int i = 1; i < 4; i++)
+  for (int i = 1; i < 4; i++) {
+    now.monotonic_ms = start + 200 * i;
     CHECK(leat_call_next(calls[i], now) == LEAT_SEND);
+  }
   for (int i = 0; i < 4; i++)
     leat_call_free(calls[i]);
   leat_client_free(client);
@@ -660,6 +692,75 @@ static void test_queue_timeout(void) {
   CHECK(!leat_call_error(calls[2])->outcome_unknown);
   for (int i = 0; i < 3; i++)
     leat_call_free(calls[i]);
+  leat_client_free(client);
+}
+
+/* Slots that were refused, or missed, are no reason to be refused, or to come all at once. */
+static void test_slots(void) {
+  leat_client *client =
+      new_client(&(leat_config){.rate_per_minute = 60, .queue_timeout_ms = 2000});
+  int refused = 0, sent = 0;
+  TEST("a call that is refused takes no slot");
+  for (int i = 0; i < 20; i++) {
+    leat_call *call = new_call(client, "find");
+    refused += leat_call_next(call, now) == LEAT_DONE;
+    leat_call_free(call);
+  }
+  CHECK(refused == 0); /* each is freed before the next */
+  leat_call *waiting[20];
+  for (int i = 0; i < 20; i++)
+    refused += leat_call_next(waiting[i] = new_call(client, "find"), now) == LEAT_DONE;
+  CHECK(refused == 18);
+  for (int i = 0; i < 20; i++)
+    leat_call_free(waiting[i]);
+  now.monotonic_ms += 10000;
+  leat_call *call = new_call(client, "find");
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  leat_call_free(call);
+  leat_client_free(client);
+  TEST("slots that fell into a pause are not made up for");
+  leat_call *calls[10];
+  const scene busy = {"GET", STATUS(429)};
+  client = new_client(&(leat_config){.rate_per_minute = 60});
+  for (int i = 0; i < 10; i++)
+    leat_call_next(calls[i] = new_call(client, "find"), now);
+  tell(calls[0], &busy, "50");
+  leat_call_next(calls[0], now);
+  now.monotonic_ms += 50000;
+  for (int i = 0; i < 10; i++)
+    sent += leat_call_next(calls[i], now) == LEAT_SEND;
+  CHECK(sent == 1);
+  for (int i = 0; i < 10; i++)
+    leat_call_free(calls[i]);
+  leat_client_free(client);
+}
+
+/* A driver that comes late, for others stand before it, takes no time from the call. */
+static void test_late_driver(void) {
+  const scene lost = {"POST", LOST}, good = {"GET", SAYS(FREE)};
+  leat_client *client = new_client(&(leat_config){.timeout_ms = 2000});
+  leat_call *call = new_call(client, "create");
+  TEST("asked late, after a wait");
+  leat_call_next(call, now);
+  tell(call, &lost, NULL);
+  CHECK(leat_call_next(call, now) == LEAT_WAIT);
+  now.monotonic_ms = leat_call_until(call) + 60000;
+  CHECK(leat_call_next(call, now) == LEAT_SEND && asks(call, &good));
+  tell(call, &good, NULL);
+  CHECK(leat_call_next(call, now) == LEAT_DONE && leat_call_info(call).recovered);
+  leat_call_free(call);
+  leat_client_free(client);
+  TEST("an exchange is not time in line");
+  const scene busy = {"GET", STATUS(429)};
+  client = new_client(&(leat_config){.queue_timeout_ms = 5000});
+  call = new_call(client, "find");
+  leat_call_next(call, now);
+  tell(call, &busy, "1");
+  CHECK(next(call) == LEAT_SEND);
+  now.monotonic_ms += 6000;
+  tell(call, &busy, "1");
+  CHECK(next(call) == LEAT_SEND);
+  leat_call_free(call);
   leat_client_free(client);
 }
 
@@ -729,6 +830,8 @@ int main(void) {
   test_pause();
   test_rate();
   test_queue_timeout();
+  test_slots();
+  test_late_driver();
   test_quota();
   test_given_up();
   return test_summary("retry");

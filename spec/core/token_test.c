@@ -28,7 +28,7 @@ static leat_call *new_find(leat_client *client) {
   return call;
 }
 
-static leat_string header(const leat_call *call, const char *name) {
+static leat_string header(leat_call *call, const char *name) {
   const leat_request *request = leat_call_request(call);
   leat_answer as_answer = {.headers = request->headers,
                            .header_count = request->header_count};
@@ -158,6 +158,74 @@ static void test_lease(void) {
   leat_client_free(client);
 }
 
+static void test_lease_in_line(void) {
+  leat_config config = {.client_id = "me",
+                        .client_secret = SECRET,
+                        .token_url = "https://login.example:8443/oauth/token",
+                        .queue_timeout_ms = 5000};
+  leat_client *client = leat_client_new(&config, NULL);
+  leat_call *first = new_find(client), *second = new_find(client);
+  TEST("a token that may come in time is waited for");
+  CHECK(fetches(first));
+  CHECK(leat_call_next(second, now) == LEAT_WAIT);
+  now.monotonic_ms += 4999;
+  CHECK(leat_call_next(second, now) == LEAT_WAIT);
+  now.monotonic_ms += 1;
+  CHECK(leat_call_next(second, now) == LEAT_DONE);
+  CHECK(leat_call_error(second)->kind == LEAT_TIMEOUT);
+  leat_call_free(first);
+  leat_call_free(second);
+  leat_client_free(client);
+}
+
+/* A look needs a token too; when none is to be had, nobody waits for this call any more. */
+static void test_lease_of_a_look(void) {
+  leat_client *client = new_client(true);
+  leat_call *call =
+      leat_call_new(client, leat_operation("contact_identifiers", "create"));
+  leat_call_set(call, "contact_identifier_value", leat_s("1"));
+  TEST("the lease of a look");
+  CHECK(leat_call_next(call, now) == LEAT_TOKEN);
+  leat_client_set_token(client, now, leat_s("t"), 0);
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "late");
+  CHECK(leat_call_next(call, now) == LEAT_WAIT);
+  now.monotonic_ms = leat_call_until(call);
+  CHECK(finds(call, "Bearer t"));
+  answer(call, 401, "");
+  CHECK(leat_call_next(call, now) == LEAT_TOKEN);
+  leat_call_fail(call, now, LEAT_UNAUTHORIZED, LEAT_SENT_NO, "no token");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->outcome_unknown);
+  leat_call *other = new_find(client);
+  CHECK(leat_call_next(other, now) == LEAT_TOKEN);
+  leat_call_free(call);
+  leat_call_free(other);
+  leat_client_free(client);
+}
+
+/* What is sent is the token of the moment that it is sent in, and that is what a 401
+** refuses. The one before is as secret. */
+static void test_renewed_meanwhile(void) {
+  leat_client *client = new_client(true);
+  leat_call *call = new_find(client);
+  TEST("a token renewed while a call connects");
+  leat_call_next(call, now);
+  leat_client_set_token(client, now, leat_s("old-secret-token"), 0);
+  CHECK(leat_call_next(call, now) == LEAT_SEND); /* and now it connects */
+  leat_client_set_token(client, now, leat_s("brand-new-one"), 0);
+  CHECK(is(header(call, "Authorization"), "Bearer brand-new-one"));
+  answer(call, 401, "{\"message\":\"no old-secret-token, no brand-new-one\"}");
+  CHECK(leat_call_next(call, now) == LEAT_TOKEN);
+  leat_client_set_token(client, now, leat_s("a-third-token"), 0);
+  CHECK(finds(call, "Bearer a-third-token"));
+  answer(call, 401, "{\"message\":\"no brand-new-one, no a-third-token\"}");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(strstr(leat_call_error(call)->message, "no [token], no [token]") != NULL);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
 static void check_failure(int status, const char *body, leat_kind kind,
                           const char *message) {
   leat_client *client = new_client(false);
@@ -170,7 +238,7 @@ static void check_failure(int status, const char *body, leat_kind kind,
   leat_error_text(error, text, sizeof text);
   if (!CHECK(error->kind == kind && strstr(text, message) && strstr(text, "no token: ")))
     printf("  %s\n", text);
-  CHECK(strstr(text, "s3cret&o") == NULL && strstr(text, "contact_identifiers.find"));
+  CHECK(strstr(text, "s3cret") == NULL && strstr(text, "contact_identifiers.find"));
   CHECK(!error->outcome_unknown && error->attempts == 1);
   leat_call_free(call);
   leat_client_free(client);
@@ -181,12 +249,15 @@ static void test_failures(void) {
   check_failure(401, "{\"error\":\"invalid_client\",\"message\":\"Client no.\"}",
                 LEAT_UNAUTHORIZED, "client_id and client_secret");
   check_failure(400, "{\"error\":\"invalid_request\",\"message\":\"No: " SECRET "\"}",
-                LEAT_UNAUTHORIZED, "No: [token]");
+                LEAT_UNAUTHORIZED, "client_id and client_secret");
   check_failure(200, "{\"token_type\":\"Bearer\"}", LEAT_PROTOCOL, "no access_token");
   check_failure(200, "{\"access_token\":42}", LEAT_PROTOCOL, "no access_token");
   check_failure(200, "{\"access_token\":\"a\\nb\"}", LEAT_PROTOCOL, "no access_token");
   check_failure(200, "<html>", LEAT_PROTOCOL, "JSON");
-  check_failure(302, "", LEAT_REDIRECT, "login.example");
+  check_failure(302, "", LEAT_REDIRECT, "redirect");
+  check_failure(401, FORM, LEAT_UNAUTHORIZED, "client_id");
+  check_failure(403, "{\"access_token\":\"s3cret&of-the-service\"}", LEAT_FORBIDDEN,
+                "403");
 }
 
 static void test_fetch_again(void) {
@@ -262,6 +333,9 @@ int main(void) {
   test_one_fetch_for_all();
   test_refused_token();
   test_lease();
+  test_lease_in_line();
+  test_lease_of_a_look();
+  test_renewed_meanwhile();
   test_failures();
   test_fetch_again();
   test_asked();
