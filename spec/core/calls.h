@@ -66,7 +66,7 @@ static inline bool check_fine(leat_error error) {
 }
 
 static inline bool is_clean(const char *message) {
-  return message[0] && strpbrk(message, "\r\n") == NULL &&
+  return message[0] && strpbrk(message, "\r\n") == NULL && !strstr(message, "  (") &&
          strlen(message) < sizeof((leat_error *)0)->message - 1 &&
          strstr(message, "canary") == NULL && strstr(message, "hunter2") == NULL;
 }

@@ -13,8 +13,11 @@ static const reply good_reply = {GOOD, STAY};
 
 static tls_identity authority, good, expired, elsewhere;
 static char ca_file[] = "/tmp/leat-ca-XXXXXX";
+static char policy_file[] = "/tmp/leat-openssl-XXXXXX";
 
-/* Servers at both ends of a tunnel; one more TLS, for a proxy that speaks it. */
+static const tls_options well = {.identity = &good};
+
+/* A proxy, and servers behind it; one more TLS, for those who speak it to the proxy. */
 typedef struct stage {
   server plain;
   tls_server tls, before_proxy;
@@ -23,15 +26,14 @@ typedef struct stage {
 } stage;
 
 static void open_stage(stage *s, const char *name, const proxy_options *options,
-                       const tls_identity *of_proxy, int connect_timeout_ms) {
-  tls_options front = {.identity = &good}, before = {.identity = of_proxy};
+                       const tls_options *of_proxy, int connect_timeout_ms) {
   TEST(name);
   memset(s, 0, sizeof *s);
   names_asked = 0;
   CHECK(server_start(&s->plain, &good_reply, 1));
-  CHECK(tls_start(&s->tls, &front, s->plain.port));
+  CHECK(tls_start(&s->tls, &well, s->plain.port));
   CHECK(proxy_start(&s->proxy, options));
-  CHECK(tls_start(&s->before_proxy, &before, s->proxy.at.port));
+  CHECK(tls_start(&s->before_proxy, of_proxy ? of_proxy : &well, s->proxy.at.port));
   s->https = client_of("https", "api.test", s->tls.at.port, connect_timeout_ms);
   s->http = client_of("http", "api.test", s->plain.port, connect_timeout_ms);
   s->here = client_of("http", "127.0.0.1", s->plain.port, connect_timeout_ms);
@@ -105,7 +107,7 @@ static const good_proxy good_proxies[] = {
 static void check_good(const good_proxy *g) {
   char url[URL_SIZE];
   stage s;
-  open_stage(&s, g->name, &g->options, &good, 0);
+  open_stage(&s, g->name, &g->options, NULL, 0);
   leat_curl *curl = new_driver(proxy_url(&s, g->url, url));
   check_fine(perform(curl, s.https, "find"));
   check_fine(perform(curl, s.https, "create"));
@@ -137,7 +139,7 @@ static void test_server_behind(void) {
   char url[URL_SIZE];
   tls_server wrong;
   stage s;
-  open_stage(&s, "a wrong server behind a good proxy", &none, &good, 0);
+  open_stage(&s, "a wrong server behind a good proxy", &none, NULL, 0);
   CHECK(tls_start(&wrong, &front, s.plain.port));
   leat_client *client = client_of("https", "api.test", wrong.at.port, 0);
   leat_curl *curl = new_driver(proxy_url(&s, "http://127.0.0.1:", url));
@@ -299,7 +301,7 @@ static void check_refused(stage *s, const char *proxy, leat_kind kind,
 static void check_bad(const bad_proxy *b) {
   char url[URL_SIZE];
   stage s;
-  open_stage(&s, b->name, &b->options, &good, SHORT_MS);
+  open_stage(&s, b->name, &b->options, NULL, SHORT_MS);
   check_refused(&s, proxy_url(&s, b->url, url), b->kind, b->says);
   close_stage(&s);
 }
@@ -310,16 +312,40 @@ static void test_bad(void) {
 }
 
 /* A proxy that is spoken to over TLS has to be who it says. */
-static void test_bad_identity(const char *name, const tls_identity *of_proxy,
-                              const char *what) {
+static void check_bad_tls(const char *name, tls_options of_proxy, const char *what) {
   const char *const says[] = {what, "through the proxy 127.0.0.1:", NULL};
   static const proxy_options none = {0};
   char url[URL_SIZE];
   stage s;
-  open_stage(&s, name, &none, of_proxy, 0);
+  open_stage(&s, name, &none, &of_proxy, 0);
   check_refused(&s, proxy_url(&s, "https://me:hunter2@proxy.test:", url), LEAT_TLS, says);
   close_stage(&s);
   CHECK(s.proxy.heard.length == 0);
+}
+
+static void test_bad_tls(void) {
+  static const char tls_1_1[] = "NORMAL:-VERS-ALL:+VERS-TLS1.1";
+  check_bad_tls("a proxy whose certificate has expired",
+                (tls_options){.identity = &expired}, "expired");
+  check_bad_tls("a proxy with another host's certificate",
+                (tls_options){.identity = &elsewhere}, "'proxy.test'");
+  check_bad_tls("a proxy of TLS 1.1",
+                (tls_options){.identity = &good, .priority = tls_1_1}, "TLS 1.2");
+}
+
+/* Told by the option, where the port does not tell. */
+static void test_same_port(void) {
+  static const char *const says[] = {"through the proxy 127.0.0.1:", "HTTP 503", NULL};
+  static const proxy_options busy = {.answer = ANSWER("503 Busy")};
+  char url[URL_SIZE];
+  stage s;
+  open_stage(&s, "a proxy on the port that the server has", &busy, NULL, 0);
+  leat_client *client = client_of("https", "api.test", s.proxy.at.port, 0);
+  leat_curl *curl = new_driver(proxy_url(&s, "http://127.0.0.1:", url));
+  check_unsent(perform_both(curl, client), LEAT_CONNECTION, says);
+  leat_curl_free(curl);
+  leat_client_free(client);
+  close_stage(&s);
 }
 
 /* ---- the environment ------------------------------------------------------------- */
@@ -367,7 +393,7 @@ static void check_surroundings(const surroundings *c) {
   stage s;
   snprintf(name, sizeof name, "%s, no_proxy %s, option \"%s\"", c->variable,
            c->no_proxy ? c->no_proxy : "unset", c->option ? c->option : "unset");
-  open_stage(&s, name, &options, &good, 0);
+  open_stage(&s, name, &options, NULL, 0);
   setenv(c->variable, proxy_url(&s, c->url, url), 1);
   if (c->no_proxy) setenv("no_proxy", c->no_proxy, 1);
   leat_curl *curl = new_driver(c->option ? proxy_url(&s, c->option, option) : NULL);
@@ -391,7 +417,7 @@ static void test_environment_socks(void) {
   static const proxy_options options = {.socks = true};
   char url[URL_SIZE];
   stage s;
-  open_stage(&s, "SOCKS in the environment", &options, &good, 0);
+  open_stage(&s, "SOCKS in the environment", &options, NULL, 0);
   setenv("all_proxy", proxy_url(&s, "socks5h://127.0.0.1:", url), 1);
   leat_curl *curl = new_driver(NULL);
   check_fine(perform(curl, s.https, "find"));
@@ -407,7 +433,7 @@ static void check_bad_environment(const char *name, const char *url_start,
                                   const char *const *says) {
   char url[URL_SIZE];
   stage s;
-  open_stage(&s, name, options, &good, SHORT_MS);
+  open_stage(&s, name, options, NULL, SHORT_MS);
   setenv("all_proxy", proxy_url(&s, url_start, url), 1);
   check_refused(&s, NULL, kind, says);
   clear_environment();
@@ -443,7 +469,7 @@ static void check_here(const char *scheme, const char *host, bool option) {
   stage s;
   snprintf(name, sizeof name, "%s://%s, proxy by %s", scheme, host,
            option ? "option" : "environment");
-  open_stage(&s, name, &none, &good, 0);
+  open_stage(&s, name, &none, NULL, 0);
   proxy_url(&s, "http://127.0.0.1:", url);
   setenv("all_proxy", url, 1);
   int port = strcmp(scheme, "https") == 0 ? s.tls.at.port : s.plain.port;
@@ -471,7 +497,8 @@ static void test_here(bool option) {
 int main(void) {
   TEST("what the tests need");
   clear_environment();
-  if (!CHECK(tls_new_authority(&authority, "an authority of the tests") &&
+  if (!CHECK(tls_lift_policy(policy_file)) ||
+      !CHECK(tls_new_authority(&authority, "an authority of the tests") &&
              tls_write(&authority, ca_file) &&
              tls_new_identity(&good, &authority, "api.test proxy.test", "127.0.0.1", -1,
                               9) &&
@@ -481,9 +508,8 @@ int main(void) {
   test_good();
   test_server_behind();
   test_bad();
-  test_bad_identity("a proxy whose certificate has expired", &expired, "expired");
-  test_bad_identity("a proxy with another host's certificate", &elsewhere,
-                    "'proxy.test'");
+  test_bad_tls();
+  test_same_port();
   test_environment();
   test_environment_socks();
   test_bad_environment();
@@ -494,5 +520,6 @@ int main(void) {
   tls_free_identity(&expired);
   tls_free_identity(&elsewhere);
   unlink(ca_file);
+  unlink(policy_file);
   return test_summary("proxy");
 }
