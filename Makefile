@@ -139,7 +139,7 @@ RUN_TEST ?=
 
 $(T)/%.o: spec/core/%.c $(FLAGS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(GNUTLS_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(CPPFLAGS) -Ispec/core -Ispec/support $(GNUTLS_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
 # -rdynamic: some have a getaddrinfo of their own, which libcurl must find
 $(TESTS) $(T)/differential: $(T)/%: $(T)/%.o $(TEST_OBJ) $(BUILD)/libleat.a
@@ -211,7 +211,7 @@ $(BUILD)/bench/%: spec/bench/%.c
 
 # ---- proof -----------------------------------------------------------------------
 
-C_FILES  := $(wildcard core/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/fuzz/*.[ch] spec/bench/*.c)
+C_FILES  := $(wildcard core/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/support/*.h spec/fuzz/*.[ch] spec/bench/*.c)
 SH_FILES := $(wildcard .ci/run examples/*.sh rockspec/*.sh spec/*.sh spec/*/*.sh)
 lint:
 	clang-format --dry-run -Werror $(C_FILES)

@@ -77,7 +77,7 @@ mutant idle-connections-not-probed core/curl.c \
 mutant no-verification core/retry.c \
   's/^    default: return LEAT_LOOK;/    default: return LEAT_TRY_AGAIN;/'
 mutant doubt-forgotten core/call.c \
-  's/^    call->in_doubt = true;/    call->in_doubt = false;/'
+  's/^  if (error->outcome_unknown) call->in_doubt = true;/  if (error->outcome_unknown) call->in_doubt = false;/'
 mutant unbounded-retry-after core/call.c \
   's/^  bool too_long = delay > LEAT_LONGEST_WAIT_MS ||/  bool too_long =/'
 mutant no-jitter core/retry.c \
@@ -85,7 +85,7 @@ mutant no-jitter core/retry.c \
 mutant anything-adopted core/retry.c \
   's/^  return name_fits \&\& contact_fits ?/  return name_fits || contact_fits ?/'
 mutant pause-is-call-time core/call.c \
-  's/^    if (call->deadline) call->deadline += waited;/    if (call->deadline) call->deadline += waited * 0;/'
+  's/^  if (call->deadline) call->deadline += waited;/  if (call->deadline) call->deadline += waited * 0;/'
 # The sandbox is what tests rely on.
 mutant faults-that-do-not-carry-out core/sandbox_api.c \
   's/if (f == NULL || f->apply) carry_out/if (f == NULL) carry_out/'
