@@ -173,14 +173,7 @@ it("the service may ask to wait", function()
   server:stop()
 end)
 
--- The interpreter that runs this.
-local function interpreter()
-  local i = 0
-  while arg[i - 1] do
-    i = i - 1
-  end
-  return arg[i]
-end
+local interpreter = dofile("spec/support/interpreter.lua")
 
 it("Ctrl-C ends a call that hangs, and says what it left unknown", function()
   local server = start()
@@ -194,7 +187,7 @@ it("Ctrl-C ends a call that hangs, and says what it left unknown", function()
     print(fine, why)
   ]]):format(server.api_key, server.url))
   file:close()
-  local pipe = assert(io.popen(("%s %s 2>&1 & echo $!; wait"):format(interpreter(), script)))
+  local pipe = assert(io.popen(("%s %s 2>&1 & echo $!; wait"):format(interpreter, script)))
   local process = pipe:read("*l")
   local wait = require("leat.curl.core").new {}
   for _ = 1, 500 do -- until it hangs

@@ -1,18 +1,11 @@
 -- The token is not to be seen: not even in the log of a test that fails.
 local CANARY = "1|canary-" .. ("7d1f"):rep(8)
 
--- The interpreter that runs this.
-local function interpreter()
-  local i = 0
-  while arg[i - 1] do
-    i = i - 1
-  end
-  return arg[i]
-end
+local interpreter = dofile("spec/support/interpreter.lua")
 
 it("no piece of the token stands in what failing tests print", function()
   local command = ("LEAT_CANARY='%s' %s spec/run.lua --pattern=failing_case spec/support 2>&1")
-    :format(CANARY, interpreter())
+    :format(CANARY, interpreter)
   local pipe = assert(io.popen(command))
   local output = pipe:read("*a")
   pipe:close()

@@ -8,8 +8,7 @@
 
 local core = require("leat.curl.core")
 local options = require("leat.options")
-local interrupted = require("leat.options").interrupted
-local give_token = require("leat.token")
+local driver = require("leat.driver")
 
 local curl = {}
 local Driver = {}
@@ -28,7 +27,7 @@ local function carry(self, call)
     local asking = handle:token() -- another's, perhaps: a function may make calls too
     if asking then
       local ms, unix = handle:now()
-      give_token(asking, ms, unix, self.asks[asking])
+      driver.give_token(asking, ms, unix, self.asks[asking])
     end
   until handle:done() == call or call:is_done()
 end
@@ -45,10 +44,7 @@ function Driver:perform(call, ask)
     if not self.closed then
       self.handle:cancel(call)
     end
-    if type(why) == "string" and call:is_unknown() then
-      why = why .. interrupted
-    end
-    error(why, 0)
+    driver.raise(why, call)
   end
 end
 

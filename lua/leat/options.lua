@@ -1,8 +1,6 @@
 -- Options in a table: known names, checked values. For the modules of leat only.
 
 local options = {
-  -- What a driver adds to an error that broke into a change.
-  interrupted = "\n(leat: this interrupted a change that may have happened or not: find it, then decide)",
   -- What belongs to connections, wherever it is given.
   connection = { ca_file = "string", proxy = "string", max_connections = "count" },
 }

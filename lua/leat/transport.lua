@@ -16,8 +16,7 @@ local Driver = {}
 Driver.__index = Driver
 
 local encode = require("leat.encode")
-local interrupted = require("leat.options").interrupted
-local give_token = require("leat.token")
+local driver = require("leat.driver")
 
 local clock = {} -- of the system
 
@@ -74,7 +73,7 @@ local function carry(self, call, ask)
     if step == "send" then
       send(self, call, ms)
     elseif step == "token" then
-      give_token(call, ms, unix, ask)
+      driver.give_token(call, ms, unix, ask)
     elseif step == "wait" then
       self.clock.sleep((call:until_ms() - ms) / 1000)
     else
@@ -91,10 +90,7 @@ function Driver:perform(call, ask)
   if not fine then
     local ms, unix = self.clock.now()
     call:fail(ms, unix, "canceled", "maybe", "the transport raised an error")
-    if type(why) == "string" and call:is_unknown() then
-      why = why .. interrupted
-    end
-    error(why, 0)
+    driver.raise(why, call)
   end
 end
 

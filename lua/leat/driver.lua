@@ -1,0 +1,30 @@
+-- What drivers share. For the modules of leat, and for who writes a driver.
+
+local driver = {}
+
+-- Asks the user's function `ask` for a token, for `call`, which wants one; `ms` and `unix`
+-- are the driver's clocks. The function returns a token and, if it knows, for how many
+-- seconds it is good; or nil and why not.
+function driver.give_token(call, ms, unix, ask)
+  local token, more
+  if ask then
+    token, more = ask()
+  else
+    more = "nobody is there to ask"
+  end
+  if type(token) == "string" and call:give(ms, unix, token, tonumber(more)) then
+    return
+  end
+  call:fail(ms, unix, "unauthorized", "no",
+    token and "the token function gave what is no token" or "no token: " .. tostring(more))
+end
+
+-- Raises once more the error that broke into a call, which was given up.
+function driver.raise(why, call)
+  if type(why) == "string" and call:is_unknown() then
+    why = why .. "\n(leat: this interrupted a change that may have happened or not: find it, then decide)"
+  end
+  error(why, 0)
+end
+
+return driver
