@@ -412,7 +412,7 @@ describe("lifetimes", function()
     collectgarbage()
   end)
 
-  if _VERSION == "Lua 5.4" then
+  if _VERSION == "Lua 5.4" then -- before it there are no variables that close
     it("end with a scope", function()
       local url = load([[
         local leat, sandbox = ...
