@@ -56,8 +56,7 @@ local Client = {}
 Client.__index = Client
 resources.client = Client
 
-local is_closed
-function is_closed(client)
+local function is_closed(client)
   return client and (client.closed or client.driver.closed or is_closed(client.parent))
 end
 
