@@ -285,18 +285,15 @@ describe("a sandbox", function()
   end)
 
   -- of 500 LuaJIT would spend minutes collecting
-  it("takes many faults, whatever the collector does meanwhile", function()
+  it("takes many faults, with the collector running meanwhile", function()
     local faults = {}
-    local pause, multiplier = collectgarbage("setpause", 1), collectgarbage("setstepmul", 100000)
-    for i = 1, 60 do
+    for i = 1, 500 do
       faults[i] = { value = "card " .. i, status = 418, headers = { ["X-Number"] = i, ["X-Name"] = ("x"):rep(i) },
         body = '{"code":' .. i .. "}" }
     end
     local server = serve { faults = faults }
-    collectgarbage("setpause", pause)
-    collectgarbage("setstepmul", multiplier)
     local cards = client_of(server).contact_identifiers
-    for i = 1, 60, 59 do
+    for i = 1, 500, 499 do
       local _, err = cards:find("card " .. i)
       assert.same({ 418, i }, { err.status, err.code })
     end
