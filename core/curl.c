@@ -672,6 +672,8 @@ static const struct hint {
     {CURLE_SSL_CONNECT_ERROR, LEAT_CONNECTION, " failure: ", broken},
     {CURLE_OPERATION_TIMEDOUT, LEAT_TIMEOUT, "SSL",
      "it accepts connections, but does not answer TLS: is the port right?"},
+    {CURLE_OPERATION_TIMEDOUT, LEAT_TIMEOUT, "Timeout was reached",
+     "the call's own time ended first: is its timeout long enough?"},
     {CURLE_COULDNT_RESOLVE_PROXY, LEAT_CONNECTION, "",
      "the option proxy, or https_proxy and the like in the environment, names it"},
 };
