@@ -61,6 +61,7 @@ void leat_call_free(leat_call *call) {
   leat__raw_free(call->raw);
   leat_call_free(call->look);
   leat_call_free(call->fetch);
+  leat__attempt_free(call->noted);
   for (size_t i = 0; i < LEAT_MAX_PARAMETERS; i++)
     free(call->arguments[i].text);
   leat__buffer_free(&call->target);
@@ -203,6 +204,8 @@ static void send(leat_call *call, leat_moment now) {
   call->sends++;
   call->slot_us = 0;
   call->looks = 0;
+  call->began = now.monotonic_ms;
+  call->reused = false;
   call->request.deadline_ms = now.monotonic_ms + time_for_one(call, left);
   call->state = LEAT__SENDING;
   if (!leat__make_headers(call)) give_up_as(call, LEAT_NO_MEMORY, "out of memory");
@@ -446,7 +449,7 @@ static leat_call *inside(const leat_call *call) {
   return call->fetch ? call->fetch : call->look;
 }
 
-leat_step leat_call_next(leat_call *call, leat_moment now) {
+static leat_step next(leat_call *call, leat_moment now) {
   leat_step step;
   while (call) {
     switch (call->state) {
@@ -461,7 +464,7 @@ leat_step leat_call_next(leat_call *call, leat_moment now) {
         break;
       case LEAT__SENDING: return LEAT_SEND;
       case LEAT__INSIDE:
-        if ((step = leat_call_next(inside(call), now)) != LEAT_DONE) return step;
+        if ((step = next(inside(call), now)) != LEAT_DONE) return step;
         if (call->fetch) after_fetch(call, now);
         else after_look(call, now);
         break;
@@ -469,6 +472,13 @@ leat_step leat_call_next(leat_call *call, leat_moment now) {
     }
   }
   return LEAT_DONE;
+}
+
+leat_step leat_call_next(leat_call *call, leat_moment now) {
+  leat_step step = next(call, now);
+  int64_t wait = step == LEAT_WAIT ? leat_call_until(call) - now.monotonic_ms : 0;
+  if (call) leat__attempt_tell(call, step == LEAT_DONE ? -1 : wait);
+  return step;
 }
 
 /* Whoever asks for the request is about to send it, with the token of now. */
@@ -499,8 +509,21 @@ static void note_rate(leat_call *call, const leat_answer *answer) {
   call->client->rate_remaining = call->rate_remaining;
 }
 
+void leat_call_set_reused(leat_call *call) {
+  if (call && inside(call)) leat_call_set_reused(inside(call));
+  else if (call) call->reused = true;
+}
+
+/* What became of an exchange of the call inside is noted as one of this. */
+static void adopt_note(leat_call *call) {
+  leat__attempt_adopt(call, inside(call), call->fetch ? LEAT_TO_GET_TOKEN : LEAT_TO_LOOK);
+}
+
 void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answer) {
-  if (call && inside(call)) leat_call_answer(inside(call), now, answer);
+  if (call && inside(call)) {
+    leat_call_answer(inside(call), now, answer);
+    adopt_note(call);
+  }
   if (call == NULL || call->state != LEAT__SENDING) return;
   leat_wanted wanted = {call->op, leat__argument_text(call, 0), call->request.origin,
                         secrets_of(call)};
@@ -510,6 +533,7 @@ void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answe
     call->outcome.error.retry_after_ms =
         leat__retry_after(leat_answer_header(answer, "retry-after"), now.unix_s);
   note_rate(call, answer);
+  leat__attempt_note(call, now);
   settle(call, now);
 }
 
@@ -525,6 +549,25 @@ static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
   call->outcome.error.outcome_unknown = call->op->writes && sent == LEAT_SENT_MAYBE;
 }
 
+static void fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sent,
+                 const char *detail) {
+  bool sending = call->state == LEAT__SENDING;
+  if (inside(call) && leat_call_request(call)) {
+    fail(inside(call), now, kind, sent, detail);
+    adopt_note(call);
+    if (kind != LEAT_CANCELED) return;
+  }
+  if (inside(call))
+    call->outcome.error.attempts += leat_call_error(inside(call))->attempts;
+  set_failure(call, kind, sending ? sent : LEAT_SENT_NO, detail);
+  if (sending) {
+    leat__attempt_note(call, now);
+    settle(call, now);
+  } else {
+    give_up(call);
+  }
+}
+
 void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sent,
                     const char *detail) {
   if (call == NULL || call->state == LEAT__DONE) return;
@@ -533,16 +576,8 @@ void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent 
     return;
   }
   if (kind <= LEAT_OK || kind >= LEAT_KINDS) kind = LEAT_MISUSE;
-  if (inside(call) && leat_call_request(call) && kind != LEAT_CANCELED) {
-    leat_call_fail(inside(call), now, kind, sent, detail);
-    return;
-  }
-  bool sending = call->state == LEAT__SENDING;
-  if (inside(call))
-    call->outcome.error.attempts += leat_call_error(inside(call))->attempts;
-  set_failure(call, kind, sending ? sent : LEAT_SENT_NO, detail);
-  if (sending) settle(call, now);
-  else give_up(call);
+  fail(call, now, kind, sent, detail);
+  if (call->state == LEAT__DONE) leat__attempt_tell(call, -1);
 }
 
 /* ---- results --------------------------------------------------------------------- */

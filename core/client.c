@@ -134,6 +134,7 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
       or_default(config->connect_timeout_ms, LEAT_DEFAULT_CONNECT_TIMEOUT_MS);
   client->max_body = config->max_body ? config->max_body : LEAT_DEFAULT_MAX_BODY;
   client->queue_timeout_ms = config->queue_timeout_ms;
+  client->observe = config->observe;
   client->quota = LEAT_RETRY_QUOTA;
   client->rate_limit = client->rate_remaining = -1;
   client->retry = (leat_retry){
@@ -178,6 +179,7 @@ void leat__client_release(leat_client *client) {
   if (--client->references > 0) return;
   leat__url_free(&client->url);
   leat__url_free(&client->token_url);
+  leat__attempts_free(&client->attempts);
   leat__headers_free(&client->headers);
   leat__header_wipe(&client->before);
   free(client->client_id);

@@ -541,6 +541,7 @@ static void exchange(leat_curl *curl, job *j) {
   j->connection = c;
   c->deadline = request->deadline_ms;
   note_deadline(curl, c->deadline);
+  leat_call_set_reused(j->call);
   begin_exchange(curl, c);
 }
 

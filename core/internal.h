@@ -35,6 +35,7 @@ enum {
   LEAT_MAX_REQUEST = 1024 * 1024, /* target or body of a request */
   LEAT_MAX_JSON_DEPTH = 32,
   LEAT_MAX_PARAMETERS = 4,        /* of an operation */
+  LEAT_MAX_ATTEMPTS_KEPT = 1024,  /* for who observes a client */
   LEAT_MAX_FIELDS = 32,           /* messages of validation that are kept */
   LEAT_MAX_FIELD_TEXT = 8 * 1024, /* all of them together */
   LEAT_MAX_EXTRA_HEADERS = 16,    /* of a client, and of a call */
@@ -202,6 +203,25 @@ int64_t leat__retry_delay(const leat_retry *retry, int attempt, bool throttled,
 /* Milliseconds that a Retry-After asks for, as seconds or as a date; -1: it is neither. */
 int64_t leat__retry_after(leat_string text, int64_t unix_s);
 
+/* ---- attempts (attempts.c) -------------------------------------------------------- */
+
+typedef struct leat__attempt leat__attempt;
+
+typedef struct leat__attempts { /* begins as { 0 } */
+  leat__attempt *first, *last;
+  leat__attempt *taken; /* the last one told, whose value is borrowed */
+  int count;
+} leat__attempts;
+
+void leat__attempts_free(leat__attempts *queue);
+void leat__attempt_free(leat__attempt *attempt);
+/* The exchange of the call ended, with the error that is there now. */
+void leat__attempt_note(leat_call *call, leat_moment now);
+/* It was that of a call inside this one. */
+void leat__attempt_adopt(leat_call *call, leat_call *inside, leat_purpose purpose);
+/* What comes after it is known, so it is told. */
+void leat__attempt_tell(leat_call *call, int64_t wait_ms);
+
 /* ---- structs --------------------------------------------------------------------- */
 
 struct leat_client {
@@ -225,6 +245,8 @@ struct leat_client {
   int64_t paused_until;           /* the service asked to wait */
   int64_t slot_us;                /* the next free slot of the rate, in microseconds */
   int64_t slot_length_us;         /* 0: no rate */
+  leat_observe observe;
+  leat__attempts attempts;
 };
 
 void leat__client_hold(leat_client *client);
@@ -313,11 +335,13 @@ struct leat_call {
   int64_t line_ms;    /* all such waits together */
   int64_t slot_us;    /* of the client's rate; 0: none taken */
   uint64_t epoch;
-  int sends;      /* of the operation itself */
-  int cost;       /* what its retries took of the client's quota */
-  int look_tries; /* finds to learn what happened, */
-  int looks;      /* and how many of them found nothing */
-  bool in_line, then_look, recovered, renewed;
+  int sends;            /* of the operation itself */
+  int cost;             /* what its retries took of the client's quota */
+  int look_tries;       /* finds to learn what happened, */
+  int looks;            /* and how many of them found nothing */
+  int64_t began;        /* of the exchange */
+  leat__attempt *noted; /* what became of it, not told yet */
+  bool in_line, then_look, recovered, renewed, reused;
   bool in_doubt;           /* an answer was lost: it may have happened */
   bool suspected;          /* it was answered 503, of which one never knows */
   unsigned token_number;   /* that it was sent with */

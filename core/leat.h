@@ -219,6 +219,12 @@ typedef struct leat_header {
 
 typedef struct leat_client leat_client;
 
+typedef enum leat_observe {
+  LEAT_OBSERVE_NOTHING = 0,
+  LEAT_OBSERVE_ATTEMPTS,
+  LEAT_OBSERVE_VALUES /* the cards' values too, which may be nobody's to log */
+} leat_observe;
+
 typedef struct leat_config {  /* zero or NULL means the default */
   const char *api_key;        /* the token; this, or one of the next three, is needed */
   const char *access_token;   /* an OAuth access token */
@@ -240,6 +246,7 @@ typedef struct leat_config {  /* zero or NULL means the default */
   int retry_cap_ms;     /* 20000: it doubles with each try, up to that */
   int queue_timeout_ms; /* 0, for ever: in line for the rate, or for the end of a pause */
   int rate_per_minute;  /* 0: no limit of our own */
+  leat_observe observe; /* what leat_client_attempt tells */
 } leat_config;
 
 /* No I/O. NULL: `error` (which may be NULL) says why, LEAT_CONFIG or LEAT_NO_MEMORY. */
@@ -255,6 +262,32 @@ LEAT_API bool leat_client_set_token(leat_client *client, leat_moment now,
 LEAT_API void leat_client_rate(const leat_client *client, int *limit, int *remaining);
 /* Changes whenever calls that wait should be asked again. */
 LEAT_API uint64_t leat_client_epoch(const leat_client *client);
+
+typedef enum leat_purpose {
+  LEAT_TO_CALL = 0, /* the operation itself */
+  LEAT_TO_LOOK,     /* a find that tells what became of it */
+  LEAT_TO_GET_TOKEN
+} leat_purpose;
+
+/* What became of one exchange. Holds no token. */
+typedef struct leat_attempt {
+  char operation[48];   /* of the call: "contact_identifiers.create" */
+  leat_purpose purpose; /* of the exchange */
+  int attempt;          /* the call's first, second, ... */
+  leat_kind kind;       /* LEAT_OK: it went well */
+  int code, status;     /* as in leat_error */
+  leat_sent sent;
+  bool reused;       /* over a connection that was there; false if nobody said */
+  int64_t ms;        /* that it took, connecting included */
+  int64_t wait_ms;   /* until the next one, as far as is known; -1: there is none */
+  leat_string value; /* of the card, terminated by a NUL; data NULL unless observed */
+  void *user;        /* leat_call_user */
+} leat_attempt;
+
+/* The oldest that was not told yet, of any call; false: there is none. `value` lives until
+** the next one is asked for. Of more than 1024 the oldest are forgotten, and out of memory
+** some are never told. */
+LEAT_API bool leat_client_attempt(leat_client *client, leat_attempt *attempt);
 
 /* ---- calls ----------------------------------------------------------------------- */
 
@@ -396,6 +429,8 @@ LEAT_API int64_t leat_call_until(const leat_call *call);
 /* An answer came. It is only borrowed. */
 LEAT_API void leat_call_answer(leat_call *call, leat_moment now,
                                const leat_answer *answer);
+/* The exchange under way goes over a connection that was used before. */
+LEAT_API void leat_call_set_reused(leat_call *call);
 /* None came. `detail` is a short line for people, copied. */
 LEAT_API void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind,
                              leat_sent sent, const char *detail);

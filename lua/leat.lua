@@ -47,9 +47,25 @@ function failure.__concat(a, b)
   return tostring(a) .. tostring(b)
 end
 
+--- What became of one exchange: what `on_attempt` is called with. No token is in it.
+-- @table attempt
+-- @field operation of the call: `contact_identifiers.create`
+-- @field purpose of the exchange: `"call"`, the operation itself; `"look"`, a find that tells
+--   whether a change happened whose answer was lost; `"token"`
+-- @field attempt the call's first exchange, its second, ...
+-- @field kind of error, as in `err`; nil: it went well
+-- @field code the number that the API gave, or nil
+-- @field status of HTTP, or nil
+-- @field sent `"no"` or `"maybe"`, as in `err`
+-- @field reused true: over a connection that was there
+-- @field milliseconds that it took, connecting included
+-- @field wait_milliseconds until the next one, as far as is known; nil: it was the last
+-- @field value of the card, with `show_values`
+
 -- Methods are made from the rows of operations. What they are called on, `self`, is a
 -- client or a resource of one, and holds what a call needs: `handle` (the core's client),
--- `driver`, `settings` (of a view) and, once there was one, `card` (the metatable).
+-- `driver`, `hooks` (of the user, for the driver to call), `settings` (of a view) and, once
+-- there was one, `card` (the metatable).
 
 local rows, resources = {}, {}
 local Client = {}
@@ -83,7 +99,9 @@ local function perform(self, call)
     if settings.connect_timeout then call:set_connect_timeout(settings.connect_timeout) end
     if settings.max_attempts then call:set_max_attempts(settings.max_attempts) end
   end
-  self.driver:perform(call, self.token)
+  local hooks = self.hooks
+  self.driver:perform(call, hooks)
+  if hooks.attempts then hooks.attempts() end
 end
 
 local function card_metatable(self)
@@ -203,6 +221,8 @@ local known = {
   retry_base = "seconds",
   retry_cap = "seconds",
   rate = "rate",
+  on_attempt = "function",
+  show_values = "boolean",
   max_body = "count",
   allow_http = "boolean",
   driver = "table",
@@ -249,13 +269,29 @@ local function new_driver(given)
   return require("leat.curl").new(settings)
 end
 
+-- The functions of the user's that a driver calls while it carries a call of the client:
+-- `token()`, when one is needed, and `attempts()`, when an exchange may have ended.
+local function new_hooks(handle, given)
+  local hooks = { token = given.token }
+  if given.on_attempt then
+    function hooks.attempts()
+      local attempt = handle:attempt()
+      while attempt do
+        given.on_attempt(attempt)
+        attempt = handle:attempt()
+      end
+    end
+  end
+  return hooks
+end
+
 -- A client, or a view of one: the same but for its settings.
-local function new_client(handle, driver, base_url, token, settings, parent)
-  local client = { handle = handle, driver = driver, base_url = base_url, token = token, settings = settings,
+local function new_client(handle, driver, base_url, hooks, settings, parent)
+  local client = { handle = handle, driver = driver, base_url = base_url, hooks = hooks, settings = settings,
     parent = parent }
   for name, class in pairs(resources) do
     if class ~= Client then
-      client[name] = setmetatable({ handle = handle, driver = driver, token = token, settings = settings,
+      client[name] = setmetatable({ handle = handle, driver = driver, hooks = hooks, settings = settings,
         parent = client }, class)
     end
   end
@@ -344,7 +380,7 @@ function Client:with(given)
       settings[name] = value
     end
   end
-  return new_client(self.handle, self.driver, self.base_url, self.token, settings, self)
+  return new_client(self.handle, self.driver, self.base_url, self.hooks, settings, self)
 end
 
 --- Makes a client. Nothing is sent or connected yet.
@@ -367,6 +403,9 @@ end
 --   * `retry_base`, `retry_cap` the wait before another try is random, up to 0.5, which
 --     doubles with each try up to 20; after "slow down" it is twice as long
 --   * `rate` calls a second at most, of all calls of the client
+--   * `on_attempt` a function that is called with a table for each exchange that ended, to log
+--     or to count: see `attempt`. It must not make calls; its errors are raised by the call
+--   * `show_values` true: it is told the cards' values too
 --   * `queue_timeout` in line for the rate, or while the service asks to wait: for ever
 --   * `max_connections` 16
 --   * `max_body` the largest answer, in bytes: 1 MiB
@@ -374,7 +413,7 @@ end
 --   * `proxy` its URL, or "" for none; else as the environment says (`https_proxy`, ...)
 --   * `user_agent` default `leat/VERSION`
 --   * `headers` sent with every request, by name
---   * `driver` carries the bytes: a table with a method `perform(call)`; see `leat.curl`.
+--   * `driver` carries the bytes: a table with a method `perform(call, hooks)`; see `leat.driver`.
 --     Then `ca_file`, `proxy` and `max_connections` are the driver's to know
 --   * `transport` a function that carries requests instead; see `leat.transport`
 -- @treturn client with `contact_identifiers`, `check()`, `request()`, `with()`, `close()`;
@@ -390,7 +429,7 @@ function leat.new(given)
   if not driver then
     error("leat.new: " .. wrong, 2)
   end
-  local client = new_client(handle, driver, given.base_url or core.base_url, given.token)
+  local client = new_client(handle, driver, given.base_url or core.base_url, new_hooks(handle, given))
   if driver ~= given.driver and driver.close then
     client.own_driver = driver
   end

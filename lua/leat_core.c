@@ -5,6 +5,7 @@
 **   core.client { api_key = ... }        a client; or nil, message
 **   core.call(client, index, ...)        a call, its arguments set; or nil, message
 **   client:rate_limit()                  { limit =, remaining = }, or nil
+**   client:attempt()                     the next exchange to tell of, or nil
 **   core.request(client, method, path, query, headers, body)   likewise; query and
 **                                        headers as { name, value, name, value, ... }
 **   call:set_timeout(seconds)  call:set_connect_timeout(seconds)  call:set_max_attempts(n)
@@ -14,6 +15,7 @@
 ** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
 **   call:next(ms, unix, random)          "send", "wait", "token" or "done"
 **   call:until_ms()                      when it wants to be asked again
+**   call:set_reused()                    the exchange goes over a used connection
 **   call:request()                       { method, url, headers, body, deadline }
 **   call:answer(ms, unix, status, headers, body)
 **   call:give(ms, unix, token, seconds)  what "token" asked for; false if it is none
@@ -221,6 +223,9 @@ static int core_client(lua_State *L) {
   config.retry_cap_ms = milliseconds(number_option(L, 1, "retry_cap"));
   config.queue_timeout_ms = milliseconds(number_option(L, 1, "queue_timeout"));
   config.rate_per_minute = (int)(number_option(L, 1, "rate") * 60 + 0.5);
+  if (boolean_option(L, 1, "on_attempt"))
+    config.observe =
+        boolean_option(L, 1, "show_values") ? LEAT_OBSERVE_VALUES : LEAT_OBSERVE_ATTEMPTS;
   lua_getfield(L, 1, "headers");
   config.headers = to_headers(L, lua_gettop(L), &config.header_count);
   client_box *box = lua_newuserdata(L, sizeof *box);
@@ -519,6 +524,34 @@ static int client_rate_limit(lua_State *L) {
   return 1;
 }
 
+static int client_attempt(lua_State *L) {
+  static const char *const purposes[] = {
+      [LEAT_TO_CALL] = "call", [LEAT_TO_LOOK] = "look", [LEAT_TO_GET_TOKEN] = "token"};
+  leat_attempt attempt;
+  if (!leat_client_attempt(check_client(L, 1), &attempt)) return 0;
+  lua_createtable(L, 0, 11);
+  set_string(L, "operation", attempt.operation);
+  set_string(L, "purpose", purposes[attempt.purpose]);
+  set_number(L, "attempt", attempt.attempt);
+  if (attempt.kind != LEAT_OK) set_string(L, "kind", leat_kind_name(attempt.kind));
+  set_number(L, "code", attempt.code);
+  set_number(L, "status", attempt.status);
+  set_string(L, "sent", attempt.sent == LEAT_SENT_MAYBE ? "maybe" : "no");
+  lua_pushboolean(L, attempt.reused);
+  lua_setfield(L, -2, "reused");
+  lua_pushinteger(L, (lua_Integer)attempt.ms);
+  lua_setfield(L, -2, "milliseconds");
+  if (attempt.wait_ms >= 0) {
+    lua_pushinteger(L, (lua_Integer)attempt.wait_ms);
+    lua_setfield(L, -2, "wait_milliseconds");
+  }
+  if (attempt.value.data) {
+    push_string(L, attempt.value);
+    lua_setfield(L, -2, "value");
+  }
+  return 1;
+}
+
 static void push_info(lua_State *L, const leat_call *call) {
   leat_info info = leat_call_info(call);
   lua_createtable(L, 0, 4);
@@ -609,6 +642,11 @@ static void push_headers(lua_State *L, const leat_request *request) {
 static int call_until(lua_State *L) {
   lua_pushnumber(L, (lua_Number)leat_call_until(check_call(L, 1)));
   return 1;
+}
+
+static int call_set_reused(lua_State *L) {
+  leat_call_set_reused(check_call(L, 1));
+  return 0;
 }
 
 static int call_request(lua_State *L) {
@@ -714,8 +752,8 @@ static void make_type(lua_State *L, const char *name, lua_CFunction collect,
 LEAT_API int luaopen_leat_core(lua_State *L);
 
 LEAT_API int luaopen_leat_core(lua_State *L) {
-  static const luaL_Reg client_methods[] = {{"rate_limit", client_rate_limit},
-                                            {NULL, NULL}};
+  static const luaL_Reg client_methods[] = {
+      {"rate_limit", client_rate_limit}, {"attempt", client_attempt}, {NULL, NULL}};
   static const luaL_Reg call_methods[] = {
       {"is_done", call_is_done},
       {"is_unknown", call_is_unknown},
@@ -726,6 +764,7 @@ LEAT_API int luaopen_leat_core(lua_State *L) {
       {"next", call_next},
       {"until_ms", call_until},
       {"request", call_request},
+      {"set_reused", call_set_reused},
       {"answer", call_answer},
       {"give", call_give},
       {"fail", call_fail},

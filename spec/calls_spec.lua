@@ -138,6 +138,72 @@ describe("a call", function()
   end)
 end)
 
+describe("on_attempt", function()
+  local function watch(answers, options)
+    local seen = {}
+    options = options or {}
+    options.on_attempt = function(attempt)
+      seen[#seen + 1] = attempt
+    end
+    local cards = play(answers, options)
+    return cards, seen
+  end
+
+  it("is told of each exchange, without the card's value", function()
+    local cards, seen = watch { LOST, NOT_FOUND, card() }
+    assert(cards:create("1"))
+    assert.equal(3, #seen)
+    local first = seen[1]
+    assert.truthy(first.wait_milliseconds >= 50 and first.wait_milliseconds <= 500)
+    first.wait_milliseconds = nil
+    assert.same({ operation = "contact_identifiers.create", purpose = "call", attempt = 1, kind = "timeout",
+      sent = "maybe", reused = false, milliseconds = 0 }, first)
+    assert.same({ operation = "contact_identifiers.create", purpose = "look", attempt = 2, kind = "not_found",
+      code = 60003, status = 400, sent = "maybe", reused = false, milliseconds = 0, wait_milliseconds = 1000 }, seen[2])
+    assert.same({ operation = "contact_identifiers.create", purpose = "look", attempt = 3, status = 200,
+      sent = "maybe", reused = false, milliseconds = 0 }, seen[3])
+  end)
+
+  it("shows the value where that is asked for", function()
+    local cards, seen = watch({ card() }, { show_values = true })
+    assert(cards:find("1"))
+    assert.equal("1", seen[1].value)
+  end)
+
+  it("is called between attempts, not when all is over", function()
+    local recorder, heard = nil, {}
+    local cards
+    cards, recorder = play({ LOST, card() }, { on_attempt = function()
+      heard[#heard + 1] = #recorder.requests
+    end })
+    assert(cards:find("1"))
+    assert.same({ 1, 2 }, heard)
+  end)
+
+  it("may raise: the call raises it", function()
+    local cards = play({ LOST, card() }, { on_attempt = function() error("mine", 0) end })
+    local fine, why = pcall(cards.create, cards, "1")
+    assert.is_false(fine)
+    assert.truthy(why:find("^mine\n%(leat: this interrupted a change that may have happened"), why)
+  end)
+
+  it("hears of tokens, and never of what they are", function()
+    local seen = {}
+    local token = { access_token = "secret-token", expires_in = 60 }
+    local recorder = new_recorder { { status = 200, body = token }, card() }
+    local cards = leat.new { client_id = "me", client_secret = "the-secret", driver = recorder.driver,
+      on_attempt = function(attempt) seen[#seen + 1] = attempt end }.contact_identifiers
+    assert(cards:find("1"))
+    assert.equal("token", seen[1].purpose)
+    assert.equal("call", seen[2].purpose)
+    for _, attempt in ipairs(seen) do
+      for _, field in pairs(attempt) do
+        assert.is_nil(tostring(field):find("secret", 1, true))
+      end
+    end
+  end)
+end)
+
 describe("client:rate_limit", function()
   it("is what the service said last", function()
     local said = card()

@@ -173,6 +173,22 @@ it("the service may ask to wait", function()
   server:stop()
 end)
 
+it("on_attempt hears of connections that are used again, and of a server that fails", function()
+  local server = assert(sandbox.start { cards = { { value = "1" } } })
+  local heard = {}
+  local cards = leat.new { api_key = server.api_key, base_url = server.url, retry_base = 0.001,
+    on_attempt = function(attempt)
+      heard[#heard + 1] = ("%d %s %s %s"):format(attempt.attempt, attempt.status or attempt.kind,
+        attempt.reused and "reused" or "new", attempt.wait_milliseconds and "goes on" or "ends")
+    end }.contact_identifiers
+  server:fault { status = 500 }
+  leat.assert(cards:find("1"))
+  server:fault { close = "before" }
+  leat.assert(cards:find("1"))
+  assert.same({ "1 500 new goes on", "2 200 reused ends", "1 connection reused goes on", "2 200 new ends" }, heard)
+  server:stop()
+end)
+
 local interpreter = dofile("spec/support/interpreter.lua")
 
 it("Ctrl-C ends a call that hangs, and says what it left unknown", function()

@@ -17,7 +17,7 @@ Driver.__index = Driver
 -- So that Ctrl-C and other hooks of Lua are seen to between two waits, in seconds.
 local WAIT = 0.1
 
-local function carry(self, call)
+local function carry(self, call, attempts)
   local handle = self.handle
   if not handle:start(call) then
     return
@@ -29,16 +29,20 @@ local function carry(self, call)
       local ms, unix = handle:now()
       driver.give_token(asking, ms, unix, self.asks[asking])
     end
+    if attempts then
+      attempts()
+    end
   until handle:done() == call or call:is_done()
 end
 
 --- Carries a call to its end. An error that comes in between, such as that of an
 -- interrupt, gives the call up.
 -- @param call of the core
--- @tparam[opt] function ask the user's, for a token
-function Driver:perform(call, ask)
-  self.asks[call] = ask
-  local fine, why = pcall(carry, self, call)
+-- @tparam[opt] table hooks of the client: see `leat.driver`
+function Driver:perform(call, hooks)
+  hooks = hooks or {}
+  self.asks[call] = hooks.token
+  local fine, why = pcall(carry, self, call, hooks.attempts)
   self.asks[call] = nil
   if not fine then
     if not self.closed then

@@ -66,14 +66,17 @@ local function send(self, call, ms)
   end
 end
 
-local function carry(self, call, ask)
+local function carry(self, call, hooks)
   while true do
     local ms, unix = self.clock.now()
     local step = call:next(ms, unix, math.random(0, 2147483646))
+    if hooks.attempts then
+      hooks.attempts()
+    end
     if step == "send" then
       send(self, call, ms)
     elseif step == "token" then
-      driver.give_token(call, ms, unix, ask)
+      driver.give_token(call, ms, unix, hooks.token)
     elseif step == "wait" then
       self.clock.sleep((call:until_ms() - ms) / 1000)
     else
@@ -84,9 +87,9 @@ end
 
 --- Carries a call to its end. An error of the function's gives the call up.
 -- @param call of the core
--- @tparam[opt] function ask the user's, for a token
-function Driver:perform(call, ask)
-  local fine, why = pcall(carry, self, call, ask)
+-- @tparam[opt] table hooks of the client: see `leat.driver`
+function Driver:perform(call, hooks)
+  local fine, why = pcall(carry, self, call, hooks or {})
   if not fine then
     local ms, unix = self.clock.now()
     call:fail(ms, unix, "canceled", "maybe", "the transport raised an error")

@@ -1,0 +1,101 @@
+/*
+** attempts.c - what became of each exchange, for who observes a client. A call notes it
+** when it is told; how long it then waits is known when it is next asked. From there on
+** the note stands in a queue of the client's.
+*/
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct leat__attempt {
+  leat__attempt *next;
+  char *text; /* of the value */
+  leat_attempt shown;
+};
+
+void leat__attempt_free(leat__attempt *attempt) {
+  if (attempt) free(attempt->text);
+  free(attempt);
+}
+
+static void name_operation(leat_attempt *shown, const leat_call *call) {
+  snprintf(shown->operation, sizeof shown->operation, "%s",
+           leat_call_error(call)->operation);
+  shown->user = leat_call_user(call);
+}
+
+void leat__attempt_note(leat_call *call, leat_moment now) {
+  const leat_error *error = leat_call_error(call);
+  leat__attempt_free(call->noted);
+  call->noted = NULL;
+  if (call->client->observe == LEAT_OBSERVE_NOTHING) return;
+  call->noted = calloc(1, sizeof *call->noted);
+  if (call->noted == NULL) return; /* nobody's call fails for that */
+  call->noted->shown = (leat_attempt){.attempt = error->attempts,
+                                      .kind = error->kind,
+                                      .code = error->code,
+                                      .status = error->status,
+                                      .sent = error->sent,
+                                      .reused = call->reused,
+                                      .ms = now.monotonic_ms - call->began};
+  name_operation(&call->noted->shown, call);
+}
+
+void leat__attempt_adopt(leat_call *call, leat_call *inside, leat_purpose purpose) {
+  leat__attempt *noted = inside->noted;
+  inside->noted = NULL;
+  call->noted = noted;
+  if (noted == NULL) return;
+  if (noted->shown.purpose == LEAT_TO_CALL) noted->shown.purpose = purpose;
+  noted->shown.attempt += leat_call_error(call)->attempts;
+  name_operation(&noted->shown, call);
+}
+
+static void show_value(leat__attempt *attempt, const leat_call *call) {
+  leat_string value = leat__argument_text(call, 0);
+  if (value.data == NULL) return;
+  attempt->text = leat__copy(value.data, value.length);
+  if (attempt->text) attempt->shown.value = (leat_string){attempt->text, value.length};
+}
+
+static void drop_oldest(leat__attempts *queue) {
+  leat__attempt *oldest = queue->first;
+  queue->first = oldest->next;
+  if (queue->first == NULL) queue->last = NULL;
+  queue->count--;
+  leat__attempt_free(oldest);
+}
+
+void leat__attempt_tell(leat_call *call, int64_t wait_ms) {
+  leat__attempt *noted = call->noted;
+  if (noted == NULL) return;
+  leat__attempts *queue = &call->client->attempts;
+  call->noted = NULL;
+  noted->shown.wait_ms = wait_ms;
+  if (call->client->observe == LEAT_OBSERVE_VALUES) show_value(noted, call);
+  if (queue->count == LEAT_MAX_ATTEMPTS_KEPT) drop_oldest(queue);
+  if (queue->last) queue->last->next = noted;
+  else queue->first = noted;
+  queue->last = noted;
+  queue->count++;
+}
+
+void leat__attempts_free(leat__attempts *queue) {
+  while (queue->first)
+    drop_oldest(queue);
+  leat__attempt_free(queue->taken);
+}
+
+bool leat_client_attempt(leat_client *client, leat_attempt *attempt) {
+  leat__attempts *queue = &client->attempts;
+  leat__attempt *taken = queue->first;
+  leat__attempt_free(queue->taken);
+  queue->taken = taken;
+  if (taken == NULL) return false;
+  queue->first = taken->next;
+  if (queue->first == NULL) queue->last = NULL;
+  queue->count--;
+  *attempt = taken->shown;
+  return true;
+}

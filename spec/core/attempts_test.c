@@ -1,0 +1,171 @@
+/*
+** attempts_test.c - what is told of each exchange: on a clock of its own, without a socket.
+*/
+#include "leat.h"
+#include "test.h"
+
+#include <stdlib.h>
+
+#define SECRET "the-secret-of-the-tests"
+
+static leat_moment now;
+
+static leat_client *new_client(leat_observe observe) {
+  leat_config config = {.client_id = "me",
+                        .client_secret = SECRET,
+                        .retry_base_ms = 100,
+                        .observe = observe};
+  now = (leat_moment){1000, 1700000000, 0};
+  return leat_client_new(&config, NULL);
+}
+
+static leat_call *new_call(leat_client *client, const char *operation) {
+  leat_call *call =
+      leat_call_new(client, leat_operation("contact_identifiers", operation));
+  leat_call_set(call, "contact_identifier_value", leat_s("Ä-1"));
+  return call;
+}
+
+/* On to the next exchange, or the end. */
+static leat_step go(leat_call *call) {
+  leat_step step;
+  now.random = 99;
+  while ((step = leat_call_next(call, now)) == LEAT_WAIT)
+    now.monotonic_ms = leat_call_until(call);
+  return step;
+}
+
+static void answer(leat_call *call, int ms, int status, const char *body) {
+  leat_answer a = {status, NULL, 0, leat_s(body), LEAT_LENGTH};
+  now.monotonic_ms += ms;
+  leat_call_answer(call, now, &a);
+}
+
+static void give_token(leat_call *call) {
+  CHECK(go(call) == LEAT_SEND);
+  answer(call, 30, 200, "{\"access_token\":\"" SECRET "\",\"expires_in\":3600}");
+}
+
+static void check(leat_client *client, leat_attempt wanted) {
+  leat_attempt got;
+  if (!CHECK(leat_client_attempt(client, &got))) return;
+  CHECK_STR(got.operation, wanted.operation);
+  CHECK(got.purpose == wanted.purpose && got.attempt == wanted.attempt);
+  CHECK(got.kind == wanted.kind && got.code == wanted.code);
+  CHECK(got.status == wanted.status && got.sent == wanted.sent);
+  CHECK(got.reused == wanted.reused && got.user == wanted.user);
+  if (!CHECK(got.ms == wanted.ms && got.wait_ms == wanted.wait_ms))
+    printf("  took %d, waits %d\n", (int)got.ms, (int)got.wait_ms);
+  CHECK(wanted.value.data ? got.value.data && !strcmp(got.value.data, wanted.value.data)
+                          : got.value.data == NULL);
+}
+
+#define CREATE "contact_identifiers.create"
+
+static void test_all(leat_observe observe) {
+  leat_client *client = new_client(observe);
+  leat_call *call = new_call(client, "create");
+  leat_string value = {observe == LEAT_OBSERVE_VALUES ? "Ä-1" : NULL, 0};
+  leat_attempt none;
+  leat_call_set_user(call, &now);
+
+  TEST("a token is fetched, an answer lost, a look fails, the next one finds it");
+  give_token(call);
+  CHECK(!leat_client_attempt(client, &none)); /* nobody knows yet how it goes on */
+  CHECK(go(call) == LEAT_SEND);
+  now.monotonic_ms += 50;
+  leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "lost");
+  CHECK(go(call) == LEAT_SEND);
+  leat_call_set_reused(call);
+  answer(call, 7, 400, "{\"message\":\"m\",\"code\":60003}");
+  CHECK(go(call) == LEAT_SEND);
+  answer(call, 8, 200, "{\"data\":{\"value\":\"Ä-1\"}}");
+  CHECK(go(call) == LEAT_DONE && leat_call_error(call)->kind == LEAT_OK);
+
+  check(client, (leat_attempt){CREATE, LEAT_TO_GET_TOKEN, 1, LEAT_OK, 0, 200,
+                               LEAT_SENT_MAYBE, false, 30, 0, value, &now});
+  check(client, (leat_attempt){CREATE, LEAT_TO_CALL, 2, LEAT_TIMEOUT, 0, 0,
+                               LEAT_SENT_MAYBE, false, 50, 99, value, &now});
+  check(client, (leat_attempt){CREATE, LEAT_TO_LOOK, 3, LEAT_NOT_FOUND, 60003, 400,
+                               LEAT_SENT_MAYBE, true, 7, 1000, value, &now});
+  check(client, (leat_attempt){CREATE, LEAT_TO_LOOK, 4, LEAT_OK, 0, 200, LEAT_SENT_MAYBE,
+                               false, 8, -1, value, &now});
+  CHECK(!leat_client_attempt(client, &none));
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+static void test_ends(void) {
+  leat_client *client = new_client(LEAT_OBSERVE_ATTEMPTS);
+  leat_call *call = new_call(client, "find");
+
+  TEST("a fetch that is given up");
+  CHECK(go(call) == LEAT_SEND);
+  leat_call_fail(call, now, LEAT_CANCELED, LEAT_SENT_NO, "canceled");
+  check(client, (leat_attempt){"contact_identifiers.find",
+                               LEAT_TO_GET_TOKEN,
+                               1,
+                               LEAT_CANCELED,
+                               0,
+                               0,
+                               LEAT_SENT_NO,
+                               false,
+                               0,
+                               -1,
+                               {NULL, 0},
+                               NULL});
+  leat_call_free(call);
+
+  TEST("freed with what was not told");
+  call = new_call(client, "find");
+  give_token(call);
+  leat_call_free(call);
+  call = new_call(client, "delete");
+  CHECK(go(call) == LEAT_SEND);
+  leat_call_fail(call, now, LEAT_CONNECTION, LEAT_SENT_NO, "refused");
+  CHECK(leat_call_next(call, now) == LEAT_WAIT);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+static void test_many(void) {
+  leat_client *client = new_client(LEAT_OBSERVE_ATTEMPTS);
+  leat_attempt attempt;
+  int told = 0;
+
+  TEST("who does not ask loses the oldest");
+  for (int i = 0; i < 1100; i++) {
+    leat_call *call = new_call(client, "delete");
+    if (i == 0) give_token(call);
+    CHECK(go(call) == LEAT_SEND);
+    answer(call, i, 200, "{\"data\":null}");
+    CHECK(go(call) == LEAT_DONE);
+    leat_call_free(call);
+  }
+  while (leat_client_attempt(client, &attempt))
+    CHECK(attempt.ms == 1100 - 1024 + told++);
+  CHECK(told == 1024);
+  leat_client_free(client);
+}
+
+static void test_nobody(void) {
+  leat_client *client = new_client(LEAT_OBSERVE_NOTHING);
+  leat_call *call = new_call(client, "delete");
+  leat_attempt attempt;
+  TEST("nobody asked to be told");
+  give_token(call);
+  CHECK(go(call) == LEAT_SEND);
+  answer(call, 1, 200, "{\"data\":null}");
+  CHECK(go(call) == LEAT_DONE && !leat_client_attempt(client, &attempt));
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+int main(void) {
+  test_all(LEAT_OBSERVE_ATTEMPTS);
+  test_all(LEAT_OBSERVE_VALUES);
+  test_ends();
+  test_many();
+  test_nobody();
+  return test_summary("attempts");
+}
