@@ -136,10 +136,7 @@ static void wait_in_line(leat_call *call, leat_moment now, int64_t until, bool s
   int patience = call->client->queue_timeout_ms;
   int64_t last = now.monotonic_ms + patience - call->line_ms;
   if (patience && (now.monotonic_ms >= last || (sure && until > last))) {
-    give_up_as(
-        call, LEAT_TIMEOUT,
-        "queue_timeout is too short for the line before this call (for a token, for "
-        "the rate, or because the service asked to wait)");
+    give_up_as(call, LEAT_TIMEOUT, LEAT_IMPATIENT);
     return;
   }
   call->state = LEAT__WAITING;
@@ -147,6 +144,16 @@ static void wait_in_line(leat_call *call, leat_moment now, int64_t until, bool s
   call->epoch = call->client->epoch;
   call->wait_began = now.monotonic_ms;
   call->until = patience && until > last ? last : until;
+}
+
+int64_t leat__call_patience(const leat_call *call, int64_t now) {
+  int patience = call->client ? call->client->queue_timeout_ms : 0;
+  return patience ? now + patience - call->line_ms : INT64_MAX;
+}
+
+/* Once it has waited by itself, it knows from the clock. */
+void leat__call_waited(leat_call *call, int64_t ms) {
+  if (call->state == LEAT__NEW) call->line_ms += ms;
 }
 
 static void wait_before(leat_call *call, leat_moment now, int64_t delay, bool look) {

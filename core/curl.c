@@ -40,9 +40,11 @@ typedef struct job {
   struct connection *connection;
   place place;
   leat_sent sent;
-  int tries;      /* connections lost before the first byte */
-  bool told;      /* that it asks for a token */
-  uint64_t epoch; /* of its client, as it was then */
+  int tries;          /* connections lost before the first byte */
+  int64_t line_since; /* that it stands in line; */
+  int64_t line_until; /* it does not any longer than that */
+  bool told;          /* that it asks for a token */
+  uint64_t epoch;     /* of its client, as it was then */
 } job;
 
 typedef struct queue {
@@ -124,6 +126,14 @@ static job *pop(queue *q) {
   q->first = j->next;
   if (q->first == NULL) q->last = NULL;
   return j;
+}
+
+/* All of `early` in front of `q`. */
+static void put_before(queue *q, queue *early) {
+  if (early->last == NULL) return;
+  early->last->next = q->first;
+  if (q->last == NULL) q->last = early->last;
+  q->first = early->first;
 }
 
 /* Takes the job of that call out; NULL: it is not in there. */
@@ -584,17 +594,26 @@ static bool any_answered(const leat_curl *curl) {
   return false;
 }
 
-/* Then it stands in line again, and so do those that wait for the same. */
+static void enter_line(leat_curl *curl, queue *line, job *j) {
+  j->place = IN_LINE;
+  j->line_since = now_ms();
+  j->line_until = leat__call_patience(j->call, j->line_since);
+  note_deadline(curl, j->line_until);
+  push(line, j);
+}
+
+/* Then it stands in line again, before those that were not served yet, and so do those that
+** wait for the same. */
 static void serve_asking(leat_curl *curl) {
-  queue asking = curl->asking;
+  queue asking = curl->asking, answered = {NULL, NULL};
   job *j;
   memset(&curl->asking, 0, sizeof curl->asking);
   while ((j = pop(&asking)) != NULL) {
-    bool news = is_answered(j);
-    if (news) curl->woken = true;
-    j->place = news ? IN_LINE : ASKING;
-    push(news ? &curl->line : &curl->asking, j);
+    if (is_answered(j)) enter_line(curl, &answered, j);
+    else push(&curl->asking, j);
   }
+  if (answered.first) curl->woken = true;
+  put_before(&curl->line, &answered);
 }
 
 static bool asks(const leat_curl *curl) {
@@ -607,6 +626,7 @@ static bool asks(const leat_curl *curl) {
 static void serve(leat_curl *curl) {
   while (can_serve(curl)) {
     job *j = pop(&curl->line);
+    leat__call_waited(j->call, now_ms() - j->line_since);
     curl->slots_taken++;
     j->place = WORKING;
     advance(curl, j);
@@ -873,14 +893,8 @@ static void fail_late(leat_curl *curl, connection *c) {
   fail(curl, c->job, LEAT_TIMEOUT, text);
 }
 
-/* Ends what is late and wakes what has waited, and notes when that is due again. */
-static void keep_time(leat_curl *curl, int64_t now) {
+static void end_late_exchanges(leat_curl *curl, int64_t now) {
   connection *next;
-  job *j;
-  if (now < curl->deadline_due && !curl->woken) return;
-  bool woken = curl->woken;
-  curl->woken = false;
-  curl->deadline_due = NEVER;
   for (connection *c = curl->connections; c; c = next) {
     next = c->next;
     if (c->job == NULL) continue;
@@ -891,14 +905,50 @@ static void keep_time(leat_curl *curl, int64_t now) {
       next = curl->connections; /* the list may be another now */
     }
   }
-  queue waiting = curl->waiting;
+}
+
+/* Whose patience is at an end goes; the others stay in their order. */
+static void end_impatient(leat_curl *curl, int64_t now) {
+  queue line = curl->line;
+  job *j;
+  memset(&curl->line, 0, sizeof curl->line);
+  while ((j = pop(&line)) != NULL) {
+    if (j->line_until > now) {
+      note_deadline(curl, j->line_until);
+      push(&curl->line, j);
+      continue;
+    }
+    curl->slots_taken++; /* which it gives back as it finishes */
+    j->sent = LEAT_SENT_NO;
+    fail(curl, j, LEAT_TIMEOUT, LEAT_IMPATIENT);
+  }
+}
+
+/* What has waited comes before what was not served yet. */
+static void wake(leat_curl *curl, int64_t now, bool all) {
+  queue waiting = curl->waiting, due = {NULL, NULL};
+  job *j;
   memset(&curl->waiting, 0, sizeof curl->waiting);
   while ((j = pop(&waiting)) != NULL) {
-    bool due = woken || leat_call_until(j->call) <= now;
-    j->place = due ? IN_LINE : WAITING;
-    push(due ? &curl->line : &curl->waiting, j);
-    if (!due) note_deadline(curl, leat_call_until(j->call));
+    if (all || leat_call_until(j->call) <= now) {
+      enter_line(curl, &due, j);
+    } else {
+      push(&curl->waiting, j);
+      note_deadline(curl, leat_call_until(j->call));
+    }
   }
+  put_before(&curl->line, &due);
+}
+
+/* Ends what is late and wakes what has waited, and notes when that is due again. */
+static void keep_time(leat_curl *curl, int64_t now) {
+  if (now < curl->deadline_due && !curl->woken) return;
+  bool woken = curl->woken;
+  curl->woken = false;
+  curl->deadline_due = NEVER;
+  end_late_exchanges(curl, now);
+  end_impatient(curl, now);
+  wake(curl, now, woken);
 }
 
 /* When there is work to do; 0: at once. */
@@ -1165,7 +1215,7 @@ bool leat_curl_start(leat_curl *curl, leat_call *call) {
   }
   j->call = call;
   leat__call_hold(call);
-  push(&curl->line, j);
+  enter_line(curl, &curl->line, j);
   serve(curl);
   arm_timer(curl);
   return true;

@@ -272,6 +272,14 @@ bool leat__token_take(leat_client *client, const leat_call *call, leat_moment no
 void leat__call_hold(leat_call *call);
 bool leat__call_is_shared(const leat_call *call);
 uint64_t leat__call_epoch(const leat_call *call); /* of its client */
+/* How long it stands in a driver's line, beginning at `now`, before it is told that it took
+** too long: LEAT_TIMEOUT, LEAT_IMPATIENT. INT64_MAX: for ever. */
+int64_t leat__call_patience(const leat_call *call, int64_t now);
+/* It did, for so long. */
+void leat__call_waited(leat_call *call, int64_t ms);
+#define LEAT_IMPATIENT                                                                   \
+  "queue_timeout is too short for the line before this call (for a connection, a "       \
+  "token, or the rate, or because the service asked to wait)"
 
 /* What an answer came to (answer.c). */
 typedef struct leat_outcome {

@@ -310,6 +310,81 @@ static void test_line(void) {
   close_stage(&s);
 }
 
+/* More than a call's time in line, for nearly all of them. */
+static void test_long_line(void) {
+  enum { MANY = 10000 };
+  leat_call **calls = calloc(MANY, sizeof *calls), *call;
+  stage s;
+  int good_ones = 0;
+  open_stage(&s, "ten thousand calls over 16 connections", &good, 1, 100, 16);
+  int64_t begun = now_ms();
+  for (int i = 0; i < MANY; i++)
+    leat_curl_start(s.curl, calls[i] = call_of(s.client, "find"));
+  for (int done = 0; done < MANY;) {
+    leat_curl_wait(s.curl, 1000);
+    for (; (call = leat_curl_done(s.curl)) != NULL; done++)
+      good_ones += leat_call_error(call)->kind == LEAT_OK;
+  }
+  CHECK(good_ones == MANY && now_ms() - begun > 100);
+  for (int i = 0; i < MANY; i++)
+    leat_call_free(calls[i]);
+  free(calls);
+  close_stage(&s);
+  CHECK(s.server.connections == 16 && s.server.requests == MANY);
+}
+
+static void test_impatience(void) {
+  static const reply replies[] = {{NULL, STAY}};
+  leat_call *calls[3];
+  stage s;
+  open_stage(&s, "in line for a connection, for too long", replies, 1, 400, 1);
+  leat_config config = {.api_key = "curl-test-key", .queue_timeout_ms = 60};
+  leat_client *hasty = leat_client_new(&config, NULL);
+  for (int i = 0; i < 3; i++)
+    leat_curl_start(s.curl, calls[i] = call_of(i == 1 ? hasty : s.client, "create"));
+  int64_t begun = now_ms();
+  while (!leat_call_is_done(calls[1]))
+    leat_curl_wait(s.curl, 1000);
+  const leat_error *error = leat_call_error(calls[1]);
+  CHECK(now_ms() - begun >= 59 && !leat_call_is_done(calls[0]));
+  CHECK(error->kind == LEAT_TIMEOUT && strstr(error->message, "queue_timeout") != NULL);
+  CHECK(error->sent == LEAT_SENT_NO && !error->outcome_unknown && error->attempts == 0);
+  CHECK(leat_curl_done(s.curl) == calls[1]);
+  for (int i = 0; i < 3; i++)
+    leat_call_free(calls[i]);
+  leat_client_free(hasty);
+  close_stage(&s);
+}
+
+/* One connection: what was served before comes before what was not. */
+static void test_begun_first(void) {
+  static const reply replies[] = {
+      {"HTTP/1.1 500 Failed\r\nContent-Length: 0\r\n\r\n", STAY}, {GOOD, STAY}};
+  leat_call *first, *calls[200];
+  stage s;
+  int done = 0, place = 0;
+  open_stage(&s, "a second try does not stand at the end of the line", replies, 2, 0, 1);
+  char url[64];
+  snprintf(url, sizeof url, "http://127.0.0.1:%d/api", s.server.port);
+  leat_config config = {
+      .api_key = "curl-test-key", .base_url = url, .retry_base_ms = 1, .retry_cap_ms = 1};
+  leat_client *client = leat_client_new(&config, NULL);
+  leat_curl_start(s.curl, first = call_of(client, "find"));
+  for (int i = 0; i < 200; i++)
+    leat_curl_start(s.curl, calls[i] = call_of(client, "find"));
+  for (leat_call *call; done < 201;) {
+    leat_curl_wait(s.curl, 1000);
+    for (; (call = leat_curl_done(s.curl)) != NULL; done++)
+      if (call == first) place = done;
+  }
+  CHECK(leat_call_error(first)->kind == LEAT_OK && place < 150);
+  leat_call_free(first);
+  for (int i = 0; i < 200; i++)
+    leat_call_free(calls[i]);
+  leat_client_free(client);
+  close_stage(&s);
+}
+
 static void test_cancel(void) {
   static const reply nothing = {NULL, STAY};
   leat_call *calls[3];
@@ -807,6 +882,9 @@ int main(void) {
   test_many(1);
   test_many(4);
   test_line();
+  test_long_line();
+  test_impatience();
+  test_begun_first();
   test_cancel();
   test_free_orders();
   test_descriptor();
