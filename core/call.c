@@ -393,7 +393,9 @@ static void try_again(leat_call *call, leat_moment now, bool look) {
   if (error->retry_after_ms > delay) delay = error->retry_after_ms;
   bool too_long = delay > LEAT_LONGEST_WAIT_MS ||
                   (!throttled && now.monotonic_ms + delay >= call->deadline);
-  if ((!look && call->sends >= call->max_attempts) || too_long || !pay(call)) {
+  /* a pause is for all calls alike, which is brake enough: it costs no quota */
+  if ((!look && call->sends >= call->max_attempts) || too_long ||
+      (!throttled && !pay(call))) {
     give_up(call);
     return;
   }

@@ -655,6 +655,34 @@ static void test_pause(void) {
   leat_client_free(client);
 }
 
+/* All of them under way when the service asks to wait. */
+static void test_pause_of_many(void) {
+  enum { MANY = 200 };
+  leat_client *client = new_client(&(leat_config){.timeout_ms = 5000});
+  const scene busy = {"GET", STATUS(503)}, good = {"GET", SAYS(FREE)};
+  leat_call *calls[MANY];
+  int good_ones = 0;
+  TEST("a pause fails none of a batch");
+  for (int i = 0; i < MANY; i++) {
+    calls[i] = new_call(client, "find");
+    CHECK(leat_call_next(calls[i], now) == LEAT_SEND);
+  }
+  for (int i = 0; i < MANY; i++)
+    tell(calls[i], &busy, "40");
+  for (int i = 0; i < MANY; i++)
+    CHECK(leat_call_next(calls[i], now) == LEAT_WAIT);
+  now.monotonic_ms += 40000;
+  for (int i = 0; i < MANY; i++) {
+    if (!CHECK(leat_call_next(calls[i], now) == LEAT_SEND)) break;
+    tell(calls[i], &good, NULL);
+    good_ones += leat_call_next(calls[i], now) == LEAT_DONE &&
+                 leat_call_error(calls[i])->kind == LEAT_OK;
+    leat_call_free(calls[i]);
+  }
+  CHECK(good_ones == MANY);
+  leat_client_free(client);
+}
+
 static void test_rate(void) {
   leat_client *client = new_client(&(leat_config){.rate_per_minute = 300});
   leat_call *calls[4];
@@ -828,6 +856,7 @@ int main(void) {
   test_retry_after_told();
   test_deadline();
   test_pause();
+  test_pause_of_many();
   test_rate();
   test_queue_timeout();
   test_slots();
