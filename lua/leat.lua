@@ -76,15 +76,17 @@ local function is_closed(client)
   return client and (client.closed or client.driver.closed or is_closed(client.parent))
 end
 
-local function check_open(self, what, level)
-  if is_closed(self) then
-    error(("leat: %s: the client is closed"):format(what), level + 1)
+local function check_ready(self, what, level)
+  local driver = self.driver
+  local why = is_closed(self) and "the client is closed" or driver.refuses and driver:refuses(self.hooks.blocking)
+  if why then
+    error(("leat: %s: %s"):format(what, why), level + 1)
   end
 end
 
 -- Raises at the line of whoever called the method that calls this.
 local function prepare(self, row, ...)
-  check_open(self, row.title, 3)
+  check_ready(self, row.title, 3)
   local call, wrong = core.call(self.handle, row.index, ...)
   if not call then
     error(("leat: %s: %s"):format(row.title, wrong), 3)
@@ -225,6 +227,7 @@ local known = {
   show_values = "boolean",
   max_body = "count",
   allow_http = "boolean",
+  blocking = "boolean",
   driver = "table",
   transport = "function",
 }
@@ -269,10 +272,9 @@ local function new_driver(given)
   return require("leat.curl").new(settings)
 end
 
--- The functions of the user's that a driver calls while it carries a call of the client:
--- `token()`, when one is needed, and `attempts()`, when an exchange may have ended.
+-- What a driver must know of a client: see leat/driver.lua.
 local function new_hooks(handle, given)
-  local hooks = { token = given.token }
+  local hooks = { token = given.token, blocking = given.blocking }
   if given.on_attempt then
     function hooks.attempts()
       local attempt = handle:attempt()
@@ -342,7 +344,7 @@ function Client:request(method, path, given)
   elseif type(method) ~= "string" or type(path) ~= "string" then
     raise("method and path must be strings")
   end
-  check_open(self, "client.request", 2)
+  check_ready(self, "client.request", 2)
   given = options.check("leat: client.request", { query = "table", headers = "table", body = "any" }, given or {}, 2)
   local query, wrong = encode.pairs(given.query or {}, "query")
   local headers, body
@@ -413,6 +415,8 @@ end
 --   * `proxy` its URL, or "" for none; else as the environment says (`https_proxy`, ...)
 --   * `user_agent` default `leat/VERSION`
 --   * `headers` sent with every request, by name
+--   * `blocking` false: a call that would block, outside of any task of `leat.tasks`, is a
+--     mistake, and raised
 --   * `driver` carries the bytes: a table with a method `perform(call, hooks)`; see `leat.driver`.
 --     Then `ca_file`, `proxy` and `max_connections` are the driver's to know
 --   * `transport` a function that carries requests instead; see `leat.transport`

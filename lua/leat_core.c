@@ -9,7 +9,7 @@
 **   core.request(client, method, path, query, headers, body)   likewise; query and
 **                                        headers as { name, value, name, value, ... }
 **   call:set_timeout(seconds)  call:set_connect_timeout(seconds)  call:set_max_attempts(n)
-**   call:is_done()  call:is_unknown()
+**   call:is_done()  call:is_unknown()  call:attempts()
 **   call:result(error_metatable, card_metatable)   value, nil, info; or nil, error
 **
 ** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
@@ -445,6 +445,11 @@ static int call_is_unknown(lua_State *L) {
   return 1;
 }
 
+static int call_attempts(lua_State *L) {
+  lua_pushinteger(L, leat_call_error(check_call(L, 1))->attempts);
+  return 1;
+}
+
 static int call_is_done(lua_State *L) {
   lua_pushboolean(L, leat_call_is_done(check_call(L, 1)));
   return 1;
@@ -757,6 +762,7 @@ LEAT_API int luaopen_leat_core(lua_State *L) {
   static const luaL_Reg call_methods[] = {
       {"is_done", call_is_done},
       {"is_unknown", call_is_unknown},
+      {"attempts", call_attempts},
       {"result", call_result},
       {"set_timeout", call_set_timeout},
       {"set_connect_timeout", call_set_connect_timeout},

@@ -9,12 +9,19 @@
 **   driver:token()         a call that needs a token, or nil; before the next wait:
 **                          call:give(ms, unix, ...), or call:fail(ms, unix, ...)
 **   driver:now()           ms and unix, of its clocks
+**   driver:fd()            readable when a wait has something to do
+**   driver:timeout()       seconds until it has, at most; nil: not before that
 **   driver:cancel(call)    gives it up
 **   driver:close()
+**   curl.wait_for(drivers, seconds)     until one of them has something to do; at most 0.1 s
+**   curl.now()             seconds, of a clock that never goes back
 **   curl.version()
 */
 #include "leat_curl.h"
 #include "binding.h"
+
+#include <poll.h>
+#include <time.h>
 
 #define DRIVER_TYPE "leat.curl " LEAT_VERSION
 
@@ -112,13 +119,52 @@ static int driver_done(lua_State *L) {
   return 1;
 }
 
+/* Rounded up: less than a millisecond is not none. */
+static int check_wait_ms(lua_State *L, int index) {
+  lua_Number ms = luaL_checknumber(L, index) * 1000;
+  if (!(ms > 0)) return 0;
+  return ms < LONGEST_WAIT_MS ? (int)ms + 1 : LONGEST_WAIT_MS;
+}
+
 static int driver_wait(lua_State *L) {
-  leat_curl *curl = check_driver(L);
-  lua_Number ms = luaL_checknumber(L, 2) * 1000;
-  leat_curl_wait(curl, ms > 0 && ms < LONGEST_WAIT_MS ? (int)ms
-                       : ms > 0                       ? LONGEST_WAIT_MS
-                                                      : 0);
+  leat_curl_wait(check_driver(L), check_wait_ms(L, 2));
   return 0;
+}
+
+static int driver_fd(lua_State *L) {
+  lua_pushinteger(L, leat_curl_fd(check_driver(L)));
+  return 1;
+}
+
+static int driver_timeout(lua_State *L) {
+  int ms = leat_curl_timeout_ms(check_driver(L));
+  if (ms < 0) return 0;
+  lua_pushnumber(L, (lua_Number)ms / 1000);
+  return 1;
+}
+
+/* The descriptors stand in a userdata, for what raises in between. */
+static int curl_wait_for(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  int ms = check_wait_ms(L, 2);
+  size_t count = lua_rawlen(L, 1);
+  struct pollfd *fds = lua_newuserdata(L, count * sizeof *fds + 1);
+  for (size_t i = 0; i < count; i++) {
+    lua_rawgeti(L, 1, (int)i + 1);
+    driver_box *box = luaL_checkudata(L, -1, DRIVER_TYPE);
+    luaL_argcheck(L, box->curl != NULL, 1, "driver is closed");
+    fds[i] = (struct pollfd){leat_curl_fd(box->curl), POLLIN, 0};
+    lua_pop(L, 1);
+  }
+  poll(fds, (nfds_t)count, ms);
+  return 0;
+}
+
+static int curl_now(lua_State *L) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  lua_pushnumber(L, (lua_Number)t.tv_sec + (lua_Number)t.tv_nsec / 1e9);
+  return 1;
 }
 
 /* Takes two arguments when it is __close. */
@@ -141,11 +187,15 @@ LEAT_API int luaopen_leat_curl_core(lua_State *L) {
   static const luaL_Reg methods[] = {{"start", driver_start}, {"done", driver_done},
                                      {"wait", driver_wait},   {"token", driver_token},
                                      {"now", driver_now},     {"cancel", driver_cancel},
+                                     {"fd", driver_fd},       {"timeout", driver_timeout},
                                      {"close", driver_close}, {NULL, NULL}};
   static const luaL_Reg meta[] = {
       {"__gc", driver_close}, {"__close", driver_close}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {
-      {"new", driver_new}, {"version", driver_version}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"new", driver_new},
+                                       {"wait_for", curl_wait_for},
+                                       {"now", curl_now},
+                                       {"version", driver_version},
+                                       {NULL, NULL}};
   luaL_newmetatable(L, DRIVER_TYPE);
   luaL_setfuncs(L, meta, 0);
   luaL_newlib(L, methods);

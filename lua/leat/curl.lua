@@ -1,14 +1,17 @@
---- The driver of scripts: libcurl makes the connections, and a call blocks until it is done.
+--- The driver of scripts and loops: libcurl makes the connections. In a task of `leat.tasks`
+-- a call suspends the task; elsewhere it blocks until it is done.
 --
--- `leat.new` makes one by itself. Make your own to share its connections between clients:
+-- `leat.new` makes one by itself. Make your own to share its connections between clients, or
+-- to watch it in a loop of yours:
 --
 --    local driver = require("leat.curl").new { max_connections = 4 }
 --    local client = leat.new { api_key = key, driver = driver }
 -- @module leat.curl
 
 local core = require("leat.curl.core")
-local options = require("leat.options")
 local driver = require("leat.driver")
+local options = require("leat.options")
+local tasks = require("leat.tasks")
 
 local curl = {}
 local Driver = {}
@@ -17,22 +20,78 @@ Driver.__index = Driver
 -- So that Ctrl-C and other hooks of Lua are seen to between two waits, in seconds.
 local WAIT = 0.1
 
-local function carry(self, call, attempts)
-  local handle = self.handle
-  if not handle:start(call) then
+-- ---- calls under way --------------------------------------------------------------------
+
+-- Each has an entry: that of its task, or one of its own; with the `hooks` of its client.
+
+function Driver:begin(call, entry)
+  if not self.handle:start(call) then
+    return false
+  end
+  self.entries[call] = entry
+  return true
+end
+
+-- Gives a call up; nobody is told.
+function Driver:drop(call)
+  self.entries[call] = nil
+  if not self.closed then
+    self.handle:cancel(call)
+  end
+  if not call:is_done() then -- it never began
+    call:fail(0, 0, "canceled", "no", "canceled")
+  end
+end
+
+function Driver:give_token(call, hooks)
+  local ms, unix = self.handle:now()
+  driver.give_token(call, ms, unix, hooks.token)
+end
+
+-- Waits for something to do, at most so long, does it, and tells whom it concerns.
+function Driver:step(seconds)
+  local handle, entries = self.handle, self.entries
+  handle:wait(seconds)
+  local call = handle:token()
+  while call do -- another's, perhaps: a function may make calls too
+    local entry = entries[call]
+    if entry.task then
+      tasks.tell(entry, "token")
+    else
+      self:give_token(call, entry.hooks)
+    end
+    call = handle:token()
+  end
+  for hooks in pairs(self.observed) do
+    hooks.attempts()
+  end
+  call = handle:done()
+  while call do
+    local entry = entries[call]
+    entries[call] = nil
+    if entry and entry.task then
+      tasks.tell(entry)
+    end
+    call = handle:done()
+  end
+end
+
+function Driver.wait_for(drivers, seconds)
+  local handles = {}
+  for i, each in ipairs(drivers) do
+    handles[i] = each.handle
+  end
+  core.wait_for(handles, seconds)
+end
+
+local function block(self, call, hooks)
+  if not self:begin(call, { hooks = hooks }) then
     return
   end
   repeat
-    handle:wait(WAIT)
-    local asking = handle:token() -- another's, perhaps: a function may make calls too
-    if asking then
-      local ms, unix = handle:now()
-      driver.give_token(asking, ms, unix, self.asks[asking])
-    end
-    if attempts then
-      attempts()
-    end
-  until handle:done() == call or call:is_done()
+    self:step(WAIT)
+  until call:is_done()
+  tasks.resume() -- those who were told meanwhile
 end
 
 --- Carries a call to its end. An error that comes in between, such as that of an
@@ -41,21 +100,69 @@ end
 -- @tparam[opt] table hooks of the client: see `leat.driver`
 function Driver:perform(call, hooks)
   hooks = hooks or {}
-  self.asks[call] = hooks.token
-  local fine, why = pcall(carry, self, call, hooks.attempts)
-  self.asks[call] = nil
+  if hooks.attempts then
+    self.observed[hooks] = true
+  end
+  if tasks.place() == "task" then
+    return tasks.carry(self, call, hooks)
+  end
+  local fine, why = pcall(block, self, call, hooks)
   if not fine then
-    if not self.closed then
-      self.handle:cancel(call)
-    end
+    self:drop(call)
     driver.raise(why, call)
   end
 end
 
---- Closes its connections. Once more does nothing.
+--- Why it can't carry a call here; nil if it can.
+function Driver:refuses(blocking) -- luacheck: ignore self
+  local place = tasks.place()
+  if place == "inside" then
+    return "in a coroutine of your own inside a task it can't be suspended: call it in the task itself, "
+      .. "or in another task: tasks.spawn(function() ... end)"
+  elseif place == "outside" and blocking == false then
+    return "it would block here, and blocking = false: call it in a task: "
+      .. "require('leat.tasks').spawn(function() ... end)"
+  end
+end
+
+--- Closes its connections; what is under way ends as `canceled`. Once more does nothing.
 function Driver:close()
+  for call, entry in pairs(self.entries) do
+    self.entries[call] = nil
+    if entry.task then
+      tasks.tell(entry)
+    end
+  end
   self.closed = true
   self.handle:close()
+  tasks.resume()
+end
+
+-- ---- for loops --------------------------------------------------------------------------
+
+--- The one descriptor to watch: while it is readable, `tasks.poll()` has something to do.
+-- @treturn number
+function Driver:fd()
+  return self.handle:fd()
+end
+
+--- Seconds until `tasks.poll()` has something to do even if the descriptor is quiet; nil:
+-- it will not. Only who watches the descriptor without having asked for it by `fd` needs it.
+function Driver:timeout()
+  return self.handle:timeout()
+end
+
+-- The same by the names that cqueues (pollfd, events, timeout) and LuaSocket's select
+-- (getfd, dirty), thus copas, know.
+Driver.pollfd = Driver.fd
+Driver.getfd = Driver.fd
+
+function Driver:events() -- luacheck: ignore self
+  return "r"
+end
+
+function Driver:dirty()
+  return self.handle:timeout() == 0
 end
 
 --- Makes a driver.
@@ -68,7 +175,7 @@ function curl.new(given)
   if not handle then
     return nil, wrong
   end
-  return setmetatable({ handle = handle, asks = {} }, Driver)
+  return setmetatable({ handle = handle, entries = {}, observed = setmetatable({}, { __mode = "k" }) }, Driver)
 end
 
 --- The versions of libcurl and of what it is made with.

@@ -1,0 +1,38 @@
+--- Lets a controller of cqueues carry the calls of tasks.
+--
+--    local cq = require("cqueues").new()
+--    require("leat.cqueues").attach(cq)
+--    tasks.spawn(function() ... end)
+--    cq:loop()
+-- @module leat.cqueues
+
+local condition = require("cqueues.condition")
+local cqueues = require("cqueues")
+local tasks = require("leat.tasks")
+
+local adapter = {}
+
+--- From now on the controller carries what tasks call. Once is enough.
+-- @param cq a controller
+function adapter.attach(cq)
+  local ends = {}
+  tasks.attach {
+    watch = function(driver)
+      local over = condition.new()
+      ends[driver] = over
+      cq:wrap(function()
+        while ends[driver] == over do
+          cqueues.poll(driver, over)
+          tasks.poll()
+        end
+      end)
+    end,
+    unwatch = function(driver)
+      cqueues.cancel(driver:fd()) -- it may close before it is watched again
+      ends[driver]:signal()
+      ends[driver] = nil
+    end,
+  }
+end
+
+return adapter

@@ -1,0 +1,431 @@
+--- Many calls at once, in one thread: in a task a call suspends the task, and nothing else.
+--
+--    local tasks = require("leat.tasks")
+--    tasks.spawn(function()
+--       print(client.contact_identifiers:find("ABCDE12356-90"))
+--    end)
+--    tasks.run()        -- until all are done; or, in a game's tick:
+--    tasks.poll()       -- what can be done now; never blocks
+--
+-- Same methods, same errors, no callbacks. What is suspended is the task's own coroutine:
+-- in a coroutine of your own inside a task a call raises an error. On Lua 5.1 no call may
+-- be made inside `pcall`, a metamethod or the iterator of a `for`: that Lua can't suspend
+-- there.
+--
+-- What goes wrong in a task is raised by `task:wait()`; if nobody waits, by the next `poll`
+-- or `run`.
+-- @module leat.tasks
+
+local now = require("leat.curl.core").now
+
+local tasks = {}
+local Task = {}
+Task.__index = Task
+
+local current -- the task that runs now
+local living, count = {}, 0 -- all that are not done
+local ready, first, last = {}, 1, 0 -- a queue: whom to resume; the same index in
+local events = {} --                    here says what with
+local orphans = {} -- tasks that failed while nobody waited
+local busy, under_way = {}, {} -- drivers with calls of tasks under way, and how many
+local loops = {} -- that watch them
+
+local SUSPENDED = {} -- what our own yields give; any other is somebody else's
+
+-- ---- the scheduler ----------------------------------------------------------------------
+
+local function wake(task, event)
+  last = last + 1
+  ready[last], events[last] = task, event or false
+end
+
+local function finish(task, fine, ...)
+  living[task] = nil
+  count = count - 1
+  task.done, task.fine = true, fine
+  if fine then
+    task.results, task.n = { ... }, select("#", ...)
+  else
+    local why = ...
+    task.why = type(why) == "string" and debug.traceback(task.thread, why) or why
+    orphans[#orphans + 1] = task
+  end
+  task:give_up()
+  if task.at_end then
+    task:at_end()
+  end
+  for _, waiter in ipairs(task.waiters or {}) do
+    wake(waiter)
+  end
+end
+
+local function after(task, fine, what, ...)
+  if not fine then
+    finish(task, false, what)
+  elseif coroutine.status(task.thread) == "dead" then
+    finish(task, true, what, ...)
+  elseif what ~= SUSPENDED then
+    finish(task, false, "leat.tasks: a task can be suspended by its calls only, and something else yielded in it")
+  end
+end
+
+local function resume(task, ...)
+  local before = current
+  current = task
+  after(task, coroutine.resume(task.thread, ...))
+  current = before
+end
+
+-- An interrupt raises its error anywhere, just behind the end of a resume too: then the
+-- task that is said to run does not.
+local function recover()
+  local status = current and coroutine.status(current.thread)
+  if status == "dead" then
+    finish(current, false, "leat.tasks: interrupted as the task ended")
+  end
+  if status == "dead" or status == "suspended" then
+    current = nil
+  end
+end
+
+-- Resumes all that are ready, and who becomes so meanwhile. To be resumed once too often
+-- does a task no harm, to be forgotten would.
+local function drain()
+  recover()
+  if current then
+    return
+  end
+  while first <= last do
+    local task, event = ready[first], events[first]
+    if not task.done then
+      resume(task, event)
+    end
+    ready[first], events[first] = nil, nil
+    first = first + 1
+  end
+end
+
+local function suspend()
+  return coroutine.yield(SUSPENDED)
+end
+
+-- `fields` of the task may be `at_end(task)`, called when it is done, and `tally(task, call)`,
+-- when a call of its is.
+local function start(fields, f, ...)
+  local task = setmetatable({ thread = coroutine.create(f), at_end = fields.at_end, tally = fields.tally }, Task)
+  living[task] = true
+  count = count + 1
+  resume(task, ...)
+  drain()
+  return task
+end
+
+--- Starts a task: runs `f(...)`, up to its first call.
+-- @tparam function f
+-- @treturn Task
+function tasks.spawn(f, ...)
+  if type(f) ~= "function" then
+    error("leat.tasks.spawn: give a function, not a " .. type(f), 2)
+  end
+  recover()
+  return start({}, f, ...)
+end
+
+-- ---- for drivers ------------------------------------------------------------------------
+
+-- A driver of tasks has `begin(call, entry)`, false if it is done at once; `drop(call)`, to
+-- give it up; `step(seconds)`, which calls tasks.tell(entry, event); `give_token(call,
+-- hooks)`; and `wait_for(drivers, seconds)`, until one of them has something to do.
+
+--- Where a call would be made: `"task"`; `"outside"` of any; or `"inside"` a coroutine of
+-- the user's in a task, which can't be suspended.
+function tasks.place()
+  if current and coroutine.running() == current.thread then
+    return "task"
+  end
+  recover()
+  return current and "inside" or "outside"
+end
+
+local function tell_loops(what, driver)
+  for _, loop in ipairs(loops) do
+    loop[what](driver)
+  end
+end
+
+local function begin_carrying(driver)
+  local calls = under_way[driver]
+  under_way[driver] = (calls or 0) + 1
+  if not calls then
+    busy[#busy + 1] = driver
+    tell_loops("watch", driver)
+  end
+end
+
+local function end_carrying(driver)
+  under_way[driver] = under_way[driver] - 1
+  if under_way[driver] > 0 then
+    return
+  end
+  under_way[driver] = nil
+  for i, other in ipairs(busy) do
+    if other == driver then
+      table.remove(busy, i)
+      break
+    end
+  end
+  tell_loops("unwatch", driver)
+end
+
+--- The task that runs now; nil outside of any.
+-- @treturn Task
+function tasks.current()
+  return tasks.place() == "task" and current or nil
+end
+
+--- Carries a call in the task that runs now; returns once it is done.
+-- @param driver
+-- @param call of the core
+-- @tparam table hooks of its client
+function tasks.carry(driver, call, hooks)
+  local task = current
+  local entry = { task = task, driver = driver, call = call, hooks = hooks }
+  if task.canceled then
+    driver:drop(call)
+  elseif driver:begin(call, entry) then
+    local calls = task.calls or {}
+    task.calls = calls
+    calls[call] = entry
+    begin_carrying(driver)
+    repeat
+      if suspend() == "token" then
+        driver:give_token(call, hooks)
+      end
+    until not calls[call]
+  end
+  if task.tally then
+    task:tally(call)
+  end
+end
+
+--- That the call of this entry is done; or, event `"token"`, wants one.
+function tasks.tell(entry, event)
+  if event ~= "token" then
+    entry.task.calls[entry.call] = nil
+    end_carrying(entry.driver)
+  end
+  wake(entry.task, event)
+end
+
+--- Resumes the tasks that were told something. For drivers.
+tasks.resume = drain
+
+-- ---- driving ----------------------------------------------------------------------------
+
+local function raise_orphans()
+  local failed
+  for i, task in ipairs(orphans) do
+    failed = failed or not task.claimed and task
+    orphans[i] = nil
+  end
+  if failed then
+    error(failed.why, 0)
+  end
+end
+
+-- Waits for the drivers, at most so long, and resumes tasks.
+local function step(seconds)
+  drain()
+  if busy[2] then
+    busy[1].wait_for(busy, seconds)
+    seconds = 0
+  end
+  for i = #busy, 1, -1 do
+    busy[i]:step(seconds)
+  end
+  drain()
+end
+
+-- Whether anything can still happen by itself.
+local function goes_on()
+  return busy[1] ~= nil or first <= last
+end
+
+--- Does what can be done now, and resumes the tasks whose calls are done. Never blocks.
+-- @tparam[opt] number budget seconds to spend while calls are under way: some milliseconds
+--   let a call take more than one step of its way within a tick
+-- @treturn number how many tasks are left
+function tasks.poll(budget)
+  step(0)
+  if budget then
+    local over = now() + budget
+    local left = budget
+    while busy[1] and left > 0 do
+      step(math.min(left, 0.001))
+      left = over - now()
+    end
+  end
+  raise_orphans()
+  return count
+end
+
+-- After an interrupt: a call that is done, and whose task was not told.
+local function find_untold()
+  for task in pairs(living) do
+    for call, entry in pairs(task.calls or {}) do
+      if call:is_done() then
+        tasks.tell(entry)
+      end
+    end
+  end
+end
+
+--- Waits until all tasks are done. After an interrupt they are as they were: run again.
+function tasks.run()
+  if tasks.place() ~= "outside" then
+    error("leat.tasks.run: call it outside of tasks", 2)
+  end
+  find_untold()
+  while count > 0 do
+    if not goes_on() then
+      error("leat.tasks.run: the tasks that are left wait for each other", 2)
+    end
+    step(0.1)
+    raise_orphans()
+  end
+  raise_orphans()
+end
+
+-- Suspends the task until there is news for it; outside of tasks, waits for any.
+local function wait_for_news()
+  if current then
+    suspend()
+    return
+  end
+  if not goes_on() then
+    error("leat.tasks: what is waited for waits itself, for nobody", 0)
+  end
+  step(0.1)
+end
+
+--- Waits for the task's end: in another task, or, blocking, outside of any.
+-- @return what its function returned
+-- @raise what ended it
+function Task:wait()
+  local place = tasks.place()
+  local waiter = current
+  self.claimed = true
+  if place == "inside" or self == waiter then
+    error("leat.tasks: a task can't wait for itself, nor in a coroutine of its own making", 2)
+  elseif waiter then
+    self.waiters = self.waiters or {}
+    table.insert(self.waiters, waiter)
+  else
+    find_untold()
+  end
+  while not self.done do
+    wait_for_news()
+    if waiter and waiter.canceled and not self.done then
+      error("leat.tasks: the task was canceled while it waited for another", 2)
+    end
+  end
+  if not self.fine then
+    error(self.why, 0)
+  end
+  return (table.unpack or unpack)(self.results, 1, self.n) -- luacheck: ignore
+end
+
+-- Its calls end as canceled.
+function Task:give_up()
+  local calls = self.calls or {}
+  for call, entry in pairs(calls) do
+    calls[call] = nil
+    entry.driver:drop(call)
+    end_carrying(entry.driver)
+  end
+end
+
+--- Gives the task's call up: it ends as `canceled`, with `outcome_unknown` if it is a change
+-- that may have been received, and so does each call that the task makes from now on.
+function Task:cancel()
+  if self.done then
+    return
+  end
+  self.canceled = true
+  self:give_up()
+  if self ~= current then
+    wake(self)
+  end
+  drain()
+end
+
+--- Cancels all tasks.
+function tasks.cancel()
+  local all = {}
+  for task in pairs(living) do
+    all[#all + 1] = task
+  end
+  for _, task in ipairs(all) do
+    task:cancel()
+  end
+end
+
+--- Lets an event loop carry the calls: `leat.luv` and `leat.cqueues` do.
+-- @tparam table loop `watch(driver)`: from now on it calls `tasks.poll()` whenever
+--   `driver:fd()` is readable; `unwatch(driver)`: no longer
+function tasks.attach(loop)
+  loops[#loops + 1] = loop
+  for _, driver in ipairs(busy) do
+    loop.watch(driver)
+  end
+end
+
+--- Calls `f` with each value, in tasks: so many at a time, in the order of the values as
+-- far as they begin. In a task it suspends the task, outside of any it blocks; an interrupt
+-- cancels what is under way.
+--
+--    tasks.each(io.lines("cards.txt"), function(value)
+--       return cards:ensure(value)
+--    end, { progress = function(p) print(p.done, p.failed, p.rate) end })
+--
+-- @function tasks.each
+-- @tparam table|function values a list, or a function that gives the next value, and nil
+--   behind the last. It may make calls
+-- @tparam function f what it returns first, nil or false, counts as failed; an error that
+--   it raises ends everything, once what is under way has ended
+-- @tparam[opt] table given
+--
+--   * `concurrency` how many at a time: 16. The connections are the client's to allow:
+--     `max_connections`
+--   * `in_order` a function that is called with each value and what `f` returned for it, in
+--     the order of the values
+--   * `progress` a function that is called with a `progress` now and then, and at the end;
+--     `progress_every` so many seconds: 1
+--   * `total` how many values there are, for `eta`; of a list it is known
+-- @treturn progress the last one
+-- @raise what `f` raised, or the interrupt
+
+--- The same, for results in a list.
+-- @function tasks.map
+-- @treturn table what `f` returned first, by the place of the value
+-- @treturn table what it returned second, the `err` of those that failed
+-- @treturn progress
+
+--- How far it is.
+-- @table progress
+-- @field done values, failed ones included
+-- @field failed
+-- @field retried exchanges beyond the first of each call
+-- @field total nil if it is not known
+-- @field seconds since it began
+-- @field rate values a second
+-- @field eta seconds that are left, or nil
+tasks.each, tasks.map = require("leat.each") {
+  start = start,
+  current = tasks.current,
+  wake = wake,
+  wait_for_news = wait_for_news,
+  now = now,
+}
+
+return tasks

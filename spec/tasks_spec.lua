@@ -1,0 +1,440 @@
+-- Tasks, over real sockets.
+local leat = require("leat")
+local sandbox = require("leat.sandbox")
+local tasks = require("leat.tasks")
+
+local now = require("leat.curl.core").now
+local interpreter = dofile("spec/support/interpreter.lua")
+
+describe("tasks", function()
+  local server, client, cards
+
+  local function connect(options)
+    options = options or {}
+    options.api_key, options.base_url = server.api_key, server.url
+    options.retry_base = options.retry_base or 0.001
+    return leat.new(options)
+  end
+
+  before_each(function()
+    local list = {}
+    for i = 1, 100 do
+      list[i] = { value = tostring(i) }
+    end
+    server = assert(sandbox.start { cards = list, contacts = { { uuid = "ann" } } })
+    client = connect { max_connections = 50 }
+    cards = client.contact_identifiers
+  end)
+  after_each(function()
+    tasks.cancel()
+    client:close()
+    server:stop()
+  end)
+
+  local function slow(seconds, operation)
+    server:fault { operation = operation or "find", delay = seconds, times = math.huge }
+  end
+
+  it("call like anybody, all at once", function()
+    local values, errors = {}, {}
+    slow(0.1)
+    local begun = now()
+    for i = 1, 50 do
+      tasks.spawn(function()
+        values[i] = leat.assert(cards:find(tostring(i))).value
+        local _, err = cards:find("none")
+        errors[i] = err.kind
+      end)
+    end
+    assert.equal(50, tasks.poll())
+    tasks.run()
+    assert.truthy(now() - begun < 50 * 0.1)
+    for i = 1, 50 do
+      assert.equal(tostring(i), values[i])
+      assert.equal("not_found", errors[i])
+    end
+  end)
+
+  it("run up to their first call, and give what they return", function()
+    local steps = {}
+    local task = tasks.spawn(function(a, b)
+      steps[1] = a .. b
+      local card = cards:find("1")
+      steps[2] = card.value
+      return nil, card.value, nil
+    end, "x", "y")
+    assert.same({ "xy" }, steps)
+    assert.same({ n = 3, nil, "1", nil }, { n = select("#", task:wait()), task:wait() })
+    assert.same({ "xy", "1" }, steps)
+  end)
+
+  it("never block a poll, and may be given time", function()
+    slow(0.05)
+    local found
+    tasks.spawn(function() found = cards:find("1") end)
+    for _ = 1, 10 do
+      local begun = now()
+      tasks.poll()
+      assert.truthy(now() - begun < 0.04)
+    end
+    assert.is_nil(found)
+    local begun = now()
+    tasks.poll(0.02)
+    assert.truthy(now() - begun >= 0.02)
+    tasks.poll(5) -- ends as there is nothing left to wait for
+    assert.truthy(found and now() - begun < 4)
+  end)
+
+  it("wait for each other", function()
+    local first = tasks.spawn(function() return leat.assert(cards:find("1")) end)
+    local second = tasks.spawn(function() return first:wait().value .. "!" end)
+    assert.equal("1!", second:wait())
+    assert.equal("1", first:wait().value)
+    local one, other
+    one = tasks.spawn(function() cards:find("1") other:wait() end)
+    other = tasks.spawn(function() cards:find("1") one:wait() end)
+    local fine, why = pcall(tasks.run)
+    assert.is_false(fine)
+    assert.truthy(why:find("wait for each other", 1, true))
+    one:cancel() -- which ends both
+    assert.truthy(one.done and other.done)
+    assert.equal(0, tasks.poll())
+    local itself
+    itself = tasks.spawn(function() cards:find("1") return itself:wait() end)
+    assert.is_false(pcall(itself.wait, itself))
+  end)
+
+  it("raise to who waits, or to who polls", function()
+    local function fail() cards:find("1") error("mine") end
+    local task = tasks.spawn(fail)
+    local fine, why = pcall(task.wait, task)
+    assert.is_false(fine)
+    assert.truthy(why:find("tasks_spec.lua:%d+: mine\n.*traceback"), why)
+    assert.equal(0, tasks.poll()) -- which was told already
+    tasks.spawn(fail)
+    fine, why = pcall(tasks.run)
+    assert.is_false(fine)
+    assert.truthy(why:find("mine", 1, true))
+    local untouched = tasks.spawn(function() return cards:find("1").value end)
+    tasks.spawn(function() error({ code = 7 }) end)
+    fine, why = pcall(tasks.poll)
+    assert.is_false(fine)
+    assert.equal(7, why.code)
+    assert.equal("1", untouched:wait())
+  end)
+
+  it("suspend their own coroutine, and no other", function()
+    local inner = tasks.spawn(function()
+      return coroutine.wrap(function() return cards:find("1") end)()
+    end)
+    local fine, why = pcall(inner.wait, inner)
+    assert.is_false(fine)
+    assert.truthy(why:find("contact_identifiers.find: in a coroutine of your own inside a task", 1, true), why)
+    local strange = tasks.spawn(function() coroutine.yield("elsewhere") end)
+    fine, why = pcall(strange.wait, strange)
+    assert.is_false(fine)
+    assert.truthy(why:find("something else yielded", 1, true))
+    local own = coroutine.wrap(function() return cards:find("1") end) -- outside of tasks it blocks
+    assert.equal("1", own().value)
+    assert.equal("1", cards:find("1").value)
+  end)
+
+  it("are where one must call if nothing may block", function()
+    local strict = connect { blocking = false }
+    local fine, why = pcall(function() strict.contact_identifiers:find("1") end)
+    assert.is_false(fine)
+    assert.truthy(why:find("^spec/tasks_spec.lua:%d+: leat: contact_identifiers.find: it would block here"), why)
+    fine = pcall(strict.request, strict, "GET", "/x")
+    assert.is_false(fine)
+    assert.equal(0, #server:requests())
+    assert.equal("1", tasks.spawn(function() return strict.contact_identifiers:find("1").value end):wait())
+    strict:close()
+  end)
+
+  it("may be canceled", function()
+    slow(5, "create")
+    local again
+    local task = tasks.spawn(function()
+      local _, err = cards:create("new")
+      local _, second = cards:find("1")
+      again = second.kind
+      return err
+    end)
+    repeat
+      tasks.poll(0.01)
+    until #server:requests("create") > 0
+    task:cancel()
+    local err = task:wait()
+    assert.equal("canceled", err.kind)
+    assert.is_true(err.outcome_unknown)
+    assert.equal("canceled", again)
+    assert.equal(0, #server:requests("find"))
+    task:cancel() -- again: nothing
+    local waiter = tasks.spawn(function() tasks.spawn(function() cards:create("other") end):wait() end)
+    tasks.spawn(function() cards:create("third") end)
+    assert.equal(3, tasks.poll())
+    waiter:cancel()
+    assert.truthy(waiter.done)
+    tasks.cancel()
+    assert.is_false(pcall(tasks.poll)) -- the waiter was broken off, and nobody waited for it
+    assert.equal(0, tasks.poll())
+    assert.equal("1", cards:find("1").value)
+  end)
+
+  it("end when the client is closed", function()
+    slow(5)
+    local task = tasks.spawn(function()
+      local _, err = cards:find("1")
+      return err
+    end)
+    tasks.poll(0.01)
+    client:close()
+    assert.truthy(task.done)
+    assert.equal("canceled", task:wait().kind)
+  end)
+
+  it("go on while something else blocks", function()
+    slow(0.05)
+    local task = tasks.spawn(function() return cards:find("2").value .. cards:find("3").value end)
+    assert.equal("1", cards:find("1").value)
+    assert.equal("23", task:wait())
+  end)
+
+  it("have clients of several drivers", function()
+    slow(0.1)
+    local other = connect {}
+    local begun = now()
+    for _, who in ipairs { client, other } do
+      tasks.spawn(function() leat.assert(who.contact_identifiers:find("1")) end)
+    end
+    tasks.run()
+    assert.truthy(now() - begun < 0.19)
+    other:close()
+  end)
+
+  it("ask for tokens, in the task that needs one", function()
+    local vault = assert(sandbox.start { api_key = "vault-key", cards = { { value = "1" } } })
+    local guard = leat.new { base_url = vault.url, api_key = "vault-key" }
+    local asked = 0
+    local guarded = leat.new { base_url = server.url, token = function()
+      asked = asked + 1
+      leat.assert(guard.contact_identifiers:find("1")) -- suspends
+      return server.api_key, 3600
+    end }
+    local found = tasks.map({ "1", "2", "3", "4" }, function(value) return guarded.contact_identifiers:find(value) end)
+    assert.equal(4, #found)
+    assert.equal(1, asked)
+    local broken = leat.new { base_url = server.url, token = function() error("no key today") end }
+    local task = tasks.spawn(function() return broken.contact_identifiers:find("1") end)
+    local fine, why = pcall(task.wait, task)
+    assert.is_false(fine)
+    assert.truthy(why:find("no key today", 1, true))
+    vault:stop()
+  end)
+
+  it("tell on_attempt", function()
+    local heard = 0
+    local observed = connect { on_attempt = function() heard = heard + 1 end }
+    server:fault { status = 500, nth = 1 }
+    tasks.spawn(function() leat.assert(observed.contact_identifiers:find("1")) end)
+    tasks.run()
+    assert.equal(2, heard)
+    observed:close()
+  end)
+
+  it("are nothing once they are forgotten", function()
+    slow(5)
+    do
+      local forgotten = connect {}
+      tasks.spawn(function() forgotten.contact_identifiers:find("1") end)
+      tasks.poll(0.01)
+      forgotten:close()
+    end
+    collectgarbage()
+    collectgarbage()
+    assert.equal(0, tasks.poll())
+    assert.is_false(pcall(tasks.spawn, "no function"))
+  end)
+
+  if _VERSION ~= "Lua 5.1" or rawget(_G, "jit") then
+    it("may call inside pcall", function()
+      local task = tasks.spawn(function()
+        local fine, card = pcall(cards.find, cards, "1")
+        return fine and card.value
+      end)
+      assert.equal("1", task:wait())
+    end)
+  else
+    it("may not call inside pcall on Lua 5.1, and nothing is left of it", function()
+      local task = tasks.spawn(function() return select(2, pcall(cards.find, cards, "1")) end)
+      assert.truthy(task:wait():find("yield", 1, true))
+      assert.equal("1", cards:find("1").value)
+    end)
+  end
+
+  describe("each", function()
+    it("takes each value once, so many at a time", function()
+      local seen, at_once, most = {}, 0, 0
+      local i = 0
+      local summary = tasks.each(function()
+        i = i + 1
+        return i <= 500 and tostring(i) or nil
+      end, function(value)
+        at_once = at_once + 1
+        most = math.max(most, at_once)
+        seen[#seen + 1] = value
+        local card, err = cards:find(value)
+        at_once = at_once - 1
+        return card, err
+      end, { concurrency = 7 })
+      assert.equal(500, #seen)
+      assert.equal(7, most)
+      assert.equal(500, summary.done)
+      assert.equal(400, summary.failed)
+      assert.is_nil(summary.total)
+    end)
+
+    it("gives results in order, where that is asked for", function()
+      local order, ahead, most = {}, 0, 0
+      server:fault { operation = "find", value = "3", delay = 0.1 }
+      tasks.each({ "1", "2", "3", "none", "5", "6", "7", "8", "9", "10", "11", "12" }, function(value)
+        ahead = ahead + 1
+        most = math.max(most, ahead - #order)
+        return cards:find(value)
+      end, { concurrency = 2, in_order = function(value, card, err)
+        order[#order + 1] = value .. "=" .. (card and card.value or err.kind)
+      end })
+      assert.equal("1=1 2=2 3=3 none=not_found 5=5 6=6 7=7 8=8 9=9 10=10 11=11 12=12", table.concat(order, " "))
+      assert.truthy(most <= 4 + 1)
+    end)
+
+    it("takes values that need calls themselves", function()
+      local i = 0
+      local function values()
+        i = i + 1
+        return i <= 20 and leat.assert(cards:find(tostring(i))).value or nil
+      end
+      local sum = 0
+      local summary = tasks.each(values, function(value)
+        local number = tonumber(leat.assert(cards:find(value)).value)
+        sum = sum + number
+        return true
+      end, { concurrency = 5 })
+      assert.equal(20, summary.done)
+      assert.equal(210, sum)
+    end)
+
+    it("stops at an error, and raises it", function()
+      local begun = 0
+      local fine, why = pcall(tasks.each, function() return "1" end, function(value)
+        begun = begun + 1
+        leat.assert(cards:find(value))
+        if begun > 20 then
+          error("enough")
+        end
+        return true
+      end, { concurrency = 4 })
+      assert.is_false(fine)
+      assert.truthy(why:find("enough", 1, true))
+      assert.truthy(begun <= 25)
+      assert.equal(0, tasks.poll())
+      for _, broken in ipairs { "values", "in_order", "progress" } do
+        local function fail() error("broken " .. broken) end
+        fine, why = pcall(tasks.each, broken == "values" and fail or { "1", "2", "3" },
+          function(value) return cards:find(value) end, { concurrency = 2, progress_every = 0.000001,
+            in_order = broken == "in_order" and fail or nil, progress = broken == "progress" and fail or nil })
+        assert.is_false(fine)
+        assert.truthy(why:find("broken " .. broken, 1, true), why)
+        assert.equal(0, tasks.poll())
+      end
+    end)
+
+    it("tells how far it is", function()
+      local told = {}
+      server:fault { operation = "find", status = 500, nth = 1 }
+      local summary = tasks.each({ "1", "2", "3", "none" }, function(value) return cards:find(value) end,
+        { concurrency = 1, progress_every = 0.000001, progress = function(p) told[#told + 1] = p end })
+      assert.truthy(#told >= 4)
+      local last = told[#told]
+      assert.same({ 4, 4, 1, 1, 0 }, { last.done, last.total, last.failed, last.retried, last.eta })
+      assert.truthy(last.rate > 0 and last.seconds > 0 and told[1].eta > 0)
+      assert.equal(4, summary.done)
+    end)
+
+    it("works within tasks, and within itself", function()
+      local task = tasks.spawn(function()
+        local sum = 0
+        tasks.each({ 0, 1, 2 }, function(tens)
+          tasks.each({ 1, 2, 3 }, function(ones)
+            local card = leat.assert(cards:find(tostring(tens * 10 + ones)))
+            sum = sum + tonumber(card.value)
+            return true
+          end)
+          return true
+        end)
+        return sum
+      end)
+      assert.equal(108, task:wait())
+      slow(5)
+      local canceled = tasks.spawn(function()
+        tasks.each({ "1", "2" }, function(value) return cards:find(value) end)
+      end)
+      tasks.poll(0.01)
+      canceled:cancel()
+      assert.truthy(canceled.done)
+      assert.is_false(pcall(canceled.wait, canceled))
+      assert.equal(0, tasks.poll())
+    end)
+
+    it("says what is wrong", function()
+      for _, wrong in ipairs { { 5, print }, { {}, 5 }, { {}, print, { concurency = 4 } }, { {}, print, { concurrency = 0 } } } do
+        local fine, why = pcall(function() tasks.each((table.unpack or unpack)(wrong)) end) -- luacheck: ignore
+        assert.is_false(fine)
+        assert.truthy(why:find("^spec/tasks_spec.lua:%d+: leat.tasks.each: "), why)
+      end
+      assert.equal(0, tasks.each({}, print).done)
+    end)
+  end)
+
+  it("map keeps the order", function()
+    local found, errors, summary = tasks.map({ "3", "none", "1" }, function(value) return cards:find(value) end)
+    assert.same({ "3", nil, "1" }, { found[1].value, found[2], found[3].value })
+    assert.equal("not_found", errors[2].kind)
+    assert.is_nil(errors[1])
+    assert.equal(1, summary.failed)
+  end)
+
+  it("Ctrl-C ends an each, and says what may have happened", function()
+    slow(5, "create")
+    local script = os.tmpname()
+    local file = assert(io.open(script, "w"))
+    file:write(([[
+      local leat, tasks = require("leat"), require("leat.tasks")
+      local client = leat.new { api_key = %q, base_url = %q }
+      local i = 0
+      local fine, why = pcall(tasks.each, function() i = i + 1 return "new " .. i end, function(value)
+        return client.contact_identifiers:create(value)
+      end, { concurrency = 3 })
+      print(fine, why)
+      print(tasks.poll(), client.contact_identifiers:find("1").value)
+    ]]):format(server.api_key, server.url))
+    file:close()
+    local pipe = assert(io.popen(("%s %s 2>&1 & echo $!; wait"):format(interpreter, script)))
+    local process = pipe:read("*l")
+    local wait = require("leat.curl.core").new {}
+    for _ = 1, 500 do
+      if #server:requests("create") >= 3 then
+        break
+      end
+      wait:wait(0.02)
+    end
+    local begun = now()
+    os.execute("kill -INT " .. process)
+    local output = pipe:read("*a")
+    pipe:close()
+    os.remove(script)
+    assert.truthy(now() - begun < 2)
+    assert.truthy(output:find("^false.*interrupted!.*3 may have happened or not"), output)
+    assert.truthy(output:find("\n0\t1\n", 1, true), output)
+  end)
+end)
