@@ -3,6 +3,7 @@
 #   make                  the Lua modules for $(LUA), in build/
 #   make test             the C tests, then the specs under $(LUA)
 #   make test-all-luas    the specs under each of $(ALL_LUAS)
+#   make test-hosts       in event loops, and whatever else calls are made in
 #   make asan             the C tests under AddressSanitizer and UBSan
 #   make tsan             threads under ThreadSanitizer
 #   make valgrind         the C tests under valgrind
@@ -81,7 +82,7 @@ else
   LUA_SRC := $(filter-out lua/leat/sandbox.lua,$(LUA_SRC))
 endif
 
-.PHONY: force all lua tests test test-core test-headers test-c-examples test-lua test-all-luas asan asan-lua tsan valgrind valgrind-lua fuzz mutants bench lint purity env install install-core install-lua clean help
+.PHONY: force all lua tests test test-core test-headers test-c-examples test-lua test-hosts test-all-luas asan asan-lua tsan valgrind valgrind-lua fuzz mutants bench lint purity env install install-core install-lua clean help
 .SECONDARY:
 all: lua
 lua: $(MODULES)
@@ -145,6 +146,10 @@ $(T)/%.o: spec/core/%.c $(FLAGS)
 $(TESTS) $(T)/differential: $(T)/%: $(T)/%.o $(TEST_OBJ) $(BUILD)/libleat.a
 	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(TEST_LIBS)
 
+$(T)/slow_server: spec/support/slow_server.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
+
 # The public headers stand on their own, in C and in C++.
 test-headers:
 	@for header in core/leat.h core/leat_curl.h core/leat_sandbox.h; do \
@@ -163,6 +168,10 @@ test-core: tests
 	  $(RUN_TEST) $$test spec/cases || status=1; done; exit $$status
 test-lua: lua
 	$(run_env) $(RUN_LUA) $(LUA) spec/run.lua $(BUSTED_FLAGS)
+
+# What needs other programs: event loops, Neovim, a game's server.
+test-hosts: lua $(T)/slow_server
+	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(LUA) spec/run.lua --pattern=_host spec/hosts $(BUSTED_FLAGS)
 
 # 5.1 and LuaJIT share their modules' path, and nothing else.
 ALL_LUAS ?= lua5.1 lua5.2 lua5.3 lua5.4 luajit
@@ -211,7 +220,7 @@ $(BUILD)/bench/%: spec/bench/%.c
 
 # ---- proof -----------------------------------------------------------------------
 
-C_FILES  := $(wildcard core/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/support/*.h spec/fuzz/*.[ch] spec/bench/*.c)
+C_FILES  := $(wildcard core/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/support/*.[ch] spec/fuzz/*.[ch] spec/bench/*.c)
 SH_FILES := $(wildcard .ci/run examples/*.sh rockspec/*.sh spec/*.sh spec/*/*.sh)
 lint:
 	clang-format --dry-run -Werror $(C_FILES)

@@ -28,7 +28,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS_AT_ONCE = 64, CONNECT_TRIES = 3, UNWATCHED_POLL_MS = 20 };
+enum {
+  EVENTS_AT_ONCE = 64,
+  CONNECTS_AT_ONCE = 16,
+  STEP_MS = 2, /* after that, what else has happened is left to the next step */
+  CONNECT_TRIES = 3,
+  UNWATCHED_POLL_MS = 20
+};
 
 static const int64_t NEVER = INT64_MAX;
 
@@ -78,6 +84,7 @@ struct leat_curl {
   connection **by_fd; /* NULL: libcurl's own, or nobody's */
   size_t by_fd_size;
   int unwatched; /* connecting, without a watched socket */
+  int fresh;     /* which libcurl was not asked about yet */
   queue line, waiting, asking, finished;
   bool woken; /* a client has news for those that wait */
   int epoll, timer;
@@ -534,6 +541,7 @@ static void connect_to(leat_curl *curl, job *j, const leat_request *request) {
   j->connection = c;
   c->deadline = request->deadline_ms;
   note_deadline(curl, c->deadline);
+  curl->fresh++;
   if (set_options(curl, c, request) != 0 ||
       curl_multi_add_handle(curl->multi, c->easy) != CURLM_OK)
     fail(curl, j, LEAT_NO_MEMORY, "libcurl could not begin to connect: out of memory?");
@@ -579,8 +587,10 @@ static void advance(leat_curl *curl, job *j) {
   }
 }
 
+/* Connections are begun a few at a time, for whoever steps has something else to do too. */
 static bool can_serve(const leat_curl *curl) {
-  return curl->line.first && curl->slots_taken < curl->max_connections;
+  return curl->line.first && curl->slots_taken < curl->max_connections &&
+         curl->fresh < CONNECTS_AT_ONCE;
 }
 
 /* Whether one that asked for a token got it, or was given up. */
@@ -875,6 +885,7 @@ static void sweep(leat_curl *curl, int64_t now) {
 
 static void drive_connecting(leat_curl *curl, int64_t now) {
   int running;
+  curl->fresh = 0;
   if (curl->connecting == 0) return;
   if (now >= curl->curl_due) {
     curl->curl_due = NEVER;
@@ -1011,9 +1022,11 @@ static void take_event(leat_curl *curl, int fd, uint32_t events) {
 static void step(leat_curl *curl, int ms) {
   struct epoll_event events[EVENTS_AT_ONCE];
   int n = epoll_wait(curl->epoll, events, EVENTS_AT_ONCE, ms);
-  for (int i = 0; i < n; i++)
+  int64_t begun = now_ms(), now = begun;
+  for (int i = 0; i < n && now - begun < STEP_MS; i++) {
     take_event(curl, events[i].data.fd, events[i].events);
-  int64_t now = now_ms();
+    now = now_ms();
+  }
   drive_connecting(curl, now);
   take_messages(curl);
   serve_asking(curl);
@@ -1102,7 +1115,7 @@ static void forget_context(leat_curl *curl) {
   curl->connections = NULL;
   curl->multi = NULL;
   curl->share = NULL;
-  curl->count = curl->connecting = curl->unwatched = 0;
+  curl->count = curl->connecting = curl->unwatched = curl->fresh = 0;
   if (curl->by_fd) memset(curl->by_fd, 0, curl->by_fd_size * sizeof *curl->by_fd);
   close_polling(curl);
 }

@@ -8,6 +8,7 @@
 #   build     the Lua module, for each Lua named (lua5.1 ... lua5.4, luajit; default lua5.4)
 #   sandbox   the server for tests and the demo (libmicrohttpd)
 #   test      busted, and GnuTLS for the servers that test TLS
+#   hosts     event loops and Neovim, to make calls in
 #   ci        formatters, static analysis, valgrind, fuzzing, the bench, luarocks
 #
 # Things are asked for by what they can do, not by the names of packages. Installing is
@@ -28,7 +29,7 @@ mode=${LEAT_DEPS:-$mode}
 wanted='' luas=''
 for word in "$@"; do
   case $word in
-    build | sandbox | test | ci) wanted="$wanted $word" ;;
+    build | sandbox | test | hosts | ci) wanted="$wanted $word" ;;
     lua5.[1-4] | luajit) luas="$luas $word" ;;
     *) usage ;;
   esac
@@ -121,6 +122,14 @@ if wants test; then
     need "GnuTLS, 3.6.3 or later, with headers" libgnutls28-dev gnutls gnutls-dev gnutls-devel gnutls
   for lua in $luas; do
     loads "$lua" busted.runner || need "busted for $lua" lua-busted - - - -
+  done
+fi
+if wants hosts; then
+  for lua in $luas; do
+    for module in luv:lua-luv cqueues:lua-cqueues socket:lua-socket; do
+      loads "$lua" "${module%:*}" || need "${module%:*} for $lua" "${module#*:}" - - - -
+    done
+    [ "$lua" != luajit ] || has nvim || need Neovim neovim neovim neovim neovim neovim
   done
 fi
 if wants ci; then

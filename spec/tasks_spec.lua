@@ -387,7 +387,8 @@ describe("tasks", function()
     end)
 
     it("says what is wrong", function()
-      for _, wrong in ipairs { { 5, print }, { {}, 5 }, { {}, print, { concurency = 4 } }, { {}, print, { concurrency = 0 } } } do
+      local wrongs = { { 5, print }, { {}, 5 }, { {}, print, { concurency = 4 } }, { {}, print, { concurrency = 0 } } }
+      for _, wrong in ipairs(wrongs) do
         local fine, why = pcall(function() tasks.each((table.unpack or unpack)(wrong)) end) -- luacheck: ignore
         assert.is_false(fine)
         assert.truthy(why:find("^spec/tasks_spec.lua:%d+: leat.tasks.each: "), why)

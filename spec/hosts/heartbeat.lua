@@ -1,0 +1,151 @@
+-- How long a loop's heart stops while it carries finds: prints the seconds that all of them
+-- took, and the longest gap between two beats, idle and then busy.
+--    lua5.4 spec/hosts/heartbeat.lua LOOP COUNT AT_ONCE      or by Neovim, with these in arg
+-- LEAT_API_KEY and LEAT_BASE_URL name the server. LOOP: luv, cqueues, select, poll, tick; or
+-- blocking, which is what a loop must not do, to see that it shows.
+local leat, tasks = require("leat"), require("leat.tasks")
+local now = require("leat.curl.core").now
+
+local LOOP, COUNT, AT_ONCE = arg[1], tonumber(arg[2]), tonumber(arg[3])
+local BEAT, IDLE = LOOP == "tick" and 0.05 or 0.005, 0.3 -- seconds
+
+local client = leat.new { api_key = os.getenv("LEAT_API_KEY"), base_url = os.getenv("LEAT_BASE_URL"),
+  max_connections = AT_ONCE, blocking = LOOP == "blocking" }
+local cards = client.contact_identifiers
+
+-- ---- the heart --------------------------------------------------------------------------
+
+local last, longest, idle, begun, took
+local found = 0
+
+local function beat()
+  local at = now()
+  longest = last and math.max(longest, at - last) or 0
+  last = at
+end
+
+local function begin()
+  idle, longest, begun = longest, 0, now()
+  tasks.spawn(function()
+    local i = 0
+    tasks.each(function()
+      i = i + 1
+      return i <= COUNT and "1" or nil
+    end, function(value)
+      local card = leat.assert(cards:find(value))
+      found = found + 1
+      return card
+    end, { concurrency = AT_ONCE })
+    took = now() - begun
+  end)
+end
+
+-- ---- loops: beat() every BEAT, begin() after IDLE, end when it took so long ---------------
+
+local loops = {}
+
+function loops.luv()
+  local vim = rawget(_G, "vim") -- Neovim's
+  local uv = vim and vim.loop or require("luv")
+  require("leat.luv").attach(uv)
+  local heart, start = uv.new_timer(), uv.new_timer()
+  heart:start(0, BEAT * 1000, function()
+    beat()
+    if took then
+      heart:close()
+    end
+  end)
+  start:start(IDLE * 1000, 0, function()
+    start:close()
+    begin()
+  end)
+  if vim then
+    vim.wait(60000, function() return took ~= nil end, 1)
+  else
+    uv.run() -- ends by itself: nothing is watched any more
+  end
+end
+
+function loops.cqueues()
+  local cqueues = require("cqueues")
+  local cq = cqueues.new()
+  require("leat.cqueues").attach(cq)
+  cq:wrap(function()
+    while not took do
+      beat()
+      cqueues.sleep(BEAT)
+    end
+  end)
+  cq:wrap(function()
+    cqueues.sleep(IDLE)
+    begin()
+  end)
+  assert(cq:loop())
+end
+
+-- A loop of one's own: `wait(driver, seconds)` until its descriptor is readable.
+local function loop_of(wait)
+  local start, driver = now(), client.driver
+  while not took do
+    if LOOP ~= "tick" then
+      beat()
+    end
+    if not begun and now() - start > IDLE then
+      begin()
+    end
+    wait(driver, BEAT)
+    tasks.poll()
+  end
+end
+
+function loops.select()
+  local socket = require("socket")
+  loop_of(function(driver, seconds)
+    socket.select({ driver }, nil, seconds)
+  end)
+end
+
+function loops.poll()
+  local core = require("leat.curl.core")
+  loop_of(function(driver, seconds)
+    core.wait_for({ driver.handle }, seconds)
+  end)
+end
+
+-- A game: a tick each BEAT, of which we have some milliseconds.
+function loops.tick()
+  local sleeper, tick = require("leat.curl.core").new {}, now()
+  loop_of(function()
+    tick = tick + BEAT
+    while tick > now() do
+      sleeper:wait(tick - now() - 0.0005)
+    end
+    beat()
+    tasks.poll(0.005)
+  end)
+end
+
+function loops.blocking()
+  loop_of(function()
+    if begun then
+      cards:find("1")
+    end
+  end)
+end
+
+if LOOP == "blocking" then
+  begin = function()
+    idle, longest, begun = longest, 0, now()
+  end
+  local once = cards.find
+  getmetatable(cards).find = function(...)
+    found = found + 1
+    took = found >= COUNT and now() - begun or nil
+    return once(...)
+  end
+end
+
+loops[LOOP]()
+assert(found == COUNT)
+client:close()
+print(("%.4f %.4f %.4f"):format(took, idle, longest))

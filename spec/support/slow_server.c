@@ -1,0 +1,104 @@
+/*
+** slow_server.c - a server that answers every request alike, some time after it came, over
+** any number of connections and in one thread, so that it takes little of the machine that
+** something else is measured on.
+**   slow_server MS      prints its port, and serves until its standard input ends
+*/
+#include <arpa/inet.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BODY                                                                             \
+  "{\"data\":{\"value\":\"1\",\"name\":null,\"active\":true,\"contact\":null},"          \
+  "\"meta\":[]}"
+
+enum { MOST = 65536, EVENTS = 256 };
+
+/* Who waits for an answer; all wait equally long, so they stand in a line. */
+static struct {
+  int fd;
+  int64_t due;
+} line[MOST];
+static unsigned first, last;
+
+static int64_t now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int listen_anywhere(void) {
+  struct sockaddr_in address = {.sin_family = AF_INET};
+  socklen_t length = sizeof address;
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (bind(fd, (void *)&address, sizeof address) || listen(fd, 4096)) exit(1);
+  getsockname(fd, (void *)&address, &length);
+  printf("%d\n", ntohs(address.sin_port));
+  fflush(stdout);
+  return fd;
+}
+
+static void watch(int epoll, int fd) {
+  struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+  epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+static void take_request(int fd, int64_t due) {
+  char text[8192];
+  ssize_t n = recv(fd, text, sizeof text, 0);
+  if (n <= 0) {
+    close(fd);
+    return;
+  }
+  line[last % MOST].fd = fd;
+  line[last++ % MOST].due = due;
+}
+
+static void answer_due(int64_t now) {
+  char text[256];
+  int length = snprintf(text, sizeof text,
+                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                        "Content-Length: %zu\r\n\r\n%s",
+                        strlen(BODY), BODY);
+  for (; first != last && line[first % MOST].due <= now; first++)
+    send(line[first % MOST].fd, text, (size_t)length, MSG_NOSIGNAL);
+}
+
+/* False: standard input ended. */
+static int take_events(int epoll, int listener, int timeout, int64_t delay) {
+  struct epoll_event events[EVENTS];
+  int n = epoll_wait(epoll, events, EVENTS, timeout), fd;
+  for (int i = 0; i < n; i++) {
+    if (events[i].data.fd == STDIN_FILENO) return 0;
+    if (events[i].data.fd != listener) take_request(events[i].data.fd, now_ms() + delay);
+    else
+      while ((fd = accept(listener, NULL, NULL)) >= 0)
+        watch(epoll, fd);
+  }
+  return 1;
+}
+
+int main(int argc, char **argv) {
+  int64_t delay = argc > 1 ? atoi(argv[1]) : 0;
+  struct rlimit limit;
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  int epoll = epoll_create1(0), listener = listen_anywhere(), timeout;
+  watch(epoll, listener);
+  watch(epoll, STDIN_FILENO);
+  do {
+    int64_t now = now_ms();
+    answer_due(now);
+    timeout = first == last ? -1 : (int)(line[first % MOST].due - now);
+  } while (take_events(epoll, listener, timeout, delay));
+  return 0;
+}
