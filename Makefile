@@ -3,6 +3,7 @@
 #   make                  the Lua modules for $(LUA), in build/
 #   make test             the C tests, then the specs under $(LUA)
 #   make test-all-luas    the specs under each of $(ALL_LUAS)
+#   make test-poll        the driver's tests, with poll in epoll's place
 #   make test-hosts       in event loops, and whatever else calls are made in
 #   make asan             the C tests under AddressSanitizer and UBSan
 #   make tsan             threads under ThreadSanitizer
@@ -67,7 +68,7 @@ T := $(BUILD)/test
 
 # The protocol, without I/O; the driver on libcurl and the sandbox stand beside it.
 SANDBOX  := $(wildcard core/sandbox*.c)
-PURE     := $(filter-out core/curl.c $(SANDBOX),$(wildcard core/*.c))
+PURE     := $(filter-out core/curl.c core/watch.c $(SANDBOX),$(wildcard core/*.c))
 PURE_OBJ := $(PURE:core/%.c=$(B)/%.o)
 SANDBOX_OBJ := $(SANDBOX:core/%.c=$(B)/%.o)
 LUA_SRC  := lua/leat.lua $(wildcard lua/leat/*.lua)
@@ -82,7 +83,7 @@ else
   LUA_SRC := $(filter-out lua/leat/sandbox.lua,$(LUA_SRC))
 endif
 
-.PHONY: force all lua tests test test-core test-headers test-c-examples test-lua test-hosts test-all-luas asan asan-lua tsan valgrind valgrind-lua fuzz mutants bench lint purity env install install-core install-lua clean help
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-all-luas asan asan-lua tsan valgrind valgrind-lua fuzz mutants bench lint purity env install install-core install-lua clean help
 .SECONDARY:
 all: lua
 lua: $(MODULES)
@@ -102,7 +103,7 @@ $(M)/%.o: lua/%.c $(FLAGS)
 	$(CC) $(CPPFLAGS) $(LUA_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
 # The driver is in it too: whoever does not call it does not get it, nor needs libcurl.
-$(BUILD)/libleat.a: $(PURE_OBJ) $(B)/curl.o
+$(BUILD)/libleat.a: $(PURE_OBJ) $(B)/curl.o $(B)/watch.o
 $(BUILD)/libleat_sandbox.a: $(SANDBOX_OBJ)
 $(BUILD)/%.a:
 	@rm -f $@
@@ -149,6 +150,13 @@ $(TESTS) $(T)/differential: $(T)/%: $(T)/%.o $(TEST_OBJ) $(BUILD)/libleat.a
 $(T)/slow_server: spec/support/slow_server.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
+
+# The driver as other systems have it, without epoll.
+test-poll:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/poll CPPFLAGS=-DLEAT_POLL test-driver
+DRIVER_TESTS := $(patsubst %,$(T)/%_test,curl tls proxy threads)
+test-driver: $(DRIVER_TESTS)
+	@status=0; for test in $^; do $$test spec/cases || status=1; done; exit $$status
 
 # The public headers stand on their own, in C and in C++.
 test-headers:

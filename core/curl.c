@@ -12,6 +12,7 @@
 */
 #include "internal.h"
 #include "leat_curl.h"
+#include "watch.h"
 
 #include <arpa/inet.h>
 #include <curl/curl.h>
@@ -21,10 +22,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -87,9 +86,8 @@ struct leat_curl {
   int fresh;     /* which libcurl was not asked about yet */
   queue line, waiting, asking, finished;
   bool woken; /* a client has news for those that wait */
-  int epoll, timer;
-  bool timer_used; /* somebody watches the descriptor */
-  int64_t curl_due, sweep_due, deadline_due, armed;
+  leat__watch *watch;
+  int64_t curl_due, sweep_due, deadline_due;
   uint64_t random;
 };
 
@@ -158,17 +156,6 @@ static job *take_out(queue *q, const leat_call *call) {
 
 /* ---- watching -------------------------------------------------------------------- */
 
-/* libcurl closes and reuses descriptors as it likes, so a watch may be there or not. */
-static int watch(leat_curl *curl, int fd, uint32_t events) {
-  struct epoll_event event = {.events = events, .data.fd = fd};
-  if (epoll_ctl(curl->epoll, EPOLL_CTL_MOD, fd, &event) == 0) return 0;
-  return errno == ENOENT ? epoll_ctl(curl->epoll, EPOLL_CTL_ADD, fd, &event) : -1;
-}
-
-static void unwatch(leat_curl *curl, int fd) {
-  epoll_ctl(curl->epoll, EPOLL_CTL_DEL, fd, NULL);
-}
-
 static connection *owner_of(const leat_curl *curl, int fd) {
   return (size_t)fd < curl->by_fd_size ? curl->by_fd[fd] : NULL;
 }
@@ -205,14 +192,15 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *a
   leat_curl *curl = user;
   if (what == CURL_POLL_REMOVE) {
     if (assigned) count_watched(curl, connection_of(easy), -1);
-    if (owner_of(curl, fd) == NULL) unwatch(curl, fd);
+    if (owner_of(curl, fd) == NULL) leat__watch_unset(curl->watch, fd);
     return 0;
   }
   if (assigned == NULL) count_watched(curl, connection_of(easy), 1);
   curl_multi_assign(curl->multi, fd, curl);
-  watch(curl, fd,
-        (what & CURL_POLL_IN ? (uint32_t)EPOLLIN : 0) |
-            (what & CURL_POLL_OUT ? (uint32_t)EPOLLOUT : 0));
+  /* libcurl closes and opens descriptors as it likes: one may be watched already */
+  leat__watch_set(curl->watch, fd,
+                  (what & CURL_POLL_IN ? LEAT_READ : 0) |
+                      (what & CURL_POLL_OUT ? LEAT_WRITE : 0));
   return 0;
 }
 
@@ -270,7 +258,7 @@ static void end_connecting(leat_curl *curl, const connection *c) {
 /* This order, and no other, frees everything. */
 static void close_connection(leat_curl *curl, connection *c) {
   if (c->fd != CURL_SOCKET_BAD) {
-    unwatch(curl, c->fd);
+    leat__watch_unset(curl->watch, c->fd);
     set_owner(curl, c->fd, NULL);
   }
   curl_multi_remove_handle(curl->multi, c->easy);
@@ -461,7 +449,7 @@ static void fail_io(leat_curl *curl, connection *c, CURLcode result, const char 
 static void want_write(leat_curl *curl, connection *c, bool wanted) {
   if (c->wants_write == wanted) return;
   c->wants_write = wanted;
-  watch(curl, c->fd, wanted ? EPOLLIN | EPOLLOUT : EPOLLIN);
+  leat__watch_set(curl->watch, c->fd, LEAT_READ | (wanted ? LEAT_WRITE : 0));
 }
 
 /* True: the exchange goes on. */
@@ -506,13 +494,13 @@ static void transmit(leat_curl *curl, connection *c) {
   want_write(curl, c, false);
 }
 
-static void on_ready(leat_curl *curl, connection *c, uint32_t events) {
+static void on_ready(leat_curl *curl, connection *c, int events) {
   if (c->job == NULL) {
     if (!is_quiet(c)) close_connection(curl, c);
     return;
   }
-  if ((events & ~(uint32_t)EPOLLOUT) && !receive(curl, c)) return;
-  if (events & EPOLLOUT) transmit(curl, c);
+  if ((events & ~LEAT_WRITE) && !receive(curl, c)) return;
+  if (events & LEAT_WRITE) transmit(curl, c);
 }
 
 /* ---- exchanges ------------------------------------------------------------------- */
@@ -845,7 +833,7 @@ static void connected(leat_curl *curl, connection *c) {
     fail_pin(curl, c, seen, result == CURLE_OK ? n : 0);
     return;
   }
-  if (watch(curl, fd, EPOLLIN) != 0 || !set_owner(curl, fd, c)) {
+  if (!leat__watch_set(curl->watch, fd, LEAT_READ) || !set_owner(curl, fd, c)) {
     fail(curl, c->job, LEAT_LOCAL, "the connection can't be watched: out of memory?");
     return;
   }
@@ -990,41 +978,30 @@ int leat_curl_timeout_ms(leat_curl *curl) {
 
 /* Whoever watches only the descriptor is woken by the timer behind it. */
 static void arm_timer(leat_curl *curl) {
-  int64_t due = next_due(curl);
-  if (!curl->timer_used || due == curl->armed) return;
-  struct itimerspec spec = {{0, 0}, {0, 0}};
-  if (due != NEVER) {
-    spec.it_value.tv_sec = (time_t)(due / 1000);
-    spec.it_value.tv_nsec = (long)(due % 1000) * 1000000 + 1;
-  }
-  timerfd_settime(curl->timer, TFD_TIMER_ABSTIME, &spec, NULL);
-  curl->armed = due;
+  leat__watch_alarm(curl->watch, next_due(curl));
 }
 
 /* ---- stepping -------------------------------------------------------------------- */
 
-static void take_event(leat_curl *curl, int fd, uint32_t events) {
-  uint64_t expirations;
+static void take_event(leat_curl *curl, const leat__ready *ready) {
   int running, flags = 0;
-  connection *c = owner_of(curl, fd);
-  if (fd == curl->timer) {
-    if (read(curl->timer, &expirations, sizeof expirations) > 0) curl->armed = NEVER;
-  } else if (c) {
-    on_ready(curl, c, events);
-  } else {
-    if (events & EPOLLIN) flags |= CURL_CSELECT_IN;
-    if (events & EPOLLOUT) flags |= CURL_CSELECT_OUT;
-    if (events & (EPOLLERR | EPOLLHUP)) flags |= CURL_CSELECT_ERR;
-    curl_multi_socket_action(curl->multi, fd, flags, &running);
+  connection *c = owner_of(curl, ready->fd);
+  if (c) {
+    on_ready(curl, c, ready->events);
+    return;
   }
+  if (ready->events & LEAT_READ) flags |= CURL_CSELECT_IN;
+  if (ready->events & LEAT_WRITE) flags |= CURL_CSELECT_OUT;
+  if (ready->events & LEAT_BROKEN) flags |= CURL_CSELECT_ERR;
+  curl_multi_socket_action(curl->multi, ready->fd, flags, &running);
 }
 
 static void step(leat_curl *curl, int ms) {
-  struct epoll_event events[EVENTS_AT_ONCE];
-  int n = epoll_wait(curl->epoll, events, EVENTS_AT_ONCE, ms);
+  leat__ready ready[EVENTS_AT_ONCE];
+  int n = leat__watch_wait(curl->watch, ready, EVENTS_AT_ONCE, ms);
   int64_t begun = now_ms(), now = begun;
   for (int i = 0; i < n && now - begun < STEP_MS; i++) {
-    take_event(curl, events[i].data.fd, events[i].events);
+    take_event(curl, &ready[i]);
     now = now_ms();
   }
   drive_connecting(curl, now);
@@ -1036,15 +1013,6 @@ static void step(leat_curl *curl, int ms) {
 }
 
 /* ---- making and ending ----------------------------------------------------------- */
-
-static bool open_polling(leat_curl *curl) {
-  struct epoll_event event = {.events = EPOLLIN};
-  curl->epoll = epoll_create1(EPOLL_CLOEXEC);
-  curl->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-  event.data.fd = curl->timer;
-  return curl->epoll >= 0 && curl->timer >= 0 &&
-         epoll_ctl(curl->epoll, EPOLL_CTL_ADD, curl->timer, &event) == 0;
-}
 
 static bool open_multi(leat_curl *curl) {
   curl->multi = curl_multi_init();
@@ -1060,12 +1028,6 @@ static bool open_multi(leat_curl *curl) {
   return true;
 }
 
-static void close_polling(leat_curl *curl) {
-  if (curl->timer >= 0) close(curl->timer);
-  if (curl->epoll >= 0) close(curl->epoll);
-  curl->timer = curl->epoll = -1;
-}
-
 static void close_context(leat_curl *curl) {
   while (curl->connections)
     close_connection(curl, curl->connections); /* NOLINT(clang-analyzer-unix.Malloc) */
@@ -1073,15 +1035,17 @@ static void close_context(leat_curl *curl) {
   curl_share_cleanup(curl->share);
   curl->multi = NULL;
   curl->share = NULL;
-  close_polling(curl);
+  leat__watch_free(curl->watch);
+  curl->watch = NULL;
 }
 
 static bool open_context(leat_curl *curl) {
   curl->process = getpid();
-  curl->curl_due = curl->deadline_due = curl->armed = NEVER;
+  curl->curl_due = curl->deadline_due = NEVER;
   curl->sweep_due = 0;
   seed(curl);
-  if (open_polling(curl) && open_multi(curl)) return true;
+  curl->watch = leat__watch_new();
+  if (curl->watch && open_multi(curl)) return true;
   close_context(curl);
   return false;
 }
@@ -1117,7 +1081,8 @@ static void forget_context(leat_curl *curl) {
   curl->share = NULL;
   curl->count = curl->connecting = curl->unwatched = curl->fresh = 0;
   if (curl->by_fd) memset(curl->by_fd, 0, curl->by_fd_size * sizeof *curl->by_fd);
-  close_polling(curl);
+  leat__watch_free(curl->watch);
+  curl->watch = NULL;
 }
 
 /* False: a child that could not make a context of its own; it may try again. */
@@ -1174,7 +1139,6 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
     free(curl);
     return NULL;
   }
-  curl->epoll = curl->timer = -1;
   if (copy_config(curl, config) && open_context(curl)) return curl;
   leat__error_set(error, LEAT_LOCAL, "no more descriptors, or no more memory");
   leat_curl_free(curl);
@@ -1308,9 +1272,9 @@ leat_moment leat_curl_moment(leat_curl *curl) {
 
 int leat_curl_fd(leat_curl *curl) {
   same_process(curl);
-  curl->timer_used = true;
-  arm_timer(curl);
-  return curl->epoll;
+  int fd = curl->watch ? leat__watch_fd(curl->watch) : -1;
+  if (fd >= 0) arm_timer(curl);
+  return fd;
 }
 
 const char *leat_curl_version(void) {

@@ -51,7 +51,8 @@ LEAT_API leat_call *leat_curl_token(leat_curl *curl);
 LEAT_API leat_moment leat_curl_moment(leat_curl *curl);
 /* Gives a call up: it ends as LEAT_CANCELED, and does not come out of leat_curl_done. */
 LEAT_API void leat_curl_cancel(leat_curl *curl, leat_call *call);
-/* Readable when a step has something to do: one descriptor for ever. */
+/* Readable when a step has something to do: one descriptor for ever, until the process
+** forks. -1: this system has none (there is one on Linux): leat_curl_wait is the way. */
 LEAT_API int leat_curl_fd(leat_curl *curl);
 /* Until the next step is due, at most; -1: not before the descriptor is readable. */
 LEAT_API int leat_curl_timeout_ms(leat_curl *curl);

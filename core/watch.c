@@ -1,0 +1,188 @@
+/*
+** watch.c - watching descriptors, by epoll or by poll.
+*/
+#include "watch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef LEAT_POLL
+
+/* ---- epoll and a timer ----------------------------------------------------------- */
+
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+
+enum { EVENTS_AT_ONCE = 64 };
+
+struct leat__watch {
+  int epoll, timer;
+  bool alarmed; /* somebody watches the descriptor, so the timer matters */
+  int64_t due;
+};
+
+leat__watch *leat__watch_new(void) {
+  leat__watch *watch = malloc(sizeof *watch);
+  if (watch == NULL) return NULL;
+  *watch = (leat__watch){-1, -1, false, INT64_MAX};
+  watch->epoll = epoll_create1(EPOLL_CLOEXEC);
+  watch->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  if (watch->epoll >= 0 && watch->timer >= 0 &&
+      leat__watch_set(watch, watch->timer, LEAT_READ))
+    return watch;
+  leat__watch_free(watch);
+  return NULL;
+}
+
+void leat__watch_free(leat__watch *watch) {
+  if (watch == NULL) return;
+  if (watch->timer >= 0) close(watch->timer);
+  if (watch->epoll >= 0) close(watch->epoll);
+  free(watch);
+}
+
+bool leat__watch_set(leat__watch *watch, int fd, int events) {
+  struct epoll_event event = {.data.fd = fd};
+  if (events & LEAT_READ) event.events |= EPOLLIN;
+  if (events & LEAT_WRITE) event.events |= EPOLLOUT;
+  if (epoll_ctl(watch->epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
+  /* it was never watched, or another descriptor had its number then */
+  return errno == ENOENT && epoll_ctl(watch->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+void leat__watch_unset(leat__watch *watch, int fd) {
+  epoll_ctl(watch->epoll, EPOLL_CTL_DEL, fd, NULL);
+}
+
+static int events_of(uint32_t events) {
+  return (events & EPOLLIN ? LEAT_READ : 0) | (events & EPOLLOUT ? LEAT_WRITE : 0) |
+         (events & (EPOLLERR | EPOLLHUP) ? LEAT_BROKEN : 0);
+}
+
+int leat__watch_wait(leat__watch *watch, leat__ready *ready, int most, int ms) {
+  struct epoll_event events[EVENTS_AT_ONCE];
+  uint64_t expirations;
+  int count = 0;
+  int n =
+      epoll_wait(watch->epoll, events, most < EVENTS_AT_ONCE ? most : EVENTS_AT_ONCE, ms);
+  for (int i = 0; i < n; i++) {
+    if (events[i].data.fd != watch->timer)
+      ready[count++] = (leat__ready){events[i].data.fd, events_of(events[i].events)};
+    else if (read(watch->timer, &expirations, sizeof expirations) > 0)
+      watch->due = INT64_MAX;
+  }
+  return count;
+}
+
+int leat__watch_fd(leat__watch *watch) {
+  watch->alarmed = true;
+  return watch->epoll;
+}
+
+void leat__watch_alarm(leat__watch *watch, int64_t due_ms) {
+  struct itimerspec spec = {{0, 0}, {0, 0}};
+  if (!watch->alarmed || due_ms == watch->due) return;
+  if (due_ms != INT64_MAX) {
+    spec.it_value.tv_sec = (time_t)(due_ms / 1000);
+    spec.it_value.tv_nsec = (long)(due_ms % 1000) * 1000000 + 1; /* 0 is: never */
+  }
+  timerfd_settime(watch->timer, TFD_TIMER_ABSTIME, &spec, NULL);
+  watch->due = due_ms;
+}
+
+#else
+
+/* ---- poll ------------------------------------------------------------------------ */
+
+#include <poll.h>
+
+struct leat__watch {
+  struct pollfd *fds;
+  int *places; /* by descriptor: where in fds, from 1 on; 0: it is not */
+  int count, room, places_room;
+  int next; /* where the next look begins, so that all get their turn */
+};
+
+leat__watch *leat__watch_new(void) {
+  return calloc(1, sizeof(leat__watch));
+}
+
+void leat__watch_free(leat__watch *watch) {
+  if (watch == NULL) return;
+  free(watch->fds);
+  free(watch->places);
+  free(watch);
+}
+
+static bool make_place(leat__watch *watch, int fd) {
+  if (fd < watch->places_room) return true;
+  int room = (fd + 1) * 2;
+  int *places = realloc(watch->places, (size_t)room * sizeof *places);
+  if (places == NULL) return false;
+  memset(places + watch->places_room, 0,
+         (size_t)(room - watch->places_room) * sizeof *places);
+  watch->places = places;
+  watch->places_room = room;
+  return true;
+}
+
+static bool make_room(leat__watch *watch) {
+  if (watch->count < watch->room) return true;
+  int room = watch->room ? watch->room * 2 : 16;
+  struct pollfd *fds = realloc(watch->fds, (size_t)room * sizeof *fds);
+  if (fds == NULL) return false;
+  watch->fds = fds;
+  watch->room = room;
+  return true;
+}
+
+bool leat__watch_set(leat__watch *watch, int fd, int events) {
+  short wanted =
+      (short)((events & LEAT_READ ? POLLIN : 0) | (events & LEAT_WRITE ? POLLOUT : 0));
+  if (!make_place(watch, fd)) return false;
+  if (watch->places[fd] == 0) {
+    if (!make_room(watch)) return false;
+    watch->places[fd] = ++watch->count;
+  }
+  watch->fds[watch->places[fd] - 1] = (struct pollfd){fd, wanted, 0};
+  return true;
+}
+
+void leat__watch_unset(leat__watch *watch, int fd) {
+  int place = fd < watch->places_room ? watch->places[fd] : 0;
+  if (place == 0) return;
+  struct pollfd last = watch->fds[--watch->count];
+  watch->fds[place - 1] = last;
+  watch->places[last.fd] = place;
+  watch->places[fd] = 0;
+}
+
+static int events_of(short events) {
+  return (events & POLLIN ? LEAT_READ : 0) | (events & POLLOUT ? LEAT_WRITE : 0) |
+         (events & (POLLERR | POLLHUP | POLLNVAL) ? LEAT_BROKEN : 0);
+}
+
+int leat__watch_wait(leat__watch *watch, leat__ready *ready, int most, int ms) {
+  int count = 0;
+  int n = poll(watch->fds, (nfds_t)watch->count, ms);
+  for (int i = 0; i < watch->count && count < n && count < most; i++) {
+    struct pollfd *p = &watch->fds[(watch->next + i) % watch->count];
+    if (p->revents) ready[count++] = (leat__ready){p->fd, events_of(p->revents)};
+  }
+  watch->next = watch->count ? (watch->next + 1) % watch->count : 0;
+  return count;
+}
+
+int leat__watch_fd(leat__watch *watch) {
+  (void)watch;
+  return -1;
+}
+
+void leat__watch_alarm(leat__watch *watch, int64_t due_ms) {
+  (void)watch;
+  (void)due_ms;
+}
+
+#endif

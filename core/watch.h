@@ -1,0 +1,38 @@
+/*
+** watch.h - which of many descriptors can be read or written, and when the time has come:
+** epoll and a timer behind one descriptor on Linux; poll elsewhere, or where LEAT_POLL is
+** defined.
+*/
+#ifndef LEAT_WATCH_H
+#define LEAT_WATCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#if !defined(__linux__) && !defined(LEAT_POLL)
+#define LEAT_POLL
+#endif
+
+typedef struct leat__watch leat__watch;
+
+enum { LEAT_READ = 1, LEAT_WRITE = 2, LEAT_BROKEN = 4 };
+
+typedef struct leat__ready {
+  int fd, events;
+} leat__ready;
+
+/* NULL: no descriptors, or no memory. */
+leat__watch *leat__watch_new(void);
+void leat__watch_free(leat__watch *watch);
+/* Watches `fd` for these events, instead of what it was watched for. False: it can't. */
+bool leat__watch_set(leat__watch *watch, int fd, int events);
+/* Must come before `fd` is closed, or at least before its number means another. */
+void leat__watch_unset(leat__watch *watch, int fd);
+/* Waits `ms` at most (-1: for ever; less after a signal); returns how many are `ready`. */
+int leat__watch_wait(leat__watch *watch, leat__ready *ready, int most, int ms);
+/* Readable when a wait would not wait; -1: there is none on this system. */
+int leat__watch_fd(leat__watch *watch);
+/* From that moment of the monotonic clock on it is readable too; INT64_MAX: never. */
+void leat__watch_alarm(leat__watch *watch, int64_t due_ms);
+
+#endif
