@@ -360,12 +360,12 @@ void leat_sandbox_reset(leat_sandbox *sandbox) {
 }
 
 /* A copy of its own, since the threads go on; NULL for NULL, or out of memory. */
-static const leat_json *lend(sandbox_api *api, const leat_json *value) {
+static const leat_json *lend(sandbox_api *api, const sjson *value) {
   char why[160];
   leat_buffer text;
   leat__buffer_init(&text, SANDBOX_MAX_ANSWER);
   leat__json_free(api->lent);
-  if (value) leat__json_write(value, &text);
+  if (value) leat__sjson_write(value, &text);
   api->lent =
       text.length == 0 || text.failed
           ? NULL
@@ -379,21 +379,21 @@ const leat_json *leat_sandbox_find_card(leat_sandbox *sandbox, leat_string value
   if (name == NULL) return NULL;
   pthread_mutex_lock(&sandbox->lock);
   leat__sandbox_catch_up(&sandbox->api, moment());
-  const leat_json *card = lend(&sandbox->api, leat_json_get(sandbox->api.cards, name));
+  const leat_json *card = lend(&sandbox->api, leat__sjson_get(sandbox->api.cards, name));
   pthread_mutex_unlock(&sandbox->lock);
   free(name);
   return card;
 }
 
 const leat_json *leat_sandbox_all_cards(leat_sandbox *sandbox) {
-  leat_json *all = leat__json_array();
-  leat_member member = {{NULL, 0}, NULL, NULL};
+  sjson *all = leat__sjson_array();
+  sjson_member member = {{NULL, 0}, NULL, NULL};
   pthread_mutex_lock(&sandbox->lock);
   leat__sandbox_catch_up(&sandbox->api, moment());
-  while (leat_json_next(sandbox->api.cards, &member))
-    leat__json_append(all, leat__json_share(member.value));
+  while (leat__sjson_next(sandbox->api.cards, &member))
+    leat__sjson_append(all, leat__sjson_share(member.value));
   const leat_json *cards = lend(&sandbox->api, all);
-  leat__json_free(all);
+  leat__sjson_free(all);
   pthread_mutex_unlock(&sandbox->lock);
   return cards;
 }

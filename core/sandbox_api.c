@@ -16,11 +16,11 @@ leat_string leat__sandbox_header(const exchange *x, const char *name) {
 
 /* Cards and contacts are shared with the state: this is done under its lock. */
 static void free_findings(exchange *x) {
-  leat__json_free(x->input);
-  leat__json_free(x->errors);
-  leat__json_free(x->cards);
-  leat__json_free(x->card);
-  leat__json_free(x->reply);
+  leat__sjson_free(x->input);
+  leat__sjson_free(x->errors);
+  leat__sjson_free(x->cards);
+  leat__sjson_free(x->card);
+  leat__sjson_free(x->reply);
 }
 
 void leat__sandbox_answer_free(exchange *x) {
@@ -59,7 +59,7 @@ static bool take_from_rate(sandbox_api *api, exchange *x) {
 
 static void reply_invalid(exchange *x) {
   leat__sandbox_reply_code(x, 1003);
-  leat__json_set(x->reply, "errors", x->errors);
+  leat__sjson_set(x->reply, "errors", x->errors);
   x->errors = NULL;
 }
 
@@ -102,7 +102,7 @@ static bool put_off(sandbox_api *api, const exchange *x, int after_ms, size_t re
   if (pending == NULL) return false;
   api->pending = pending;
   pending[api->pending_count++] = (sandbox_pending){
-      x->now.monotonic_ms + after_ms, x->route, leat__json_share(x->input), record};
+      x->now.monotonic_ms + after_ms, x->route, leat__sjson_share(x->input), record};
   return true;
 }
 
@@ -110,7 +110,7 @@ static bool put_off(sandbox_api *api, const exchange *x, int after_ms, size_t re
 static void carry_out_late(sandbox_api *api, const sandbox_pending *p) {
   exchange x = {.route = p->route, .input = p->input};
   x.now.monotonic_ms = p->due_ms;
-  x.cards = leat__json_share(api->cards);
+  x.cards = leat__sjson_share(api->cards);
   p->route->handle(api, &x);
   carry_out(api, &x, p->due_ms, p->record);
   free_findings(&x);
@@ -155,7 +155,7 @@ static void add_number(exchange *x, const char *name, int64_t number) {
 
 static void write_answer(const sandbox_api *api, exchange *x) {
   if (x->page.data) leat__append(&x->text, x->page.data, x->page.length);
-  else leat__json_write(x->reply, &x->text);
+  else leat__sjson_write(x->reply, &x->text);
   if (x->text.length > 0)
     add_header(x, "Content-Type",
                x->text.data[0] == '<' ? "text/html; charset=UTF-8" : "application/json");
@@ -210,23 +210,12 @@ static bool no_memory(leat_error *error) {
   return false;
 }
 
-/* The parser takes arrays and objects only: so it gets an array of one. */
 static bool read_meta(sandbox_api *api, const char *text, leat_error *error) {
-  char why[160] = "not one value";
-  leat_buffer list;
   if (text && strcmp(text, "absent") == 0) return true;
-  leat__buffer_init(&list, SANDBOX_MAX_HEAD);
-  leat__append_s(&list, "[");
-  leat__append_s(&list, text ? text : "[]");
-  leat__append_s(&list, "]");
-  leat_json *values =
-      leat__json_parse((leat_string){list.data, list.length}, why, sizeof why);
-  if (leat_json_size(values) == 1) api->meta = leat__json_share(leat_json_at(values, 0));
-  else
+  api->meta = leat__sjson_parse(leat_s(text ? text : "[]"));
+  if (api->meta == NULL)
     leat__error_set(error, LEAT_CONFIG,
-                    "the sandbox can't be filled: meta is not JSON: %s", why);
-  leat__json_free(values);
-  leat__buffer_free(&list);
+                    "the sandbox can't be filled: meta is not JSON, or out of memory");
   return api->meta != NULL;
 }
 
@@ -266,8 +255,8 @@ static bool add_first_fault(sandbox_api *api, const leat_sandbox_fault *fault,
 }
 
 static bool fill(sandbox_api *api, const leat_sandbox_config *config, leat_error *error) {
-  api->contacts = leat__json_object();
-  api->cards = leat__json_object();
+  api->contacts = leat__sjson_object();
+  api->cards = leat__sjson_object();
   for (size_t i = 0; i < config->contact_count; i++)
     if (!leat__sandbox_add_contact(api, &config->contacts[i], error)) return false;
   for (size_t i = 0; i < config->card_count; i++)
@@ -286,14 +275,14 @@ bool leat__sandbox_open(sandbox_api *api, const leat_sandbox_config *config,
 
 /* Lends nothing back: what a caller holds stays until it asks again. */
 void leat__sandbox_restart(sandbox_api *api) {
-  leat_json *cards = leat__sandbox_copy(api->first_cards);
+  sjson *cards = leat__sandbox_copy(api->first_cards);
   leat__sandbox_forget(api);
   leat__sandbox_free_records(api);
   leat__sandbox_free_faults(api, api->first_faults);
   api->token_count = 0;
   api->window_end_ms = 0;
   if (cards == NULL) return;
-  leat__json_free(api->cards);
+  leat__sjson_free(api->cards);
   api->cards = cards;
 }
 
@@ -303,10 +292,10 @@ void leat__sandbox_close(sandbox_api *api) {
   leat__sandbox_free_faults(api, 0);
   free(api->faults);
   free(api->tokens);
-  leat__json_free(api->contacts);
-  leat__json_free(api->cards);
-  leat__json_free(api->first_cards);
-  leat__json_free(api->meta);
+  leat__sjson_free(api->contacts);
+  leat__sjson_free(api->cards);
+  leat__sjson_free(api->first_cards);
+  leat__sjson_free(api->meta);
   leat__json_free(api->lent);
   leat__wipe_free(api->authorization);
   leat__wipe_free(api->client_secret);

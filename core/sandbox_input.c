@@ -9,17 +9,17 @@
 #include <string.h>
 
 const char *leat__sandbox_input(const exchange *x, const char *name) {
-  return leat_json_string(leat_json_get(x->input, name)).data;
+  return leat__sjson_string(leat__sjson_get(x->input, name)).data;
 }
 
 static void add_error(exchange *x, const char *field, const char *label,
                       const char *problem) {
   char text[128];
-  leat_json *messages = leat__json_array();
+  sjson *messages = leat__sjson_array();
   snprintf(text, sizeof text, "The %s field %s.", label, problem);
-  leat__json_append(messages, leat__json_text(leat_s(text)));
-  if (x->errors == NULL) x->errors = leat__json_object();
-  leat__json_set(x->errors, field, messages);
+  leat__sjson_append(messages, leat__sjson_text(leat_s(text)));
+  if (x->errors == NULL) x->errors = leat__sjson_object();
+  leat__sjson_set(x->errors, field, messages);
 }
 
 /* ---- where they come from -------------------------------------------------------- */
@@ -49,11 +49,11 @@ static leat_string decode(char *text, size_t length, char plus) {
 }
 
 /* Takes `value`. A parameter that is there already, with another value, is a mistake. */
-static void add(exchange *x, const char *name, leat_json *value) {
-  const leat_json *there = leat_json_get(x->input, name);
-  if (there && !leat__equal(leat_json_string(there), leat_json_string(value)))
+static void add(exchange *x, const char *name, sjson *value) {
+  const sjson *there = leat__sjson_get(x->input, name);
+  if (there && !leat__equal(leat__sjson_string(there), leat__sjson_string(value)))
     add_error(x, name, name, "is given twice, differently");
-  leat__json_set(x->input, name, value);
+  leat__sjson_set(x->input, name, value);
 }
 
 /* name=value&name=value, both of them encoded. */
@@ -71,22 +71,21 @@ static bool add_pairs(exchange *x, leat_string text) {
     leat_string decoded = decode(value, (size_t)(end - value), ' ');
     if (*start && !leat__utf8(leat_s(start)))
       add_error(x, "query", "query", "is not UTF-8");
-    else if (*start) add(x, start, leat__json_text(decoded));
+    else if (*start) add(x, start, leat__sjson_text(decoded));
   }
   free(copy);
   return true;
 }
 
 static void add_json(exchange *x) {
-  char why[160];
-  leat_member member = {{NULL, 0}, NULL, NULL};
-  leat_json *body = leat__json_parse(x->body, why, sizeof why);
-  if (leat_json_type(body) != LEAT_OBJECT)
+  sjson_member member = {{NULL, 0}, NULL, NULL};
+  sjson *body = leat__sjson_parse(x->body);
+  if (leat__sjson_type(body) != LEAT_OBJECT)
     add_error(x, "body", "body", "must be a JSON object");
   else
-    while (leat_json_next(body, &member))
-      add(x, member.name.data, leat__json_share(member.value));
-  leat__json_free(body);
+    while (leat__sjson_next(body, &member))
+      add(x, member.name.data, leat__sjson_share(member.value));
+  leat__sjson_free(body);
 }
 
 static bool add_body(exchange *x) {
@@ -103,7 +102,7 @@ static bool add_body(exchange *x) {
 static bool add_path(exchange *x) {
   char *copy = leat__copy(x->in_path.data, x->in_path.length);
   if (copy == NULL) return false;
-  add(x, "contact_uuid", leat__json_text(decode(copy, x->in_path.length, '+')));
+  add(x, "contact_uuid", leat__sjson_text(decode(copy, x->in_path.length, '+')));
   free(copy);
   return true;
 }
@@ -111,9 +110,10 @@ static bool add_path(exchange *x) {
 /* ---- whether they fit ------------------------------------------------------------ */
 
 /* Null is as good as absent, and so is the empty string. */
-static bool is_given(const leat_json *value) {
-  return leat_json_type(value) > LEAT_NULL &&
-         !(leat_json_type(value) == LEAT_STRING && leat_json_string(value).length == 0);
+static bool is_given(const sjson *value) {
+  return leat__sjson_type(value) > LEAT_NULL &&
+         !(leat__sjson_type(value) == LEAT_STRING &&
+           leat__sjson_string(value).length == 0);
 }
 
 static bool holds_nul(leat_string text) {
@@ -125,16 +125,16 @@ static void convert(exchange *x, const rule *r) {
   const char *text = leat__sandbox_input(x, r->field);
   if (r->type != LEAT_BOOLEAN || x->has_types || text == NULL) return;
   if (strcmp(text, "1") == 0 || strcmp(text, "0") == 0)
-    leat__json_set(x->input, r->field, leat__json_boolean(*text == '1'));
+    leat__sjson_set(x->input, r->field, leat__sjson_boolean(*text == '1'));
 }
 
 static void check_rule(exchange *x, const rule *r) {
   convert(x, r);
-  const leat_json *value = leat_json_get(x->input, r->field);
+  const sjson *value = leat__sjson_get(x->input, r->field);
   if (!is_given(value)) {
-    leat__json_remove(x->input, r->field);
+    leat__sjson_remove(x->input, r->field);
     if (r->required) add_error(x, r->field, r->label, "is required");
-  } else if (leat_json_type(value) != r->type || holds_nul(leat_json_string(value))) {
+  } else if (leat__sjson_type(value) != r->type || holds_nul(leat__sjson_string(value))) {
     add_error(x, r->field, r->label,
               r->type == LEAT_STRING ? "must be a string" : "must be true or false");
   }
@@ -143,7 +143,7 @@ static void check_rule(exchange *x, const rule *r) {
 bool leat__sandbox_read_input(exchange *x) {
   const route *r = x->route;
   const char *query = strchr(x->target.data, '?');
-  x->input = leat__json_object();
+  x->input = leat__sjson_object();
   if (x->input == NULL) return false;
   if (x->in_path.data && !add_path(x)) return false;
   if ((r->places & IN_QUERY) && query && !add_pairs(x, leat_s(query + 1))) return false;

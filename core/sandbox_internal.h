@@ -12,6 +12,7 @@
 **   sandbox_state.c       contacts and cards, as they are and as they were
 **   sandbox_faults.c      what goes wrong
 **   sandbox_record.c      what was received
+**   sandbox_json.c        JSON values to build and to change
 **
 ** All but sandbox.c run under its lock.
 */
@@ -39,6 +40,7 @@ enum { /* every limit of the sandbox */
 
 typedef struct sandbox_api sandbox_api;
 typedef struct exchange exchange;
+typedef struct sjson sjson; /* a JSON value, of sandbox_json.c */
 
 /* ---- routes and their parameters ------------------------------------------------- */
 
@@ -75,18 +77,18 @@ struct exchange {
   const route *route; /* NULL: none */
   bool path_known;    /* by another method */
   leat_string in_path;
-  bool has_types;    /* as JSON has, and forms have not */
-  leat_json *input;  /* the parameters */
-  leat_json *errors; /* of validation, by field */
-  leat_json *cards;  /* those that it sees, by value */
+  bool has_types; /* as JSON has, and forms have not */
+  sjson *input;   /* the parameters */
+  sjson *errors;  /* of validation, by field */
+  sjson *cards;   /* those that it sees, by value */
 
   /* what it changes, if that is carried out */
   bool changes;
-  leat_json *card; /* what becomes of it; NULL: it is deleted */
+  sjson *card; /* what becomes of it; NULL: it is deleted */
 
   /* the answer */
   int status;
-  leat_json *reply;
+  sjson *reply;
   leat_string page;  /* instead of the reply, if it has data; borrowed from a fault */
   int retry_after_s; /* 0: not told */
   int remaining;     /* of the rate limit; -1: not told */
@@ -105,13 +107,13 @@ leat_string leat__sandbox_header(const exchange *x, const char *name);
 typedef struct sandbox_change {
   int64_t at_ms;
   char *value;
-  leat_json *before; /* NULL: it was not there */
+  sjson *before; /* NULL: it was not there */
 } sandbox_change;
 
 typedef struct sandbox_pending { /* what is to be carried out later */
   int64_t due_ms;
   const route *route;
-  leat_json *input;
+  sjson *input;
   size_t record; /* the index of its request */
 } sandbox_pending;
 
@@ -142,13 +144,13 @@ typedef struct sandbox_fault {
 struct sandbox_api {
   char *authorization; /* "Bearer KEY" */
   char *client_id, *client_secret;
-  leat_json *meta; /* NULL: absent */
+  sjson *meta; /* NULL: absent */
   int token_lifetime_ms, rate_limit, rate_window_ms;
   bool limited; /* by rate_limit */
 
-  leat_json *contacts; /* by uuid, as the API would show them */
-  leat_json *cards;    /* by value, likewise */
-  leat_json *first_cards;
+  sjson *contacts; /* by uuid, as the API would show them */
+  sjson *cards;    /* by value, likewise */
+  sjson *first_cards;
   sandbox_change *history; /* oldest first */
   size_t history_count;
   sandbox_pending *pending;
@@ -202,22 +204,22 @@ bool leat__sandbox_authorized(const sandbox_api *api, const exchange *x);
 /* Makes room for one more: returns where the items are now, or NULL. Items are only
 ** added at the end, or taken away. */
 void *leat__sandbox_room(void *items, size_t count, size_t size);
-leat_json *leat__sandbox_copy(const leat_json *object); /* with the same members */
-leat_json *leat__sandbox_text(const char *text);        /* or null */
+sjson *leat__sandbox_copy(const sjson *object); /* with the same members */
+sjson *leat__sandbox_text(const char *text);    /* or null */
 bool leat__sandbox_add_contact(sandbox_api *api, const leat_sandbox_contact *contact,
                                leat_error *error);
 bool leat__sandbox_add_card(sandbox_api *api, const leat_sandbox_card *card,
                             leat_error *error);
 /* A card that is nowhere yet; NULL out of memory. The contact must be there, or NULL. */
-leat_json *leat__sandbox_new_card(const sandbox_api *api, const leat_sandbox_card *from);
+sjson *leat__sandbox_new_card(const sandbox_api *api, const leat_sandbox_card *from);
 /* The same card with a member changed; takes `value`. */
-leat_json *leat__sandbox_with(const leat_json *card, const char *name, leat_json *value);
+sjson *leat__sandbox_with(const sjson *card, const char *name, sjson *value);
 /* The contact to show in a card; null for NULL. */
-leat_json *leat__sandbox_contact(const sandbox_api *api, const char *uuid);
-bool leat__sandbox_put(sandbox_api *api, const char *value, const leat_json *card,
+sjson *leat__sandbox_contact(const sandbox_api *api, const char *uuid);
+bool leat__sandbox_put(sandbox_api *api, const char *value, const sjson *card,
                        int64_t at_ms);
 /* All cards as they were then, to be freed. */
-leat_json *leat__sandbox_cards_at(const sandbox_api *api, int64_t at_ms);
+sjson *leat__sandbox_cards_at(const sandbox_api *api, int64_t at_ms);
 void leat__sandbox_forget(sandbox_api *api); /* history and what is pending */
 
 /* ---- sandbox_faults.c ------------------------------------------------------------ */
@@ -229,6 +231,41 @@ void leat__sandbox_free_faults(sandbox_api *api, size_t but); /* but the first s
 sandbox_fault *leat__sandbox_hit(sandbox_api *api, const exchange *x);
 /* Makes the answer what the fault wants it to be. */
 void leat__sandbox_spoil(exchange *x, const sandbox_fault *f);
+
+/* ---- sandbox_json.c -------------------------------------------------------------- */
+
+/* The core's own values never change, and are only read out of a text: these are counted,
+** shared and changed. What leaves the sandbox is written, and read by the core. */
+sjson *leat__sjson_parse(leat_string text); /* NULL: no JSON, or out of memory */
+void leat__sjson_free(sjson *value);
+
+typedef struct sjson_member { /* as a leat_member */
+  leat_string name;
+  const sjson *value;
+  void *position;
+} sjson_member;
+
+leat_type leat__sjson_type(const sjson *value);
+bool leat__sjson_is_true(const sjson *value);
+leat_string leat__sjson_string(const sjson *value);
+size_t leat__sjson_size(const sjson *array);
+const sjson *leat__sjson_get(const sjson *object, const char *name);
+bool leat__sjson_next(const sjson *object, sjson_member *member);
+
+/* NULL means out of memory, and is passed on: set and append free `value` then, and return
+** false. The text must be UTF-8. */
+sjson *leat__sjson_null(void);
+sjson *leat__sjson_boolean(bool value);
+sjson *leat__sjson_integer(int64_t value);
+sjson *leat__sjson_text(leat_string text);
+sjson *leat__sjson_object(void);
+sjson *leat__sjson_array(void);
+bool leat__sjson_set(sjson *object, const char *name, sjson *value);
+bool leat__sjson_append(sjson *array, sjson *value);
+bool leat__sjson_remove(sjson *object, const char *name); /* false: was not there */
+/* The same value once more, to be given away; not for two threads. */
+sjson *leat__sjson_share(const sjson *value);
+void leat__sjson_write(const sjson *value, leat_buffer *out); /* compact */
 
 /* ---- sandbox_record.c ------------------------------------------------------------ */
 

@@ -12,10 +12,10 @@
 /* ---- replies --------------------------------------------------------------------- */
 
 void leat__sandbox_reply(exchange *x, int status, const char *message) {
-  leat__json_free(x->reply);
-  x->reply = leat__json_object();
+  leat__sjson_free(x->reply);
+  x->reply = leat__sjson_object();
   x->status = status;
-  leat__json_set(x->reply, "message", leat__json_text(leat_s(message)));
+  leat__sjson_set(x->reply, "message", leat__sjson_text(leat_s(message)));
 }
 
 static const char *message_of(int code) {
@@ -45,15 +45,15 @@ static const char *message_of(int code) {
 
 void leat__sandbox_reply_code(exchange *x, int code) {
   leat__sandbox_reply(x, 400, message_of(code));
-  leat__json_set(x->reply, "code", leat__json_integer(code));
-  leat__json_set(x->reply, "status_code", leat__json_integer(400));
+  leat__sjson_set(x->reply, "code", leat__sjson_integer(code));
+  leat__sjson_set(x->reply, "status_code", leat__sjson_integer(400));
 }
 
-static void reply_data(const sandbox_api *api, exchange *x, leat_json *data) {
-  x->reply = leat__json_object();
+static void reply_data(const sandbox_api *api, exchange *x, sjson *data) {
+  x->reply = leat__sjson_object();
   x->status = 200;
-  leat__json_set(x->reply, "data", data);
-  if (api->meta) leat__json_set(x->reply, "meta", leat__json_share(api->meta));
+  leat__sjson_set(x->reply, "data", data);
+  if (api->meta) leat__sjson_set(x->reply, "meta", leat__sjson_share(api->meta));
 }
 
 /* ---- cards ----------------------------------------------------------------------- */
@@ -62,21 +62,21 @@ static const char *value_of(const exchange *x) {
   return leat__sandbox_input(x, "contact_identifier_value");
 }
 
-static const leat_json *card_of(const exchange *x) {
-  return leat_json_get(x->cards, value_of(x));
+static const sjson *card_of(const exchange *x) {
+  return leat__sjson_get(x->cards, value_of(x));
 }
 
-static bool is_active(const leat_json *card) {
-  return leat_json_boolean(leat_json_get(card, "active"));
+static bool is_active(const sjson *card) {
+  return leat__sjson_is_true(leat__sjson_get(card, "active"));
 }
 
-static bool is_linked(const leat_json *card) {
-  return leat_json_type(leat_json_get(card, "contact")) == LEAT_OBJECT;
+static bool is_linked(const sjson *card) {
+  return leat__sjson_type(leat__sjson_get(card, "contact")) == LEAT_OBJECT;
 }
 
 /* The card that there is, which must be active if it `must_live`; NULL: refused. */
-static const leat_json *needed_card(exchange *x, bool must_live) {
-  const leat_json *card = card_of(x);
+static const sjson *needed_card(exchange *x, bool must_live) {
+  const sjson *card = card_of(x);
   if (card && (!must_live || is_active(card))) return card;
   leat__sandbox_reply_code(x, card ? 60004 : 60003);
   return NULL;
@@ -84,22 +84,22 @@ static const leat_json *needed_card(exchange *x, bool must_live) {
 
 static bool knows_contact(const sandbox_api *api, exchange *x) {
   const char *uuid = leat__sandbox_input(x, "contact_uuid");
-  if (uuid == NULL || leat_json_get(api->contacts, uuid)) return true;
+  if (uuid == NULL || leat__sjson_get(api->contacts, uuid)) return true;
   leat__sandbox_reply_code(x, 55031);
   return false;
 }
 
 /* Takes the card that there is to be; NULL: out of memory. */
-static void propose(const sandbox_api *api, exchange *x, leat_json *card) {
+static void propose(const sandbox_api *api, exchange *x, sjson *card) {
   if (card == NULL) return;
   x->changes = true;
   x->card = card;
-  reply_data(api, x, leat__json_share(card));
+  reply_data(api, x, leat__sjson_share(card));
 }
 
 static void find(sandbox_api *api, exchange *x) {
-  const leat_json *card = needed_card(x, true);
-  if (card) reply_data(api, x, leat__json_share(card));
+  const sjson *card = needed_card(x, true);
+  if (card) reply_data(api, x, leat__sjson_share(card));
 }
 
 static void create(sandbox_api *api, exchange *x) {
@@ -111,7 +111,7 @@ static void create(sandbox_api *api, exchange *x) {
 }
 
 static void link_to_contact(sandbox_api *api, exchange *x) {
-  const leat_json *card = needed_card(x, true);
+  const sjson *card = needed_card(x, true);
   const char *uuid = leat__sandbox_input(x, "contact_uuid");
   if (card == NULL || !knows_contact(api, x)) return;
   if (is_linked(card)) leat__sandbox_reply_code(x, 60014);
@@ -121,61 +121,61 @@ static void link_to_contact(sandbox_api *api, exchange *x) {
 }
 
 static void unlink_from_contact(sandbox_api *api, exchange *x) {
-  const leat_json *card = needed_card(x, true);
+  const sjson *card = needed_card(x, true);
   if (card == NULL) return;
   if (!is_linked(card)) leat__sandbox_reply_code(x, 60011);
-  else propose(api, x, leat__sandbox_with(card, "contact", leat__json_null()));
+  else propose(api, x, leat__sandbox_with(card, "contact", leat__sjson_null()));
 }
 
 /* An inactive card may be changed: how else would it become active again? */
 static void update(sandbox_api *api, exchange *x) {
-  const leat_json *name = leat_json_get(x->input, "contact_identifier_name");
-  const leat_json *active = leat_json_get(x->input, "contact_identifier_active");
-  const leat_json *card = needed_card(x, false);
+  const sjson *name = leat__sjson_get(x->input, "contact_identifier_name");
+  const sjson *active = leat__sjson_get(x->input, "contact_identifier_active");
+  const sjson *card = needed_card(x, false);
   if (card == NULL) return;
-  leat_json *changed = leat__sandbox_copy(card);
-  if (name) leat__json_set(changed, "name", leat__json_share(name));
-  if (active) leat__json_set(changed, "active", leat__json_share(active));
+  sjson *changed = leat__sandbox_copy(card);
+  if (name) leat__sjson_set(changed, "name", leat__sjson_share(name));
+  if (active) leat__sjson_set(changed, "active", leat__sjson_share(active));
   propose(api, x, changed);
 }
 
 static void delete_card(sandbox_api *api, exchange *x) {
   if (needed_card(x, false) == NULL) return;
   x->changes = true;
-  reply_data(api, x, leat__json_null());
+  reply_data(api, x, leat__sjson_null());
 }
 
 /* ---- contacts and keys ----------------------------------------------------------- */
 
-static bool belongs_to(const leat_json *card, leat_string uuid) {
-  const leat_json *contact = leat_json_get(card, "contact");
-  return leat__equal(leat_json_string(leat_json_get(contact, "uuid")), uuid);
+static bool belongs_to(const sjson *card, leat_string uuid) {
+  const sjson *contact = leat__sjson_get(card, "contact");
+  return leat__equal(leat__sjson_string(leat__sjson_get(contact, "uuid")), uuid);
 }
 
 /* The first is the contact's default. */
 static void list(sandbox_api *api, exchange *x) {
-  leat_string uuid = leat_json_string(leat_json_get(x->input, "contact_uuid"));
-  leat_member member = {{NULL, 0}, NULL, NULL};
-  leat_json *items = leat__json_array();
+  leat_string uuid = leat__sjson_string(leat__sjson_get(x->input, "contact_uuid"));
+  sjson_member member = {{NULL, 0}, NULL, NULL};
+  sjson *items = leat__sjson_array();
   if (!knows_contact(api, x)) {
-    leat__json_free(items);
+    leat__sjson_free(items);
     return;
   }
-  while (leat_json_next(x->cards, &member)) {
-    leat_json *is_default = leat__json_boolean(leat_json_size(items) == 0);
+  while (leat__sjson_next(x->cards, &member)) {
+    sjson *is_default = leat__sjson_boolean(leat__sjson_size(items) == 0);
     if (belongs_to(member.value, uuid))
-      leat__json_append(items, leat__sandbox_with(member.value, "default", is_default));
-    else leat__json_free(is_default);
+      leat__sjson_append(items, leat__sandbox_with(member.value, "default", is_default));
+    else leat__sjson_free(is_default);
   }
   reply_data(api, x, items);
 }
 
 static void check(sandbox_api *api, exchange *x) {
-  leat_json *data = leat__json_object();
-  leat__json_set(data, "company", leat__json_text(leat_s("Sandbox")));
-  leat__json_set(data, "id", leat__json_integer(1));
-  leat__json_set(data, "uuid",
-                 leat__json_text(leat_s("5a4db0c5-0000-4000-8000-000000000001")));
+  sjson *data = leat__sjson_object();
+  leat__sjson_set(data, "company", leat__sjson_text(leat_s("Sandbox")));
+  leat__sjson_set(data, "id", leat__sjson_integer(1));
+  leat__sjson_set(data, "uuid",
+                  leat__sjson_text(leat_s("5a4db0c5-0000-4000-8000-000000000001")));
   reply_data(api, x, data);
 }
 
@@ -198,8 +198,8 @@ bool leat__sandbox_authorized(const sandbox_api *api, const exchange *x) {
 /* Errors of the token endpoint have a shape of their own, and so has its answer. */
 static void refuse_token(exchange *x, int status, const char *error, const char *why) {
   leat__sandbox_reply(x, status, why);
-  leat__json_set(x->reply, "error", leat__json_text(leat_s(error)));
-  leat__json_set(x->reply, "error_description", leat__json_text(leat_s(why)));
+  leat__sjson_set(x->reply, "error", leat__sjson_text(leat_s(error)));
+  leat__sjson_set(x->reply, "error_description", leat__sjson_text(leat_s(why)));
 }
 
 static uint64_t mix(uint64_t n) { /* SplitMix64's */
@@ -227,11 +227,11 @@ static void give_token(sandbox_api *api, exchange *x) {
            (unsigned long long)secret, (unsigned long long)mix(secret));
   token->expires_ms = x->now.monotonic_ms + api->token_lifetime_ms;
   x->status = 200;
-  x->reply = leat__json_object();
-  leat__json_set(x->reply, "token_type", leat__json_text(leat_s("Bearer")));
-  leat__json_set(x->reply, "expires_in",
-                 leat__json_integer((api->token_lifetime_ms + 999) / 1000));
-  leat__json_set(x->reply, "access_token", leat__json_text(leat_s(token->text)));
+  x->reply = leat__sjson_object();
+  leat__sjson_set(x->reply, "token_type", leat__sjson_text(leat_s("Bearer")));
+  leat__sjson_set(x->reply, "expires_in",
+                  leat__sjson_integer((api->token_lifetime_ms + 999) / 1000));
+  leat__sjson_set(x->reply, "access_token", leat__sjson_text(leat_s(token->text)));
 }
 
 static void exchange_credentials(sandbox_api *api, exchange *x) {

@@ -17,11 +17,11 @@ static leat_string shown(const leat_header *header) {
 
 /* A token request's body as a form, whatever it was, and decoded. */
 static void append_credentials(const exchange *x, leat_buffer *out) {
-  leat_member member = {{NULL, 0}, NULL, NULL};
-  while (leat_json_next(x->input, &member)) {
+  sjson_member member = {{NULL, 0}, NULL, NULL};
+  while (leat__sjson_next(x->input, &member)) {
     if (out->length > 0) leat__append_s(out, "&");
     bool secret = leat__equal(member.name, leat_s("client_secret"));
-    leat_string value = secret ? masked_secret : leat_json_string(member.value);
+    leat_string value = secret ? masked_secret : leat__sjson_string(member.value);
     leat__append(out, member.name.data, member.name.length);
     leat__append_s(out, "=");
     leat__append(out, value.data, value.length);

@@ -12,19 +12,19 @@ void *leat__sandbox_room(void *items, size_t count, size_t size) {
   return realloc(items, (count ? count * 2 : 1) * size);
 }
 
-leat_json *leat__sandbox_copy(const leat_json *object) {
-  leat_json *copy = leat__json_object();
-  leat_member member = {{NULL, 0}, NULL, NULL};
+sjson *leat__sandbox_copy(const sjson *object) {
+  sjson *copy = leat__sjson_object();
+  sjson_member member = {{NULL, 0}, NULL, NULL};
   bool good = copy != NULL;
-  while (good && leat_json_next(object, &member))
-    good = leat__json_set(copy, member.name.data, leat__json_share(member.value));
+  while (good && leat__sjson_next(object, &member))
+    good = leat__sjson_set(copy, member.name.data, leat__sjson_share(member.value));
   if (good) return copy;
-  leat__json_free(copy);
+  leat__sjson_free(copy);
   return NULL;
 }
 
-leat_json *leat__sandbox_text(const char *text) {
-  return text ? leat__json_text(leat_s(text)) : leat__json_null();
+sjson *leat__sandbox_text(const char *text) {
+  return text ? leat__sjson_text(leat_s(text)) : leat__sjson_null();
 }
 
 /* ---- filling --------------------------------------------------------------------- */
@@ -47,47 +47,45 @@ static bool fits(const char *text) {
 
 /* The contact's further members; an empty object if there are none, NULL if `more` is no
 ** object. */
-static leat_json *read_more(const char *more) {
-  char why[160];
-  leat_json *members =
-      more ? leat__json_parse(leat_s(more), why, sizeof why) : leat__json_object();
-  if (leat_json_type(members) == LEAT_OBJECT) return members;
-  leat__json_free(members);
+static sjson *read_more(const char *more) {
+  sjson *members = more ? leat__sjson_parse(leat_s(more)) : leat__sjson_object();
+  if (leat__sjson_type(members) == LEAT_OBJECT) return members;
+  leat__sjson_free(members);
   return NULL;
 }
 
 bool leat__sandbox_add_contact(sandbox_api *api, const leat_sandbox_contact *from,
                                leat_error *error) {
-  leat_member member = {{NULL, 0}, NULL, NULL};
+  sjson_member member = {{NULL, 0}, NULL, NULL};
   if (from->uuid == NULL || !fits(from->uuid) || !fits(from->email))
     return refuse(error, "contact", from->uuid, "has no uuid, or is not UTF-8");
-  leat_json *more = read_more(from->more);
+  sjson *more = read_more(from->more);
   if (more == NULL)
     return refuse(error, "contact", from->uuid, "has more that is no JSON object");
-  leat_json *contact = leat__json_object();
-  bool good = leat__json_set(contact, "uuid", leat__sandbox_text(from->uuid)) &&
-              leat__json_set(contact, "email", leat__sandbox_text(from->email));
-  while (good && leat_json_next(more, &member))
-    good = leat__json_set(contact, member.name.data, leat__json_share(member.value));
-  leat__json_free(more);
-  if (good) return leat__json_set(api->contacts, from->uuid, contact);
-  leat__json_free(contact);
+  sjson *contact = leat__sjson_object();
+  bool good = leat__sjson_set(contact, "uuid", leat__sandbox_text(from->uuid)) &&
+              leat__sjson_set(contact, "email", leat__sandbox_text(from->email));
+  while (good && leat__sjson_next(more, &member))
+    good = leat__sjson_set(contact, member.name.data, leat__sjson_share(member.value));
+  leat__sjson_free(more);
+  if (good) return leat__sjson_set(api->contacts, from->uuid, contact);
+  leat__sjson_free(contact);
   return no_memory(error);
 }
 
-leat_json *leat__sandbox_contact(const sandbox_api *api, const char *uuid) {
-  const leat_json *contact = uuid ? leat_json_get(api->contacts, uuid) : NULL;
-  return contact ? leat__json_share(contact) : leat__json_null();
+sjson *leat__sandbox_contact(const sandbox_api *api, const char *uuid) {
+  const sjson *contact = uuid ? leat__sjson_get(api->contacts, uuid) : NULL;
+  return contact ? leat__sjson_share(contact) : leat__sjson_null();
 }
 
-leat_json *leat__sandbox_new_card(const sandbox_api *api, const leat_sandbox_card *from) {
-  leat_json *card = leat__json_object();
-  if (leat__json_set(card, "name", leat__sandbox_text(from->name)) &&
-      leat__json_set(card, "value", leat__sandbox_text(from->value)) &&
-      leat__json_set(card, "active", leat__json_boolean(!from->inactive)) &&
-      leat__json_set(card, "contact", leat__sandbox_contact(api, from->contact_uuid)))
+sjson *leat__sandbox_new_card(const sandbox_api *api, const leat_sandbox_card *from) {
+  sjson *card = leat__sjson_object();
+  if (leat__sjson_set(card, "name", leat__sandbox_text(from->name)) &&
+      leat__sjson_set(card, "value", leat__sandbox_text(from->value)) &&
+      leat__sjson_set(card, "active", leat__sjson_boolean(!from->inactive)) &&
+      leat__sjson_set(card, "contact", leat__sandbox_contact(api, from->contact_uuid)))
     return card;
-  leat__json_free(card);
+  leat__sjson_free(card);
   return NULL;
 }
 
@@ -95,25 +93,25 @@ bool leat__sandbox_add_card(sandbox_api *api, const leat_sandbox_card *from,
                             leat_error *error) {
   if (from->value == NULL || !fits(from->value) || !fits(from->name))
     return refuse(error, "card", from->value, "has no value, or is not UTF-8");
-  if (from->contact_uuid && leat_json_get(api->contacts, from->contact_uuid) == NULL)
+  if (from->contact_uuid && leat__sjson_get(api->contacts, from->contact_uuid) == NULL)
     return refuse(error, "card", from->value,
                   "is of nobody: its contact_uuid names no contact");
-  leat_json *card = leat__sandbox_new_card(api, from);
-  return (card && leat__json_set(api->cards, from->value, card)) || no_memory(error);
+  sjson *card = leat__sandbox_new_card(api, from);
+  return (card && leat__sjson_set(api->cards, from->value, card)) || no_memory(error);
 }
 
 /* ---- changing -------------------------------------------------------------------- */
 
-leat_json *leat__sandbox_with(const leat_json *card, const char *name, leat_json *value) {
-  leat_json *changed = leat__sandbox_copy(card);
-  if (leat__json_set(changed, name, value)) return changed;
-  leat__json_free(changed);
+sjson *leat__sandbox_with(const sjson *card, const char *name, sjson *value) {
+  sjson *changed = leat__sandbox_copy(card);
+  if (leat__sjson_set(changed, name, value)) return changed;
+  leat__sjson_free(changed);
   return NULL;
 }
 
 static void free_change(sandbox_change *change) {
   free(change->value);
-  leat__json_free(change->before);
+  leat__sjson_free(change->before);
 }
 
 /* Drops what no lag reaches back to. */
@@ -128,7 +126,7 @@ static void shorten_history(sandbox_api *api, int64_t now_ms) {
 }
 
 static bool note_change(sandbox_api *api, const char *value, int64_t at_ms) {
-  const leat_json *before = leat_json_get(api->cards, value);
+  const sjson *before = leat__sjson_get(api->cards, value);
   if ((api->history_count & (api->history_count - 1)) == 0) shorten_history(api, at_ms);
   sandbox_change *history =
       leat__sandbox_room(api->history, api->history_count, sizeof *history);
@@ -138,27 +136,27 @@ static bool note_change(sandbox_api *api, const char *value, int64_t at_ms) {
   change->at_ms = at_ms;
   change->value = leat__copy(value, strlen(value));
   if (change->value == NULL) return false;
-  change->before = before ? leat__json_share(before) : NULL;
+  change->before = before ? leat__sjson_share(before) : NULL;
   api->history_count++;
   return true;
 }
 
-bool leat__sandbox_put(sandbox_api *api, const char *value, const leat_json *card,
+bool leat__sandbox_put(sandbox_api *api, const char *value, const sjson *card,
                        int64_t at_ms) {
   if (!note_change(api, value, at_ms)) return false;
-  if (card == NULL) return leat__json_remove(api->cards, value);
-  return leat__json_set(api->cards, value, leat__json_share(card));
+  if (card == NULL) return leat__sjson_remove(api->cards, value);
+  return leat__sjson_set(api->cards, value, leat__sjson_share(card));
 }
 
-leat_json *leat__sandbox_cards_at(const sandbox_api *api, int64_t at_ms) {
+sjson *leat__sandbox_cards_at(const sandbox_api *api, int64_t at_ms) {
   size_t i = api->history_count;
-  if (i == 0 || api->history[i - 1].at_ms <= at_ms) return leat__json_share(api->cards);
-  leat_json *past = leat__sandbox_copy(api->cards);
+  if (i == 0 || api->history[i - 1].at_ms <= at_ms) return leat__sjson_share(api->cards);
+  sjson *past = leat__sandbox_copy(api->cards);
   for (; i > 0 && api->history[i - 1].at_ms > at_ms; i--) {
     const sandbox_change *change = &api->history[i - 1];
     if (change->before)
-      leat__json_set(past, change->value, leat__json_share(change->before));
-    else leat__json_remove(past, change->value);
+      leat__sjson_set(past, change->value, leat__sjson_share(change->before));
+    else leat__sjson_remove(past, change->value);
   }
   return past;
 }
@@ -167,7 +165,7 @@ void leat__sandbox_forget(sandbox_api *api) {
   for (size_t i = 0; i < api->history_count; i++)
     free_change(&api->history[i]);
   for (size_t i = 0; i < api->pending_count; i++)
-    leat__json_free(api->pending[i].input);
+    leat__sjson_free(api->pending[i].input);
   free(api->history);
   free(api->pending);
   api->history = NULL;

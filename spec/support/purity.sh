@@ -30,7 +30,7 @@ only() { # only FILE PATTERN: nobody but FILE includes it
 }
 only core/curl.c 'curl/'
 only core/sandbox.c 'microhttpd'
-only core/json.c 'jansson'
+only 'core/\(sandbox_\)\?json.c' 'jansson'
 only none 'l(ua|auxlib|ualib)'
 
 [ $status = 0 ] && echo "purity: $# objects, no I/O, no state"
