@@ -112,22 +112,8 @@ void leat__clean(char *out, size_t size, leat_string text, leat_secrets secrets)
 leat_json *leat__json_parse(leat_string text, char *why, size_t why_size);
 void leat__json_free(leat_json *value);
 
-/* Building. NULL means out of memory, and is passed on: set and append free `value`
-** then, and return false. The text must be UTF-8. */
-leat_json *leat__json_null(void);
-leat_json *leat__json_boolean(bool value);
-leat_json *leat__json_integer(int64_t value);
-leat_json *leat__json_text(leat_string text);
-leat_json *leat__json_object(void);
-leat_json *leat__json_array(void);
-bool leat__json_set(leat_json *object, const char *name, leat_json *value);
-bool leat__json_append(leat_json *array, leat_json *value);
-/* A member to change; NULL if there is none. Borrowed from the object. */
-leat_json *leat__json_member(leat_json *object, const char *name);
-bool leat__json_remove(leat_json *object, const char *name); /* false: was not there */
-/* The same value once more, to be given away; not for two threads. */
-leat_json *leat__json_share(const leat_json *value);
-void leat__json_write(const leat_json *value, leat_buffer *out); /* compact */
+/* As a string of JSON. The text is UTF-8, without NUL. */
+void leat__append_json(leat_buffer *buffer, leat_string text);
 
 /* ---- URLs (url.c) ---------------------------------------------------------------- */
 

@@ -142,59 +142,27 @@ bool leat_json_next(const leat_json *object, leat_member *member) {
   return true;
 }
 
-/* ---- building -------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------- */
 
-leat_json *leat__json_null(void) {
-  return wrap(json_null());
+static void append_escaped(leat_buffer *buffer, char c) {
+  static const char plain[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+  char code[8];
+  const char *found = strchr(plain, c);
+  if (found) snprintf(code, sizeof code, "\\%c", letters[found - plain]);
+  else snprintf(code, sizeof code, "\\u%04X", (unsigned)c);
+  leat__append_s(buffer, code);
 }
 
-leat_json *leat__json_boolean(bool value) {
-  return wrap(json_boolean(value));
-}
-
-leat_json *leat__json_integer(int64_t value) {
-  return wrap(json_integer(value));
-}
-
-leat_json *leat__json_text(leat_string text) {
-  return wrap(json_stringn(text.data, text.length));
-}
-
-leat_json *leat__json_object(void) {
-  return wrap(json_object());
-}
-
-leat_json *leat__json_array(void) {
-  return wrap(json_array());
-}
-
-bool leat__json_set(leat_json *object, const char *name, leat_json *value) {
-  return json_object_set_new(open_up(object), name, open_up(value)) == 0;
-}
-
-bool leat__json_append(leat_json *array, leat_json *value) {
-  return json_array_append_new(open_up(array), open_up(value)) == 0;
-}
-
-leat_json *leat__json_member(leat_json *object, const char *name) {
-  return wrap(json_object_get(look_at(object), name));
-}
-
-bool leat__json_remove(leat_json *object, const char *name) {
-  return json_object_del(open_up(object), name) == 0;
-}
-
-leat_json *leat__json_share(const leat_json *value) {
-  return wrap(json_incref(borrow(value)));
-}
-
-static int append_piece(const char *data, size_t length, void *buffer) {
-  leat__append(buffer, data, length);
-  return 0;
-}
-
-void leat__json_write(const leat_json *value, leat_buffer *out) {
-  size_t flags = JSON_COMPACT | JSON_ENCODE_ANY;
-  if (json_dump_callback(look_at(value), append_piece, out, flags) != 0 && !out->failed)
-    out->failed = LEAT_NO_MEMORY;
+void leat__append_json(leat_buffer *buffer, leat_string text) {
+  size_t done = 0;
+  leat__append_s(buffer, "\"");
+  for (size_t i = 0; i < text.length; i++) {
+    unsigned char c = (unsigned char)text.data[i];
+    if (c >= ' ' && c != '"' && c != '\\') continue;
+    leat__append(buffer, text.data + done, i - done);
+    append_escaped(buffer, (char)c);
+    done = i + 1;
+  }
+  leat__append(buffer, text.data + done, text.length - done);
+  leat__append_s(buffer, "\"");
 }

@@ -248,22 +248,25 @@ static void make_target(leat_call *call) {
   }
 }
 
-static leat_json *argument_json(const leat_call *call, size_t i) {
-  const leat_argument *a = &call->arguments[i];
-  return a->text ? leat__json_text(leat__argument_text(call, i))
-                 : leat__json_boolean(a->boolean);
+static void append_argument(leat_call *call, size_t i) {
+  leat_string text = leat__argument_text(call, i);
+  leat__append_json(&call->body, leat_s(call->op->parameters[i].name));
+  leat__append_s(&call->body, ":");
+  if (call->arguments[i].text) leat__append_json(&call->body, text);
+  else leat__append(&call->body, text.data, text.length);
 }
 
 static void make_body(leat_call *call) {
+  const char *separator = "";
   if (!(call->op->places & LEAT_IN_BODY)) return;
-  leat_json *object = leat__json_object();
-  bool good = object != NULL;
-  for (size_t i = 0; i < call->op->parameter_count && good; i++)
-    if (call->arguments[i].set)
-      good = leat__json_set(object, call->op->parameters[i].name, argument_json(call, i));
-  if (good) leat__json_write(object, &call->body);
-  else call->body.failed = LEAT_NO_MEMORY;
-  leat__json_free(object);
+  leat__append_s(&call->body, "{");
+  for (size_t i = 0; i < call->op->parameter_count; i++) {
+    if (!call->arguments[i].set) continue;
+    leat__append_s(&call->body, separator);
+    append_argument(call, i);
+    separator = ",";
+  }
+  leat__append_s(&call->body, "}");
 }
 
 static bool has_content_type(const leat_headers *headers) {
