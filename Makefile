@@ -167,8 +167,9 @@ test-headers:
 	@echo "headers: 9 passed, 0 failed"
 test-c-examples: lua
 	@LUA=$(LUA) CC=$(CC) sh spec/support/c_examples.sh
-# The allocations of our own objects go through the test.
+# The allocations of our own objects go through the test, and what locales change.
 $(T)/memory_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+$(T)/json_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=realloc,--wrap=strtod,--wrap=snprintf
 test: test-core test-lua
 tests: $(TESTS) $(T)/differential
 test-core: tests
@@ -212,9 +213,9 @@ valgrind:
 FUZZERS := $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*_fuzz.c))
 fuzz: $(FUZZERS)
 	@sh spec/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
-$(BUILD)/fuzz/%: spec/fuzz/%.c spec/core/cases.c $(PURE) core/internal.h core/leat.h
+$(BUILD)/fuzz/%: spec/fuzz/%.c spec/core/cases.c $(PURE) core/internal.h core/leat.h spec/support/json_oracle.h
 	@mkdir -p $(@D)
-	clang $(CPPFLAGS) $(STANDARD) -Ispec/core -O1 -g -fsanitize=fuzzer,address,undefined \
+	clang $(CPPFLAGS) $(STANDARD) -Ispec/core -Ispec/support -O1 -g -fsanitize=fuzzer,address,undefined \
 	  -fno-sanitize-recover=all -o $@ $< spec/core/cases.c $(PURE) $(JANSSON_LIBS)
 
 BENCH_TOOLS := $(patsubst spec/bench/%.c,$(BUILD)/bench/%,$(wildcard spec/bench/*.c))

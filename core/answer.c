@@ -333,7 +333,7 @@ static void judge_success(judging *j) {
 
 /* False: the body is there, but it is no JSON; the error is set. */
 static bool decode(judging *j) {
-  char why[160], clean[160], line[224];
+  char why[80], line[144];
   if (j->answer->body.length == 0) return true;
   j->outcome->document = leat__json_parse(j->answer->body, why, sizeof why);
   if (j->outcome->document) return true;
@@ -342,8 +342,7 @@ static bool decode(judging *j) {
     leat__error_set(&j->outcome->error, LEAT_NO_MEMORY,
                     "out of memory at decoding an answer");
   } else if (j->answer->status < 300) {
-    leat__clean(clean, sizeof clean, leat_s(why), j->wanted->secrets); /* it quotes */
-    snprintf(line, sizeof line, "the answer is not the JSON expected (%s)", clean);
+    snprintf(line, sizeof line, "the answer is not the JSON expected (%s)", why);
     fail_protocol(j, LEAT_PROTOCOL, line);
   } else {
     judge_status(j);

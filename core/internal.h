@@ -34,6 +34,7 @@ enum {
   LEAT_MAX_VALUE = 64 * 1024,     /* a parameter's text */
   LEAT_MAX_REQUEST = 1024 * 1024, /* target or body of a request */
   LEAT_MAX_JSON_DEPTH = 32,
+  LEAT_FEW_MEMBERS = 8,           /* of an object: fewer are not sorted */
   LEAT_MAX_PARAMETERS = 4,        /* of an operation */
   LEAT_MAX_ATTEMPTS_KEPT = 1024,  /* for who observes a client */
   LEAT_MAX_FIELDS = 32,           /* messages of validation that are kept */
@@ -107,10 +108,10 @@ void leat__clean(char *out, size_t size, leat_string text, leat_secrets secrets)
 
 /* ---- JSON (json.c) --------------------------------------------------------------- */
 
-/* A document, decoded strictly. NULL: `why` says what is wrong with it; an empty `why`
-** means out of memory. */
+/* A document, an object or an array, decoded strictly. NULL: `why` says what is wrong, and
+** at which byte, without quoting it; an empty `why` means out of memory. */
 leat_json *leat__json_parse(leat_string text, char *why, size_t why_size);
-void leat__json_free(leat_json *value);
+void leat__json_free(leat_json *document);
 
 /* As a string of JSON. The text is UTF-8, without NUL. */
 void leat__append_json(leat_buffer *buffer, leat_string text);

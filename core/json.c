@@ -1,154 +1,445 @@
 /*
-** json.c - JSON, thin over jansson: the only file that includes it. A leat_json is a
-** json_t by another name.
+** json.c - JSON: answers decoded, strictly (RFC 8259), and texts written.
+**
+** A document is one block: its values, and behind them a copy of the text, in which strings
+** are unescaped where they stand. The values are counted before, so there is room for
+** all of them. Those of containers that are still open form a stack at the front of the
+** room; when a container closes, its own go to the back of it, side by side. What remains
+** at the front is the document.
 */
 #include "internal.h"
 
-#include <jansson.h>
+#include <float.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static json_t *open_up(leat_json *value) {
-  return (json_t *)(void *)value;
-}
-
-static const json_t *look_at(const leat_json *value) {
-  return (const json_t *)(const void *)value;
-}
-
-static leat_json *wrap(json_t *value) {
-  return (leat_json *)(void *)value;
-}
-
-/* jansson takes its objects without const where it only reads them. */
-static json_t *borrow(const leat_json *value) {
+struct leat_json {
+  leat_type type;
+  leat_string name; /* of a member */
   union {
-    const leat_json *given;
-    json_t *taken;
-  } pointer = {value};
-  return pointer.taken;
-}
+    bool boolean;
+    int64_t integer;
+    double real;
+    leat_string string;
+    struct {
+      leat_json *first;
+      size_t count;
+    } items;
+  } is;
+};
 
-/* ---- decoding -------------------------------------------------------------------- */
+typedef struct reader {
+  char *at, *end;          /* of the text; a NUL stands at its end */
+  leat_json *open, *close; /* between them is room */
+  int depth;
+  const char *wrong; /* with what is at `at`; NULL: nothing, or memory ran out */
+} reader;
 
-/* jansson's own limit is 2048 levels, in recursion: count before it does. */
-static bool too_deep(leat_string text) {
-  int depth = 0;
-  bool inside_string = false;
-  for (size_t i = 0; i < text.length; i++) {
-    char c = text.data[i];
-    if (inside_string) {
-      if (c == '\\') i++;
-      else if (c == '"') inside_string = false;
-    } else if (c == '"') {
-      inside_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > LEAT_MAX_JSON_DEPTH) return true;
-    } else if (c == '}' || c == ']') {
-      depth--;
-    }
-  }
+static bool fail(reader *r, const char *wrong) {
+  r->wrong = r->at == r->end ? "it ends too early" : wrong;
   return false;
 }
 
-static json_t *load(leat_string text, json_error_t *error) {
-  return json_loadb(text.data, text.length, JSON_REJECT_DUPLICATES, error);
+static bool fail_at(reader *r, const char *place, const char *wrong) {
+  r->at += place - r->at;
+  return fail(r, wrong);
 }
 
-/* Whether memory for such a text is to be had at all. */
-static bool has_memory(leat_string text) {
-  void *room = malloc(text.length + 1024);
-  free(room);
-  return room != NULL;
+/* The first character that is no space. */
+static char next(reader *r) {
+  while (*r->at == ' ' || *r->at == '\n' || *r->at == '\r' || *r->at == '\t')
+    r->at++;
+  return *r->at;
 }
 
-/* jansson seldom says that memory ran out; it calls the text malformed. So what fails is
-** tried once more, and then it is asked whether there is memory. */
-leat_json *leat__json_parse(leat_string text, char *why, size_t why_size) {
-  json_error_t error = {0};
-  if (too_deep(text)) {
-    snprintf(why, why_size, "nested deeper than %d levels", LEAT_MAX_JSON_DEPTH);
-    return NULL;
+/* ---- strings --------------------------------------------------------------------- */
+
+static int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  c = (char)(c | 0x20);
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The four digits behind \u; -1: they are none. */
+static int32_t read_unit(reader *r) {
+  int32_t unit = 0;
+  for (int i = 0; i < 4; i++) {
+    int digit = hex_digit(*r->at);
+    if (digit < 0) return -1;
+    unit = unit * 16 + digit;
+    r->at++;
   }
-  json_t *value = load(text, &error);
-  if (value == NULL) value = load(text, &error);
-  if (value) return wrap(value);
-  if (error.text[0] == '\0' || !has_memory(text)) why[0] = '\0';
-  else snprintf(why, why_size, "%.100s (byte %d)", error.text, error.position);
+  return unit;
+}
+
+static bool is_surrogate(int32_t unit, int32_t first) {
+  return unit >= first && unit < first + 0x400;
+}
+
+static char *put_utf8(char *out, int32_t c) {
+  static const int heads[] = {0, 0xC0, 0xE0, 0xF0};
+  int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+  *out++ = (char)(heads[more] | c >> (6 * more));
+  while (more-- > 0)
+    *out++ = (char)(0x80 | (c >> (6 * more) & 0x3F));
+  return out;
+}
+
+/* What is written never overtakes what is read: it is shorter. */
+static bool read_unicode(reader *r, char **out) {
+  char *start = r->at - 2;
+  int32_t c = read_unit(r), low = 0;
+  if (c < 0) return fail(r, "no hexadecimal digit");
+  if (c == 0) return fail_at(r, start, "a NUL, which no text may hold");
+  if (is_surrogate(c, 0xD800) && r->at[0] == '\\' && r->at[1] == 'u') {
+    r->at += 2;
+    low = read_unit(r);
+    if (is_surrogate(low, 0xDC00)) c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
+  }
+  if (is_surrogate(c, 0xD800) || is_surrogate(c, 0xDC00))
+    return fail_at(r, start, "half of a surrogate pair");
+  *out = put_utf8(*out, c);
+  return true;
+}
+
+static bool read_escape(reader *r, char **out) {
+  static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
+  const char *found = strchr(letters, *++r->at);
+  if (*r->at == 'u') {
+    r->at++;
+    return read_unicode(r, out);
+  }
+  if (found == NULL || *r->at == '\0') return fail(r, "no escape sequence");
+  *(*out)++ = meant[found - letters];
+  r->at++;
+  return true;
+}
+
+static bool read_character(reader *r, char **out) {
+  if (*r->at == '\\') return read_escape(r, out);
+  if ((unsigned char)*r->at < ' ') return fail(r, "a control character in a string");
+  size_t n = leat__utf8_character((leat_string){r->at, (size_t)(r->end - r->at)});
+  if (n == 0) return fail(r, "no UTF-8");
+  memmove(*out, r->at, n);
+  *out += n;
+  r->at += n;
+  return true;
+}
+
+/* What stands for itself in a string. */
+/* clang-format off */
+#define ROW 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
+static const bool plain[256] = {
+    [' '] = 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, ROW, ROW, /* not the quote, */
+    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, ROW, ROW,         /* nor a backslash */
+};
+/* clang-format on */
+
+static bool read_string(reader *r, leat_string *string) {
+  char *start = ++r->at, *out;
+  for (out = start; plain[(unsigned char)*out];)
+    out++;
+  r->at = out;
+  while (*r->at != '"')
+    if (!read_character(r, &out)) return false;
+  r->at++;
+  *out = '\0';
+  *string = (leat_string){start, (size_t)(out - start)};
+  return true;
+}
+
+/* ---- numbers --------------------------------------------------------------------- */
+
+static bool skip_digits(reader *r) {
+  char *start = r->at;
+  while (*r->at >= '0' && *r->at <= '9')
+    r->at++;
+  return r->at > start;
+}
+
+/* In negative numbers, of which there is one more. */
+static bool read_integer(reader *r, char *start, leat_json *value) {
+  bool negative = *start == '-';
+  int64_t number = 0;
+  for (const char *digit = start + negative; digit < r->at; digit++) {
+    int d = *digit - '0';
+    if (number < (INT64_MIN + d) / 10) return fail_at(r, start, "a number too big");
+    number = number * 10 - d;
+  }
+  if (!negative && number == INT64_MIN) return fail_at(r, start, "a number too big");
+  value->type = LEAT_INTEGER;
+  value->is.integer = negative ? number : -number;
+  return true;
+}
+
+/* Where strtod wants another sign than the point, which it stopped at: a text with that. */
+static bool read_by_locale(const reader *r, const char *start, const char *point,
+                           double *real) {
+  char sample[32];
+  leat_buffer text;
+  snprintf(sample, sizeof sample, "%.1f", 0.0);
+  leat__buffer_init(&text, (size_t)(r->at - start) + sizeof sample);
+  leat__append(&text, start, (size_t)(point - start));
+  leat__append(&text, sample + 1, strlen(sample) - 2); /* between two digits */
+  leat__append(&text, point + 1, (size_t)(r->at - point) - 1);
+  leat__append(&text, "", 1);
+  if (!text.failed) *real = strtod(text.data, NULL);
+  leat__buffer_free(&text);
+  return !text.failed;
+}
+
+static bool read_real(reader *r, char *start, leat_json *value) {
+  char *stop;
+  double real = strtod(start, &stop);
+  if (stop < r->at && !read_by_locale(r, start, stop, &real)) return false;
+  if (real > DBL_MAX || real < -DBL_MAX) return fail_at(r, start, "a number too big");
+  value->type = LEAT_REAL;
+  value->is.real = real;
+  return true;
+}
+
+static bool read_number(reader *r, leat_json *value) {
+  char *start = r->at;
+  bool real = false;
+  if (*r->at == '-') r->at++;
+  if (*r->at == '0') r->at++;
+  else if (!skip_digits(r)) return fail(r, "no value");
+  if (*r->at == '.') {
+    real = true;
+    r->at++;
+    if (!skip_digits(r)) return fail(r, "no digit");
+  }
+  if (*r->at == 'e' || *r->at == 'E') {
+    real = true;
+    r->at++;
+    if (*r->at == '+' || *r->at == '-') r->at++;
+    if (!skip_digits(r)) return fail(r, "no digit");
+  }
+  return real ? read_real(r, start, value) : read_integer(r, start, value);
+}
+
+/* ---- names ----------------------------------------------------------------------- */
+
+static int compare_names(const void *a, const void *b) {
+  leat_string x = (*(leat_json *const *)a)->name, y = (*(leat_json *const *)b)->name;
+  if (x.length != y.length) return x.length < y.length ? -1 : 1;
+  return memcmp(x.data, y.data, x.length);
+}
+
+static bool fail_twice(reader *r, const leat_json *a, const leat_json *b) {
+  const char *second = a->name.data > b->name.data ? a->name.data : b->name.data;
+  return fail_at(r, second, "a duplicate name");
+}
+
+/* Many are sorted for it, so that no answer takes long to be refused. */
+static bool check_many_names(reader *r, leat_json *members, size_t count) {
+  leat_json **sorted = malloc(count * sizeof *sorted);
+  bool good = sorted != NULL;
+  for (size_t i = 0; i < count && good; i++)
+    sorted[i] = &members[i];
+  if (good) qsort(sorted, count, sizeof *sorted, compare_names);
+  for (size_t i = 1; i < count && good; i++)
+    if (compare_names(&sorted[i - 1], &sorted[i]) == 0)
+      good = fail_twice(r, sorted[i - 1], sorted[i]);
+  free(sorted);
+  return good;
+}
+
+static bool check_names(reader *r, leat_json *members, size_t count) {
+  if (count > LEAT_FEW_MEMBERS) return check_many_names(r, members, count);
+  for (size_t i = 1; i < count; i++)
+    for (size_t k = 0; k < i; k++)
+      if (members[i].name.length == members[k].name.length &&
+          leat__equal(members[i].name, members[k].name))
+        return fail_twice(r, &members[i], &members[k]);
+  return true;
+}
+
+/* ---- values ---------------------------------------------------------------------- */
+
+static bool read_value(reader *r, leat_json *value);
+
+static bool read_item(reader *r, leat_type container) {
+  leat_json *item = r->open++;
+  if (container == LEAT_OBJECT) {
+    if (next(r) != '"') return fail(r, "no name");
+    if (!read_string(r, &item->name)) return false;
+    if (next(r) != ':') return fail(r, "no colon");
+    r->at++;
+  }
+  return read_value(r, item);
+}
+
+static void close_container(reader *r, leat_json *value, leat_json *first) {
+  size_t count = (size_t)(r->open - first);
+  r->open = first;
+  r->close -= count;
+  memmove(r->close, first, count * sizeof *first);
+  value->is.items.first = r->close;
+  value->is.items.count = count;
+}
+
+static bool read_container(reader *r, leat_json *value, leat_type type, char end) {
+  leat_json *first = r->open;
+  if (r->depth == LEAT_MAX_JSON_DEPTH) return fail(r, "nested too deep");
+  r->depth++;
+  value->type = type;
+  do {
+    r->at++; /* the bracket, or a comma */
+    if (r->open == first && next(r) == end) break;
+    if (!read_item(r, type)) return false;
+  } while (next(r) == ',');
+  if (*r->at != end) return fail(r, "neither a comma nor the end");
+  r->at++;
+  r->depth--;
+  close_container(r, value, first);
+  return type == LEAT_ARRAY ||
+         check_names(r, value->is.items.first, value->is.items.count);
+}
+
+static bool read_word(reader *r, const char *word) {
+  size_t length = strlen(word);
+  if (strncmp(r->at, word, length) != 0) return fail(r, "no value");
+  r->at += length;
+  return true;
+}
+
+static bool read_boolean(reader *r, leat_json *value) {
+  value->type = LEAT_BOOLEAN;
+  value->is.boolean = *r->at == 't';
+  return read_word(r, value->is.boolean ? "true" : "false");
+}
+
+static bool read_value(reader *r, leat_json *value) {
+  switch (next(r)) {
+    case '{': return read_container(r, value, LEAT_OBJECT, '}');
+    case '[': return read_container(r, value, LEAT_ARRAY, ']');
+    case '"': value->type = LEAT_STRING; return read_string(r, &value->is.string);
+    case 't':
+    case 'f': return read_boolean(r, value);
+    case 'n': value->type = LEAT_NULL; return read_word(r, "null");
+    default: return read_number(r, value);
+  }
+}
+
+/* ---- documents ------------------------------------------------------------------- */
+
+/* Where the string ends that begins there; NULL: nowhere. */
+static const char *string_end(const char *start, const char *end) {
+  const char *quote = start;
+  size_t escapes;
+  do {
+    quote = memchr(quote + 1, '"', (size_t)(end - quote) - 1);
+    for (escapes = 0; quote && quote[-1 - (ptrdiff_t)escapes] == '\\';)
+      escapes++;
+  } while (escapes % 2);
+  return quote;
+}
+
+/* How many values a text may begin: the document, one behind each bracket and comma. */
+static size_t count_values(leat_string text) {
+  const char *at = text.data, *end = at + text.length;
+  size_t count = 1;
+  for (; at < end; at++) {
+    if (*at == '"') {
+      at = string_end(at, end);
+      if (at == NULL) break;
+    } else count += *at == ',' || *at == '[' || *at == '{';
+  }
+  return count;
+}
+
+static bool read_document(reader *r) {
+  leat_json *document = r->open++;
+  char c = next(r);
+  if (c != '{' && c != '[') return fail(r, "neither an object nor an array");
+  if (!read_value(r, document)) return false;
+  next(r);
+  return r->at == r->end || fail(r, "something behind the end");
+}
+
+leat_json *leat__json_parse(leat_string text, char *why, size_t why_size) {
+  size_t count = count_values(text);
+  leat_json *values = NULL;
+  why[0] = '\0';
+  if (count < SIZE_MAX / 2 / sizeof *values)
+    values = malloc(count * sizeof *values + text.length + 1);
+  if (values == NULL) return NULL;
+  char *copy = (char *)(values + count);
+  memcpy(copy, text.data, text.length);
+  copy[text.length] = '\0';
+  reader r = {copy, copy + text.length, values, values + count, 0, NULL};
+  if (read_document(&r)) return values;
+  if (r.wrong)
+    snprintf(why, why_size, "%s (byte %zu)", r.wrong, (size_t)(r.at - copy) + 1);
+  free(values);
   return NULL;
 }
 
-void leat__json_free(leat_json *value) {
-  json_decref(open_up(value));
+void leat__json_free(leat_json *document) {
+  free(document);
 }
 
 /* ---- reading --------------------------------------------------------------------- */
 
 leat_type leat_json_type(const leat_json *value) {
-  if (value == NULL) return LEAT_ABSENT;
-  switch (json_typeof(look_at(value))) {
-    case JSON_OBJECT: return LEAT_OBJECT;
-    case JSON_ARRAY: return LEAT_ARRAY;
-    case JSON_STRING: return LEAT_STRING;
-    case JSON_INTEGER: return LEAT_INTEGER;
-    case JSON_REAL: return LEAT_REAL;
-    case JSON_TRUE:
-    case JSON_FALSE: return LEAT_BOOLEAN;
-    case JSON_NULL: break;
-  }
-  return LEAT_NULL;
+  return value ? value->type : LEAT_ABSENT;
 }
 
 bool leat_json_boolean(const leat_json *value) {
-  return json_is_true(look_at(value));
+  return leat_json_type(value) == LEAT_BOOLEAN && value->is.boolean;
 }
 
 int64_t leat_json_integer(const leat_json *value) {
-  return json_integer_value(look_at(value));
+  return leat_json_type(value) == LEAT_INTEGER ? value->is.integer : 0;
 }
 
 double leat_json_real(const leat_json *value) {
-  return json_real_value(look_at(value));
+  return leat_json_type(value) == LEAT_REAL ? value->is.real : 0;
 }
 
 leat_string leat_json_string(const leat_json *value) {
-  leat_string text = {json_string_value(look_at(value)),
-                      json_string_length(look_at(value))};
-  return text;
+  if (leat_json_type(value) == LEAT_STRING) return value->is.string;
+  return (leat_string){NULL, 0};
 }
 
 size_t leat_json_size(const leat_json *value) {
-  const json_t *json = look_at(value);
-  return json_is_array(json) ? json_array_size(json) : json_object_size(json);
+  return leat_json_type(value) >= LEAT_ARRAY ? value->is.items.count : 0;
 }
 
 const leat_json *leat_json_at(const leat_json *array, size_t index) {
-  return wrap(json_array_get(look_at(array), index));
-}
-
-const leat_json *leat_json_get(const leat_json *object, const char *name) {
-  return wrap(json_object_get(look_at(object), name));
+  if (leat_json_type(array) != LEAT_ARRAY || index >= array->is.items.count) return NULL;
+  return &array->is.items.first[index];
 }
 
 bool leat_json_next(const leat_json *object, leat_member *member) {
-  json_t *json = borrow(object);
-  member->position = member->position ? json_object_iter_next(json, member->position)
-                                      : json_object_iter(json);
-  if (member->position == NULL) return false;
-  member->name.data = json_object_iter_key(member->position);
-  member->name.length = json_object_iter_key_len(member->position);
-  member->value = wrap(json_object_iter_value(member->position));
+  if (leat_json_type(object) != LEAT_OBJECT) return false;
+  leat_json *last = member->position, *first = object->is.items.first;
+  leat_json *here = last ? last + 1 : first;
+  if (here == first + object->is.items.count) return false;
+  *member = (leat_member){here->name, here, here};
   return true;
+}
+
+const leat_json *leat_json_get(const leat_json *object, const char *name) {
+  size_t length = name ? strlen(name) : 0;
+  if (name == NULL || leat_json_type(object) != LEAT_OBJECT) return NULL;
+  for (size_t i = 0; i < object->is.items.count; i++) {
+    const leat_json *member = &object->is.items.first[i];
+    if (member->name.length == length && memcmp(member->name.data, name, length) == 0)
+      return member;
+  }
+  return NULL;
 }
 
 /* ---- writing --------------------------------------------------------------------- */
 
 static void append_escaped(leat_buffer *buffer, char c) {
-  static const char plain[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+  static const char meant[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
   char code[8];
-  const char *found = strchr(plain, c);
-  if (found) snprintf(code, sizeof code, "\\%c", letters[found - plain]);
+  const char *found = strchr(meant, c);
+  if (found) snprintf(code, sizeof code, "\\%c", letters[found - meant]);
   else snprintf(code, sizeof code, "\\u%04X", (unsigned)c);
   leat__append_s(buffer, code);
 }

@@ -774,7 +774,7 @@ static void test_control_characters(leat_client *client) {
   CHECK_STR(leat_call_error(call)->message, "a [31mb c d  e");
   leat_call_free(call);
   c = (struct answer_case){"find", 200, LEAT_LENGTH, "", "[\033]", LEAT_OK, 0, false, ""};
-  call = answered(client, &c); /* the JSON library quotes what it stumbles over */
+  call = answered(client, &c); /* what the decoder stumbles over */
   CHECK(strchr(leat_call_error(call)->message, '\033') == NULL);
   leat_call_free(call);
 }

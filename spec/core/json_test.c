@@ -1,18 +1,516 @@
 /*
-** json_test.c - JSON: what requests say of any text, beside jansson.
+** json_test.c - JSON: what is made of an answer, and where it is refused; what requests say
+** of any text. All of it also beside jansson.
 */
-#include "leat.h"
+#include "json_oracle.h"
 #include "test.h"
 
-#include <jansson.h>
+#include <locale.h>
+#include <stdarg.h>
 #include <stdlib.h>
+#include <time.h>
+
+/* ---- an allocator that fails, and a libc that writes no point ---------------------- */
+
+void *__real_malloc(size_t size);
+void *__real_realloc(void *old, size_t size);
+double __real_strtod(const char *text, char **stop);
+void *__wrap_malloc(size_t size);
+void *__wrap_realloc(void *old, size_t size);
+double __wrap_strtod(const char *text, char **stop);
+int __wrap_snprintf(char *text, size_t size, const char *format, ...);
+
+static long fails_at, allocations; /* 0: never */
+
+void *__wrap_malloc(size_t size) {
+  return ++allocations == fails_at ? NULL : __real_malloc(size);
+}
+
+void *__wrap_realloc(void *old, size_t size) {
+  return ++allocations == fails_at ? NULL : __real_realloc(old, size);
+}
+
+static const char *point; /* between digits; NULL: as the real one has it */
+
+/* Of short texts. */
+double __wrap_strtod(const char *text, char **stop) {
+  char copy[64] = "", *end;
+  if (point == NULL) return __real_strtod(text, stop);
+  size_t whole = strspn(text, "-0123456789"), length = strlen(point);
+  bool has_point = strncmp(text + whole, point, length) == 0;
+  const char *rest = text + whole + (has_point ? length : 0);
+  strncat(copy, text, whole);
+  if (has_point) strcat(copy, ".");
+  if (rest[0] != '.') strncat(copy, rest, 32);
+  double value = __real_strtod(copy, &end);
+  size_t used = (size_t)(end - copy);
+  if (has_point && used > whole) used += length - 1;
+  if (stop) *stop = (char *)text + used;
+  return value;
+}
+
+int __wrap_snprintf(char *text, size_t size, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  int length = vsnprintf(text, size, format, arguments);
+  va_end(arguments);
+  if (point == NULL || strcmp(format, "%.1f") != 0) return length;
+  text[0] = '\0';
+  strcat(strcat(strcat(text, "0"), point), "0");
+  return (int)strlen(text);
+}
+
+/* ---- decoding -------------------------------------------------------------------- */
+
+static const leat_moment now = {1000, 1700000000, 0};
+static leat_client *client;
+
+/* What a call makes of such an answer; its data is the whole document, unless that has a
+** member "data". */
+static leat_call *answered(leat_string text) {
+  leat_answer answer = {200, NULL, 0, text, LEAT_LENGTH};
+  leat_call *call = leat_call_new_request(client, "GET", "/x");
+  leat_call_next(call, now);
+  leat_call_answer(call, now, &answer);
+  leat_call_next(call, now);
+  return call;
+}
+
+typedef struct text_case {
+  const char *text;
+  size_t length;
+  const char *wrong; /* NULL: nothing */
+} text_case;
+
+#define GOOD(text)                                                                       \
+  { text, sizeof text - 1, NULL }
+#define BAD(text, wrong)                                                                 \
+  { text, sizeof text - 1, wrong }
+
+static const text_case cases[] = {
+    GOOD("{}"),
+    GOOD("[]"),
+    GOOD(" \t\r\n[ \t\r\n] \t\r\n"),
+    GOOD("{ \"a\" : [ ] , \"b\" : { } }"),
+    GOOD("[true,false,null]"),
+    GOOD("[[],[[]],[[],[]],{\"a\":[{}]},[[[1],2],3]]"),
+    GOOD("{\"\":0,\"a\":{\"a\":{\"a\":1},\"b\":2},\"b\":3}"),
+    GOOD("{\"x\":{\"y\":[1,{\"z\":\"w\"},[2,3]]},\"v\":[{\"p\":1,\"q\":2},{\"p\":3}]}"),
+    /* the value of what is before it is what it was */
+    GOOD("{\"v\":\"[{,\\\",\",\"w\":\"\\\\\",\"x\":\",,,,[[[[\"}"),
+    /* what the document is */
+    BAD(" ", "it ends too early (byte 2)"),
+    BAD("1", "neither an object nor an array (byte 1)"),
+    BAD(" \"a\"", "neither an object nor an array (byte 2)"),
+    BAD("null", "neither an object nor an array (byte 1)"),
+    BAD("\xEF\xBB\xBF[]", "neither an object nor an array (byte 1)"),
+    BAD("[]]", "something behind the end (byte 3)"),
+    BAD("[] []", "something behind the end (byte 4)"),
+    BAD("[]\0", "something behind the end (byte 3)"),
+    BAD("\0[]", "neither an object nor an array (byte 1)"),
+    /* containers */
+    BAD("[", "it ends too early (byte 2)"),
+    BAD("[1", "it ends too early (byte 3)"),
+    BAD("[1,", "it ends too early (byte 4)"),
+    BAD("[1,]", "no value (byte 4)"),
+    BAD("[,1]", "no value (byte 2)"),
+    BAD("[1,,2]", "no value (byte 4)"),
+    BAD("[1 2]", "neither a comma nor the end (byte 4)"),
+    BAD("[1}", "neither a comma nor the end (byte 3)"),
+    BAD("[\0]", "no value (byte 2)"),
+    BAD("{", "it ends too early (byte 2)"),
+    BAD("{]", "no name (byte 2)"),
+    BAD("{1:2}", "no name (byte 2)"),
+    BAD("{a:2}", "no name (byte 2)"),
+    BAD("{\"a\"}", "no colon (byte 5)"),
+    BAD("{\"a\" 1}", "no colon (byte 6)"),
+    BAD("{\"a\":}", "no value (byte 6)"),
+    BAD("{\"a\":1,}", "no name (byte 8)"),
+    BAD("{\"a\":1 \"b\":2}", "neither a comma nor the end (byte 8)"),
+    BAD("{\"a\":1]", "neither a comma nor the end (byte 7)"),
+    BAD("{\"a\":1", "it ends too early (byte 7)"),
+    /* words */
+    BAD("[tru]", "no value (byte 2)"),
+    BAD("[True]", "no value (byte 2)"),
+    BAD("[nul", "no value (byte 2)"),
+    BAD("[nullx]", "neither a comma nor the end (byte 6)"),
+    BAD("[NaN]", "no value (byte 2)"),
+    BAD("[-Infinity]", "no value (byte 3)"),
+    BAD("['a']", "no value (byte 2)"),
+    BAD("[1]//", "something behind the end (byte 4)"),
+    /* integers */
+    GOOD("[0,-0,1,-1,10,1234567890]"),
+    GOOD("[9223372036854775807,-9223372036854775808,9007199254740993]"),
+    BAD("[9223372036854775808]", "a number too big (byte 2)"),
+    BAD("[-9223372036854775809]", "a number too big (byte 2)"),
+    BAD("[9223372036854775810]", "a number too big (byte 2)"),
+    BAD("[-9223372036854775810]", "a number too big (byte 2)"),
+    BAD("[100000000000000000000]", "a number too big (byte 2)"),
+    BAD("[01]", "neither a comma nor the end (byte 3)"),
+    BAD("[-01]", "neither a comma nor the end (byte 4)"),
+    BAD("[00]", "neither a comma nor the end (byte 3)"),
+    BAD("[0x10]", "neither a comma nor the end (byte 3)"),
+    BAD("[+1]", "no value (byte 2)"),
+    BAD("[-]", "no value (byte 3)"),
+    BAD("[--1]", "no value (byte 3)"),
+    BAD("[- 1]", "no value (byte 3)"),
+    /* reals */
+    GOOD("[0.0,-0.0,1.5,-1.5,1e0,1E+2,1e-2,12.5e3,0e0,0.1e-7]"),
+    GOOD("[0.1,0.2,0.30000000000000004,2.2250738585072011e-308,5e-324,1e-400]"),
+    GOOD("[1.7976931348623157e308,-1.7976931348623157e308,9223372036854775808.0]"),
+    GOOD("[0.500000000000000166533453693773481063544750213623046875]"),
+    BAD("[1e400]", "a number too big (byte 2)"),
+    BAD("[1,-1e309]", "a number too big (byte 4)"),
+    BAD("[1.]", "no digit (byte 4)"),
+    BAD("[.5]", "no value (byte 2)"),
+    BAD("[1.e5]", "no digit (byte 4)"),
+    BAD("[1e]", "no digit (byte 4)"),
+    BAD("[1e+]", "no digit (byte 5)"),
+    BAD("[1e5.5]", "neither a comma nor the end (byte 5)"),
+    BAD("[1.5.5]", "neither a comma nor the end (byte 5)"),
+    BAD("[1.", "it ends too early (byte 4)"),
+    BAD("[0x1p3]", "neither a comma nor the end (byte 3)"),
+    BAD("[1.5p3]", "neither a comma nor the end (byte 5)"),
+    /* strings */
+    GOOD("[\"\",\"a\",\" \",\"\x7F\",\"\xC2\x80\"]"),
+    GOOD("[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\",\"a\\\\\",\"\\\\\\\"b\"]"),
+    GOOD("[\"\\u0001\\u001f\\u0020\\u007f\\u0080\\u07ff\\u0800\\uFFFF\\uabCD\"]"),
+    GOOD("[\"\\ud7ff\\ue000\\ud800\\udc00\\udbff\\udfff\\uD834\\uDD1E\"]"),
+    GOOD("[\"\xC2\x80\xDF\xBF\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80\xEF\xBF\xBF\"]"),
+    GOOD("[\"\xF0\x90\x80\x80\xF4\x8F\xBF\xBF\",\"a\xC3\xA9z\",\"\\n\xE2\x82\xAC\\n\"]"),
+    GOOD("{\"\\u0061\\n\xC3\xA9\":1,\"a\":2}"),
+    BAD("[\"", "it ends too early (byte 3)"),
+    BAD("[\"a", "it ends too early (byte 4)"),
+    BAD("[\"a\\", "it ends too early (byte 5)"),
+    BAD("[\"a\\\"", "it ends too early (byte 6)"),
+    BAD("[\"\xC3\xA9\"", "it ends too early (byte 6)"),
+    BAD("[\"a\nb\"]", "a control character in a string (byte 4)"),
+    BAD("[\"\x1F\"]", "a control character in a string (byte 3)"),
+    BAD("[\"a\0b\"]", "a control character in a string (byte 4)"),
+    BAD("[\"\\n\x01\"]", "a control character in a string (byte 5)"),
+    BAD("[\"\\x\"]", "no escape sequence (byte 4)"),
+    BAD("[\"\\N\"]", "no escape sequence (byte 4)"),
+    BAD("[\"\\\0\"]", "no escape sequence (byte 4)"),
+    BAD("[\"\\'\"]", "no escape sequence (byte 4)"),
+    BAD("[\"\\u12\"]", "no hexadecimal digit (byte 7)"),
+    BAD("[\"\\u12", "it ends too early (byte 7)"),
+    BAD("[\"\\u00g0\"]", "no hexadecimal digit (byte 7)"),
+    BAD("[\"\\u@000\"]", "no hexadecimal digit (byte 5)"),
+    BAD("[\"\\u-001\"]", "no hexadecimal digit (byte 5)"),
+    BAD("[\"\\u0000\"]", "a NUL, which no text may hold (byte 3)"),
+    BAD("[\"\\ud800\"]", "half of a surrogate pair (byte 3)"),
+    BAD("[\"\\udbffx\"]", "half of a surrogate pair (byte 3)"),
+    BAD("[\"\\udc00\"]", "half of a surrogate pair (byte 3)"),
+    BAD("[\"\\udfff\\ud800\"]", "half of a surrogate pair (byte 3)"),
+    BAD("[\"\\ud800\\n\"]", "half of a surrogate pair (byte 3)"),
+    BAD("[\"\\ud800\\ud800\"]", "half of a surrogate pair (byte 3)"),
+    BAD("[\"\\ud800\\u0061\"]", "half of a surrogate pair (byte 3)"),
+    BAD("[\"\\ud800\\ue000\"]", "half of a surrogate pair (byte 3)"),
+    BAD("[\"\\ud800\\uzzzz\"]", "half of a surrogate pair (byte 3)"),
+    BAD("[\"\x80\"]", "no UTF-8 (byte 3)"),
+    BAD("[\"\xC0\x80\"]", "no UTF-8 (byte 3)"),
+    BAD("[\"\xC3\"]", "no UTF-8 (byte 3)"),
+    BAD("[\"\xC3", "no UTF-8 (byte 3)"),
+    BAD("[\"a\xE2\x82\"]", "no UTF-8 (byte 4)"),
+    BAD("[\"\xE0\x9F\xBF\"]", "no UTF-8 (byte 3)"),
+    BAD("[\"\xED\xA0\x80\"]", "no UTF-8 (byte 3)"),
+    BAD("[\"\xF0\x8F\xBF\xBF\"]", "no UTF-8 (byte 3)"),
+    BAD("[\"\xF4\x90\x80\x80\"]", "no UTF-8 (byte 3)"),
+    BAD("[\"\xFF\"]", "no UTF-8 (byte 3)"),
+    BAD("[\xC3\xA9]", "no value (byte 2)"),
+    BAD("{\"\xFF\":1}", "no UTF-8 (byte 3)"),
+    BAD("{\"\\u0000\":1}", "a NUL, which no text may hold (byte 3)"),
+    /* names */
+    BAD("{\"a\":1,\"a\":1}", "a duplicate name (byte 9)"),
+    BAD("{\"\":1,\"\":1}", "a duplicate name (byte 8)"),
+    BAD("{\"a\":1,\"b\":2,\"\\u0061\":3}", "a duplicate name (byte 15)"),
+    BAD("[{\"b\":{\"a\":1,\"a\":2}}]", "a duplicate name (byte 15)"),
+    GOOD("{\"a\":1,\"A\":2,\"aa\":3,\"ab\":4,\"ba\":5,\"b\":6}"),
+    GOOD("{\"1\":0,\"2\":0,\"3\":0,\"4\":0,\"5\":0,\"6\":0,\"7\":0,\"8\":0,\"9\":0}"),
+    BAD("{\"1\":0,\"2\":0,\"3\":0,\"4\":0,\"5\":0,\"6\":0,\"7\":0,\"1\":0}",
+        "a duplicate name (byte 45)"),
+    BAD("{\"1\":0,\"2\":0,\"3\":0,\"4\":0,\"5\":0,\"6\":0,\"7\":0,\"8\":0,\"1\":0}",
+        "a duplicate name (byte 51)"),
+    BAD("{\"1\":0,\"2\":0,\"3\":0,\"4\":0,\"5\":0,\"6\":0,\"7\":0,\"8\":0,\"8\":0}",
+        "a duplicate name (byte 51)"),
+};
+
+enum { CASES = sizeof cases / sizeof cases[0] };
+
+static void check_case(const text_case *c) {
+  leat_string text = {c->text, c->length};
+  leat_call *call = answered(text);
+  const leat_error *error = leat_call_error(call);
+  char wanted[128] = "";
+  if (c->wrong)
+    snprintf(wanted, sizeof wanted, "the answer is not the JSON expected (%s)", c->wrong);
+  if (!CHECK(error->kind == (c->wrong ? LEAT_PROTOCOL : LEAT_OK) &&
+             strncmp(error->message, wanted, strlen(wanted)) == 0))
+    printf("  %s: %s\n", c->text, error->message);
+  if (!CHECK(oracle_agrees(leat_call_data(call), text)))
+    printf("  %s: jansson says else\n", c->text);
+  leat_call_free(call);
+}
+
+static void test_cases(void) {
+  TEST("texts, one by one");
+  for (size_t i = 0; i < CASES; i++)
+    check_case(&cases[i]);
+}
+
+/* Cut anywhere, a document is none; nor with a byte more. The text ends where memory does. */
+static void test_cut(void) {
+  TEST("documents cut, and with a byte more");
+  for (size_t i = 0; i < CASES; i++) {
+    if (cases[i].wrong) continue;
+    size_t length = cases[i].length;
+    while (strchr(" \t\r\n", cases[i].text[length - 1]))
+      length--;
+    for (size_t cut = 1; cut <= length + 1; cut++) {
+      char *copy = malloc(cut);
+      memcpy(copy, cases[i].text, cut < length ? cut : length);
+      if (cut > length) copy[length] = ',';
+      leat_call *call = answered((leat_string){copy, cut});
+      CHECK((leat_call_data(call) != NULL) == (cut == length));
+      leat_call_free(call);
+      free(copy);
+    }
+  }
+}
+
+static unsigned roll(unsigned *seed, size_t sides) {
+  *seed = *seed * 1103515245u + 12345u;
+  return (unsigned)((*seed >> 16) % sides);
+}
+
+/* One of the cases, with up to three bytes changed. */
+static size_t changed_case(char *text, unsigned *seed) {
+  static const char bytes[] = "\"\\{}[],:0123456789.eE+-aut \n\x01\x80\xC3\xA9";
+  const text_case *c = &cases[roll(seed, CASES)];
+  memcpy(text, c->text, c->length);
+  for (unsigned left = 1 + roll(seed, 3); left > 0; left--)
+    text[roll(seed, c->length)] = bytes[roll(seed, sizeof bytes - 1)];
+  return c->length;
+}
+
+static void test_changed(void) {
+  enum { ROUNDS = 100000 };
+  unsigned seed = 1;
+  int good = 0, agreed = 0;
+  TEST("texts changed at random, beside jansson");
+  for (int i = 0; i < ROUNDS; i++) {
+    char bytes[128];
+    leat_string text = {bytes, changed_case(bytes, &seed)};
+    leat_call *call = answered(text);
+    if (leat_call_data(call)) good++;
+    if (oracle_agrees(leat_call_data(call), text)) agreed++;
+    else printf("  jansson says else of %.*s\n", (int)text.length, bytes);
+    leat_call_free(call);
+  }
+  CHECK(agreed == ROUNDS);
+  CHECK(good > ROUNDS / 50 && good < ROUNDS / 2); /* both kinds were there */
+}
+
+/* ---- many and deep --------------------------------------------------------------- */
+
+static size_t put(char *text, size_t length, const char *piece) {
+  memcpy(text + length, piece, strlen(piece));
+  return length + strlen(piece);
+}
+
+static void test_deep(void) {
+  static const char *const opens[] = {"[", "{\"a\":"}, *const closes[] = {"]", "}"};
+  TEST("levels");
+  for (int depth = 30; depth <= 35; depth++)
+    for (int kind = 0; kind < 3; kind++) { /* 2: both, in turn */
+      char text[512];
+      size_t length = 0;
+      for (int i = 0; i < depth; i++)
+        length = put(text, length, opens[kind < 2 ? kind : i % 2]);
+      length = put(text, length, "1");
+      for (int i = depth; i-- > 0;)
+        length = put(text, length, closes[kind < 2 ? kind : i % 2]);
+      leat_call *call = answered((leat_string){text, length});
+      CHECK((leat_call_data(call) != NULL) == (depth <= 32));
+      CHECK(depth <= 32 || strstr(leat_call_error(call)->message, "nested too deep"));
+      CHECK(oracle_agrees(leat_call_data(call), (leat_string){text, length}));
+      leat_call_free(call);
+    }
+  check_case(
+      &(text_case)GOOD("[[[[]],[[]]],[[[]]]]")); /* levels that were left count no more */
+}
+
+static void test_long_array(void) {
+  enum { COUNT = 300000 };
+  char *text = malloc(COUNT * 8 + 2);
+  size_t length = put(text, 0, "[");
+  for (int i = 0; i < COUNT; i++)
+    length += (size_t)snprintf(text + length, 9, "%s%d", i ? "," : "", i);
+  text[length++] = ']';
+  leat_call *call = answered((leat_string){text, length});
+  const leat_json *array = leat_call_data(call);
+  clock_t begin = clock();
+  TEST("a long array");
+  CHECK(leat_json_size(array) == COUNT && leat_json_at(array, COUNT) == NULL);
+  int same = 0;
+  for (int i = 0; i < COUNT; i++)
+    same += leat_json_integer(leat_json_at(array, (size_t)i)) == i;
+  CHECK(same == COUNT);
+  CHECK(clock() - begin < 10 * CLOCKS_PER_SEC); /* walking there each time: minutes */
+  leat_call_free(call);
+  free(text);
+}
+
+/* An object of so many members, in which the name of member `twin` is that of `of`. */
+static leat_call *many_members(int count, int twin, int of) {
+  char *text = malloc((size_t)count * 16 + 2);
+  size_t length = 0;
+  for (int i = 0; i < count; i++)
+    length += (size_t)snprintf(text + length, 17, "%s\"%d\":1", i ? "," : "{",
+                               (i == twin ? of : i) * 7919 % count);
+  text[length++] = '}';
+  leat_call *call = answered((leat_string){text, length});
+  free(text);
+  return call;
+}
+
+static void test_many_members(void) {
+  enum { COUNT = 100000 };
+  clock_t begin = clock();
+  leat_member member = {{NULL, 0}, NULL, NULL};
+  leat_call *call = many_members(COUNT, -1, 0);
+  const leat_json *object = leat_call_data(call);
+  int in_order = 0;
+  TEST("an object of many members");
+  CHECK(leat_json_size(object) == COUNT);
+  while (leat_json_next(object, &member))
+    in_order += atoi(member.name.data) == in_order * 7919 % COUNT;
+  CHECK(in_order == COUNT);
+  CHECK(leat_json_get(object, "99999") && leat_json_get(object, "100000") == NULL);
+  leat_call_free(call);
+  TEST("a name twice among many");
+  for (int twin = 1; twin < COUNT; twin += COUNT / 4) {
+    call = many_members(COUNT, twin, 0);
+    CHECK(strstr(leat_call_error(call)->message, "duplicate name"));
+    leat_call_free(call);
+  }
+  CHECK(clock() - begin < 20 * CLOCKS_PER_SEC); /* each beside each: minutes */
+}
+
+/* ---- reading --------------------------------------------------------------------- */
+
+static void test_accessors(void) {
+  leat_call *call = answered(
+      leat_s("{\"b\":true,\"i\":7,\"r\":0.5,\"s\":\"x\",\"a\":[1],\"o\":{\"k\":1},"
+             "\"n\":null}"));
+  const leat_json *object = leat_call_data(call);
+  leat_member member = {{NULL, 0}, NULL, NULL};
+  TEST("values asked for what they are, and for what they are not");
+  for (; leat_json_next(object, &member);
+       CHECK(leat_json_get(object, member.name.data) == member.value)) {
+    const leat_json *value = member.value;
+    char is = member.name.data[0];
+    leat_member none = {{NULL, 0}, NULL, NULL};
+    CHECK(leat_json_boolean(value) == (is == 'b'));
+    CHECK(leat_json_integer(value) == (is == 'i' ? 7 : 0));
+    CHECK(leat_json_real(value) == (is == 'r' ? 0.5 : 0));
+    CHECK((leat_json_string(value).data != NULL) == (is == 's'));
+    CHECK(leat_json_size(value) == (is == 'a' || is == 'o' ? 1 : 0));
+    CHECK((leat_json_at(value, 0) != NULL) == (is == 'a'));
+    CHECK((leat_json_get(value, "k") != NULL) == (is == 'o'));
+    CHECK(leat_json_next(value, &none) == (is == 'o'));
+  }
+  CHECK(!leat_json_next(object, &member)); /* the end stays the end */
+  CHECK(leat_json_get(object, NULL) == NULL && leat_json_get(object, "") == NULL);
+  leat_call_free(call);
+}
+
+static void test_null(void) {
+  leat_member member = {{NULL, 0}, NULL, NULL};
+  TEST("no value");
+  CHECK(leat_json_type(NULL) == LEAT_ABSENT && !leat_json_boolean(NULL));
+  CHECK(leat_json_integer(NULL) == 0 && leat_json_real(NULL) == 0);
+  CHECK(leat_json_string(NULL).data == NULL && leat_json_size(NULL) == 0);
+  CHECK(leat_json_at(NULL, 0) == NULL && leat_json_get(NULL, "a") == NULL);
+  CHECK(!leat_json_next(NULL, &member));
+}
+
+/* ---- locales --------------------------------------------------------------------- */
+
+static void check_reals(void) {
+  leat_call *call = answered(leat_s("[1.5,-12.25e2,1e2,0.0, 1.5 ,7]"));
+  const leat_json *array = leat_call_data(call);
+  CHECK(leat_json_real(leat_json_at(array, 0)) == 1.5);
+  CHECK(leat_json_real(leat_json_at(array, 1)) == -1225);
+  CHECK(leat_json_real(leat_json_at(array, 2)) == 100);
+  CHECK(leat_json_real(leat_json_at(array, 4)) == 1.5);
+  CHECK(leat_json_size(array) == 6);
+  leat_call_free(call);
+  call = answered(leat_s("[1.5e400]"));
+  CHECK(strstr(leat_call_error(call)->message, "too big"));
+  leat_call_free(call);
+}
+
+static void test_locales(void) {
+  static const char *const points[] = {",", "\xD9\xAB", "::::"};
+  static const char *const names[] = {
+      "", "de_DE.UTF-8", "de_DE", "fr_FR.UTF-8", "nl_NL.UTF-8", "fa_IR.UTF-8", "ps_AF"};
+  TEST("a libc that writes numbers with another sign than the point");
+  for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
+    point = points[i];
+    check_reals();
+  }
+  point = NULL;
+  TEST("whatever locales there are");
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    if (setlocale(LC_NUMERIC, names[i])) check_reals();
+  setlocale(LC_NUMERIC, "C");
+}
+
+/* ---- out of memory --------------------------------------------------------------- */
+
+static leat_kind answered_without(const char *text, long allocation) {
+  leat_answer answer = {200, NULL, 0, leat_s(text), LEAT_LENGTH};
+  leat_call *call = leat_call_new_request(client, "GET", "/x");
+  leat_call_next(call, now);
+  allocations = 0;
+  fails_at = allocation;
+  leat_call_answer(call, now, &answer);
+  fails_at = 0;
+  leat_call_next(call, now);
+  leat_kind kind = leat_call_error(call)->kind;
+  leat_call_free(call);
+  return kind;
+}
+
+/* Each text needs so many allocations; without any one of them, that is what is said. */
+static void test_memory(void) {
+  static const struct {
+    const char *text;
+    long allocations;
+    leat_kind kind;
+  } rows[] = {
+      {"{\"a\":[1,2.5,\"x\",{}],\"b\":{\"c\":null}}", 2, LEAT_OK},
+      {"{\"1\":0,\"2\":0,\"3\":0,\"4\":0,\"5\":0,\"6\":0,\"7\":0,\"8\":0,\"9\":0}", 2,
+       LEAT_OK},
+      {"[1.5,{\"1\":0,\"2\":0,\"3\":0,\"4\":0,\"5\":0,\"6\":0,\"7\":0,\"8\":0,\"9\":0}]",
+       3, LEAT_OK},
+      {"[nonsense", 1, LEAT_PROTOCOL},
+  };
+  TEST("out of memory");
+  point = ","; /* so a real needs memory */
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    CHECK(answered_without(rows[i].text, 0) == rows[i].kind);
+    CHECK(allocations == rows[i].allocations);
+    for (long k = 1; k <= rows[i].allocations; k++)
+      CHECK(answered_without(rows[i].text, k) == LEAT_NO_MEMORY);
+  }
+  point = NULL;
+}
 
 /* ---- writing --------------------------------------------------------------------- */
 
-static const leat_moment now = {1000, 1700000000, 0};
-
-/* Each character in turn, between two others, and all of them together. */
-static void check_written(leat_client *client, const char *text) {
+static void check_written(const char *text) {
   leat_call *call =
       leat_call_new(client, leat_operation("contact_identifiers", "update"));
   leat_call_set(call, "contact_identifier_value", leat_s("0042"));
@@ -30,20 +528,31 @@ static void check_written(leat_client *client, const char *text) {
   leat_call_free(call);
 }
 
+/* Each character in turn, between two others, and all of them together. */
 static void test_writing(void) {
   char all[128] = "", one[4] = "a?b";
-  leat_client *client = leat_client_new(&(leat_config){.api_key = "key"}, NULL);
   TEST("what requests say of any text");
   for (int c = 1; c < 128; c++) {
     one[1] = all[c - 1] = (char)c;
-    check_written(client, one);
+    check_written(one);
   }
-  check_written(client, all);
-  check_written(client, "\xC3\xA9\xE2\x82\xAC\xF0\x9D\x84\x9E\"");
-  leat_client_free(client);
+  check_written(all);
+  check_written("\xC3\xA9\xE2\x82\xAC\xF0\x9D\x84\x9E\"");
 }
 
 int main(void) {
+  client = leat_client_new(&(leat_config){.api_key = "key", .max_attempts = 1}, NULL);
+  test_cases();
+  test_cut();
+  test_changed();
+  test_deep();
+  test_long_array();
+  test_many_members();
+  test_accessors();
+  test_null();
+  test_locales();
+  test_memory();
   test_writing();
+  leat_client_free(client);
   return test_summary("json");
 }

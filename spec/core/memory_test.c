@@ -1,13 +1,11 @@
 /*
-** memory_test.c - out of memory, at each allocation in turn: once, and from then on. The
-** library's own allocations are wrapped by the linker, jansson's by its hooks. A call then
-** ends as LEAT_NO_MEMORY or as it would have; nothing crashes, nothing leaks, and the next
-** call works.
+** memory_test.c - out of memory, at each allocation in turn: once, and from then on. They
+** are wrapped by the linker. A call then ends as LEAT_NO_MEMORY or as it would have; nothing
+** crashes, nothing leaks, and the next call works.
 */
 #include "leat.h"
 #include "test.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 
 /* ---- an allocator that fails ------------------------------------------------------ */
@@ -178,7 +176,6 @@ static void sweep(const scenario *s) {
 }
 
 int main(void) {
-  json_set_alloc_funcs(__wrap_malloc, free);
   for (int mode = 0; mode < 2; mode++) {
     sticky = mode == 1;
     for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)

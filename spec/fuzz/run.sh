@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs each fuzz target for a while, from the cases as seeds.
+# Runs each fuzz target for a while; those of answers from the cases as seeds.
 #   sh spec/fuzz/run.sh SECONDS TARGET...
 set -eu
 seconds=$1
@@ -8,9 +8,10 @@ for target in "$@"; do
   name=$(basename "$target")
   corpus=$(dirname "$target")/corpus-$name
   log=$(dirname "$target")/$name.log
+  case $name in json_fuzz) dict=json ;; *) dict=http ;; esac
   mkdir -p "$corpus"
   if ! LEAT_SEEDS=$corpus "$target" -max_total_time="$seconds" -max_len=16384 -timeout=10 \
-    -rss_limit_mb=1024 -dict=spec/fuzz/http.dict -print_final_stats=1 \
+    -rss_limit_mb=1024 -dict=spec/fuzz/$dict.dict -print_final_stats=1 \
     -artifact_prefix="$(dirname "$target")/" "$corpus" >"$log" 2>&1; then
     tail -n 60 "$log"
     echo "$name: 0 passed, 1 failed"
