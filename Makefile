@@ -75,11 +75,11 @@ LUA_SRC  := lua/leat.lua $(wildcard lua/leat/*.lua)
 MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so
 
 # The sandbox is for tests: the library is whole without it.
-has_mhd  := $(shell echo '\#include <microhttpd.h>' | $(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 && echo yes)
-ifeq ($(has_mhd),yes)
+has_sandbox := $(shell printf '\#include <%s>\n' microhttpd.h jansson.h | $(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 && echo yes)
+ifeq ($(has_sandbox),yes)
   MODULES += $(M)/leat/sandbox/core.so
 else
-  $(info no libmicrohttpd with headers: building without leat.sandbox)
+  $(info no libmicrohttpd and jansson with headers: building without leat.sandbox)
   LUA_SRC := $(filter-out lua/leat/sandbox.lua,$(LUA_SRC))
 endif
 
@@ -111,11 +111,11 @@ $(BUILD)/%.a:
 
 $(M)/leat/core.so: $(M)/leat_core.o $(BUILD)/libleat.a
 	@mkdir -p $(@D)
-	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(JANSSON_LIBS)
+	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^
 
 $(M)/leat/curl/core.so: $(M)/leat_curl.o $(BUILD)/libleat.a
 	@mkdir -p $(@D)
-	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(CURL_LIBS) $(JANSSON_LIBS)
+	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(CURL_LIBS)
 
 $(M)/leat/sandbox/core.so: $(M)/leat_sandbox.o $(BUILD)/libleat_sandbox.a $(BUILD)/libleat.a
 	@mkdir -p $(@D)
@@ -247,9 +247,9 @@ purity: $(PURE_OBJ)
 LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 VERSION    := $(shell sed -n 's/^\#define LEAT_VERSION *"\(.*\)"/\1/p' core/leat.h)
-HEADERS    := core/leat.h core/leat_curl.h $(if $(has_mhd),core/leat_sandbox.h)
-LIBRARIES  := $(BUILD)/libleat.a $(if $(has_mhd),$(BUILD)/libleat_sandbox.a)
-PC_FILES   := leat $(if $(has_mhd),leat-sandbox)
+HEADERS    := core/leat.h core/leat_curl.h $(if $(has_sandbox),core/leat_sandbox.h)
+LIBRARIES  := $(BUILD)/libleat.a $(if $(has_sandbox),$(BUILD)/libleat_sandbox.a)
+PC_FILES   := leat $(if $(has_sandbox),leat-sandbox)
 
 install: install-core install-lua
 install-core: $(LIBRARIES)

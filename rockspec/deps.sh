@@ -6,7 +6,7 @@
 #
 # WHAT is one or more of
 #   build     the Lua module, for each Lua named (lua5.1 ... lua5.4, luajit; default lua5.4)
-#   sandbox   the server for tests and the demo (libmicrohttpd)
+#   sandbox   the server for tests and the demo (libmicrohttpd, jansson)
 #   test      busted, and GnuTLS for the servers that test TLS
 #   hosts     event loops and Neovim, to make calls in
 #   ci        formatters, static analysis, valgrind, fuzzing, the bench, luarocks
@@ -106,8 +106,6 @@ if wants build; then
   has pkg-config || need pkg-config pkg-config pkg-config pkgconf pkgconf pkgconf
   library libcurl curl/curl.h 'LIBCURL_VERSION_NUM >= 0x075700' ||
     need "libcurl, 7.87 or later, with headers" libcurl4-openssl-dev curl curl-dev libcurl-devel curl
-  library jansson jansson.h 'JANSSON_VERSION_HEX >= 0x020e00' ||
-    need "jansson, 2.14 or later, with headers" libjansson-dev jansson jansson-dev jansson-devel jansson
   trusts || need "certificates to trust" ca-certificates ca-certificates ca-certificates ca-certificates \
     ca-certificates
   for lua in $luas; do need_lua "$lua"; done
@@ -116,6 +114,8 @@ if wants sandbox; then
   library libmicrohttpd microhttpd.h 'MHD_VERSION >= 0x00097000' ||
     need "libmicrohttpd, 0.9.70 or later, with headers" libmicrohttpd-dev libmicrohttpd libmicrohttpd-dev \
       libmicrohttpd-devel libmicrohttpd
+  library jansson jansson.h 'JANSSON_VERSION_HEX >= 0x020e00' ||
+    need "jansson, 2.14 or later, with headers" libjansson-dev jansson jansson-dev jansson-devel jansson
 fi
 if wants test; then
   library gnutls gnutls/gnutls.h 'GNUTLS_VERSION_NUMBER >= 0x030603' ||

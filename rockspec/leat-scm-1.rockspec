@@ -26,7 +26,6 @@ test_dependencies = {
 -- not know everywhere.
 external_dependencies = {
   CURL = { library = "curl" },
-  JANSSON = { library = "jansson" },
 }
 build = {
   type = "make",
