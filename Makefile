@@ -74,8 +74,10 @@ SANDBOX_OBJ := $(SANDBOX:core/%.c=$(B)/%.o)
 LUA_SRC  := lua/leat.lua $(wildcard lua/leat/*.lua)
 MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so
 
-# The sandbox is for tests: the library is whole without it.
-has_sandbox := $(shell printf '\#include <%s>\n' microhttpd.h jansson.h | $(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 && echo yes)
+# The sandbox is for tests: the library is whole without it. (Makes differ in whether the sign
+# is escaped inside of a function.)
+hash := \#
+has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 && echo yes)
 ifeq ($(has_sandbox),yes)
   MODULES += $(M)/leat/sandbox/core.so
 else

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the C library into a folder of its own, compiles the examples against nothing
-# but that and pkg-config, and runs them against the sandbox.
+# but that and pkg-config, and runs them against the sandbox. Then once more without what
+# the sandbox needs, for the library is whole without it.
 #   LUA=lua5.4 sh spec/support/c_examples.sh
 set -eu
 cd "$(dirname "$0")/../.."
@@ -40,4 +41,15 @@ run("poll a b c | sort")
 server:stop()
 LUA
 diff "$dir/wanted" "$dir/got"
-echo "c_examples: 2 passed, 0 failed"
+
+mkdir "$dir/without"
+echo '#error missing' >"$dir/without/jansson.h"
+make -s BUILD="$dir/build" CPPFLAGS="-I$dir/without" LUA="$LUA" CC="$CC" PREFIX="$dir/bare" install >/dev/null
+PKG_CONFIG_PATH=$dir/bare/lib/pkgconfig
+# shellcheck disable=SC2046
+"$CC" -std=c11 examples/six.c $(pkg-config --cflags --libs leat) -o "$dir/six"
+if find "$dir/bare" | grep sandbox; then
+  echo "c_examples: a sandbox without jansson"
+  exit 1
+fi
+echo "c_examples: 3 passed, 0 failed"
