@@ -171,7 +171,8 @@ test-c-examples: lua
 	@LUA=$(LUA) CC=$(CC) sh spec/support/c_examples.sh
 # The allocations of our own objects go through the test, and what locales change.
 $(T)/memory_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
-$(T)/json_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=realloc,--wrap=strtod,--wrap=snprintf
+$(T)/json_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=realloc \
+  -Wl,--wrap=strtod,--wrap=snprintf,--wrap=__snprintf_chk
 test: test-core test-lua
 tests: $(TESTS) $(T)/differential
 test-core: tests

@@ -250,8 +250,7 @@ static bool check_names(reader *r, leat_json *members, size_t count) {
   if (count > LEAT_FEW_MEMBERS) return check_many_names(r, members, count);
   for (size_t i = 1; i < count; i++)
     for (size_t k = 0; k < i; k++)
-      if (members[i].name.length == members[k].name.length &&
-          leat__equal(members[i].name, members[k].name))
+      if (leat__equal(members[i].name, members[k].name))
         return fail_twice(r, &members[i], &members[k]);
   return true;
 }

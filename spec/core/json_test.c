@@ -19,6 +19,8 @@ void *__wrap_malloc(size_t size);
 void *__wrap_realloc(void *old, size_t size);
 double __wrap_strtod(const char *text, char **stop);
 int __wrap_snprintf(char *text, size_t size, const char *format, ...);
+int __wrap___snprintf_chk(char *text, size_t size, int flag, size_t room,
+                          const char *format, ...);
 
 static long fails_at, allocations; /* 0: never */
 
@@ -49,15 +51,31 @@ double __wrap_strtod(const char *text, char **stop) {
   return value;
 }
 
-int __wrap_snprintf(char *text, size_t size, const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
+static int print(char *text, size_t size, const char *format, va_list arguments) {
   int length = vsnprintf(text, size, format, arguments);
-  va_end(arguments);
   if (point == NULL || strcmp(format, "%.1f") != 0) return length;
   text[0] = '\0';
   strcat(strcat(strcat(text, "0"), point), "0");
   return (int)strlen(text);
+}
+
+int __wrap_snprintf(char *text, size_t size, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  int length = print(text, size, format, arguments);
+  va_end(arguments);
+  return length;
+}
+
+/* Which it is called with _FORTIFY_SOURCE. */
+int __wrap___snprintf_chk(char *text, size_t size, int flag, size_t room,
+                          const char *format, ...) {
+  va_list arguments;
+  (void)flag;
+  va_start(arguments, format);
+  int length = print(text, size < room ? size : room, format, arguments);
+  va_end(arguments);
+  return length;
 }
 
 /* ---- decoding -------------------------------------------------------------------- */
@@ -336,8 +354,9 @@ static void test_deep(void) {
       CHECK(oracle_agrees(leat_call_data(call), (leat_string){text, length}));
       leat_call_free(call);
     }
-  check_case(
-      &(text_case)GOOD("[[[[]],[[]]],[[[]]]]")); /* levels that were left count no more */
+  TEST("levels that were left");
+  check_case(&(text_case)GOOD("[[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],"
+                              "[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],{},{}]"));
 }
 
 static void test_long_array(void) {
@@ -400,9 +419,9 @@ static void test_many_members(void) {
 /* ---- reading --------------------------------------------------------------------- */
 
 static void test_accessors(void) {
-  leat_call *call = answered(
-      leat_s("{\"b\":true,\"i\":7,\"r\":0.5,\"s\":\"x\",\"a\":[1],\"o\":{\"k\":1},"
-             "\"n\":null}"));
+  leat_call *call = answered(leat_s(
+      "{\"\":null,\"b\":true,\"i\":7,\"r\":0.5,\"s\":\"x\",\"a\":[1],\"o\":{\"k\":1},"
+      "\"n\":null}"));
   const leat_json *object = leat_call_data(call);
   leat_member member = {{NULL, 0}, NULL, NULL};
   TEST("values asked for what they are, and for what they are not");
@@ -421,7 +440,7 @@ static void test_accessors(void) {
     CHECK(leat_json_next(value, &none) == (is == 'o'));
   }
   CHECK(!leat_json_next(object, &member)); /* the end stays the end */
-  CHECK(leat_json_get(object, NULL) == NULL && leat_json_get(object, "") == NULL);
+  CHECK(leat_json_get(object, NULL) == NULL && leat_json_get(object, ""));
   leat_call_free(call);
 }
 
