@@ -353,7 +353,8 @@ static void after_look(leat_call *call, leat_moment now) {
     case LEAT_CONTRADICTED: contradict(call); break;
     case LEAT_VANISHED: end_as(call, error); break;
     case LEAT_LOOK:
-      if (call->look_tries < LEAT_LOOK_TRIES)
+      if (call->look_tries < LEAT_LOOK_TRIES &&
+          now.monotonic_ms + LEAT_LOOK_APART_MS < call->deadline)
         wait_before(call, now, LEAT_LOOK_APART_MS, true);
       else remain_unknown(call, error);
       break;

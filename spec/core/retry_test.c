@@ -623,6 +623,24 @@ static void test_deadline(void) {
   }
 }
 
+/* Two looks are a second apart: what has no second left ends, and does not wait for one. */
+static void test_no_time_to_look(void) {
+  const scene lost = {"POST", LOST}, none = {"GET", ERROR(60003)};
+  TEST("no time for a second look");
+  leat_client *client = new_client(&(leat_config){.timeout_ms = 1500});
+  leat_call *call = new_call(client, "create");
+  int64_t start = now.monotonic_ms;
+  CHECK(next(call) == LEAT_SEND);
+  tell(call, &lost, NULL);
+  CHECK(next(call) == LEAT_SEND && now.monotonic_ms - start < 1500);
+  now.monotonic_ms = start + 600;
+  tell(call, &none, NULL);
+  CHECK(next(call) == LEAT_DONE && now.monotonic_ms == start + 600);
+  CHECK(leat_call_error(call)->outcome_unknown);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
 static int64_t deadline_of(leat_call *call) {
   const leat_request *request = leat_call_request(call);
   return request ? request->deadline_ms : 0;
@@ -855,6 +873,7 @@ int main(void) {
   test_waits();
   test_retry_after_told();
   test_deadline();
+  test_no_time_to_look();
   test_pause();
   test_pause_of_many();
   test_rate();
