@@ -627,9 +627,9 @@ leat_http1_state leat_http1_closed(leat_http1 *http) {
     set_failure(http, LEAT_CONNECTION,
                 "the server closed the connection without an answer");
   else if (http->part <= HEADERS)
-    set_failure(http, LEAT_PROTOCOL, "the connection closed within the answer's head");
+    set_failure(http, LEAT_CONNECTION, "the connection closed within the answer's head");
   else
-    set_failure(http, LEAT_PROTOCOL,
+    set_failure(http, LEAT_CONNECTION,
                 "the connection closed within the answer's body, after %zu bytes",
                 http->body.length);
   return LEAT_HTTP1_FAILED;

@@ -139,7 +139,7 @@ static void test_failures(void) {
                 "broke while receiving");
   check_failure("answers nothing", (reply){NULL, STAY}, LEAT_TIMEOUT, true, "in time");
   check_failure("half a head, then the end", (reply){"HTTP/1.1 200 OK\r\nCont", CLOSE},
-                LEAT_PROTOCOL, true, "within the answer's head");
+                LEAT_CONNECTION, true, "within the answer's head");
   check_failure("half a head, then nothing", (reply){"HTTP/1.1 200 OK\r\nCont", STAY},
                 LEAT_TIMEOUT, true, "in time");
   check_failure("half a body, then a reset",
@@ -147,7 +147,7 @@ static void test_failures(void) {
                 LEAT_CONNECTION, true, "broke");
   check_failure("half a body, then the end",
                 (reply){"HTTP/1.1 200 OK\r\nContent-Length: 44\r\n\r\n{\"da", CLOSE},
-                LEAT_PROTOCOL, true, "after 4 bytes");
+                LEAT_CONNECTION, true, "after 4 bytes");
   check_failure("a redirect",
                 (reply){"HTTP/1.1 302 Found\r\nLocation: https://x.example/in\r\n"
                         "Content-Length: 0\r\n\r\n",
