@@ -61,7 +61,8 @@ static leat_kind kind_of_status(int status) {
     case 414: return LEAT_TOO_LARGE;
     case 429: return LEAT_RATE_LIMITED;
     case 503: return LEAT_MAINTENANCE;
-    case 408: return LEAT_SERVER;
+    case 408:
+    case 425: return LEAT_SERVER; /* another try may do */
     default: return status >= 500 ? LEAT_SERVER : LEAT_PROTOCOL;
   }
 }

@@ -519,6 +519,7 @@ static const struct answer_case {
      "base_url"},
     {"create", 405, LEAT_LENGTH, "text/html", "", LEAT_CONFIG, 0, KNOWN, "base_url"},
     {"create", 408, LEAT_LENGTH, "", "", LEAT_SERVER, 0, UNKNOWN, ""},
+    {"create", 425, LEAT_LENGTH, "", "", LEAT_SERVER, 0, KNOWN, ""},
     {"create", 413, LEAT_LENGTH, "text/html", "<h1>413</h1>", LEAT_TOO_LARGE, 0, KNOWN,
      ""},
     {"create", 422, LEAT_LENGTH, "",
