@@ -1,0 +1,547 @@
+/*
+** catalogue_test.c - the catalogue of bad servers, row by row: a find and a create, with
+** the fault once and for good. Each must come to what is true, in time, having sent no
+** more than it says; and the same client must work afterwards. `-v` prints the list.
+*/
+#include "catalogue.h"
+#include "leat_curl.h"
+#include "names.h"
+#include "proxy_server.h"
+#include "test.h"
+#include "tls_server.h"
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+enum {
+  AT_ONCE = 100,    /* trials under way; they mostly wait */
+  SHORT_MS = 1000,  /* the timeout of a call whose time runs out */
+  LONG_MS = 6000,   /* of all others */
+  CONNECT_MS = 500, /* where it is connecting that takes all its time */
+  GRACE_MS = 250,
+  LARGE = 60000
+};
+
+/* ---- what is to come of it ------------------------------------------------------- */
+
+typedef struct wanted {
+  leat_kind kind;
+  bool recovered, unknown;
+  int sends; /* of the operation */
+} wanted;
+
+static bool creates(mode m) {
+  return m >= CREATE_LOST;
+}
+
+static bool is_always(mode m) {
+  return m == FIND_ALWAYS || m == CREATE_ALWAYS;
+}
+
+static bool has_mode(const row *r, mode m) {
+  if (r->why || r->door == BY_HAND) return false;
+  if (r->modes) return (r->modes & ONLY(m)) != 0;
+  if (r->fate == FINE) return m == FIND_ALWAYS || m == CREATE_APPLIED;
+  bool may_apply = r->fate != KNOWN && r->fate != AGAIN && !r->does.at_gate;
+  return m != CREATE_APPLIED || may_apply;
+}
+
+/* What was not changed, or may be sent again whatever it did. */
+static wanted again(const row *r, mode m) {
+  if (is_always(m)) return (wanted){r->kind, false, false, 3};
+  return (wanted){LEAT_OK, m == CREATE_APPLIED, false, 2};
+}
+
+/* A create whose answer was lost is looked up, and sent again once it is sure that there
+** is nothing. Two looks are a second apart, which some calls don't have. */
+static wanted looked_up(const row *r, mode m) {
+  bool in_vain = m == CREATE_ALWAYS || (m == CREATE_LOST && r->fate == TIMES_OUT);
+  if (in_vain) return (wanted){r->kind, false, true, 1};
+  int sends = r->sends ? r->sends : m == CREATE_LOST ? 2 : 1;
+  return (wanted){LEAT_OK, m == CREATE_APPLIED, false, sends};
+}
+
+static wanted expect(const row *r, mode m) {
+  const wanted fine = {LEAT_OK, false, false, 1}, fails = {r->kind, false, false, 1};
+  switch (r->fate) {
+    case FINE: return fine;
+    case KNOWN: return fails;
+    case AGAIN:
+    case SUSPECT: return again(r, m);
+    case CUT: return creates(m) ? looked_up(r, m) : again(r, m);
+    case LOST:
+    case TIMES_OUT: break;
+  }
+  return creates(m) ? looked_up(r, m) : fails;
+}
+
+/* Before the request: the service does not see those that are spoilt so. */
+static bool is_unseen(const row *r) {
+  return r->does.at_gate || r->does.ear || r->door == NAME || r->door == NO_CA ||
+         r->door == NO_FDS;
+}
+
+static int expect_seen(const row *r, mode m) {
+  int sends = expect(r, m).sends;
+  if (!is_unseen(r)) return sends;
+  return is_always(m) ? 0 : sends - 1;
+}
+
+/* ---- the stage ------------------------------------------------------------------- */
+
+/* TLS servers by name; all are before the service. */
+typedef struct front {
+  const char *name;
+  tls_identity identity;
+  tls_server server;
+} front;
+
+enum { GOOD_FRONT, CUT_FRONT, FRONTS = 8 };
+
+static front fronts[FRONTS] = {
+    {.name = "good"},      {.name = "cut"}, {.name = "expired"}, {.name = "early"},
+    {.name = "elsewhere"}, {.name = "own"}, {.name = "orphan"},  {.name = "tls 1.1"}};
+static tls_identity authority, stranger;
+static char ca_file[] = "/tmp/leat-ca-XXXXXX";
+static char no_ca_file[] =
+    "/tmp/leat-no-ca-XXXXXX"; /* its name is ours; it is not there */
+static char policy_file[] = "/tmp/leat-openssl-XXXXXX";
+static proxy_server proxy;
+static bad_server service;
+
+static int port_of(const char *name) {
+  for (int i = 0; i < FRONTS; i++)
+    if (strcmp(fronts[i].name, name) == 0) return fronts[i].server.at.port;
+  return 0;
+}
+
+static bool make_identity(front *f) {
+  const char *n = f->name;
+  bool early = strcmp(n, "early") == 0, expired = strcmp(n, "expired") == 0;
+  const char *ip = strcmp(n, "elsewhere") == 0 ? "10.0.0.1" : "127.0.0.1";
+  const tls_identity *issuer = strcmp(n, "own") == 0 ? NULL : &authority;
+  if (strcmp(n, "orphan") == 0) issuer = &stranger;
+  return tls_new_identity(&f->identity, issuer, "other.test", ip, early ? 2 : -9,
+                          expired ? -1 : 9);
+}
+
+static bool open_front(front *f) {
+  tls_options options = {.identity = &f->identity, .cut = f == &fronts[CUT_FRONT]};
+  if (strcmp(f->name, "tls 1.1") == 0)
+    options.priority = "NORMAL:-VERS-ALL:+VERS-TLS1.1:%COMPAT";
+  return make_identity(f) && tls_start(&f->server, &options, service.port);
+}
+
+static bool open_stage(bad_case *cases, size_t count) {
+  static const proxy_options good = {0};
+  bool fine = close(mkstemp(no_ca_file)) == 0 && tls_lift_policy(policy_file) &&
+              tls_new_authority(&authority, "an authority of the tests") &&
+              tls_new_authority(&stranger, "another authority") &&
+              tls_write(&authority, ca_file) && bad_start(&service, cases, count) &&
+              proxy_start(&proxy, &good);
+  for (int i = 0; fine && i < FRONTS; i++)
+    fine = open_front(&fronts[i]);
+  return fine;
+}
+
+static void close_stage(void) {
+  for (int i = 0; i < FRONTS; i++) {
+    tls_stop(&fronts[i].server);
+    tls_free_identity(&fronts[i].identity);
+  }
+  tls_free_identity(&authority);
+  tls_free_identity(&stranger);
+  proxy_stop(&proxy);
+  bad_stop(&service);
+  unlink(ca_file);
+  unlink(no_ca_file);
+  unlink(policy_file);
+}
+
+/* ---- trials ---------------------------------------------------------------------- */
+
+typedef enum step_of { WARMING, ASKING, AFTERWARDS, OVER } step_of;
+
+typedef struct trial {
+  const row *row;
+  mode mode;
+  bad_case *at;
+  step_of step;
+  leat_client *client;
+  leat_call *call;
+  int64_t started;
+} trial;
+
+static int failures[ROWS]; /* of each row */
+
+static const char *const mode_names[] = {"find, once", "find, always",
+                                         "create, lost once", "create, applied once",
+                                         "create, always"};
+
+static void check(const trial *t, bool good, const char *what) {
+  const leat_error *e = leat_call_error(t->call);
+  leat_info info = leat_call_info(t->call);
+  if (test_check(good, what, __FILE__, __LINE__)) return;
+  failures[t->row - rows]++;
+  printf("  row %d, %s; %s: %s%s%s, %d attempts; seen: %d finds, %d creates%s; %s\n",
+         t->row->number, t->row->title, mode_names[t->mode], leat_kind_name(e->kind),
+         e->outcome_unknown ? ", unknown" : "", info.recovered ? ", recovered" : "",
+         info.attempts, t->at->finds, t->at->creates, t->at->there ? ", there" : "",
+         e->message);
+}
+
+/* Where the row's service is met, by its door. */
+static void write_url(const trial *t, char *url, size_t size) {
+  int number = (int)(t->at - service.cases);
+  switch (t->row->door) {
+    case TLS_CUT:
+    case NO_CA:
+      snprintf(url, size, "https://127.0.0.1:%d/%d",
+               port_of(t->row->door == NO_CA ? "good" : "cut"), number);
+      break;
+    case PROXY:
+    case NAME: snprintf(url, size, "http://api.test:%d/%d", service.port, number); break;
+    default:
+      snprintf(url, size, "http%s://127.0.0.1:%d/%d", t->row->door == TLS ? "s" : "",
+               t->at->port, number);
+  }
+}
+
+static leat_client *client_of(const trial *t) {
+  char url[128];
+  write_url(t, url, sizeof url);
+  leat_config config = {.api_key = "canary-of-the-catalogue",
+                        .base_url = url,
+                        .allow_http = true,
+                        .timeout_ms = LONG_MS,
+                        .retry_base_ms = 1,
+                        .retry_cap_ms = 1};
+  return leat_client_new(&config, NULL);
+}
+
+static bool runs_out(const trial *t) {
+  return t->step == ASKING && t->row->fate == TIMES_OUT;
+}
+
+static void start(leat_curl *curl, trial *t, const char *operation) {
+  static char large[LARGE];
+  t->call = leat_call_new(t->client, leat_operation("contact_identifiers", operation));
+  bool is_large = t->step == ASKING && t->row->large;
+  if (is_large) memset(large, 'x', sizeof large);
+  leat_call_set(t->call, "contact_identifier_value",
+                is_large ? (leat_string){large, sizeof large} : leat_s("1"));
+  leat_call_set_user(t->call, t);
+  if (runs_out(t)) leat_call_set_timeout_ms(t->call, SHORT_MS);
+  if (t->step == ASKING && t->row->kind == LEAT_TIMEOUT)
+    leat_call_set_connect_timeout_ms(t->call, CONNECT_MS);
+  t->started = bad_now();
+  if (!leat_curl_start(curl, t->call)) check(t, false, "a call is taken");
+}
+
+static void arm(const trial *t) {
+  int times = is_always(t->mode) ? INT_MAX : 1;
+  if (t->row->door == NAME) names_lost = times;
+  else bad_arm(t->at, times);
+}
+
+/* Without a descriptor left, or with as many as ever. */
+static void limit_descriptors(bool none) {
+  static struct rlimit usual;
+  if (usual.rlim_cur == 0) getrlimit(RLIMIT_NOFILE, &usual);
+  struct rlimit small = usual;
+  int highest = dup(0);
+  close(highest);
+  small.rlim_cur = (rlim_t)highest;
+  setrlimit(RLIMIT_NOFILE, none ? &small : &usual);
+}
+
+static void ask(leat_curl *curl, trial *t) {
+  t->step = ASKING;
+  if (t->row->warmth != SPOILT) arm(t);
+  if (t->row->door == NO_FDS) limit_descriptors(true);
+  start(curl, t, creates(t->mode) ? "create" : "find");
+}
+
+static void begin(leat_curl *curl, trial *t) {
+  t->client = client_of(t);
+  if (t->row->warmth == COLD) {
+    ask(curl, t);
+    return;
+  }
+  t->step = WARMING;
+  if (t->row->warmth == SPOILT) bad_arm(t->at, 1);
+  start(curl, t, "find");
+}
+
+/* What the server did after its answer has arrived. */
+static void cool_down(const trial *t) {
+  for (int i = 0; i < 2000 && t->row->warmth == SPOILT && t->at->closed == 0; i++)
+    usleep(1000);
+  t->at->finds = 0;
+}
+
+/* ---- what came of it ------------------------------------------------------------- */
+
+static void check_counts(const trial *t) {
+  const leat_error *e = leat_call_error(t->call);
+  int attempts = leat_call_info(t->call).attempts;
+  int finds = t->at->finds, made = t->at->creates;
+  check(t, (creates(t->mode) ? made : finds) == expect_seen(t->row, t->mode),
+        "it is sent so often");
+  check(t, creates(t->mode) || made == 0, "a find creates nothing");
+  check(t, is_unseen(t->row) ? finds + made <= attempts : finds + made == attempts,
+        "all that was sent is told");
+  if (t->row->warmth == KEPT)
+    check(t, t->at->connections <= attempts, "the connection was kept");
+  if (is_unseen(t->row) && (t->row->fate == KNOWN || t->row->fate == AGAIN))
+    check(t, e->kind == LEAT_OK || e->sent == LEAT_SENT_NO, "it says that nothing left");
+}
+
+static void check_outcome(const trial *t) {
+  const leat_error *e = leat_call_error(t->call);
+  wanted w = expect(t->row, t->mode);
+  check(t, e->kind == w.kind, "its kind");
+  check(t, leat_call_info(t->call).recovered == w.recovered, "whether it was recovered");
+  check(t, e->outcome_unknown == w.unknown, "whether its outcome is unknown");
+  check(t, e->kind == LEAT_OK || e->message[0], "it says what happened");
+  check(t, strstr(e->message, "canary") == NULL, "no key in its message");
+  int most = runs_out(t) ? SHORT_MS : LONG_MS;
+  check(t, bad_now() - t->started <= most + GRACE_MS + service.late_ms,
+        "it ends in time");
+  if (creates(t->mode) && !e->outcome_unknown)
+    check(t, t->at->there == (e->kind == LEAT_OK), "what it says is true");
+}
+
+static void heal(const trial *t) {
+  names_lost = 0;
+  if (t->row->door == NO_CA) CHECK(link(ca_file, no_ca_file) == 0);
+  if (t->row->door == NO_FDS) limit_descriptors(false);
+  bad_heal(t->at);
+}
+
+static void afterwards(leat_curl *curl, trial *t) {
+  check_outcome(t);
+  check_counts(t);
+  heal(t);
+  leat_call_free(t->call);
+  t->step = AFTERWARDS;
+  start(curl, t, "find");
+}
+
+static void end(trial *t) {
+  leat_kind kind = leat_call_error(t->call)->kind;
+  check(t, kind == (t->at->there ? LEAT_OK : LEAT_NOT_FOUND), "the client works on");
+  leat_call_free(t->call);
+  leat_client_free(t->client);
+  t->step = OVER;
+}
+
+static void go_on(leat_curl *curl, trial *t) {
+  switch (t->step) {
+    case WARMING:
+      cool_down(t);
+      leat_call_free(t->call);
+      ask(curl, t);
+      break;
+    case ASKING: afterwards(curl, t); break;
+    case AFTERWARDS: end(t); break;
+    case OVER: break;
+  }
+}
+
+static void run(leat_curl *curl, trial *trials, size_t count) {
+  size_t next = 0, over = 0;
+  for (leat_call *call; over < count;) {
+    for (; next < count && next - over < AT_ONCE; next++)
+      begin(curl, &trials[next]);
+    leat_curl_wait(curl, 100);
+    while ((call = leat_curl_done(curl)) != NULL) {
+      trial *t = leat_call_user(call);
+      go_on(curl, t);
+      over += t->step == OVER;
+    }
+  }
+}
+
+/* ---- rows that are different ----------------------------------------------------- */
+
+/* Whoever needs a driver of its own. */
+static void run_alone(trial *t) {
+  char url[64] = "";
+  if (t->row->door == PROXY)
+    snprintf(url, sizeof url, "http://127.0.0.1:%d", t->at->port);
+  bool no_ca = t->row->door == NO_CA;
+  if (no_ca) unlink(no_ca_file);
+  leat_curl_config config = {.ca_file = no_ca ? no_ca_file : ca_file, .proxy = url};
+  leat_curl *curl = leat_curl_new(&config, NULL);
+  run(curl, t, 1);
+  leat_curl_free(curl);
+}
+
+static leat_call *card_call(leat_client *client, const char *operation) {
+  leat_call *call =
+      leat_call_new(client, leat_operation("contact_identifiers", operation));
+  leat_call_set(call, "contact_identifier_value", leat_s("1"));
+  return call;
+}
+
+/* A pause on the clock that never jumps, whatever the other one does. */
+static void check_clock(leat_client *client, const char *operation, int jump_s) {
+  static const leat_header two_seconds = {{"Retry-After", 11}, {"2", 1}};
+  const leat_answer down = {
+      .status = 503, .headers = &two_seconds, .header_count = 1, .framing = LEAT_LENGTH};
+  leat_moment now = {1000, 1700000000, 0};
+  leat_call *call = card_call(client, operation);
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  leat_call_answer(call, now, &down);
+  CHECK(leat_call_next(call, now) == LEAT_WAIT && leat_call_until(call) == 3000);
+  now.unix_s += jump_s;
+  now.monotonic_ms = 2999;
+  CHECK(leat_call_next(call, now) == LEAT_WAIT && leat_call_until(call) == 3000);
+  now.monotonic_ms = 3000;
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  CHECK(leat_call_request(call)->deadline_ms > 3000);
+  leat_call_free(call);
+}
+
+static void test_clock(void) {
+  TEST("82: the clock jumps while a call waits");
+  for (int i = 0; i < 4; i++) {
+    leat_client *client = leat_client_new(&(leat_config){.api_key = "k-key"}, NULL);
+    check_clock(client, i < 2 ? "find" : "create", i % 2 ? 36000 : -36000);
+    leat_client_free(client);
+  }
+}
+
+static leat_kind perform(leat_curl *curl, leat_client *client, const char *operation) {
+  leat_call *call = card_call(client, operation);
+  leat_curl_perform(curl, call);
+  leat_kind kind = leat_call_error(call)->kind;
+  leat_call_free(call);
+  return kind;
+}
+
+/* The parent's connection is not the child's, and outlives it. By exec no leak is counted:
+** what is the parent's is forgotten, not freed. */
+static void test_fork(bad_case *at) {
+  static const row plain = {83, "", FINE, LEAT_OK, .door = PLAIN};
+  int status = 1;
+  TEST("83: a fork between two calls");
+  leat_client *client = client_of(&(trial){.row = &plain, .at = at});
+  leat_curl *curl = leat_curl_new(NULL, NULL);
+  CHECK(perform(curl, client, "find") == LEAT_NOT_FOUND);
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    bool fine = perform(curl, client, "create") == LEAT_OK;
+    leat_curl_free(curl);
+    execlp(fine ? "true" : "false", "", (char *)NULL);
+    _exit(2);
+  }
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  CHECK(perform(curl, client, "find") == LEAT_OK);
+  CHECK(perform(curl, client, "create") == LEAT_ALREADY_EXISTS);
+  CHECK(at->connections == 2 && at->finds == 2 && at->creates == 2);
+  leat_curl_free(curl);
+  leat_client_free(client);
+}
+
+/* What is done by hand counts for its row. */
+static void test_by_hand(bad_case *spare) {
+  for (int i = 0; i < ROWS; i++) {
+    int before = test_failed;
+    if (rows[i].door != BY_HAND) continue;
+    if (rows[i].number == 82) test_clock();
+    else if (rows[i].number == 83) test_fork(spare);
+    else CHECK(rows[i].number == 0); /* whose hand? */
+    failures[i] += test_failed - before;
+  }
+}
+
+/* ---- all of it ------------------------------------------------------------------- */
+
+static const char *const fates[] = {"a good answer",
+                                    "nothing was changed: said so",
+                                    "nothing was changed: sent again",
+                                    "sent again, and looked up if it was there",
+                                    "unknown: a create is looked up",
+                                    "unknown: a find is sent again, a create looked up",
+                                    "unknown, and in time: a create is looked up"};
+
+static void print_row(const row *r, bool failed) {
+  bool fails = r->fate != FINE;
+  printf("%3d  %-48s ", r->number, r->title);
+  if (r->why) printf("not here: %s\n", r->why);
+  else
+    printf("%s  %s%s%s\n", failed ? "FAILED" : "pass",
+           fails ? leat_kind_name(r->kind) : "", fails ? "; " : "", fates[r->fate]);
+}
+
+static void check_numbers(void) {
+  TEST("no number of the catalogue is missing");
+  for (int number = 1, i = 0; number <= CATALOGUE; number++) {
+    CHECK(i < ROWS && rows[i].number == number);
+    while (i < ROWS && rows[i].number == number)
+      i++;
+  }
+}
+
+/* Every row in every mode that it has, and one case more. */
+static size_t make_trials(trial *trials, bad_case *cases) {
+  static const bad_misdeed none = {.lag = 0};
+  size_t n = 0;
+  for (int i = 0; i < ROWS; i++)
+    for (mode m = FIND_ONCE; m < MODES; m++) {
+      if (!has_mode(&rows[i], m)) continue;
+      trials[n] = (trial){.row = &rows[i], .mode = m, .at = &cases[n]};
+      cases[n].does = &rows[i].does;
+      cases[n].applies = m == CREATE_APPLIED || rows[i].fate == FINE;
+      cases[n++].there = !creates(m);
+    }
+  cases[n].does = &none;
+  return n;
+}
+
+static void lead(const trial *t) {
+  if (t->row->door == PROXY) t->at->good_port = proxy.at.port;
+  if (t->row->door != TLS) return;
+  t->at->good_port = port_of("good");
+  if (t->row->front) t->at->bad_port = port_of(t->row->front);
+}
+
+static void run_all(trial *trials, size_t count) {
+  leat_curl_config config = {.max_connections = 2 * AT_ONCE, .ca_file = ca_file};
+  leat_curl *curl = leat_curl_new(&config, NULL);
+  size_t together = 0;
+  for (size_t i = 0; i < count; i++)
+    lead(&trials[i]);
+  for (size_t i = 0; i < count; i++)
+    if (trials[i].row->door < PROXY) {
+      trial t = trials[together];
+      trials[together++] = trials[i];
+      trials[i] = t;
+    }
+  run(curl, trials, together);
+  CHECK(names_asked == 0); /* where a redirect points to, nobody looks */
+  leat_curl_free(curl);
+  for (size_t i = together; i < count; i++)
+    run_alone(&trials[i]);
+}
+
+int main(int argc, char **argv) {
+  static trial trials[ROWS * MODES];
+  static bad_case cases[ROWS * MODES + 1];
+  size_t count = make_trials(trials, cases);
+  check_numbers();
+  TEST("what the tests need");
+  if (!CHECK(open_stage(cases, count + 1))) return test_summary("catalogue");
+  TEST("the catalogue");
+  run_all(trials, count);
+  test_by_hand(&cases[count]);
+  close_stage();
+  bool shown = argc > 1 && strcmp(argv[argc - 1], "-v") == 0;
+  for (int i = 0; i < ROWS && shown; i++)
+    print_row(&rows[i], failures[i] > 0);
+  return test_summary("catalogue");
+}
