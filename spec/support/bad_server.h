@@ -207,25 +207,32 @@ static inline void bad_carry(bad_visitor *v) {
 
 /* ---- doing what is to be done ---------------------------------------------------- */
 
-/* True: all of it was said. */
-static inline bool bad_say(bad_visitor *v, size_t most) {
-  char data[16384];
+/* A piece of the bytes, over and over, from where it is now. */
+static inline size_t bad_copy(const bad_visitor *v, char *to, size_t size) {
   const bad_step *s = v->to;
-  size_t total = s->number == 0 ? SIZE_MAX : s->length * (size_t)s->number;
-  if (s->verb == BAD_DRIP) total = s->length;
-  while (v->done < total) {
-    size_t n = 0;
-    for (; n < most && n < sizeof data && v->done + n < total; n++)
-      data[n] = s->bytes[(v->done + n) % s->length];
-    ssize_t sent = send(v->end.fd, data, n, MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN) bad_leave(v, false);
-    bool blocked = sent < 0 && errno == EAGAIN;
-    if (v->end.fd >= 0)
-      bad_watch(v->of, &v->end, EPOLL_CTL_MOD, EPOLLIN | (blocked ? EPOLLOUT : 0));
-    if (sent < 0) return false;
-    v->done += (size_t)sent;
-    if (most == 1) break;
+  size_t n = 0;
+  while (n < size) {
+    size_t at = (v->done + n) % s->length, piece = s->length - at;
+    if (piece > size - n) piece = size - n;
+    memcpy(to + n, s->bytes + at, piece);
+    n += piece;
   }
+  return n;
+}
+
+/* Says a piece: `most` at most, so that all get their turn. True: all of it was said. */
+static inline bool bad_say(bad_visitor *v, size_t total, size_t most) {
+  char data[16384];
+  size_t left = total - v->done, size = most < sizeof data ? most : sizeof data;
+  size_t n = bad_copy(v, data, left < size ? left : size);
+  ssize_t sent = send(v->end.fd, data, n, MSG_NOSIGNAL);
+  if (sent < 0 && errno != EAGAIN) {
+    bad_leave(v, false);
+    return false;
+  }
+  v->done += sent > 0 ? (size_t)sent : 0;
+  bool more = v->to->verb == BAD_SAY && v->done < total;
+  bad_watch(v->of, &v->end, EPOLL_CTL_MOD, EPOLLIN | (more ? EPOLLOUT : 0));
   return v->done == total;
 }
 
@@ -240,12 +247,11 @@ static inline bool bad_waits(bad_visitor *v, int ms) {
 
 /* True: the step is done. */
 static inline bool bad_do(bad_visitor *v) {
+  size_t times = (size_t)v->to->number;
   switch (v->to->verb) {
-    case BAD_SAY: return bad_say(v, SIZE_MAX);
-    case BAD_DRIP:
-      while (!bad_waits(v, v->to->number))
-        if (bad_say(v, 1) || v->end.fd < 0) return true;
-      return false;
+    case BAD_SAY:
+      return bad_say(v, times == 0 ? SIZE_MAX : v->to->length * times, SIZE_MAX);
+    case BAD_DRIP: return !bad_waits(v, v->to->number) && bad_say(v, v->to->length, 1);
     case BAD_WAIT: return !bad_waits(v, v->to->number);
     case BAD_HEAR: return v->length > 0;
     case BAD_SHUT: shutdown(v->end.fd, SHUT_WR); return true;
