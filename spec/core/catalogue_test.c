@@ -21,6 +21,7 @@ enum {
   CONNECT_MS =
       500, /* where it is connecting that takes all its time, and thrice at that */
   GRACE_MS = 250,
+  PATIENCE_MS = 60000, /* with all of them */
   LARGE = 60000
 };
 
@@ -302,6 +303,9 @@ static void check_counts(const trial *t) {
   check(t, creates(t->mode) || made == 0, "a find creates nothing");
   check(t, is_unseen(t->row) ? finds + made <= attempts : finds + made == attempts,
         "all that was sent is told");
+  if (t->mode == CREATE_LOST && expect(t->row, t->mode).sends == 2 &&
+      t->row->fate >= LOST)
+    check(t, finds == 2 && bad_now() - t->started >= 1000, "two looks, a second apart");
   if (t->row->warmth == KEPT)
     check(t, t->at->connections <= attempts, "the connection was kept");
   if (is_unseen(t->row) && (t->row->fate == KNOWN || t->row->fate == AGAIN))
@@ -346,6 +350,7 @@ static void afterwards(leat_curl *curl, trial *t) {
 
 static void end(trial *t) {
   leat_kind kind = leat_call_error(t->call)->kind;
+  if (t->row->last) check(t, t->at->connections == 2, "the connection is not used again");
   check(t, kind == (t->at->there ? LEAT_OK : LEAT_NOT_FOUND), "the client works on");
   leat_call_free(t->call);
   leat_client_free(t->client);
@@ -367,7 +372,8 @@ static void go_on(leat_curl *curl, trial *t) {
 
 static void run(leat_curl *curl, trial *trials, size_t count, size_t at_once) {
   size_t next = 0, over = 0;
-  for (leat_call *call; over < count;) {
+  int64_t patience = bad_now() + PATIENCE_MS;
+  for (leat_call *call; over < count && bad_now() < patience;) {
     for (; next < count && next - over < at_once; next++)
       begin(curl, &trials[next]);
     leat_curl_wait(curl, 100);
@@ -377,6 +383,7 @@ static void run(leat_curl *curl, trial *trials, size_t count, size_t at_once) {
       over += t->step == OVER;
     }
   }
+  CHECK(over == count);
 }
 
 /* ---- rows that are different ----------------------------------------------------- */

@@ -54,6 +54,7 @@ typedef struct row {
   door door;
   const char *front; /* the name of a TLS server that bad connections lead to */
   bool large;        /* the request is of 60 kB at least */
+  bool last;         /* the connection must not be used again */
   unsigned modes;    /* 1 << mode each; 0: those that the fate has */
   int sends;         /* of the operation; 0: as the fate has it */
   const char *why;   /* it is not driven here */
@@ -102,7 +103,7 @@ static const row rows[] = {
   { 9, "Connection: close", FINE, LEAT_OK,
     DOES(SAY(OK_HEAD "Connection: close\r\nContent-Length: 44\r\n\r\n" CARD), CLOSES)},
   { 9, "Connection: close, and it stays", FINE, LEAT_OK,
-    DOES(SAY(OK_HEAD "Connection: close\r\nContent-Length: 44\r\n\r\n" CARD), HANG)},
+    DOES(SAY(OK_HEAD "Connection: close\r\nContent-Length: 44\r\n\r\n" CARD), HANG), .last = true},
   {10, "closes after the reply, unannounced", FINE, LEAT_OK, DOES(SAY(GOOD), CLOSES)},
   {11, "half a status line, then closes", CUT, LEAT_CONNECTION, DOES(SAY("HTTP/1.1 20"), CLOSES)},
   {12, "closes within the headers", CUT, LEAT_CONNECTION, DOES(SAY(OK_HEAD "Content-Le"), CLOSES)},
@@ -208,7 +209,7 @@ static const row rows[] = {
   {52, "meta that is an object, and fields unknown", FINE, LEAT_OK,
     DOES(SAY(TO_END("{\"data\":{\"value\":\"1\",\"new\":7},\"meta\":{\"a\":1}}")), CLOSES)},
   {53, "bytes behind the JSON", LOST, LEAT_PROTOCOL, DOES(SAY(TO_END(CARD "{}")), CLOSES)},
-  {54, "another answer behind it", FINE, LEAT_OK, DOES(SAY(GOOD EMPTY("500 Split")))},
+  {54, "another answer behind it", FINE, LEAT_OK, DOES(SAY(GOOD EMPTY("500 Split"))), .last = true},
   {55, "an answer about another card", LOST, LEAT_PROTOCOL,
     DOES(SAY(OK_HEAD "Content-Length: 26\r\n\r\n{\"data\":{\"value\":\"other\"}}"))},
   {55, "the answer comes after the timeout", TIMES_OUT, LEAT_TIMEOUT, DOES(WAIT(1100), SAY(GOOD))},
