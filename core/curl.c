@@ -84,6 +84,8 @@ struct leat_curl {
   size_t by_fd_size;
   int unwatched; /* connecting, without a watched socket */
   int fresh;     /* which libcurl was not asked about yet */
+  bool stale;    /* multi may have read the authorities' certificates badly */
+  bool broken;   /* multi had no memory for a socket, and must not see another */
   queue line, waiting, asking, finished;
   bool woken; /* a client has news for those that wait */
   leat__watch *watch;
@@ -233,6 +235,17 @@ static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_socka
   note_peer(c, a);
   if (fd < 0) c->os_error = errno;
   return fd;
+}
+
+static CURLM *new_multi(leat_curl *curl) {
+  CURLM *multi = curl_multi_init();
+  if (multi == NULL) return NULL;
+  curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+  curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, curl);
+  curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
+  curl_multi_setopt(multi, CURLMOPT_TIMERDATA, curl);
+  curl_multi_setopt(multi, (CURLMoption)21, 1L); /* QUICK_EXIT, since 8.20 */
+  return multi;
 }
 
 static size_t discard(char *data, size_t size, size_t count, void *user) {
@@ -516,12 +529,34 @@ static void begin_exchange(leat_curl *curl, connection *c) {
   else transmit(curl, c);
 }
 
+static bool any_busy(const leat_curl *curl) {
+  for (const connection *c = curl->connections; c; c = c->next)
+    if (c->job) return true;
+  return false;
+}
+
+/* A multi is replaced, once no call is under way in it, when it may be of no more use.
+** libcurl 7.88 divides by zero when it meets the number of a socket again that it had no
+** memory to watch; and it keeps the certificates that OpenSSL had no memory to decode.
+** False: it must not be used now. */
+static bool renew_multi(leat_curl *curl) {
+  if (!curl->broken && !curl->stale) return true;
+  if (any_busy(curl)) return !curl->broken;
+  CURLM *multi = new_multi(curl);
+  if (multi == NULL) return false;
+  while (curl->connections)
+    close_connection(curl, curl->connections); /* NOLINT(clang-analyzer-unix.Malloc) */
+  curl_multi_cleanup(curl->multi);
+  curl->multi = multi;
+  curl->broken = curl->stale = false;
+  return true;
+}
+
 static void connect_to(leat_curl *curl, job *j, const leat_request *request) {
   connection *c, *oldest;
   if (curl->count >= curl->max_connections && (oldest = find_idle(curl, NULL)) != NULL)
     close_connection(curl, oldest);
-  c = new_connection(curl, request);
-  if (c == NULL) {
+  if (!renew_multi(curl) || (c = new_connection(curl, request)) == NULL) {
     fail(curl, j, LEAT_NO_MEMORY, "out of memory at connecting");
     return;
   }
@@ -677,6 +712,7 @@ static const struct hint {
     {CURLE_SSL_CACERT_BADFILE, LEAT_CONFIG, "",
      "is ca_file right? Without it: are the system's certificates installed, package "
      "ca-certificates?"},
+    {CURLE_SSL_CONNECT_ERROR, LEAT_NO_MEMORY, "malloc failure", NULL},
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "wrong version number", not_tls},
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "packet length too long", not_tls},
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "unsupported protocol", too_old},
@@ -693,6 +729,7 @@ static const struct hint {
      "it accepts connections, but does not answer TLS: is the port right?"},
     {CURLE_OPERATION_TIMEDOUT, LEAT_TIMEOUT, "Timeout was reached",
      "the call's own time ended first: is its timeout long enough?"},
+    {CURLE_COULDNT_RESOLVE_HOST, LEAT_LOCAL, "thread failed to start", NULL},
     {CURLE_COULDNT_RESOLVE_PROXY, LEAT_CONNECTION, "",
      "the option proxy, or https_proxy and the like in the environment, names it"},
 };
@@ -800,6 +837,7 @@ static void fail_connect(leat_curl *curl, connection *c, CURLcode result) {
   write_advice(advice, sizeof advice, r.advice);
   snprintf(text, sizeof text, "no connection to %s%s: %.*s%s", c->origin, proxy,
            (int)length, r.text, advice);
+  if (r.kind == LEAT_TLS) curl->stale = true;
   fail(curl, c->job, r.kind, text);
 }
 
@@ -834,7 +872,7 @@ static void connected(leat_curl *curl, connection *c) {
     return;
   }
   if (!leat__watch_set(curl->watch, fd, LEAT_READ) || !set_owner(curl, fd, c)) {
-    fail(curl, c->job, LEAT_LOCAL, "the connection can't be watched: out of memory?");
+    fail(curl, c->job, LEAT_NO_MEMORY, "out of memory at watching the connection");
     return;
   }
   end_connecting(curl, c);
@@ -856,6 +894,19 @@ static void take_messages(leat_curl *curl) {
 
 /* ---- time ------------------------------------------------------------------------ */
 
+/* It does not say which of them it had no memory for. */
+static void check_multi(leat_curl *curl, CURLMcode result) {
+  connection *next;
+  if (result != CURLM_OUT_OF_MEMORY) return;
+  curl->broken = true;
+  for (connection *c = curl->connections; c; c = next) {
+    next = c->next;
+    if (c->job == NULL || c->fd != CURL_SOCKET_BAD) continue;
+    fail(curl, c->job, LEAT_NO_MEMORY, "out of memory at connecting");
+    next = curl->connections; /* the list may be another now */
+  }
+}
+
 /* Between two addresses of one name libcurl 7.88 watches no socket and says nothing: it
 ** has to be asked about all of them. */
 static void sweep(leat_curl *curl, int64_t now) {
@@ -865,10 +916,11 @@ static void sweep(leat_curl *curl, int64_t now) {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 #endif
-  curl_multi_socket_all(curl->multi, &running);
+  CURLMcode result = curl_multi_socket_all(curl->multi, &running);
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
 #endif
+  check_multi(curl, result);
 }
 
 static void drive_connecting(leat_curl *curl, int64_t now) {
@@ -877,7 +929,8 @@ static void drive_connecting(leat_curl *curl, int64_t now) {
   if (curl->connecting == 0) return;
   if (now >= curl->curl_due) {
     curl->curl_due = NEVER;
-    curl_multi_socket_action(curl->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    check_multi(curl,
+                curl_multi_socket_action(curl->multi, CURL_SOCKET_TIMEOUT, 0, &running));
   }
   if (curl->unwatched > 0 && now >= curl->sweep_due) sweep(curl, now);
 }
@@ -993,7 +1046,7 @@ static void take_event(leat_curl *curl, const leat__ready *ready) {
   if (ready->events & LEAT_READ) flags |= CURL_CSELECT_IN;
   if (ready->events & LEAT_WRITE) flags |= CURL_CSELECT_OUT;
   if (ready->events & LEAT_BROKEN) flags |= CURL_CSELECT_ERR;
-  curl_multi_socket_action(curl->multi, ready->fd, flags, &running);
+  check_multi(curl, curl_multi_socket_action(curl->multi, ready->fd, flags, &running));
 }
 
 static void step(leat_curl *curl, int ms) {
@@ -1015,16 +1068,11 @@ static void step(leat_curl *curl, int ms) {
 /* ---- making and ending ----------------------------------------------------------- */
 
 static bool open_multi(leat_curl *curl) {
-  curl->multi = curl_multi_init();
+  curl->multi = new_multi(curl);
   curl->share = curl_share_init();
   if (curl->multi == NULL || curl->share == NULL) return false;
   curl_share_setopt(curl->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
   curl_share_setopt(curl->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
-  curl_multi_setopt(curl->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-  curl_multi_setopt(curl->multi, CURLMOPT_SOCKETDATA, curl);
-  curl_multi_setopt(curl->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-  curl_multi_setopt(curl->multi, CURLMOPT_TIMERDATA, curl);
-  curl_multi_setopt(curl->multi, (CURLMoption)21, 1L); /* QUICK_EXIT, since 8.20 */
   return true;
 }
 
@@ -1039,13 +1087,16 @@ static void close_context(leat_curl *curl) {
   curl->watch = NULL;
 }
 
-static bool open_context(leat_curl *curl) {
+static bool open_context(leat_curl *curl, leat_error *error) {
   curl->process = getpid();
   curl->curl_due = curl->deadline_due = NEVER;
   curl->sweep_due = 0;
   seed(curl);
   curl->watch = leat__watch_new();
-  if (curl->watch && open_multi(curl)) return true;
+  if (curl->watch == NULL && errno != ENOMEM)
+    leat__error_set(error, LEAT_LOCAL, "no more descriptors");
+  else if (curl->watch && open_multi(curl)) return true;
+  else leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
   close_context(curl);
   return false;
 }
@@ -1080,6 +1131,7 @@ static void forget_context(leat_curl *curl) {
   curl->multi = NULL;
   curl->share = NULL;
   curl->count = curl->connecting = curl->unwatched = curl->fresh = 0;
+  curl->broken = curl->stale = false;
   if (curl->by_fd) memset(curl->by_fd, 0, curl->by_fd_size * sizeof *curl->by_fd);
   leat__watch_free(curl->watch);
   curl->watch = NULL;
@@ -1088,7 +1140,7 @@ static void forget_context(leat_curl *curl) {
 /* False: a child that could not make a context of its own; it may try again. */
 static bool same_process(leat_curl *curl) {
   if (curl->process != getpid()) forget_context(curl);
-  return (curl->process == getpid() && curl->multi) || open_context(curl);
+  return (curl->process == getpid() && curl->multi) || open_context(curl, NULL);
 }
 
 static bool is_proxy(const char *url) {
@@ -1139,8 +1191,8 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
     free(curl);
     return NULL;
   }
-  if (copy_config(curl, config) && open_context(curl)) return curl;
-  leat__error_set(error, LEAT_LOCAL, "no more descriptors, or no more memory");
+  if (!copy_config(curl, config)) leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
+  else if (open_context(curl, error)) return curl;
   leat_curl_free(curl);
   return NULL;
 }

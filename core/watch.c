@@ -25,6 +25,7 @@ struct leat__watch {
 
 leat__watch *leat__watch_new(void) {
   leat__watch *watch = malloc(sizeof *watch);
+  errno = ENOMEM;
   if (watch == NULL) return NULL;
   *watch = (leat__watch){-1, -1, false, INT64_MAX};
   watch->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -32,7 +33,9 @@ leat__watch *leat__watch_new(void) {
   if (watch->epoll >= 0 && watch->timer >= 0 &&
       leat__watch_set(watch, watch->timer, LEAT_READ))
     return watch;
+  int why = errno;
   leat__watch_free(watch);
+  errno = why;
   return NULL;
 }
 
@@ -106,6 +109,7 @@ struct leat__watch {
 };
 
 leat__watch *leat__watch_new(void) {
+  errno = ENOMEM;
   return calloc(1, sizeof(leat__watch));
 }
 

@@ -21,7 +21,7 @@ typedef struct leat__ready {
   int fd, events;
 } leat__ready;
 
-/* NULL: no descriptors, or no memory. */
+/* NULL: no descriptors; or no memory, and errno says ENOMEM. */
 leat__watch *leat__watch_new(void);
 void leat__watch_free(leat__watch *watch);
 /* Watches `fd` for these events, instead of what it was watched for. False: it can't. */
