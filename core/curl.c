@@ -12,6 +12,7 @@
 */
 #include "internal.h"
 #include "leat_curl.h"
+#include "queue.h"
 #include "watch.h"
 
 #include <arpa/inet.h>
@@ -37,33 +38,33 @@ enum {
 
 static const int64_t NEVER = INT64_MAX;
 
-typedef enum place { IN_LINE, WAITING, ASKING, WORKING, FINISHED } place;
+/* AGAIN: in line too, but before those that were never served. */
+typedef enum place { IN_LINE, AGAIN, WAITING, ASKING, WORKING, FINISHED } place;
 
 typedef struct job {
-  struct job *next; /* in the line, or among the finished */
+  leat__link link; /* in the list of its place */
+  leat__timer
+      timer; /* the end of its exchange, of its wait, or of its patience in line */
+  leat_curl *of;
   leat_call *call;
   struct connection *connection;
   place place;
   leat_sent sent;
   int tries;          /* connections lost before the first byte */
-  int64_t line_since; /* that it stands in line; */
-  int64_t line_until; /* it does not any longer than that */
+  int64_t line_since; /* that it stands in line */
   bool told;          /* that it asks for a token */
   uint64_t epoch;     /* of its client, as it was then */
 } job;
 
-typedef struct queue {
-  job *first, *last;
-} queue;
-
 typedef struct connection {
-  struct connection *next, **link; /* of all connections */
+  struct connection *next, **place; /* of all connections */
+  leat__link link; /* among the idle ones, the one used last at the end */
   CURL *easy;
   curl_socket_t fd; /* CURL_SOCKET_BAD while libcurl connects */
   char *origin;
   leat_http1 *http;
   job *job; /* NULL: idle */
-  int64_t deadline, idle_since;
+  int64_t idle_since;
   bool wants_write;
   int watched;  /* how many sockets libcurl wants watched while it connects */
   int os_error; /* why there is no socket */
@@ -82,14 +83,17 @@ struct leat_curl {
   connection *connections;
   connection **by_fd; /* NULL: libcurl's own, or nobody's */
   size_t by_fd_size;
-  int unwatched; /* connecting, without a watched socket */
-  int fresh;     /* which libcurl was not asked about yet */
-  bool stale;    /* multi may have read the authorities' certificates badly */
-  bool broken;   /* multi had no memory for a socket, and must not see another */
-  queue line, waiting, asking, finished;
-  bool woken; /* a client has news for those that wait */
+  int unwatched;   /* connecting, without a watched socket */
+  int fresh;       /* which libcurl was not asked about yet */
+  bool stale;      /* multi may have read the authorities' certificates badly */
+  bool broken;     /* multi had no memory for a socket, and must not see another */
+  leat__link idle; /* connections */
+  leat__link line, again, waiting, asking, working, finished; /* jobs */
+  leat__heap timers; /* of jobs that are not finished */
+  uint64_t started;  /* jobs, ever */
+  bool woken;        /* a client has news for those that wait */
   leat__watch *watch;
-  int64_t curl_due, sweep_due, deadline_due;
+  int64_t curl_due, sweep_due;
   uint64_t random;
 };
 
@@ -118,42 +122,36 @@ static void seed(leat_curl *curl) {
     curl->random = (uint64_t)now_ms() * 2654435761u + (uint64_t)getpid() + 1;
 }
 
-/* ---- queues ---------------------------------------------------------------------- */
+/* ---- jobs ------------------------------------------------------------------------ */
 
-static void push(queue *q, job *j) {
-  j->next = NULL;
-  if (q->last) q->last->next = j;
-  else q->first = j;
-  q->last = j;
-}
-
-static job *pop(queue *q) {
-  job *j = q->first;
-  if (j == NULL) return NULL;
-  q->first = j->next;
-  if (q->first == NULL) q->last = NULL;
-  return j;
-}
-
-/* All of `early` in front of `q`. */
-static void put_before(queue *q, queue *early) {
-  if (early->last == NULL) return;
-  early->last->next = q->first;
-  if (q->last == NULL) q->last = early->last;
-  q->first = early->first;
-}
-
-/* Takes the job of that call out; NULL: it is not in there. */
-static job *take_out(queue *q, const leat_call *call) {
-  job *before = NULL;
-  for (job *j = q->first; j; before = j, j = j->next) {
-    if (j->call != call) continue;
-    if (before) before->next = j->next;
-    else q->first = j->next;
-    if (q->last == j) q->last = before;
-    return j;
+static leat__link *list_of(leat_curl *curl, place where) {
+  switch (where) {
+    case IN_LINE: return &curl->line;
+    case AGAIN: return &curl->again;
+    case WAITING: return &curl->waiting;
+    case ASKING: return &curl->asking;
+    case WORKING: return &curl->working;
+    case FINISHED: break;
   }
-  return NULL;
+  return &curl->finished;
+}
+
+/* Whoever works has a slot. */
+static void move(leat_curl *curl, job *j, place where, int64_t due) {
+  curl->slots_taken += (where == WORKING) - (j->place == WORKING);
+  j->place = where;
+  leat__list_leave(&j->link);
+  leat__list_put(list_of(curl, where), &j->link);
+  leat__heap_set(&curl->timers, &j->timer, due);
+}
+
+static job *job_at(leat__link *link) {
+  return LEAT_OWNER(job, link, link);
+}
+
+/* NULL: there is none. */
+static job *first_of(leat__link *list) {
+  return leat__list_is_empty(list) ? NULL : job_at(list->next);
 }
 
 /* ---- watching -------------------------------------------------------------------- */
@@ -276,8 +274,9 @@ static void close_connection(leat_curl *curl, connection *c) {
   }
   curl_multi_remove_handle(curl->multi, c->easy);
   if (c->fd == CURL_SOCKET_BAD) end_connecting(curl, c);
-  *c->link = c->next;
-  if (c->next) c->next->link = c->link;
+  *c->place = c->next;
+  if (c->next) c->next->place = c->place;
+  leat__list_leave(&c->link);
   curl->count--;
   free_connection(c);
 }
@@ -285,6 +284,7 @@ static void close_connection(leat_curl *curl, connection *c) {
 static connection *new_connection(leat_curl *curl, const leat_request *request) {
   connection *c = calloc(1, sizeof *c);
   if (c == NULL) return NULL;
+  leat__list_init(&c->link);
   c->fd = CURL_SOCKET_BAD;
   c->easy = curl_easy_init();
   c->http = leat_http1_new();
@@ -295,9 +295,9 @@ static connection *new_connection(leat_curl *curl, const leat_request *request) 
     return NULL;
   }
   c->next = curl->connections;
-  c->link = &curl->connections;
-  /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it does not see that link led here */
-  if (c->next) c->next->link = &c->next;
+  c->place = &curl->connections;
+  /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it does not see that place led here */
+  if (c->next) c->next->place = &c->next;
   curl->connections = c;
   curl->count++;
   curl->connecting++;
@@ -367,6 +367,8 @@ static unsigned set_options(leat_curl *curl, connection *c, const leat_request *
   bad |= curl_easy_setopt(easy, CURLOPT_URL, c->origin);
   bad |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, request->tls ? "https" : "http");
   bad |= curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
+  bad |=
+      curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L); /* or it looks at all others */
   bad |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(left > 1 ? left : 1));
   bad |= curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   bad |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -375,17 +377,19 @@ static unsigned set_options(leat_curl *curl, connection *c, const leat_request *
          set_proxy(c, curl, request);
 }
 
-/* The connection that has been idle for the shortest time, or the longest. */
+static connection *idle_at(leat__link *link) {
+  return LEAT_OWNER(connection, link, link);
+}
+
+/* The connection to there that has been idle for the shortest time. */
 static connection *find_idle(leat_curl *curl, const leat_request *request) {
-  connection *found = NULL;
-  for (connection *c = curl->connections; c; c = c->next) {
-    if (c->job || c->fd == CURL_SOCKET_BAD) continue;
-    if (request && !leat__equal(leat_s(c->origin), request->origin)) continue;
-    if (!found ||
-        (request ? c->idle_since > found->idle_since : c->idle_since < found->idle_since))
-      found = c;
-  }
-  return found;
+  for (leat__link *l = curl->idle.before; l != &curl->idle; l = l->before)
+    if (leat__equal(leat_s(idle_at(l)->origin), request->origin)) return idle_at(l);
+  return NULL;
+}
+
+static void close_oldest_idle(leat_curl *curl) {
+  if (!leat__list_is_empty(&curl->idle)) close_connection(curl, idle_at(curl->idle.next));
 }
 
 /* Asks the connection itself: something to read, or its end, makes it useless. */
@@ -405,12 +409,6 @@ static connection *reuse(leat_curl *curl, const leat_request *request) {
 }
 
 /* ---- the end of an exchange ------------------------------------------------------ */
-
-static void finish(leat_curl *curl, job *j) {
-  j->place = FINISHED;
-  curl->slots_taken--;
-  push(&curl->finished, j);
-}
 
 /* What a call is told may be news for others of its client. */
 static void note_news(leat_curl *curl, const job *j, uint64_t epoch) {
@@ -436,6 +434,7 @@ static void complete(leat_curl *curl, connection *c) {
   j->tries = 0;
   c->job = NULL;
   c->idle_since = now_ms();
+  leat__list_put(&curl->idle, &c->link);
   if (!leat_http1_reusable(c->http)) close_connection(curl, c);
   advance(curl, j);
   note_news(curl, j, epoch);
@@ -518,15 +517,19 @@ static void on_ready(leat_curl *curl, connection *c, int events) {
 
 /* ---- exchanges ------------------------------------------------------------------- */
 
-static void note_deadline(leat_curl *curl, int64_t due) {
-  if (due < curl->deadline_due) curl->deadline_due = due;
-}
-
 static void begin_exchange(leat_curl *curl, connection *c) {
   const leat_request *request = leat_call_request(c->job->call);
   if (request == NULL) fail(curl, c->job, LEAT_CANCELED, "the call ended meanwhile");
   else if (leat_http1_begin(c->http, request) == LEAT_HTTP1_FAILED) fail_codec(curl, c);
   else transmit(curl, c);
+}
+
+/* The connection is the job's, until the exchange ends. */
+static void give(leat_curl *curl, job *j, connection *c, const leat_request *request) {
+  leat__list_leave(&c->link);
+  c->job = j;
+  j->connection = c;
+  leat__heap_set(&curl->timers, &j->timer, request->deadline_ms);
 }
 
 static bool any_busy(const leat_curl *curl) {
@@ -553,17 +556,13 @@ static bool renew_multi(leat_curl *curl) {
 }
 
 static void connect_to(leat_curl *curl, job *j, const leat_request *request) {
-  connection *c, *oldest;
-  if (curl->count >= curl->max_connections && (oldest = find_idle(curl, NULL)) != NULL)
-    close_connection(curl, oldest);
+  connection *c;
+  if (curl->count >= curl->max_connections) close_oldest_idle(curl);
   if (!renew_multi(curl) || (c = new_connection(curl, request)) == NULL) {
     fail(curl, j, LEAT_NO_MEMORY, "out of memory at connecting");
     return;
   }
-  c->job = j;
-  j->connection = c;
-  c->deadline = request->deadline_ms;
-  note_deadline(curl, c->deadline);
+  give(curl, j, c, request);
   curl->fresh++;
   if (set_options(curl, c, request) != 0 ||
       curl_multi_add_handle(curl->multi, c->easy) != CURLM_OK)
@@ -578,10 +577,7 @@ static void exchange(leat_curl *curl, job *j) {
     connect_to(curl, j, request);
     return;
   }
-  c->job = j;
-  j->connection = c;
-  c->deadline = request->deadline_ms;
-  note_deadline(curl, c->deadline);
+  give(curl, j, c, request);
   leat_call_set_reused(j->call);
   begin_exchange(curl, c);
 }
@@ -593,26 +589,20 @@ static void advance(leat_curl *curl, job *j) {
   note_news(curl, j, epoch);
   switch (step) {
     case LEAT_SEND: exchange(curl, j); break;
-    case LEAT_WAIT:
-      j->place = WAITING;
-      curl->slots_taken--;
-      note_deadline(curl, leat_call_until(j->call));
-      push(&curl->waiting, j);
-      break;
+    case LEAT_WAIT: move(curl, j, WAITING, leat_call_until(j->call)); break;
     case LEAT_TOKEN:
-      j->place = ASKING;
       j->told = false;
       j->epoch = leat__call_epoch(j->call);
-      curl->slots_taken--;
-      push(&curl->asking, j);
+      move(curl, j, ASKING, NEVER);
       break;
-    case LEAT_DONE: finish(curl, j); break;
+    case LEAT_DONE: move(curl, j, FINISHED, NEVER); break;
   }
 }
 
 /* Connections are begun a few at a time, for whoever steps has something else to do too. */
 static bool can_serve(const leat_curl *curl) {
-  return curl->line.first && curl->slots_taken < curl->max_connections &&
+  bool any = !leat__list_is_empty(&curl->line) || !leat__list_is_empty(&curl->again);
+  return any && curl->slots_taken < curl->max_connections &&
          curl->fresh < CONNECTS_AT_ONCE;
 }
 
@@ -622,46 +612,39 @@ static bool is_answered(const job *j) {
 }
 
 static bool any_answered(const leat_curl *curl) {
-  for (const job *j = curl->asking.first; j; j = j->next)
-    if (is_answered(j)) return true;
+  for (leat__link *l = curl->asking.next; l != &curl->asking; l = l->next)
+    if (is_answered(job_at(l))) return true;
   return false;
 }
 
-static void enter_line(leat_curl *curl, queue *line, job *j) {
-  j->place = IN_LINE;
+static void enter_line(leat_curl *curl, job *j, place where) {
   j->line_since = now_ms();
-  j->line_until = leat__call_patience(j->call, j->line_since);
-  note_deadline(curl, j->line_until);
-  push(line, j);
+  move(curl, j, where, leat__call_patience(j->call, j->line_since));
 }
 
-/* Then it stands in line again, before those that were not served yet, and so do those that
-** wait for the same. */
+/* Then it stands in line again, and so do those that wait for the same. */
 static void serve_asking(leat_curl *curl) {
-  queue asking = curl->asking, answered = {NULL, NULL};
-  job *j;
-  memset(&curl->asking, 0, sizeof curl->asking);
-  while ((j = pop(&asking)) != NULL) {
-    if (is_answered(j)) enter_line(curl, &answered, j);
-    else push(&curl->asking, j);
+  for (leat__link *l = curl->asking.next, *next; l != &curl->asking; l = next) {
+    next = l->next;
+    if (!is_answered(job_at(l))) continue;
+    enter_line(curl, job_at(l), AGAIN);
+    curl->woken = true;
   }
-  if (answered.first) curl->woken = true;
-  put_before(&curl->line, &answered);
 }
 
 static bool asks(const leat_curl *curl) {
-  for (const job *j = curl->asking.first; j; j = j->next)
-    if (!j->told) return true;
+  for (leat__link *l = curl->asking.next; l != &curl->asking; l = l->next)
+    if (!job_at(l)->told) return true;
   return false;
 }
 
 /* Gives free slots to those who stand in line, first come first served. */
 static void serve(leat_curl *curl) {
   while (can_serve(curl)) {
-    job *j = pop(&curl->line);
+    job *j = first_of(&curl->again);
+    if (j == NULL) j = first_of(&curl->line);
     leat__call_waited(j->call, now_ms() - j->line_since);
-    curl->slots_taken++;
-    j->place = WORKING;
+    move(curl, j, WORKING, NEVER);
     advance(curl, j);
   }
 }
@@ -945,67 +928,36 @@ static void fail_late(leat_curl *curl, connection *c) {
   fail(curl, c->job, LEAT_TIMEOUT, text);
 }
 
-static void end_late_exchanges(leat_curl *curl, int64_t now) {
-  connection *next;
-  for (connection *c = curl->connections; c; c = next) {
-    next = c->next;
-    if (c->job == NULL) continue;
-    if (c->deadline > now) {
-      note_deadline(curl, c->deadline);
-    } else {
-      fail_late(curl, c);
-      next = curl->connections; /* the list may be another now */
-    }
+/* A job's time has come. */
+static void on_due(leat_curl *curl, job *j) {
+  switch (j->place) {
+    case WORKING: fail_late(curl, j->connection); break;
+    case WAITING: enter_line(curl, j, AGAIN); break;
+    case IN_LINE:
+    case AGAIN:
+      j->sent = LEAT_SENT_NO;
+      fail(curl, j, LEAT_TIMEOUT, LEAT_IMPATIENT);
+      break;
+    case ASKING:
+    case FINISHED: break; /* have none */
   }
 }
 
-/* Whose patience is at an end goes; the others stay in their order. */
-static void end_impatient(leat_curl *curl, int64_t now) {
-  queue line = curl->line;
-  job *j;
-  memset(&curl->line, 0, sizeof curl->line);
-  while ((j = pop(&line)) != NULL) {
-    if (j->line_until > now) {
-      note_deadline(curl, j->line_until);
-      push(&curl->line, j);
-      continue;
-    }
-    curl->slots_taken++; /* which it gives back as it finishes */
-    j->sent = LEAT_SENT_NO;
-    fail(curl, j, LEAT_TIMEOUT, LEAT_IMPATIENT);
-  }
-}
-
-/* What has waited comes before what was not served yet. */
-static void wake(leat_curl *curl, int64_t now, bool all) {
-  queue waiting = curl->waiting, due = {NULL, NULL};
-  job *j;
-  memset(&curl->waiting, 0, sizeof curl->waiting);
-  while ((j = pop(&waiting)) != NULL) {
-    if (all || leat_call_until(j->call) <= now) {
-      enter_line(curl, &due, j);
-    } else {
-      push(&curl->waiting, j);
-      note_deadline(curl, leat_call_until(j->call));
-    }
-  }
-  put_before(&curl->line, &due);
-}
-
-/* Ends what is late and wakes what has waited, and notes when that is due again. */
+/* Ends what is late, and wakes what has waited. */
 static void keep_time(leat_curl *curl, int64_t now) {
-  if (now < curl->deadline_due && !curl->woken) return;
-  bool woken = curl->woken;
+  leat__timer *timer;
+  while ((timer = leat__heap_first(&curl->timers)) != NULL && timer->due <= now)
+    on_due(curl, LEAT_OWNER(job, timer, timer));
+  if (!curl->woken) return;
   curl->woken = false;
-  curl->deadline_due = NEVER;
-  end_late_exchanges(curl, now);
-  end_impatient(curl, now);
-  wake(curl, now, woken);
+  for (job *j; (j = first_of(&curl->waiting)) != NULL;)
+    enter_line(curl, j, AGAIN);
 }
 
 /* When there is work to do; 0: at once. */
 static int64_t work_due(const leat_curl *curl) {
-  int64_t due = curl->deadline_due;
+  const leat__timer *first = leat__heap_first(&curl->timers);
+  int64_t due = first ? first->due : NEVER;
   if (curl->woken || can_serve(curl) || any_answered(curl)) return 0;
   if (curl->connecting == 0) return due;
   if (curl->curl_due < due) due = curl->curl_due;
@@ -1015,7 +967,7 @@ static int64_t work_due(const leat_curl *curl) {
 
 /* When there is something to do, or to tell. */
 static int64_t next_due(const leat_curl *curl) {
-  return curl->finished.first || asks(curl) ? 0 : work_due(curl);
+  return !leat__list_is_empty(&curl->finished) || asks(curl) ? 0 : work_due(curl);
 }
 
 static int ms_until(int64_t due) {
@@ -1089,7 +1041,7 @@ static void close_context(leat_curl *curl) {
 
 static bool open_context(leat_curl *curl, leat_error *error) {
   curl->process = getpid();
-  curl->curl_due = curl->deadline_due = NEVER;
+  curl->curl_due = NEVER;
   curl->sweep_due = 0;
   seed(curl);
   curl->watch = leat__watch_new();
@@ -1101,13 +1053,11 @@ static bool open_context(leat_curl *curl, leat_error *error) {
   return false;
 }
 
-static void cancel_all(leat_curl *curl, queue *q, const char *why) {
-  job *j;
-  while ((j = pop(q)) != NULL) {
-    leat_call_fail(j->call, moment(curl), LEAT_CANCELED, LEAT_SENT_NO, why);
-    j->place = FINISHED;
-    push(&curl->finished, j);
-  }
+static void cancel_all(leat_curl *curl, const char *why) {
+  static const place all[] = {IN_LINE, AGAIN, WAITING, ASKING, WORKING};
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+    for (job *j; (j = first_of(list_of(curl, all[i]))) != NULL;)
+      fail(curl, j, LEAT_CANCELED, why);
 }
 
 /* In a child process calls and connections are the parent's. libcurl must not close
@@ -1119,15 +1069,12 @@ static void forget_context(leat_curl *curl) {
   curl->max_connections = 0; /* nobody is served meanwhile */
   for (connection *c = curl->connections; c; c = c->next) {
     if (c->fd != CURL_SOCKET_BAD) close(c->fd);
-    if (c->job == NULL) continue;
-    c->job->connection = NULL;
-    fail(curl, c->job, LEAT_CANCELED, why);
+    if (c->job) c->job->connection = NULL;
   }
-  cancel_all(curl, &curl->line, why);
-  cancel_all(curl, &curl->waiting, why);
-  cancel_all(curl, &curl->asking, why);
+  cancel_all(curl, why);
   curl->max_connections = connections;
   curl->connections = NULL;
+  leat__list_init(&curl->idle);
   curl->multi = NULL;
   curl->share = NULL;
   curl->count = curl->connecting = curl->unwatched = curl->fresh = 0;
@@ -1191,6 +1138,10 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
     free(curl);
     return NULL;
   }
+  leat__link *lists[] = {&curl->idle,   &curl->line,    &curl->again,   &curl->waiting,
+                         &curl->asking, &curl->working, &curl->finished};
+  for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+    leat__list_init(lists[i]);
   if (!copy_config(curl, config)) leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
   else if (open_context(curl, error)) return curl;
   leat_curl_free(curl);
@@ -1198,33 +1149,29 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
 }
 
 /* Lets go of a finished job; NULL: nobody else held its call any more. */
-static leat_call *release(job *j) {
+static leat_call *release(leat_curl *curl, job *j) {
   leat_call *call = leat__call_is_shared(j->call) ? j->call : NULL;
+  leat__list_leave(&j->link);
+  leat__heap_remove(&curl->timers, &j->timer);
+  j->call->job = NULL;
   leat_call_free(j->call);
   free(j);
   return call;
 }
 
 static void release_finished(leat_curl *curl) {
-  job *j;
-  while ((j = pop(&curl->finished)) != NULL)
-    release(j);
+  for (job *j; (j = first_of(&curl->finished)) != NULL;)
+    release(curl, j);
 }
 
 void leat_curl_free(leat_curl *curl) {
-  static const char why[] = "the driver was freed";
   if (curl == NULL) return;
   if (curl->process != getpid()) forget_context(curl);
   curl->max_connections = 0; /* nobody is served any more */
-  for (connection *c = curl->connections, *next; c; c = next) {
-    next = c->next;
-    if (c->job) fail(curl, c->job, LEAT_CANCELED, why);
-  }
-  cancel_all(curl, &curl->line, why);
-  cancel_all(curl, &curl->waiting, why);
-  cancel_all(curl, &curl->asking, why);
+  cancel_all(curl, "the driver was freed");
   release_finished(curl);
   close_context(curl);
+  leat__heap_free(&curl->timers);
   free(curl->by_fd);
   free(curl->ca_file);
   free(curl->proxy);
@@ -1233,18 +1180,31 @@ void leat_curl_free(leat_curl *curl) {
 
 /* ---- the public face ------------------------------------------------------------- */
 
+static job *new_job(leat_curl *curl, leat_call *call) {
+  job *j = calloc(1, sizeof *j);
+  if (j == NULL || !leat__heap_add(&curl->timers, &j->timer)) {
+    free(j);
+    return NULL;
+  }
+  leat__list_init(&j->link);
+  j->timer.order = ++curl->started;
+  j->of = curl;
+  j->call = call;
+  call->job = j;
+  leat__call_hold(call);
+  return j;
+}
+
 bool leat_curl_start(leat_curl *curl, leat_call *call) {
   if (call == NULL || leat__call_is_shared(call)) return false;
   leat_kind wrong = same_process(curl) ? LEAT_NO_MEMORY : LEAT_LOCAL;
-  job *j = wrong == LEAT_LOCAL ? NULL : calloc(1, sizeof *j);
+  job *j = wrong == LEAT_LOCAL ? NULL : new_job(curl, call);
   if (j == NULL) {
     leat_call_fail(call, moment(curl), wrong, LEAT_SENT_NO,
                    "no more descriptors, or no more memory");
     return false;
   }
-  j->call = call;
-  leat__call_hold(call);
-  enter_line(curl, &curl->line, j);
+  enter_line(curl, j, IN_LINE);
   serve(curl);
   arm_timer(curl);
   return true;
@@ -1264,19 +1224,14 @@ void leat_curl_wait(leat_curl *curl, int ms) {
 leat_call *leat_curl_done(leat_curl *curl) {
   leat_call *call = NULL;
   job *j;
-  while (call == NULL && (j = pop(&curl->finished)) != NULL)
-    call = release(j);
+  while (call == NULL && (j = first_of(&curl->finished)) != NULL)
+    call = release(curl, j);
   return call;
 }
 
-static job *working_job(const leat_curl *curl, const leat_call *call) {
-  for (connection *c = curl->connections; c; c = c->next)
-    if (c->job && c->job->call == call) return c->job;
-  return NULL;
-}
-
 leat_call *leat_curl_token(leat_curl *curl) {
-  for (job *j = curl->asking.first; j; j = j->next) {
+  for (leat__link *l = curl->asking.next; l != &curl->asking; l = l->next) {
+    job *j = job_at(l);
     if (j->told) continue;
     j->told = true;
     return j->call;
@@ -1284,22 +1239,19 @@ leat_call *leat_curl_token(leat_curl *curl) {
   return NULL;
 }
 
+/* NULL: it does not work on it. */
+static job *job_of(const leat_curl *curl, const leat_call *call) {
+  job *j = call ? call->job : NULL;
+  return j && j->of == curl ? j : NULL;
+}
+
 void leat_curl_cancel(leat_curl *curl, leat_call *call) {
-  leat_sent sent = LEAT_SENT_NO;
-  job *j = same_process(curl) ? working_job(curl, call) : NULL;
-  if (j) {
-    sent = j->sent;
-    fail(curl, j, LEAT_CANCELED, "canceled");
-  }
-  if ((j = take_out(&curl->line, call)) == NULL &&
-      (j = take_out(&curl->waiting, call)) == NULL &&
-      (j = take_out(&curl->asking, call)) == NULL)
-    j = take_out(&curl->finished, call);
+  bool usable = same_process(curl);
+  job *j = job_of(curl, call);
   if (j == NULL) return;
-  uint64_t epoch = leat__call_epoch(call);
-  leat_call_fail(call, moment(curl), LEAT_CANCELED, sent, "canceled");
-  note_news(curl, j, epoch);
-  release(j);
+  if (j->place != FINISHED) fail(curl, j, LEAT_CANCELED, "canceled");
+  release(curl, j);
+  if (!usable) return;
   serve(curl);
   arm_timer(curl);
 }
@@ -1314,8 +1266,8 @@ void leat_curl_perform(leat_curl *curl, leat_call *call) {
     while ((asking = leat_curl_token(curl)) != NULL)
       leat_call_fail(asking, moment(curl), LEAT_CONFIG, LEAT_SENT_NO, nobody);
   }
-  job *j = take_out(&curl->finished, call);
-  if (j) release(j);
+  job *j = job_of(curl, call);
+  if (j) release(curl, j);
 }
 
 leat_moment leat_curl_moment(leat_curl *curl) {

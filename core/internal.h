@@ -316,6 +316,7 @@ struct leat_call {
   leat_client *client;
   const leat_op *op;
   void *user;
+  void *job; /* the driver's, while it works on it */
 
   leat_raw *raw; /* NULL: a call of a row */
   leat_argument arguments[LEAT_MAX_PARAMETERS];
