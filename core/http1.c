@@ -116,10 +116,9 @@ static leat_string input_text(const leat_http1 *http, span s) {
 /* ---- requests -------------------------------------------------------------------- */
 
 static bool is_token_character(unsigned char c) {
-  if (c >= '0' && c <= '9') return true;
-  if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') return true;
-  if (c == '-') return true; /* first, for it is the common one */
-  return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
+  static const uint64_t set[2] = {UINT64_C(0x3FF6CFA00000000),
+                                  UINT64_C(0x57FFFFFFC7FFFFFE)};
+  return c < 128 && (set[c / 64] >> (c % 64) & 1);
 }
 
 bool leat__is_token(leat_string text) {

@@ -73,20 +73,23 @@ Client.__index = Client
 resources.client = Client
 
 local function is_closed(client)
-  return client and (client.closed or client.driver.closed or is_closed(client.parent))
+  while client do
+    if client.closed then
+      return true
+    end
+    client = client.parent
+  end
 end
 
-local function check_ready(self, what, level)
-  local driver = self.driver
-  local why = is_closed(self) and "the client is closed" or driver.refuses and driver:refuses(self.hooks.blocking)
-  if why then
-    error(("leat: %s: %s"):format(what, why), level + 1)
+local function check_open(self, what, level)
+  if self.driver.closed or is_closed(self) then
+    error(("leat: %s: the client is closed"):format(what), level + 1)
   end
 end
 
 -- Raises at the line of whoever called the method that calls this.
 local function prepare(self, row, ...)
-  check_ready(self, row.title, 3)
+  check_open(self, row.title, 3)
   local call, wrong = core.call(self.handle, row.index, ...)
   if not call then
     error(("leat: %s: %s"):format(row.title, wrong), 3)
@@ -94,16 +97,19 @@ local function prepare(self, row, ...)
   return call
 end
 
-local function perform(self, call)
-  local settings = self.settings
+-- Raises likewise.
+local function perform(self, call, what)
+  local settings, hooks = self.settings, self.hooks
   if settings then
     if settings.timeout then call:set_timeout(settings.timeout) end
     if settings.connect_timeout then call:set_connect_timeout(settings.connect_timeout) end
     if settings.max_attempts then call:set_max_attempts(settings.max_attempts) end
   end
-  local hooks = self.hooks
-  self.driver:perform(call, hooks)
+  local refused = self.driver:perform(call, hooks)
   if hooks.attempts then hooks.attempts() end
+  if refused then
+    error(("leat: %s: %s"):format(what, refused), 3)
+  end
 end
 
 local function card_metatable(self)
@@ -115,18 +121,14 @@ local function card_metatable(self)
   return metatable
 end
 
-local function finish(self, call)
-  perform(self, call)
-  return call:result(failure, card_metatable(self))
-end
-
 local function make_method(class, row)
   class[row.name] = function(self, ...)
     if getmetatable(self) ~= class then
       error(("leat: call it with a colon: %s:%s(...)"):format(row.resource, row.name), 2)
     end
     local call = prepare(self, row, ...)
-    return finish(self, call)
+    perform(self, call, row.title)
+    return call:result(failure, card_metatable(self))
   end
 end
 
@@ -195,7 +197,8 @@ function resources.contact_identifiers:ensure(value, given)
     error("leat: call it with a colon: contact_identifiers:ensure(...)", 2)
   end
   local call = prepare(self, rows["contact_identifiers.create"], value, given)
-  local created, err, info = finish(self, call)
+  perform(self, call, "contact_identifiers.ensure")
+  local created, err, info = call:result(failure, card_metatable(self))
   if created or err.kind ~= "already_exists" then
     return created, err, info
   end
@@ -344,7 +347,7 @@ function Client:request(method, path, given)
   elseif type(method) ~= "string" or type(path) ~= "string" then
     raise("method and path must be strings")
   end
-  check_ready(self, "client.request", 2)
+  check_open(self, "client.request", 2)
   given = options.check("leat: client.request", { query = "table", headers = "table", body = "any" }, given or {}, 2)
   local query, wrong = encode.pairs(given.query or {}, "query")
   local headers, body
@@ -361,7 +364,8 @@ function Client:request(method, path, given)
   if not call then
     raise(wrong)
   end
-  return finish(self, call)
+  perform(self, call, "client.request")
+  return call:result(failure, card_metatable(self))
 end
 
 local of_a_call = { timeout = "seconds", connect_timeout = "seconds", max_attempts = "attempts" }

@@ -5,9 +5,8 @@
 **   driver:start(call)     takes the call into work; false: it was not taken
 **   driver:wait(seconds)   waits for something to do, and does it; at most 0.1 s, and
 **                          less after a signal, so that Lua can see to its hooks
-**   driver:done()          the next call that is done, or nil
-**   driver:token()         a call that needs a token, or nil; before the next wait:
-**                          call:give(ms, unix, ...), or call:fail(ms, unix, ...)
+**   driver:news()          a call that is done; or one and "token", which it needs: before
+**                          the next wait call:give(ms, unix, ...), or call:fail(ms, unix, ...)
 **   driver:now()           ms and unix, of its clocks
 **   driver:fd()            readable when a wait has something to do
 **   driver:timeout()       seconds until it has, at most; nil: not before that
@@ -84,14 +83,6 @@ static int driver_start(lua_State *L) {
   return 1;
 }
 
-static int driver_token(lua_State *L) {
-  leat_call *call = leat_curl_token(check_driver(L));
-  if (call == NULL) return 0;
-  lua_getiuservalue(L, 1, 1);
-  lua_rawgetp(L, -1, call);
-  return 1;
-}
-
 static int driver_now(lua_State *L) {
   leat_moment now = leat_curl_moment(check_driver(L));
   lua_pushnumber(L, (lua_Number)now.monotonic_ms);
@@ -109,11 +100,22 @@ static int driver_cancel(lua_State *L) {
   return 0;
 }
 
-static int driver_done(lua_State *L) {
-  leat_call *call = leat_curl_done(check_driver(L));
-  if (call == NULL) return 0;
+/* The userdata of a call under way. */
+static void push_call(lua_State *L, const leat_call *call) {
   lua_getiuservalue(L, 1, 1);
   lua_rawgetp(L, -1, call);
+}
+
+static int driver_news(lua_State *L) {
+  leat_curl *curl = check_driver(L);
+  leat_call *call = leat_curl_token(curl);
+  if (call) {
+    push_call(L, call);
+    lua_pushliteral(L, "token");
+    return 2;
+  }
+  if ((call = leat_curl_done(curl)) == NULL) return 0;
+  push_call(L, call);
   lua_pushnil(L);
   lua_rawsetp(L, -3, call);
   return 1;
@@ -184,11 +186,10 @@ static int driver_version(lua_State *L) {
 LEAT_API int luaopen_leat_curl_core(lua_State *L);
 
 LEAT_API int luaopen_leat_curl_core(lua_State *L) {
-  static const luaL_Reg methods[] = {{"start", driver_start}, {"done", driver_done},
-                                     {"wait", driver_wait},   {"token", driver_token},
-                                     {"now", driver_now},     {"cancel", driver_cancel},
-                                     {"fd", driver_fd},       {"timeout", driver_timeout},
-                                     {"close", driver_close}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"start", driver_start},     {"news", driver_news},     {"wait", driver_wait},
+      {"now", driver_now},         {"cancel", driver_cancel}, {"fd", driver_fd},
+      {"timeout", driver_timeout}, {"close", driver_close},   {NULL, NULL}};
   static const luaL_Reg meta[] = {
       {"__gc", driver_close}, {"__close", driver_close}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"new", driver_new},

@@ -52,7 +52,7 @@ function contact_identifier.metatable(cards, rows, prepare, perform, failure)
         error(("leat: call it with a colon: card:%s(...)"):format(name), 2)
       end
       local call = prepare(cards, row, card.value, ...)
-      perform(cards, call)
+      perform(cards, call, row.title)
       local fresh, err, info = call:result(failure, metatable)
       if type(fresh) == "table" then
         fresh = refresh(card, fresh)

@@ -22,7 +22,7 @@ local WAIT = 0.1
 
 -- ---- calls under way --------------------------------------------------------------------
 
--- Each has an entry: that of its task, or one of its own; with the `hooks` of its client.
+-- Each has an entry: that of its task; or, if it blocks, the hooks of its client.
 
 function Driver:begin(call, entry)
   if not self.handle:start(call) then
@@ -52,27 +52,23 @@ end
 function Driver:step(seconds)
   local handle, entries = self.handle, self.entries
   handle:wait(seconds)
-  local call = handle:token()
-  while call do -- another's, perhaps: a function may make calls too
-    local entry = entries[call]
-    if entry.task then
-      tasks.tell(entry, "token")
-    else
-      self:give_token(call, entry.hooks)
+  if self.observing then
+    for hooks in pairs(self.observed) do
+      hooks.attempts()
     end
-    call = handle:token()
   end
-  for hooks in pairs(self.observed) do
-    hooks.attempts()
-  end
-  call = handle:done()
+  local call, event = handle:news()
   while call do
     local entry = entries[call]
-    entries[call] = nil
-    if entry and entry.task then
-      tasks.tell(entry)
+    if not event then
+      entries[call] = nil
     end
-    call = handle:done()
+    if entry and entry.task then
+      tasks.tell(entry, event)
+    elseif event then -- another's, perhaps: a token function may make calls too
+      self:give_token(call, entry)
+    end
+    call, event = handle:news()
   end
 end
 
@@ -85,43 +81,47 @@ function Driver.wait_for(drivers, seconds)
 end
 
 local function block(self, call, hooks)
-  if not self:begin(call, { hooks = hooks }) then
+  if not self:begin(call, hooks) then
     return
   end
   repeat
     self:step(WAIT)
-  until call:is_done()
+  until not self.entries[call]
   tasks.resume() -- those who were told meanwhile
+end
+
+local refusals = {
+  inside = "in a coroutine of your own inside a task it can't be suspended: call it in the task itself, "
+    .. "or in another task: tasks.spawn(function() ... end)",
+  outside = "it would block here, and blocking = false: call it in a task: "
+    .. "require('leat.tasks').spawn(function() ... end)",
+}
+
+local function observe(self, hooks)
+  self.observing = true
+  self.observed[hooks] = true
 end
 
 --- Carries a call to its end. An error that comes in between, such as that of an
 -- interrupt, gives the call up.
 -- @param call of the core
 -- @tparam[opt] table hooks of the client: see `leat.driver`
+-- @treturn string why it must not be carried here; else nil
 function Driver:perform(call, hooks)
+  local place = tasks.place()
   hooks = hooks or {}
   if hooks.attempts then
-    self.observed[hooks] = true
+    observe(self, hooks)
   end
-  if tasks.place() == "task" then
+  if place == "task" then
     return tasks.carry(self, call, hooks)
+  elseif place == "inside" or hooks.blocking == false then
+    return refusals[place]
   end
   local fine, why = pcall(block, self, call, hooks)
   if not fine then
     self:drop(call)
     driver.raise(why, call)
-  end
-end
-
---- Why it can't carry a call here; nil if it can.
-function Driver:refuses(blocking) -- luacheck: ignore self
-  local place = tasks.place()
-  if place == "inside" then
-    return "in a coroutine of your own inside a task it can't be suspended: call it in the task itself, "
-      .. "or in another task: tasks.spawn(function() ... end)"
-  elseif place == "outside" and blocking == false then
-    return "it would block here, and blocking = false: call it in a task: "
-      .. "require('leat.tasks').spawn(function() ... end)"
   end
 end
 

@@ -1,7 +1,7 @@
 -- What drivers share. For the modules of leat, and for who writes a driver.
 --
 -- A driver is a table with a method `perform(call, hooks)`, which returns when the call is
--- done. `hooks` holds functions of the client's: `token()`, to be asked when the call wants
+-- done, or why it must not be carried here, which is raised as misuse. `hooks` holds functions of the client's: `token()`, to be asked when the call wants
 -- one (`give_token` does so), and maybe `attempts()`, to be called now and then between two
 -- exchanges; it is called anyhow when `perform` returns.
 

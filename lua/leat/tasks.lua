@@ -91,7 +91,9 @@ end
 -- Resumes all that are ready, and who becomes so meanwhile. To be resumed once too often
 -- does a task no harm, to be forgotten would.
 local function drain()
-  recover()
+  if current then
+    recover()
+  end
   if current then
     return
   end
@@ -140,7 +142,9 @@ end
 --- Where a call would be made: `"task"`; `"outside"` of any; or `"inside"` a coroutine of
 -- the user's in a task, which can't be suspended.
 function tasks.place()
-  if current and coroutine.running() == current.thread then
+  if not current then
+    return "outside"
+  elseif coroutine.running() == current.thread then
     return "task"
   end
   recover()
