@@ -152,12 +152,18 @@ static bool is_sendable(const leat_request *request) {
   return true;
 }
 
-static void append_line(leat_buffer *out, leat_string name, const char *between,
+static char *put(char *out, leat_string text) {
+  if (text.length > 0) memcpy(out, text.data, text.length);
+  return out + text.length;
+}
+
+static void append_line(leat_buffer *out, leat_string name, leat_string between,
                         leat_string value) {
-  leat__append(out, name.data, name.length);
-  leat__append_s(out, between);
-  leat__append(out, value.data, value.length);
-  leat__append_s(out, "\r\n");
+  size_t length = name.length + between.length + value.length + 2;
+  char *room = leat__reserve(out, length);
+  if (room == NULL) return;
+  memcpy(put(put(put(room, name), between), value), "\r\n", 2);
+  out->length += length;
 }
 
 /* The Host header: the origin without its scheme. */
@@ -178,15 +184,16 @@ static bool tells_length(const leat_request *request) {
 
 static void append_request(leat_buffer *out, const leat_request *request) {
   leat__append(out, request->method.data, request->method.length);
+  static const leat_string colon = {": ", 2};
   leat__append_s(out, " ");
-  append_line(out, request->target, " HTTP/1.1", leat_s(NULL));
-  append_line(out, leat_s("Host"), ": ", authority(request->origin));
+  append_line(out, request->target, leat_s(" HTTP/1.1"), leat_s(NULL));
+  append_line(out, leat_s("Host"), colon, authority(request->origin));
   for (size_t i = 0; i < request->header_count; i++)
-    append_line(out, request->headers[i].name, ": ", request->headers[i].value);
+    append_line(out, request->headers[i].name, colon, request->headers[i].value);
   if (tells_length(request)) {
     char length[24];
     snprintf(length, sizeof length, "%zu", request->body.length);
-    append_line(out, leat_s("Content-Length"), ": ", leat_s(length));
+    append_line(out, leat_s("Content-Length"), colon, leat_s(length));
   }
   leat__append_s(out, "\r\n");
   leat__append(out, request->body.data, request->body.length);

@@ -4,9 +4,10 @@
 **   curl.new { ca_file =, proxy =, max_connections = }   a driver; or nil, message
 **   driver:start(call)     takes the call into work; false: it was not taken
 **   driver:wait(seconds)   waits for something to do, and does it; at most 0.1 s, and
-**                          less after a signal, so that Lua can see to its hooks
+**                          less after a signal, so that Lua can see to its hooks. Then:
 **   driver:news()          a call that is done; or one and "token", which it needs: before
-**                          the next wait call:give(ms, unix, ...), or call:fail(ms, unix, ...)
+**                          the next wait call:give(ms, unix, ...), or call:fail(ms, unix, ...);
+**                          or nil
 **   driver:now()           ms and unix, of its clocks
 **   driver:fd()            readable when a wait has something to do
 **   driver:timeout()       seconds until it has, at most; nil: not before that
@@ -130,7 +131,7 @@ static int check_wait_ms(lua_State *L, int index) {
 
 static int driver_wait(lua_State *L) {
   leat_curl_wait(check_driver(L), check_wait_ms(L, 2));
-  return 0;
+  return driver_news(L);
 }
 
 static int driver_fd(lua_State *L) {

@@ -51,13 +51,7 @@ end
 -- Waits for something to do, at most so long, does it, and tells whom it concerns.
 function Driver:step(seconds)
   local handle, entries = self.handle, self.entries
-  handle:wait(seconds)
-  if self.observing then
-    for hooks in pairs(self.observed) do
-      hooks.attempts()
-    end
-  end
-  local call, event = handle:news()
+  local call, event = handle:wait(seconds)
   while call do
     local entry = entries[call]
     if not event then
@@ -69,6 +63,11 @@ function Driver:step(seconds)
       self:give_token(call, entry)
     end
     call, event = handle:news()
+  end
+  if self.observing then
+    for hooks in pairs(self.observed) do
+      hooks.attempts()
+    end
   end
 end
 
