@@ -14,6 +14,7 @@
 local cjson = require("cjson")
 local core = require("leat.core")
 local contact_identifier = require("leat.contact_identifier")
+local raise_again = require("leat.driver").raise
 local encode = require("leat.encode")
 local options = require("leat.options")
 
@@ -97,7 +98,7 @@ local function prepare(self, row, ...)
   return call
 end
 
--- Raises likewise.
+-- Raises at the line of whoever called the method that calls `finish`.
 local function perform(self, call, what)
   local settings, hooks = self.settings, self.hooks
   if settings then
@@ -108,17 +109,55 @@ local function perform(self, call, what)
   local refused = self.driver:perform(call, hooks)
   if hooks.attempts then hooks.attempts() end
   if refused then
-    error(("leat: %s: %s"):format(what, refused), 3)
+    error(("leat: %s: %s"):format(what, refused), 4)
   end
 end
+
+local finish
 
 local function card_metatable(self)
   local metatable = self.card
   if not metatable then
-    metatable = contact_identifier.metatable(self, rows, prepare, perform, failure)
+    metatable = contact_identifier.metatable(self, rows, prepare, finish)
     self.card = metatable
   end
   return metatable
+end
+
+-- Only what takes memory can fail, so that comes first: a card is never half empty.
+local function refresh(card, fresh)
+  for name, value in pairs(fresh) do
+    card[name] = value
+  end
+  for name in pairs(card) do
+    if fresh[name] == nil then
+      card[name] = nil
+    end
+  end
+  return card
+end
+
+local function result(call, metatable, card)
+  local value, err, info = call:result(failure, metatable)
+  if card and type(value) == "table" then
+    value = refresh(card, value)
+  end
+  return value, err, info
+end
+
+-- Performs the call; `card` is the one to refresh. When memory runs out only afterwards,
+-- what was to be changed may have been.
+function finish(self, row, call, card)
+  local metatable = card_metatable(self)
+  perform(self, call, row.title)
+  if not row.writes then
+    return result(call, metatable)
+  end
+  local fine, value, err, info = pcall(result, call, metatable, card)
+  if not fine then
+    raise_again(value, call)
+  end
+  return value, err, info
 end
 
 local function make_method(class, row)
@@ -127,8 +166,8 @@ local function make_method(class, row)
       error(("leat: call it with a colon: %s:%s(...)"):format(row.resource, row.name), 2)
     end
     local call = prepare(self, row, ...)
-    perform(self, call, row.title)
-    return call:result(failure, card_metatable(self))
+    local value, err, info = finish(self, row, call)
+    return value, err, info -- no tail call: levels count
   end
 end
 
@@ -196,9 +235,8 @@ function resources.contact_identifiers:ensure(value, given)
   if getmetatable(self) ~= resources.contact_identifiers then
     error("leat: call it with a colon: contact_identifiers:ensure(...)", 2)
   end
-  local call = prepare(self, rows["contact_identifiers.create"], value, given)
-  perform(self, call, "contact_identifiers.ensure")
-  local created, err, info = call:result(failure, card_metatable(self))
+  local row = rows["contact_identifiers.create"]
+  local created, err, info = finish(self, row, prepare(self, row, value, given))
   if created or err.kind ~= "already_exists" then
     return created, err, info
   end
@@ -328,6 +366,8 @@ end
 -- @function Client:check
 -- @treturn table with `company`, `id`, `uuid`; or nil, err
 
+local any_request = { title = "client.request", writes = true } -- who knows
+
 --- Asks any other endpoint of the API.
 --
 --    client:request("GET", "/contacts/find", { query = { email = "a@b.c" } })
@@ -364,8 +404,8 @@ function Client:request(method, path, given)
   if not call then
     raise(wrong)
   end
-  perform(self, call, "client.request")
-  return call:result(failure, card_metatable(self))
+  local value, err, info = finish(self, any_request, call)
+  return value, err, info -- no tail call: levels count
 end
 
 local of_a_call = { timeout = "seconds", connect_timeout = "seconds", max_attempts = "attempts" }

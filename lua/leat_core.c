@@ -1,7 +1,7 @@
 /*
 ** leat_core.c - the module leat.core: the protocol for Lua, without I/O.
 **
-**   core.operations()                    the rows: { resource, name, parameters, index }
+**   core.operations()                    the rows: { resource, name, writes, parameters, index }
 **   core.client { api_key = ... }        a client; or nil, message
 **   core.call(client, index, ...)        a call, its arguments set; or nil, message
 **   client:rate_limit()                  { limit =, remaining = }, or nil
@@ -9,7 +9,9 @@
 **   core.request(client, method, path, query, headers, body)   likewise; query and
 **                                        headers as { name, value, name, value, ... }
 **   call:set_timeout(seconds)  call:set_connect_timeout(seconds)  call:set_max_attempts(n)
-**   call:is_done()  call:is_unknown()  call:attempts()
+**   call:is_done()  call:attempts()
+**   call:is_unknown()                    whether it ended with an unknown outcome
+**   call:may_have_happened()             likewise, or that it is a change that succeeded
 **   call:result(error_metatable, card_metatable)   value, nil, info; or nil, error
 **
 ** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
@@ -137,7 +139,9 @@ static int core_operations(lua_State *L) {
   const leat_op *op;
   lua_newtable(L);
   for (size_t i = 0; (op = leat_operation_at(i)) != NULL; i++) {
-    lua_createtable(L, 0, 4);
+    lua_createtable(L, 0, 5);
+    lua_pushboolean(L, op->writes);
+    lua_setfield(L, -2, "writes");
     set_string(L, "resource", op->resource);
     set_string(L, "name", op->name);
     lua_pushinteger(L, (lua_Integer)i);
@@ -439,9 +443,17 @@ static int call_free(lua_State *L) {
   return 0;
 }
 
-/* Whether what the call was to change may have happened. */
 static int call_is_unknown(lua_State *L) {
   lua_pushboolean(L, leat_call_error(check_call(L, 1))->outcome_unknown);
+  return 1;
+}
+
+/* For who was interrupted, and knows less than the call. */
+static int call_may_have_happened(lua_State *L) {
+  const leat_call *call = check_call(L, 1);
+  const leat_error *error = leat_call_error(call);
+  bool happened = leat_call_is_done(call) && error->kind == LEAT_OK;
+  lua_pushboolean(L, error->outcome_unknown || (happened && leat_call_op(call)->writes));
   return 1;
 }
 
@@ -762,6 +774,7 @@ LEAT_API int luaopen_leat_core(lua_State *L) {
   static const luaL_Reg call_methods[] = {
       {"is_done", call_is_done},
       {"is_unknown", call_is_unknown},
+      {"may_have_happened", call_may_have_happened},
       {"attempts", call_attempts},
       {"result", call_result},
       {"set_timeout", call_set_timeout},

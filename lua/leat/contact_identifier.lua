@@ -11,16 +11,6 @@
 
 local contact_identifier = {}
 
-local function refresh(card, fresh)
-  for name in pairs(card) do
-    card[name] = nil
-  end
-  for name, value in pairs(fresh) do
-    card[name] = value
-  end
-  return card
-end
-
 --- Links the card to a contact.
 -- @function link
 -- @tparam string contact_uuid
@@ -42,7 +32,7 @@ local actions = { "link", "unlink", "update", "delete" }
 
 -- The metatable of the cards of one client: `cards` is its resource, the rest is leat.lua's
 -- way to make a call.
-function contact_identifier.metatable(cards, rows, prepare, perform, failure)
+function contact_identifier.metatable(cards, rows, prepare, finish)
   local methods = {}
   local metatable = { __index = methods, __name = "leat.contact_identifier" }
   for _, name in ipairs(actions) do
@@ -51,13 +41,8 @@ function contact_identifier.metatable(cards, rows, prepare, perform, failure)
       if getmetatable(card) ~= metatable then
         error(("leat: call it with a colon: card:%s(...)"):format(name), 2)
       end
-      local call = prepare(cards, row, card.value, ...)
-      perform(cards, call, row.title)
-      local fresh, err, info = call:result(failure, metatable)
-      if type(fresh) == "table" then
-        fresh = refresh(card, fresh)
-      end
-      return fresh, err, info
+      local value, err, info = finish(cards, row, prepare(cards, row, card.value, ...), card)
+      return value, err, info -- no tail call: levels count
     end
   end
   return metatable

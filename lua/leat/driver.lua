@@ -1,9 +1,10 @@
 -- What drivers share. For the modules of leat, and for who writes a driver.
 --
 -- A driver is a table with a method `perform(call, hooks)`, which returns when the call is
--- done, or why it must not be carried here, which is raised as misuse. `hooks` holds functions of the client's: `token()`, to be asked when the call wants
--- one (`give_token` does so), and maybe `attempts()`, to be called now and then between two
--- exchanges; it is called anyhow when `perform` returns.
+-- done; or returns why it must not be carried here, which is raised as misuse. `hooks` holds
+-- functions of the client's: `token()`, to be asked when the call wants one (`give_token`
+-- does so), and maybe `attempts()`, to be called now and then between two exchanges; it is
+-- called anyhow when `perform` returns. And `blocking`, the option of that name.
 
 local driver = {}
 
@@ -24,10 +25,19 @@ function driver.give_token(call, ms, unix, ask)
     token and "the token function gave what is no token" or "no token: " .. tostring(more))
 end
 
--- Raises once more the error that broke into a call, which was given up.
+local NOTE = "(leat: this interrupted a change that may have happened or not: find it, then decide)"
+local NO_MEMORY = "not enough memory\n" .. NOTE
+
+local function add_note(why)
+  return why .. "\n" .. NOTE
+end
+
+-- Raises once more the error that broke into a call, which was given up, or into what was
+-- made of its answer. There may be no memory to write the note.
 function driver.raise(why, call)
-  if type(why) == "string" and call:is_unknown() then
-    why = why .. "\n(leat: this interrupted a change that may have happened or not: find it, then decide)"
+  if type(why) == "string" and call:may_have_happened() then
+    local fine, text = pcall(add_note, why)
+    why = fine and text or NO_MEMORY
   end
   error(why, 0)
 end
