@@ -1134,7 +1134,7 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
   }
   leat_curl *curl = calloc(1, sizeof *curl);
   if (curl == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-    leat__error_set(error, LEAT_NO_MEMORY, "libcurl can't be set up");
+    leat__error_set(error, LEAT_NO_MEMORY, "out of memory at setting up libcurl");
     free(curl);
     return NULL;
   }
