@@ -9,6 +9,7 @@
 #   make tsan             threads under ThreadSanitizer
 #   make valgrind         the C tests under valgrind
 #   make asan-lua valgrind-lua     the specs likewise
+#   make torture          fails each allocation in turn, from C and under $(TORTURE_LUAS)
 #   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
 #   make mutants          breaks the library on purpose, and sees tests fail
 #   make bench            what a find costs, beside plain libcurl
@@ -37,10 +38,12 @@ ifneq ($(LUA_INCDIR),)
   LUA_CFLAGS  ?= -I"$(LUA_INCDIR)"
 endif
 LUA_CFLAGS  ?= $(shell $(PKG_CONFIG) --cflags $(LUA))
+LUA_LIBS    ?= $(shell $(PKG_CONFIG) --libs $(LUA))
 LUA_ABI     := $(if $(filter luajit%,$(LUA)),5.1,$(LUA:lua%=%))
 INST_LUADIR ?= $(PREFIX)/share/lua/$(LUA_ABI)
 INST_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_ABI)
 
+comma := ,
 # What was not found by pkg-config may still be where the compiler looks.
 pc = $(or $(shell $(PKG_CONFIG) $(1) 2>/dev/null),$(2))
 CURL_CFLAGS    := $(call pc,--cflags libcurl)
@@ -85,7 +88,7 @@ else
   LUA_SRC := $(filter-out lua/leat/sandbox.lua,$(LUA_SRC))
 endif
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-all-luas asan asan-lua tsan valgrind valgrind-lua fuzz mutants bench lint purity env install install-core install-lua clean help
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity env install install-core install-lua clean help
 .SECONDARY:
 all: lua
 lua: $(MODULES)
@@ -213,6 +216,31 @@ tsan:
 valgrind:
 	@$(MAKE) --no-print-directory test-core RUN_TEST="$(VALGRIND)"
 
+# Memory that runs out, under the sanitizers: each TORTURE_STEP-th allocation fails.
+TORTURE_STEP ?= 1
+TORTURE_LUAS ?= lua5.4 luajit
+TORTURE_WRAP := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc free clock_gettime leat_call_next)
+torture:
+	@for lua in $(TORTURE_LUAS); do $(MAKE) --no-print-directory BUILD=$(BUILD)/asan LUA=$$lua \
+	  CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)" LDFLAGS="$(SANITIZE)" torture-lua || exit 1; done
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan LDFLAGS="$(SANITIZE)" \
+	  CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)" torture-c
+torture-c: $(T)/curl_torture
+	$(T)/curl_torture $(TORTURE_STEP)
+torture-lua: $(M)/lua_torture
+	$(run_env) $(M)/lua_torture spec/torture/sweep.lua $(TORTURE_STEP)
+$(T)/curl_torture: $(T)/curl_torture.o $(BUILD)/libleat_sandbox.a $(BUILD)/libleat.a
+	$(CC) $(LDFLAGS) $(TORTURE_WRAP) -o $@ $^ $(TEST_LIBS)
+$(M)/lua_torture: $(addprefix $(M)/,lua_torture.o leat_core.o leat_curl.o leat_sandbox.o) \
+  $(BUILD)/libleat_sandbox.a $(BUILD)/libleat.a
+	$(CC) $(LDFLAGS) $(TORTURE_WRAP) -rdynamic -o $@ $^ $(LUA_LIBS) $(TEST_LIBS)
+$(T)/%.o: spec/torture/%.c $(FLAGS)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Ispec/core $(CFLAGS) -MMD -MP -c $< -o $@
+$(M)/%.o: spec/torture/%.c $(FLAGS)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Ilua $(LUA_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
 FUZZERS := $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*_fuzz.c))
 fuzz: $(FUZZERS)
 	@sh spec/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
@@ -232,7 +260,7 @@ $(BUILD)/bench/%: spec/bench/%.c
 
 # ---- proof -----------------------------------------------------------------------
 
-C_FILES  := $(wildcard core/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/support/*.[ch] spec/fuzz/*.[ch] spec/bench/*.c)
+C_FILES  := $(wildcard core/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/support/*.[ch] spec/fuzz/*.[ch] spec/bench/*.c spec/torture/*.[ch])
 SH_FILES := $(wildcard .ci/run examples/*.sh rockspec/*.sh spec/*.sh spec/*/*.sh)
 lint:
 	clang-format --dry-run -Werror $(C_FILES)

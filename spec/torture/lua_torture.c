@@ -1,0 +1,105 @@
+/*
+** lua_torture.c - an interpreter whose memory runs out when it is told to: the library's
+** modules are linked into it, and so is the sandbox.
+**
+**   lua_torture SCRIPT [ARGUMENT]...
+**
+** The script finds a table `torture`:
+**   torture.call(source, at, sticky, f)   calls f, with allocation `at` of "lua" or "ours"
+**                                         failing (0: none): whether there was one; then
+**                                         as pcall
+**   torture.blocks()                      how many of ours are alive, of those made in there
+**   torture.descriptors(url [, wanted])   how many are open, without that sandbox's; or
+**                                         whether it is that many
+*/
+#include "compat.h"
+#include "failing.h"
+
+#include <stdio.h>
+
+LEAT_API int luaopen_leat_core(lua_State *L);
+LEAT_API int luaopen_leat_curl_core(lua_State *L);
+LEAT_API int luaopen_leat_sandbox_core(lua_State *L);
+
+/* Lua counts on it that what shrinks does not fail. */
+static void *lua_memory(void *user, void *old, size_t old_size, size_t size) {
+  (void)user;
+  if (size == 0) {
+    __real_free(old);
+    return NULL;
+  }
+  if ((old == NULL || size > old_size) && fails(LUA)) return NULL;
+  return __real_realloc(old, size);
+}
+
+static int torture_call(lua_State *L) {
+  static const char *const names[] = {"ours", "lua", NULL};
+  static const source sources[] = {OURS, LUA};
+  source from = sources[luaL_checkoption(L, 1, NULL, names)];
+  long at = (long)luaL_checkinteger(L, 2);
+  bool sticky = lua_toboolean(L, 3);
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  lua_settop(L, 4);
+  watch_memory(from, at, sticky);
+  bool fine = lua_pcall(L, 0, LUA_MULTRET, 0) == 0;
+  bool failed = end_watch();
+  lua_pushboolean(L, failed);
+  lua_insert(L, 4);
+  lua_pushboolean(L, fine);
+  lua_insert(L, 5);
+  return lua_gettop(L) - 3;
+}
+
+static int torture_blocks(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)memory.blocks[OURS]);
+  return 1;
+}
+
+static int torture_descriptors(lua_State *L) {
+  int port = port_of(luaL_checkstring(L, 1));
+  if (lua_isnoneornil(L, 2)) lua_pushinteger(L, count_descriptors(port));
+  else lua_pushboolean(L, has_descriptors(port, (int)lua_tointeger(L, 2)));
+  return 1;
+}
+
+static void preload(lua_State *L, const char *name, lua_CFunction open) {
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, "preload");
+  lua_pushcfunction(L, open);
+  lua_setfield(L, -2, name);
+  lua_pop(L, 2);
+}
+
+static void open_all(lua_State *L, int argc, char **argv) {
+  static const luaL_Reg functions[] = {{"call", torture_call},
+                                       {"blocks", torture_blocks},
+                                       {"descriptors", torture_descriptors},
+                                       {NULL, NULL}};
+  luaL_openlibs(L);
+  preload(L, "leat.core", luaopen_leat_core);
+  preload(L, "leat.curl.core", luaopen_leat_curl_core);
+  preload(L, "leat.sandbox.core", luaopen_leat_sandbox_core);
+  luaL_newlib(L, functions);
+  lua_setglobal(L, "torture");
+  lua_newtable(L);
+  for (int i = 1; i < argc; i++) {
+    lua_pushstring(L, argv[i]);
+    lua_rawseti(L, -2, i - 1);
+  }
+  lua_setglobal(L, "arg");
+}
+
+int main(int argc, char **argv) {
+  if (!take_over_memory()) {
+    fprintf(stderr, "libcurl is not made with OpenSSL, or it is too late\n");
+    return 1;
+  }
+  lua_State *L = lua_newstate(lua_memory, NULL);
+  if (L == NULL || argc < 2) return 2;
+  open_all(L, argc, argv);
+  bool fine = luaL_loadfile(L, argv[1]) == 0 && lua_pcall(L, 0, 1, 0) == 0;
+  if (!fine) fprintf(stderr, "%s\n", lua_tostring(L, -1));
+  fine = fine && lua_toboolean(L, -1);
+  lua_close(L);
+  return fine ? 0 : 1;
+}
