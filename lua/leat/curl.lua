@@ -24,22 +24,27 @@ local WAIT = 0.1
 
 -- Each has an entry: that of its task; or, if it blocks, the hooks of its client.
 
+-- What takes memory comes first: then nothing has begun.
 function Driver:begin(call, entry)
-  if not self.handle:start(call) then
-    return false
-  end
   self.entries[call] = entry
-  return true
+  if self.handle:start(call) then
+    return true
+  end
+  self.entries[call] = nil
+  return false
 end
 
--- Gives a call up; nobody is told.
+-- Gives a call up; nobody is told. It must not need memory: to set to nil what is not there
+-- does, in LuaJIT.
 function Driver:drop(call)
-  self.entries[call] = nil
   if not self.closed then
     self.handle:cancel(call)
   end
   if not call:is_done() then -- it never began
     call:fail(0, 0, "canceled", "no", "canceled")
+  end
+  if self.entries[call] then
+    self.entries[call] = nil
   end
 end
 
@@ -132,6 +137,7 @@ function Driver:close()
       tasks.tell(entry)
     end
   end
+  tasks.forget(self)
   self.closed = true
   self.handle:close()
   tasks.resume()

@@ -166,25 +166,51 @@ local function begin_carrying(driver)
   end
 end
 
-local function end_carrying(driver)
-  under_way[driver] = under_way[driver] - 1
-  if under_way[driver] > 0 then
-    return
-  end
+local function stop_carrying(driver)
   under_way[driver] = nil
   for i, other in ipairs(busy) do
     if other == driver then
       table.remove(busy, i)
-      break
+      tell_loops("unwatch", driver)
+      return
     end
   end
-  tell_loops("unwatch", driver)
 end
+
+local function end_carrying(driver)
+  local left = (under_way[driver] or 1) - 1 -- nil: there was no memory to count it
+  if left > 0 then
+    under_way[driver] = left
+  else
+    stop_carrying(driver)
+  end
+end
+
+--- That the driver is closed: nobody waits for it any more.
+tasks.forget = stop_carrying
 
 --- The task that runs now; nil outside of any.
 -- @treturn Task
 function tasks.current()
   return tasks.place() == "task" and current or nil
+end
+
+-- What takes memory comes first: if it runs out, the task gives up what it has noted.
+local function carry(task, entry)
+  local calls, call, driver = task.calls or {}, entry.call, entry.driver
+  task.calls = calls
+  calls[call] = entry
+  begin_carrying(driver)
+  if not driver:begin(call, entry) then
+    calls[call] = nil
+    end_carrying(driver)
+    return
+  end
+  while calls[call] do
+    if suspend() == "token" then
+      driver:give_token(call, entry.hooks)
+    end
+  end
 end
 
 --- Carries a call in the task that runs now; returns once it is done.
@@ -196,16 +222,8 @@ function tasks.carry(driver, call, hooks)
   local entry = { task = task, driver = driver, call = call, hooks = hooks }
   if task.canceled then
     driver:drop(call)
-  elseif driver:begin(call, entry) then
-    local calls = task.calls or {}
-    task.calls = calls
-    calls[call] = entry
-    begin_carrying(driver)
-    repeat
-      if suspend() == "token" then
-        driver:give_token(call, hooks)
-      end
-    until not calls[call]
+  else
+    carry(task, entry)
   end
   if task.tally then
     task:tally(call)
