@@ -1,0 +1,692 @@
+/*
+** policy_test.c - what is promised of retries, over every combination: each operation,
+** each thing that can happen to it, after all that can have happened before, whatever a
+** look then shows, with each number of attempts. Promises, not a second copy of the policy:
+** retry_test.c has its plays. Without a socket, on a clock of our own.
+*/
+#include "leat.h"
+#include "test.h"
+
+#include <stdlib.h>
+
+enum {
+  TIMEOUT_MS = 30000,
+  FLOOR_MS = 50,
+  CAP_MS = 1500, /* low enough to be met with in four attempts */
+  LONGEST_MS = 60000,
+  MOST_ATTEMPTS = 4,
+  MOST_LOOKS = 5,
+  MOST_STEPS = 200
+};
+
+/* The longest of the delays that double from half a second on, capped or not. */
+#define MOST_RANDOM (UINT64_C(501) * 1001 * 1501 * 2001 * 4001 - 1)
+
+static const char token[] = "policy|token-4b1d9e7c";
+
+static leat_moment now;
+
+/* ---- what can happen to an exchange ---------------------------------------------- */
+
+typedef enum effect { NOTHING, DONE, UNKNOWN } effect;
+
+typedef struct event {
+  leat_kind kind; /* without an answer */
+  leat_sent sent;
+  int status; /* with one; 0: without */
+  char body[112];
+  int code; /* of the API, 0: none */
+  const char *retry_after;
+  int64_t asked_ms; /* what that stands for; -1: nothing */
+  effect effect;    /* on the service, as far as it tells */
+  bool passes;      /* another try may mend it */
+  bool final;       /* no other try can */
+  bool settles;     /* an earlier try would have met with it too, so it did nothing */
+  bool telling;     /* it is what the service says of what has been done already */
+} event;
+
+static event events[200];
+static int event_count;
+
+static event *add_event(event e) {
+  if (!e.retry_after) e.asked_ms = -1;
+  if (e.status) e.sent = LEAT_SENT_MAYBE;
+  events[event_count] = e;
+  return &events[event_count++];
+}
+
+#define ECHO     "policy|token-4b1d9e7c" /* a server may say anything, the token too */
+#define HTML     "<html>" ECHO "</html>"
+#define ENVELOPE "{\"message\":\"" ECHO "\",\"errors\":{\"" ECHO "\":[\"" ECHO "\"]}}"
+
+static void add_failures(void) {
+  static const struct {
+    leat_kind kind;
+    bool passes, final;
+  } kinds[] = {
+      {LEAT_CONNECTION, true, false}, {LEAT_TIMEOUT, true, false},
+      {LEAT_PROTOCOL, false, false},  {LEAT_TOO_LARGE, false, false},
+      {LEAT_TLS, false, true},        {LEAT_CONFIG, false, true},
+      {LEAT_CANCELED, false, true},   {LEAT_LOCAL, false, true},
+      {LEAT_NO_MEMORY, false, true},  {LEAT_MISUSE, false, true},
+  };
+  for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+    for (int sent = 0; sent < 2; sent++)
+      add_event((event){.kind = kinds[i].kind,
+                        .sent = sent ? LEAT_SENT_MAYBE : LEAT_SENT_NO,
+                        .body = "no answer to " ECHO,
+                        .effect = sent ? UNKNOWN : NOTHING,
+                        .passes = kinds[i].passes,
+                        .final = kinds[i].final});
+}
+
+static void add_statuses(void) {
+  static const struct {
+    int status;
+    effect effect;
+    bool passes, final, settles;
+  } all[] = {
+      {302, NOTHING, false, true, false},  {304, NOTHING, false, false, false},
+      {400, NOTHING, false, true, true},   {401, NOTHING, false, true, false},
+      {403, NOTHING, false, true, false},  {404, NOTHING, false, true, false},
+      {405, NOTHING, false, true, false},  {408, UNKNOWN, true, false, false},
+      {409, NOTHING, false, false, false}, {413, NOTHING, false, true, false},
+      {422, NOTHING, false, true, true},   {425, NOTHING, false, false, false},
+      {429, NOTHING, true, false, false},  {500, UNKNOWN, true, false, false},
+      {502, UNKNOWN, true, false, false},  {503, NOTHING, true, false, false},
+      {504, UNKNOWN, true, false, false},  {520, UNKNOWN, true, false, false},
+      {599, UNKNOWN, true, false, false},  {999, UNKNOWN, true, false, false},
+  };
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+    event e = {.status = all[i].status,
+               .effect = all[i].effect,
+               .passes = all[i].passes,
+               .final = all[i].final};
+    strcpy(add_event(e)->body, HTML);
+    e.settles = all[i].settles;
+    strcpy(add_event(e)->body, ENVELOPE);
+  }
+  strcpy(add_event((event){.status = 200, .effect = UNKNOWN})->body, HTML);
+  strcpy(add_event((event){.status = 200, .effect = UNKNOWN})->body, "{\"data\":");
+}
+
+static void add_codes(void) {
+  static const int codes[] = {1003,  60003, 60004, 60006, 60011, 60014, 55031, 60000,
+                              60005, 60016, 60013, 7002,  7011,  1053,  3000,  1000,
+                              55007, 55012, 55016, 55017, 1010,  1013,  1048,  98765};
+  for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+    int code = codes[i];
+    bool telling = code == 60003 || code == 60006 || code == 60011 || code == 60014 ||
+                   code == 60005 || code == 60013;
+    event e = {.status = 400, .code = code, .telling = telling, .final = true};
+    e.settles = code == 1003 || code == 55031;
+    if (code == 1000) /* an internal error, wherever it stopped */
+      e.effect = UNKNOWN, e.passes = true, e.final = false;
+    event *added = add_event(e);
+    snprintf(added->body, sizeof added->body, "{\"message\":\"%s\",\"code\":%d}", token,
+             code);
+    e = *added; /* with a status that proves nothing */
+    e.status = 500;
+    e.effect = UNKNOWN;
+    e.settles = e.final = e.passes = false;
+    add_event(e);
+  }
+}
+
+static void add_waits(void) {
+  static const struct {
+    const char *text;
+    int64_t ms;
+  } forms[] = {
+      {"0", 0},
+      {"1", 1000},
+      {"2", 2000},
+      {"60", 60000},
+      {"61", 61000},
+      {"86400", 86400000},
+      {"99999999999999999999", INT64_C(315360000000)},
+      {"-1", -1},
+      {"1.5", -1},
+      {"soon", -1},
+      {"", -1},
+      {"Tue, 14 Nov 2023 22:13:25 GMT", 5000},
+      {"Tue, 14 Nov 2023 21:00:00 GMT", 0},
+      {"Wed, 15 Nov 2023 22:13:20 GMT", 86400000},
+  };
+  static const int statuses[] = {429, 503, 500};
+  for (size_t i = 0; i < sizeof forms / sizeof forms[0] * 3; i++)
+    strcpy(add_event((event){.status = statuses[i % 3],
+                             .retry_after = forms[i / 3].text,
+                             .asked_ms = forms[i / 3].ms,
+                             .effect = statuses[i % 3] == 500 ? UNKNOWN : NOTHING,
+                             .passes = true})
+               ->body,
+           ENVELOPE);
+}
+
+static const event good = {
+    .sent = LEAT_SENT_MAYBE, .status = 200, .asked_ms = -1, .effect = DONE};
+static const event lost = {.kind = LEAT_CONNECTION,
+                           .sent = LEAT_SENT_MAYBE,
+                           .body = "lost",
+                           .asked_ms = -1,
+                           .effect = UNKNOWN,
+                           .passes = true};
+static const event pasts[] = {
+    {.kind = LEAT_CONNECTION,
+     .sent = LEAT_SENT_NO,
+     .body = "refused",
+     .asked_ms = -1,
+     .passes = true},
+    {.kind = LEAT_CONNECTION,
+     .sent = LEAT_SENT_MAYBE,
+     .body = "lost",
+     .asked_ms = -1,
+     .effect = UNKNOWN,
+     .passes = true},
+    {.kind = LEAT_TIMEOUT,
+     .sent = LEAT_SENT_MAYBE,
+     .body = "lost",
+     .asked_ms = -1,
+     .effect = UNKNOWN,
+     .passes = true},
+    {.sent = LEAT_SENT_MAYBE,
+     .status = 503,
+     .body = HTML,
+     .asked_ms = -1,
+     .passes = true},
+    {.sent = LEAT_SENT_MAYBE,
+     .status = 429,
+     .body = HTML,
+     .asked_ms = -1,
+     .passes = true},
+    {.sent = LEAT_SENT_MAYBE,
+     .status = 500,
+     .body = HTML,
+     .asked_ms = -1,
+     .effect = UNKNOWN,
+     .passes = true},
+    {.sent = LEAT_SENT_MAYBE,
+     .status = 200,
+     .body = HTML,
+     .asked_ms = -1,
+     .effect = UNKNOWN},
+};
+enum { PASTS = sizeof pasts / sizeof pasts[0] };
+
+/* ---- what is asked, and what a look at it shows ---------------------------------- */
+
+typedef enum view { AS_ASKED, UNCHANGED, OTHER, INACTIVE, SILENT, VIEWS } view;
+
+#define CARDS         "contact_identifiers"
+#define CARD(contact) "{\"data\":{\"value\":\"1\",\"name\":null,\"contact\":" contact "}}"
+#define FREE          CARD("null")
+#define OF_ANN        CARD("{\"uuid\":\"ann\"}")
+#define OF_BOB        CARD("{\"uuid\":\"bob\"}")
+#define CODE(code)    "{\"message\":\"Oh.\",\"code\":" #code "}"
+#define GONE          CODE(60003)
+#define ASLEEP        CODE(60004)
+
+typedef struct subject {
+  const char *resource, *name; /* of no resource: the method of a request */
+  const char *done;            /* the answer of success */
+  bool writes;
+  bool again;               /* may be sent again without a look */
+  int told;                 /* the code that an earlier try's success leads to */
+  const char *shows[VIEWS]; /* none: there is nothing to look at */
+} subject;
+
+/* clang-format off */
+static const subject subjects[] = {
+    {CARDS, "find", FREE, false, true, 0, {0}},
+    {CARDS, "create", FREE, true, false, 60006, {FREE, GONE, OF_BOB, ASLEEP}},
+    {CARDS, "link", OF_ANN, true, false, 60014, {OF_ANN, FREE, OF_BOB, ASLEEP}},
+    {CARDS, "unlink", FREE, true, false, 60011, {FREE, OF_ANN, GONE, ASLEEP}},
+    {CARDS, "update", FREE, true, true, 0, {0}},
+    {CARDS, "delete", "{\"data\":null}", true, true, 60003, {0}},
+    {CARDS, "list", "{\"data\":[]}", false, true, 0, {0}},
+    {"client", "check", "{\"data\":{}}", false, true, 0, {0}},
+    {NULL, "GET", "{\"data\":{}}", false, true, 0, {0}},
+    {NULL, "POST", "{\"data\":{}}", true, false, 0, {0}},
+};
+/* clang-format on */
+enum { SUBJECTS = sizeof subjects / sizeof subjects[0] };
+
+static bool is_looked_at(const subject *s) {
+  return s->shows[0] != NULL;
+}
+
+static leat_call *call_of(leat_client *client, const subject *s) {
+  if (s->resource == NULL) return leat_call_new_request(client, s->name, "/contacts");
+  leat_call *call = leat_call_new(client, leat_operation(s->resource, s->name));
+  const leat_op *op = leat_call_op(call);
+  for (size_t i = 0; i < op->parameter_count; i++)
+    if (op->parameters[i].required)
+      leat_call_set(call, op->parameters[i].name,
+                    leat_s(strstr(op->parameters[i].name, "uuid") ? "ann" : "1"));
+  return call;
+}
+
+/* ---- a play, and what is seen of it ---------------------------------------------- */
+
+typedef struct play {
+  const subject *subject;
+  const event *past[2], *event, *rest;
+  int past_count, max_attempts;
+  view view;
+} play;
+
+typedef struct run {
+  const play *play;
+  leat_call *call;
+  int exchanges, sends;
+  int looks;            /* since the event */
+  int looks_of_nothing; /* since the last send */
+  int64_t nothing_at;   /* when the last of them was answered */
+  int64_t begun, end;   /* of its time; the end moves with what the service asks for */
+  const event *last;    /* thing that happened to the operation itself */
+  bool looked_last;
+  bool doubted;     /* a change may have happened, and no answer told */
+  bool unavailable; /* 503, of which one never knows */
+  bool left;        /* something may have left */
+  bool over;        /* nothing may follow */
+  bool told;        /* the event tells that an earlier try succeeded */
+  bool had_time;    /* for another try, after the event */
+  bool kept;        /* all promises so far */
+  const char *broken;
+} run;
+
+static void promise(run *r, bool holds, const char *what) {
+  if (!holds && r->kept) r->broken = what;
+  r->kept = r->kept && holds;
+}
+
+static const event *next_event(const run *r) {
+  const play *p = r->play;
+  int n = r->sends - 1;
+  return n < p->past_count ? p->past[n] : n == p->past_count ? p->event : p->rest;
+}
+
+static bool throttles(const event *e) {
+  return e->status == 429 || e->status == 503;
+}
+
+/* ---- exchanges ------------------------------------------------------------------- */
+
+static void answer(run *r, int status, const char *body, const char *retry_after) {
+  leat_header header = {leat_s("Retry-After"), leat_s(retry_after)};
+  leat_answer a = {status, &header, retry_after ? 1 : 0, leat_s(body), LEAT_LENGTH};
+  leat_call_answer(r->call, now, &a);
+}
+
+static void happen(run *r, const event *e, const char *body) {
+  int64_t last = leat_call_request(r->call)->deadline_ms;
+  now.monotonic_ms += 20;
+  if (e->kind == LEAT_TIMEOUT && e->sent == LEAT_SENT_MAYBE) now.monotonic_ms = last;
+  if (e->status) answer(r, e->status, body, e->retry_after);
+  else leat_call_fail(r->call, now, e->kind, e->sent, body);
+}
+
+static void look(run *r) {
+  const char *shown = r->play->subject->shows[r->play->view];
+  promise(r, r->looks_of_nothing != 1 || now.monotonic_ms - r->nothing_at >= 1000,
+          "looks are a second apart");
+  if (r->play->view == SILENT) happen(r, &lost, "");
+  else {
+    now.monotonic_ms += 20;
+    answer(r, strstr(shown, "code") ? 400 : 200, shown, NULL);
+  }
+  r->looks++;
+  if (shown && strcmp(shown, GONE) == 0) r->looks_of_nothing++;
+  r->nothing_at = now.monotonic_ms;
+  r->looked_last = true;
+}
+
+static void note_event(run *r, const event *e) {
+  const play *p = r->play;
+  bool told = e->telling && (r->doubted || r->unavailable); /* of an earlier try */
+  r->over = e->effect == DONE || (e->final && !told) || e->asked_ms > LONGEST_MS ||
+            p->max_attempts == 1;
+  if (e->effect == UNKNOWN && p->subject->writes) r->doubted = true;
+  if (e->status == 503) r->unavailable = true;
+  if (e->sent == LEAT_SENT_MAYBE) r->left = true;
+  r->last = e;
+  r->looked_last = false;
+  r->looks_of_nothing = 0;
+  if (r->sends != p->past_count + 1) return;
+  bool asks = e->asked_ms > CAP_MS && !throttles(e); /* for more than any delay */
+  r->had_time = r->end - now.monotonic_ms > (asks ? e->asked_ms : CAP_MS);
+  r->told = told && e->code == p->subject->told;
+  r->looks = 0;
+}
+
+static void send(run *r) {
+  bool lost_create = strcmp(r->play->subject->name, "create") == 0 && r->last &&
+                     r->last->effect == UNKNOWN;
+  r->sends++;
+  promise(r, !lost_create || r->looks_of_nothing >= 2,
+          "a lost create is looked for twice before it is sent again");
+  const event *e = next_event(r);
+  happen(r, e, e->effect == DONE ? r->play->subject->done : e->body);
+  note_event(r, e);
+}
+
+static void exchange(run *r) {
+  const subject *s = r->play->subject;
+  const leat_request *request = leat_call_request(r->call);
+  bool is_look = is_looked_at(s) && request->method.data[0] == 'G';
+  if (r->exchanges++ == 0) {
+    r->begun = now.monotonic_ms;
+    r->end = now.monotonic_ms + TIMEOUT_MS;
+  }
+  promise(r, !r->over, "what is final is not repeated");
+  promise(r, request->deadline_ms > now.monotonic_ms && request->deadline_ms <= r->end,
+          "an exchange ends within the call's time");
+  promise(r,
+          !s->writes || !s->resource || is_look || r->play->max_attempts == 1 ||
+              request->deadline_ms <= (now.monotonic_ms + r->end + 1) / 2,
+          "a change leaves time to learn of it");
+  is_look ? look(r) : send(r);
+}
+
+static void wait(run *r) {
+  int64_t delay = leat_call_until(r->call) - now.monotonic_ms;
+  bool in_line = !r->looked_last && throttles(r->last);
+  int64_t asked = r->looked_last ? -1 : r->last->asked_ms;
+  promise(r, !r->over, "what is over does not wait");
+  promise(r, delay >= FLOOR_MS, "a delay has a floor");
+  promise(r, delay >= asked, "a delay is as long as the service asks");
+  promise(r, delay <= (asked > CAP_MS ? asked : CAP_MS), "a delay has a cap");
+  promise(r, delay <= LONGEST_MS, "a delay is never over a minute");
+  if (in_line) r->end += delay;
+  else promise(r, now.monotonic_ms + delay < r->end, "a delay ends within the time");
+  now.monotonic_ms += delay;
+}
+
+/* ---- what must hold at the end --------------------------------------------------- */
+
+/* No piece of it either. */
+static bool holds_token(const char *text) {
+  char piece[9] = "";
+  for (size_t i = 0; i + 8 < sizeof token; i++) {
+    memcpy(piece, token + i, 8);
+    if (strstr(text, piece)) return true;
+  }
+  return false;
+}
+
+static void check_messages(run *r) {
+  leat_field field;
+  promise(r, !holds_token(leat_call_error(r->call)->message), "no message has the token");
+  for (size_t i = 0; leat_call_field(r->call, i, &field); i++)
+    promise(r, !holds_token(field.name.data) && !holds_token(field.message.data),
+            "no field has the token");
+}
+
+static void check_counts(run *r) {
+  const leat_error *error = leat_call_error(r->call);
+  int most = r->play->max_attempts;
+  promise(r, now.monotonic_ms <= r->end, "a call ends in its time");
+  promise(r, error->attempts == r->exchanges, "attempts are the exchanges begun");
+  promise(r, r->sends <= most, "no more sends than attempts");
+  promise(r, r->exchanges <= most + MOST_LOOKS * most, "looks are few");
+  promise(r, most > 1 || r->exchanges == 1, "one attempt is one exchange");
+}
+
+/* The last thing seen shows what became of the change. */
+static bool is_told(const run *r) {
+  view v = r->play->view;
+  bool create = strcmp(r->play->subject->name, "create") == 0;
+  if (r->looked_last) return v == OTHER || (v == INACTIVE && create);
+  return r->last->settles;
+}
+
+static void check_outcome(run *r) {
+  const leat_error *error = leat_call_error(r->call);
+  bool failed = error->kind != LEAT_OK, recovered = leat_call_info(r->call).recovered;
+  promise(r, !error->outcome_unknown || (failed && r->play->subject->writes),
+          "only of a change that failed the outcome is unknown");
+  promise(r, r->left || (!error->outcome_unknown && error->sent == LEAT_SENT_NO),
+          "what never left is not unknown");
+  promise(r, !failed || !r->doubted || error->outcome_unknown || is_told(r),
+          "what may have happened is no plain failure");
+  promise(r, !recovered || (!failed && (r->doubted || r->unavailable)),
+          "recovered is only what was lost");
+  promise(r, failed || recovered || (!r->looked_last && r->last->effect == DONE),
+          "success is told by the service");
+  promise(r,
+          !recovered || (r->looked_last ? r->play->view == AS_ASKED : r->last->telling),
+          "recovered is what was seen");
+  promise(r, !failed || error->message[0], "a failure has a message");
+  if (failed && !r->looked_last)
+    promise(r, error->retry_after_ms == r->last->asked_ms, "what was asked is told");
+}
+
+/* Whether the event was followed by what it must be. */
+static void check_event(run *r) {
+  const play *p = r->play;
+  const event *e = p->event;
+  bool nothing = e->effect == NOTHING && e->status != 503;
+  bool left = p->past_count + 1 < p->max_attempts;
+  if (e->asked_ms > LONGEST_MS || !r->had_time) return;
+  if (e->passes && left && (p->subject->again || nothing))
+    promise(r, r->sends > p->past_count + 1, "what passes is sent again");
+  if (is_looked_at(p->subject) && e->effect == UNKNOWN && !e->final &&
+      p->max_attempts > 1)
+    promise(r, r->looks > 0, "what is unknown is looked for");
+  if (r->told)
+    promise(r, r->looks > 0 || leat_call_info(r->call).recovered,
+            "what an earlier try did is no failure of this one");
+}
+
+/* The client is as good as new, once a pause is over. */
+static void check_another(run *r, leat_client *client) {
+  leat_step step;
+  leat_call *first = r->call;
+  int64_t begun = now.monotonic_ms;
+  r->call = call_of(client, &subjects[0]);
+  while ((step = leat_call_next(r->call, now)) != LEAT_DONE)
+    if (step == LEAT_SEND) answer(r, 200, FREE, NULL);
+    else now.monotonic_ms = leat_call_until(r->call);
+  promise(r, leat_call_error(r->call)->kind == LEAT_OK, "another call succeeds");
+  promise(r, now.monotonic_ms - begun <= LONGEST_MS,
+          "another call waits a minute at most");
+  leat_call_free(r->call);
+  r->call = first;
+}
+
+/* ---- all of them ----------------------------------------------------------------- */
+
+static long combinations, broken;
+
+static void print_event(const char *when, const event *e) {
+  if (e->status)
+    printf("  %s %d %s%s%s\n", when, e->status, e->body,
+           e->retry_after ? ", Retry-After: " : "", e->retry_after ? e->retry_after : "");
+  else
+    printf("  %s %s, sent: %s\n", when, leat_kind_name(e->kind),
+           e->sent == LEAT_SENT_NO ? "no" : "maybe");
+}
+
+static void report(const run *r) {
+  static const char *const views[] = {"as asked", "unchanged", "other", "inactive",
+                                      "silent"};
+  const play *p = r->play;
+  const leat_error *error = leat_call_error(r->call);
+  if (broken++ >= 5) return;
+  printf("broken: %s: %s, of %d attempts, at a look %s\n", r->broken, p->subject->name,
+         p->max_attempts, views[p->view]);
+  for (int i = 0; i < p->past_count; i++)
+    print_event("before:", p->past[i]);
+  print_event("event: ", p->event);
+  print_event("then:  ", p->rest);
+  printf("  %s%s after %d exchanges: %s\n", leat_kind_name(error->kind),
+         error->outcome_unknown ? ", unknown" : "", r->exchanges, error->message);
+}
+
+static leat_client *client_of(int max_attempts) {
+  static const uint64_t dice[] = {0, MOST_RANDOM, UINT64_C(0x9E3779B97F4A7C15)};
+  now = (leat_moment){1000000, 1700000000, dice[combinations % 3]};
+  return leat_client_new(&(leat_config){.api_key = token,
+                                        .max_attempts = max_attempts,
+                                        .timeout_ms = TIMEOUT_MS,
+                                        .retry_cap_ms = CAP_MS},
+                         NULL);
+}
+
+static void perform(run *r) {
+  leat_step step = LEAT_WAIT;
+  for (int i = 0; i < MOST_STEPS && step != LEAT_DONE; i++) {
+    step = leat_call_next(r->call, now);
+    if (step == LEAT_SEND) exchange(r);
+    if (step == LEAT_WAIT) wait(r);
+  }
+  promise(r, step == LEAT_DONE, "a call ends");
+}
+
+/* A play whose past ends the call before the event is none of it. */
+static run check_play(const play *p) {
+  leat_client *client = client_of(p->max_attempts);
+  run r = {.play = p, .call = call_of(client, p->subject), .kept = true};
+  perform(&r);
+  if (r.sends > p->past_count) {
+    combinations++;
+    check_counts(&r);
+    check_outcome(&r);
+    check_messages(&r);
+    check_event(&r);
+    check_another(&r, client);
+  }
+  if (!r.kept) report(&r);
+  leat_call_free(r.call);
+  leat_client_free(client);
+  return r;
+}
+
+/* What a look shows, and what follows, makes no other play if it never came to that. */
+static void check_events(play p) {
+  for (int i = 0; i < event_count; i++)
+    for (int v = 0; v < VIEWS; v++) {
+      p.event = &events[i];
+      p.view = (view)v;
+      p.rest = &good;
+      run r = check_play(&p);
+      p.rest = &lost;
+      if (r.sends > p.past_count + 1) r = check_play(&p);
+      if (r.exchanges == r.sends) break;
+    }
+}
+
+/* Nothing before it, or one thing, or two. */
+static void check_subject(const subject *s, int max_attempts) {
+  play p = {.subject = s, .max_attempts = max_attempts};
+  check_events(p);
+  for (int i = 0; i < PASTS && max_attempts > 1; i++) {
+    p.past[0] = &pasts[i];
+    p.past_count = 1;
+    check_events(p);
+    for (int j = 0; j < PASTS && max_attempts > 2; j++) {
+      p.past[1] = &pasts[j];
+      p.past_count = 2;
+      check_events(p);
+    }
+  }
+}
+
+static void test_every_combination(void) {
+  TEST("every combination keeps every promise");
+  for (int i = 0; i < SUBJECTS; i++)
+    for (int most = 1; most <= MOST_ATTEMPTS; most++)
+      check_subject(&subjects[i], most);
+  printf("policy: %ld combinations\n", combinations);
+  CHECK(broken == 0);
+  CHECK(combinations > 100000);
+}
+
+/* A row that is new is to stand here too. */
+static void test_every_row(void) {
+  const leat_op *op;
+  TEST("every operation is here");
+  for (size_t i = 0; (op = leat_operation_at(i)) != NULL; i++) {
+    bool found = false;
+    for (int j = 0; j < SUBJECTS && subjects[j].resource; j++)
+      found = found || op == leat_operation(subjects[j].resource, subjects[j].name);
+    CHECK(found);
+  }
+}
+
+/* ---- jitter ---------------------------------------------------------------------- */
+
+/* How long it waits after the event, with these random bits; -1: it does not. */
+static int64_t first_delay(const subject *s, const event *e, uint64_t random) {
+  leat_client *client = client_of(3);
+  play p = {.subject = s, .event = e, .rest = &good, .max_attempts = 3};
+  run r = {.play = &p, .call = call_of(client, s), .kept = true};
+  now.random = random;
+  if (leat_call_next(r.call, now) == LEAT_SEND) exchange(&r);
+  bool waits = leat_call_next(r.call, now) == LEAT_WAIT;
+  int64_t delay = waits ? leat_call_until(r.call) - now.monotonic_ms : -1;
+  leat_call_free(r.call);
+  leat_client_free(client);
+  return delay;
+}
+
+static void test_jitter(void) {
+  int waits = 0, alike = 0;
+  TEST("no two wait alike");
+  for (int i = 0; i < SUBJECTS; i++)
+    for (int j = 0; j < event_count; j++) {
+      int64_t least = first_delay(&subjects[i], &events[j], 0);
+      int64_t other = first_delay(&subjects[i], &events[j], 499);
+      if (least < 0 || events[j].asked_ms > 0) continue;
+      waits++;
+      alike += least != FLOOR_MS || other != 499;
+    }
+  CHECK(waits > 100);
+  CHECK(alike == 0);
+}
+
+/* ---- the quota of retries -------------------------------------------------------- */
+
+static int sends_of(leat_client *client, const event *e) {
+  play p = {.subject = &subjects[0], .event = e, .rest = e, .max_attempts = 3};
+  run r = {.play = &p, .call = call_of(client, p.subject), .kept = true};
+  perform(&r);
+  leat_call_free(r.call);
+  return r.kept ? r.sends : -1;
+}
+
+/* How many retries a client has left, found out by using them up. */
+static int use_up(leat_client *client) {
+  int retries = 0;
+  for (int i = 0; i < 1000; i++)
+    retries += sends_of(client, &lost) - 1;
+  return retries;
+}
+
+static void test_quota(void) {
+  leat_client *client = client_of(3);
+  TEST("retries are bounded, and earned");
+  int full = use_up(client);
+  CHECK(full == 20);
+  CHECK(use_up(client) == 0);
+  for (int i = 0; i < 10; i++)
+    sends_of(client, &good);
+  CHECK(use_up(client) == 2);
+  for (int i = 0; i < 10000; i++)
+    sends_of(client, &good);
+  CHECK(use_up(client) == full);
+  leat_client_free(client);
+}
+
+int main(void) {
+  add_failures();
+  add_statuses();
+  add_codes();
+  add_waits();
+  test_every_row();
+  test_every_combination();
+  test_jitter();
+  test_quota();
+  return test_summary("policy");
+}
