@@ -88,6 +88,16 @@ mutant anything-adopted core/retry.c \
   's/^  return name_fits \&\& contact_fits ?/  return name_fits || contact_fits ?/'
 mutant pause-is-call-time core/call.c \
   's/^  if (call->deadline) call->deadline += waited;/  if (call->deadline) call->deadline += waited * 0;/'
+mutant no-lease core/token.c \
+  's/^  if (client->lease \&\& client->lease != call .*/  if (client->lease \&\& client->lease == NULL)/'
+mutant one-look-suffices core/internal.h \
+  's/^  LEAT_LOOKS = 2, /  LEAT_LOOKS = 1, /'
+mutant no-time-left-to-look core/call.c \
+  's/^  return more ? (left + 1) \/ 2 : left;/  return more ? left : left;/'
+mutant no-quota-of-retries core/call.c \
+  's/ || !pay(call)) {/ || (pay(call), false)) {/'
+mutant tls-tried-again core/retry.c \
+  's/ || kind == LEAT_TLS;$/;/'
 # The sandbox is what tests rely on.
 mutant faults-that-do-not-carry-out core/sandbox_api.c \
   's/if (f == NULL || f->apply) carry_out/if (f == NULL) carry_out/'
