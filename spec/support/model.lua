@@ -1,0 +1,84 @@
+-- The service as the API documents it, about one card: what an operation makes of it, and
+-- what may be reported of that. It knows neither the library nor the sandbox.
+local model = {}
+
+-- A card as a string to compare; nil: there is none.
+function model.show(card)
+  if not card then
+    return "gone"
+  end
+  return ("%s|%s|%s"):format(card.name or "-", card.active and "active" or "inactive", card.contact or "-")
+end
+
+-- The same of a card as the API shows it.
+function model.read(card)
+  return card and { name = card.name, active = card.active, contact = card.contact and card.contact.uuid }
+end
+
+local NEEDS_ACTIVE = { find = true, link = true, unlink = true }
+
+-- The codes that there is a reason for; in which order they are looked for is not told.
+local function reasons(card, ask)
+  local codes, what = {}, ask.operation
+  codes[60006] = what == "create" and card ~= nil or nil
+  codes[60003] = what ~= "create" and not card or nil
+  codes[60004] = NEEDS_ACTIVE[what] and card and not card.active or nil
+  codes[60014] = what == "link" and card and card.contact and true or nil
+  codes[60011] = what == "unlink" and card and not card.contact or nil
+  codes[55031] = ask.contact == "nobody" or nil
+  return next(codes) and codes
+end
+
+-- The card that there is then, if nothing is in the way.
+local function change(card, ask)
+  local what = ask.operation
+  if what == "create" then
+    return { name = ask.name, active = true, contact = ask.contact }
+  elseif what == "delete" then
+    return nil
+  end
+  local new = { name = card.name, active = card.active, contact = card.contact }
+  if what == "link" then new.contact = ask.contact end
+  if what == "unlink" then new.contact = nil end
+  if what == "update" then
+    new.name = ask.name or new.name
+    if ask.active ~= nil then new.active = ask.active end
+  end
+  return new
+end
+
+local function is_as_asked(card, ask)
+  if not card then
+    return ask.operation == "delete"
+  end
+  local show = model.show(card)
+  return ask.operation ~= "delete" and (ask.operation == "create" and show == model.show(change(nil, ask)) or
+    ask.operation ~= "create" and show == model.show(change(card, ask)))
+end
+
+-- What does not fit together: the card before and after an operation, and what was reported
+-- of it; nil: nothing.
+function model.contradiction(before, ask, after, value, err, info)
+  local refused = reasons(before, ask)
+  local asked = not refused and model.show(change(before, ask))
+  local was, is = model.show(before), model.show(after)
+  if value then
+    if ask.operation ~= "delete" and model.show(model.read(value)) ~= is then
+      return "the answer shows another card"
+    elseif info.outcome == "recovered" then
+      return not is_as_asked(after, ask) and "recovered, but it is not as asked" or
+        is ~= asked and is ~= was and "recovered, but more has changed" or nil
+    end
+    return refused and "done, though there was a reason to refuse it" or is ~= asked and "done, but it is not" or nil
+  elseif err.outcome_unknown then
+    return ask.operation == "find" and "of a find nothing is unknown" or
+      is ~= was and is ~= asked and "something else has changed" or nil
+  elseif is ~= was then
+    return "failed, but it has changed"
+  elseif err.code and not (refused and refused[err.code]) then
+    return "there is no reason for this code"
+  end
+  return err.kind == "conflict" and not refused and "there is nothing that it is in conflict with" or nil
+end
+
+return model
