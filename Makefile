@@ -11,6 +11,7 @@
 #   make asan-lua valgrind-lua     the specs likewise
 #   make torture          fails each allocation in turn, from C and under $(TORTURE_LUAS)
 #   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
+#   make model            more random operations, on a clock of their own and over sockets
 #   make mutants          breaks the library on purpose, and sees tests fail
 #   make bench            what a find costs, beside plain libcurl
 #   make lint             formatters and static analysis, over everything
@@ -88,7 +89,7 @@ else
   LUA_SRC := $(filter-out lua/leat/sandbox.lua,$(LUA_SRC))
 endif
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity env install install-core install-lua clean help
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity env install install-core install-lua clean help model
 .SECONDARY:
 all: lua
 lua: $(MODULES)
@@ -183,6 +184,10 @@ test-core: tests
 	  $(RUN_TEST) $$test spec/cases || status=1; done; exit $$status
 test-lua: lua
 	$(run_env) $(RUN_LUA) $(LUA) spec/run.lua $(BUSTED_FLAGS)
+model: tests lua
+	$(T)/model_test spec/cases 1000000
+	LEAT_OPERATIONS=1000 $(MAKE) -s --no-print-directory test-lua \
+	  BUSTED_FLAGS="--filter=random spec/outcomes_spec.lua"
 
 # What needs other programs: event loops, Neovim, a game's server.
 test-hosts: lua $(T)/slow_server
