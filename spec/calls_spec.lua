@@ -1,5 +1,6 @@
 -- Calls over several attempts, on a clock of the recorder's: nothing waits in earnest.
 local leat = require("leat")
+local secrets = dofile("spec/support/secrets.lua")
 local new_recorder = require("leat.recorder").new
 
 local LOST = { kind = "timeout", sent = "maybe" }
@@ -14,7 +15,7 @@ end
 local function play(answers, options)
   local recorder = new_recorder(answers)
   options = options or {}
-  options.api_key, options.driver = "calls-key-12345678", recorder.driver
+  options.api_key, options.driver = secrets.key, recorder.driver
   return leat.new(options).contact_identifiers, recorder
 end
 
@@ -287,7 +288,7 @@ describe("tokens", function()
       return { status = 200, body = { token_type = "Bearer", expires_in = 3600, access_token = text } }
     end
     local cards, recorder = play_as({ token("t1"), card(), card(), REFUSED, token("t2"), card() },
-      { client_id = "me", client_secret = "s&cret-12345678", token_url = "https://login.example/oauth/token" })
+      { client_id = "me", client_secret = secrets.secret, token_url = "https://login.example/oauth/token" })
     for _ = 1, 3 do
       leat.assert(cards:find("1"))
     end

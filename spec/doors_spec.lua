@@ -1,6 +1,7 @@
 -- The other doors of the API, carried by transports: without a server.
 local cjson = require("cjson")
 local leat = require("leat")
+local secrets = dofile("spec/support/secrets.lua")
 local new_recorder = require("leat.recorder").new
 
 local BASE = "https://api.piggy.eu/api/v3/oauth/clients"
@@ -10,7 +11,7 @@ local UUID = "8b1a6c0e-2f6b-4c60-9d1c-4a7d0a4a5d11"
 local function play(answers, options)
   local recorder = new_recorder(answers)
   options = options or {}
-  options.api_key, options.driver = "doors-key-12345678", recorder.driver
+  options.api_key, options.driver = secrets.key, recorder.driver
   options.max_attempts = options.max_attempts or 1
   return leat.new(options), recorder.requests
 end
@@ -307,7 +308,7 @@ end)
 
 describe("a transport", function()
   local function client_of(transport)
-    return leat.new { api_key = "doors-key-12345678", transport = transport, max_attempts = 1 }.contact_identifiers
+    return leat.new { api_key = secrets.key, transport = transport, max_attempts = 1 }.contact_identifiers
   end
 
   it("gets the request as it would be sent", function()
@@ -318,7 +319,7 @@ describe("a transport", function()
     end):create("1", { name = "N" })
     assert.equal("POST", seen.method)
     assert.equal(BASE .. "/contact-identifiers", seen.url)
-    assert.equal("Bearer doors-key-12345678", seen.headers["Authorization"]) -- it is to send it
+    assert.equal("Bearer " .. secrets.key, seen.headers["Authorization"]) -- it is to send it
     assert.equal('{"contact_identifier_value":"1","contact_identifier_name":"N"}', seen.body)
     assert.equal(30, seen.timeout)
     assert.is_nil(seen.deadline)
@@ -339,7 +340,7 @@ describe("a transport", function()
     assert.same({ "connection", "maybe", "it broke" }, { err.kind, err.sent, err.message })
     err = create()
     assert.equal("connection", err.kind)
-    err = create("the key was doors-key-12345678, wasn't it")
+    err = create("the key was " .. secrets.key .. ", wasn't it")
     assert.equal("the key was [token], wasn't it", err.message)
   end)
 
@@ -381,7 +382,7 @@ describe("a recorder", function()
 
   it("shows no token, and takes functions and more answers", function()
     local recorder = new_recorder()
-    local client = leat.new { api_key = "doors-key-12345678", driver = recorder.driver }
+    local client = leat.new { api_key = secrets.key, driver = recorder.driver }
     recorder.answers[1] = function(request)
       assert.equal("GET", request.method)
       return 200, {}, '{"data":{"value":"1"}}'

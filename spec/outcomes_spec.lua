@@ -3,12 +3,14 @@
 --    LEAT_OPERATIONS=1000 LEAT_SEED=7 lua5.4 spec/run.lua spec/outcomes_spec.lua
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
+local secrets = dofile("spec/support/secrets.lua")
 
 local OPERATIONS = tonumber(os.getenv("LEAT_OPERATIONS") or 100)
 local SEED = tonumber(os.getenv("LEAT_SEED") or 4711)
 
 local function start()
   local server = assert(sandbox.start {
+    api_key = secrets.key,
     contacts = { { uuid = "ann" }, { uuid = "bob" } },
     cards = { { value = "free" }, { value = "linked", contact_uuid = "ann" } },
   })
@@ -189,8 +191,8 @@ it("what is reported is true, of " .. OPERATIONS .. " random operations (seed " 
 end)
 
 it("tokens are fetched, and renewed when the service has forgotten them", function()
-  local server = assert(sandbox.start { client_id = "me", client_secret = "s&cret", cards = { { value = "1" } } })
-  local cards = leat.new { client_id = "me", client_secret = "s&cret", base_url = server.url,
+  local server = assert(sandbox.start { client_id = "me", client_secret = secrets.secret, cards = { { value = "1" } } })
+  local cards = leat.new { client_id = "me", client_secret = secrets.secret, base_url = server.url,
     token_url = server.token_url }.contact_identifiers
   for _ = 1, 3 do
     leat.assert(cards:find("1"))

@@ -1,6 +1,7 @@
 -- The sandbox as users meet it in tests of their own: what is told of it is what it does.
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
+local secrets = dofile("spec/support/secrets.lua")
 
 local KINDS = {
   "not_found", "inactive", "already_exists", "already_linked", "not_linked", "contact_not_found", "invalid_input",
@@ -230,9 +231,9 @@ describe("a sandbox", function()
   end)
 
   it("gives tokens, and lets them expire", function()
-    local server = serve { client_id = "me", client_secret = "my-secret", token_lifetime = 7200 }
-    assert.same({ "me", "my-secret", "sandbox" }, { server.client_id, server.client_secret, server.api_key })
-    local credentials = { client_id = "me", client_secret = "my-secret", token_url = server.token_url }
+    local server = serve { client_id = "me", client_secret = secrets.secret, token_lifetime = 7200 }
+    assert.same({ "me", secrets.secret, "sandbox" }, { server.client_id, server.client_secret, server.api_key })
+    local credentials = { client_id = "me", client_secret = secrets.secret, token_url = server.token_url }
     local client = client_of(server, credentials)
     assert.truthy(client:check())
     assert.truthy(client:check())
@@ -244,7 +245,7 @@ describe("a sandbox", function()
     assert.equal("unauthorized", select(2, client_of(server, credentials):check()).kind)
     assert.truthy(client_of(server):check()) -- by its key
     for _, request in ipairs(server:requests("token")) do
-      assert.is_nil(request.body:find("my-secret", 1, true))
+      assert.is_nil(request.body:find(secrets.secret, 1, true))
       assert.truthy(request.body:find("client_secret=[secret]", 1, true))
     end
     server:stop()

@@ -4,7 +4,7 @@ local CANARY = "1|canary-" .. ("7d1f"):rep(8)
 local interpreter = dofile("spec/support/interpreter.lua")
 
 it("no piece of the token stands in what failing tests print", function()
-  local command = ("LEAT_CANARY='%s' %s spec/run.lua --pattern=failing_case spec/support 2>&1")
+  local command = ("LEAT_TEST_KEY='%s' %s spec/run.lua --pattern=failing_case spec/support 2>&1")
     :format(CANARY, interpreter)
   local pipe = assert(io.popen(command))
   local output = pipe:read("*a")

@@ -2,6 +2,7 @@
 ** curl_test.c - the driver on libcurl, against real sockets.
 */
 #include "leat_curl.h"
+#include "secrets.h"
 #include "server.h"
 #include "test.h"
 
@@ -21,7 +22,7 @@ static const reply good = {GOOD, STAY};
 static leat_client *client_of(int port, int timeout_ms) {
   char url[64];
   snprintf(url, sizeof url, "http://127.0.0.1:%d/api", port);
-  leat_config config = {.api_key = "curl-test-key",
+  leat_config config = {.api_key = test_key(),
                         .base_url = url,
                         .timeout_ms = timeout_ms,
                         .max_attempts = 1};
@@ -220,7 +221,7 @@ static void test_not_tls(void) {
   s.server.greeting = "HTTP/1.1 400 Bad Request\r\n\r\n"; /* whatever it is asked */
   snprintf(url, sizeof url, "https://127.0.0.1:%d", s.server.port);
   leat_config config = {
-      .api_key = "k", .base_url = url, .timeout_ms = 2000, .max_attempts = 1};
+      .api_key = test_key(), .base_url = url, .timeout_ms = 2000, .max_attempts = 1};
   leat_client *client = leat_client_new(&config, NULL);
   leat_error error = perform(s.curl, client, "create");
   if (!CHECK(error.kind == LEAT_TLS &&
@@ -243,7 +244,7 @@ static void test_deadline(void) {
 
 static void test_ca_file(void) {
   leat_curl_config config = {.ca_file = "no/such/file.pem"};
-  leat_config settings = {.api_key = "k", .base_url = "https://127.0.0.1:1"};
+  leat_config settings = {.api_key = test_key(), .base_url = "https://127.0.0.1:1"};
   leat_client *client = leat_client_new(&settings, NULL);
   stage s;
   open_stage(&s, "a ca_file that is not there", &good, 1, 0, 0);
@@ -649,7 +650,7 @@ static int dig_hole(int port, int fill[4]) {
 static leat_client *client_at(const char *host, int port) {
   char url[64];
   snprintf(url, sizeof url, "http://%s:%d/api", host, port);
-  leat_config config = {.api_key = "curl-test-key",
+  leat_config config = {.api_key = test_key(),
                         .base_url = url,
                         .allow_http = true,
                         .connect_timeout_ms = 1000,

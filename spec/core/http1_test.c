@@ -3,6 +3,7 @@
 ** spec/cases/http1.cases in any splits, what calls make of them, and the requests.
 */
 #include "cases.h"
+#include "secrets.h"
 #include "test.h"
 
 #include <stdlib.h>
@@ -123,7 +124,7 @@ static void tell(leat_call *call, leat_http1 *http, seen s) {
 
 static void test_calls(leat_http1 *http, const http_case *c) {
   leat_client *client =
-      leat_client_new(&(leat_config){.api_key = "key", .max_attempts = 1}, NULL);
+      leat_client_new(&(leat_config){.api_key = test_key(), .max_attempts = 1}, NULL);
   TEST(c->name);
   for (size_t i = 0; i < c->call_count; i++) {
     const call_want *w = &c->calls[i];

@@ -4,6 +4,7 @@
 ** crashes, nothing leaks, and the next call works.
 */
 #include "leat.h"
+#include "secrets.h"
 #include "test.h"
 
 #include <stdlib.h>
@@ -101,8 +102,8 @@ static const scenario scenarios[] = {
 static leat_client *new_client(const scenario *s) {
   leat_header header = {leat_s("X-One"), leat_s("1")};
   leat_config config = {.headers = &header, .header_count = 1};
-  if (s->fetches) config.client_id = "me", config.client_secret = "secret";
-  else config.api_key = "key";
+  if (s->fetches) config.client_id = "me", config.client_secret = test_secret();
+  else config.api_key = test_key();
   return leat_client_new(&config, NULL);
 }
 

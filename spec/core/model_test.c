@@ -6,6 +6,7 @@
 **   model_test FOLDER [OPERATIONS [SEED]]
 */
 #include "leat.h"
+#include "secrets.h"
 #include "test.h"
 
 #include <stdlib.h>
@@ -275,7 +276,7 @@ static bool is_true(const leat_call *call, const ask *a, state start, const worl
 }
 
 static bool run(void) {
-  leat_config config = {.api_key = "model-test-key", .max_attempts = 1 + draw(4)};
+  leat_config config = {.api_key = test_key(), .max_attempts = 1 + draw(4)};
   leat_client *client = leat_client_new(&config, NULL);
   state start = random_state();
   world w = {.now = start, .before = start};

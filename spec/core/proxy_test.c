@@ -68,7 +68,7 @@ static leat_curl *new_driver(const char *proxy) {
 
 /* Nothing of the request is the proxy's to know, but where it goes. */
 static void check_unheard(stage *s) {
-  CHECK(!proxy_has(&s->proxy, &s->proxy.heard, "canary"));
+  CHECK(!proxy_has(&s->proxy, &s->proxy.heard, test_key()));
   CHECK(!proxy_has(&s->proxy, &s->proxy.heard, "Bearer"));
   CHECK(!proxy_has(&s->proxy, &s->proxy.heard, "/api"));
 }
@@ -112,7 +112,7 @@ static void check_good(const good_proxy *g) {
   check_fine(perform(curl, s.https, "find"));
   check_fine(perform(curl, s.https, "create"));
   CHECK(s.proxy.at.connections == 1 && s.proxy.tunnels == 1); /* and used again */
-  CHECK(!proxy_has(&s.proxy, &s.proxy.carried, "canary"));
+  CHECK(!proxy_has(&s.proxy, &s.proxy.carried, test_key()));
   check_fine(perform(curl, s.http, "find"));
   check_fine(perform(curl, s.http, "create"));
   CHECK(s.proxy.at.connections == 2 && s.proxy.tunnels == 2);

@@ -3,6 +3,7 @@
 ** retries, lost answers, pauses, rates, deadlines.
 */
 #include "leat.h"
+#include "secrets.h"
 #include "test.h"
 
 #define ANN "ann"
@@ -12,7 +13,7 @@ static leat_moment now;
 
 static leat_client *new_client(const leat_config *given) {
   leat_config config = given ? *given : (leat_config){0};
-  config.api_key = "retry-test-key";
+  config.api_key = test_key();
   now = (leat_moment){1000000, 1700000000, UINT64_MAX / 2};
   return leat_client_new(&config, NULL);
 }

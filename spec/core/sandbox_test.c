@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define ANN  "8b1a6c0e-2f6b-4c60-9d1c-4a7d0a4a5d11"
-#define KEY  "1|sandbox-test-key"
+#define KEY  "1|fixed-canary-8e21"
 #define BASE "/api/v3/oauth/clients"
 
 static const leat_sandbox_contact contacts[] = {
@@ -422,7 +422,7 @@ static void test_record(const stage *s) {
   CHECK(!request.changed && request.fault == 0);
   CHECK(!leat_sandbox_request_at(s->sandbox, 13, &request));
   for (size_t i = 0; i < request.header_count; i++)
-    CHECK(strstr(request.headers[i].value.data, "test-key") == NULL);
+    CHECK(strstr(request.headers[i].value.data, "canary-8") == NULL);
   for (size_t i = 0; leat_sandbox_request_at(s->sandbox, i, &request); i++) {
     bool writes = request.status == 200 && strcmp(request.operation.data, "find") != 0;
     CHECK(request.changed == writes);
@@ -445,7 +445,7 @@ static void test_secrets(void) {
   ask(&s, "POST /oauth/token", JSON, "{\"client_secret\":\"sandbox-secret\"}");
   ask(&s, "POST /oauth/token", JSON, "{\"client_secret\":\"sandbox-secret\"");
   for (size_t i = 0; leat_sandbox_request_at(s.sandbox, i, &request); i++)
-    CHECK(!holds(&request, "test-key") && !holds(&request, "sandbox-secre"));
+    CHECK(!holds(&request, "canary-8") && !holds(&request, "sandbox-secre"));
   CHECK(leat_sandbox_request_at(s.sandbox, 1, &request) && request.status == 200);
   CHECK_STR(request.body.data, GRANT "&client_secret=[secret]&a=b");
   CHECK_STR(request.operation.data, "token");

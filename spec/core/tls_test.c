@@ -439,7 +439,7 @@ static void test_call_timeout(void) {
   char url[64];
   snprintf(url, sizeof url, "https://api.test:%d", s.tls.at.port);
   leat_config config = {
-      .max_attempts = 1, .api_key = API_KEY, .base_url = url, .timeout_ms = 200};
+      .max_attempts = 1, .api_key = test_key(), .base_url = url, .timeout_ms = 200};
   leat_client *client = leat_client_new(&config, NULL);
   check_unsent(perform_both(s.curl, client), LEAT_TIMEOUT, says);
   leat_client_free(client);

@@ -3,7 +3,8 @@
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
 
-local KEY = os.getenv("LEAT_CANARY")
+local secrets = dofile("spec/support/secrets.lua")
+local KEY = secrets.key
 
 describe("a test that fails", function()
   local server = assert(sandbox.start { api_key = KEY, cards = { { value = "1" } } })
@@ -27,6 +28,12 @@ describe("a test that fails", function()
   end)
   it("shows what the server received", function()
     assert.same({}, server:requests())
+  end)
+  it("shows a token that is not given", function()
+    local other = leat.new { client_id = "me", client_secret = secrets.secret, base_url = server.url,
+      token_url = server.token_url }
+    print(other, other:check())
+    assert.same({}, { other, { other:check() }, server:requests("token") })
   end)
   it("shows the options' mistakes", function()
     leat.new { api_key = KEY, base_url = "nowhere" }
