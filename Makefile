@@ -12,6 +12,7 @@
 #   make torture          fails each allocation in turn, from C and under $(TORTURE_LUAS)
 #   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
 #   make model            more random operations, on a clock of their own and over sockets
+#   make canary           the tests with a fresh key and secret, looked for in all they leave
 #   make mutants          breaks the library on purpose, and sees tests fail
 #   make bench            what a find costs, beside plain libcurl
 #   make lint             formatters and static analysis, over everything
@@ -89,7 +90,7 @@ else
   LUA_SRC := $(filter-out lua/leat/sandbox.lua,$(LUA_SRC))
 endif
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity env install install-core install-lua clean help model
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity env install install-core install-lua clean help model canary
 .SECONDARY:
 all: lua
 lua: $(MODULES)
@@ -188,6 +189,8 @@ model: tests lua
 	$(T)/model_test spec/cases 1000000
 	LEAT_OPERATIONS=1000 $(MAKE) -s --no-print-directory test-lua \
 	  BUSTED_FLAGS="--filter=random spec/outcomes_spec.lua"
+canary:
+	@LUA=$(LUA) sh spec/support/canary.sh
 
 # What needs other programs: event loops, Neovim, a game's server.
 test-hosts: lua $(T)/slow_server

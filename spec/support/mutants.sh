@@ -29,6 +29,11 @@ model_over_sockets() {
     make -s LUA="$LUA" test-lua BUSTED_FLAGS="--filter=random spec/outcomes_spec.lua"
 }
 
+# Nothing shows a piece of a key or secret, whatever else fails.
+no_leak() {
+  ! LUA="$LUA" sh spec/support/canary.sh 2>&1 | grep 'a piece of a secret stands in'
+}
+
 # mutant NAME FILE SED: the change must be one, and must compile. Caught by $passes.
 passes=all_tests
 mutant() {
@@ -150,6 +155,12 @@ mutant sandbox-finds-what-is-inactive core/sandbox_operations.c \
   's/^  if (card \&\& (!must_live || is_active(card))) return card;/  if (card) return card;/'
 mutant sandbox-knows-every-contact core/sandbox_operations.c \
   's/^  if (uuid == NULL || leat_json_get(api->contacts, uuid)) return true;/  if (uuid == NULL || api) return true;/'
+# What is printed where it should not be.
+passes=no_leak
+mutant canary-token-in-a-message core/error.c \
+  's/^  return length < shortest ? 0 : length;/  return 0 * length;/'
+mutant canary-secrets-in-the-record core/sandbox_record.c \
+  's/secret ? masked_secret : //'
 
 echo "mutants: $caught passed, $survived failed"
 [ "$survived" = 0 ]
