@@ -48,7 +48,7 @@ static const scenario scenarios[] = {
      {FAULT(.kind = "invalid_input")},
      .value = "free"},
     {"find, lost, again", "find", LEAT_OK, {FAULT(LOST)}, .value = "anns"},
-    {"find, cut", "find", LEAT_PROTOCOL, {FAULT(CUT)}, .value = "anns"},
+    {"find, cut", "find", LEAT_OK, {FAULT(CUT)}, .value = "anns"},
     {"find, failed, again", "find", LEAT_OK, {FAULT(.kind = "server")}, .value = "anns"},
     {"find, paused", "find", LEAT_OK, {FAULT(.kind = "rate_limited")}, .value = "anns"},
     {"find, lost, never again",
