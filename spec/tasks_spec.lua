@@ -394,6 +394,7 @@ describe("tasks", function()
         assert.truthy(why:find("^spec/tasks_spec.lua:%d+: leat.tasks.each: "), why)
       end
       assert.equal(0, tasks.each({}, print).done)
+      assert.equal(0, tasks.each(function() end, print, { total = 0 }).total)
     end)
   end)
 
