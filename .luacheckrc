@@ -8,3 +8,5 @@ files["spec"] = { std = "min+busted" }
 files["examples/*_spec.lua"] = { std = "min+busted" }
 files["rockspec/*.rockspec"] = { std = "rockspec" }
 files["rockspec/luarocks-config.lua"] = { globals = { "rocks_servers", "rocks_provided", "gcc_rpath" } }
+files["examples/luanti"] = { read_globals = { "minetest" } }
+files["spec/hosts/luanti_test"] = { globals = { "minetest" } }

@@ -8,7 +8,7 @@
 #   build     the Lua module, for each Lua named (lua5.1 ... lua5.4, luajit; default lua5.4)
 #   sandbox   the server for tests and the demo (libmicrohttpd, jansson)
 #   test      busted, and GnuTLS for the servers that test TLS
-#   hosts     event loops and Neovim, to make calls in
+#   hosts     event loops, Neovim and the server of Luanti, to make calls in
 #   ci        formatters, static analysis, valgrind, fuzzing, the bench, luarocks
 #
 # Things are asked for by what they can do, not by the names of packages. Installing is
@@ -129,7 +129,10 @@ if wants hosts; then
     for module in luv:lua-luv cqueues:lua-cqueues socket:lua-socket; do
       loads "$lua" "${module%:*}" || need "${module%:*} for $lua" "${module#*:}" - - - -
     done
-    [ "$lua" != luajit ] || has nvim || need Neovim neovim neovim neovim neovim neovim
+    [ "$lua" = luajit ] || continue
+    has nvim || need Neovim neovim neovim neovim neovim neovim
+    has luantiserver || has minetestserver || [ -x /usr/games/minetestserver ] ||
+      need "the server of Luanti" minetest-server - - - -
   done
 fi
 if wants ci; then
