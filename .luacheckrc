@@ -10,3 +10,5 @@ files["rockspec/*.rockspec"] = { std = "rockspec" }
 files["rockspec/luarocks-config.lua"] = { globals = { "rocks_servers", "rocks_provided", "gcc_rpath" } }
 files["examples/luanti"] = { read_globals = { "minetest" } }
 files["spec/hosts/luanti_test"] = { globals = { "minetest" } }
+files["examples/neovim"] = { read_globals = { "vim" } }
+files["spec/hosts/neovim_test.lua"] = { read_globals = { "vim" } }
