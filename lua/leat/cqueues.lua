@@ -32,6 +32,9 @@ function adapter.attach(cq)
       ends[driver]:signal()
       ends[driver] = nil
     end,
+    soon = function()
+      cq:wrap(tasks.poll)
+    end,
   }
 end
 

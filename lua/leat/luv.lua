@@ -24,6 +24,13 @@ function luv.attach(uv)
       handles[driver]:close()
       handles[driver] = nil
     end,
+    soon = function()
+      local timer = uv.new_timer()
+      timer:start(0, 0, function()
+        timer:close()
+        tasks.poll()
+      end)
+    end,
   }
 end
 

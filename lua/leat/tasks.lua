@@ -32,6 +32,12 @@ local loops = {} -- that watch them
 
 local SUSPENDED = {} -- what our own yields give; any other is somebody else's
 
+local function tell_loops(what, driver)
+  for _, loop in ipairs(loops) do
+    loop[what](driver)
+  end
+end
+
 -- ---- the scheduler ----------------------------------------------------------------------
 
 local function wake(task, event)
@@ -49,6 +55,7 @@ local function finish(task, fine, ...)
     local why = ...
     task.why = type(why) == "string" and debug.traceback(task.thread, why) or why
     orphans[#orphans + 1] = task
+    tell_loops("soon")
   end
   task:give_up()
   if task.at_end then
@@ -149,12 +156,6 @@ function tasks.place()
   end
   recover()
   return current and "inside" or "outside"
-end
-
-local function tell_loops(what, driver)
-  for _, loop in ipairs(loops) do
-    loop[what](driver)
-  end
 end
 
 local function begin_carrying(driver)
@@ -394,7 +395,8 @@ end
 
 --- Lets an event loop carry the calls: `leat.luv` and `leat.cqueues` do.
 -- @tparam table loop `watch(driver)`: from now on it calls `tasks.poll()` whenever
---   `driver:fd()` is readable; `unwatch(driver)`: no longer
+--   `driver:fd()` is readable; `unwatch(driver)`: no longer; `soon()`: it calls `tasks.poll()`
+--   once, for a task failed, maybe before its first call
 function tasks.attach(loop)
   loops[#loops + 1] = loop
   for _, driver in ipairs(busy) do

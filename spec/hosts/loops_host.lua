@@ -57,6 +57,17 @@ describe("the heart of a loop beats on:", function()
     end)
   end
 
+  it("and what fails before its first call is told", function()
+    for _, script in ipairs {
+      [[local uv = require("luv") require("leat.luv").attach(uv) fail() uv.run()]],
+      [[local cq = require("cqueues").new() require("leat.cqueues").attach(cq) fail() assert(cq:loop())]],
+    } do
+      local output = read(("%s -e '%s'"):format(interpreter,
+        [[local function fail() require("leat.tasks").spawn(function() error("at once") end) end ]] .. script))
+      assert.truthy(output:find("at once", 1, true), script)
+    end
+  end)
+
   it("with calls that block it does not", function()
     local _, idle, busy = beats(interpreter .. " spec/hosts/heartbeat.lua blocking 3 1")
     assert.truthy(busy >= idle + 0.8 * DELAY)
