@@ -9,15 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int start(leat_curl *curl, leat_client *client, char *value) {
-  leat_call *call = leat_call_new(client, leat_operation("contact_identifiers", "find"));
-  leat_call_set(call, "contact_identifier_value", leat_s(value));
-  leat_call_set_user(call, value); /* to know it again by */
-  if (leat_curl_start(curl, call)) return 1;
-  leat_call_free(call);
-  return 0;
-}
-
 static int finish(leat_call *call) {
   char line[1024];
   const leat_error *error = leat_call_error(call);
@@ -26,6 +17,15 @@ static int finish(leat_call *call) {
   else printf("%s: %s\n", value, leat_error_text(error, line, sizeof line));
   leat_call_free(call);
   return 1;
+}
+
+static int start(leat_curl *curl, leat_client *client, char *value) {
+  leat_call *call = leat_call_new(client, leat_operation("contact_identifiers", "find"));
+  leat_call_set(call, "contact_identifier_value", leat_s(value));
+  leat_call_set_user(call, value); /* to know it again by */
+  if (leat_curl_start(curl, call)) return 1;
+  finish(call); /* it was not taken, and says why */
+  return 0;
 }
 
 int main(int argc, char **argv) {
