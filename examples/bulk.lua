@@ -53,7 +53,7 @@ local function find_wrong(row, cells, header)
   end
   local cards = nobody.contact_identifiers
   local fine, why = pcall(cards.create, cards, row.value, { name = row.name, contact_uuid = row.contact_uuid })
-  return not fine and why:gsub("^.*create: ", "") or nil
+  return not fine and (why:match(" contact_identifiers.create: (.*)") or error(why, 0)) or nil -- an interrupt
 end
 
 local function to_row(line, cells, header)

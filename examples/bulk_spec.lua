@@ -173,6 +173,17 @@ describe("bulk.lua", function()
     assert.equal(0, #sandbox:requests())
   end)
 
+  it("may be interrupted while it checks", function()
+    write("value\n1\n")
+    local pipe = assert(io.popen(interpreter .. [[ -e '
+      local cards = require("leat").new { api_key = "k" }.contact_identifiers
+      getmetatable(cards).create = function() error("interrupted!", 0) end -- as Ctrl-C does
+    ' examples/bulk.lua --dry-run ]] .. path .. " 2>&1; echo $?"))
+    local output = pipe:read("*a")
+    pipe:close()
+    assert.truthy(output:find("^bulk.lua: interrupted[^\n]*\n130\n$"), output)
+  end)
+
   it("stops at once if the key is refused", function()
     write(many(4, 303))
     local text, status = run("--concurrency 2 " .. path, "wrong-key")
