@@ -162,7 +162,7 @@ static void append_line(leat_buffer *out, leat_string name, leat_string between,
   size_t length = name.length + between.length + value.length + 2;
   char *room = leat__reserve(out, length);
   if (room == NULL) return;
-  memcpy(put(put(put(room, name), between), value), "\r\n", 2);
+  put(put(put(put(room, name), between), value), (leat_string){"\r\n", 2});
   out->length += length;
 }
 

@@ -115,7 +115,7 @@ local function new_crowd()
         end
       end
       handle:wait(0.01)
-      while handle:done() do end -- each life asks for its own
+      while handle:news() do end -- each life asks for its own
     end
   end
   return crowd
