@@ -11,6 +11,7 @@
 -- (an unknown option, a card as a number, ...) is raised, at the line of the caller.
 -- @module leat
 
+local require = require -- some hosts lend it only while this loads
 local cjson = require("cjson")
 local core = require("leat.core")
 local contact_identifier = require("leat.contact_identifier")
