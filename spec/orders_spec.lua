@@ -1,0 +1,116 @@
+-- Tasks, clients and drivers that end in any order with calls under way: nothing is touched
+-- afterwards or left (the sanitizers' and valgrind's to say), and nobody else is harmed.
+--    LEAT_LIVES=500 LEAT_SEED=7 lua5.4 spec/run.lua spec/orders_spec.lua
+local leat = require("leat")
+local sandbox = require("leat.sandbox")
+local tasks = require("leat.tasks")
+local interpreter = dofile("spec/support/interpreter.lua")
+
+local LIVES = tonumber(os.getenv("LEAT_LIVES") or 60)
+local SEED = tonumber(os.getenv("LEAT_SEED") or 4711)
+
+local chance = SEED
+local function draw(n) -- the same on every Lua
+  chance = (chance * 16807) % 2147483647
+  return chance % n + 1
+end
+
+describe("in any order", function()
+  local server, witness
+  setup(function()
+    server = assert(sandbox.start { cards = { { value = "1" } } })
+    server:fault { operation = "find", delay = 0.01, times = math.huge }
+    witness = leat.new { api_key = server.api_key, base_url = server.url }
+  end)
+  teardown(function()
+    witness:close()
+    server:stop()
+  end)
+
+  local function connect()
+    return leat.new { api_key = server.api_key, base_url = server.url, max_connections = draw(3), retry_base = 0.001 }
+  end
+
+  -- What a task may do with its life.
+  local ways = {
+    function(client) return client.contact_identifiers:find("1") end,
+    function(client) return client.contact_identifiers:find("1") and client.contact_identifiers:find("none") end,
+    function(client) client.contact_identifiers:find("1") error("mine") end,
+    function(client) client.contact_identifiers:find("1") client:close() end,
+    function(client) client.contact_identifiers:find("1") tasks.current():cancel() end,
+    function() coroutine.yield("nobody knows why") end,
+    function(client) return coroutine.wrap(function() return client.contact_identifiers:find("1") end)() end,
+    function(client)
+      return tasks.map({ "1", "none", "1" }, function(value) return client.contact_identifiers:find(value) end,
+        { concurrency = 2 })
+    end,
+    function(client) return tasks.spawn(function() return client.contact_identifiers:find("1") end):wait() end,
+  }
+
+  -- What happens to them meanwhile.
+  local events = {
+    function() pcall(tasks.poll) end,
+    function() pcall(tasks.poll, 0.005) end,
+    function(life) life.tasks[#life.tasks + 1] = tasks.spawn(ways[draw(#ways)], life.clients[draw(#life.clients)]) end,
+    function(life) life.clients[#life.clients + 1] = connect() end,
+    function(life) life.clients[draw(#life.clients)]:close() end,
+    function(life) table.remove(life.tasks, 1) end,
+    function(life)
+      if life.tasks[1] then
+        life.tasks[draw(#life.tasks)]:cancel()
+      end
+    end,
+    function() collectgarbage() end,
+    function(life) life.clients = { connect() } collectgarbage() end,
+    function(life) pcall(function() return life.clients[draw(#life.clients)].contact_identifiers:find("1") end) end,
+  }
+
+  it("tasks, clients and drivers end", function()
+    for _ = 1, LIVES do
+      local life = { clients = { connect() }, tasks = {} }
+      for _ = 1, draw(12) do
+        -- misuse of a client that is closed is raised
+        pcall(events[draw(#events)], life)
+      end
+      if draw(3) == 1 then
+        tasks.cancel()
+      end
+      life = nil -- luacheck: ignore
+      collectgarbage()
+      for _ = 1, 20 do
+        if pcall(tasks.run) then
+          break
+        end
+      end
+      tasks.cancel()
+      while not pcall(tasks.poll) do end
+      assert.equal(0, tasks.poll())
+      assert.equal("1", leat.assert(witness.contact_identifiers:find("1")).value)
+    end
+  end)
+
+  for _, way in ipairs { "the end of the script", "os.exit(true, true)", "error('mine')" } do
+    it("with calls under way comes " .. way, function()
+      local script = os.tmpname()
+      local file = assert(io.open(script, "w"))
+      file:write(([[
+        local leat, tasks = require("leat"), require("leat.tasks")
+        local client = leat.new { api_key = %q, base_url = %q, max_connections = 2 }
+        for _ = 1, 5 do
+          tasks.spawn(function() client.contact_identifiers:find("1") print("no") end)
+        end
+        tasks.poll(0.005)
+        print("well")
+        %s
+      ]]):format(server.api_key, server.url, way:find("(", 1, true) and way or ""))
+      file:close()
+      local pipe = assert(io.popen(interpreter .. " " .. script .. " 2>&1"))
+      local output = pipe:read("*a")
+      pipe:close()
+      os.remove(script)
+      assert.truthy(output:find("well\n", 1, true), output)
+      assert.is_nil(output:find("no\n", 1, true))
+      assert.is_nil(output:find("Sanitizer", 1, true), output)
+    end)
+  end
+end)
