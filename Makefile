@@ -12,6 +12,7 @@
 #   make torture          fails each allocation in turn, from C and under $(TORTURE_LUAS)
 #   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
 #   make model            more random operations, on a clock of their own and over sockets
+#   make soak             $(SOAK_N) values through tasks.each: none lost, memory flat
 #   make canary           the tests with a fresh key and secret, looked for in all they leave
 #   make mutants          breaks the library on purpose, and sees tests fail
 #   make bench            what a find costs, beside plain libcurl
@@ -90,7 +91,7 @@ else
   LUA_SRC := $(filter-out lua/leat/sandbox.lua,$(LUA_SRC))
 endif
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity env install install-core install-lua clean help model canary
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity env install install-core install-lua clean help model soak canary
 .SECONDARY:
 all: lua
 lua: $(MODULES)
@@ -195,6 +196,10 @@ canary:
 # What needs other programs: event loops, Neovim, a game's server.
 test-hosts: lua $(T)/slow_server
 	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(LUA) spec/run.lua --pattern=_host spec/hosts $(BUSTED_FLAGS)
+
+SOAK_N ?= 1000000
+soak: lua $(T)/slow_server
+	@$(run_env) LUA=$(LUA) LEAT_TOOLS=$(T) sh spec/soak/run.sh $(SOAK_N)
 
 # 5.1 and LuaJIT share their modules' path, and nothing else.
 ALL_LUAS ?= lua5.1 lua5.2 lua5.3 lua5.4 luajit
