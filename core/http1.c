@@ -127,27 +127,45 @@ bool leat__is_token(leat_string text) {
   return text.length > 0;
 }
 
-/* No control characters; in a target no spaces and nothing but ASCII either. */
-static bool is_clean(leat_string text, bool target) {
-  for (size_t i = 0; i < text.length; i++) {
+/* Eight bytes at once: none is a control character or DEL. It may be wrong the other way. */
+static bool are_plain(const char *eight) {
+  const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones * 0x80;
+  uint64_t bytes, no_del;
+  memcpy(&bytes, eight, sizeof bytes);
+  no_del = bytes ^ (ones * 0x7F);
+  uint64_t below = (bytes - ones * 0x20) & ~bytes, del = (no_del - ones) & ~no_del;
+  return ((below | del) & highs) == 0;
+}
+
+/* No control characters but tabs. */
+static bool is_clean(leat_string text) {
+  size_t i = 0;
+  while (i + 8 <= text.length && are_plain(text.data + i))
+    i += 8;
+  for (; i < text.length; i++) {
     unsigned char c = (unsigned char)text.data[i];
     if ((c < 0x20 && c != '\t') || c == 0x7F) return false;
-    if (target && (c <= 0x20 || c > 0x7F)) return false;
   }
   return true;
 }
 
+/* Nor spaces, and nothing but ASCII. */
+static bool is_visible(leat_string text) {
+  for (size_t i = 0; i < text.length; i++)
+    if ((unsigned char)text.data[i] - 0x21u > 0x7Eu - 0x21u) return false;
+  return true;
+}
+
 bool leat__is_field_value(leat_string text) {
-  return is_clean(text, false);
+  return is_clean(text);
 }
 
 static bool is_sendable(const leat_request *request) {
-  if (!leat__is_token(request->method) || !is_clean(request->origin, true)) return false;
-  if (!is_clean(request->target, true)) return false;
+  if (!leat__is_token(request->method) || !is_visible(request->origin)) return false;
+  if (!is_visible(request->target)) return false;
   if (request->target.length == 0 || request->target.data[0] != '/') return false;
   for (size_t i = 0; i < request->header_count; i++)
-    if (!leat__is_token(request->headers[i].name) ||
-        !is_clean(request->headers[i].value, false))
+    if (!leat__is_token(request->headers[i].name) || !is_clean(request->headers[i].value))
       return false;
   return true;
 }
@@ -279,7 +297,7 @@ static bool take_line(leat_http1 *http, leat_string *line) {
   if (length == 0 || start[length - 1] != '\r')
     return refuse(http, "a line that does not end in CR LF", *line);
   line->length--;
-  if (!is_clean(*line, false))
+  if (!is_clean(*line))
     return refuse(http, "a control character in the answer's head", *line);
   return true;
 }

@@ -579,6 +579,7 @@ static void push_info(lua_State *L, const leat_call *call) {
     lua_setfield(L, -2, "meta");
   }
   if (info.recovered) set_string(L, "outcome", "recovered");
+  if (info.rate_remaining < 0) return;
   push_rate(L, info.rate_limit, info.rate_remaining);
   lua_setfield(L, -2, "rate_limit");
 }

@@ -7,7 +7,7 @@
 **                          less after a signal, so that Lua can see to its hooks. Then:
 **   driver:news()          a call that is done; or one and "token", which it needs: before
 **                          the next wait call:give(ms, unix, ...), or call:fail(ms, unix, ...);
-**                          or nil
+**                          then whether there may be more; or nil
 **   driver:now()           ms and unix, of its clocks
 **   driver:fd()            readable when a wait has something to do
 **   driver:timeout()       seconds until it has, at most; nil: not before that
@@ -107,19 +107,26 @@ static void push_call(lua_State *L, const leat_call *call) {
   lua_rawgetp(L, -1, call);
 }
 
-static int driver_news(lua_State *L) {
-  leat_curl *curl = check_driver(L);
+/* A call that is done; or one and "token"; then whether there may be more. */
+static int push_news(lua_State *L, leat_curl *curl) {
   leat_call *call = leat_curl_token(curl);
   if (call) {
     push_call(L, call);
     lua_pushliteral(L, "token");
-    return 2;
+    lua_pushboolean(L, 1);
+    return 3;
   }
   if ((call = leat_curl_done(curl)) == NULL) return 0;
   push_call(L, call);
   lua_pushnil(L);
   lua_rawsetp(L, -3, call);
-  return 1;
+  lua_pushnil(L);
+  lua_pushboolean(L, leat_curl_timeout_ms(curl) == 0);
+  return 3;
+}
+
+static int driver_news(lua_State *L) {
+  return push_news(L, check_driver(L));
 }
 
 /* Rounded up: less than a millisecond is not none. */
@@ -130,8 +137,9 @@ static int check_wait_ms(lua_State *L, int index) {
 }
 
 static int driver_wait(lua_State *L) {
-  leat_curl_wait(check_driver(L), check_wait_ms(L, 2));
-  return driver_news(L);
+  leat_curl *curl = check_driver(L);
+  leat_curl_wait(curl, check_wait_ms(L, 2));
+  return push_news(L, curl);
 }
 
 static int driver_fd(lua_State *L) {

@@ -56,7 +56,7 @@ end
 -- Waits for something to do, at most so long, does it, and tells whom it concerns.
 function Driver:step(seconds)
   local handle, entries = self.handle, self.entries
-  local call, event = handle:wait(seconds)
+  local call, event, more = handle:wait(seconds)
   while call do
     local entry = entries[call]
     if not event then
@@ -67,7 +67,10 @@ function Driver:step(seconds)
     elseif event then -- another's, perhaps: a token function may make calls too
       self:give_token(call, entry)
     end
-    call, event = handle:news()
+    if not more then
+      break
+    end
+    call, event, more = handle:news()
   end
   if self.observing then
     for hooks in pairs(self.observed) do
