@@ -14,16 +14,21 @@ local function read(command)
   return output
 end
 
--- The server ends with the pipe that it reads from.
-local function beats(command)
-  local output = read(([[
+-- The output of a command that has a slow server. That ends with the pipe that it reads from.
+local function with_server(command)
+  return read(([[
     set -e
     dir=$(mktemp -d) && mkfifo "$dir/port" "$dir/open"
     "%s/slow_server" %d <"$dir/open" >"$dir/port" & exec 9>"$dir/open"
     read -r port <"$dir/port"
-    LEAT_API_KEY=loops-spec-key LEAT_BASE_URL=http://127.0.0.1:$port %s || true
+    export LEAT_API_KEY=loops-spec-key LEAT_BASE_URL=http://127.0.0.1:$port
+    %s || true
     exec 9>&- && rm -r "$dir"
   ]]):format(tools, DELAY * 1000, command))
+end
+
+local function beats(command)
+  local output = with_server(command)
   local took, idle, busy = output:match("([%d.]+) ([%d.]+) ([%d.]+)%s*$")
   assert.truthy(took, output)
   return tonumber(took), tonumber(idle), tonumber(busy)
@@ -42,6 +47,37 @@ local function check(command)
   end
   assert.is_true(good, story)
 end
+
+describe("a thousand connections", function()
+  it("carry ten thousand calls", function()
+    local took = beats(("ulimit -n 4096 && %s spec/hosts/heartbeat.lua poll 10000 1000"):format(interpreter))
+    assert.truthy(took < 10)
+  end)
+
+  it("that the system does not allow are an error that says so", function()
+    local script = os.tmpname()
+    local file = assert(io.open(script, "w"))
+    file:write([[
+      local leat, tasks = require("leat"), require("leat.tasks")
+      local client = leat.new { api_key = os.getenv("LEAT_API_KEY"), base_url = os.getenv("LEAT_BASE_URL"),
+        max_connections = 1000 }
+      local kinds = { good = 0 }
+      tasks.each(function() kinds.all = (kinds.all or 0) + 1 return kinds.all <= 200 or nil end, function()
+        local card, err = client.contact_identifiers:find("1")
+        local kind = card and "good" or err.kind
+        kinds[kind] = (kinds[kind] or 0) + 1
+        kinds.message = err and err.message or kinds.message
+        return card
+      end, { concurrency = 200 })
+      local after = client.contact_identifiers:find("1")
+      print(kinds.good > 0, kinds["local"] > 0, kinds.good + kinds["local"], kinds.message, after.value)
+    ]])
+    file:close()
+    local output = with_server(("sh -c 'ulimit -n 64 && exec %s %s'"):format(interpreter, script))
+    os.remove(script)
+    assert.truthy(output:find("true\ttrue\t200\t[^\n]*may open no more descriptors[^\n]*\t1\n"), output)
+  end)
+end)
 
 describe("the heart of a loop beats on:", function()
   for _, loop in ipairs { "luv", "cqueues", "select", "poll", "tick" } do
