@@ -1,6 +1,7 @@
 -- The bulk script, run as its user runs it, with a sandbox in the place of the service.
 local csv = require("examples.csv")
 local interpreter = dofile("spec/support/interpreter.lua")
+local interrupt = dofile("spec/support/interrupt.lua")
 
 local function rows_of(text)
   local rows = {}
@@ -125,18 +126,7 @@ describe("bulk.lua", function()
   it("goes on after Ctrl-C: nothing is lost, nothing is done twice", function()
     write(many(4, 303))
     sandbox:fault { operation = "create", value = "0093", delay = 30 } -- done, and its answer is awaited
-    local pipe = assert(io.popen(command(path .. " 2>&1 & echo $!; wait $!; echo $?")))
-    local process = pipe:read("*l")
-    local wait = require("leat.curl.core").new {}
-    for _ = 1, 500 do
-      if #sandbox:requests("create") >= 100 then
-        break
-      end
-      wait:wait(0.02)
-    end
-    os.execute("kill -INT " .. process)
-    local output = pipe:read("*a")
-    pipe:close()
+    local output = interrupt(command(path), sandbox, "create", 100)
     assert.truthy(output:find("run it again, and it goes on[^\n]*\n130\n$"), output)
     local outcomes = results()
     assert.truthy(#outcomes >= 90 and #outcomes < 300)

@@ -235,7 +235,7 @@ it("on_attempt hears of connections that are used again, and of a server that fa
   server:stop()
 end)
 
-local now = require("leat.curl.core").now
+local interrupt = dofile("spec/support/interrupt.lua")
 local interpreter = dofile("spec/support/interpreter.lua")
 
 it("Ctrl-C ends a call that hangs, and says what it left unknown", function()
@@ -250,21 +250,9 @@ it("Ctrl-C ends a call that hangs, and says what it left unknown", function()
     print(fine, why)
   ]]):format(server.api_key, server.url))
   file:close()
-  local pipe = assert(io.popen(("%s %s 2>&1 & echo $!; wait"):format(interpreter, script)))
-  local process = pipe:read("*l")
-  local wait = require("leat.curl.core").new {}
-  for _ = 1, 500 do -- until it hangs
-    if #server:requests("create") > 0 then
-      break
-    end
-    wait:wait(0.02)
-  end
-  local begun = now()
-  os.execute("kill -INT " .. process)
-  local output = pipe:read("*a")
-  pipe:close()
+  local output, seconds = interrupt(interpreter .. " " .. script, server, "create", 1)
   os.remove(script)
-  assert.truthy(now() - begun < 0.5) -- it takes some milliseconds; a busy machine may take its time
+  assert.truthy(seconds < 0.5) -- it takes some milliseconds; a busy machine may take its time
   assert.truthy(output:find("^false.*interrupted!"), output)
   assert.truthy(output:find("may have happened or not", 1, true), output)
   server:stop()

@@ -5,6 +5,7 @@ local tasks = require("leat.tasks")
 
 local now = require("leat.curl.core").now
 local interpreter = dofile("spec/support/interpreter.lua")
+local interrupt = dofile("spec/support/interrupt.lua")
 
 describe("tasks", function()
   local server, client, cards
@@ -421,21 +422,9 @@ describe("tasks", function()
       print(tasks.poll(), client.contact_identifiers:find("1").value)
     ]]):format(server.api_key, server.url))
     file:close()
-    local pipe = assert(io.popen(("%s %s 2>&1 & echo $!; wait"):format(interpreter, script)))
-    local process = pipe:read("*l")
-    local wait = require("leat.curl.core").new {}
-    for _ = 1, 500 do
-      if #server:requests("create") >= 3 then
-        break
-      end
-      wait:wait(0.02)
-    end
-    local begun = now()
-    os.execute("kill -INT " .. process)
-    local output = pipe:read("*a")
-    pipe:close()
+    local output, seconds = interrupt(interpreter .. " " .. script, server, "create", 3)
     os.remove(script)
-    assert.truthy(now() - begun < 2)
+    assert.truthy(seconds < 2)
     assert.truthy(output:find("^false.*interrupted!.*3 may have happened or not"), output)
     assert.truthy(output:find("\n0\t1\n", 1, true), output)
   end)
