@@ -26,224 +26,226 @@ end
 
 local unpack = table.unpack or unpack -- luacheck: ignore
 
--- `scheduler` is leat.tasks' own side: start(fields, f, ...), current(), wake(task),
--- wait_for_news() and now().
-return function(scheduler)
-  local Run = {}
-  Run.__index = Run
+-- leat.tasks' own side: start(fields, f, ...), current(), wake(task), wait_for_news(), now().
+local scheduler
 
-  function Run:unpark()
-    local parked = self.parked
-    self.parked = {}
-    for _, worker in ipairs(parked) do
-      scheduler.wake(worker)
-    end
+local Run = {}
+Run.__index = Run
+
+function Run:unpark()
+  local parked = self.parked
+  self.parked = {}
+  for _, worker in ipairs(parked) do
+    scheduler.wake(worker)
   end
+end
 
-  -- ---- progress -------------------------------------------------------------------------
+-- ---- progress ------------------------------------------------------------------------
 
-  function Run:summary()
-    local seconds = scheduler.now() - self.begun
-    local rate = seconds > 0 and self.done / seconds or 0
-    local left = self.total and self.total - self.done
-    return {
-      done = self.done,
-      failed = self.failed,
-      retried = self.retried,
-      total = self.total,
-      seconds = seconds,
-      rate = rate,
-      eta = left and rate > 0 and left / rate or nil,
-    }
+function Run:summary()
+  local seconds = scheduler.now() - self.begun
+  local rate = seconds > 0 and self.done / seconds or 0
+  local left = self.total and self.total - self.done
+  return {
+    done = self.done,
+    failed = self.failed,
+    retried = self.retried,
+    total = self.total,
+    seconds = seconds,
+    rate = rate,
+    eta = left and rate > 0 and left / rate or nil,
+  }
+end
+
+function Run:report()
+  local now = self.progress and scheduler.now()
+  if now and now - self.reported >= self.progress_every then
+    self.reported = now
+    self.progress(self:summary())
   end
+end
 
-  function Run:report()
-    local now = self.progress and scheduler.now()
-    if now and now - self.reported >= self.progress_every then
-      self.reported = now
-      self.progress(self:summary())
-    end
+-- ---- results ------------------------------------------------------------------------
+
+-- Hands over, in the order of the values, what is there.
+function Run:hand_over()
+  local result = self.results[self.handed + 1]
+  if self.handing or not result then
+    return
   end
+  self.handing = true
+  repeat
+    self.results[self.handed + 1] = nil
+    self.in_order(unpack(result, 1, result.n))
+    self.handed = self.handed + 1
+    result = self.results[self.handed + 1]
+  until not result
+  self.handing = false
+  self:unpark()
+end
 
-  -- ---- results --------------------------------------------------------------------------
+function Run:keep(i, value, ...)
+  self.done = self.done + 1
+  self.failed = self.failed + ((...) and 0 or 1)
+  if self.in_order then
+    self.results[i] = { n = select("#", ...) + 1, value, ... }
+    self:hand_over()
+  end
+  self:report()
+end
 
-  -- Hands over, in the order of the values, what is there.
-  function Run:hand_over()
-    local result = self.results[self.handed + 1]
-    if self.handing or not result then
-      return
+-- ---- workers ------------------------------------------------------------------------
+
+-- One at a time takes a value, for that may make calls too; and nobody does while too many
+-- results wait for their turn.
+function Run:may_take()
+  return self.ended or not self.taking and self.taken - self.handed < self.most_kept
+end
+
+function Run:take()
+  while not self:may_take() do
+    table.insert(self.parked, scheduler.current())
+    scheduler.wait_for_news()
+  end
+  if not self.ended then
+    self.taking = true
+    return self.next()
+  end
+end
+
+function Run:work(...)
+  self.taking = false
+  self.ended = self.ended or (...) == nil
+  self:unpark()
+  if self.ended then
+    return false
+  end
+  self.taken = self.taken + 1
+  self:keep(self.taken, (...), self.f(...))
+  return true
+end
+
+local function worker(run)
+  while run:work(run:take()) do end
+end
+
+function Run:start()
+  local fields = {}
+  function fields.at_end(task)
+    self.working = self.working - 1
+    if not task.fine then
+      task.claimed = true
+      self.why = self.why or task.why
+      self.ended = true
     end
-    self.handing = true
-    repeat
-      self.results[self.handed + 1] = nil
-      self.in_order(unpack(result, 1, result.n))
-      self.handed = self.handed + 1
-      result = self.results[self.handed + 1]
-    until not result
-    self.handing = false
     self:unpark()
-  end
-
-  function Run:keep(i, value, ...)
-    self.done = self.done + 1
-    self.failed = self.failed + ((...) and 0 or 1)
-    if self.in_order then
-      self.results[i] = { n = select("#", ...) + 1, value, ... }
-      self:hand_over()
-    end
-    self:report()
-  end
-
-  -- ---- workers --------------------------------------------------------------------------
-
-  -- One at a time takes a value, for that may make calls too; and nobody does while too many
-  -- results wait for their turn.
-  function Run:may_take()
-    return self.ended or not self.taking and self.taken - self.handed < self.most_kept
-  end
-
-  function Run:take()
-    while not self:may_take() do
-      table.insert(self.parked, scheduler.current())
-      scheduler.wait_for_news()
-    end
-    if not self.ended then
-      self.taking = true
-      return self.next()
+    if self.parent then
+      scheduler.wake(self.parent)
     end
   end
-
-  function Run:work(...)
-    self.taking = false
-    self.ended = self.ended or (...) == nil
-    self:unpark()
-    if self.ended then
-      return false
-    end
-    self.taken = self.taken + 1
-    self:keep(self.taken, (...), self.f(...))
-    return true
+  function fields.tally(_, call)
+    self.retried = self.retried + math.max(0, call:attempts() - 1)
+    self.unknown = self.unknown + (call:is_unknown() and 1 or 0)
   end
-
-  local function worker(run)
-    while run:work(run:take()) do end
+  while not self.ended and #self.workers < self.concurrency do
+    self.working = self.working + 1
+    table.insert(self.workers, scheduler.start(fields, worker, self))
   end
+end
 
-  function Run:start()
-    local fields = {}
-    function fields.at_end(task)
-      self.working = self.working - 1
-      if not task.fine then
-        task.claimed = true
-        self.why = self.why or task.why
-        self.ended = true
-      end
-      self:unpark()
-      if self.parent then
-        scheduler.wake(self.parent)
-      end
-    end
-    function fields.tally(_, call)
-      self.retried = self.retried + math.max(0, call:attempts() - 1)
-      self.unknown = self.unknown + (call:is_unknown() and 1 or 0)
-    end
-    while not self.ended and #self.workers < self.concurrency do
-      self.working = self.working + 1
-      table.insert(self.workers, scheduler.start(fields, worker, self))
+-- ---- the whole ------------------------------------------------------------------------
+
+function Run:stop()
+  self.ended = true
+  for _, task in ipairs(self.workers) do
+    task:cancel()
+  end
+end
+
+function Run:wait()
+  while self.working > 0 do
+    scheduler.wait_for_news()
+    if self.parent and self.parent.canceled and not self.stopped then
+      self.stopped = true
+      self.why = "leat.tasks: the task was canceled"
+      self:stop()
     end
   end
+end
 
-  -- ---- the whole ------------------------------------------------------------------------
+-- Outside of tasks an interrupt may come: nothing goes on by itself then.
+function Run:wait_outside()
+  local fine, why = pcall(self.wait, self)
+  if fine then
+    return
+  end
+  self:stop()
+  if type(why) == "string" and self.unknown > 0 then
+    why = ("%s\n(leat: of the changes that were under way %d may have happened or not: find them, then decide)")
+      :format(why, self.unknown)
+  end
+  error(why, 0)
+end
 
-  function Run:stop()
-    self.ended = true
-    for _, task in ipairs(self.workers) do
-      task:cancel()
+local function run_all(values, f, given)
+  local now = scheduler.now()
+  local run = setmetatable({
+    next = iterator(values),
+    f = f,
+    in_order = given.in_order,
+    progress = given.progress,
+    progress_every = given.progress_every or 1,
+    total = given.total or type(values) == "table" and #values or nil,
+    concurrency = given.concurrency or 16,
+    parent = scheduler.current(),
+    parked = {}, results = {}, workers = {},
+    begun = now, reported = now,
+    taken = 0, handed = 0, done = 0, failed = 0, retried = 0, unknown = 0, working = 0,
+  }, Run)
+  run.most_kept = run.in_order and 2 * run.concurrency or math.huge
+  run:start()
+  if run.parent then
+    run:wait()
+  else
+    run:wait_outside()
+  end
+  if run.why then
+    error(run.why, 0)
+  elseif run.progress then
+    run.progress(run:summary())
+  end
+  return run:summary()
+end
+
+local function check(where, values, f, given)
+  if type(values) ~= "table" and type(values) ~= "function" then
+    error(where .. ": give a list, or a function that gives the next value, as io.lines does", 3)
+  elseif type(f) ~= "function" then
+    error(where .. ": give a function to call with each value", 3)
+  end
+  given = options.check(where, known, given or {}, 3)
+  return given -- no tail call: levels count
+end
+
+local function each(values, f, given)
+  return run_all(values, f, check("leat.tasks.each", values, f, given))
+end
+
+local function map(values, f, given)
+  given = check("leat.tasks.map", values, f, given)
+  local results, errors, i, in_order = {}, {}, 0, given.in_order
+  function given.in_order(value, ...)
+    i = i + 1
+    results[i], errors[i] = ...
+    if in_order then
+      in_order(value, ...)
     end
   end
+  local summary = run_all(values, f, given)
+  return results, errors, summary
+end
 
-  function Run:wait()
-    while self.working > 0 do
-      scheduler.wait_for_news()
-      if self.parent and self.parent.canceled and not self.stopped then
-        self.stopped = true
-        self.why = "leat.tasks: the task was canceled"
-        self:stop()
-      end
-    end
-  end
-
-  -- Outside of tasks an interrupt may come: nothing goes on by itself then.
-  function Run:wait_outside()
-    local fine, why = pcall(self.wait, self)
-    if fine then
-      return
-    end
-    self:stop()
-    if type(why) == "string" and self.unknown > 0 then
-      why = ("%s\n(leat: of the changes that were under way %d may have happened or not: find them, then decide)")
-        :format(why, self.unknown)
-    end
-    error(why, 0)
-  end
-
-  local function run_all(values, f, given)
-    local now = scheduler.now()
-    local run = setmetatable({
-      next = iterator(values),
-      f = f,
-      in_order = given.in_order,
-      progress = given.progress,
-      progress_every = given.progress_every or 1,
-      total = given.total or type(values) == "table" and #values or nil,
-      concurrency = given.concurrency or 16,
-      parent = scheduler.current(),
-      parked = {}, results = {}, workers = {},
-      begun = now, reported = now,
-      taken = 0, handed = 0, done = 0, failed = 0, retried = 0, unknown = 0, working = 0,
-    }, Run)
-    run.most_kept = run.in_order and 2 * run.concurrency or math.huge
-    run:start()
-    if run.parent then
-      run:wait()
-    else
-      run:wait_outside()
-    end
-    if run.why then
-      error(run.why, 0)
-    elseif run.progress then
-      run.progress(run:summary())
-    end
-    return run:summary()
-  end
-
-  local function check(where, values, f, given)
-    if type(values) ~= "table" and type(values) ~= "function" then
-      error(where .. ": give a list, or a function that gives the next value, as io.lines does", 3)
-    elseif type(f) ~= "function" then
-      error(where .. ": give a function to call with each value", 3)
-    end
-    given = options.check(where, known, given or {}, 3)
-    return given -- no tail call: levels count
-  end
-
-  local function each(values, f, given)
-    return run_all(values, f, check("leat.tasks.each", values, f, given))
-  end
-
-  local function map(values, f, given)
-    given = check("leat.tasks.map", values, f, given)
-    local results, errors, i, in_order = {}, {}, 0, given.in_order
-    function given.in_order(value, ...)
-      i = i + 1
-      results[i], errors[i] = ...
-      if in_order then
-        in_order(value, ...)
-      end
-    end
-    local summary = run_all(values, f, given)
-    return results, errors, summary
-  end
-
+return function(side)
+  scheduler = side
   return each, map
 end
