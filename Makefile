@@ -265,15 +265,17 @@ $(BUILD)/fuzz/%: spec/fuzz/%.c spec/core/cases.c $(PURE) core/internal.h core/le
 BENCH_TOOLS := $(patsubst spec/bench/%.c,$(BUILD)/bench/%,$(wildcard spec/bench/*.c))
 mutants:
 	@sh spec/support/mutants.sh $(MUTANTS)
+BENCH_LUAS ?= $(LUA) luajit
 bench: lua $(BENCH_TOOLS)
-	@$(run_env) LUA=$(LUA) BENCH_TOOLS=$(BUILD)/bench sh spec/bench/run.sh
-$(BUILD)/bench/%: spec/bench/%.c
+	@for lua in $(BENCH_LUAS); do ! command -v $$lua >/dev/null || $(MAKE) -s LUA=$$lua lua || exit 1; done
+	@$(run_env) LUA=$(LUA) BENCH_LUAS="$(BENCH_LUAS)" BENCH_TOOLS=$(BUILD)/bench sh spec/bench/run.sh
+$(BUILD)/bench/%: spec/bench/%.c spec/bench/finds.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(CURL_LIBS)
 
 # ---- proof -----------------------------------------------------------------------
 
-C_FILES  := $(wildcard core/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/support/*.[ch] spec/fuzz/*.[ch] spec/bench/*.c spec/torture/*.[ch])
+C_FILES  := $(wildcard core/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/support/*.[ch] spec/fuzz/*.[ch] spec/bench/*.[ch] spec/torture/*.[ch])
 SH_FILES := $(wildcard .ci/run examples/*.sh rockspec/*.sh spec/*.sh spec/*/*.sh)
 lint:
 	clang-format --dry-run -Werror $(C_FILES)

@@ -9,7 +9,8 @@
 #   sandbox   the server for tests and the demo (libmicrohttpd, jansson)
 #   test      busted, and GnuTLS for the servers that test TLS
 #   hosts     event loops, Neovim and the server of Luanti, to make calls in
-#   ci        formatters, static analysis, valgrind, fuzzing, the bench, luarocks
+#   bench     a server, and what leat is compared with; Node and npm it takes where they are
+#   ci        formatters, static analysis, valgrind, fuzzing, luarocks
 #
 # Things are asked for by what they can do, not by the names of packages. Installing is
 # done by apt (Debian, Ubuntu), as root or through sudo; nothing is upgraded or removed.
@@ -18,7 +19,7 @@
 set -u
 
 usage() {
-  sed -n '2,17p' "$0" | sed 's/^# \{0,1\}//' >&2
+  sed -n '2,18p' "$0" | sed 's/^# \{0,1\}//' >&2
   exit 2
 }
 
@@ -29,7 +30,7 @@ mode=${LEAT_DEPS:-$mode}
 wanted='' luas=''
 for word in "$@"; do
   case $word in
-    build | sandbox | test | hosts | ci) wanted="$wanted $word" ;;
+    build | sandbox | test | hosts | bench | ci) wanted="$wanted $word" ;;
     lua5.[1-4] | luajit) luas="$luas $word" ;;
     *) usage ;;
   esac
@@ -135,10 +136,19 @@ if wants hosts; then
       need "the server of Luanti" minetest-server - - - -
   done
 fi
+if wants bench; then
+  for tool in nginx:nginx-light taskset:util-linux valgrind:valgrind openssl:openssl; do
+    has "${tool%:*}" || need "${tool%:*}" "${tool#*:}" - - - -
+  done
+  has lua5.1 || need lua5.1 lua5.1 - - - -
+  for module in curl:lua-curl socket.http:lua-socket http.client:lua-http; do
+    loads lua5.1 "${module%:*}" || need "${module%:*} for lua5.1" "${module#*:}" - - - -
+  done
+fi
 if wants ci; then
   for tool in g++:g++ clang:clang clang-format:clang-format clang-tidy:clang-tidy cppcheck:cppcheck \
     luacheck:lua-check shellcheck:shellcheck valgrind:valgrind luarocks:luarocks \
-    nginx:nginx-light taskset:util-linux git:git debootstrap:debootstrap; do
+    git:git debootstrap:debootstrap; do
     has "${tool%:*}" || need "${tool%:*}" "${tool#*:}" - - - -
   done
   printf 'int LLVMFuzzerTestOneInput(const char *d, long n) { return d && n < 0; }\n' |

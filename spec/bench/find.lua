@@ -6,6 +6,7 @@ local leat = require("leat")
 local client = leat.new {
   api_key = os.getenv("LEAT_API_KEY"),
   base_url = os.getenv("LEAT_BASE_URL"),
+  ca_file = os.getenv("BENCH_CA"),
 }
 local cards = client.contact_identifiers
 local value = os.getenv("BENCH_VALUE")

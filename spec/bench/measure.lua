@@ -1,12 +1,12 @@
--- Measures contenders and compares each with the first of them, the yardstick. The benches
--- (*_bench.lua) say what is compared; how it is done stands here only.
+-- Measures contenders (contenders.lua) and compares each with the first of them, the
+-- yardstick. The benches (*_bench.lua) say what is compared; how it is done stands here only.
 --
--- What is measured is what one *more* find costs: a program runs twice, with few finds and
--- with many, and the difference is divided. So what a start costs falls out.
+-- What is measured is mostly what one *more* find costs: a program runs twice, with few finds
+-- and with many, and the difference is divided. So what a start costs falls out.
 --
 -- On a machine that does other work too, no minute is like the next. So contenders run in
--- turns, ratios are taken within a round, and shown is the median of all rounds, with the
--- least and the most.
+-- turns, in each round another first; ratios are taken within a round, and shown is the
+-- median of all rounds, with the least and the most.
 local measure = {}
 
 local tools = os.getenv("BENCH_TOOLS")
@@ -23,52 +23,93 @@ local function numbers_of(command, pattern)
   return tonumber(first), tonumber(second)
 end
 
--- Meters: what a command costs, figure by figure.
+-- Meters: what a command costs, figure by figure. `env` is what stands before it.
 
---- Seconds: `wall`, and `cpu` of the processor.
-function measure.time(command)
-  local wall, cpu = numbers_of(tools .. "/stopwatch " .. command, "^(%S+) (%S+)")
-  return { wall = wall, cpu = cpu }
+-- Nanoseconds that the server has run so far.
+local function server_ran()
+  local file = io.open(("/proc/%s/schedstat"):format(os.getenv("BENCH_SERVER")))
+  local ran = file and file:read("*n")
+  if file then
+    file:close()
+  end
+  return ran or 0
 end
 
+--- Seconds: `wall`, and `cpu` of the processor; and what the `server` ran meanwhile.
+function measure.time(env, command)
+  local ran = server_ran()
+  local wall, cpu = numbers_of(("%s %s/stopwatch %s"):format(env, tools, command), "^(%S+) (%S+)")
+  return { wall = wall, cpu = cpu, server = (server_ran() - ran) / 1e9 }
+end
+
+--- To show of it. Where the server is busy all the time, it is what is measured: then the
+-- client's own time tells more.
+measure.time_columns = {
+  { title = "finds/s", form = "%.0f", of = function(own) return 1 / own.wall end },
+  { title = "ratio", form = "%.2f", of = function(own, yardstick) return yardstick.wall / own.wall end },
+  { title = "CPU us/find", form = "%.1f", of = function(own) return own.cpu * 1e6 end },
+  { title = "ratio", form = "%.2f", of = function(own, yardstick) return own.cpu / yardstick.cpu end },
+  { title = "nginx busy", form = "%.0f %%", of = function(own) return 100 * own.server / own.wall end },
+}
+
 -- Lua can't see everywhere how a command ended: the last line says that it ended well.
-local callgrind = "valgrind --tool=callgrind --callgrind-out-file=/dev/null %s 2>&1 && echo well"
+local callgrind = "%s valgrind --tool=callgrind --callgrind-out-file=/dev/null %s 2>&1 && echo well"
 
 --- What the program and its libraries execute, without the kernel: `instructions`. They
 -- hardly depend on what else the machine does.
-function measure.instructions(command)
-  return { instructions = numbers_of(callgrind:format(command), "Collected : (%d+).*\nwell\n$") }
+function measure.instructions(env, command)
+  return { instructions = numbers_of(callgrind:format(env, command), "Collected : (%d+).*\nwell\n$") }
 end
 
-local function per_find(meter, command, low, high)
-  local few, many = meter(command:format(low)), meter(command:format(high))
-  for name, figure in pairs(many) do
-    many[name] = (figure - few[name]) / (high - low)
+-- What a contender costs by a meter; `what` it does, and with which numbers, see contenders.lua.
+function measure.once(meter, contender, what, numbers)
+  local env = (contender.env or "") .. " " .. (numbers.env or "")
+  return meter(env, (contender[what]:gsub("%%(%a)", numbers)))
+end
+
+--- What one more find costs: the difference between `low` finds and `high`.
+-- @treturn function of a contender: what a plan's `take` is
+function measure.per_find(meter, what, low, high, numbers)
+  return function(contender)
+    local function run(n)
+      return measure.once(meter, contender, what, { n = n, k = numbers.k, env = numbers.env })
+    end
+    local few, many = run(low), run(high)
+    for name, figure in pairs(many) do
+      many[name] = (figure - few[name]) / (high - low)
+    end
+    return many
   end
-  return many
 end
 
-local function run_round(plan)
-  local round = {}
-  for i, contender in ipairs(plan.contenders) do
-    round[i] = per_find(plan.meter, contender.command, plan.low, plan.high)
+-- In round n, the n-th comes first.
+local function run_round(plan, n)
+  local round, count = {}, #plan.contenders
+  for turn = 0, count - 1 do
+    local i = (n - 1 + turn) % count + 1
+    round[i] = plan.take(plan.contenders[i])
   end
   return round
 end
 
--- What a column says of the rounds: median [min..max].
+-- Of all rounds: median [least..most].
+local function spread(form, values)
+  table.sort(values)
+  local middle = (#values + 1) / 2
+  local median = (values[math.floor(middle)] + values[math.ceil(middle)]) / 2
+  local text = form:format(median)
+  if form:format(values[1]) ~= form:format(values[#values]) then
+    text = (form .. " [" .. form .. ".." .. form .. "]"):format(median, values[1], values[#values])
+  end
+  return text, median
+end
+
 local function cell(column, rounds, i)
   local values = {}
   for n, round in ipairs(rounds) do
     values[n] = column.of(round[i], round[1])
   end
-  table.sort(values)
-  local form, middle = column.form, (#values + 1) / 2
-  local median = (values[math.floor(middle)] + values[math.ceil(middle)]) / 2
-  if values[1] == values[#values] then
-    return form:format(median)
-  end
-  return (form .. " [" .. form .. ".." .. form .. "]"):format(median, values[1], values[#values])
+  return (spread(column.form, values))
 end
 
 local function make_table(plan, rounds)
@@ -103,23 +144,53 @@ local function print_table(rows)
   end
 end
 
---- Measures and prints a table.
+local function place_of(plan, contender)
+  for i, other in ipairs(plan.contenders) do
+    if other == contender then
+      return i
+    end
+  end
+end
+
+-- What is aimed at, beside what was measured; missing it fails nothing.
+local function print_goal(plan, rounds, goal)
+  local who, than = place_of(plan, goal.who), place_of(plan, goal.than)
+  if not who or not than then
+    return
+  end
+  local values = {}
+  for n, round in ipairs(rounds) do
+    values[n] = goal.of(round[who], round[than])
+  end
+  local text, median = spread("%.2f", values)
+  local met = median >= (goal.least or 0) and median <= (goal.most or math.huge)
+  print(("- %s: %s times %s of %s; the goal is at %s %.2f: %s"):format(goal.who.name, text, goal.what, goal.than.name,
+    goal.least and "least" or "most", goal.least or goal.most, met and "met" or "missed"))
+end
+
+--- Measures and prints a table, and goals.
 -- @tparam table plan
 --
 --   * `title`
---   * `contenders` a list of `{ name =, command = }`, the yardstick first. A command holds
---     `%d` where the number of finds goes
---   * `meter` such as `measure.time`
---   * `rounds`, and in each `low` and `high`: so many finds
+--   * `contenders` a list, the yardstick first
+--   * `take` what a contender costs: a function of it that returns figures by name
+--   * `rounds`
 --   * `columns` a list of `{ title =, form =, of = function(own, yardstick) ... end }`: what
---     to show of the figures of one find, and how
+--     to show of the figures, and how
+--   * `goals` a list of `{ who =, than =, what =, of = function(own, other) ... end }`, with
+--     `least` or `most`, what that should be
 function measure.compare(plan)
   local rounds = {}
   for n = 1, plan.rounds do
-    rounds[n] = run_round(plan)
+    rounds[n] = run_round(plan, n)
   end
   print("\n" .. plan.title .. "\n")
   print_table(make_table(plan, rounds))
+  print("")
+  for _, goal in ipairs(plan.goals or {}) do
+    print_goal(plan, rounds, goal)
+  end
+  io.stdout:flush()
 end
 
 return measure

@@ -1,11 +1,12 @@
 #!/bin/sh
 # Starts an nginx that answers every find alike, runs the benches against it, and ends it.
 #
-#   make bench                      half a minute
+#   make bench                      some minutes
+#   make bench BENCH="many start"   these only: see the loop at the end
 #   make bench BENCH_N=2000 BENCH_ROUNDS=1 BENCH_COUNTED=250
-#                                   some seconds, as for CI: that it works, and instructions
+#                                   as for CI: that it works, and instructions
 #
-#   BENCH_N=10000        finds in a round
+#   BENCH_N=10000        finds in a round; five times as many where many are in flight
 #   BENCH_ROUNDS=5
 #   BENCH_COUNTED=1000   finds whose instructions are counted
 #
@@ -16,11 +17,12 @@ cd "$(dirname "$0")/../.."
 PATH=$PATH:/usr/sbin:/sbin # nginx is there, and not everybody looks there
 : "${LUA:?make bench sets it}" "${BENCH_TOOLS:?make bench sets it}"
 : "${BENCH_N:=10000}" "${BENCH_ROUNDS:=5}" "${BENCH_COUNTED:=1000}"
+: "${BENCH:=find many instructions}"
 export LUA BENCH_TOOLS BENCH_N BENCH_ROUNDS BENCH_COUNTED
 
-for tool in nginx valgrind; do
+for tool in nginx valgrind openssl; do
   command -v "$tool" >/dev/null && continue
-  echo "bench: $tool is missing: sh rockspec/deps.sh install ci" >&2
+  echo "bench: $tool is missing: sh rockspec/deps.sh install bench" >&2
   exit 1
 done
 
@@ -37,6 +39,14 @@ if taskset -c 0 true 2>/dev/null && taskset -c 1 true 2>/dev/null; then
   on_server_core='taskset -c 0' on_client_core='taskset -c 1' cores='on a core each'
 fi
 
+# undici is there where npm can bring it: below build/, once.
+node_modules=$BENCH_TOOLS/node_modules
+if command -v node >/dev/null && command -v npm >/dev/null && ! [ -d "$node_modules/undici" ]; then
+  npm install --silent --no-audit --no-fund --no-save --prefix "$BENCH_TOOLS" undici@7 >&2 || true
+fi
+NODE_PATH=$(pwd)/$node_modules
+export NODE_PATH
+
 dir=$(mktemp -d)
 server='' client=''
 end() { # end PID: it is ours, if there is one
@@ -48,7 +58,16 @@ trap 'end "$client"; end "$server"; rm -rf "$dir"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-configure() { # configure PORT
+# Who is in the file is trusted, by everybody.
+make_certificate() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1 \
+    -addext subjectAltName=IP:127.0.0.1 -keyout "$dir/key.pem" -out "$dir/ca.pem" 2>"$dir/said" || {
+    cat "$dir/said" >&2
+    return 1
+  }
+}
+
+configure() { # configure PORT TLS-PORT
   cat >"$dir/nginx.conf" <<CONF
 daemon off; master_process off; pid nginx.pid; error_log error.log;
 events { worker_connections 256; }
@@ -59,20 +78,26 @@ http {
   uwsgi_temp_path uwsgi; scgi_temp_path scgi;
   server {
     listen 127.0.0.1:$1;
+    listen 127.0.0.1:$2 ssl;
+    ssl_certificate ca.pem; ssl_certificate_key key.pem; ssl_protocols TLSv1.2 TLSv1.3;
     location = $path/contact-identifiers/find { return 200 '$body'; }
   }
 }
 CONF
 }
 
-# The system picks the port: the sandbox asks it for one, and gives it back.
-free_port() { "$LUA" -e 'print(require("leat.sandbox").start().url:match(":(%d+)"))'; }
+# The system picks the ports: the sandbox asks it for them, and gives them back.
+free_ports() {
+  "$LUA" -e 'local start = require("leat.sandbox").start
+    local one, other = start(), start()
+    print(one.url:match(":(%d+)") .. " " .. other.url:match(":(%d+)"))'
+}
 
 # False: somebody took the port meanwhile, or nginx can't do what it should.
 start_server() {
-  port=$(free_port) || return 1
-  export LEAT_BASE_URL="http://127.0.0.1:$port$path"
-  configure "$port"
+  ports=$(free_ports) || return 1
+  export LEAT_BASE_URL="http://127.0.0.1:${ports% *}$path" BENCH_HTTPS_URL="https://127.0.0.1:${ports#* }$path"
+  configure "${ports% *}" "${ports#* }"
   # shellcheck disable=SC2086 # words, or none
   $on_server_core nginx -p "$dir" -c "$dir/nginx.conf" >"$dir/said" 2>&1 &
   server=$!
@@ -80,9 +105,12 @@ start_server() {
     kill -0 "$server" 2>/dev/null || return 1
     sleep 0.1
   done
-  "$BENCH_TOOLS/easy_loop" 1 2>>"$dir/said"
+  export BENCH_SERVER="$server"
+  "$BENCH_TOOLS/easy_loop" 1 2>>"$dir/said" && LEAT_BASE_URL=$BENCH_HTTPS_URL "$BENCH_TOOLS/easy_loop" 1 2>>"$dir/said"
 }
 
+make_certificate
+export BENCH_CA="$dir/ca.pem"
 for try in 1 2 3; do
   start_server && break
   end "$server"
@@ -96,9 +124,9 @@ fi
 
 "$LUA" -e 'print(os.getenv("LUA") .. ", " .. require("leat.curl").version():match("%S+ %S+"))'
 echo "$(nginx -v 2>&1 | sed 's/.*: //') and the clients $cores"
-for bench in spec/bench/*_bench.lua; do
+for bench in $BENCH; do
   # shellcheck disable=SC2086 # words, or none
-  $on_client_core "$LUA" "$bench" &
+  $on_client_core "$LUA" "spec/bench/${bench}_bench.lua" &
   client=$! # in the background, so that a signal is heard at once
   wait "$client"
   client=

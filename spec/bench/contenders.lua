@@ -1,0 +1,106 @@
+-- Who is compared. A contender has a `name`, and for each thing that it can do a command:
+--
+--    one     finds %n times, one after the other
+--    many    finds %n times, %k at a time
+--    idle    tells what a poll costs with %k in flight, if it has one: see idle_bench.lua
+--    start   starts, and is ready to make a call
+--
+-- `env` stands before it in the shell. Packaged peers are optional: who is not there is named
+-- as such, and left out. Of the Luas that load it a peer runs on the one it is fastest on.
+local contenders = { peers = {}, leat = {} }
+
+local tools = os.getenv("BENCH_TOOLS")
+
+local function says(command)
+  local pipe = assert(io.popen(command .. " 2>/dev/null"))
+  local said = pipe:read("*l")
+  pipe:close()
+  return said
+end
+
+contenders.plain = {
+  name = "libcurl",
+  one = tools .. "/easy_loop %n",
+  many = tools .. "/multi_loop %n %k",
+  idle = tools .. "/idle_multi %k",
+}
+contenders.best = {
+  name = "libcurl, its best",
+  one = tools .. "/easy_loop %n tuned",
+  many = tools .. "/multi_loop %n %k tuned",
+}
+contenders.floor = { name = "bare sockets, epoll", many = tools .. "/epoll_loop %n %k" }
+
+-- leat, on each Lua that it was built for.
+for lua in os.getenv("BENCH_LUAS"):gmatch("%S+") do
+  local env = says("make -s env LUA=" .. lua)
+  if says(lua .. " -v 2>&1") and env then
+    local run = lua .. " spec/bench/"
+    table.insert(contenders.leat, {
+      name = "leat, " .. lua,
+      env = env:gsub("^export ", ""),
+      one = run .. "find.lua %n",
+      many = run .. "many.lua %n %k",
+      idle = run .. "idle.lua %k",
+      bare = lua .. " -e ''",
+      start = lua .. [[ -e 'require("leat").new { api_key = "k" }']],
+    })
+  end
+end
+
+-- `run` the Lua, or Node, that has it; nil if none does.
+local function peer(name, runs, version, make)
+  for _, run in ipairs(runs) do
+    local said = says(run .. version)
+    if said then
+      local contender = make(run)
+      contender.name = ("%s %s, %s"):format(name, said:match("[%d.]+"), run:match("[^/ ]+$"))
+      table.insert(contenders.peers, contender)
+      return
+    end
+  end
+  print(name .. " is not there")
+end
+
+local luas = { "luajit", "lua5.4", "lua5.3", "lua5.2", "lua5.1" }
+
+peer("lua-curl on libcurl", luas, [[ -e 'print(require("curl").version_info().version)']], function(lua)
+  return { one = lua .. " spec/bench/peers/lua_curl.lua %n", start = lua .. [[ -e 'require("curl").easy_init()']] }
+end)
+
+peer("LuaSocket", luas, [[ -e 'require("socket.http") print(require("socket")._VERSION)']], function(lua)
+  return { one = lua .. " spec/bench/peers/lua_socket.lua %n", start = lua .. [[ -e 'require("socket.http")']] }
+end)
+
+peer("lua-http", luas, [[ -e 'require("http.client") print(require("http.version").version)']], function(lua)
+  return {
+    one = lua .. " spec/bench/peers/lua_http.lua %n",
+    many = lua .. " spec/bench/peers/lua_http.lua %n %k",
+    start = lua .. [[ -e 'require("http.request")']],
+  }
+end)
+
+peer("undici", { "node" }, [[ -p 'require("undici/package.json").version']], function(node)
+  return {
+    one = node .. " spec/bench/peers/undici.js %n",
+    many = node .. " spec/bench/peers/undici.js %n %k",
+    start = node .. [[ -e 'require("undici")']],
+  }
+end)
+
+--- Those of the lists that can do that, in their order.
+-- @tparam string what such as "one"
+-- @param ... lists
+function contenders.who_can(what, ...)
+  local found = {}
+  for _, list in ipairs { ... } do
+    for _, contender in ipairs(list) do
+      if contender[what] then
+        table.insert(found, contender)
+      end
+    end
+  end
+  return found
+end
+
+return contenders

@@ -1,0 +1,31 @@
+-- Finds one contact identifier so many times, so many at a time, and keeps what it found:
+--    many.lua N IN_FLIGHT
+-- The environment says where and as whom, as for find.lua.
+local leat, tasks = require("leat"), require("leat.tasks")
+
+local N, IN_FLIGHT = tonumber(arg[1]), tonumber(arg[2])
+
+local client = leat.new {
+  api_key = os.getenv("LEAT_API_KEY"),
+  base_url = os.getenv("LEAT_BASE_URL"),
+  ca_file = os.getenv("BENCH_CA"),
+  max_connections = IN_FLIGHT,
+}
+local cards = client.contact_identifiers
+local value = os.getenv("BENCH_VALUE")
+
+local asked, found = 0, {}
+tasks.each(function()
+  asked = asked + 1
+  return asked <= N and value or nil
+end, function(wanted)
+  local card = leat.assert(cards:find(wanted))
+  found[#found + 1] = card
+  return card
+end, { concurrency = IN_FLIGHT })
+client:close()
+
+assert(#found == N)
+for _, card in ipairs(found) do
+  assert(card.value == value)
+end
