@@ -266,9 +266,9 @@ BENCH_TOOLS := $(patsubst spec/bench/%.c,$(BUILD)/bench/%,$(wildcard spec/bench/
 mutants:
 	@sh spec/support/mutants.sh $(MUTANTS)
 BENCH_LUAS ?= $(LUA) luajit
-bench: lua $(BENCH_TOOLS)
+bench: lua $(BENCH_TOOLS) $(T)/slow_server
 	@for lua in $(BENCH_LUAS); do ! command -v $$lua >/dev/null || $(MAKE) -s LUA=$$lua lua || exit 1; done
-	@$(run_env) LUA=$(LUA) BENCH_LUAS="$(BENCH_LUAS)" BENCH_TOOLS=$(BUILD)/bench sh spec/bench/run.sh
+	@$(run_env) LUA=$(LUA) BENCH_LUAS="$(BENCH_LUAS)" LEAT_TOOLS=$(T) BENCH_TOOLS=$(BUILD)/bench sh spec/bench/run.sh
 $(BUILD)/bench/%: spec/bench/%.c spec/bench/finds.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(CURL_LIBS)

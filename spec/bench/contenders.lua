@@ -3,7 +3,9 @@
 --    one     finds %n times, one after the other
 --    many    finds %n times, %k at a time
 --    idle    tells what a poll costs with %k in flight, if it has one: see idle_bench.lua
---    start   starts, and is ready to make a call
+--    bare    starts its interpreter, if it has one
+--    start   the same, and loads the client
+--    ready   the same, and makes one, where that loads more
 --
 -- `env` stands before it in the shell. Packaged peers are optional: who is not there is named
 -- as such, and left out. Of the Luas that load it a peer runs on the one it is fastest on.
@@ -23,6 +25,8 @@ contenders.plain = {
   one = tools .. "/easy_loop %n",
   many = tools .. "/multi_loop %n %k",
   idle = tools .. "/idle_multi %k",
+  bare = "true",
+  start = tools .. "/easy_loop 0",
 }
 contenders.best = {
   name = "libcurl, its best",
@@ -43,7 +47,8 @@ for lua in os.getenv("BENCH_LUAS"):gmatch("%S+") do
       many = run .. "many.lua %n %k",
       idle = run .. "idle.lua %k",
       bare = lua .. " -e ''",
-      start = lua .. [[ -e 'require("leat").new { api_key = "k" }']],
+      start = lua .. [[ -e 'require("leat")']],
+      ready = lua .. [[ -e 'require("leat").new { api_key = "k" }']],
     })
   end
 end
@@ -54,6 +59,7 @@ local function peer(name, runs, version, make)
     local said = says(run .. version)
     if said then
       local contender = make(run)
+      contender.bare = run .. " -e ''"
       contender.name = ("%s %s, %s"):format(name, said:match("[%d.]+"), run:match("[^/ ]+$"))
       table.insert(contenders.peers, contender)
       return
@@ -65,7 +71,7 @@ end
 local luas = { "luajit", "lua5.4", "lua5.3", "lua5.2", "lua5.1" }
 
 peer("lua-curl on libcurl", luas, [[ -e 'print(require("curl").version_info().version)']], function(lua)
-  return { one = lua .. " spec/bench/peers/lua_curl.lua %n", start = lua .. [[ -e 'require("curl").easy_init()']] }
+  return { one = lua .. " spec/bench/peers/lua_curl.lua %n", start = lua .. [[ -e 'require("curl")']] }
 end)
 
 peer("LuaSocket", luas, [[ -e 'require("socket.http") print(require("socket")._VERSION)']], function(lua)

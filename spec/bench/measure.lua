@@ -61,6 +61,25 @@ function measure.instructions(env, command)
   return { instructions = numbers_of(callgrind:format(env, command), "Collected : (%d+).*\nwell\n$") }
 end
 
+-- Against a server that answers once so many finds wait for it, and then `ms` later.
+local held = "%s sh spec/bench/held.sh %d %d %s"
+
+--- The most `memory` that it had resident, in kB, and the most `descriptors`.
+function measure.most(in_flight)
+  return function(env, command)
+    local memory, descriptors = numbers_of(held:format(env, in_flight, 300, tools .. "/gauge " .. command),
+      "^(%S+) (%S+)")
+    return { memory = memory, descriptors = descriptors }
+  end
+end
+
+--- Seconds that a `poll` takes; the command tells it itself.
+function measure.poll(in_flight)
+  return function(env, command)
+    return { poll = numbers_of(held:format(env, in_flight, 1000, command), "^(%S+)") }
+  end
+end
+
 -- What a contender costs by a meter; `what` it does, and with which numbers, see contenders.lua.
 function measure.once(meter, contender, what, numbers)
   local env = (contender.env or "") .. " " .. (numbers.env or "")

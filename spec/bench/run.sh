@@ -9,6 +9,7 @@
 #   BENCH_N=10000        finds in a round; five times as many where many are in flight
 #   BENCH_ROUNDS=5
 #   BENCH_COUNTED=1000   finds whose instructions are counted
+#   BENCH_IN_FLIGHT="1 100 10000"   for memory, descriptors and idle polls
 #
 # It fails if an answer is wrong or a program does; never because the machine is slow.
 # The Makefile sets LUA and its paths, and BENCH_TOOLS: where the C programs are.
@@ -17,8 +18,8 @@ cd "$(dirname "$0")/../.."
 PATH=$PATH:/usr/sbin:/sbin # nginx is there, and not everybody looks there
 : "${LUA:?make bench sets it}" "${BENCH_TOOLS:?make bench sets it}"
 : "${BENCH_N:=10000}" "${BENCH_ROUNDS:=5}" "${BENCH_COUNTED:=1000}"
-: "${BENCH:=find many instructions}"
-export LUA BENCH_TOOLS BENCH_N BENCH_ROUNDS BENCH_COUNTED
+: "${BENCH_IN_FLIGHT:=1 100 10000}" "${BENCH:=find many instructions memory idle start}"
+export LUA BENCH_TOOLS BENCH_N BENCH_ROUNDS BENCH_COUNTED BENCH_IN_FLIGHT
 
 for tool in nginx valgrind openssl; do
   command -v "$tool" >/dev/null && continue
@@ -28,7 +29,7 @@ done
 
 export BENCH_VALUE=ABCDE12356-90
 body='{"data":{"value":"'$BENCH_VALUE'","name":"Krabby Membership","active":true,"contact":{"uuid":"8b1a6c0e-2f6b-4c60-9d1c-4a7d0a4a5d11","email":"ann@example.org"}},"meta":[]}'
-export BENCH_SIZE=${#body}
+export BENCH_BODY="$body" BENCH_SIZE=${#body}
 export LEAT_API_KEY=bench-0123456789abcdef0123456789abcdef
 path=/api/v3/oauth/clients
 unset http_proxy all_proxy ALL_PROXY # the server is on this machine
@@ -46,6 +47,7 @@ if command -v node >/dev/null && command -v npm >/dev/null && ! [ -d "$node_modu
 fi
 NODE_PATH=$(pwd)/$node_modules
 export NODE_PATH
+export BENCH_ON_SERVER_CORE="$on_server_core"
 
 dir=$(mktemp -d)
 server='' client=''

@@ -2,7 +2,9 @@
 ** slow_server.c - a server that answers every request alike, some time after it came, over
 ** any number of connections and in one thread, so that it takes little of the machine that
 ** something else is measured on.
-**   slow_server MS      prints its port, and serves until its standard input ends
+**   slow_server MS                 prints its port, and serves until its standard input ends
+**   slow_server MS HELD BODY       the first so many get no answer before all of them wait;
+**                                  then, so long after the last came, that body
 */
 #include <arpa/inet.h>
 #include <stdint.h>
@@ -20,6 +22,10 @@
   "\"meta\":[]}"
 
 enum { MOST = 65536, EVENTS = 256 };
+#define NEVER INT64_MAX
+
+static unsigned held; /* so many still have to wait for each other */
+static const char *body = BODY;
 
 /* Who waits for an answer; all wait equally long, so they stand in a line. */
 static struct {
@@ -62,13 +68,18 @@ static void take_request(int fd, int64_t due) {
   line[last++ % MOST].due = due;
 }
 
+static int64_t next_due(void) {
+  if (first == last || last - first < held) return NEVER;
+  return line[(held ? last - 1 : first) % MOST].due;
+}
+
 static void answer_due(int64_t now) {
-  char text[256];
+  char text[1024];
   int length = snprintf(text, sizeof text,
                         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
                         "Content-Length: %zu\r\n\r\n%s",
-                        strlen(BODY), BODY);
-  for (; first != last && line[first % MOST].due <= now; first++)
+                        strlen(body), body);
+  for (; next_due() <= now; first++, held = 0)
     send(line[first % MOST].fd, text, (size_t)length, MSG_NOSIGNAL);
 }
 
@@ -87,7 +98,9 @@ static int take_events(int epoll, int listener, int timeout, int64_t delay) {
 }
 
 int main(int argc, char **argv) {
-  int64_t delay = argc > 1 ? atoi(argv[1]) : 0;
+  int64_t delay = argc > 1 ? atoi(argv[1]) : 0, due;
+  if (argc > 2) held = (unsigned)atoi(argv[2]);
+  if (argc > 3) body = argv[3];
   struct rlimit limit;
   getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = limit.rlim_max;
@@ -98,7 +111,8 @@ int main(int argc, char **argv) {
   do {
     int64_t now = now_ms();
     answer_due(now);
-    timeout = first == last ? -1 : (int)(line[first % MOST].due - now);
+    due = next_due();
+    timeout = due == NEVER ? -1 : (int)(due - now);
   } while (take_events(epoll, listener, timeout, delay));
   return 0;
 }

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Runs a program against a server of its own, which answers nobody before so many finds wait
+# for it, and then so much later: that all were in flight at once is certain.
+#   sh spec/bench/held.sh IN_FLIGHT MS PROGRAM [ARGUMENT]...
+set -eu
+in_flight=$1 ms=$2
+shift 2
+dir=$(mktemp -d)
+mkfifo "$dir/open" "$dir/port"
+$BENCH_ON_SERVER_CORE "$LEAT_TOOLS/slow_server" "$ms" "$in_flight" "$BENCH_BODY" <"$dir/open" >"$dir/port" &
+exec 9>"$dir/open" # it serves until this is closed
+trap 'exec 9>&-; rm -rf "$dir"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+read -r port <"$dir/port"
+LEAT_BASE_URL=http://127.0.0.1:$port "$@" 9>&-

@@ -1,0 +1,39 @@
+-- What a poll takes that finds nothing to do, with so many finds in flight: prints seconds.
+--    idle.lua IN_FLIGHT
+-- The server answers a second after the last was sent: counted are the polls that fit in half
+-- a second before the first answer, each with a look at the clock.
+local leat, tasks = require("leat"), require("leat.tasks")
+local now = require("leat.curl.core").now
+
+local IN_FLIGHT = tonumber(arg[1])
+
+local client = leat.new {
+  api_key = os.getenv("LEAT_API_KEY"),
+  base_url = os.getenv("LEAT_BASE_URL"),
+  max_connections = IN_FLIGHT,
+}
+local cards, value = client.contact_identifiers, os.getenv("BENCH_VALUE")
+
+local answered = false
+for _ = 1, IN_FLIGHT do
+  tasks.spawn(function()
+    assert(leat.assert(cards:find(value)).value == value)
+    answered = true
+  end)
+end
+
+local polls = {} -- how many, by the tenth of a second
+local tenth
+repeat
+  tenth = math.floor(now() * 10)
+  polls[tenth] = (polls[tenth] or 0) + 1
+  tasks.poll()
+until answered
+tasks.run()
+client:close()
+
+local count = 0
+for i = tenth - 6, tenth - 2 do
+  count = count + polls[i]
+end
+print(0.5 / count)
