@@ -16,7 +16,7 @@
 enum {
   AT_ONCE = 100,    /* trials under way; they mostly wait, */
   TLS_AT_ONCE = 8,  /* but not those, which compute */
-  SHORT_MS = 1000,  /* the timeout of a call whose time runs out */
+  SHORT_MS = 2000,  /* the timeout of a call whose time runs out */
   LONG_MS = 6000,   /* of all others */
   CONNECT_MS = 500, /* where it is connecting that takes its time, thrice */
   GRACE_MS = 250,
