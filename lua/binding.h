@@ -12,6 +12,7 @@
 
 typedef struct call_box { /* born NULL */
   leat_call *call;
+  uint64_t random; /* that a driver in Lua gave last */
 } call_box;
 
 static inline leat_call *check_call(lua_State *L, int index) {

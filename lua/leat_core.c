@@ -359,6 +359,7 @@ static int set_arguments(lua_State *L, leat_call *call, int argument) {
 static leat_call **new_box(lua_State *L) {
   call_box *box = lua_newuserdata(L, sizeof *box);
   box->call = NULL;
+  box->random = 0;
   luaL_setmetatable(L, LEAT_CALL_TYPE);
   return &box->call;
 }
@@ -631,9 +632,11 @@ static int call_result(lua_State *L) {
 
 /* ---- for drivers in Lua ---------------------------------------------------------- */
 
-static leat_moment check_moment(lua_State *L, int index) {
-  return (leat_moment){(int64_t)luaL_checknumber(L, index),
-                       (int64_t)luaL_checknumber(L, index + 1), 0};
+/* Behind the call: two clocks. Its chance is that of the last call:next. */
+static leat_moment check_moment(lua_State *L, int call) {
+  const call_box *box = luaL_checkudata(L, call, LEAT_CALL_TYPE);
+  return (leat_moment){(int64_t)luaL_checknumber(L, call + 1),
+                       (int64_t)luaL_checknumber(L, call + 2), box->random};
 }
 
 static int call_next(lua_State *L) {
@@ -641,8 +644,9 @@ static int call_next(lua_State *L) {
                                       [LEAT_WAIT] = "wait",
                                       [LEAT_TOKEN] = "token",
                                       [LEAT_DONE] = "done"};
-  leat_moment now = check_moment(L, 2);
-  now.random = (uint64_t)luaL_optnumber(L, 4, 0) * UINT64_C(0x9E3779B97F4A7C15);
+  call_box *box = luaL_checkudata(L, 1, LEAT_CALL_TYPE);
+  box->random = (uint64_t)luaL_optnumber(L, 4, 0) * UINT64_C(0x9E3779B97F4A7C15);
+  leat_moment now = check_moment(L, 1);
   lua_pushstring(L, steps[leat_call_next(check_call(L, 1), now)]);
   return 1;
 }
@@ -689,7 +693,7 @@ static int call_request(lua_State *L) {
 /* call:answer(ms, unix, status, headers, body); headers as { name, value, ... } */
 static int call_answer(lua_State *L) {
   leat_call *call = check_call(L, 1);
-  leat_moment now = check_moment(L, 2);
+  leat_moment now = check_moment(L, 1);
   leat_answer answer = {.framing = LEAT_LENGTH};
   answer.status = (int)luaL_checkinteger(L, 4);
   answer.body.data = luaL_checklstring(L, 6, &answer.body.length);
@@ -709,7 +713,7 @@ static leat_kind kind_by_name(const char *name) {
 /* call:give(ms, unix, token, seconds): what "token" asked for; false if it is none. */
 static int call_give(lua_State *L) {
   leat_call *call = check_call(L, 1);
-  leat_moment now = check_moment(L, 2);
+  leat_moment now = check_moment(L, 1);
   leat_string token;
   token.data = luaL_checklstring(L, 4, &token.length);
   lua_Number seconds = luaL_optnumber(L, 5, 0);
@@ -721,7 +725,7 @@ static int call_give(lua_State *L) {
 /* call:fail(ms, unix, kind, sent, message) */
 static int call_fail(lua_State *L) {
   leat_call *call = check_call(L, 1);
-  leat_moment now = check_moment(L, 2);
+  leat_moment now = check_moment(L, 1);
   leat_kind kind = kind_by_name(luaL_checkstring(L, 4));
   const char *sent = luaL_checkstring(L, 5);
   luaL_argcheck(L, kind > LEAT_OK && kind < LEAT_KINDS, 4, "no such kind of error");

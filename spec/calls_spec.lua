@@ -39,6 +39,16 @@ describe("a call", function()
     assert.truthy(recorder.waits[2] >= 0.05 and recorder.waits[2] <= 1)
   end)
 
+  it("waits for as long as chance has it", function()
+    local least, most = math.huge, 0
+    for _ = 1, 20 do
+      local cards, recorder = play { LOST, card() }
+      cards:find("1")
+      least, most = math.min(least, recorder.waits[1]), math.max(most, recorder.waits[1])
+    end
+    assert.truthy(most > least + 0.05, most)
+  end)
+
   it("whose answer was lost is looked up", function()
     local cards, recorder = play { LOST, card { name = "Gold" } }
     local created, err, info = cards:create("1", { name = "Gold" })
