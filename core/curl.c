@@ -1086,8 +1086,9 @@ static void forget_context(leat_curl *curl) {
 
 /* False: a child that could not make a context of its own; it may try again. */
 static bool same_process(leat_curl *curl) {
-  if (curl->process != getpid()) forget_context(curl);
-  return (curl->process == getpid() && curl->multi) || open_context(curl, NULL);
+  pid_t process = getpid(); /* a call of the system's each time */
+  if (curl->process != process) forget_context(curl);
+  return (curl->process == process && curl->multi) || open_context(curl, NULL);
 }
 
 static bool is_proxy(const char *url) {
