@@ -110,7 +110,7 @@ mutant one-look-suffices core/internal.h \
 mutant no-time-left-to-look core/call.c \
   's/^  return more ? (left + 1) \/ 2 : left;/  return more ? left : left;/'
 mutant no-quota-of-retries core/call.c \
-  's/ || !pay(call)) {/ || (pay(call), false)) {/'
+  's/^      (!throttled \&\& !pay(call))) {/      (!throttled \&\& !pay(call) \&\& false)) {/'
 mutant tls-tried-again core/retry.c \
   's/ || kind == LEAT_TLS;$/;/'
 # The sandbox is what tests rely on.
@@ -148,13 +148,13 @@ mutant sandbox-carries-out-nothing core/sandbox_api.c \
 mutant sandbox-links-what-is-linked core/sandbox_operations.c \
   's/^  if (is_linked(card)) leat/  if (is_linked(card) \&\& !uuid) leat/'
 mutant sandbox-keeps-what-is-deleted core/sandbox_state.c \
-  's/^  if (card == NULL) return leat__json_remove(api->cards, value);/  if (card == NULL) return true;/'
+  's/^  if (card == NULL) return leat__sjson_remove(api->cards, value);/  if (card == NULL) return true;/'
 mutant sandbox-unlinks-with-another-code core/sandbox_operations.c \
   's/leat__sandbox_reply_code(x, 60011)/leat__sandbox_reply_code(x, 60014)/'
 mutant sandbox-finds-what-is-inactive core/sandbox_operations.c \
   's/^  if (card \&\& (!must_live || is_active(card))) return card;/  if (card) return card;/'
 mutant sandbox-knows-every-contact core/sandbox_operations.c \
-  's/^  if (uuid == NULL || leat_json_get(api->contacts, uuid)) return true;/  if (uuid == NULL || api) return true;/'
+  's/^  if (uuid == NULL || leat__sjson_get(api->contacts, uuid)) return true;/  if (uuid == NULL || api) return true;/'
 # What is printed where it should not be.
 passes=no_leak
 mutant canary-token-in-a-message core/error.c \
