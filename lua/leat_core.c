@@ -22,6 +22,19 @@
 **   call:answer(ms, unix, status, headers, body)
 **   call:give(ms, unix, token, seconds)  what "token" asked for; false if it is none
 **   call:fail(ms, unix, kind, sent, message)
+**
+** For drivers that have a pipe and no HTTP:
+**   call:destination()                   origin, host, port, tls, deadline, connect_timeout (ms)
+**   core.http1()                         the codec, for one exchange
+**   http:begin(call)                     what "send" asks for: "more", or "failed"
+**   http:output()                        what is to be sent next, a piece of it; nil: no more
+**   http:sent(length)
+**   http:received(bytes)                 "more", "answer" or "failed"
+**   http:closed()                        likewise: the connection ended in an orderly way
+**   http:tell(call, ms, unix)            gives the call the answer, or the failure; true: the
+**                                        connection may be used again
+**   http:close()
+**
 **   core.error_text(error)               one line for people
 **
 ** What is misuse comes back as a message: the Lua side raises it at the caller's line.
@@ -33,10 +46,21 @@
 #include <string.h>
 
 #define CLIENT_TYPE "leat.client " LEAT_VERSION
+#define HTTP1_TYPE  "leat.http1 " LEAT_VERSION
+
+enum { LARGEST_PIECE = 16 * 1024 }; /* of what is to be sent */
 
 typedef struct client_box { /* born NULL */
   leat_client *client;
 } client_box;
+
+typedef struct http1_box { /* born NULL */
+  leat_http1 *http;
+  bool begun;
+  leat_http1_state state;
+  leat_sent sent;
+  bool surplus; /* bytes came behind the answer */
+} http1_box;
 
 /* ---- values to Lua --------------------------------------------------------------- */
 
@@ -735,6 +759,125 @@ static int call_fail(lua_State *L) {
   return 0;
 }
 
+/* ---- the codec ------------------------------------------------------------------- */
+
+static int call_destination(lua_State *L) {
+  const leat_request *request = leat_call_request(check_call(L, 1));
+  luaL_argcheck(L, request != NULL, 1, "the call has nothing to send");
+  push_string(L, request->origin);
+  push_string(L, request->host);
+  lua_pushinteger(L, request->port);
+  lua_pushboolean(L, request->tls);
+  lua_pushnumber(L, (lua_Number)request->deadline_ms);
+  lua_pushinteger(L, request->connect_timeout_ms);
+  return 6;
+}
+
+static int core_http1(lua_State *L) {
+  http1_box *box = lua_newuserdata(L, sizeof *box);
+  memset(box, 0, sizeof *box);
+  luaL_setmetatable(L, HTTP1_TYPE);
+  box->http = leat_http1_new();
+  return box->http ? 1 : luaL_error(L, "not enough memory");
+}
+
+static int http1_close(lua_State *L) {
+  http1_box *box = luaL_checkudata(L, 1, HTTP1_TYPE);
+  leat_http1_free(box->http);
+  box->http = NULL;
+  return 0;
+}
+
+static http1_box *check_open(lua_State *L) {
+  http1_box *box = luaL_checkudata(L, 1, HTTP1_TYPE);
+  luaL_argcheck(L, box->http != NULL, 1, "codec is closed");
+  return box;
+}
+
+static http1_box *check_begun(lua_State *L) {
+  http1_box *box = check_open(L);
+  luaL_argcheck(L, box->begun, 1, "no exchange was begun");
+  return box;
+}
+
+static int push_state(lua_State *L, http1_box *box, leat_http1_state state) {
+  static const char *const states[] = {[LEAT_HTTP1_MORE] = "more",
+                                       [LEAT_HTTP1_ANSWER] = "answer",
+                                       [LEAT_HTTP1_FAILED] = "failed"};
+  box->state = state;
+  lua_pushstring(L, states[state]);
+  return 1;
+}
+
+static int http1_begin(lua_State *L) {
+  http1_box *box = check_open(L);
+  const leat_request *request = leat_call_request(check_call(L, 2));
+  luaL_argcheck(L, request != NULL, 2, "the call has nothing to send");
+  box->begun = true;
+  box->sent = LEAT_SENT_NO;
+  box->surplus = false;
+  return push_state(L, box, leat_http1_begin(box->http, request));
+}
+
+/* Whoever has it may be sending it already. */
+static int http1_output(lua_State *L) {
+  http1_box *box = check_begun(L);
+  leat_string out = leat_http1_output(box->http);
+  if (out.length == 0) return 0;
+  box->sent = LEAT_SENT_MAYBE;
+  if (out.length > LARGEST_PIECE) out.length = LARGEST_PIECE;
+  push_string(L, out);
+  return 1;
+}
+
+static int http1_sent(lua_State *L) {
+  http1_box *box = check_begun(L);
+  lua_Integer length = luaL_checkinteger(L, 2);
+  size_t left = leat_http1_output(box->http).length;
+  luaL_argcheck(L, length >= 0 && (size_t)length <= left, 2,
+                "more than there was to send");
+  leat_http1_sent(box->http, (size_t)length);
+  return 0;
+}
+
+static int http1_received(lua_State *L) {
+  http1_box *box = check_begun(L);
+  size_t left, room;
+  const char *bytes = luaL_checklstring(L, 2, &left);
+  leat_http1_state state = box->state;
+  while (left > 0 && state == LEAT_HTTP1_MORE) {
+    char *space = leat_http1_space(box->http, &room);
+    if (room > left) room = left;
+    if (space) memcpy(space, bytes, room);
+    state = space ? leat_http1_received(box->http, room) : LEAT_HTTP1_FAILED;
+    bytes += room;
+    left -= room;
+  }
+  if (left > 0) box->surplus = true;
+  return push_state(L, box, state);
+}
+
+static int http1_closed(lua_State *L) {
+  http1_box *box = check_begun(L);
+  return push_state(L, box, leat_http1_closed(box->http));
+}
+
+static int http1_tell(lua_State *L) {
+  const http1_box *box = check_begun(L);
+  leat_call *call = check_call(L, 2);
+  leat_moment now = check_moment(L, 3);
+  const char *detail;
+  luaL_argcheck(L, box->state != LEAT_HTTP1_MORE, 1, "the exchange is not at its end");
+  if (box->state == LEAT_HTTP1_ANSWER) {
+    leat_call_answer(call, now, leat_http1_answer(box->http));
+  } else {
+    leat_kind kind = leat_http1_failure(box->http, &detail);
+    leat_call_fail(call, now, kind, box->sent, detail);
+  }
+  lua_pushboolean(L, !box->surplus && leat_http1_reusable(box->http));
+  return 1;
+}
+
 /* ---- errors ---------------------------------------------------------------------- */
 
 /* core.error_text(error): from its fields, so that there is one wording in the house. */
@@ -791,16 +934,24 @@ LEAT_API int luaopen_leat_core(lua_State *L) {
       {"set_reused", call_set_reused},
       {"answer", call_answer},
       {"give", call_give},
+      {"destination", call_destination},
       {"fail", call_fail},
       {NULL, NULL}};
+  static const luaL_Reg http1_methods[] = {
+      {"begin", http1_begin},   {"output", http1_output},
+      {"sent", http1_sent},     {"received", http1_received},
+      {"closed", http1_closed}, {"tell", http1_tell},
+      {"close", http1_close},   {NULL, NULL}};
   static const luaL_Reg functions[] = {{"operations", core_operations},
                                        {"client", core_client},
                                        {"call", core_call},
                                        {"request", core_request},
+                                       {"http1", core_http1},
                                        {"error_text", core_error_text},
                                        {NULL, NULL}};
   make_type(L, CLIENT_TYPE, client_free, client_methods);
   make_type(L, LEAT_CALL_TYPE, call_free, call_methods);
+  make_type(L, HTTP1_TYPE, http1_close, http1_methods);
   luaL_newlib(L, functions);
   set_string(L, "version", LEAT_VERSION);
   set_string(L, "base_url", LEAT_BASE_URL);

@@ -1,0 +1,161 @@
+-- The codec as a driver in Lua has it: bytes out, bytes in, and the call is told.
+local core = require("leat.core")
+local secrets = dofile("spec/support/secrets.lua")
+
+local client = assert(core.client { api_key = secrets.key, base_url = "http://127.0.0.1:8080/base", max_attempts = 1 })
+local errors, cards = {}, { __index = {} }
+
+local function operation(name)
+  for _, row in ipairs(core.operations()) do
+    if row.name == name then
+      return row.index
+    end
+  end
+end
+
+local function new_call(name, ...)
+  local call = assert(core.call(client, operation(name), ...))
+  assert.equal("send", call:next(0, 0, 0))
+  return call
+end
+
+-- A call whose request is on its way, all of it.
+local function sent_call(name, ...)
+  local call, http = new_call(name, ...), core.http1()
+  assert.equal("more", http:begin(call))
+  local piece, all = http:output(), ""
+  while piece do
+    http:sent(#piece)
+    all, piece = all .. piece, http:output()
+  end
+  return call, http, all
+end
+
+local BODY = '{"data":{"value":"0042"}}'
+local ANSWER = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: " .. #BODY .. "\r\n\r\n" .. BODY
+
+local function end_of(call)
+  assert.equal("done", call:next(0, 0, 0))
+  return call:result(errors, cards)
+end
+
+describe("the codec", function()
+  it("says where a call wants to go", function()
+    local origin, host, port, tls, deadline, connect_timeout = new_call("find", "0042"):destination()
+    assert.same({ "http://127.0.0.1:8080", "127.0.0.1", 8080, false, 30000, 5000 },
+      { origin, host, port, tls, deadline, connect_timeout })
+  end)
+
+  it("makes the request's bytes, and gives the call the answer", function()
+    local call, http, request = sent_call("find", "0042")
+    assert.equal("GET /base/contact-identifiers/find?contact_identifier_value=0042 HTTP/1.1", request:match("^[^\r]*"))
+    assert.truthy(request:find("\r\nHost: 127.0.0.1:8080\r\n", 1, true))
+    assert.truthy(request:find("\r\nAuthorization: Bearer " .. secrets.key .. "\r\n", 1, true))
+    assert.equal("answer", http:received(ANSWER))
+    assert.is_true(http:tell(call, 1, 0))
+    assert.equal("0042", end_of(call).value)
+  end)
+
+  it("takes an answer byte by byte", function()
+    local call, http = sent_call("find", "0042")
+    for i = 1, #ANSWER - 1 do
+      assert.equal("more", http:received(ANSWER:sub(i, i)))
+    end
+    assert.equal("answer", http:received(ANSWER:sub(-1)))
+    assert.is_true(http:tell(call, 1, 0))
+    assert.equal("0042", end_of(call).value)
+  end)
+
+  it("takes one that is larger than any receive", function()
+    local name = ("x"):rep(300000)
+    local body = '{"data":{"value":"0042","contact_identifier_name":"' .. name .. '"}}'
+    local call, http = sent_call("find", "0042")
+    assert.equal("answer", http:received(ANSWER:gsub("Length: %d+", "Length: " .. #body):sub(1, -#BODY - 1) .. body))
+    http:tell(call, 1, 0)
+    assert.equal(name, end_of(call).contact_identifier_name)
+  end)
+
+  it("gives a large request in pieces", function()
+    local body = '"' .. ("x"):rep(100000) .. '"'
+    local call, http = assert(core.request(client, "POST", "/any", nil, nil, body)), core.http1()
+    call:next(0, 0, 0)
+    http:begin(call)
+    local count, all = 0, ""
+    for piece in http.output, http do
+      assert.truthy(#piece <= 16384)
+      http:sent(#piece - 1) -- as much as there was room for
+      count, all = count + 1, all .. piece:sub(1, -2)
+      if #piece == 1 then
+        http:sent(1)
+        all = all .. piece
+      end
+    end
+    assert.truthy(count > 6)
+    assert.equal(body, all:match("\r\n\r\n(.*)$"))
+  end)
+
+  it("lets no connection be used again that may hold another answer", function()
+    local call, http = sent_call("find", "0042")
+    assert.equal("answer", http:received(ANSWER .. ANSWER))
+    assert.is_false(http:tell(call, 1, 0))
+    assert.equal("0042", end_of(call).value)
+
+    call, http = sent_call("find", "0042")
+    assert.equal("answer", http:received(ANSWER))
+    assert.equal("answer", http:received("H"))
+    assert.is_false(http:tell(call, 1, 0))
+  end)
+
+  it("nor one that took the answer before it took the request", function()
+    local call, http = new_call("find", "0042"), core.http1()
+    http:begin(call)
+    http:sent(1)
+    assert.equal("answer", http:received(ANSWER))
+    assert.is_false(http:tell(call, 1, 0))
+  end)
+
+  it("gives the call what failed", function()
+    local call, http = sent_call("delete", "0042")
+    assert.equal("more", http:received(ANSWER:sub(1, -2)))
+    assert.equal("failed", http:closed())
+    assert.is_false(http:tell(call, 1, 0))
+    local none, err = end_of(call)
+    assert.is_nil(none)
+    assert.equal("connection", err.kind)
+    assert.equal("maybe", err.sent)
+    assert.is_true(err.outcome_unknown)
+  end)
+
+  it("knows that nothing left while nobody took any of it", function()
+    local call, http = new_call("delete", "0042"), core.http1()
+    http:begin(call)
+    assert.equal("failed", http:closed())
+    http:tell(call, 1, 0)
+    local _, err = end_of(call)
+    assert.equal("no", err.sent)
+    assert.is_false(err.outcome_unknown)
+  end)
+
+  it("refuses to be used in another order", function()
+    local call, http = new_call("find", "0042"), core.http1()
+    local function refuses(why, ...)
+      local fine, wrong = pcall(...)
+      assert.is_false(fine)
+      assert.truthy(tostring(wrong):find(why, 1, true), wrong)
+    end
+    refuses("no exchange was begun", http.output, http)
+    refuses("no exchange was begun", http.received, http, ANSWER)
+    refuses("no exchange was begun", http.tell, http, call, 1, 0)
+    http:begin(call)
+    refuses("more than there was to send", http.sent, http, 10000)
+    refuses("more than there was to send", http.sent, http, -1)
+    refuses("not at its end", http.tell, http, call, 1, 0)
+    http:received(ANSWER)
+    http:tell(call, 1, 0)
+    refuses("nothing to send", http.begin, http, call)
+    refuses("nothing to send", call.destination, call)
+    http:close()
+    http:close()
+    refuses("codec is closed", http.output, http)
+  end)
+end)
