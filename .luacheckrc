@@ -12,3 +12,4 @@ files["examples/luanti"] = { read_globals = { "minetest" } }
 files["spec/hosts/luanti_test"] = { globals = { "minetest" } }
 files["examples/neovim"] = { read_globals = { "vim" } }
 files["spec/hosts/neovim_test.lua"] = { read_globals = { "vim" } }
+files["spec/nginx/app.lua"] = { read_globals = { "ngx" } }

@@ -5,6 +5,7 @@
 #   make test-all-luas    the specs under each of $(ALL_LUAS)
 #   make test-poll        the driver's tests, with poll in epoll's place
 #   make test-hosts       in event loops, and whatever else calls are made in
+#   make test-nginx       in a real nginx
 #   make asan             the C tests under AddressSanitizer and UBSan
 #   make tsan             threads under ThreadSanitizer
 #   make valgrind         the C tests under valgrind
@@ -91,7 +92,7 @@ else
   LUA_SRC := $(filter-out lua/leat/sandbox.lua,$(LUA_SRC))
 endif
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity env install install-core install-lua clean help model soak canary
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity env install install-core install-lua clean help model soak canary
 .SECONDARY:
 all: lua
 lua: $(MODULES)
@@ -196,6 +197,12 @@ canary:
 # What needs other programs: event loops, Neovim, a game's server.
 test-hosts: lua $(T)/slow_server
 	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(LUA) spec/run.lua --pattern=_host spec/hosts $(BUSTED_FLAGS)
+
+# Its Lua is LuaJIT, whatever the spec's own is.
+test-nginx: lua
+	@$(MAKE) -s --no-print-directory LUA=luajit lua
+	$(run_env) LEAT_ROOT=$(CURDIR) LEAT_NGINX_MODULES=$(CURDIR)/$(BUILD)/luajit \
+	  $(LUA) spec/run.lua --pattern=_nginx spec/nginx $(BUSTED_FLAGS)
 
 SOAK_N ?= 1000000
 soak: lua $(T)/slow_server

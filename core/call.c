@@ -508,6 +508,12 @@ const leat_request *leat_call_request(leat_call *call) {
   return &call->request;
 }
 
+leat_purpose leat_call_purpose(const leat_call *call) {
+  if (call && (call->state == LEAT__ASKING || (inside(call) && call->fetch)))
+    return LEAT_TO_GET_TOKEN;
+  return call && inside(call) ? LEAT_TO_LOOK : LEAT_TO_CALL;
+}
+
 int64_t leat_call_until(const leat_call *call) {
   if (call == NULL) return 0;
   return inside(call) ? leat_call_until(inside(call)) : call->until;

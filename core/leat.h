@@ -424,6 +424,8 @@ LEAT_API leat_step leat_call_next(leat_call *call, leat_moment now);
 /* After LEAT_SEND, when it is about to be sent; borrowed until the call is told, or freed,
 ** but its headers only until the next call into the library. */
 LEAT_API const leat_request *leat_call_request(leat_call *call);
+/* What the exchange is for that it is at; LEAT_TO_GET_TOKEN: others may wait for it. */
+LEAT_API leat_purpose leat_call_purpose(const leat_call *call);
 /* After LEAT_WAIT. */
 LEAT_API int64_t leat_call_until(const leat_call *call);
 /* An answer came. It is only borrowed. */

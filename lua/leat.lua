@@ -248,6 +248,9 @@ function resources.contact_identifiers:ensure(value, given)
   return adopt(card, given or {}, found)
 end
 
+-- There libcurl stays out of the worker: it may bring a second OpenSSL, of another version.
+local in_nginx = package.loaded.ngx and package.loaded.ngx.socket ~= nil
+
 local known = {
   api_key = "string",
   access_token = "string",
@@ -293,6 +296,9 @@ local function check_options(given)
     end
     given.headers = list
   end
+  if in_nginx then -- somebody waits for a page
+    given.queue_timeout = given.queue_timeout or given.timeout or 30
+  end
   return given
 end
 
@@ -309,9 +315,9 @@ local function new_driver(given)
   if given.driver then
     return given.driver
   elseif given.transport then
-    return require("leat.transport").new(given.transport)
+    return require("leat.transport").new(given.transport, in_nginx and require("leat.nginx").clock)
   end
-  return require("leat.curl").new(settings)
+  return require(in_nginx and "leat.nginx" or "leat.curl").new(settings)
 end
 
 -- What a driver must know of a client: see leat/driver.lua.

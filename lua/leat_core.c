@@ -24,6 +24,8 @@
 **   call:fail(ms, unix, kind, sent, message)
 **
 ** For drivers that have a pipe and no HTTP:
+**   call:epoch()                         changes when calls that wait should be asked again
+**   call:gets_token()                    whether others may wait for what it does
 **   call:destination()                   origin, host, port, tls, deadline, connect_timeout (ms)
 **   core.http1()                         the codec, for one exchange
 **   http:begin(call)                     what "send" asks for: "more", or "failed"
@@ -690,6 +692,16 @@ static int call_until(lua_State *L) {
   return 1;
 }
 
+static int call_epoch(lua_State *L) {
+  lua_pushnumber(L, (lua_Number)leat_client_epoch(leat_call_client(check_call(L, 1))));
+  return 1;
+}
+
+static int call_gets_token(lua_State *L) {
+  lua_pushboolean(L, leat_call_purpose(check_call(L, 1)) == LEAT_TO_GET_TOKEN);
+  return 1;
+}
+
 static int call_set_reused(lua_State *L) {
   leat_call_set_reused(check_call(L, 1));
   return 0;
@@ -935,6 +947,8 @@ LEAT_API int luaopen_leat_core(lua_State *L) {
       {"answer", call_answer},
       {"give", call_give},
       {"destination", call_destination},
+      {"epoch", call_epoch},
+      {"gets_token", call_gets_token},
       {"fail", call_fail},
       {NULL, NULL}};
   static const luaL_Reg http1_methods[] = {

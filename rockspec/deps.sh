@@ -10,6 +10,7 @@
 #   test      busted, and GnuTLS for the servers that test TLS
 #   hosts     event loops, Neovim and the server of Luanti, to make calls in
 #   bench     a server, and what leat is compared with; Node and npm it takes where they are
+#   nginx     nginx with its Lua module, LuaJIT for modules that it loads, and LuaSocket
 #   ci        formatters, static analysis, valgrind, fuzzing, luarocks
 #
 # Things are asked for by what they can do, not by the names of packages. Installing is
@@ -30,7 +31,7 @@ mode=${LEAT_DEPS:-$mode}
 wanted='' luas=''
 for word in "$@"; do
   case $word in
-    build | sandbox | test | hosts | bench | ci) wanted="$wanted $word" ;;
+    build | sandbox | test | hosts | nginx | bench | ci) wanted="$wanted $word" ;;
     lua5.[1-4] | luajit) luas="$luas $word" ;;
     *) usage ;;
   esac
@@ -143,6 +144,15 @@ if wants bench; then
   has lua5.1 || need lua5.1 lua5.1 - - - -
   for module in curl:lua-curl socket.http:lua-socket http.client:lua-http; do
     loads lua5.1 "${module%:*}" || need "${module%:*} for lua5.1" "${module#*:}" - - - -
+  done
+fi
+if wants nginx; then
+  need_lua luajit
+  has nginx || need nginx nginx-light - - - -
+  [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] ||
+    need "nginx's Lua module" libnginx-mod-http-lua - - - -
+  for lua in $luas; do
+    loads "$lua" socket || need "socket for $lua" lua-socket - - - -
   done
 fi
 if wants ci; then

@@ -1,0 +1,346 @@
+--- The driver of OpenResty and nginx: cosockets carry the bytes, so a call suspends its own
+-- request, and the worker goes on. `leat.new` takes it by itself there; libcurl stays out of
+-- the worker.
+--
+-- It works in rewrite, access, content and timers. What it needs is said in nginx.conf:
+--
+--    resolver 127.0.0.53;                                              # for names of hosts
+--    lua_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;   # for https
+--    lua_ssl_verify_depth 3;
+--
+-- `resolver_timeout` and `lua_socket_pool_size` (how many connections are kept) are yours
+-- too. A client that is made while a module loads serves all requests of the worker.
+--
+-- A token is got in a timer of its own, for nginx may end any request whose client went away,
+-- and others wait for the token: so a `token` function can't see the request.
+-- @module leat.nginx
+
+local ngx = package.loaded.ngx
+if not ngx or not ngx.socket then
+  error("leat.nginx: there is no ngx.socket here: this driver is for OpenResty, or nginx with its Lua module")
+end
+
+local core = require("leat.core")
+local driver = require("leat.driver")
+local options = require("leat.options")
+local semaphore = require("ngx.semaphore")
+
+local nginx = {}
+local Driver = {}
+Driver.__index = Driver
+
+local IDLE = 60000 -- milliseconds that a connection is kept
+local PIECE = 16384 -- of what is received
+
+-- ---- moments ----------------------------------------------------------------------------
+
+local function now()
+  ngx.update_time()
+  return ngx.now() * 1000, ngx.time()
+end
+
+-- Workers are copies of one process, and must not draw the same numbers.
+local function seed()
+  local file = io.open("/dev/urandom", "rb")
+  local bytes = file and file:read(4)
+  if file then
+    file:close()
+  end
+  local number = ngx.worker.pid() + ngx.now() * 1000
+  for i = 1, bytes and #bytes or 0 do
+    number = number * 256 + bytes:byte(i)
+    number = number % 2147483647
+  end
+  return math.floor(number % 2147483646) + 1
+end
+
+local function random(self)
+  if self.process ~= ngx.worker.pid() then
+    self.process, self.random = ngx.worker.pid(), seed()
+  end
+  self.random = self.random * 16807 % 2147483647 -- exact in a double
+  return self.random
+end
+
+local function set_timeout(socket, due)
+  local left = math.max(1, math.ceil(due - now()))
+  socket:settimeouts(left, left, left)
+end
+
+-- ---- connecting -------------------------------------------------------------------------
+
+local TRUST = "nginx trusts nobody by itself: is 'lua_ssl_trusted_certificate FILE;' in nginx.conf, and right? "
+  .. "Debian's is /etc/ssl/certs/ca-certificates.crt"
+local CLOCK = "if this machine's clock is wrong, set it; if not, the server needs another certificate"
+
+-- What nginx says, what kind of error that is, and what to do about it.
+local reasons = {
+  { "no resolver defined", "config", "say 'resolver ADDRESS;' in nginx.conf: nginx needs one for names of hosts" },
+  { "timeout", "timeout" },
+  { "timed out", "timeout" },
+  { "host mismatch", "tls", "is that the right host? nginx compares names: an address in base_url fits none" },
+  { "chain too long", "tls", "say 'lua_ssl_verify_depth 3;' in nginx.conf" },
+  { "issuer", "tls", TRUST },
+  { "self.signed", "tls", TRUST },
+  { "first certificate", "tls", TRUST },
+  { "expired", "tls", CLOCK },
+  { "not yet valid", "tls", CLOCK },
+  { "^%d+: ", "tls" },
+  { "handshake failed", "tls", "does the server speak TLS 1.2 or later there? nginx's error log says more" },
+}
+
+local function explain(origin, why)
+  local text = ("no connection to %s: %s"):format(origin, why)
+  for _, reason in ipairs(reasons) do
+    if why:find(reason[1]) then
+      return reason[2], reason[3] and ("%s (%s)"):format(text, reason[3]) or text
+    end
+  end
+  return "connection", text
+end
+
+-- In 0.10.23 it raises an error when a handshake fails that had not to wait.
+local function shake_hands(socket, host)
+  local fine, _, why = pcall(socket.sslhandshake, socket, nil, host, true)
+  if not fine then
+    return "handshake failed: no certificate was accepted (" .. TRUST .. ")"
+  end
+  return why
+end
+
+-- Connections are kept by a name that says whom they were verified as.
+local function connect(to)
+  local socket = ngx.socket.tcp()
+  local due = math.min(to.deadline, now() + to.connect_timeout)
+  local address = to.host:find(":", 1, true) and "[" .. to.host .. "]" or to.host
+  set_timeout(socket, due)
+  local fine, why = socket:connect(address, to.port, { pool = "leat " .. to.origin .. (to.tls and " verified" or "") })
+  if fine and to.tls and socket:getreusedtimes() == 0 then
+    set_timeout(socket, due)
+    why = shake_hands(socket, to.host)
+    if why then
+      socket:close()
+    end
+  end
+  if why then
+    return nil, explain(to.origin, why)
+  end
+  return socket
+end
+
+-- ---- bytes ------------------------------------------------------------------------------
+
+-- Why not all was sent; nil: all was.
+local function send(socket, http, deadline)
+  local piece = http:output()
+  while piece do
+    set_timeout(socket, deadline)
+    local sent, why = socket:send(piece)
+    if not sent then
+      return why
+    end
+    http:sent(sent)
+    piece = http:output()
+  end
+end
+
+-- The codec's last state; or nil and why there is none.
+local function receive(socket, http, deadline)
+  local state = "more"
+  while state == "more" do
+    set_timeout(socket, deadline)
+    local bytes, why = socket:receiveany(PIECE)
+    if bytes then
+      state = http:received(bytes)
+    elseif why == "closed" then
+      state = http:closed()
+    else
+      return nil, why
+    end
+  end
+  return state
+end
+
+-- When not all could be sent, an early answer may be there to read.
+local function talk(socket, http, call, deadline)
+  if http:begin(call) == "failed" then
+    return "failed"
+  end
+  local why = send(socket, http, deadline)
+  if why == "timeout" then
+    return nil, why
+  end
+  return receive(socket, http, deadline)
+end
+
+local function fail(call, kind, sent, message)
+  local ms, unix = now()
+  call:fail(ms, unix, kind, sent, message)
+end
+
+local function fail_talk(call, origin, why)
+  if why == "timeout" then
+    fail(call, "timeout", "maybe", ("no answer from %s in time"):format(origin))
+  else
+    fail(call, "connection", "maybe", ("the connection to %s broke: %s"):format(origin, why))
+  end
+end
+
+local function destination(call)
+  local origin, host, port, tls, deadline, connect_timeout = call:destination()
+  return { origin = origin, host = host, port = port, tls = tls, deadline = deadline,
+    connect_timeout = connect_timeout }
+end
+
+-- One exchange. The call is told what came of it.
+local function exchange(call)
+  local to = destination(call)
+  local socket, kind, message = connect(to)
+  if not socket then
+    fail(call, kind, "no", message)
+    return
+  end
+  if socket:getreusedtimes() > 0 then
+    call:set_reused()
+  end
+  local http = core.http1()
+  local state, why = talk(socket, http, call, to.deadline)
+  local reusable
+  if state then
+    reusable = http:tell(call, now())
+  else
+    fail_talk(call, to.origin, why)
+  end
+  http:close()
+  if not (reusable and socket:setkeepalive(IDLE)) then
+    socket:close()
+  end
+end
+
+-- ---- calls ------------------------------------------------------------------------------
+
+-- What a call is told may be news for those of its client that wait.
+local function note_news(self, call, hooks)
+  local epoch = call:epoch()
+  if self.epochs[hooks] == epoch then
+    return
+  end
+  self.epochs[hooks] = epoch
+  local waiting = -self.news:count()
+  if waiting > 0 then
+    self.news:post(waiting)
+  end
+end
+
+local function ask(self, call, hooks)
+  local ms, unix = now()
+  local step = call:next(ms, unix, random(self))
+  note_news(self, call, hooks)
+  return step
+end
+
+-- Does what the call asked for; returns what it asks for next.
+local function take(self, call, hooks, step)
+  local ms, unix = now()
+  if step == "send" then
+    exchange(call)
+  elseif step == "token" then
+    driver.give_token(call, ms, unix, hooks.token)
+  else
+    self.news:wait(math.max(0.001, (call:until_ms() - ms) / 1000))
+  end
+  note_news(self, call, hooks)
+  return ask(self, call, hooks)
+end
+
+local function give_up(self, call, hooks)
+  fail(call, "canceled", "maybe", "an error was raised meanwhile")
+  note_news(self, call, hooks)
+end
+
+local function get_token(self, call, hooks, step)
+  repeat
+    step = take(self, call, hooks, step)
+  until not call:gets_token()
+  return step
+end
+
+-- What holds the lease for a token must not end with a request; a timer does not.
+local function get_token_aside(self, call, hooks, step)
+  local ready = semaphore.new()
+  local ended, fine
+  local started = ngx.timer.at(0, function()
+    fine, step = pcall(get_token, self, call, hooks, step)
+    if not fine then
+      give_up(self, call, hooks)
+    end
+    ended = true
+    ready:post()
+  end)
+  if not started then -- there are too many timers
+    return get_token(self, call, hooks, step)
+  end
+  while not ended do
+    ready:wait(60)
+  end
+  return fine and step or error(step, 0)
+end
+
+local function carry(self, call, hooks, phase)
+  local step = ask(self, call, hooks)
+  while step ~= "done" do
+    local go = phase ~= "timer" and call:gets_token() and get_token_aside or take
+    step = go(self, call, hooks, step)
+    if hooks.attempts then
+      hooks.attempts()
+    end
+  end
+end
+
+-- Where nginx can suspend what runs.
+local suspends = { rewrite = true, access = true, content = true, timer = true, ssl_cert = true,
+  ssl_session_fetch = true, ssl_client_hello = true }
+
+--- Carries a call to its end. An error that comes in between gives the call up.
+-- @param call of the core
+-- @tparam[opt] table hooks of the client: see `leat.driver`
+-- @treturn string why it must not be carried here; else nil
+function Driver:perform(call, hooks)
+  local phase = ngx.get_phase()
+  if not suspends[phase] then
+    return ("nginx can't wait in the phase '%s': call it in rewrite, access or content, or in "
+      .. "ngx.timer.at(0, function() ... end)"):format(phase)
+  end
+  hooks = hooks or {}
+  local fine, why = pcall(carry, self, call, hooks, phase)
+  if not fine then
+    give_up(self, call, hooks)
+    driver.raise(why, call)
+  end
+end
+
+--- The clocks and the sleep of nginx, for `leat.transport`.
+nginx.clock = { now = now, sleep = ngx.sleep }
+
+local elsewhere = {
+  ca_file = "ca_file is for libcurl: in nginx.conf it is 'lua_ssl_trusted_certificate FILE;'",
+  proxy = "proxy is for libcurl: nginx connects without one",
+  max_connections = "max_connections is for libcurl: in nginx.conf 'lua_socket_pool_size' says how many are kept",
+}
+
+--- Makes a driver.
+-- @tparam[opt] table given nothing that is `leat.new`'s: of `ca_file`, `proxy` and
+--   `max_connections` it says where they belong
+-- @treturn Driver or nil and a message
+-- @raise what is wrong with the options
+function nginx.new(given)
+  local settings = options.check("leat.nginx.new", options.connection, given or {}, 2)
+  for name, why in pairs(elsewhere) do
+    if settings[name] and settings[name] ~= "" then
+      return nil, why
+    end
+  end
+  return setmetatable({ news = semaphore.new(), epochs = setmetatable({}, { __mode = "k" }) }, Driver)
+end
+
+return nginx

@@ -1,0 +1,72 @@
+-- What runs in the nginx of the specs: code that comes with a request, in the phase that its
+-- path names.
+local cjson = require("cjson")
+local leat = require("leat")
+local semaphore = require("ngx.semaphore")
+
+local app = { leat = leat, attempts = {} }
+local clients, kept = {}, {}
+
+-- One client for each name, made when it is first asked for.
+function app.client(name, options)
+  clients[name] = clients[name] or leat.new(options())
+  return clients[name]
+end
+
+local function results(fine, ...)
+  local list, n = { ... }, select("#", ...)
+  for i = 1, n do
+    if type(list[i]) == "table" and list[i].kind then
+      list[i].text = tostring(list[i])
+    elseif list[i] == nil then
+      list[i] = cjson.null
+    end
+  end
+  return cjson.encode { fine = fine, list = list }
+end
+
+local function run(code)
+  local chunk = assert(loadstring("local app = ... " .. code, "=code"))
+  return results(pcall(chunk, app))
+end
+
+local function read_code()
+  ngx.req.read_body()
+  return ngx.req.get_body_data()
+end
+
+function app.answer()
+  ngx.print(run(read_code()))
+  ngx.exit(200)
+end
+
+function app.answer_from_timer()
+  local code, ended, text = read_code(), semaphore.new(), nil
+  assert(ngx.timer.at(0, function()
+    text = run(code)
+    ended:post()
+  end))
+  ended:wait(20)
+  ngx.print(text)
+end
+
+function app.keep_code()
+  kept.code = read_code()
+  ngx.print("kept")
+end
+
+function app.keep_result()
+  kept.result = run(kept.code)
+end
+
+function app.answer_kept()
+  ngx.print(kept.result)
+end
+
+-- Once, as the worker starts.
+function app.worker_phase()
+  local client = leat.new { api_key = "worker", base_url = "http://127.0.0.1:9/" }
+  app.worker_result = { pcall(client.contact_identifiers.find, client.contact_identifiers, "1") }
+end
+
+return app

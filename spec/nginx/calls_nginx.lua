@@ -1,0 +1,173 @@
+-- leat.nginx in a real nginx: what a call does there, in which phases, and what it leaves.
+--    make test-nginx
+local sandbox = require("leat.sandbox")
+local server = dofile("spec/nginx/server.lua")
+local secrets = dofile("spec/support/secrets.lua")
+
+local function start_sandbox(more)
+  local given = {
+    api_key = secrets.key,
+    contacts = { { uuid = "ann" }, { uuid = "bob" } },
+    cards = { { value = "free" }, { value = "linked", contact_uuid = "ann" } },
+  }
+  for name, value in pairs(more or {}) do
+    given[name] = value
+  end
+  return assert(sandbox.start(given))
+end
+
+-- Code that has `client` and `cards`, whose further options are `more`.
+local function with_client(name, upstream, more, code)
+  return ([[
+    local client = app.client(%q, function()
+      return { api_key = %q, base_url = %q, retry_base = 0.001, retry_cap = 0.01, %s }
+    end)
+    local cards = client.contact_identifiers
+    %s
+  ]]):format(name, upstream.api_key, upstream.url, more, code)
+end
+
+describe("in nginx", function()
+  local upstream, nginx
+
+  setup(function()
+    upstream = start_sandbox()
+    nginx = server.start {}
+  end)
+  teardown(function()
+    nginx:stop()
+    upstream:stop()
+  end)
+  before_each(function()
+    upstream:reset()
+  end)
+
+  local function run(code, phase)
+    return nginx:run(phase or "content", with_client("plain", upstream, "timeout = 3", code))
+  end
+
+  it("the six operations are carried out", function()
+    assert.equal("free", run("return cards:find('free')").value)
+    local card, err = run("return cards:create('new', { name = 'N', contact_uuid = 'ann' })")
+    assert.is_nil(err)
+    assert.equal("ann", card.contact.uuid)
+    assert.equal("bob", run("return cards:find('free'):link('bob')").contact.uuid)
+    assert.equal("bob", upstream:card("free").contact.uuid)
+    assert.is_nil(run("return cards:unlink('linked')").contact)
+    assert.is_nil(upstream:card("linked").contact)
+    run("return cards:update('free', { name = 'F' })")
+    assert.equal("F", upstream:card("free").name)
+    assert.is_true(run("return cards:delete('free')"))
+    assert.is_nil(upstream:card("free"))
+  end)
+
+  it("errors are told, and the program's mistakes are raised where they are", function()
+    local none, err = run("return cards:find('none')")
+    assert.is_nil(none)
+    assert.equal("not_found", err.kind)
+    assert.equal(60003, err.code)
+    local fine, wrong = pcall(run, "local card = cards:find(42) return card")
+    assert.is_false(fine)
+    assert.truthy(wrong:find("^code:%d+: leat: contact_identifiers.find: .*must be a string"), wrong)
+  end)
+
+  it("a call works in each phase that can wait", function()
+    for _, phase in ipairs { "rewrite", "access", "content", "timer" } do
+      local card = run("return cards:find('linked')", phase)
+      assert.equal("ann", card.contact.uuid)
+    end
+    assert.equal(4, #upstream:requests("find"))
+  end)
+
+  it("in any other it says so", function()
+    for _, phase in ipairs { "log", "header" } do
+      nginx:get(phase, with_client("plain", upstream, "timeout = 3",
+        "local card = cards:find('free') return card"))
+      local fine, wrong = pcall(server.decode, nginx:get("kept"))
+      assert.is_false(fine)
+      assert.truthy(wrong:find("^code:%d+: .*nginx can't wait in the phase '" .. phase), wrong)
+    end
+    local fine, wrong = run("return app.worker_result[1], app.worker_result[2]")
+    assert.is_false(fine)
+    assert.truthy(wrong:find("ngx.timer.at", 1, true), wrong)
+    assert.equal(0, #upstream:requests())
+  end)
+
+  it("a connection is used again, and told of", function()
+    run([[
+      app.client("told", function()
+        return { api_key = ]] .. ("%q"):format(secrets.key) .. [[, base_url = client.base_url,
+          on_attempt = function(attempt) table.insert(app.attempts, attempt) end }
+      end)
+    ]])
+    local attempts = run([[
+      local told = app.client("told").contact_identifiers
+      told:find("free")
+      told:find("free")
+      return app.attempts
+    ]])
+    assert.equal(2, #attempts)
+    assert.is_true(attempts[2].reused)
+    assert.equal("contact_identifiers.find", attempts[1].operation)
+  end)
+
+  local ways = {
+    ["was closed before it"] = { close = "before" },
+    ["was closed within it"] = { close = "within" },
+    ["was a 502"] = { status = 502, body = "<html>Bad Gateway</html>" },
+    ["was HTML"] = { status = 200, body = "<html>Free Wi-Fi</html>" },
+  }
+  local operations = {
+    create = "cards:create('new', { contact_uuid = 'ann' })",
+    link = "cards:link('free', 'bob')",
+    unlink = "cards:unlink('linked')",
+    delete = "cards:delete('free')",
+  }
+  for name, code in pairs(operations) do
+    for way, fault in pairs(ways) do
+      it(("a %s whose answer %s is looked up"):format(name, way), function()
+        local one = { operation = name, apply = true }
+        for key, value in pairs(fault) do
+          one[key] = value
+        end
+        upstream:fault(one)
+        local value, err, info = run("return " .. code)
+        assert.is_nil(err)
+        assert.truthy(value)
+        assert.equal("recovered", info.outcome)
+        assert.equal(name == "delete" and 2 or 1, #upstream:requests(name))
+      end)
+    end
+  end
+
+  it("what never left is sent again, and what may have left is told", function()
+    local code = "return client:with { timeout = 0.3, max_attempts = 1 }.contact_identifiers:delete('free')"
+    upstream:fault { operation = "delete", delay = 2 }
+    local _, err = run(code)
+    assert.equal("timeout", err.kind)
+    assert.equal("maybe", err.sent)
+    assert.is_true(err.outcome_unknown)
+    assert.truthy(err.text:find("no answer from http://127.0.0.1", 1, true), err.text)
+
+    local gone = start_sandbox()
+    gone:stop()
+    _, err = nginx:run("content", with_client("gone", gone, "", "return cards:delete('free')"))
+    assert.equal("connection", err.kind)
+    assert.equal("no", err.sent)
+    assert.equal(3, err.attempts)
+    assert.is_false(err.outcome_unknown)
+  end)
+
+  it("libcurl is nowhere in the worker", function()
+    run("return cards:find('free')")
+    local pid, curl, tasks = run([[
+      return ngx.worker.pid(), package.loaded["leat.curl"] ~= nil, package.loaded["leat.tasks"] ~= nil
+    ]])
+    local file = assert(io.open(("/proc/%d/maps"):format(pid)))
+    local maps = file:read("*a")
+    file:close()
+    assert.truthy(maps:find("leat/core.so", 1, true))
+    assert.is_nil(maps:find("curl", 1, true))
+    assert.same({ false, false }, { curl, tasks })
+  end)
+end)

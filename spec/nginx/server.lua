@@ -1,0 +1,155 @@
+-- A real nginx for the specs, in a folder of its own. What is to be done in it comes as code:
+--    local server = require_server.start { conf = "lua_check_client_abort on;" }
+--    server:run("content", "return app.cards():find('0042')")
+local socket = require("socket")
+local cjson = require("cjson")
+
+local root, modules = assert(os.getenv("LEAT_ROOT")), assert(os.getenv("LEAT_NGINX_MODULES"))
+local Server = {}
+Server.__index = Server
+
+local function read(command)
+  local pipe = assert(io.popen(command))
+  local output = pipe:read("*a"):gsub("%s+$", "")
+  pipe:close()
+  return output
+end
+
+local function free_port()
+  local listener = assert(socket.bind("127.0.0.1", 0))
+  local _, port = listener:getsockname()
+  listener:close()
+  return tonumber(port)
+end
+
+local conf = [[
+load_module /usr/lib/nginx/modules/ndk_http_module.so;
+load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+USER
+daemon off;
+worker_processes WORKERS;
+pid nginx.pid;
+error_log error.log info;
+events { worker_connections 2000; }
+http {
+  access_log off;
+  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi;
+  scgi_temp_path scgi;
+  lua_package_path "ROOT/lua/?.lua;ROOT/spec/nginx/?.lua;;";
+  lua_package_cpath "MODULES/?.so;;";
+  CONF
+  init_by_lua_block { app = require("app"); INIT }
+  init_worker_by_lua_block { app.worker_phase() }
+  server {
+    listen 127.0.0.1:PORT reuseport;
+    location = /ping { content_by_lua_block { ngx.print("pong") } }
+    location = /content { content_by_lua_block { app.answer() } }
+    location = /access { access_by_lua_block { app.answer() } }
+    location = /rewrite { rewrite_by_lua_block { app.answer() } }
+    location = /timer { content_by_lua_block { app.answer_from_timer() } }
+    location = /log { content_by_lua_block { app.keep_code() } log_by_lua_block { app.keep_result() } }
+    location = /header { content_by_lua_block { app.keep_code() } header_filter_by_lua_block { app.keep_result() } }
+    location = /kept { content_by_lua_block { app.answer_kept() } }
+  }
+}
+]]
+
+local function write_conf(dir, port, given)
+  local values = { ROOT = root, MODULES = modules, PORT = tostring(port), CONF = given.conf or "",
+    INIT = given.init or "", WORKERS = tostring(given.workers or 1),
+    USER = read("id -u") == "0" and "user root;" or "" }
+  local file = assert(io.open(dir .. "/nginx.conf", "w"))
+  file:write((conf:gsub("%u%u%u%u+", values)))
+  file:close()
+end
+
+local function listens(port)
+  local connection = socket.connect("127.0.0.1", port)
+  return connection and connection:close()
+end
+
+local function is_alive(pid)
+  return read(("kill -0 %s 2>&1 || echo no"):format(pid)) == ""
+end
+
+function Server:log()
+  local file = assert(io.open(self.dir .. "/error.log"))
+  local text = file:read("*a")
+  file:close()
+  return text
+end
+
+-- False: somebody else took the port meanwhile.
+local function try(self, given)
+  self.port = free_port()
+  write_conf(self.dir, self.port, given)
+  self.pid = read(("nginx -p %s/ -e error.log -c nginx.conf </dev/null >%s/output 2>&1 & echo $!"):format(self.dir,
+    self.dir))
+  for _ = 1, 500 do
+    if listens(self.port) then
+      return is_alive(self.pid)
+    elseif not is_alive(self.pid) then
+      break
+    end
+    socket.sleep(0.01)
+  end
+  assert(self:log():find("Address already in use", 1, true), self:log())
+  return false
+end
+
+local server = {}
+
+function server.start(given)
+  local self = setmetatable({ dir = read("mktemp -d") }, Server)
+  for _ = 1, 10 do
+    if try(self, given or {}) then
+      return self
+    end
+  end
+  error("nginx found no port")
+end
+
+-- Asks for a path; the answer is to be read, or not.
+function Server:ask(path, body)
+  local connection = assert(socket.connect("127.0.0.1", self.port))
+  connection:settimeout(20)
+  body = body or ""
+  assert(connection:send(("POST /%s HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s"):format(path, #body, body)))
+  return connection
+end
+
+function Server:get(path, body)
+  local connection = self:ask(path, body)
+  local answer = connection:receive("*a") or ""
+  connection:close()
+  return answer:match("\r\n\r\n(.*)$") or error("no answer: " .. self:log())
+end
+
+-- What code returns in that phase. An error that it raises is raised.
+function server.decode(text)
+  local results = cjson.decode(text)
+  local list = results.list
+  if not results.fine then
+    error(list[1], 0)
+  end
+  for i = 1, 3 do
+    if list[i] == cjson.null then
+      list[i] = nil
+    end
+  end
+  return list[1], list[2], list[3]
+end
+
+function Server:run(phase, code)
+  return server.decode(self:get(phase, code))
+end
+
+function Server:stop()
+  os.execute("kill -TERM " .. self.pid)
+  while is_alive(self.pid) do
+    socket.sleep(0.01)
+  end
+  os.execute("rm -r " .. self.dir)
+end
+
+return server
