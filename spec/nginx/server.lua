@@ -68,8 +68,14 @@ local function listens(port)
   return connection and connection:close()
 end
 
+-- One that ended may stand there for a while, until its parent has seen to it.
 local function is_alive(pid)
-  return read(("kill -0 %s 2>&1 || echo no"):format(pid)) == ""
+  local file = io.open(("/proc/%s/stat"):format(pid))
+  local state = file and file:read("*a"):match(".*%) (%a)")
+  if file then
+    file:close()
+  end
+  return state ~= nil and state ~= "Z"
 end
 
 function Server:log()
