@@ -877,7 +877,7 @@ static int http1_closed(lua_State *L) {
 static int http1_tell(lua_State *L) {
   const http1_box *box = check_begun(L);
   leat_call *call = check_call(L, 2);
-  leat_moment now = check_moment(L, 3);
+  leat_moment now = check_moment(L, 2);
   const char *detail;
   luaL_argcheck(L, box->state != LEAT_HTTP1_MORE, 1, "the exchange is not at its end");
   if (box->state == LEAT_HTTP1_ANSWER) {
