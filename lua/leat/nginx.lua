@@ -265,25 +265,27 @@ local function get_token(self, call, hooks, step)
   return step
 end
 
+-- In a timer. It may see no local of the request's own: once nginx has ended that one, its
+-- stack is another's.
+local function get_token_for(_, job)
+  job.fine, job.step = pcall(get_token, job.driver, job.call, job.hooks, job.step)
+  if not job.fine then
+    give_up(job.driver, job.call, job.hooks)
+  end
+  job.ended = true
+  job.ready:post()
+end
+
 -- What holds the lease for a token must not end with a request; a timer does not.
 local function get_token_aside(self, call, hooks, step)
-  local ready = semaphore.new()
-  local ended, fine
-  local started = ngx.timer.at(0, function()
-    fine, step = pcall(get_token, self, call, hooks, step)
-    if not fine then
-      give_up(self, call, hooks)
-    end
-    ended = true
-    ready:post()
-  end)
-  if not started then -- there are too many timers
+  local job = { driver = self, call = call, hooks = hooks, step = step, ready = semaphore.new() }
+  if not ngx.timer.at(0, get_token_for, job) then -- there are too many timers
     return get_token(self, call, hooks, step)
   end
-  while not ended do
-    ready:wait(60)
+  while not job.ended do
+    job.ready:wait(60)
   end
-  return fine and step or error(step, 0)
+  return job.fine and job.step or error(job.step, 0)
 end
 
 local function carry(self, call, hooks, phase)

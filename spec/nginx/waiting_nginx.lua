@@ -1,0 +1,209 @@
+-- Many requests at once in a real nginx: a worker that waits for nothing, one token for all,
+-- requests that end in between, and what is left of a connection whose exchange failed.
+local sandbox = require("leat.sandbox")
+local server = dofile("spec/nginx/server.lua")
+local secrets = dofile("spec/support/secrets.lua")
+local socket = require("socket")
+
+local function client(name, options)
+  return ("local client = app.client(%q, function() return { %s } end) "):format(name, options)
+    .. "local cards = client.contact_identifiers\n"
+end
+
+describe("in nginx, many at once:", function()
+  local upstream, nginx
+
+  setup(function()
+    upstream = assert(sandbox.start { api_key = secrets.key, cards = { { value = "1" }, { value = "slow" } } })
+    nginx = server.start { conf = "lua_check_client_abort on;",
+      init = ("app.client('early', function() return { api_key = %q, base_url = %q, timeout = 3 } end)"):format(
+        secrets.key, upstream.url) }
+  end)
+  teardown(function()
+    nginx:stop()
+    upstream:stop()
+  end)
+  before_each(function()
+    upstream:reset()
+  end)
+
+  local function keyed(name, more)
+    return client(name, ("api_key = %q, base_url = %q, retry_base = 0.001, retry_cap = 0.01, %s"):format(secrets.key,
+      upstream.url, more or ""))
+  end
+  local function credentials(name, more)
+    return client(name, ("client_id = %q, client_secret = %q, token_url = %q, base_url = %q, %s"):format(
+      upstream.client_id, upstream.client_secret, upstream.token_url, upstream.url, more or ""))
+  end
+  local function ask_many(count, code, phase)
+    local asked = {}
+    for i = 1, count do
+      asked[i] = nginx:ask(phase or "content", code)
+    end
+    return asked
+  end
+  local function take_all(asked)
+    local cards = {}
+    for i, connection in ipairs(asked) do
+      local answer = connection:receive("*a") or ""
+      cards[i] = server.decode(answer:match("\r\n\r\n(.*)$") or error(nginx:log():sub(-3000)))
+      connection:close()
+    end
+    return cards
+  end
+
+  it("a hundred slow calls leave the worker free", function()
+    upstream:fault { value = "slow", delay = 1, times = math.huge }
+    local began = socket.gettime()
+    local asked = ask_many(100, keyed("slow", "timeout = 10") .. "return cards:find('slow').value")
+    local pings, fast = 0, 0
+    while socket.gettime() - began < 0.8 do
+      local before = socket.gettime()
+      assert.equal("pong", nginx:get("ping"))
+      pings, fast = pings + 1, fast + (socket.gettime() - before < 0.1 and 1 or 0)
+      socket.sleep(0.01)
+    end
+    assert.equal(100, #take_all(asked))
+    assert.truthy(socket.gettime() - began < 10) -- in turn they would take 100 s
+    assert.equal(100, #upstream:requests("find"))
+    assert.truthy(pings >= 8 and fast >= pings * 0.9, ("%d of %d pings were fast"):format(fast, pings))
+  end)
+
+  it("one token is fetched for all, who wait no longer than for it", function()
+    upstream:fault { operation = "token", delay = 0.3 }
+    local began = socket.gettime()
+    local found = take_all(ask_many(50, credentials("many", "timeout = 20") .. "return cards:find('1').value"))
+    assert.equal(50, #found)
+    assert.equal(1, #upstream:requests("token"))
+    assert.truthy(socket.gettime() - began < 10)
+  end)
+
+  it("who gets the token may be gone before it comes", function()
+    upstream:fault { operation = "token", delay = 0.3 }
+    local code = credentials("left", "timeout = 20") .. "return cards:find('1').value"
+    local first = nginx:ask("content", code)
+    repeat
+      socket.sleep(0.01)
+    until #upstream:requests("token") == 1
+    local asked = ask_many(5, code)
+    first:close()
+    local began = socket.gettime()
+    assert.equal(5, #take_all(asked))
+    assert.truthy(socket.gettime() - began < 10) -- the lease is for 20
+    assert.equal(1, #upstream:requests("token"))
+    assert.equal(5, #upstream:requests("find"))
+  end)
+
+  it("a token function is asked once, in a timer, and its errors are raised", function()
+    local code = client("asking", ([[base_url = %q, timeout = 20, token = function()
+      app.phase, app.asked = ngx.get_phase(), (app.asked or 0) + 1
+      ngx.sleep(0.1)
+      return %q
+    end]]):format(upstream.url, secrets.key)) .. "return cards:find('1').value"
+    assert.equal(20, #take_all(ask_many(20, code)))
+    local asked, phase = nginx:run("content", "return app.asked, app.phase")
+    assert.equal(1, asked)
+    assert.equal("timer", phase)
+
+    local failing = client("failing", ([[base_url = %q, token = function() error("no luck") end]]):format(upstream.url))
+    local fine, why = pcall(nginx.run, nginx, "content", failing .. "return cards:find('1')")
+    assert.is_false(fine)
+    assert.truthy(why:find("no luck", 1, true), why)
+  end)
+
+  it("a client made before the workers serves them", function()
+    assert.equal("1", nginx:run("content", "return app.client('early').contact_identifiers:find('1')").value)
+  end)
+
+  it("a pause is for all, and no longer than the timeout", function()
+    upstream:fault { operation = "find", kind = "rate_limited", retry_after = 1 }
+    local began = socket.gettime()
+    assert.equal("1", nginx:run("content", keyed("paused", "timeout = 5") .. "return cards:find('1')").value)
+    assert.truthy(socket.gettime() - began >= 0.99)
+
+    upstream:fault { operation = "find", kind = "rate_limited", retry_after = 30 }
+    began = socket.gettime()
+    local none, err = nginx:run("content", keyed("impatient", "timeout = 0.5") .. "return cards:find('1')")
+    assert.is_nil(none)
+    assert.equal("timeout", err.kind)
+    assert.truthy(socket.gettime() - began < 5)
+  end)
+
+  it("what belongs to libcurl is refused, and told where it belongs", function()
+    for option, directive in pairs { ca_file = "lua_ssl_trusted_certificate", proxy = "without one",
+      max_connections = "lua_socket_pool_size" } do
+      local fine, why = pcall(nginx.run, nginx, "content",
+        ("local client = app.leat.new { api_key = 'k', %s = %s }"):format(option, option:find("max") and "4" or "'x'"))
+      assert.is_false(fine)
+      assert.truthy(why:find("^code:1: leat.new: " .. option) and why:find(directive, 1, true), why)
+    end
+    assert.is_nil(nginx:run("content", "app.leat.new { api_key = 'k', proxy = '' }")) -- none is what it has
+  end)
+
+  it("a transport sleeps without libcurl, and without blocking", function()
+    local code = [[
+      local count = 0
+      local client = app.leat.new { api_key = "k", base_url = "http://127.0.0.1/", retry_base = 0.3,
+        transport = function()
+          count = count + 1
+          if count == 1 then return nil, { kind = "connection", sent = "no" } end
+          return 200, { ["Content-Type"] = "application/json" }, '{"data":{"value":"1"}}'
+        end }
+      local card = client.contact_identifiers:find("1")
+      return card.value, count, package.loaded["leat.curl.core"] ~= nil
+    ]]
+    local value, count, curl = nginx:run("content", code)
+    assert.same({ "1", 2, false }, { value, count, curl })
+  end)
+
+  it("a connection whose exchange failed serves no other", function()
+    local other = assert(sandbox.start { api_key = secrets.key, cards = { { value = "1" } } })
+    other:fault { nth = 2, delay = 0.5 }
+    local code = client("poison", ("api_key = %q, base_url = %q, on_attempt = function(a) app.last = a end"):format(
+      secrets.key, other.url))
+    local find = code .. "local card, err = cards:find('1') return card or err, app.last.reused"
+    nginx:run("content", find) -- so that one is kept
+    local _, err, reused = nginx:run("content", code .. [[
+      local _, err = client:with { timeout = 0.1, max_attempts = 1 }.contact_identifiers:find("none")
+      return nil, err, app.last.reused
+    ]])
+    assert.equal("timeout", err.kind)
+    assert.is_true(reused)
+    socket.sleep(0.6) -- the late answer came
+    local card, again = nginx:run("content", find)
+    assert.equal("1", card.value)
+    assert.is_false(again)
+
+    for _, fault in ipairs { { body = "{" }, { close = "within" }, { headers = { Connection = "close" } } } do
+      _, reused = nginx:run("content", find)
+      assert.is_true(reused)
+      other:fault(fault)
+      nginx:run("content", find)
+      card = nginx:run("content", find)
+      assert.equal("1", card.value)
+    end
+    other:stop()
+  end)
+end)
+
+describe("in nginx, several workers", function()
+  it("draw numbers of their own", function()
+    local nginx = server.start { workers = 2 }
+    local drawn, workers, count = {}, {}, 0
+    for _ = 1, 200 do -- which of them gets a request is the system's choice
+      local pid, wait = nginx:run("content", client("drawing", [[
+        api_key = "k", base_url = "http://127.0.0.1:9/", retry_base = 10,
+        on_attempt = function(attempt) app.wait = app.wait or attempt.wait_milliseconds error("enough") end
+      ]]) .. "pcall(cards.find, cards, '1') return ngx.worker.pid(), app.wait")
+      count = count + (workers[pid] and 0 or 1)
+      workers[pid], drawn[wait] = true, true
+      if count == 2 then
+        break
+      end
+    end
+    nginx:stop()
+    local one = next(drawn)
+    assert.equal(2, count)
+    assert.truthy(next(drawn, one), one)
+  end)
+end)
