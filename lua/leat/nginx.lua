@@ -80,6 +80,7 @@ local reasons = {
   { "timed out", "timeout" },
   { "host mismatch", "tls", "is that the right host? nginx compares names: an address in base_url fits none" },
   { "chain too long", "tls", "say 'lua_ssl_verify_depth 3;' in nginx.conf" },
+  { "accepted", "tls", TRUST },
   { "issuer", "tls", TRUST },
   { "self.signed", "tls", TRUST },
   { "first certificate", "tls", TRUST },
@@ -103,7 +104,7 @@ end
 local function shake_hands(socket, host)
   local fine, _, why = pcall(socket.sslhandshake, socket, nil, host, true)
   if not fine then
-    return "handshake failed: no certificate was accepted (" .. TRUST .. ")"
+    return "no certificate was accepted, for nginx does not say why: a name that does not fit, or no trust"
   end
   return why
 end
@@ -115,7 +116,7 @@ local function connect(to)
   local address = to.host:find(":", 1, true) and "[" .. to.host .. "]" or to.host
   set_timeout(socket, due)
   local fine, why = socket:connect(address, to.port, { pool = "leat " .. to.origin .. (to.tls and " verified" or "") })
-  if fine and to.tls and socket:getreusedtimes() == 0 then
+  if fine and to.tls then -- one that is used again has it behind it
     set_timeout(socket, due)
     why = shake_hands(socket, to.host)
     if why then
@@ -249,7 +250,6 @@ local function take(self, call, hooks, step)
   else
     self.news:wait(math.max(0.001, (call:until_ms() - ms) / 1000))
   end
-  note_news(self, call, hooks)
   return ask(self, call, hooks)
 end
 

@@ -63,6 +63,16 @@ function app.answer_kept()
   ngx.print(kept.result)
 end
 
+-- A server that answers once more than it was asked, and waits for the next request.
+function app.answer_twice()
+  local body = '{"data":{"value":"1"}}'
+  local answer = ("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"):format(#body) .. body
+  local raw = assert(ngx.req.socket(true))
+  raw:send(answer .. answer)
+  raw:settimeout(1000)
+  raw:receive(1)
+end
+
 -- Once, as the worker starts.
 function app.worker_phase()
   local client = leat.new { api_key = "worker", base_url = "http://127.0.0.1:9/" }

@@ -43,6 +43,7 @@ http {
   server {
     listen 127.0.0.1:PORT reuseport;
     location = /ping { content_by_lua_block { ngx.print("pong") } }
+    location /twice { content_by_lua_block { app.answer_twice() } }
     location = /content { content_by_lua_block { app.answer() } }
     location = /access { access_by_lua_block { app.answer() } }
     location = /rewrite { rewrite_by_lua_block { app.answer() } }

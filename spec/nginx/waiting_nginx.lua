@@ -111,6 +111,33 @@ describe("in nginx, many at once:", function()
     assert.truthy(why:find("no luck", 1, true), why)
   end)
 
+  it("who gets the token may be gone before that fails", function()
+    local code = client("gone", ([[base_url = %q, timeout = 20, token = function()
+      app.tried = (app.tried or 0) + 1
+      ngx.sleep(0.3)
+      return app.tried > 1 and %q or error("no luck")
+    end]]):format(upstream.url, secrets.key)) .. "return cards:find('1').value"
+    local first = nginx:ask("content", code)
+    repeat
+      socket.sleep(0.01)
+    until nginx:run("content", "return app.tried") == 1
+    local asked = ask_many(5, code)
+    first:close()
+    local began = socket.gettime()
+    assert.equal(5, #take_all(asked))
+    assert.truthy(socket.gettime() - began < 10)
+    assert.equal(2, nginx:run("content", "return app.tried"))
+  end)
+
+  it("what on_attempt raises ends a call between two exchanges", function()
+    upstream:fault { operation = "find", close = "before" }
+    local fine, why = pcall(nginx.run, nginx, "content",
+      keyed("raising", "on_attempt = function() error('enough') end") .. "return cards:find('1')")
+    assert.is_false(fine)
+    assert.truthy(why:find("enough", 1, true), why)
+    assert.equal(1, #upstream:requests("find"))
+  end)
+
   it("a client made before the workers serves them", function()
     assert.equal("1", nginx:run("content", "return app.client('early').contact_identifiers:find('1')").value)
   end)
@@ -183,6 +210,16 @@ describe("in nginx, many at once:", function()
       assert.equal("1", card.value)
     end
     other:stop()
+  end)
+
+  it("nor does one with more answers than questions", function()
+    local code = client("twice", ("api_key = 'k', base_url = 'http://127.0.0.1:%d/twice', %s"):format(nginx.port,
+      "on_attempt = function(a) app.last = a end"))
+    for _ = 1, 2 do
+      local card, reused = nginx:run("content", code .. "local card = cards:find('1') return card, app.last.reused")
+      assert.equal("1", card.value)
+      assert.is_false(reused)
+    end
   end)
 end)
 
