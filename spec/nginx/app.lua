@@ -66,7 +66,8 @@ end
 -- A server that answers once more than it was asked, and waits for the next request.
 function app.answer_twice()
   local body = '{"data":{"value":"1"}}'
-  local answer = ("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"):format(#body) .. body
+  local head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+  local answer = head:format(#body) .. body
   local raw = assert(ngx.req.socket(true))
   raw:send(answer .. answer)
   raw:settimeout(1000)

@@ -214,7 +214,7 @@ describe("in nginx, many at once:", function()
 
   it("nor does one with more answers than questions", function()
     local code = client("twice", ("api_key = 'k', base_url = 'http://127.0.0.1:%d/twice', %s"):format(nginx.port,
-      "on_attempt = function(a) app.last = a end"))
+      "max_attempts = 1, on_attempt = function(a) app.last = a end"))
     for _ = 1, 2 do
       local card, reused = nginx:run("content", code .. "local card = cards:find('1') return card, app.last.reused")
       assert.equal("1", card.value)
