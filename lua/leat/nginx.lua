@@ -9,10 +9,12 @@
 --    lua_ssl_verify_depth 3;
 --
 -- `resolver_timeout` and `lua_socket_pool_size` (how many connections are kept) are yours
--- too. A client that is made while a module loads serves all requests of the worker.
+-- too. A client that is made while a module loads serves all requests of the worker, each with
+-- a connection of its own.
 --
 -- A token is got in a timer of its own, for nginx may end any request whose client went away,
--- and others wait for the token: so a `token` function can't see the request.
+-- and others wait for the token: so a `token` function can't see the request, nor may it use
+-- locals of one that made the client.
 -- @module leat.nginx
 
 local ngx = package.loaded.ngx
