@@ -131,6 +131,35 @@ describe("in nginx, many at once:", function()
     assert.equal(2, nginx:run("content", "return app.tried"))
   end)
 
+  it("clients that go away at any time leave the worker as it was", function()
+    upstream:fault { operation = "find", delay = 0.05, times = math.huge }
+    local find = "return cards:find('1').value"
+    local code = credentials("leaving", "timeout = 20") .. find
+    local function worker()
+      return nginx:run("content", "return ngx.worker.pid()")
+    end
+    local function open_files()
+      local pipe = assert(io.popen(("ls /proc/%d/fd | wc -l"):format(worker())))
+      local count = tonumber(pipe:read("*a"))
+      pipe:close()
+      return count
+    end
+    local pid, before = worker(), open_files()
+    for round = 1, 5 do
+      upstream:expire_tokens()
+      local asked = ask_many(40, code)
+      socket.sleep(0.01 * round)
+      for _, connection in ipairs(asked) do
+        connection:close()
+      end
+    end
+    upstream:clear_faults()
+    assert.equal("1", nginx:run("content", code))
+    assert.equal(pid, worker())
+    assert.truthy(open_files() <= before + 30) -- so many may be kept
+    assert.is_nil(nginx:log():find("thread aborted", 1, true))
+  end)
+
   it("what on_attempt raises ends a call between two exchanges", function()
     upstream:fault { operation = "find", close = "before" }
     local fine, why = pcall(nginx.run, nginx, "content",
