@@ -459,11 +459,13 @@ end
 --   * `on_attempt` a function that is called with a table for each exchange that ended, to log
 --     or to count: see `attempt`. It must not make calls; its errors are raised by the call
 --   * `show_values` true: it is told the cards' values too
---   * `queue_timeout` in line for the rate, or while the service asks to wait: for ever
+--   * `queue_timeout` in line for the rate, or while the service asks to wait: for ever; in
+--     nginx as long as `timeout`
 --   * `max_connections` 16
 --   * `max_body` the largest answer, in bytes: 1 MiB
 --   * `ca_file` certificates to trust (PEM), instead of the system's
---   * `proxy` its URL, or "" for none; else as the environment says (`https_proxy`, ...)
+--   * `proxy` its URL, or "" for none; else as the environment says (`https_proxy`, ...). In
+--     nginx there is none, and its configuration takes the place of the two before: see `leat.nginx`
 --   * `user_agent` default `leat/VERSION`
 --   * `headers` sent with every request, by name
 --   * `blocking` false: a call that would block, outside of any task of `leat.tasks`, is a
