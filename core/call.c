@@ -508,10 +508,14 @@ const leat_request *leat_call_request(leat_call *call) {
   return &call->request;
 }
 
+/* A look may need a token too. */
 leat_purpose leat_call_purpose(const leat_call *call) {
-  if (call && (call->state == LEAT__ASKING || (inside(call) && call->fetch)))
-    return LEAT_TO_GET_TOKEN;
-  return call && inside(call) ? LEAT_TO_LOOK : LEAT_TO_CALL;
+  leat_purpose purpose = LEAT_TO_CALL;
+  for (; call; call = inside(call)) {
+    if (call->state == LEAT__ASKING || call->fetch) return LEAT_TO_GET_TOKEN;
+    if (inside(call)) purpose = LEAT_TO_LOOK;
+  }
+  return purpose;
 }
 
 int64_t leat_call_until(const leat_call *call) {

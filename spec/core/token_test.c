@@ -60,8 +60,9 @@ static void answer(leat_call *call, int status, const char *body) {
 static bool fetches(leat_call *call) {
   if (leat_call_next(call, now) != LEAT_SEND) return false;
   const leat_request *r = leat_call_request(call);
-  return is(r->method, "POST") && is(r->origin, "https://login.example:8443") &&
-         is(r->target, "/oauth/token") && is(r->body, form()) &&
+  return leat_call_purpose(call) == LEAT_TO_GET_TOKEN && is(r->method, "POST") &&
+         is(r->origin, "https://login.example:8443") && is(r->target, "/oauth/token") &&
+         is(r->body, form()) &&
          is(header(call, "Content-Type"), "application/x-www-form-urlencoded") &&
          is(header(call, "Accept"), "application/json") &&
          header(call, "Authorization").data == NULL;
@@ -94,6 +95,7 @@ static void test_one_fetch_for_all(void) {
   CHECK(fetches(calls[0]));
   CHECK(leat_call_next(calls[1], now) == LEAT_WAIT);
   CHECK(leat_call_next(calls[2], now) == LEAT_WAIT);
+  CHECK(leat_call_purpose(calls[2]) == LEAT_TO_CALL); /* it is another that gets it */
   now.monotonic_ms += 9000; /* in line: that is not their time */
   CHECK(leat_call_next(calls[1], now) == LEAT_WAIT);
   answer(calls[0], 200, TOKEN("t1", 3600));
@@ -204,8 +206,10 @@ static void test_lease_of_a_look(void) {
   CHECK(leat_call_next(call, now) == LEAT_WAIT);
   now.monotonic_ms = leat_call_until(call);
   CHECK(finds(call, "Bearer t"));
+  CHECK(leat_call_purpose(call) == LEAT_TO_LOOK);
   answer(call, 401, "");
   CHECK(leat_call_next(call, now) == LEAT_TOKEN);
+  CHECK(leat_call_purpose(call) == LEAT_TO_GET_TOKEN);
   leat_call_fail(call, now, LEAT_UNAUTHORIZED, LEAT_SENT_NO, "no token");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->outcome_unknown);
