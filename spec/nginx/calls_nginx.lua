@@ -158,6 +158,13 @@ describe("in nginx", function()
     assert.is_false(err.outcome_unknown)
   end)
 
+  it("an address of IPv6 is an address", function()
+    local _, err = nginx:run("content", with_client("six", { url = "http://[::1]:9/", api_key = "k" }, "",
+      "return client:with { max_attempts = 1 }.contact_identifiers:find('1')"))
+    assert.equal("connection", err.kind)
+    assert.is_nil(err.text:find("parse", 1, true), err.text)
+  end)
+
   it("libcurl is nowhere in the worker", function()
     run("return cards:find('free')")
     local pid, curl, tasks = run([[
