@@ -254,6 +254,28 @@ describe("in nginx, many at once:", function()
   end)
 end)
 
+describe("in nginx that is reloaded", function()
+  it("calls under way come to their end", function()
+    local upstream = assert(sandbox.start { cards = { { value = "1" } } })
+    local nginx = server.start()
+    upstream:fault { operation = "token", delay = 0.3 }
+    upstream:fault { operation = "find", delay = 0.3 }
+    local code = client("reloaded", ("client_id = %q, client_secret = %q, token_url = %q, base_url = %q"):format(
+      upstream.client_id, upstream.client_secret, upstream.token_url, upstream.url))
+    local asked = nginx:ask("content", code .. "return cards:find('1').value, ngx.worker.exiting()")
+    repeat
+      socket.sleep(0.01)
+    until #upstream:requests("token") == 1
+    os.execute("kill -HUP " .. nginx.pid)
+    local value, exiting = server.decode(asked:receive("*a"):match("\r\n\r\n(.*)$"))
+    asked:close()
+    assert.equal("1", value)
+    assert.is_true(exiting)
+    nginx:stop()
+    upstream:stop()
+  end)
+end)
+
 describe("in nginx, several workers", function()
   it("draw numbers of their own", function()
     local nginx = server.start { workers = 2 }
