@@ -51,6 +51,9 @@ end
 function Driver:give_token(call, hooks)
   local ms, unix = self.handle:now()
   driver.give_token(call, ms, unix, hooks.token)
+  if not self.closed then
+    self.handle:fd() -- there is something to do now, of which nothing else told the descriptor
+  end
 end
 
 -- Waits for something to do, at most so long, does it, and tells whom it concerns.

@@ -104,6 +104,26 @@ describe("the heart of a loop beats on:", function()
     end
   end)
 
+  it("and a token that another driver's call gave is taken", function()
+    for _, script in ipairs {
+      [[local uv = require("luv") require("leat.luv").attach(uv) go() uv.run()]],
+      [[local cq = require("cqueues").new() require("leat.cqueues").attach(cq) go() assert(cq:loop())]],
+    } do
+      local output = read(("timeout 10 %s -e '%s'"):format(interpreter, [[
+        local leat, tasks = require("leat"), require("leat.tasks")
+        local server = require("leat.sandbox").start { cards = { { value = "1" } } }
+        local guard = leat.new { api_key = server.api_key, base_url = server.url }
+        local guarded = leat.new { base_url = server.url, token = function()
+          guard.contact_identifiers:find("1")
+          return server.api_key
+        end }
+        local function go()
+          tasks.spawn(function() print(leat.assert(guarded.contact_identifiers:find("1")).value) end)
+        end ]] .. script))
+      assert.equal("1\n", output, script)
+    end
+  end)
+
   it("with calls that block it does not", function()
     local _, idle, busy = beats(interpreter .. " spec/hosts/heartbeat.lua blocking 3 1")
     assert.truthy(busy >= idle + 0.8 * DELAY)
