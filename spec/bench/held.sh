@@ -3,6 +3,7 @@
 # for it, and then so much later: that all were in flight at once is certain.
 #   sh spec/bench/held.sh IN_FLIGHT MS PROGRAM [ARGUMENT]...
 set -eu
+: "${BENCH_BODY:?run.sh sets it}" "${BENCH_ON_SERVER_CORE?run.sh sets it}" "${LEAT_TOOLS:?make bench sets it}"
 in_flight=$1 ms=$2
 shift 2
 dir=$(mktemp -d)
