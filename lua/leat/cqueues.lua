@@ -16,6 +16,13 @@ local adapter = {}
 -- @param cq a controller
 function adapter.attach(cq)
   local ends = {}
+  -- What a poll raises ends the loop's step, and must not end the watching.
+  local function poll()
+    local fine, why = pcall(tasks.poll)
+    if not fine then
+      cq:wrap(error, why, 0)
+    end
+  end
   tasks.attach {
     watch = function(driver)
       local over = condition.new()
@@ -23,7 +30,7 @@ function adapter.attach(cq)
       cq:wrap(function()
         while ends[driver] == over do
           cqueues.poll(driver, over)
-          tasks.poll()
+          poll()
         end
       end)
     end,

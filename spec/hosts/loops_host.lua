@@ -124,6 +124,27 @@ describe("the heart of a loop beats on:", function()
     end
   end)
 
+  it("when a task fails while others' calls are under way", function()
+    local output = read(("timeout 10 %s -e '%s'"):format(interpreter, [[
+      local leat, tasks = require("leat"), require("leat.tasks")
+      local server = require("leat.sandbox").start { cards = { { value = "1" } } }
+      server:fault { operation = "find", delay = 0.1, nth = 2 }
+      local client = leat.new { api_key = server.api_key, base_url = server.url }
+      local cq = require("cqueues").new()
+      require("leat.cqueues").attach(cq)
+      local function find() return leat.assert(client.contact_identifiers:find("1")).value end
+      tasks.spawn(function() find() error("mine") end)
+      local other = tasks.spawn(function() return find() .. find() end)
+      local told
+      repeat
+        local fine, why = cq:step(1)
+        told = told or not fine and why
+      until told and other.done
+      print(told)
+      print(other:wait())]]))
+    assert.truthy(output:find("mine", 1, true) and output:find("\n11\n$"), output)
+  end)
+
   it("with calls that block it does not", function()
     local _, idle, busy = beats(interpreter .. " spec/hosts/heartbeat.lua blocking 3 1")
     assert.truthy(busy >= idle + 0.8 * DELAY)
