@@ -243,6 +243,46 @@ describe("tasks", function()
     observed:close()
   end)
 
+  it("may have their clients closed by on_attempt, and by a token function", function()
+    local clients, kinds = {}, {}
+    local function close_all()
+      for _, each in ipairs(clients) do
+        each:close()
+      end
+    end
+    for i = 1, 3 do
+      clients[i] = connect { on_attempt = close_all }
+    end
+    for i = 1, 3 do
+      tasks.spawn(function()
+        local _, err = clients[i].contact_identifiers:find("1")
+        kinds[i] = err and err.kind or "found"
+      end)
+    end
+    tasks.run()
+    table.sort(kinds)
+    assert.same({ "canceled", "canceled", "found" }, kinds)
+    clients[1] = leat.new { base_url = server.url, token = function() close_all() return "none" end }
+    local _, err = clients[1].contact_identifiers:find("1")
+    assert.equal("canceled", err.kind)
+  end)
+
+  it("that are ready when on_attempt raises are told of to the loop", function()
+    local soon = 0
+    local function nothing() end
+    tasks.attach { watch = nothing, unwatch = nothing, soon = function() soon = soon + 1 end }
+    local faults = 1
+    local observed = connect { on_attempt = function()
+      faults = faults - 1
+      if faults >= 0 then error("boom", 0) end
+    end }
+    local task = tasks.spawn(function() return leat.assert(observed.contact_identifiers:find("1")).value end)
+    local fine, why = pcall(tasks.run)
+    assert.same({ false, "boom", 1 }, { fine, why, soon })
+    assert.equal("1", task:wait())
+    observed:close()
+  end)
+
   it("are nothing once they are forgotten", function()
     slow(5)
     do

@@ -70,7 +70,7 @@ function Driver:step(seconds)
     elseif event then -- another's, perhaps: a token function may make calls too
       self:give_token(call, entry)
     end
-    if not more then
+    if not more or self.closed then -- a token function may close it
       break
     end
     call, event, more = handle:news()

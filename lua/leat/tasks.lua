@@ -256,15 +256,27 @@ local function raise_orphans()
   end
 end
 
--- Waits for the drivers, at most so long, and resumes tasks.
-local function step(seconds)
-  drain()
+-- A step may close others' drivers: on_attempt does what it likes.
+local function step_drivers(seconds)
   if busy[2] then
     busy[1].wait_for(busy, seconds)
     seconds = 0
   end
   for i = #busy, 1, -1 do
-    busy[i]:step(seconds)
+    if busy[i] then
+      busy[i]:step(seconds)
+    end
+  end
+end
+
+-- Waits for the drivers, at most so long, and resumes tasks. When on_attempt raises, or an
+-- interrupt, no descriptor tells of those that are ready.
+local function step(seconds)
+  drain()
+  local fine, why = pcall(step_drivers, seconds)
+  if not fine then
+    tell_loops("soon")
+    error(why, 0)
   end
   drain()
 end
@@ -396,7 +408,7 @@ end
 --- Lets an event loop carry the calls: `leat.luv` and `leat.cqueues` do.
 -- @tparam table loop `watch(driver)`: from now on it calls `tasks.poll()` whenever
 --   `driver:fd()` is readable; `unwatch(driver)`: no longer; `soon()`: it calls `tasks.poll()`
---   once, for a task failed, maybe before its first call
+--   once, for a task failed, maybe before its first call, or a poll did
 function tasks.attach(loop)
   loops[#loops + 1] = loop
   for _, driver in ipairs(busy) do
