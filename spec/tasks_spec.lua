@@ -447,6 +447,31 @@ describe("tasks", function()
     assert.equal(1, summary.failed)
   end)
 
+  if coroutine.running() then -- else the main one, which an interrupt hits, can't be named
+    it("an interrupt ends an each that is only beginning", function()
+      slow(0.05)
+      local main, i, kinds = coroutine.running(), 0, {}
+      local function interrupt()
+        debug.sethook(main)
+        error("interrupted!", 0)
+      end
+      local fine, why = pcall(tasks.each, function()
+        i = i + 1
+        if i == 3 then
+          debug.sethook(main, interrupt, "", 1)
+        end
+        return i < 10 and "1" or nil
+      end, function(value)
+        local card, err = cards:find(value)
+        table.insert(kinds, err and err.kind or "found")
+        return card
+      end)
+      assert.same({ false, "interrupted!" }, { fine, why })
+      assert.equal(0, tasks.poll())
+      assert.same({ "canceled", "canceled", "canceled" }, kinds)
+    end)
+  end
+
   it("Ctrl-C ends an each, and says what may have happened", function()
     slow(5, "create")
     local script = os.tmpname()

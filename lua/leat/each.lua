@@ -34,6 +34,9 @@ Run.__index = Run
 
 function Run:unpark()
   local parked = self.parked
+  if not parked[1] then -- mostly
+    return
+  end
   self.parked = {}
   for _, worker in ipairs(parked) do
     scheduler.wake(worker)
@@ -126,6 +129,7 @@ function Run:work(...)
 end
 
 local function worker(run)
+  table.insert(run.workers, scheduler.current()) -- first, for whoever stops them
   while run:work(run:take()) do end
 end
 
@@ -149,7 +153,7 @@ function Run:start()
   end
   while not self.ended and #self.workers < self.concurrency do
     self.working = self.working + 1
-    table.insert(self.workers, scheduler.start(fields, worker, self))
+    scheduler.start(fields, worker, self)
   end
 end
 
@@ -162,7 +166,8 @@ function Run:stop()
   end
 end
 
-function Run:wait()
+function Run:carry_out()
+  self:start()
   while self.working > 0 do
     scheduler.wait_for_news()
     if self.parent and self.parent.canceled and not self.stopped then
@@ -174,8 +179,8 @@ function Run:wait()
 end
 
 -- Outside of tasks an interrupt may come: nothing goes on by itself then.
-function Run:wait_outside()
-  local fine, why = pcall(self.wait, self)
+function Run:carry_out_outside()
+  local fine, why = pcall(self.carry_out, self)
   if fine then
     return
   end
@@ -203,11 +208,10 @@ local function run_all(values, f, given)
     taken = 0, handed = 0, done = 0, failed = 0, retried = 0, unknown = 0, working = 0,
   }, Run)
   run.most_kept = run.in_order and 2 * run.concurrency or math.huge
-  run:start()
   if run.parent then
-    run:wait()
+    run:carry_out()
   else
-    run:wait_outside()
+    run:carry_out_outside()
   end
   if run.why then
     error(run.why, 0)
