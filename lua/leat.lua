@@ -249,7 +249,8 @@ function resources.contact_identifiers:ensure(value, given)
 end
 
 -- There libcurl stays out of the worker: it may bring a second OpenSSL, of another version.
-local in_nginx = package.loaded.ngx and package.loaded.ngx.socket ~= nil
+local loaded = package.loaded or {} -- games hide it
+local in_nginx = loaded.ngx and loaded.ngx.socket ~= nil
 
 local known = {
   api_key = "string",

@@ -451,14 +451,14 @@ describe("tasks", function()
     it("an interrupt ends an each that is only beginning", function()
       slow(0.05)
       local main, i, kinds = coroutine.running(), 0, {}
-      local function interrupt()
+      local function hit()
         debug.sethook(main)
         error("interrupted!", 0)
       end
       local fine, why = pcall(tasks.each, function()
         i = i + 1
         if i == 3 then
-          debug.sethook(main, interrupt, "", 1)
+          debug.sethook(main, hit, "", 1)
         end
         return i < 10 and "1" or nil
       end, function(value)
