@@ -124,6 +124,30 @@ describe("tasks", function()
     assert.equal("1", untouched:wait())
   end)
 
+  it("raise each on its own, and are kept by nobody", function()
+    for i = 1, 3 do
+      tasks.spawn(function() error({ code = i }) end)
+    end
+    for i = 1, 3 do
+      local fine, why = pcall(i < 3 and tasks.poll or tasks.run)
+      assert.same({ false, i }, { fine, why.code })
+    end
+    assert.equal(0, tasks.poll())
+    local failed = setmetatable({}, { __mode = "k" })
+    for _ = 1, 10 do
+      local task = tasks.spawn(function() error("mine") end)
+      failed[task] = true
+      assert.is_false(pcall(task.wait, task))
+    end
+    collectgarbage()
+    collectgarbage()
+    local kept = 0
+    for _ in pairs(failed) do
+      kept = kept + 1
+    end
+    assert.truthy(kept <= 1, kept) -- the last one may be on the stack still
+  end)
+
   it("suspend their own coroutine, and no other", function()
     local inner = tasks.spawn(function()
       return coroutine.wrap(function() return cards:find("1") end)()

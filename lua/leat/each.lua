@@ -26,7 +26,8 @@ end
 
 local unpack = table.unpack or unpack -- luacheck: ignore
 
--- leat.tasks' own side: start(fields, f, ...), current(), wake(task), wait_for_news(), now().
+-- leat.tasks' own side: start(fields, f, ...), claim(task), current(), wake(task),
+-- wait_for_news() and now().
 local scheduler
 
 local Run = {}
@@ -138,7 +139,7 @@ function Run:start()
   function fields.at_end(task)
     self.working = self.working - 1
     if not task.fine then
-      task.claimed = true
+      scheduler.claim(task)
       self.why = self.why or task.why
       self.ended = true
     end

@@ -26,7 +26,7 @@ local current -- the task that runs now
 local living, count = {}, 0 -- all that are not done
 local ready, first, last = {}, 1, 0 -- a queue: whom to resume; the same index in
 local events = {} --                    here says what with
-local orphans = {} -- tasks that failed while nobody waited
+local orphans, failures = {}, 0 -- tasks that failed while nobody waited; which one it was
 local busy, under_way = {}, {} -- drivers with calls of tasks under way, and how many
 local loops = {} -- that watch them
 
@@ -54,8 +54,11 @@ local function finish(task, fine, ...)
   else
     local why = ...
     task.why = type(why) == "string" and debug.traceback(task.thread, why) or why
-    orphans[#orphans + 1] = task
-    tell_loops("soon")
+    if not task.claimed then
+      failures = failures + 1
+      orphans[task] = failures
+      tell_loops("soon")
+    end
   end
   task:give_up()
   if task.at_end then
@@ -63,6 +66,14 @@ local function finish(task, fine, ...)
   end
   for _, waiter in ipairs(task.waiters or {}) do
     wake(waiter)
+  end
+end
+
+-- Somebody sees to it if the task fails.
+local function claim(task)
+  task.claimed = true
+  if orphans[task] then
+    orphans[task] = nil
   end
 end
 
@@ -245,13 +256,16 @@ tasks.resume = drain
 
 -- ---- driving ----------------------------------------------------------------------------
 
-local function raise_orphans()
+-- The one that failed first; the others the next time.
+local function raise_orphan()
   local failed
-  for i, task in ipairs(orphans) do
-    failed = failed or not task.claimed and task
-    orphans[i] = nil
+  for task, number in pairs(orphans) do
+    if not failed or number < orphans[failed] then
+      failed = task
+    end
   end
   if failed then
+    claim(failed)
     error(failed.why, 0)
   end
 end
@@ -300,7 +314,7 @@ function tasks.poll(budget)
       left = over - now()
     end
   end
-  raise_orphans()
+  raise_orphan()
   return count
 end
 
@@ -326,9 +340,9 @@ function tasks.run()
       error("leat.tasks.run: the tasks that are left wait for each other", 2)
     end
     step(0.1)
-    raise_orphans()
+    raise_orphan()
   end
-  raise_orphans()
+  raise_orphan()
 end
 
 -- Suspends the task until there is news for it; outside of tasks, waits for any.
@@ -349,7 +363,7 @@ end
 function Task:wait()
   local place = tasks.place()
   local waiter = current
-  self.claimed = true
+  claim(self)
   if place == "inside" or self == waiter then
     error("leat.tasks: a task can't wait for itself, nor in a coroutine of its own making", 2)
   elseif waiter then
@@ -458,6 +472,7 @@ end
 -- @field eta seconds that are left, or nil
 tasks.each, tasks.map = require("leat.each") {
   start = start,
+  claim = claim,
   current = tasks.current,
   wake = wake,
   wait_for_news = wait_for_news,
