@@ -44,9 +44,10 @@ void leat__attempt_note(leat_call *call, leat_moment now) {
 
 void leat__attempt_adopt(leat_call *call, leat_call *inside, leat_purpose purpose) {
   leat__attempt *noted = inside->noted;
+  if (noted == NULL) return; /* it was told of an end once more */
   inside->noted = NULL;
+  leat__attempt_free(call->noted);
   call->noted = noted;
-  if (noted == NULL) return;
   if (noted->shown.purpose == LEAT_TO_CALL) noted->shown.purpose = purpose;
   noted->shown.attempt += leat_call_error(call)->attempts;
   name_operation(&noted->shown, call);

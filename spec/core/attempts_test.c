@@ -148,6 +148,20 @@ static void test_many(void) {
   leat_client_free(client);
 }
 
+static void test_twice(void) {
+  leat_client *client = new_client(LEAT_OBSERVE_ATTEMPTS);
+  leat_call *call = new_call(client, "delete");
+  leat_attempt attempt;
+  TEST("an answer that is given twice is told once");
+  give_token(call);
+  answer(call, 1, 200, "{}");
+  CHECK(go(call) == LEAT_SEND);
+  CHECK(leat_client_attempt(client, &attempt) && attempt.ms == 30);
+  CHECK(!leat_client_attempt(client, &attempt));
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
 static void test_nobody(void) {
   leat_client *client = new_client(LEAT_OBSERVE_NOTHING);
   leat_call *call = new_call(client, "delete");
@@ -166,6 +180,7 @@ int main(void) {
   test_all(LEAT_OBSERVE_VALUES);
   test_ends();
   test_many();
+  test_twice();
   test_nobody();
   return test_summary("attempts");
 }
