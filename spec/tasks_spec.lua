@@ -225,6 +225,21 @@ describe("tasks", function()
     assert.equal("23", task:wait())
   end)
 
+  it("give the token that a call waits for which blocks", function()
+    local asked = 0
+    local guarded = leat.new { base_url = server.url, timeout = 2, token = function()
+      asked = asked + 1
+      return server.api_key
+    end }
+    local task = tasks.spawn(function() return leat.assert(guarded.contact_identifiers:find("1")).value end)
+    local begun = now()
+    leat.assert(guarded.contact_identifiers:find("2"))
+    assert.truthy(now() - begun < 1)
+    assert.equal("1", task:wait())
+    assert.equal(1, asked)
+    guarded:close()
+  end)
+
   it("have clients of several drivers", function()
     slow(0.1)
     local other = connect {}

@@ -96,8 +96,8 @@ local function block(self, call, hooks)
   end
   repeat
     self:step(WAIT)
+    tasks.resume() -- those who were told: this call may wait for the token that one is to give
   until not self.entries[call]
-  tasks.resume() -- those who were told meanwhile
 end
 
 local refusals = {
