@@ -1250,6 +1250,7 @@ void leat_curl_cancel(leat_curl *curl, leat_call *call) {
   bool usable = same_process(curl);
   job *j = job_of(curl, call);
   if (j == NULL) return;
+  if (j->place == ASKING && is_answered(j)) curl->woken = true; /* others wait for that */
   if (j->place != FINISHED) fail(curl, j, LEAT_CANCELED, "canceled");
   release(curl, j);
   if (!usable) return;

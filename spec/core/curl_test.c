@@ -599,6 +599,18 @@ static void test_asking(void) {
     leat_curl_wait(s.curl, 1000);
   CHECK(next == waits && now_ms() - start < 500);
   leat_call_free(asks);
+  TEST("one that is canceled as soon as it got the token");
+  asks = call_of(third, "find");
+  leat_curl_start(s.curl, asks);
+  leat_curl_wait(s.curl, 0);
+  leat_client_set_token(third, leat_curl_moment(s.curl), leat_s("t"), 0);
+  leat_curl_cancel(s.curl, waits);
+  start = now_ms();
+  while (!leat_call_is_done(asks) && now_ms() - start < 1000)
+    leat_curl_wait(s.curl, 100);
+  CHECK(leat_call_is_done(asks));
+  leat_curl_cancel(s.curl, asks);
+  leat_call_free(asks);
   leat_call_free(waits);
   close_stage(&s);
   leat_client_free(asking);
