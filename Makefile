@@ -16,7 +16,7 @@
 #   make soak             $(SOAK_N) values through tasks.each: none lost, memory flat
 #   make canary           the tests with a fresh key and secret, looked for in all they leave
 #   make mutants          breaks the library on purpose, and sees tests fail
-#   make bench            what a find costs, beside plain libcurl
+#   make bench            what a find costs, beside libcurl, bare sockets and packaged peers
 #   make lint             formatters and static analysis, over everything
 #   make purity           proves that the core is what it says: no I/O, no globals, no Lua
 #   make install          the C library and the modules, below $(PREFIX), or $(DESTDIR)$(PREFIX)
