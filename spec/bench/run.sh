@@ -32,7 +32,6 @@ body='{"data":{"value":"'$BENCH_VALUE'","name":"Krabby Membership","active":true
 export BENCH_BODY="$body" BENCH_SIZE=${#body}
 export LEAT_API_KEY=bench-0123456789abcdef0123456789abcdef
 path=/api/v3/oauth/clients
-unset http_proxy all_proxy ALL_PROXY # the server is on this machine
 
 # One core for the server and one for the clients, where there are two.
 on_server_core='' on_client_core='' cores='on any core'
@@ -47,6 +46,7 @@ if command -v node >/dev/null && command -v npm >/dev/null && ! [ -d "$node_modu
 fi
 NODE_PATH=$(pwd)/$node_modules
 export NODE_PATH
+unset http_proxy https_proxy HTTPS_PROXY all_proxy ALL_PROXY # the server is on this machine
 export BENCH_ON_SERVER_CORE="$on_server_core"
 
 dir=$(mktemp -d)
