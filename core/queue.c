@@ -28,15 +28,6 @@ void leat__list_leave(leat__link *link) {
   leat__list_init(link);
 }
 
-void leat__list_put_before(leat__link *list, leat__link *early) {
-  if (leat__list_is_empty(early)) return;
-  early->before->next = list->next;
-  list->next->before = early->before;
-  list->next = early->next;
-  early->next->before = list;
-  leat__list_init(early);
-}
-
 /* ---- a heap: in each place one that is due no later than the two at twice the place ---- */
 
 static bool is_before(const leat__timer *a, const leat__timer *b) {

@@ -22,8 +22,6 @@ void leat__list_init(leat__link *list);
 bool leat__list_is_empty(const leat__link *list);
 void leat__list_put(leat__link *list, leat__link *link); /* at its end */
 void leat__list_leave(leat__link *link); /* whatever list it is in, if any */
-/* All members of `early` in front of those of `list`. */
-void leat__list_put_before(leat__link *list, leat__link *early);
 
 typedef struct leat__timer {
   int64_t due;    /* INT64_MAX: never */
