@@ -139,12 +139,16 @@ static void give_up_as(leat_call *call, leat_kind kind, const char *why) {
 
 /* ---- waiting --------------------------------------------------------------------- */
 
+int64_t leat__call_patience(const leat_call *call, int64_t now) {
+  int patience = call->client ? call->client->queue_timeout_ms : 0;
+  return patience ? now + patience - call->line_ms : INT64_MAX;
+}
+
 /* In line, which is not call time: until a moment that is `sure` to be needed, or until
 ** there is news. */
 static void wait_in_line(leat_call *call, leat_moment now, int64_t until, bool sure) {
-  int patience = call->client->queue_timeout_ms;
-  int64_t last = now.monotonic_ms + patience - call->line_ms;
-  if (patience && (now.monotonic_ms >= last || (sure && until > last))) {
+  int64_t last = leat__call_patience(call, now.monotonic_ms);
+  if (now.monotonic_ms >= last || (sure && until > last)) {
     give_up_as(call, LEAT_TIMEOUT, LEAT_IMPATIENT);
     return;
   }
@@ -152,12 +156,7 @@ static void wait_in_line(leat_call *call, leat_moment now, int64_t until, bool s
   call->in_line = true;
   call->epoch = call->client->epoch;
   call->wait_began = now.monotonic_ms;
-  call->until = patience && until > last ? last : until;
-}
-
-int64_t leat__call_patience(const leat_call *call, int64_t now) {
-  int patience = call->client ? call->client->queue_timeout_ms : 0;
-  return patience ? now + patience - call->line_ms : INT64_MAX;
+  call->until = until > last ? last : until;
 }
 
 /* Once it has waited by itself, it knows from the clock. */
