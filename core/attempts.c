@@ -5,8 +5,8 @@
 */
 #include "internal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct leat__attempt {
   leat__attempt *next;
@@ -19,11 +19,15 @@ void leat__attempt_free(leat__attempt *attempt) {
   free(attempt);
 }
 
-static void name_operation(leat_attempt *shown, const leat_call *call) {
-  snprintf(shown->operation, sizeof shown->operation, "%s",
-           leat_call_error(call)->operation);
+/* Whose it is. */
+static void show_call(leat_attempt *shown, const leat_call *call) {
+  memcpy(shown->operation, leat_call_error(call)->operation, sizeof shown->operation);
   shown->user = leat_call_user(call);
 }
+
+_Static_assert(sizeof(((leat_attempt *)NULL)->operation) ==
+                   sizeof(((leat_error *)NULL)->operation),
+               "they name the same");
 
 void leat__attempt_note(leat_call *call, leat_moment now) {
   const leat_error *error = leat_call_error(call);
@@ -39,7 +43,7 @@ void leat__attempt_note(leat_call *call, leat_moment now) {
                                       .sent = error->sent,
                                       .reused = call->reused,
                                       .ms = now.monotonic_ms - call->began};
-  name_operation(&call->noted->shown, call);
+  show_call(&call->noted->shown, call);
 }
 
 void leat__attempt_adopt(leat_call *call, leat_call *inside, leat_purpose purpose) {
@@ -50,7 +54,7 @@ void leat__attempt_adopt(leat_call *call, leat_call *inside, leat_purpose purpos
   call->noted = noted;
   if (noted->shown.purpose == LEAT_TO_CALL) noted->shown.purpose = purpose;
   noted->shown.attempt += leat_call_error(call)->attempts;
-  name_operation(&noted->shown, call);
+  show_call(&noted->shown, call);
 }
 
 static void show_value(leat__attempt *attempt, const leat_call *call) {
