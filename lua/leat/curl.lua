@@ -51,7 +51,7 @@ end
 function Driver:give_token(call, hooks)
   local ms, unix = self.handle:now()
   driver.give_token(call, ms, unix, hooks.token)
-  if not self.closed then
+  if self.watched and not self.closed then
     self.handle:fd() -- there is something to do now, of which nothing else told the descriptor
   end
 end
@@ -154,6 +154,7 @@ end
 --- The one descriptor to watch: while it is readable, `tasks.poll()` has something to do.
 -- @treturn number
 function Driver:fd()
+  self.watched = true
   return self.handle:fd()
 end
 
