@@ -57,8 +57,7 @@ typedef struct job {
 } job;
 
 typedef struct connection {
-  struct connection *next, **place; /* of all connections */
-  leat__link link; /* among the idle ones, the one used last at the end */
+  leat__link link; /* among the busy ones, or the idle, the one used last at the end */
   CURL *easy;
   curl_socket_t fd; /* CURL_SOCKET_BAD while libcurl connects */
   char *origin;
@@ -80,14 +79,13 @@ struct leat_curl {
   pid_t process;
   CURLM *multi;
   CURLSH *share;
-  connection *connections;
   connection **by_fd; /* NULL: libcurl's own, or nobody's */
   size_t by_fd_size;
-  int unwatched;   /* connecting, without a watched socket */
-  int fresh;       /* which libcurl was not asked about yet */
-  bool stale;      /* multi may have read the authorities' certificates badly */
-  bool broken;     /* multi had no memory for a socket, and must not see another */
-  leat__link idle; /* connections */
+  int unwatched;         /* connecting, without a watched socket */
+  int fresh;             /* which libcurl was not asked about yet */
+  bool stale;            /* multi may have read the authorities' certificates badly */
+  bool broken;           /* multi had no memory for a socket, and must not see another */
+  leat__link busy, idle; /* connections: all of them */
   leat__link line, again, waiting, asking, working, finished; /* jobs */
   leat__heap timers; /* of jobs that are not finished */
   uint64_t started;  /* jobs, ever */
@@ -254,6 +252,10 @@ static size_t discard(char *data, size_t size, size_t count, void *user) {
 
 /* ---- connections ----------------------------------------------------------------- */
 
+static connection *connection_at(leat__link *link) {
+  return LEAT_OWNER(connection, link, link);
+}
+
 static void free_connection(connection *c) {
   curl_easy_cleanup(c->easy);
   leat_http1_free(c->http);
@@ -274,11 +276,16 @@ static void close_connection(leat_curl *curl, connection *c) {
   }
   curl_multi_remove_handle(curl->multi, c->easy);
   if (c->fd == CURL_SOCKET_BAD) end_connecting(curl, c);
-  *c->place = c->next;
-  if (c->next) c->next->place = c->place;
   leat__list_leave(&c->link);
   curl->count--;
   free_connection(c);
+}
+
+static void close_all(leat_curl *curl) {
+  while (!leat__list_is_empty(&curl->busy))
+    close_connection(curl, connection_at(curl->busy.next));
+  while (!leat__list_is_empty(&curl->idle))
+    close_connection(curl, connection_at(curl->idle.next));
 }
 
 static connection *new_connection(leat_curl *curl, const leat_request *request) {
@@ -294,11 +301,6 @@ static connection *new_connection(leat_curl *curl, const leat_request *request) 
     free_connection(c);
     return NULL;
   }
-  c->next = curl->connections;
-  c->place = &curl->connections;
-  /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it does not see that place led here */
-  if (c->next) c->next->place = &c->next;
-  curl->connections = c;
   curl->count++;
   curl->connecting++;
   curl->unwatched++;
@@ -377,19 +379,17 @@ static unsigned set_options(leat_curl *curl, connection *c, const leat_request *
          set_proxy(c, curl, request);
 }
 
-static connection *idle_at(leat__link *link) {
-  return LEAT_OWNER(connection, link, link);
-}
-
 /* The connection to there that has been idle for the shortest time. */
 static connection *find_idle(leat_curl *curl, const leat_request *request) {
   for (leat__link *l = curl->idle.before; l != &curl->idle; l = l->before)
-    if (leat__equal(leat_s(idle_at(l)->origin), request->origin)) return idle_at(l);
+    if (leat__equal(leat_s(connection_at(l)->origin), request->origin))
+      return connection_at(l);
   return NULL;
 }
 
 static void close_oldest_idle(leat_curl *curl) {
-  if (!leat__list_is_empty(&curl->idle)) close_connection(curl, idle_at(curl->idle.next));
+  if (!leat__list_is_empty(&curl->idle))
+    close_connection(curl, connection_at(curl->idle.next));
 }
 
 /* Asks the connection itself: something to read, or its end, makes it useless. */
@@ -434,6 +434,7 @@ static void complete(leat_curl *curl, connection *c) {
   j->tries = 0;
   c->job = NULL;
   c->idle_since = now_ms();
+  leat__list_leave(&c->link);
   leat__list_put(&curl->idle, &c->link);
   if (!leat_http1_reusable(c->http)) close_connection(curl, c);
   advance(curl, j);
@@ -527,15 +528,10 @@ static void begin_exchange(leat_curl *curl, connection *c) {
 /* The connection is the job's, until the exchange ends. */
 static void give(leat_curl *curl, job *j, connection *c, const leat_request *request) {
   leat__list_leave(&c->link);
+  leat__list_put(&curl->busy, &c->link);
   c->job = j;
   j->connection = c;
   leat__heap_set(&curl->timers, &j->timer, request->deadline_ms);
-}
-
-static bool any_busy(const leat_curl *curl) {
-  for (const connection *c = curl->connections; c; c = c->next)
-    if (c->job) return true;
-  return false;
 }
 
 /* A multi is replaced, once no call is under way in it, when it may be of no more use.
@@ -544,11 +540,10 @@ static bool any_busy(const leat_curl *curl) {
 ** False: it must not be used now. */
 static bool renew_multi(leat_curl *curl) {
   if (!curl->broken && !curl->stale) return true;
-  if (any_busy(curl)) return !curl->broken;
+  if (!leat__list_is_empty(&curl->busy)) return !curl->broken;
   CURLM *multi = new_multi(curl);
   if (multi == NULL) return false;
-  while (curl->connections)
-    close_connection(curl, curl->connections); /* NOLINT(clang-analyzer-unix.Malloc) */
+  close_all(curl);
   curl_multi_cleanup(curl->multi);
   curl->multi = multi;
   curl->broken = curl->stale = false;
@@ -879,14 +874,13 @@ static void take_messages(leat_curl *curl) {
 
 /* It does not say which of them it had no memory for. */
 static void check_multi(leat_curl *curl, CURLMcode result) {
-  connection *next;
   if (result != CURLM_OUT_OF_MEMORY) return;
   curl->broken = true;
-  for (connection *c = curl->connections; c; c = next) {
-    next = c->next;
-    if (c->job == NULL || c->fd != CURL_SOCKET_BAD) continue;
-    fail(curl, c->job, LEAT_NO_MEMORY, "out of memory at connecting");
-    next = curl->connections; /* the list may be another now */
+  for (leat__link *l = curl->busy.next, *next; l != &curl->busy; l = next) {
+    next = l->next;
+    if (connection_at(l)->fd != CURL_SOCKET_BAD) continue;
+    fail(curl, connection_at(l)->job, LEAT_NO_MEMORY, "out of memory at connecting");
+    next = curl->busy.next; /* the list may be another now */
   }
 }
 
@@ -1029,8 +1023,7 @@ static bool open_multi(leat_curl *curl) {
 }
 
 static void close_context(leat_curl *curl) {
-  while (curl->connections)
-    close_connection(curl, curl->connections); /* NOLINT(clang-analyzer-unix.Malloc) */
+  close_all(curl);
   curl_multi_cleanup(curl->multi);
   curl_share_cleanup(curl->share);
   curl->multi = NULL;
@@ -1060,6 +1053,15 @@ static void cancel_all(leat_curl *curl, const char *why) {
       fail(curl, j, LEAT_CANCELED, why);
 }
 
+static void abandon(leat__link *connections) {
+  for (leat__link *l = connections->next; l != connections; l = l->next) {
+    connection *c = connection_at(l);
+    if (c->fd != CURL_SOCKET_BAD) close(c->fd);
+    if (c->job) c->job->connection = NULL;
+  }
+  leat__list_init(connections);
+}
+
 /* In a child process calls and connections are the parent's. libcurl must not close
 ** them, for TLS would say goodbye in the parent's name: our copies of the descriptors are
 ** closed, and the memory that libcurl holds is forgotten. */
@@ -1067,14 +1069,10 @@ static void forget_context(leat_curl *curl) {
   static const char why[] = "the process forked while the call was under way";
   int connections = curl->max_connections;
   curl->max_connections = 0; /* nobody is served meanwhile */
-  for (connection *c = curl->connections; c; c = c->next) {
-    if (c->fd != CURL_SOCKET_BAD) close(c->fd);
-    if (c->job) c->job->connection = NULL;
-  }
+  abandon(&curl->busy);
+  abandon(&curl->idle);
   cancel_all(curl, why);
   curl->max_connections = connections;
-  curl->connections = NULL;
-  leat__list_init(&curl->idle);
   curl->multi = NULL;
   curl->share = NULL;
   curl->count = curl->connecting = curl->unwatched = curl->fresh = 0;
@@ -1139,8 +1137,8 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
     free(curl);
     return NULL;
   }
-  leat__link *lists[] = {&curl->idle,   &curl->line,    &curl->again,   &curl->waiting,
-                         &curl->asking, &curl->working, &curl->finished};
+  leat__link *lists[] = {&curl->busy,    &curl->idle,   &curl->line,    &curl->again,
+                         &curl->waiting, &curl->asking, &curl->working, &curl->finished};
   for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
     leat__list_init(lists[i]);
   if (!copy_config(curl, config)) leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
