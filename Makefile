@@ -234,7 +234,7 @@ tsan:
 	TSAN_OPTIONS=halt_on_error=1 $(BUILD)/tsan/test/threads_test
 	TSAN_OPTIONS=halt_on_error=1 $(BUILD)/tsan/test/sandbox_test
 valgrind:
-	@$(MAKE) --no-print-directory test-core RUN_TEST="$(VALGRIND)"
+	@$(MAKE) --no-print-directory test-core RUN_TEST="env LEAT_SLOWNESS=3 $(VALGRIND)"
 
 # Memory that runs out, under the sanitizers: each TORTURE_STEP-th allocation fails.
 TORTURE_STEP ?= 1
