@@ -13,6 +13,7 @@
 **   call:is_unknown()                    whether it ended with an unknown outcome
 **   call:may_have_happened()             likewise, or that it is a change that succeeded
 **   call:result(error_metatable, card_metatable)   value, nil, info; or nil, error
+**   call:free()                          now, and not once the collector comes by
 **
 ** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
 **   call:next(ms, unix, random)          "send", "wait", "token" or "done"
@@ -937,6 +938,7 @@ LEAT_API int luaopen_leat_core(lua_State *L) {
       {"may_have_happened", call_may_have_happened},
       {"attempts", call_attempts},
       {"result", call_result},
+      {"free", call_free},
       {"set_timeout", call_set_timeout},
       {"set_connect_timeout", call_set_connect_timeout},
       {"set_max_attempts", call_set_max_attempts},

@@ -526,4 +526,23 @@ describe("a driver of one's own", function()
     assert.equal(1, performed)
     server:stop()
   end)
+
+  it("holds no call whose result was taken", function()
+    local calls = {}
+    local inner = require("leat.recorder").new { { status = 200, body = { data = { value = "1" } } },
+      { status = 400, body = { code = 60003 } } }
+    local client = leat.new { api_key = KEY, driver = {
+      perform = function(_, call, hooks)
+        calls[#calls + 1] = call
+        return inner.driver:perform(call, hooks)
+      end,
+    } }
+    assert.equal("1", leat.assert(client.contact_identifiers:find("1")).value)
+    assert.equal("not_found", select(2, client.contact_identifiers:find("2")).kind)
+    for i = 1, 2 do
+      local fine, why = pcall(calls[i].attempts, calls[i])
+      assert.is_false(fine)
+      assert.truthy(why:find("call is freed", 1, true), why)
+    end
+  end)
 end)
