@@ -408,6 +408,13 @@ static connection *reuse(leat_curl *curl, const leat_request *request) {
   return NULL;
 }
 
+static void make_idle(leat_curl *curl, connection *c) {
+  c->job = NULL;
+  c->idle_since = now_ms();
+  leat__list_leave(&c->link);
+  leat__list_put(&curl->idle, &c->link);
+}
+
 /* ---- the end of an exchange ------------------------------------------------------ */
 
 /* What a call is told may be news for others of its client. */
@@ -432,10 +439,7 @@ static void complete(leat_curl *curl, connection *c) {
   leat_call_answer(j->call, moment(curl), leat_http1_answer(c->http));
   j->connection = NULL;
   j->tries = 0;
-  c->job = NULL;
-  c->idle_since = now_ms();
-  leat__list_leave(&c->link);
-  leat__list_put(&curl->idle, &c->link);
+  make_idle(curl, c);
   if (!leat_http1_reusable(c->http)) close_connection(curl, c);
   advance(curl, j);
   note_news(curl, j, epoch);

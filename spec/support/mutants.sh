@@ -58,7 +58,7 @@ mutant() {
 }
 
 mutant reuse-after-an-error core/curl.c \
-  's/^  if (j->connection) close_connection(curl, j->connection);/  if (j->connection) { j->connection->job = NULL; j->connection->idle_since = now_ms(); }/'
+  's/^  if (j->connection) close_connection(curl, j->connection);/  if (j->connection) make_idle(curl, j->connection);/'
 mutant token-in-a-message core/error.c \
   's/^  return length < shortest ? 0 : length;/  return 0 * length;/'
 mutant missing-percent-encoding core/url.c \
