@@ -392,10 +392,12 @@ static void close_oldest_idle(leat_curl *curl) {
     close_connection(curl, connection_at(curl->idle.next));
 }
 
-/* Asks the connection itself: something to read, or its end, makes it useless. */
+/* Something to read, or its end, makes a connection useless; but TLS may have something to
+** say to itself. */
 static bool is_quiet(const connection *c) {
   char byte;
   size_t n = 0;
+  if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN) return true;
   return curl_easy_recv(c->easy, &byte, 1, &n) == CURLE_AGAIN;
 }
 

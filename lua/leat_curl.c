@@ -1,13 +1,15 @@
 /*
 ** leat_curl.c - the module leat.curl.core: the driver on libcurl for Lua.
 **
-**   curl.new { ca_file =, proxy =, max_connections = }   a driver; or nil, message
-**   driver:start(call)     takes the call into work; false: it was not taken
+**   curl.new({ ca_file =, proxy =, max_connections = }, entries)   a driver; or nil, message
+**   driver:start(call, entry)     takes the call into work; false: it was not taken. Until it
+**                          is done or given up, the entry, a table that holds the call, stands
+**                          in `entries`
 **   driver:wait(seconds)   waits for something to do, and does it; at most 0.1 s, and
 **                          less after a signal, so that Lua can see to its hooks. Then:
-**   driver:news()          a call that is done; or one and "token", which it needs: before
-**                          the next wait call:give(ms, unix, ...), or call:fail(ms, unix, ...);
-**                          then whether there may be more; or nil
+**   driver:news()          the entry of a call that is done; or of one and "token", which it
+**                          needs: before the next wait call:give(ms, unix, ...), or
+**                          call:fail(ms, unix, ...); then whether there may be more; or nil
 **   driver:now()           ms and unix, of its clocks
 **   driver:fd()            readable when a wait has something to do
 **   driver:timeout()       seconds until it has, at most; nil: not before that
@@ -45,11 +47,12 @@ static const char *string_option(lua_State *L, const char *key) {
   return value;
 }
 
-/* The calls under way stand in a table of the driver's, by address. */
+/* The entries stand by the address of their call. */
 static int driver_new(lua_State *L) {
   leat_curl_config config = {0};
   leat_error error;
   luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_checktype(L, 2, LUA_TTABLE);
   config.ca_file = string_option(L, "ca_file");
   config.proxy = string_option(L, "proxy");
   lua_getfield(L, 1, "max_connections");
@@ -57,7 +60,7 @@ static int driver_new(lua_State *L) {
   driver_box *box = lua_newuserdatauv(L, sizeof *box, 1);
   box->curl = NULL;
   luaL_setmetatable(L, DRIVER_TYPE);
-  lua_newtable(L);
+  lua_pushvalue(L, 2);
   lua_setiuservalue(L, -2, 1);
   box->curl = leat_curl_new(&config, &error);
   if (box->curl) return 1;
@@ -66,19 +69,29 @@ static int driver_new(lua_State *L) {
   return 2;
 }
 
+/* Pushes the driver's entries, and the one of this call, or nil. */
+static void push_entry(lua_State *L, const leat_call *call) {
+  lua_getiuservalue(L, 1, 1);
+  lua_rawgetp(L, -1, call);
+}
+
+static void set_entry(lua_State *L, int entries, const leat_call *call, int entry) {
+  if (entry) lua_pushvalue(L, entry);
+  else lua_pushnil(L);
+  lua_rawsetp(L, entries, call);
+}
+
 static int driver_start(lua_State *L) {
   leat_curl *curl = check_driver(L);
   leat_call *call = check_call(L, 2);
-  lua_settop(L, 2);
-  lua_getiuservalue(L, 1, 1);
-  lua_rawgetp(L, 3, call);
-  bool known = !lua_isnil(L, 4);
-  lua_pushvalue(L, 2);
-  lua_rawsetp(L, 3, call);
-  bool taken = leat_curl_start(curl, call);
-  if (!taken && !known) {
-    lua_pushnil(L);
-    lua_rawsetp(L, 3, call);
+  luaL_checktype(L, 3, LUA_TTABLE);
+  lua_settop(L, 3);
+  push_entry(L, call);
+  bool taken = lua_isnil(L, 5);
+  if (taken) {
+    set_entry(L, 4, call, 3);
+    taken = leat_curl_start(curl, call);
+    if (!taken) set_entry(L, 4, call, 0);
   }
   lua_pushboolean(L, taken);
   return 1;
@@ -95,33 +108,23 @@ static int driver_cancel(lua_State *L) {
   leat_curl *curl = check_driver(L);
   leat_call *call = check_call(L, 2);
   leat_curl_cancel(curl, call);
-  lua_getiuservalue(L, 1, 1);
-  lua_pushnil(L);
-  lua_rawsetp(L, -2, call);
+  lua_settop(L, 2);
+  push_entry(L, call);
+  if (!lua_isnil(L, 4)) set_entry(L, 3, call, 0); /* else it would take memory */
   return 0;
 }
 
-/* The userdata of a call under way. */
-static void push_call(lua_State *L, const leat_call *call) {
-  lua_getiuservalue(L, 1, 1);
-  lua_rawgetp(L, -1, call);
-}
-
-/* A call that is done; or one and "token"; then whether there may be more. */
+/* The entry of a call that is done; or of one and "token"; then whether there may be more. */
 static int push_news(lua_State *L, leat_curl *curl) {
-  leat_call *call = leat_curl_token(curl);
-  if (call) {
-    push_call(L, call);
-    lua_pushliteral(L, "token");
-    lua_pushboolean(L, 1);
-    return 3;
-  }
-  if ((call = leat_curl_done(curl)) == NULL) return 0;
-  push_call(L, call);
-  lua_pushnil(L);
-  lua_rawsetp(L, -3, call);
-  lua_pushnil(L);
-  lua_pushboolean(L, leat_curl_timeout_ms(curl) == 0);
+  const leat_call *call = leat_curl_token(curl);
+  bool asks = call != NULL;
+  if (!asks && (call = leat_curl_done(curl)) == NULL) return 0;
+  lua_settop(L, 1);
+  push_entry(L, call);
+  if (!asks) set_entry(L, 2, call, 0);
+  if (asks) lua_pushliteral(L, "token");
+  else lua_pushnil(L);
+  lua_pushboolean(L, asks || leat_curl_timeout_ms(curl) == 0);
   return 3;
 }
 

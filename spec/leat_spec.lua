@@ -504,7 +504,7 @@ describe("a driver of one's own", function()
     debug.sethook()
     assert.is_false(fine)
     assert.truthy(tostring(why):find("interrupted", 1, true))
-    require("leat.curl.core").new({}):wait(0.1) -- what was sent already has arrived
+    require("leat.curl.core").new({}, {}):wait(0.1) -- what was sent already has arrived
     local before = #server:requests()
     assert.is_nil((cards:find("none")))
     assert.equal(before + 1, #server:requests()) -- nothing that was left over

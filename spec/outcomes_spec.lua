@@ -95,10 +95,10 @@ local FAULTS = {
 
 -- A driver for calls in coroutines, over one set of connections.
 local function new_crowd()
-  local handle = require("leat.curl.core").new { max_connections = LIVES }
+  local handle = require("leat.curl.core").new({ max_connections = LIVES }, {})
   local crowd = {}
   function crowd.perform(_, call)
-    if handle:start(call) then
+    if handle:start(call, { call = call }) then
       repeat coroutine.yield() until call:is_done()
     end
   end

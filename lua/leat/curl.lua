@@ -22,29 +22,19 @@ local WAIT = 0.1
 
 -- ---- calls under way --------------------------------------------------------------------
 
--- Each has an entry: that of its task; or, if it blocks, the hooks of its client.
+-- Each has an entry, which holds it: that of `tasks.carry`; or, if it blocks, one of `block`.
 
--- What takes memory comes first: then nothing has begun.
 function Driver:begin(call, entry)
-  self.entries[call] = entry
-  if self.handle:start(call) then
-    return true
-  end
-  self.entries[call] = nil
-  return false
+  return self.handle:start(call, entry)
 end
 
--- Gives a call up; nobody is told. It must not need memory: to set to nil what is not there
--- does, in LuaJIT.
+-- Gives a call up; nobody is told. It must not need memory.
 function Driver:drop(call)
   if not self.closed then
     self.handle:cancel(call)
   end
   if not call:is_done() then -- it never began
     call:fail(0, 0, "canceled", "no", "canceled")
-  end
-  if self.entries[call] then
-    self.entries[call] = nil
   end
 end
 
@@ -58,22 +48,20 @@ end
 
 -- Waits for something to do, at most so long, does it, and tells whom it concerns.
 function Driver:step(seconds)
-  local handle, entries = self.handle, self.entries
-  local call, event, more = handle:wait(seconds)
-  while call do
-    local entry = entries[call]
-    if not event then
-      entries[call] = nil
-    end
-    if entry and entry.task then
+  local handle = self.handle
+  local entry, event, more = handle:wait(seconds)
+  while entry do
+    if entry.task then
       tasks.tell(entry, event)
     elseif event then -- another's, perhaps: a token function may make calls too
-      self:give_token(call, entry)
+      self:give_token(entry.call, entry.hooks)
+    else
+      entry.done = true
     end
     if not more or self.closed then -- a token function may close it
       break
     end
-    call, event, more = handle:news()
+    entry, event, more = handle:news()
   end
   if self.observing then
     for hooks in pairs(self.observed) do
@@ -91,13 +79,14 @@ function Driver.wait_for(drivers, seconds)
 end
 
 local function block(self, call, hooks)
-  if not self:begin(call, hooks) then
+  local entry = { call = call, hooks = hooks }
+  if not self:begin(call, entry) then
     return
   end
   repeat
     self:step(WAIT)
     tasks.resume() -- those who were told: this call may wait for the token that one is to give
-  until not self.entries[call]
+  until entry.done
 end
 
 local refusals = {
@@ -141,6 +130,8 @@ function Driver:close()
     self.entries[call] = nil
     if entry.task then
       tasks.tell(entry)
+    else
+      entry.done = true
     end
   end
   tasks.forget(self)
@@ -183,11 +174,12 @@ end
 -- @raise what is wrong with the options
 function curl.new(given)
   local settings = options.check("leat.curl.new", options.connection, given or {}, 2)
-  local handle, wrong = core.new(settings)
+  local entries = {}
+  local handle, wrong = core.new(settings, entries)
   if not handle then
     return nil, wrong
   end
-  return setmetatable({ handle = handle, entries = {}, observed = setmetatable({}, { __mode = "k" }) }, Driver)
+  return setmetatable({ handle = handle, entries = entries, observed = setmetatable({}, { __mode = "k" }) }, Driver)
 end
 
 --- The versions of libcurl and of what it is made with.

@@ -24,10 +24,9 @@ Task.__index = Task
 
 local current -- the task that runs now
 local living, count = {}, 0 -- all that are not done
-local ready, first, last = {}, 1, 0 -- a queue: whom to resume; the same index in
-local events = {} --                    here says what with
+local ready, first, last = {}, 1, 0 -- a queue: whom to resume
 local orphans, failures = {}, 0 -- tasks that failed while nobody waited; which one it was
-local busy, under_way = {}, {} -- drivers with calls of tasks under way, and how many
+local busy = {} -- drivers with calls of tasks under way: each has in `carried` how many
 local loops = {} -- that watch them
 
 local SUSPENDED = {} -- what our own yields give; any other is somebody else's
@@ -40,9 +39,9 @@ end
 
 -- ---- the scheduler ----------------------------------------------------------------------
 
-local function wake(task, event)
+local function wake(task)
   last = last + 1
-  ready[last], events[last] = task, event or false
+  ready[last] = task
 end
 
 local function finish(task, fine, ...)
@@ -78,11 +77,13 @@ local function claim(task)
 end
 
 local function after(task, fine, what, ...)
-  if not fine then
+  if fine and what == SUSPENDED then
+    return -- mostly
+  elseif not fine then
     finish(task, false, what)
   elseif coroutine.status(task.thread) == "dead" then
     finish(task, true, what, ...)
-  elseif what ~= SUSPENDED then
+  else
     finish(task, false, "leat.tasks: a task can be suspended by its calls only, and something else yielded in it")
   end
 end
@@ -116,11 +117,11 @@ local function drain()
     return
   end
   while first <= last do
-    local task, event = ready[first], events[first]
+    local task = ready[first]
     if not task.done then
-      resume(task, event)
+      resume(task)
     end
-    ready[first], events[first] = nil, nil
+    ready[first] = nil
     first = first + 1
   end
 end
@@ -170,16 +171,16 @@ function tasks.place()
 end
 
 local function begin_carrying(driver)
-  local calls = under_way[driver]
-  under_way[driver] = (calls or 0) + 1
-  if not calls then
+  local carried = driver.carried or 0
+  driver.carried = carried + 1
+  if carried == 0 then
     busy[#busy + 1] = driver
     tell_loops("watch", driver)
   end
 end
 
 local function stop_carrying(driver)
-  under_way[driver] = nil
+  driver.carried = nil
   for i, other in ipairs(busy) do
     if other == driver then
       table.remove(busy, i)
@@ -190,9 +191,9 @@ local function stop_carrying(driver)
 end
 
 local function end_carrying(driver)
-  local left = (under_way[driver] or 1) - 1 -- nil: there was no memory to count it
+  local left = (driver.carried or 1) - 1 -- nil: there was no memory to count it
   if left > 0 then
-    under_way[driver] = left
+    driver.carried = left
   else
     stop_carrying(driver)
   end
@@ -207,22 +208,28 @@ function tasks.current()
   return tasks.place() == "task" and current or nil
 end
 
+local function end_entry(entry)
+  entry.done = true
+  end_carrying(entry.driver)
+end
+
 -- What takes memory comes first: if it runs out, the task gives up what it has noted.
-local function carry(task, entry)
-  local calls, call, driver = task.calls or {}, entry.call, entry.driver
-  task.calls = calls
-  calls[call] = entry
+local function carry(entry)
+  local call, driver = entry.call, entry.driver
+  entry.task.entry = entry
   begin_carrying(driver)
   if not driver:begin(call, entry) then
-    calls[call] = nil
-    end_carrying(driver)
-    return
+    end_entry(entry)
   end
-  while calls[call] do
-    if suspend() == "token" then
+  while not entry.done do
+    if entry.asks then
+      entry.asks = false
       driver:give_token(call, entry.hooks)
+    else
+      suspend()
     end
   end
+  entry.task.entry = entry.outer
 end
 
 --- Carries a call in the task that runs now; returns once it is done.
@@ -231,11 +238,11 @@ end
 -- @tparam table hooks of its client
 function tasks.carry(driver, call, hooks)
   local task = current
-  local entry = { task = task, driver = driver, call = call, hooks = hooks }
   if task.canceled then
     driver:drop(call)
   else
-    carry(task, entry)
+    -- `outer`: that of the call whose token function makes this one
+    carry { task = task, driver = driver, call = call, hooks = hooks, outer = task.entry, done = false, asks = false }
   end
   if task.tally then
     task:tally(call)
@@ -244,11 +251,12 @@ end
 
 --- That the call of this entry is done; or, event `"token"`, wants one.
 function tasks.tell(entry, event)
-  if event ~= "token" then
-    entry.task.calls[entry.call] = nil
-    end_carrying(entry.driver)
+  if event then
+    entry.asks = true
+  else
+    end_entry(entry)
   end
-  wake(entry.task, event)
+  wake(entry.task)
 end
 
 --- Resumes the tasks that were told something. For drivers.
@@ -321,10 +329,12 @@ end
 -- After an interrupt: a call that is done, and whose task was not told.
 local function find_untold()
   for task in pairs(living) do
-    for call, entry in pairs(task.calls or {}) do
-      if call:is_done() then
+    local entry = task.entry
+    while entry do
+      if not entry.done and entry.call:is_done() then
         tasks.tell(entry)
       end
+      entry = entry.outer
     end
   end
 end
@@ -386,11 +396,14 @@ end
 
 -- Its calls end as canceled.
 function Task:give_up()
-  local calls = self.calls or {}
-  for call, entry in pairs(calls) do
-    calls[call] = nil
-    entry.driver:drop(call)
-    end_carrying(entry.driver)
+  local entry = self.entry
+  while entry do
+    self.entry = entry.outer
+    if not entry.done then
+      entry.driver:drop(entry.call)
+      end_entry(entry)
+    end
+    entry = self.entry
   end
 end
 

@@ -114,7 +114,7 @@ end
 
 -- A game: a tick each BEAT, of which we have some milliseconds.
 function loops.tick()
-  local sleeper, tick = require("leat.curl.core").new {}, now()
+  local sleeper, tick = require("leat.curl.core").new({}, {}), now()
   loop_of(function()
     tick = tick + BEAT
     while tick > now() do

@@ -5,7 +5,7 @@ local core = require("leat.curl.core")
 return function(command, server, operation, requests)
   local pipe = assert(io.popen(command .. " 2>&1 & echo $!; wait $!; echo $?"))
   local process = pipe:read("*l")
-  local sleeper = core.new {}
+  local sleeper = core.new({}, {})
   for _ = 1, 500 do
     if #server:requests(operation) >= requests then
       break
