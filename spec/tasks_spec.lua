@@ -252,6 +252,22 @@ describe("tasks", function()
     other:close()
   end)
 
+  it("give it though another driver carries what they ask", function()
+    local vault = connect()
+    local guarded = leat.new { base_url = server.url, timeout = 2, token = function()
+      return leat.assert(vault.contact_identifiers:find("7")) and server.api_key
+    end }
+    local task = tasks.spawn(function()
+      return guarded.contact_identifiers:find("1")
+    end)
+    local begun = now()
+    assert.equal("2", leat.assert(guarded.contact_identifiers:find("2")).value)
+    assert.truthy(now() - begun < 1)
+    assert.equal("1", leat.assert(task:wait()).value)
+    vault:close()
+    guarded:close()
+  end)
+
   it("ask for tokens, in the task that needs one", function()
     local vault = assert(sandbox.start { api_key = "vault-key", cards = { { value = "1" } } })
     local guard = leat.new { base_url = vault.url, api_key = "vault-key" }

@@ -84,8 +84,7 @@ local function block(self, call, hooks)
     return
   end
   repeat
-    self:step(WAIT)
-    tasks.resume() -- those who were told: this call may wait for the token that one is to give
+    tasks.step(self, WAIT)
   until entry.done
 end
 

@@ -279,23 +279,41 @@ local function raise_orphan()
 end
 
 -- A step may close others' drivers: on_attempt does what it likes.
-local function step_drivers(seconds)
-  if busy[2] then
-    busy[1].wait_for(busy, seconds)
+local function step_all(drivers, seconds)
+  if drivers[2] then
+    drivers[1].wait_for(drivers, seconds)
     seconds = 0
   end
-  for i = #busy, 1, -1 do
-    if busy[i] then
-      busy[i]:step(seconds)
+  for i = #drivers, 1, -1 do
+    local driver = drivers[i]
+    if driver and not driver.closed then
+      driver:step(seconds)
     end
   end
+end
+
+--- One step on the way of a call that blocks: it may wait for what a task is to do, such as
+-- to give a token, and that over another driver. For drivers.
+-- @param driver of the call
+-- @tparam number seconds to wait at most
+function tasks.step(driver, seconds)
+  if busy[1] then
+    local all = { driver }
+    for _, other in ipairs(busy) do
+      all[#all + 1] = other ~= driver and other or nil
+    end
+    step_all(all, seconds)
+  else
+    driver:step(seconds)
+  end
+  drain()
 end
 
 -- Waits for the drivers, at most so long, and resumes tasks. When on_attempt raises, or an
 -- interrupt, no descriptor tells of those that are ready.
 local function step(seconds)
   drain()
-  local fine, why = pcall(step_drivers, seconds)
+  local fine, why = pcall(step_all, busy, seconds)
   if not fine then
     tell_loops("soon")
     error(why, 0)
