@@ -168,6 +168,7 @@ static int curl_wait_for(lua_State *L) {
     driver_box *box = luaL_checkudata(L, -1, DRIVER_TYPE);
     luaL_argcheck(L, box->curl != NULL, 1, "driver is closed");
     fds[i] = (struct pollfd){leat_curl_fd(box->curl), POLLIN, 0};
+    if (fds[i].fd < 0 && ms > 1) ms = 1; /* without epoll there is none to watch */
     lua_pop(L, 1);
   }
   poll(fds, (nfds_t)count, ms);
