@@ -1264,13 +1264,13 @@ void leat_curl_cancel(leat_curl *curl, leat_call *call) {
 
 /* Others' calls that are done, or ask, are theirs to see to: it waits for work alone. */
 void leat_curl_perform(leat_curl *curl, leat_call *call) {
-  static const char nobody[] = "nobody is there to ask for a token";
-  leat_call *asking;
   if (!leat_curl_start(curl, call)) return;
   while (!leat_call_is_done(call)) {
     if (same_process(curl)) step(curl, ms_until(work_due(curl)));
-    while ((asking = leat_curl_token(curl)) != NULL)
-      leat_call_fail(asking, moment(curl), LEAT_CONFIG, LEAT_SENT_NO, nobody);
+    job *j = job_of(curl, call);
+    if (j && j->place == ASKING && !is_answered(j))
+      leat_call_fail(call, moment(curl), LEAT_CONFIG, LEAT_SENT_NO,
+                     "nobody is there to ask for a token");
   }
   job *j = job_of(curl, call);
   if (j) release(curl, j);

@@ -28,7 +28,8 @@ LEAT_API leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *er
 /* Calls that it still holds end as LEAT_CANCELED. */
 LEAT_API void leat_curl_free(leat_curl *curl);
 
-/* Blocks until the call is done: a loop over what follows. */
+/* Blocks until the call is done: a loop over what follows. A token that it would ask the
+** user for fails it; other calls that ask for one go on asking. */
 LEAT_API void leat_curl_perform(leat_curl *curl, leat_call *call);
 
 /*

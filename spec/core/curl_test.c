@@ -566,8 +566,13 @@ static void test_asking(void) {
   leat_curl_start(s.curl, asks);
   leat_curl_start(s.curl, waits);
   CHECK(perform(s.curl, s.client, "create").kind == LEAT_OK);
-  CHECK(leat_call_error(asks)->kind == LEAT_CONFIG); /* nobody was there to ask */
+  CHECK(!leat_call_is_done(asks) && leat_curl_token(s.curl) == asks);
+  leat_call_fail(asks, leat_curl_moment(s.curl), LEAT_CONFIG, LEAT_SENT_NO, "no token");
   leat_call_free(asks);
+  leat_client *lone = leat_client_new(
+      &(leat_config){.asks_token = true, .base_url = url, .max_attempts = 1}, NULL);
+  CHECK(perform(s.curl, lone, "find").kind == LEAT_CONFIG); /* nobody is there to ask */
+  leat_client_free(lone);
   TEST("the next one asks, and gets it");
   while (leat_curl_done(s.curl) != NULL) {
   }
