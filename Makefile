@@ -19,8 +19,11 @@
 #   make bench            what a find costs, beside libcurl, bare sockets and packaged peers
 #   make lint             formatters and static analysis, over everything
 #   make purity           proves that the core is what it says: no I/O, no globals, no Lua
+#   make exports          proves that the libraries and the modules show what is public, and no more
 #   make install          the C library and the modules, below $(PREFIX), or $(DESTDIR)$(PREFIX)
+#   make install-core     the C library alone
 #   make install-lua      the modules alone, into INST_LUADIR and INST_LIBDIR
+#   make uninstall        takes away what install brought
 #   make clean
 #
 #   LUA=lua5.4            the interpreter to build for: lua5.1 ... lua5.4, luajit
@@ -78,24 +81,27 @@ SANDBOX  := $(wildcard core/sandbox*.c)
 PURE     := $(filter-out core/curl.c core/watch.c $(SANDBOX),$(wildcard core/*.c))
 PURE_OBJ := $(PURE:core/%.c=$(B)/%.o)
 SANDBOX_OBJ := $(SANDBOX:core/%.c=$(B)/%.o)
-LUA_SRC  := lua/leat.lua $(wildcard lua/leat/*.lua)
+
+# The Lua modules, and those of the sandbox, which are a rock of their own.
+LUA_SRC  := lua/leat.lua $(filter-out %/sandbox.lua,$(wildcard lua/leat/*.lua))
 MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so
+SANDBOX_LUA    := lua/leat/sandbox.lua
+SANDBOX_MODULE := $(M)/leat/sandbox/core.so
 
 # The sandbox is for tests: the library is whole without it. (Makes differ in whether the sign
 # is escaped inside of a function.)
 hash := \#
 has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 && echo yes)
-ifeq ($(has_sandbox),yes)
-  MODULES += $(M)/leat/sandbox/core.so
-else
-  $(info no libmicrohttpd and jansson with headers: building without leat.sandbox)
-  LUA_SRC := $(filter-out lua/leat/sandbox.lua,$(LUA_SRC))
-endif
+parts     := leat $(if $(has_sandbox),sandbox)
+LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity env install install-core install-lua clean help model soak canary
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall clean help model soak canary
 .SECONDARY:
 all: lua
-lua: $(MODULES)
+lua: $(parts:%=lua-%)
+	$(if $(has_sandbox),@:,@echo no libmicrohttpd and jansson with headers: built without leat.sandbox)
+lua-leat: $(MODULES)
+lua-sandbox: $(SANDBOX_MODULE)
 
 # What was compiled with other flags is compiled anew.
 FLAGS := $(BUILD)/flags
@@ -117,6 +123,16 @@ $(BUILD)/libleat_sandbox.a: $(SANDBOX_OBJ)
 $(BUILD)/%.a:
 	@rm -f $@
 	$(AR) rcs $@ $^
+
+# Shared, a library is named by the version of its interface. That of the sandbox has of
+# libleat what it needs inside, for the headers do not promise it.
+SOVERSION := 0
+SHARED = $(CC) -shared -Wl,-soname,$(@F) -Wl,-z,defs -Wl,--exclude-libs,ALL $(LDFLAGS) -o $@
+$(BUILD)/libleat.so.$(SOVERSION): $(PURE_OBJ) $(B)/curl.o $(B)/watch.o
+	$(SHARED) $^ $(CURL_LIBS)
+$(BUILD)/libleat_sandbox.so.$(SOVERSION): $(SANDBOX_OBJ) $(BUILD)/libleat.a
+	$(SHARED) $^ $(MHD_LIBS) $(JANSSON_LIBS) -lpthread
+libraries: $(LIBRARIES:%=$(BUILD)/%.a) $(LIBRARIES:%=$(BUILD)/%.so.$(SOVERSION))
 
 $(M)/leat/core.so: $(M)/leat_core.o $(BUILD)/libleat.a
 	@mkdir -p $(@D)
@@ -175,7 +191,7 @@ test-headers:
 	  done; done
 	@echo "headers: 9 passed, 0 failed"
 test-c-examples: lua
-	@LUA=$(LUA) CC=$(CC) sh spec/support/c_examples.sh
+	@LUA=$(LUA) CC=$(CC) BUILD=$(BUILD) sh spec/support/c_examples.sh
 # The allocations of our own objects go through the test, and what locales change.
 $(T)/memory_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(T)/json_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=realloc \
@@ -294,32 +310,51 @@ lint:
 	shellcheck $(SH_FILES)
 purity: $(PURE_OBJ)
 	@sh spec/support/purity.sh $(PURE_OBJ)
+exports: libraries lua
+	@BUILD=$(BUILD) sh spec/support/exports.sh $(MODULES) $(if $(has_sandbox),$(SANDBOX_MODULE))
 
 # ---- installing ------------------------------------------------------------------
 
 LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 VERSION    := $(shell sed -n 's/^\#define LEAT_VERSION *"\(.*\)"/\1/p' core/leat.h)
-HEADERS    := core/leat.h core/leat_curl.h $(if $(has_sandbox),core/leat_sandbox.h)
-LIBRARIES  := $(BUILD)/libleat.a $(if $(has_sandbox),$(BUILD)/libleat_sandbox.a)
-PC_FILES   := leat $(if $(has_sandbox),leat-sandbox)
+HEADERS    := leat.h leat_curl.h $(if $(has_sandbox),leat_sandbox.h)
+PC_FILES   := leat.pc $(if $(has_sandbox),leat-sandbox.pc)
+
+# $(call put,MODE,FILES,FROM,TO)
+put = for file in $(2:$(3)/%=%); do $(INSTALL) -D -m $(1) "$(3)/$$file" "$(DESTDIR)$(4)/$$file" || exit 1; done
+# Else programs do not find in /usr/local/lib what is new there. Under DESTDIR it is a package's matter.
+refresh = [ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 install: install-core install-lua
-install-core: $(LIBRARIES)
-	$(INSTALL) -d "$(DESTDIR)$(INCLUDEDIR)" "$(DESTDIR)$(LIBDIR)/pkgconfig"
-	$(INSTALL) -m 644 $(HEADERS) "$(DESTDIR)$(INCLUDEDIR)"
-	$(INSTALL) -m 644 $(LIBRARIES) "$(DESTDIR)$(LIBDIR)"
-	for pc in $(PC_FILES); do \
+install-core: libraries
+	@$(call put,644,$(HEADERS),core,$(INCLUDEDIR))
+	@$(call put,644,$(LIBRARIES:%=%.a),$(BUILD),$(LIBDIR))
+	@$(call put,755,$(LIBRARIES:%=%.so.$(SOVERSION)),$(BUILD),$(LIBDIR))
+	@for so in $(LIBRARIES:%=%.so); do ln -sf $$so.$(SOVERSION) "$(DESTDIR)$(LIBDIR)/$$so" || exit 1; done
+	@$(INSTALL) -d "$(DESTDIR)$(LIBDIR)/pkgconfig"
+	@for pc in $(PC_FILES); do \
 	  sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-	    -e 's|@VERSION@|$(VERSION)|' core/$$pc.pc.in >"$(DESTDIR)$(LIBDIR)/pkgconfig/$$pc.pc" || exit 1; done
+	    -e 's|@VERSION@|$(VERSION)|' core/$$pc.in >"$(DESTDIR)$(LIBDIR)/pkgconfig/$$pc" || exit 1; done
+	@$(refresh)
 
-install-lua: lua
-	$(INSTALL) -d "$(DESTDIR)$(INST_LUADIR)/leat"
-	$(INSTALL) -m 644 lua/leat.lua "$(DESTDIR)$(INST_LUADIR)/leat.lua"
-	$(INSTALL) -m 644 $(filter lua/leat/%,$(LUA_SRC)) "$(DESTDIR)$(INST_LUADIR)/leat"
-	for module in $(MODULES:$(M)/%=%); do \
-	  $(INSTALL) -d "$(DESTDIR)$(INST_LIBDIR)/$$(dirname $$module)" && \
-	  $(INSTALL) -m 755 "$(M)/$$module" "$(DESTDIR)$(INST_LIBDIR)/$$module" || exit 1; done
+install-lua: $(parts:%=install-lua-%)
+install-lua-leat: lua-leat
+	@$(call put,644,$(LUA_SRC),lua,$(INST_LUADIR))
+	@$(call put,755,$(MODULES),$(M),$(INST_LIBDIR))
+install-lua-sandbox: lua-sandbox
+	@$(call put,644,$(SANDBOX_LUA),lua,$(INST_LUADIR))
+	@$(call put,755,$(SANDBOX_MODULE),$(M),$(INST_LIBDIR))
+
+# Of folders only those that are leat's own, once they are empty.
+uninstall:
+	cd "$(DESTDIR)$(INCLUDEDIR)" && rm -f leat.h leat_curl.h leat_sandbox.h
+	cd "$(DESTDIR)$(LIBDIR)" && rm -f libleat.* libleat_sandbox.* pkgconfig/leat.pc pkgconfig/leat-sandbox.pc
+	rm -f $(patsubst lua/%,"$(DESTDIR)$(INST_LUADIR)/%",$(LUA_SRC) $(SANDBOX_LUA)) \
+	  $(patsubst $(M)/%,"$(DESTDIR)$(INST_LIBDIR)/%",$(MODULES) $(SANDBOX_MODULE))
+	@cd "$(DESTDIR)$(INST_LIBDIR)" && rmdir leat/curl leat/sandbox leat 2>/dev/null || true
+	@rmdir "$(DESTDIR)$(INST_LUADIR)/leat" 2>/dev/null || true
+	@$(refresh)
 
 clean:
 	rm -rf $(BUILD)
