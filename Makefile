@@ -24,6 +24,7 @@
 #   make install-core     the C library alone
 #   make install-lua      the modules alone, into INST_LUADIR and INST_LIBDIR
 #   make uninstall        takes away what install brought
+#   make release VERSION=0.1.0    the rockspecs of a release, into build/release
 #   make clean
 #
 #   LUA=lua5.4            the interpreter to build for: lua5.1 ... lua5.4, luajit
@@ -95,7 +96,7 @@ has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $
 parts     := leat $(if $(has_sandbox),sandbox)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall clean help model soak canary
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak canary
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%)
@@ -355,6 +356,10 @@ uninstall:
 	@cd "$(DESTDIR)$(INST_LIBDIR)" && rmdir leat/curl leat/sandbox leat 2>/dev/null || true
 	@rmdir "$(DESTDIR)$(INST_LUADIR)/leat" 2>/dev/null || true
 	@$(refresh)
+
+release:
+	@sh rockspec/release.sh "$(VERSION)" $(BUILD)/release
+	@echo "then: git tag v$(VERSION), and luarocks upload"
 
 clean:
 	rm -rf $(BUILD)

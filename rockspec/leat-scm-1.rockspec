@@ -9,7 +9,8 @@ description = {
   detailed = [[
     Finds, creates, links, unlinks, updates and deletes contact identifiers of Leat
     (formerly Piggy). A C core without I/O, connections by libcurl, and errors that say
-    what happened: to a script, in an event loop, in a test.
+    what happened: to a script, in an event loop, in nginx. A server to test with is the
+    rock leat-sandbox.
   ]],
   license = "MIT",
   labels = { "http", "api" },
@@ -29,8 +30,8 @@ external_dependencies = {
 }
 build = {
   type = "make",
-  build_target = "lua",
-  install_target = "install-lua",
+  build_target = "lua-leat",
+  install_target = "install-lua-leat",
   variables = {
     LUA_INCDIR = "$(LUA_INCDIR)",
     INST_LIBDIR = "$(LIBDIR)",

@@ -1,27 +1,69 @@
 #!/bin/sh
-# Builds the rock into a fresh tree for each Lua, and runs the demo out of that tree, away
-# from the sources.
+# The rocks, as users get them, for each Lua: made in a checkout; and released, packed as
+# source rocks, installed from those into a fresh tree, where the demo and the first specs
+# run away from the sources. leat itself is built as where libcurl is all there is.
 #   sh spec/support/rock.sh [lua5.1 lua5.2 lua5.3 lua5.4 luajit]
 set -eu
 cd "$(dirname "$0")/../.."
 root=$PWD
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-mkdir "$dir/source"
-git archive HEAD | tar -x -C "$dir/source"
-luarocks lint rockspec/leat-scm-1.rockspec
 export LUAROCKS_CONFIG="$dir/config.lua"
+version=$(sed -n 's/^#define LEAT_VERSION *"\(.*\)"/\1/p' core/leat.h)
+passed=0
+fail() {
+  tail -n 40 "$dir/log" 2>/dev/null || true
+  echo "rock: $*: failed"
+  exit 1
+}
 
-build() ( # build NUMBER
-  cd "$dir/source" && make -s clean &&
-    luarocks --lua-version "$1" --tree "$tree" make rockspec/leat-scm-1.rockspec
+cp rockspec/luarocks-config.lua "$LUAROCKS_CONFIG"
+
+# A release of what is committed, with today's date. What is not dated is refused, and so
+# is another version.
+mkdir "$dir/leat" "$dir/without" "$dir/without/gnutls"
+git archive HEAD | tar -x -C "$dir/leat"
+! sh "$dir/leat/rockspec/release.sh" 9.9.9 "$dir/never" 2>"$dir/log" || fail "a release of another version"
+sed -i "s/^## $version, .*/## $version, not yet/" "$dir/leat/CHANGELOG.md"
+! sh "$dir/leat/rockspec/release.sh" "$version" "$dir/never" 2>"$dir/log" || fail "a release without a date"
+sed -i "s/^## $version, .*/## $version, 2026-01-31/" "$dir/leat/CHANGELOG.md"
+sh "$dir/leat/rockspec/release.sh" "$version" "$dir/release" >"$dir/log" || fail "a release"
+luarocks lint rockspec/leat-scm-1.rockspec
+luarocks lint rockspec/leat-sandbox-scm-1.rockspec
+for name in leat leat-sandbox; do
+  rockspec=$dir/release/$name-$version-1.rockspec
+  luarocks lint "$rockspec"
+  grep -q "^  tag = \"v$version\",\$" "$rockspec" || fail "a release without a tag"
+  sed -i "s|^  url = .*|  url = \"file://$dir/leat.tar.gz\",|; /^  tag = /d" "$rockspec"
+done
+tar -cz -f "$dir/leat.tar.gz" -C "$dir" leat
+
+for header in microhttpd.h jansson.h gnutls/gnutls.h; do
+  echo '#error not for leat' >"$dir/without/$header"
+done
+
+rocks() { luarocks --lua-version "$number" --tree "$tree" "$@"; }
+in_checkout() (
+  cd "$dir/leat" && make -s clean &&
+    rocks make rockspec/leat-scm-1.rockspec && rocks make rockspec/leat-sandbox-scm-1.rockspec && demo
 )
-run() ( # run LUA NUMBER
-  cd "$dir" && eval "$(luarocks --lua-version "$2" --tree "$tree" path)" &&
-    "$1" "$root/examples/demo.lua"
+installed() (
+  cd "$dir/release" &&
+    rocks pack "leat-$version-1.rockspec" && rocks pack "leat-sandbox-$version-1.rockspec" &&
+    CPATH="$dir/without" rocks install "./leat-$version-1.src.rock" && alone &&
+    rocks install "./leat-sandbox-$version-1.src.rock" && demo && tests
+)
+alone() { # libcurl is the only library, and a client can be made
+  ! find "$tree" -name '*.so' -exec readelf -d {} + | grep -E 'NEEDED.*(jansson|microhttpd|gnutls)' &&
+    (eval "$(rocks path)" && "$lua" -e 'require("leat").new { api_key = "1|key" }')
+}
+demo() (cd "$dir" && eval "$(rocks path)" && "$lua" "$root/examples/demo.lua")
+tests() (
+  cd "$dir/leat" && eval "$(rocks path)" &&
+    rocks test rockspec/leat-scm-1.rockspec -- spec/leat_spec.lua
 )
 rock() { # rock LUA NUMBER
-  tree=$dir/$1
+  lua=$1 number=$2
   cp "$root/rockspec/luarocks-config.lua" "$LUAROCKS_CONFIG"
   if [ "$1" = luajit ]; then # which LuaRocks takes for another 5.1
     cat >>"$LUAROCKS_CONFIG" <<CONFIG
@@ -29,15 +71,15 @@ lua_interpreter = "luajit"
 variables = { LUA_INCDIR = "$(pkg-config --variable=includedir luajit)", LUA = "$(command -v luajit)" }
 CONFIG
   fi
-  if build "$2" >"$dir/log" 2>&1 && run "$1" "$2" >>"$dir/log" 2>&1; then
-    echo "rock, $1: $(tail -n 1 "$dir/log")"
-  else
-    tail -n 40 "$dir/log"
-    echo "rock, $1: failed"
-    exit 1
-  fi
+  tree=$dir/checkout-$lua
+  in_checkout >"$dir/log" 2>&1 || fail "$lua, made in a checkout"
+  tree=$dir/installed-$lua
+  installed >"$dir/log" 2>&1 || fail "$lua, installed from source rocks"
+  echo "rock, $lua: $(grep ' successes ' "$dir/log")"
+  passed=$((passed + 2))
 }
 
 for lua in "${@:-lua5.4}"; do
   case $lua in luajit) rock luajit 5.1 ;; *) rock "$lua" "${lua#lua}" ;; esac
 done
+echo "rock: $passed passed, 0 failed"

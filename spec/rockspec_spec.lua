@@ -1,0 +1,74 @@
+-- What is packaged is what is there: rockspecs, Makefile, header and change log agree.
+local leat = require("leat")
+
+local function read(path)
+  local file = assert(io.open(path))
+  local text = file:read("*a")
+  file:close()
+  return text
+end
+
+local function lines(command)
+  local set, pipe = {}, assert(io.popen(command))
+  for line in pipe:lines() do
+    set[line] = true
+  end
+  pipe:close()
+  return set
+end
+
+local function rockspec(path)
+  local text, env = read(path), {}
+  local chunk = setfenv and setfenv(assert(loadstring(text)), env) or assert(load(text, path, "t", env)) -- luacheck: ignore
+  chunk()
+  return env
+end
+
+-- What a rock's target of make installs, from where what is built is built already.
+local function installed(target)
+  local folder = os.tmpname()
+  os.remove(folder)
+  lines(("LD_PRELOAD= make -s %s DESTDIR=%s INST_LUADIR=/ INST_LIBDIR=/ LUA=%s 2>&1"):format(
+    target, folder, jit and "luajit" or "lua" .. _VERSION:match("%d.%d")))
+  local files = lines(("cd %s && find . -type f | sed 's,^[./]*,,'"):format(folder))
+  os.execute("rm -r " .. folder)
+  return files
+end
+
+describe("the rocks", function()
+  local main, sandbox = rockspec("rockspec/leat-scm-1.rockspec"), rockspec("rockspec/leat-sandbox-scm-1.rockspec")
+
+  it("install together what lua/ holds, each file once", function()
+    local wanted = lines("cd lua && find . -name '*.lua' | sed 's,^./,,'")
+    for source in pairs(lines("cd lua && ls leat_*.c")) do
+      local name = source:match("^leat_(.*)%.c$")
+      wanted[name == "core" and "leat/core.so" or "leat/" .. name .. "/core.so"] = true
+    end
+    local got = installed(main.build.install_target)
+    assert.is_nil(got["leat/sandbox.lua"])
+    for file in pairs(installed(sandbox.build.install_target)) do
+      assert.is_nil(got[file], file)
+      got[file] = true
+    end
+    assert.same(wanted, got)
+  end)
+
+  it("need what the README says: libcurl and lua-cjson; the sandbox's is the rest", function()
+    assert.same({ main.dependencies[1], "lua-cjson >= 2.1.0" }, main.dependencies)
+    assert.same({ CURL = { library = "curl" } }, main.external_dependencies)
+    assert.same({ main.dependencies[1], "lua-cjson >= 2.1.0", "leat" }, sandbox.dependencies)
+    assert.same({ MICROHTTPD = { library = "microhttpd" }, JANSSON = { library = "jansson" } },
+      sandbox.external_dependencies)
+  end)
+
+  it("are of the version that the header, the module and the change log name", function()
+    local version = read("core/leat.h"):match('#define LEAT_VERSION%s+"(.-)"')
+    assert.equal(version, leat._VERSION)
+    assert.equal(version, read("CHANGELOG.md"):match("\n## ([^\n,]+)"))
+    for path in pairs(lines("ls rockspec/*.rockspec")) do
+      local spec = rockspec(path)
+      assert.equal(path, ("rockspec/%s-%s.rockspec"):format(spec.package, spec.version))
+      assert.truthy(spec.version == "scm-1" or spec.version:find(version .. "-", 1, true) == 1, path)
+    end
+  end)
+end)
