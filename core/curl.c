@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -65,6 +66,7 @@ typedef struct connection {
   job *job; /* NULL: idle */
   int64_t idle_since;
   bool wants_write;
+  bool listens; /* libcurl, while it connects: the other end is there, and owes a word */
   int watched;  /* how many sockets libcurl wants watched while it connects */
   int os_error; /* why there is no socket */
   int port;     /* the server's */
@@ -188,12 +190,14 @@ static void count_watched(leat_curl *curl, connection *c, int change) {
 /* libcurl tells what it wants to know while it connects. */
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *assigned) {
   leat_curl *curl = user;
+  connection *c = connection_of(easy);
   if (what == CURL_POLL_REMOVE) {
-    if (assigned) count_watched(curl, connection_of(easy), -1);
+    if (assigned) count_watched(curl, c, -1);
     if (owner_of(curl, fd) == NULL) leat__watch_unset(curl->watch, fd);
     return 0;
   }
-  if (assigned == NULL) count_watched(curl, connection_of(easy), 1);
+  if (assigned == NULL) count_watched(curl, c, 1);
+  if (c) c->listens = what == CURL_POLL_IN;
   curl_multi_assign(curl->multi, fd, curl);
   /* libcurl closes and opens descriptors as it likes: one may be watched already */
   leat__watch_set(curl->watch, fd,
@@ -767,7 +771,14 @@ static reason refused_by_socks(const char *text, long why) {
   }
 }
 
-static reason reason_of(connection *c, CURLcode result) {
+/* Libcurl 8 does not say so. */
+static bool waited_for_tls(const leat_curl *curl, const connection *c, CURLcode result) {
+  const char *other_end = c->proxied ? curl->proxy : c->origin;
+  return result == CURLE_OPERATION_TIMEDOUT && c->listens && other_end &&
+         strncasecmp(other_end, "https:", 6) == 0;
+}
+
+static reason reason_of(const leat_curl *curl, connection *c, CURLcode result) {
   static const char settings[] =
       "the option proxy, or https_proxy and the like in the environment";
   long status = 0, socks = CURLPX_OK;
@@ -780,6 +791,8 @@ static reason reason_of(connection *c, CURLcode result) {
     return (reason){LEAT_CONFIG, "the proxy's URL is not understood", settings};
   if (status >= 300)
     snprintf(c->message, sizeof c->message, "the proxy answered HTTP %ld", status);
+  if (waited_for_tls(curl, c, result))
+    snprintf(c->message, sizeof c->message, "SSL connection timeout");
   const char *text = c->message[0] ? c->message : curl_easy_strerror(result);
   if (status >= 300) return refused_by_http(text, status);
   return socks != CURLPX_OK ? refused_by_socks(text, socks) : explain(result, text);
@@ -811,7 +824,7 @@ static void write_proxy(char *out, size_t size, const leat_curl *curl,
 
 static void fail_connect(leat_curl *curl, connection *c, CURLcode result) {
   char text[CURL_ERROR_SIZE + 512], proxy[96], advice[256];
-  reason r = reason_of(c, result);
+  reason r = reason_of(curl, c, result);
   if (r.advice == NULL && proxied(c))
     r.advice = "is that the address of a working proxy?";
   size_t length = strlen(r.text);
