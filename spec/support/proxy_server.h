@@ -180,7 +180,8 @@ static inline void proxy_visit(listener *at, int fd) {
   proxy_server *p = (proxy_server *)(void *)at;
   char rest[1024];
   if (p->options.hangs) {
-    proxy_read(p, fd, rest, sizeof rest);
+    while (proxy_read(p, fd, rest, sizeof rest)) /* a greeting in TLS may be long */
+      continue;
   } else if (p->options.answer) {
     proxy_answer(p, fd);
   } else {
