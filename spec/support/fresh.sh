@@ -1,10 +1,10 @@
 #!/bin/sh
 # Proves the README's two commands on a Debian that has nothing but a shell: makes one with
-# debootstrap, and runs them in it, in this order and in the other. As root.
-#   sh spec/support/fresh.sh [bookworm]
+# debootstrap, and runs them in it, in this order and in the other; and as a user who may
+# install nothing: what is missing is said then, and once it is there they run. As root.
+#   sh spec/support/fresh.sh [bookworm | trixie]...
 set -eu
 cd "$(dirname "$0")/../.."
-suite=${1:-bookworm}
 for tool in debootstrap git; do
   command -v $tool >/dev/null || {
     echo "fresh: $tool is missing: sh rockspec/deps.sh install ci" >&2
@@ -15,28 +15,61 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 log=$dir/log
 
-debootstrap --variant=minbase "$suite" "$dir/bare" >"$log" 2>&1 || {
-  tail -n 20 "$log"
+bare() { # bare SUITE: makes such a Debian
+  rm -rf "$dir/bare"
+  debootstrap --variant=minbase "$1" "$dir/bare" >"$log" 2>&1 || {
+    tail -n 20 "$log"
+    exit 1
+  }
+  # How apt reaches its mirror is this machine's matter.
+  cp -a /etc/apt/apt.conf.d/. "$dir/bare/etc/apt/apt.conf.d/"
+  cp /etc/resolv.conf /etc/hosts "$dir/bare/etc/"
+  mkdir "$dir/bare/leat"
+  git archive HEAD | tar -x -C "$dir/bare/leat"
+  chroot "$dir/bare" useradd -m somebody
+}
+
+failed() { # failed WHAT
+  tail -n 40 "$log"
+  echo "fresh $suite: $*: failed"
   exit 1
 }
-# How apt reaches its mirror is this machine's matter.
-cp -a /etc/apt/apt.conf.d/. "$dir/bare/etc/apt/apt.conf.d/"
-cp /etc/resolv.conf /etc/hosts "$dir/bare/etc/"
-mkdir "$dir/bare/leat"
-git archive HEAD | tar -x -C "$dir/bare/leat"
-
+try() { # try USER COMMAND
+  chroot "$dir/tree" su "$1" -s /bin/sh -c "cd /leat && LC_ALL=C $2" >"$log" 2>&1
+}
 in_order() { # in_order COMMAND COMMAND
   cp -a "$dir/bare" "$dir/tree"
   for command in "$@"; do
-    if chroot "$dir/tree" env LC_ALL=C sh -c "cd /leat && $command" >"$log" 2>&1; then
-      echo "fresh $suite: $command: $(tail -n 1 "$log")"
-    else
-      tail -n 40 "$log"
-      echo "fresh $suite: $command: failed"
-      exit 1
-    fi
+    try root "$command" || failed "$command"
+    echo "fresh $suite: $command: $(tail -n 1 "$log")"
+  done
+}
+again_as_somebody() {
+  chroot "$dir/tree" sh -c "rm -rf /leat/build && chown -R somebody /leat"
+  for command in "$@"; do
+    try somebody "$command" || failed "$command, as a user"
+    echo "fresh $suite: $command, as a user: $(tail -n 1 "$log")"
   done
   rm -rf "$dir/tree"
 }
-in_order "sh examples/demo.sh" "sh spec/test.sh"
-in_order "sh spec/test.sh" "sh examples/demo.sh"
+refused_to_somebody() { # what is missing is said, and nothing is built
+  cp -a "$dir/bare" "$dir/tree"
+  for command in "$@"; do
+    ! try somebody "$command" || failed "$command, as a user who may install nothing"
+    for said in "apt-get install .*libcurl4-openssl-dev" "^You are not root"; do
+      grep -q "$said" "$log" || failed "$command, as a user: what to do"
+    done
+    echo "fresh $suite: $command, as a user: $(tail -n 1 "$log")"
+  done
+  rm -rf "$dir/tree"
+}
+
+demo="sh examples/demo.sh" test="sh spec/test.sh"
+for suite in "${@:-bookworm}"; do
+  bare "$suite"
+  refused_to_somebody "$demo" "$test"
+  in_order "$demo" "$test"
+  again_as_somebody "$demo" "$test"
+  in_order "$test" "$demo"
+  rm -rf "$dir/tree"
+done
