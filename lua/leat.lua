@@ -266,8 +266,8 @@ local known = {
   base_url = "string",
   user_agent = "string",
   headers = "table",
-  timeout = "seconds",
-  connect_timeout = "seconds",
+  timeout = "time_limit",
+  connect_timeout = "time_limit",
   queue_timeout = "seconds",
   max_attempts = "attempts",
   retry_base = "seconds",
@@ -420,7 +420,7 @@ function Client:request(method, path, given)
   return value, err, info -- no tail call: levels count
 end
 
-local of_a_call = { timeout = "seconds", connect_timeout = "seconds", max_attempts = "attempts" }
+local of_a_call = { timeout = "time_limit", connect_timeout = "time_limit", max_attempts = "attempts" }
 
 --- A view: the same connections, token and limits, other settings.
 --

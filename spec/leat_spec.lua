@@ -349,7 +349,7 @@ describe("misuse is raised at the caller's line", function()
     { "a.new { api_key = 'k', timeout = 0/0 }", "greater than 0" },
     { "a.new { api_key = 'a\\0b' }", "NUL" },
     { "a.new { api_key = 'k', access_token = 't' }", "both" },
-    { "a.new { api_kye = 'k' }", "'api_kye' is unknown" },
+    { "a.new { api_kye = 'k' }", "'api_kye' is unknown: did you mean 'api_key'?" },
     { "a.new { api_key = 42 }", "api_key must be a string" },
     { "a.new { api_key = 'k', timeout = '5' }", "timeout must be a number" },
     { "a.new { api_key = 'k', timeout = -1 }", "greater than 0" },

@@ -10,7 +10,7 @@ local known = {
   in_order = "function",
   progress = "function",
   progress_every = "seconds",
-  total = { "number", function(v) return v >= 0 and v % 1 == 0 end, "whole and not negative" },
+  total = { "number", function(v) return v >= 0 and v % 1 == 0 end, "a whole number, not negative" },
 }
 
 local function iterator(values)

@@ -9,14 +9,19 @@ local function is_whole(value, least, most)
   return value >= least and value <= most and value % 1 == 0
 end
 
--- What a value of each kind must be: its type, what else it must fulfil, and how that is said.
+-- What a value of each kind must be: its type, what else it must fulfil, and how all of it is said.
 local kinds = {
-  string = { "string", function(v) return not v:find("\0", 1, true) end, "without a NUL byte" },
-  seconds = { "number", function(v) return v > 0 and v <= 86400 end, "greater than 0, a day at most" },
-  count = { "number", function(v) return is_whole(v, 1, 2147483647) end, "whole and greater than 0" },
-  attempts = { "number", function(v) return is_whole(v, 1, 100) end, "whole, from 1 to 100" },
-  rate = { "number", function(v) return v >= 1 / 60 and v <= 1000000 end, "of calls a second, at least one a minute" },
-  port = { "number", function(v) return is_whole(v, 0, 65535) end, "whole, from 0 to 65535" },
+  string = { "string", function(v) return not v:find("\0", 1, true) end, "a string without a NUL byte" },
+  seconds = { "number", function(v) return v > 0 and v <= 86400 end,
+    "a number of seconds, greater than 0 and a day at most" },
+  -- so low that one of milliseconds is seen
+  time_limit = { "number", function(v) return v > 0 and v <= 3600 end,
+    "a number of seconds, greater than 0 and an hour at most" },
+  count = { "number", function(v) return is_whole(v, 1, 2147483647) end, "a whole number greater than 0" },
+  attempts = { "number", function(v) return is_whole(v, 1, 100) end, "a whole number from 1 to 100" },
+  rate = { "number", function(v) return v >= 1 / 60 and v <= 1000000 end,
+    "a number of calls a second, at least one a minute (1/60)" },
+  port = { "number", function(v) return is_whole(v, 0, 65535) end, "a whole number from 0 to 65535" },
   boolean = { "boolean" },
   table = { "table" },
   ["function"] = { "function" },
@@ -31,6 +36,35 @@ local function list(known)
   return table.concat(names, ", ")
 end
 
+-- How many letters must be put in, taken out or changed to make one of the other.
+local function distance(a, b)
+  local row = {}
+  for j = 0, #b do
+    row[j] = j
+  end
+  for i = 1, #a do
+    local before = row[0]
+    row[0] = i
+    for j = 1, #b do
+      local changed = before + (a:byte(i) == b:byte(j) and 0 or 1)
+      before, row[j] = row[j], math.min(changed, row[j] + 1, row[j - 1] + 1)
+    end
+  end
+  return row[#b]
+end
+
+-- The one that was meant, if that is plain; else all that there are.
+local function suggest(known, name)
+  local nearest, least = nil, 3
+  for other in pairs(known) do
+    local far = distance(tostring(name):sub(1, 40):lower(), other)
+    if far < least then
+      nearest, least = other, far
+    end
+  end
+  return nearest and (": did you mean '%s'?"):format(nearest) or (" (known: %s)"):format(list(known))
+end
+
 local function wrong(name, value, kind)
   if not kind then
     return nil -- any
@@ -39,7 +73,7 @@ local function wrong(name, value, kind)
   if type(value) ~= wanted then
     return ("%s must be a %s, not a %s"):format(name, wanted, type(value))
   elseif fits and not fits(value) then
-    return ("%s must be a %s %s"):format(name, wanted, how)
+    return ("%s must be %s%s"):format(name, how, wanted == "number" and ", not " .. value or "")
   end
 end
 
@@ -52,7 +86,7 @@ function options.check(where, known, given, level)
   end
   for name in pairs(given) do
     if not known[name] then
-      error(("%s: option '%s' is unknown (known: %s)"):format(where, tostring(name), list(known)), level)
+      error(("%s: option '%s' is unknown%s"):format(where, tostring(name), suggest(known, name)), level)
     end
   end
   local copy = {}

@@ -34,8 +34,8 @@ local function duration(v)
   return v >= 0 and v <= DAY
 end
 
-local seconds = { "number", duration, "from 0 to 86400 seconds" }
-local whole = { "number", function(v) return v >= 0 and v <= 1e9 and v % 1 == 0 end, "whole and not negative" }
+local seconds = { "number", duration, "a number from 0 to 86400 (seconds)" }
+local whole = { "number", function(v) return v >= 0 and v <= 1e9 and v % 1 == 0 end, "a whole number, not negative" }
 local bytes = { "string" }
 
 local known = {
@@ -59,15 +59,16 @@ local fault = {
   value = "string",
   nth = "count",
   times = { "number", function(v) return v >= 1 and (v == math.huge or v <= 1e9 and v % 1 == 0) end,
-    "whole and greater than 0, or math.huge" },
+    "a whole number greater than 0, or math.huge" },
   kind = "string",
   code = "count",
   status = whole,
   headers = "table",
   body = bytes,
   retry_after = "count",
-  delay = { "number", function(v) return duration(v) or v == math.huge end, "from 0 to 86400 seconds, or math.huge" },
-  close = { "string", function(v) return v == "before" or v == "within" end, '"before" or "within"' },
+  delay = { "number", function(v) return duration(v) or v == math.huge end,
+    "a number from 0 to 86400 (seconds), or math.huge" },
+  close = { "string", function(v) return v == "before" or v == "within" end, 'a string, "before" or "within"' },
   apply = "boolean",
   apply_after = seconds,
   lag = seconds,
