@@ -71,6 +71,8 @@ static leat_kind kind_of_status(int status) {
 static const char *advice(leat_kind kind) {
   switch (kind) {
     case LEAT_UNAUTHORIZED: return " (is the API key right, and not expired?)";
+    case LEAT_FORBIDDEN: return " (may this API key do that?)";
+    case LEAT_RATE_LIMITED: return " (try again later; the option rate spaces calls)";
     case LEAT_CONFIG: return " (no such route: is base_url right?)";
     case LEAT_MAINTENANCE: return " (the service is down for now: try again later)";
     default: return "";
@@ -218,8 +220,10 @@ static void fail_message(judging *j, leat_kind kind, int code, bool unchanged) {
               j->wanted->secrets);
   fail(j, kind, unchanged);
   error->code = code;
-  leat__error_set(error, kind, "%s%s", text[0] ? text : "the service gave no message",
-                  code ? "" : advice(kind));
+  if (j->wanted->secrets.hide) leat__error_set(error, kind, "the service gave none");
+  else
+    leat__error_set(error, kind, "%s%s", text[0] ? text : "the service gave no message",
+                    code ? "" : advice(kind));
   add_fields(j, leat_json_get(document, "errors"));
   append_fields(j->outcome);
 }

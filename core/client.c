@@ -15,12 +15,14 @@ static bool is_header_value(const char *text) {
 
 /* A token is opaque: nothing is assumed of its letters. */
 static const char *check_token(const char *token) {
-  if (token == NULL || token[0] == '\0') return "api_key is missing";
+  if (token == NULL) return "api_key is missing";
+  if (token[0] == '\0') return "api_key is empty: was it read from where it is?";
   if (strlen(token) > LEAT_MAX_TOKEN) return "api_key is too long";
+  if (strncmp(token, "Bearer ", 7) == 0)
+    return "api_key begins with \"Bearer \": give the key alone, that word is added";
   if (!is_header_value(token))
     return "api_key holds a line end or another control character, or a space at its "
-           "end: "
-           "was it read from a file with what follows it?";
+           "end: was it read from a file with what follows it?";
   return NULL;
 }
 

@@ -827,6 +827,9 @@ static void fail_connect(leat_curl *curl, connection *c, CURLcode result) {
   reason r = reason_of(curl, c, result);
   if (r.advice == NULL && proxied(c))
     r.advice = "is that the address of a working proxy?";
+  else if (r.advice == NULL && r.kind == LEAT_CONNECTION)
+    r.advice = "is that the right address, does a server run there, and is this machine "
+               "on the network?";
   size_t length = strlen(r.text);
   while (length > 0 && r.text[length - 1] == ' ') /* OpenSSL's may end so */
     length--;

@@ -286,6 +286,9 @@ for name, kind in pairs(options.connection) do
 end
 
 local function check_options(given)
+  if given == leat then
+    error("leat.new: call it with a dot: leat.new { ... }", 3)
+  end
   given = options.check("leat.new", known, given, 3)
   if not (given.api_key or given.access_token or given.client_id or given.client_secret or given.token) then
     error("leat.new: api_key is missing (is the variable that it should come from set?)", 3)
@@ -353,9 +356,17 @@ local function new_client(handle, driver, base_url, hooks, settings, parent)
   return setmetatable(client, Client)
 end
 
+-- Raises at the line of whoever called the method that calls this.
+local function check_self(self, name)
+  if getmetatable(self) ~= Client then
+    error(("leat: call it with a colon: client:%s(...)"):format(name), 3)
+  end
+end
+
 --- Closes the client, and its connections if they are its own: a driver that was given is
 -- its giver's to close. A client that is no longer used is closed by itself.
 function Client:close()
+  check_self(self, "close")
   self.closed = true
   if self.own_driver then
     self.own_driver:close()
@@ -367,6 +378,7 @@ Client.__close = Client.close
 --- What the service said last of its rate, in the answer to any call.
 -- @treturn table `{ limit = 5000, remaining = 4711 }`; nil if it said nothing yet
 function Client:rate_limit()
+  check_self(self, "rate_limit")
   return self.handle:rate_limit()
 end
 
@@ -394,9 +406,8 @@ function Client:request(method, path, given)
   local function raise(wrong)
     error("leat: client.request: " .. wrong, 3)
   end
-  if getmetatable(self) ~= Client then
-    error("leat: call it with a colon: client:request(...)", 2)
-  elseif type(method) ~= "string" or type(path) ~= "string" then
+  check_self(self, "request")
+  if type(method) ~= "string" or type(path) ~= "string" then
     raise("method and path must be strings")
   end
   check_open(self, "client.request", 2)
@@ -429,9 +440,7 @@ local of_a_call = { timeout = "time_limit", connect_timeout = "time_limit", max_
 -- @tparam table given `timeout`, `connect_timeout`, `max_attempts`
 -- @treturn client
 function Client:with(given)
-  if getmetatable(self) ~= Client then
-    error("leat: call it with a colon: client:with { ... }", 2)
-  end
+  check_self(self, "with")
   local settings = options.check("leat: client.with", of_a_call, given, 2)
   for name, value in pairs(self.settings or {}) do
     if settings[name] == nil then

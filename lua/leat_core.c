@@ -290,7 +290,8 @@ static const char *wrong_type(leat_type wanted, int type) {
   if (wanted == LEAT_BOOLEAN) return "must be true or false";
   if (type == LUA_TNUMBER)
     return "must be a string, not a number: write it in quotes, leading zeros count";
-  return "must be a string";
+  return type == LUA_TTABLE ? "must be a string, not a table: is it a card? card.value"
+                            : "must be a string";
 }
 
 /* Sets a parameter from the value at `index`; else says what is wrong with it. */
@@ -336,12 +337,17 @@ static int unknown_option(lua_State *L, const leat_op *op, const char *key) {
   return 2;
 }
 
+static const char *in_table(const leat_op *op) {
+  if (find_option(op, "name")) return "such as { name = \"...\" }";
+  return find_option(op, "contact_uuid") ? "such as { contact_uuid = \"...\" }"
+                                         : "but there are none";
+}
+
 /* Named options: a table behind the required arguments. Returns how many results it
 ** pushed; 0: all is well. */
 static int set_options(lua_State *L, leat_call *call, const leat_op *op, int index) {
   if (lua_isnoneornil(L, index)) return 0;
-  if (!lua_istable(L, index))
-    return misuse(L, "options", "must be a table, such as { name = \"...\" }");
+  if (!lua_istable(L, index)) return misuse(L, "options must be a table:", in_table(op));
   lua_pushnil(L);
   while (lua_next(L, index)) {
     const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";

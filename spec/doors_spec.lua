@@ -195,7 +195,9 @@ describe("client:with", function()
     assert.truthy(misuse("a:find('1')", view.contact_identifiers):find("closed", 1, true))
     client = play {}
     assert.truthy(misuse("a:with()", client):find("in a table", 1, true))
-    assert.truthy(misuse("a.with {}", client):find("with a colon", 1, true))
+    for _, code in ipairs { "a.with {}", "a.close()", "a.rate_limit()" } do
+      assert.truthy(misuse(code, client):find("with a colon", 1, true))
+    end
   end)
 end)
 

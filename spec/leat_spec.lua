@@ -320,7 +320,9 @@ describe("misuse is raised at the caller's line", function()
     { "a:update('1', { 'x' })", "is unknown" },
     { "b:link()", "contact_uuid is missing" },
     { "b.unlink()", "with a colon" },
-    { "b:update('x')", "options must be a table" },
+    { "b:update('x')", "options must be a table: such as { name" },
+    { "a:list('x')", "options must be a table: such as { contact_uuid" },
+    { "a:delete(b)", "card.value" },
   }
   for _, row in ipairs(rows) do
     it(row[1], function()
@@ -333,7 +335,9 @@ describe("misuse is raised at the caller's line", function()
   local options = {
     { "a.new()", "in a table" },
     { "a.new {}", "api_key is missing" },
-    { "a.new { api_key = '' }", "api_key is missing" },
+    { "a.new { api_key = '' }", "api_key is empty" },
+    { "a.new { api_key = 'Bearer k' }", "the key alone" },
+    { "a:new { api_key = 'k' }", "with a dot" },
     { "a.new { api_key = 'a\\n' }", "control character" },
     { "a.new { api_key = ' a' }", "a space at its end" },
     { "a.new { api_key = 'k', max_body = 1.5 }", "whole" },

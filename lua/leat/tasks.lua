@@ -146,7 +146,7 @@ end
 -- @treturn Task
 function tasks.spawn(f, ...)
   if type(f) ~= "function" then
-    error("leat.tasks.spawn: give a function, not a " .. type(f), 2)
+    error("leat.tasks.spawn: give a function, not a " .. type(f) .. ": tasks.spawn(function() ... end)", 2)
   end
   recover()
   return start({}, f, ...)

@@ -319,7 +319,8 @@ static void test_config(void) {
     const char *message;
   } bad[] = {
       {{.api_key = NULL}, "api_key is missing"},
-      {{.api_key = ""}, "api_key is missing"},
+      {{.api_key = "Bearer k"}, "the key alone"},
+      {{.api_key = ""}, "api_key is empty"},
       {{.api_key = "a\r\nX: y"}, "line end"},
       {{.api_key = "a\t"}, "control character"},
       {{.api_key = "a "}, "space at its end"},

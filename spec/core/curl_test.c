@@ -194,7 +194,7 @@ static void test_refused(void) {
   leat_error error = perform(curl, client, "create");
   CHECK(error.kind == LEAT_CONNECTION && error.sent == LEAT_SENT_NO &&
         !error.outcome_unknown);
-  CHECK(strstr(error.message, "127.0.0.1") != NULL);
+  CHECK(strstr(error.message, "127.0.0.1") && strstr(error.message, "the right address"));
   leat_curl_free(curl);
   leat_client_free(client);
 }
