@@ -13,7 +13,17 @@
 
 local require = require -- some hosts lend it only while this loads
 local cjson = require("cjson")
-local core = require("leat.core")
+
+local function load_core()
+  local fine, core = pcall(require, "leat.core")
+  if not fine then
+    error(("leat: its C module leat.core is not there, or not for %s: is it built for this Lua, "
+      .. "and does package.cpath (LUA_CPATH) lead to it?\n%s"):format(_VERSION, core), 0)
+  end
+  return core
+end
+
+local core = load_core()
 local contact_identifier = require("leat.contact_identifier")
 local raise_again = require("leat.driver").raise
 local encode = require("leat.encode")

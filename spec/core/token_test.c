@@ -264,9 +264,9 @@ static void check_failure(int status, const char *body, leat_kind kind,
 static void test_failures(void) {
   char echo[256];
   TEST("no token");
-  check_failure(401, "{\"error\":\"invalid_client\",\"message\":\"Client no.\"}",
-                LEAT_UNAUTHORIZED,
-                "no token: the service gave none (are client_id and client_secret right?)");
+  check_failure(
+      401, "{\"error\":\"invalid_client\",\"message\":\"Client no.\"}", LEAT_UNAUTHORIZED,
+      "no token: the service gave none (are client_id and client_secret right?)");
   snprintf(echo, sizeof echo, "{\"error\":\"invalid_request\",\"message\":\"No: %s\"}",
            test_secret());
   check_failure(400, echo, LEAT_UNAUTHORIZED, "client_id and client_secret");

@@ -1,0 +1,72 @@
+-- Makes each mistake of docs/mistakes.md, and compares what one is told with what it says there.
+-- LEAT_SHOW_MISTAKES=1 prints what they say.
+local markdown = dofile("spec/support/markdown.lua")
+
+-- What differs from one run, one Lua or one libcurl to the other.
+local function plain(message)
+  return (message
+    :gsub("\nstack traceback:.*", "")
+    :gsub("127%.0%.0%.1:%d%d+", "127.0.0.1:8080")
+    :gsub("127%.0%.0%.1 port %d%d+", "127.0.0.1 port 8080")
+    :gsub("OpenSSL/[%w.]+: ", "")
+    :gsub("error:%x+:SSL routines:[%w_]*:", "error: ")
+    :gsub("after %d+ ms", "after 0 ms")
+    :gsub("index local '(%w+)' %(a nil value%)", "index a nil value (local '%1')")
+    :gsub("for Lua 5%.%d", "for Lua 5.4")
+    :gsub("\n\tno file.*", "")
+    :gsub("\n\tno field.*", "")
+    :gsub("%s+$", ""))
+end
+
+-- The first line is the program's own, so that raised errors must point at the second or later.
+local function run(setup, code)
+  local printed = {}
+  local function show(...)
+    for i = 1, select("#", ...) do
+      local value = select(i, ...)
+      printed[#printed + 1] = value ~= nil and tostring(value) or nil
+    end
+  end
+  local text = "local print, package = ...\n" .. setup .. "\n" .. code
+  local chunk = assert((loadstring or load)(text, "@mistake.lua"))
+  local cpath, loaded = package.cpath, {}
+  for name, module in pairs(package.loaded) do
+    loaded[name] = module
+  end
+  local fine, why = pcall(chunk, show, package)
+  package.cpath = cpath
+  for name, module in pairs(loaded) do
+    package.loaded[name] = module
+  end
+  return fine and table.concat(printed, "\n") or tostring(why), fine
+end
+
+describe("a mistake", function()
+  local blocks = markdown.blocks("docs/mistakes.md")
+  local setup = table.remove(blocks, 1)
+  local _, lines = setup.text:gsub("\n", "")
+
+  for i = 1, #blocks, 2 do
+    local code, told = blocks[i], blocks[i + 1]
+    it(code.title, function()
+      assert.same({ "lua", "text" }, { code.language, told.language })
+      local message, came_back = run(setup.text, code.text)
+      if os.getenv("LEAT_SHOW_MISTAKES") then
+        print(code.title .. "\t" .. plain(message))
+      end
+      if not came_back then
+        local line = tonumber(message:match("^mistake%.lua:(%d+): "))
+        assert.truthy(line == nil or line > lines + 2, message) -- nil: a task's, or err itself
+        repeat
+          local cut
+          message, cut = message:gsub("^mistake%.lua:%d+: ", "")
+        until cut == 0
+      end
+      assert.equal(plain(told.text), plain(message))
+    end)
+  end
+
+  it("is one of sixty or so", function()
+    assert.truthy(#blocks >= 2 * 60 and #blocks % 2 == 0)
+  end)
+end)

@@ -1,0 +1,46 @@
+-- What documentation says, for the specs that hold it to that.
+local markdown = {}
+
+function markdown.read(path)
+  local file = assert(io.open(path))
+  local text = file:read("*a")
+  file:close()
+  return text
+end
+
+--- The fenced blocks: a list of { language =, text =, line =, title =, before = }: the words
+-- behind the fence's three backticks, the line where the text begins, the heading above it, and
+-- the last line before the fence.
+function markdown.blocks(path)
+  local blocks, title, before, block, number = {}, "", "", nil, 0
+  for line in (markdown.read(path) .. "\n"):gmatch("(.-)\n") do
+    number = number + 1
+    local fence = line:match("^```(.*)$")
+    if fence and block then
+      block.text = table.concat(block.lines, "\n") .. "\n"
+      blocks[#blocks + 1], block = block, nil
+    elseif fence then
+      block = { language = fence, lines = {}, line = number + 1, title = title, before = before }
+    elseif block then
+      table.insert(block.lines, line)
+    else
+      title = line:match("^#+ (.*)$") or title
+      before = line
+    end
+  end
+  assert(not block, path .. ": a block has no end")
+  return blocks
+end
+
+--- The documents: the README and the guides.
+function markdown.documents()
+  local list = { "README.md" }
+  local pipe = assert(io.popen("ls docs/*.md"))
+  for path in pipe:lines() do
+    list[#list + 1] = path
+  end
+  pipe:close()
+  return list
+end
+
+return markdown
