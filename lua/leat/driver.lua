@@ -23,7 +23,8 @@ function driver.give_token(call, ms, unix, ask)
     return
   end
   call:fail(ms, unix, "unauthorized", "no",
-    token and "the token function gave what is no token, or no memory is left for it" or "no token: " .. tostring(more or "the token function gave none"))
+    token and "the token function gave what is no token, or no memory is left for it"
+      or "no token: " .. tostring(more or "the token function gave none"))
 end
 
 local NOTE = "(leat: this interrupted a change that may have happened or not: find it, then decide)"
