@@ -8,24 +8,23 @@ function markdown.read(path)
   return text
 end
 
---- The fenced blocks: a list of { language =, text =, line =, title =, before = }: the words
--- behind the fence's three backticks, the line where the text begins, the heading above it, and
--- the last line before the fence.
+--- The fenced blocks: a list of { language =, text =, line =, last =, title = }: the words behind the
+-- fence's three backticks, the lines where the text begins and the block ends, the heading above.
 function markdown.blocks(path)
-  local blocks, title, before, block, number = {}, "", "", nil, 0
+  local blocks, title, block, number = {}, "", nil, 0
   for line in (markdown.read(path) .. "\n"):gmatch("(.-)\n") do
     number = number + 1
     local fence = line:match("^```(.*)$")
     if fence and block then
       block.text = table.concat(block.lines, "\n") .. "\n"
+      block.last = number
       blocks[#blocks + 1], block = block, nil
     elseif fence then
-      block = { language = fence, lines = {}, line = number + 1, title = title, before = before }
+      block = { language = fence, lines = {}, line = number + 1, title = title }
     elseif block then
       table.insert(block.lines, line)
     else
       title = line:match("^#+ (.*)$") or title
-      before = line
     end
   end
   assert(not block, path .. ": a block has no end")

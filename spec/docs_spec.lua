@@ -1,0 +1,111 @@
+-- What the documents say of the project is so: links, files, targets of make, tests, kinds of error.
+local markdown = dofile("spec/support/markdown.lua")
+
+local function exists(path)
+  local file = io.open(path)
+  if file then
+    file:close()
+  end
+  return file ~= nil
+end
+
+-- As on GitHub: lower-case, blanks become dashes, other signs go.
+local function anchor(title)
+  return (title:lower():gsub("[^%w%s_-]", ""):gsub(" ", "-"))
+end
+
+local function anchors(path)
+  local set = {}
+  for title in ("\n" .. markdown.read(path)):gmatch("\n#+ ([^\n]*)") do
+    set[anchor(title)] = true
+  end
+  return set
+end
+
+local function dead_link(path, link)
+  local target, at = link:match("^([^#]*)#?(.*)$")
+  if target:find("^https?://") then
+    return false -- not ours to say
+  end
+  local file = target == "" and path or path:gsub("[^/]*$", "") .. target
+  return not exists(file) or at ~= "" and not anchors(file)[at]
+end
+
+local targets = {}
+for line in markdown.read("Makefile"):gmatch("[^\n]+") do
+  for name in (line:match("^([%w_ -]+):[^=]*$") or ""):gmatch("%S+") do
+    targets[name] = true
+  end
+end
+
+local rooms = { core = true, lua = true, rockspec = true, spec = true, examples = true, docs = true }
+
+local function check_names(text)
+  for path in text:gmatch("[%w_.-]+/[%w_./-]*%w") do
+    if rooms[path:match("^[^/]+")] and path:find("%.%w+$") then
+      assert.truthy(exists(path), path .. " is not there")
+    end
+  end
+  for target in ("\n" .. text):gmatch("\nmake ([%a][%w-]*)") do
+    assert.truthy(targets[target], "make " .. target .. ": no such target")
+  end
+end
+
+for _, path in ipairs(markdown.documents()) do
+  describe(path, function()
+    local text = markdown.read(path)
+
+    it("has no dead link", function()
+      for link in text:gmatch("%]%(([^)%s]+)%)") do
+        assert.is_false(dead_link(path, link), link)
+      end
+    end)
+
+    it("names files and targets of make that exist", function()
+      for code in text:gmatch("`([^`\n]+)`") do
+        check_names(code)
+      end
+      for _, block in ipairs(markdown.blocks(path)) do
+        if block.language == "sh" then
+          check_names(block.text)
+        end
+      end
+    end)
+  end)
+end
+
+it("the index has every guide", function()
+  local index = markdown.read("docs/index.md")
+  for _, path in ipairs(markdown.documents()) do
+    local name = path:match("^docs/(.*)")
+    assert.truthy(not name or name == "index.md" or index:find("](" .. name .. ")", 1, true), path)
+  end
+end)
+
+it("each promise names tests that are there", function()
+  local promises = 0
+  for promise in (markdown.read("docs/promises.md") .. "\n\n"):gmatch("%*%*%d+%..-\n\n") do
+    local proofs = 0
+    for file, name in promise:gmatch('`(spec/[^`]*)`: "([^"]*)"') do
+      assert.truthy(markdown.read(file):find('"' .. name, 1, true), file .. ": " .. name)
+      proofs = proofs + 1
+    end
+    assert.truthy(proofs > 0, promise)
+    promises = promises + 1
+  end
+  assert.equal(9, promises)
+end)
+
+it("the kinds of error are those of the library", function()
+  local known, told = {}, {}
+  for name in markdown.read("core/error.c"):gmatch('%[LEAT_[%u_]+%] = "([%l_]+)"') do
+    known[name] = name ~= "ok" and name ~= "misuse" or nil -- which Lua raises
+  end
+  for name in markdown.read("docs/errors.md"):gmatch("\n| `([%l_]+)`") do
+    told[name] = true
+  end
+  assert.same(known, told)
+  for name in pairs(known) do
+    assert.truthy(markdown.read("README.md"):find("`" .. name .. "`", 1, true), name)
+  end
+end)

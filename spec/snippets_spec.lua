@@ -1,0 +1,107 @@
+-- Runs each block of Lua in the README and the guides, against a sandbox that is made anew for
+-- it. A block of text that follows at once is what it prints. One that can't be run is ```lua norun.
+local leat = require("leat")
+local markdown = dofile("spec/support/markdown.lua")
+local sandbox = require("leat.sandbox")
+
+local function serve()
+  return assert(sandbox.start {
+    contacts = { { uuid = "ann", email = "ann@example.org" }, { uuid = "bob" } },
+    cards = {
+      { value = "0042", name = "Krabby Membership" },
+      { value = "0043", contact_uuid = "bob" },
+      { value = "ABCDE12356-90", name = "Krabby Membership" },
+    },
+  })
+end
+
+local function lines_of(list)
+  local i = 0
+  return function()
+    i = i + 1
+    return list[i]
+  end
+end
+
+-- Clients reach the sandbox where a block does not say whom.
+local function wired(server)
+  local module = setmetatable({}, { __index = leat })
+  function module.new(given)
+    local copy = { base_url = server.url }
+    for name, value in pairs(given) do
+      copy[name] = value
+    end
+    return leat.new(copy)
+  end
+  return module
+end
+
+-- What the blocks find: as the text around them has it.
+local function environment(server, printed)
+  local module = wired(server)
+  local client = module.new { api_key = server.api_key }
+  local variables = { LEAT_API_KEY = server.api_key, LEAT_BASE_URL = server.url }
+  return setmetatable({
+    leat = module,
+    tasks = require("leat.tasks"),
+    client = client,
+    cards = client.contact_identifiers,
+    card = client.contact_identifiers:find("0042"),
+    uuid = "ann",
+    my_program = function(of) assert(of.contact_identifiers) end,
+    require = function(name) return name == "leat" and module or require(name) end,
+    os = setmetatable({
+      getenv = function(name) return variables[name] end,
+      exit = function() error("it ended itself", 2) end,
+    }, { __index = os }),
+    io = setmetatable({
+      lines = function() return lines_of { "0042", "0043" } end,
+      stderr = { write = function(_, ...) error(table.concat { ... }, 2) end },
+    }, { __index = io }),
+    print = function(...)
+      local words = { ... }
+      for i = 1, select("#", ...) do
+        words[i] = tostring(words[i])
+      end
+      printed[#printed + 1] = table.concat(words, "\t") .. "\n"
+    end,
+  }, { __index = _G })
+end
+
+local function compile(text, name, of)
+  if setfenv then -- luacheck: ignore
+    return setfenv(assert(loadstring(text, name)), of) -- luacheck: ignore
+  end
+  return assert(load(text, name, "t", of))
+end
+
+local function run(path, block, told)
+  local server, printed = serve(), {}
+  local chunk = compile(("\n"):rep(block.line - 1) .. block.text, "@" .. path, environment(server, printed))
+  local fine, why = pcall(chunk)
+  server:stop()
+  assert.is_true(fine, tostring(why))
+  if told then
+    assert.equal(told.text, table.concat(printed))
+  end
+end
+
+local ran, not_run = 0, 0
+for _, path in ipairs(markdown.documents()) do
+  local blocks = path == "docs/mistakes.md" and {} or markdown.blocks(path) -- mistakes_spec.lua runs those
+  for i, block in ipairs(blocks) do
+    local next_one = blocks[i + 1]
+    local told = next_one and next_one.language == "text" and next_one.line == block.last + 2 and next_one or nil
+    if block.language == "lua" then
+      ran = ran + 1
+      it(("%s, line %d, runs"):format(path, block.line), function() run(path, block, told) end)
+    elseif block.language == "lua norun" then
+      not_run = not_run + 1
+    end
+  end
+end
+
+it("blocks of Lua are there, and nearly all of them are run", function()
+  assert.truthy(ran >= 19, ran)
+  assert.truthy(not_run <= 2, not_run)
+end)
