@@ -78,6 +78,36 @@ LUA
   passed=$((passed + 2))
 done
 
+# The guide's programs, each between two blocks: the source, and what it prints.
+LD_LIBRARY_PATH="$dir/usr/lib" "$LUA" - "$dir" "$CC" >"$dir/got" <<'LUA' || fail "docs/c.md"
+local server = assert(require("leat.sandbox").start { cards = { { value = "0042" }, { value = "0043" } } })
+local blocks, programs = dofile("spec/support/markdown.lua").blocks("docs/c.md"), 0
+local function run(command, ...)
+  local fine = os.execute(command:format(...))
+  assert(fine == true or fine == 0, command)
+end
+local function write(path, text)
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+end
+for i, block in ipairs(blocks) do
+  if block.language == "c" then
+    programs = programs + 1
+    local path = ("%s/guide%d"):format(arg[1], programs)
+    write(path .. ".c", block.text)
+    write(path .. ".wanted", blocks[i + 1].text)
+    run("%s -std=c11 -D_DEFAULT_SOURCE -Wall -Wextra -Werror %s.c $(pkg-config --cflags --libs leat) -o %s",
+      arg[2], path, path)
+    run("LEAT_API_KEY=%s LEAT_BASE_URL=%s %s >%s.got && diff %s.wanted %s.got", server.api_key, server.url,
+      path, path, path, path)
+  end
+end
+server:stop()
+assert(programs == 2)
+LUA
+passed=$((passed + 2))
+
 # The sandbox, in a program that also reads what it holds.
 cat >"$dir/sandbox.c" <<'C'
 #include "leat_sandbox.h"
