@@ -534,4 +534,4 @@ function leat.assert(value, err, ...)
   error(raise_text and tostring(err) or err, 2)
 end
 
-return leat
+return leat --[[@as leat]]

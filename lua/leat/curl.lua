@@ -185,4 +185,4 @@ end
 -- @treturn string
 curl.version = core.version
 
-return curl
+return curl --[[@as leat.curl]]

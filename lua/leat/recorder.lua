@@ -74,4 +74,4 @@ function recorder.new(answers)
   return self
 end
 
-return recorder
+return recorder --[[@as leat.recorder]]

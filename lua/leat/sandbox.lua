@@ -303,4 +303,4 @@ function Sandbox:__tostring()
   return "leat.sandbox: " .. self.url
 end
 
-return sandbox
+return sandbox --[[@as leat.sandbox]]

@@ -510,4 +510,4 @@ tasks.each, tasks.map = require("leat.each") {
   now = now,
 }
 
-return tasks
+return tasks --[[@as leat.tasks]]

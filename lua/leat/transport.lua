@@ -106,4 +106,4 @@ function transport.new(f, of)
   return setmetatable({ transport = f, clock = of or clock }, Driver)
 end
 
-return transport
+return transport --[[@as leat.transport]]
