@@ -20,6 +20,7 @@
 #   make lint             formatters and static analysis, over everything
 #   make purity           proves that the core is what it says: no I/O, no globals, no Lua
 #   make exports          proves that the libraries and the modules show what is public, and no more
+#   make doc              the reference, of Lua and C, in build/doc; nothing left out, no dead link
 #   make install          the C library and the modules, below $(PREFIX), or $(DESTDIR)$(PREFIX)
 #   make install-core     the C library alone
 #   make install-lua      the modules alone, into INST_LUADIR and INST_LIBDIR
@@ -96,7 +97,7 @@ has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $
 parts     := leat $(if $(has_sandbox),sandbox)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak canary
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak canary doc
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%)
@@ -313,6 +314,15 @@ purity: $(PURE_OBJ)
 	@sh spec/support/purity.sh $(PURE_OBJ)
 exports: libraries lua
 	@BUILD=$(BUILD) sh spec/support/exports.sh $(MODULES) $(if $(has_sandbox),$(SANDBOX_MODULE))
+
+# ---- documentation ---------------------------------------------------------------
+
+# Debian's LDoc finds its markdown under this Lua only.
+LDOC ?= lua5.1 $(shell command -v ldoc)
+doc: $(BUILD)/libleat.a $(BUILD)/libleat_sandbox.a
+	$(LDOC) --fatalwarnings -c docs/config.ld .
+	$(LUA) docs/headers.lua build/doc core/leat.h core/leat_curl.h core/leat_sandbox.h
+	$(LUA) docs/check.lua build/doc $^
 
 # ---- installing ------------------------------------------------------------------
 

@@ -341,6 +341,7 @@ typedef struct leat_info {
   int rate_remaining; /* -1: it did not say */
 } leat_info;
 
+/* Of a call that is done, whichever way. */
 LEAT_API leat_info leat_call_info(const leat_call *call);
 
 /* What validation refused: message `index` and its field, "" if it names none; both
@@ -350,6 +351,7 @@ typedef struct leat_field {
   leat_string message;
 } leat_field;
 
+/* The one of that index. */
 LEAT_API bool leat_call_field(const leat_call *call, size_t index, leat_field *field);
 
 /* The typed view of a contact identifier. What the service left out, or sent as null,

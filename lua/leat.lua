@@ -30,6 +30,7 @@ local encode = require("leat.encode")
 local options = require("leat.options")
 
 local leat = {
+  --- The library's version.
   _VERSION = core.version,
   --- Stands for null inside arrays, and where a null is to be sent. The same as `cjson.null`.
   null = cjson.null,
@@ -185,6 +186,44 @@ local function make_method(class, row)
     return value, err, info -- no tail call: levels count
   end
 end
+
+--- Finds a contact identifier.
+-- @function contact_identifiers:find
+-- @tparam string value
+-- @return the card, nil, info; or nil, err
+
+--- Creates one.
+-- @function contact_identifiers:create
+-- @tparam string value
+-- @tparam[opt] table given `name`, `contact_uuid`
+-- @return the card, nil, info; or nil, err
+
+--- Links one to a contact.
+-- @function contact_identifiers:link
+-- @tparam string value
+-- @tparam string contact_uuid
+-- @return the card, nil, info; or nil, err
+
+--- Unlinks one from its contact.
+-- @function contact_identifiers:unlink
+-- @tparam string value
+-- @return the card, nil, info; or nil, err
+
+--- Changes its `name`, or whether it is `active`.
+-- @function contact_identifiers:update
+-- @tparam string value
+-- @tparam table given `name`, `active`
+-- @return the card, nil, info; or nil, err
+
+--- Deletes one.
+-- @function contact_identifiers:delete
+-- @tparam string value
+-- @return true, nil, info; or nil, err
+
+--- All of one contact; there is no list of all that there are.
+-- @function contact_identifiers:list
+-- @tparam table given `contact_uuid`
+-- @return a list of cards, nil, info; or nil, err
 
 for _, row in ipairs(core.operations()) do
   local class = resources[row.resource] or {}

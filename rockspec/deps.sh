@@ -11,6 +11,7 @@
 #   hosts     event loops, Neovim and the server of Luanti, to make calls in
 #   bench     a server, and what leat is compared with; Node and npm it takes where they are
 #   nginx     nginx with its Lua module, LuaJIT for modules that it loads, and LuaSocket
+#   doc       LDoc, for the reference
 #   ci        formatters, static analysis, valgrind, fuzzing, luarocks
 #
 # Things are asked for by what they can do, not by the names of packages. Installing is
@@ -20,7 +21,7 @@
 set -u
 
 usage() {
-  sed -n '2,18p' "$0" | sed 's/^# \{0,1\}//' >&2
+  sed -n '2,19p' "$0" | sed 's/^# \{0,1\}//' >&2
   exit 2
 }
 
@@ -31,7 +32,7 @@ mode=${LEAT_DEPS:-$mode}
 wanted='' luas=''
 for word in "$@"; do
   case $word in
-    build | sandbox | test | hosts | nginx | bench | ci) wanted="$wanted $word" ;;
+    build | sandbox | test | hosts | nginx | bench | doc | ci) wanted="$wanted $word" ;;
     lua5.[1-4] | luajit) luas="$luas $word" ;;
     *) usage ;;
   esac
@@ -154,6 +155,11 @@ if wants nginx; then
   for lua in $luas; do
     loads "$lua" socket || need "socket for $lua" lua-socket - - - -
   done
+fi
+if wants doc; then
+  has lua5.1 || need lua5.1 lua5.1 - - - -
+  has ldoc || need LDoc lua-ldoc - - - -
+  loads lua5.1 markdown || need "markdown for lua5.1" lua-markdown - - - -
 fi
 if wants ci; then
   for tool in g++:g++ clang:clang clang-format:clang-format clang-tidy:clang-tidy cppcheck:cppcheck \

@@ -13,6 +13,7 @@ local tasks = require("leat.tasks")
 local adapter = {}
 
 --- From now on the controller carries what tasks call. Once is enough.
+-- @function attach
 -- @param cq a controller
 function adapter.attach(cq)
   local ends = {}

@@ -24,11 +24,12 @@ local WAIT = 0.1
 
 -- Each has an entry, which holds it: that of `tasks.carry`; or, if it blocks, one of `block`.
 
+--- For `leat.tasks`: begins to carry a call; false: it is done at once.
 function Driver:begin(call, entry)
   return self.handle:start(call, entry)
 end
 
--- Gives a call up; nobody is told. It must not need memory.
+--- For `leat.tasks`: gives a call up; nobody is told. It must not need memory.
 function Driver:drop(call)
   if not self.closed then
     self.handle:cancel(call)
@@ -38,6 +39,7 @@ function Driver:drop(call)
   end
 end
 
+--- For `leat.tasks`: asks the client's token function, for this call.
 function Driver:give_token(call, hooks)
   local ms, unix = self.handle:now()
   driver.give_token(call, ms, unix, hooks.token)
@@ -46,7 +48,8 @@ function Driver:give_token(call, hooks)
   end
 end
 
--- Waits for something to do, at most so long, does it, and tells whom it concerns.
+--- For `leat.tasks`: waits for something to do, at most so many seconds, does it, and tells
+-- whom it concerns.
 function Driver:step(seconds)
   local handle = self.handle
   local entry, event, more = handle:wait(seconds)
@@ -70,6 +73,7 @@ function Driver:step(seconds)
   end
 end
 
+--- For `leat.tasks`: waits until one of the drivers has something to do.
 function Driver.wait_for(drivers, seconds)
   local handles = {}
   for i, each in ipairs(drivers) do
@@ -154,15 +158,19 @@ function Driver:timeout()
   return self.handle:timeout()
 end
 
--- The same by the names that cqueues (pollfd, events, timeout) and LuaSocket's select
--- (getfd, dirty), thus copas, know.
+--- As `fd`, by the name that cqueues knows.
+-- @function Driver:pollfd
 Driver.pollfd = Driver.fd
+--- As `fd`, by the name that LuaSocket's select, thus copas, knows.
+-- @function Driver:getfd
 Driver.getfd = Driver.fd
 
+--- For cqueues: what to watch the descriptor for.
 function Driver:events() -- luacheck: ignore self
   return "r"
 end
 
+--- For LuaSocket's select: whether there is something to do at once.
 function Driver:dirty()
   return self.handle:timeout() == 0
 end

@@ -1,4 +1,4 @@
--- What drivers share. For the modules of leat, and for who writes a driver.
+--- What drivers share. For the modules of leat, and for who writes a driver.
 --
 -- A driver is a table with a method `perform(call, hooks)`, which returns when the call is
 -- done; or returns why it must not be carried here, which is raised as misuse. `hooks` holds
@@ -6,12 +6,17 @@
 -- does so), and maybe `attempts()`, to be called now and then between two exchanges; it is
 -- called anyhow when `perform` returns. And `blocking`, the option of that name. The call is
 -- good until `perform` returns.
+-- @module leat.driver
 
 local driver = {}
 
--- Asks the user's function `ask` for a token, for `call`, which wants one; `ms` and `unix`
+--- Asks the user's function `ask` for a token, for `call`, which wants one; `ms` and `unix`
 -- are the driver's clocks. The function returns a token and, if it knows, for how many
 -- seconds it is good; or nil and why not.
+-- @param call
+-- @tparam number ms
+-- @tparam number unix
+-- @tparam function ask
 function driver.give_token(call, ms, unix, ask)
   local token, more
   if ask then
@@ -34,8 +39,10 @@ local function add_note(why)
   return why .. "\n" .. NOTE
 end
 
--- Raises once more the error that broke into a call, which was given up, or into what was
+--- Raises once more the error that broke into a call, which was given up, or into what was
 -- made of its answer. There may be no memory to write the note.
+-- @param why
+-- @param call
 function driver.raise(why, call)
   if type(why) == "string" and call:may_have_happened() then
     local fine, text = pcall(add_note, why)

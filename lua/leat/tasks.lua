@@ -412,7 +412,7 @@ function Task:wait()
   return (table.unpack or unpack)(self.results, 1, self.n) -- luacheck: ignore
 end
 
--- Its calls end as canceled.
+--- For the scheduler: its calls end as canceled.
 function Task:give_up()
   local entry = self.entry
   while entry do

@@ -99,7 +99,7 @@ end
 
 --- Makes a driver. `leat.new { transport = f }` does so by itself.
 -- @tparam function f
--- @tparam[opt] table with `now()`, which gives milliseconds and the seconds since 1970, and
+-- @tparam[opt] table of `now()`, which gives milliseconds and the seconds since 1970, and
 --   `sleep(seconds)`: for tests, where time is not to pass
 -- @treturn Driver
 function transport.new(f, of)

@@ -1,0 +1,165 @@
+-- Whether the pages that LDoc and headers.lua made have all that is public, and no dead link.
+--    lua5.4 docs/check.lua build/doc LIBRARY...
+-- The names are those of lua/leat/types.lua, which a spec compares with what there is at run time, and
+-- the symbols that the C libraries export.
+local folder = table.remove(arg, 1)
+local wrong = {}
+
+local function complain(...)
+  wrong[#wrong + 1] = table.concat({ ... })
+end
+
+local function lines_of(command)
+  local pipe, list = assert(io.popen(command)), {}
+  for line in pipe:lines() do
+    list[#list + 1] = line
+  end
+  pipe:close()
+  return list
+end
+
+local pages = {} -- by path: their text, and the anchors in it
+for _, path in ipairs(lines_of("cd " .. folder .. " && find . -name '*.html' | sed 's|^./||'")) do
+  local file = assert(io.open(folder .. "/" .. path))
+  local page = { text = file:read("*a"), anchors = {} }
+  file:close()
+  for name in page.text:gmatch('<a%s+name%s*=%s*"([^"]*)"') do page.anchors[name] = true end
+  for name in page.text:gmatch('id="([^"]*)"') do page.anchors[name] = true end
+  pages[path] = page
+end
+
+-- ---- links --------------------------------------------------------------------------------
+
+-- "modules/a.html" and "../classes/b.html" give "classes/b.html".
+local function follow(from, link)
+  local path = link == "" and from or (from:match("^.*/") or "") .. link
+  local shorter, again = path, 1
+  while again > 0 do
+    shorter, again = shorter:gsub("[^/]+/%.%./", "", 1)
+  end
+  return shorter
+end
+
+for path, page in pairs(pages) do
+  for link in page.text:gmatch('href%s*=%s*"([^"]*)"') do
+    local target, at = link:match("^([^#]*)#?(.*)$")
+    if not link:find("^https?:") and not target:find("%.css$") then
+      local other = pages[follow(path, target)]
+      if not other then
+        complain(path, ": dead link ", link)
+      elseif at ~= "" and not other.anchors[at] then
+        complain(path, ": dead anchor ", link)
+      end
+    end
+  end
+end
+
+-- ---- Lua ----------------------------------------------------------------------------------
+
+-- Where each class of types.lua is documented, and what stands before its functions' names there.
+local places = {
+  ["leat"] = { "modules/leat.html", "" },
+  ["leat.Options"] = { "modules/leat.html" },
+  ["leat.Attempt"] = { "modules/leat.html" },
+  ["leat.Error"] = { "modules/leat.html" },
+  ["leat.Client"] = { "modules/leat.html", "Client:" },
+  ["leat.ContactIdentifiers"] = { "modules/leat.html", "contact_identifiers:" },
+  ["leat.CreateOptions"] = { "modules/leat.html" },
+  ["leat.UpdateOptions"] = { "modules/leat.html" },
+  ["leat.ListOptions"] = { "modules/leat.html" },
+  ["leat.ContactIdentifier"] = { "classes/leat.contact_identifier.html", "leat.contact_identifier:" },
+  ["leat.tasks"] = { "modules/leat.tasks.html", "" },
+  ["leat.EachOptions"] = { "modules/leat.tasks.html" },
+  ["leat.Progress"] = { "modules/leat.tasks.html" },
+  ["leat.Task"] = { "modules/leat.tasks.html", "Task:" },
+  ["leat.curl"] = { "modules/leat.curl.html", "" },
+  ["leat.Driver"] = { "modules/leat.curl.html", "Driver:" },
+  ["leat.Request"] = { "modules/leat.transport.html" },
+  ["leat.transport"] = { "modules/leat.transport.html", "" },
+  ["leat.recorder"] = { "modules/leat.recorder.html", "" },
+  ["leat.sandbox"] = { "modules/leat.sandbox.html", "" },
+  ["leat.SandboxOptions"] = { "modules/leat.sandbox.html" },
+  ["leat.Fault"] = { "modules/leat.sandbox.html" },
+  ["leat.Sandbox"] = { "modules/leat.sandbox.html", "Sandbox:" },
+  -- said where they are returned
+  ["leat.Info"] = false, ["leat.RateLimit"] = false, ["leat.Contact"] = false,
+}
+
+local function check_field(class, name)
+  local page = places[class] and pages[places[class][1]]
+  if page and not page.anchors[name] and not page.text:find("<code>[^<]*%f[%w_]" .. name .. "%f[^%w_]")
+    and not page.text:find('<span class="parameter">' .. name .. "</span>", 1, true)
+    and not page.text:find(">" .. name .. "</a>", 1, true) then
+    complain(places[class][1], ": nothing of ", class, "'s ", name)
+  end
+end
+
+local class, variables = nil, {}
+local checked = 0
+for line in io.lines("lua/leat/types.lua") do
+  local variable, method = line:match("^function ([%w_]+)[.:]([%w_]+)%(")
+  local field = line:match("^%-%-%-@field ([%w_]+)")
+  class = line:match("^%-%-%-@class ([%w_.]+)$") or class
+  if line:find("^%-%-%-@class") and places[class] == nil then
+    complain("docs/check.lua does not know where ", class, " is documented")
+  elseif line:find("^local [%w_]+ = {}$") then
+    variables[line:match("^local ([%w_]+)")] = class
+  elseif field then
+    check_field(class, field)
+    checked = checked + 1
+  elseif variable then
+    local place = places[variables[variable]]
+    local prefix = place[2]
+    local dotted = prefix:gsub(":$", ".") .. method
+    if not pages[place[1]].anchors[prefix .. method] and not pages[place[1]].anchors[dotted] then
+      complain(place[1], ": ", prefix, method, " is not documented")
+    end
+    checked = checked + 1
+  end
+end
+
+-- Modules that not every Lua can load: the functions of their table.
+for _, module in ipairs { "cqueues", "driver", "luv", "nginx" } do
+  local file = assert(io.open("lua/leat/" .. module .. ".lua"))
+  local text = file:read("*a")
+  file:close()
+  local variable = text:match("\nreturn ([%w_]+)%s*$")
+  for name in text:gmatch("\nfunction " .. variable .. "%.([%w_]+)%(") do
+    checked = checked + 1
+    if not pages["modules/leat." .. module .. ".html"].anchors[name] then
+      complain("modules/leat.", module, ".html: ", name, " is not documented")
+    end
+  end
+end
+
+-- ---- C ------------------------------------------------------------------------------------
+
+-- A function is documented by a comment in its own paragraph of the header.
+local documented = {}
+for _, header in ipairs { "leat", "leat_curl", "leat_sandbox" } do
+  local file = assert(io.open("core/" .. header .. ".h"))
+  local text = file:read("*a") .. "\n\n"
+  file:close()
+  for paragraph in text:gmatch("(.-)\n\n+") do
+    local commented = paragraph:find("/%*") or paragraph:find("%*/")
+    for name in paragraph:gmatch("([%w_]+)%(") do
+      documented[name] = documented[name] or commented and pages[header .. ".h.html"].anchors[name]
+    end
+  end
+end
+for _, library in ipairs(arg) do
+  for _, line in ipairs(lines_of("nm -g --defined-only " .. library)) do
+    local name = line:match(" T (leat_[%w_]+)$")
+    if name and not name:find("^leat__") then
+      checked = checked + 1
+      if not documented[name] then
+        complain(name, " is exported, and not documented")
+      end
+    end
+  end
+end
+
+table.sort(wrong)
+print(table.concat(wrong, "\n"))
+print(("doc: %d passed, %d failed"):format(checked, #wrong))
+os.exit(#wrong == 0 and checked > 200)
