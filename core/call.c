@@ -8,7 +8,9 @@
 **   SENDING -> WAITING -> INSIDE -> ...    when an answer was lost: a find, a call of its
 **                                          own inside this one, tells what happened
 **   READY -> INSIDE -> READY               when a token must be fetched, likewise
-**   READY -> ASKING -> READY               when the user must give one
+**   READY -> ASKING -> READY               when the user must give one, or a store may;
+**   ASKING -> INSIDE, WAITING              or neither has it
+**   READY -> STANDING -> READY             when slots are other processes' too
 */
 #include "internal.h"
 
@@ -171,18 +173,17 @@ static void wait_before(leat_call *call, leat_moment now, int64_t delay, bool lo
   call->until = now.monotonic_ms + delay;
 }
 
-/* The client's pause, then a slot of its rate, taken once for each exchange. */
-static int64_t line_until(leat_call *call, leat_moment now) {
+/* A slot of the client's rate, taken once for each exchange. False: the driver takes it. */
+static bool take_slot(leat_call *call, leat_moment now) {
   leat_client *client = call->client;
   int64_t now_us = now.monotonic_ms * 1000;
-  if (client->paused_until > now.monotonic_ms) return client->paused_until;
-  if (client->slot_length_us == 0) return now.monotonic_ms;
+  if (client->slot_length_us == 0) return true;
   if (call->slot_us + client->slot_length_us < now_us) call->slot_us = 0; /* missed */
-  if (call->slot_us == 0) {
-    call->slot_us = client->slot_us > now_us ? client->slot_us : now_us;
-    client->slot_us = call->slot_us + client->slot_length_us;
-  }
-  return (call->slot_us + 999) / 1000;
+  if (call->slot_us) return true;
+  if (client->shared) return false;
+  call->slot_us = client->slot_us > now_us ? client->slot_us : now_us;
+  client->slot_us = call->slot_us + client->slot_length_us;
+  return true;
 }
 
 /* ---- sending --------------------------------------------------------------------- */
@@ -227,14 +228,8 @@ static void send(leat_call *call, leat_moment now) {
 }
 
 /* A fetch is a call of its own, in the time that this one has. */
-static void get_token(leat_call *call, leat_moment now) {
+static void fetch_token(leat_call *call, leat_moment now) {
   leat_client *client = call->client;
-  if (!leat__token_lease(client, call, now)) {
-    wait_in_line(call, now, client->lease_until, false);
-    return;
-  }
-  call->state = LEAT__ASKING;
-  if (client->asks_token) return;
   if (call->deadline == 0) call->deadline = now.monotonic_ms + call->timeout_ms;
   int64_t left = call->deadline - now.monotonic_ms;
   if (left <= 0) {
@@ -249,6 +244,14 @@ static void get_token(leat_call *call, leat_moment now) {
   }
   call->fetch->timeout_ms = (int)left;
   call->fetch->connect_timeout_ms = call->connect_timeout_ms;
+}
+
+static void get_token(leat_call *call, leat_moment now) {
+  leat_client *client = call->client;
+  if (!leat__token_lease(client, call, now))
+    wait_in_line(call, now, client->lease_until, false);
+  else if (client->asks_token || client->shared) call->state = LEAT__ASKING;
+  else fetch_token(call, now);
 }
 
 static void after_fetch(leat_call *call, leat_moment now) {
@@ -267,7 +270,14 @@ static void get_ready(leat_call *call, leat_moment now) {
     get_token(call, now);
     return;
   }
-  int64_t until = line_until(call, now);
+  int64_t until = call->client->paused_until; /* then a slot */
+  if (until <= now.monotonic_ms) {
+    if (!take_slot(call, now)) {
+      call->state = LEAT__STANDING;
+      return;
+    }
+    until = (call->slot_us + 999) / 1000;
+  }
   if (until > now.monotonic_ms) wait_in_line(call, now, until, true);
   else send(call, now);
 }
@@ -480,6 +490,9 @@ static leat_step next(leat_call *call, leat_moment now) {
         if (!leat__token_is_there(call->client, now)) return LEAT_TOKEN;
         call->state = LEAT__READY;
         break;
+      case LEAT__STANDING:
+        call->until = leat__call_patience(call, now.monotonic_ms);
+        return LEAT_SLOT;
       case LEAT__SENDING: return LEAT_SEND;
       case LEAT__INSIDE:
         if ((step = next(inside(call), now)) != LEAT_DONE) return step;
@@ -507,11 +520,38 @@ const leat_request *leat_call_request(leat_call *call) {
   return &call->request;
 }
 
+/* The one that is at it: it may be inside of one that is inside. */
+static leat_call *innermost(leat_call *call) {
+  while (call && inside(call))
+    call = inside(call);
+  return call;
+}
+
+void leat_call_fetch(leat_call *call, leat_moment now) {
+  call = innermost(call);
+  if (call && call->state == LEAT__ASKING && call->client->fetches_token)
+    fetch_token(call, now);
+}
+
+/* The lease stays its own meanwhile. */
+void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms) {
+  call = innermost(call);
+  if (call && call->state == LEAT__ASKING) wait_in_line(call, now, until_ms, false);
+}
+
+void leat_call_take_slot(leat_call *call, int64_t slot_us) {
+  call = innermost(call);
+  if (call == NULL || call->state != LEAT__STANDING) return;
+  call->slot_us = slot_us;
+  call->state = LEAT__READY;
+}
+
 /* A look may need a token too. */
 leat_purpose leat_call_purpose(const leat_call *call) {
   leat_purpose purpose = LEAT_TO_CALL;
   for (; call; call = inside(call)) {
-    if (call->state == LEAT__ASKING || call->fetch) return LEAT_TO_GET_TOKEN;
+    bool leads = call->client && call->client->lease == call;
+    if (call->state == LEAT__ASKING || call->fetch || leads) return LEAT_TO_GET_TOKEN;
     if (inside(call)) purpose = LEAT_TO_LOOK;
   }
   return purpose;

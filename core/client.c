@@ -137,6 +137,7 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
   client->max_body = config->max_body ? config->max_body : LEAT_DEFAULT_MAX_BODY;
   client->queue_timeout_ms = config->queue_timeout_ms;
   client->observe = config->observe;
+  client->shared = config->shared;
   client->quota = LEAT_RETRY_QUOTA;
   client->rate_limit = client->rate_remaining = -1;
   client->retry = (leat_retry){
@@ -196,6 +197,10 @@ void leat_client_free(leat_client *client) {
 void leat_client_rate(const leat_client *client, int *limit, int *remaining) {
   *limit = client->rate_limit;
   *remaining = client->rate_remaining;
+}
+
+int64_t leat_client_slot_length_us(const leat_client *client) {
+  return client->slot_length_us;
 }
 
 uint64_t leat_client_epoch(const leat_client *client) {

@@ -600,6 +600,10 @@ static void advance(leat_curl *curl, job *j) {
       j->epoch = leat__call_epoch(j->call);
       move(curl, j, ASKING, NEVER);
       break;
+    case LEAT_SLOT: /* there is no store here */
+      leat_call_fail(j->call, moment(curl), LEAT_MISUSE, LEAT_SENT_NO,
+                     "leat_curl shares no rate with other processes");
+      /* fall through */
     case LEAT_DONE: move(curl, j, FINISHED, NEVER); break;
   }
 }

@@ -221,6 +221,7 @@ struct leat_client {
   leat_retry retry;
   uint64_t epoch;
   bool asks_token, fetches_token; /* neither: it has one for good */
+  bool shared;                    /* its token and rate are other processes' too */
   leat_url token_url;
   char *client_id, *client_secret;
   int64_t token_until; /* 0: there is none, or it was refused */
@@ -295,11 +296,12 @@ void leat__outcome_free(leat_outcome *outcome);
 
 typedef enum leat__state {
   LEAT__NEW,
-  LEAT__READY,   /* to be sent, if nothing is in the way */
-  LEAT__WAITING, /* until a moment; then ready, or to look */
-  LEAT__ASKING,  /* the user for a token */
-  LEAT__SENDING, /* the driver has it */
-  LEAT__INSIDE,  /* the call inside it is the one under way */
+  LEAT__READY,    /* to be sent, if nothing is in the way */
+  LEAT__WAITING,  /* until a moment; then ready, or to look */
+  LEAT__ASKING,   /* the user, or a store, for a token */
+  LEAT__STANDING, /* in line: which slot is the next? */
+  LEAT__SENDING,  /* the driver has it */
+  LEAT__INSIDE,   /* the call inside it is the one under way */
   LEAT__DONE
 } leat__state;
 

@@ -247,6 +247,7 @@ typedef struct leat_config {  /* zero or NULL means the default */
   int queue_timeout_ms; /* 0, for ever: in line for the rate, or for the end of a pause */
   int rate_per_minute;  /* 0: no limit of our own */
   leat_observe observe; /* what leat_client_attempt tells */
+  bool shared;          /* other processes have the same token and rate: see LEAT_SLOT */
 } leat_config;
 
 /* No I/O. NULL: `error` (which may be NULL) says why, LEAT_CONFIG or LEAT_NO_MEMORY. */
@@ -257,6 +258,17 @@ LEAT_API void leat_client_free(leat_client *client);
 ** is over; 0: when the service refuses it. False: it is none, or out of memory. */
 LEAT_API bool leat_client_set_token(leat_client *client, leat_moment now,
                                     leat_string token, int lifetime_s);
+/* For a store that processes share. The token that the client has, and until when, on the
+** clock of leat_moment.monotonic_ms; data NULL: none that is good. Borrowed until the next
+** call into the library. */
+LEAT_API leat_string leat_client_token(const leat_client *client, leat_moment now,
+                                       int64_t *until_ms);
+/* Gives it the one that another process has; copies. False: it is none, no longer good, or
+** the very one that is to be renewed; or out of memory. */
+LEAT_API bool leat_client_share_token(leat_client *client, leat_moment now,
+                                      leat_string token, int64_t until_ms);
+/* How far the slots of its rate are apart; 0: it has none. */
+LEAT_API int64_t leat_client_slot_length_us(const leat_client *client);
 /* What the service said last of its rate: calls that it allows, and how many are left of
 ** them; -1: it did not say. */
 LEAT_API void leat_client_rate(const leat_client *client, int *limit, int *remaining);
@@ -384,12 +396,27 @@ LEAT_API bool leat_json_contact_identifier(const leat_json *value,
 **               leat_client_set_token, then ask again; or leat_call_fail.
 **   LEAT_DONE   the result is there.
 **
+** Of a client that is `shared`, which drivers support that have a store for it:
+**
+**   LEAT_TOKEN  the store may have one: leat_client_share_token. If not, get one, or have
+**               it fetched, leat_call_fetch, and put it there; while another process does
+**               so, leat_call_await.
+**   LEAT_SLOT   a slot of the rate is to be taken, of those that no other process has:
+**               leat_call_take_slot. The call can wait for it until leat_call_until; one
+**               that is later is not to be taken, only told.
+**
 ** Time in line is not call time: a call's timeout runs from its first LEAT_SEND, so a
 ** driver asks only when it can serve. leat_call_fail before any LEAT_SEND gives the call
 ** up, with the kind that it names.
 */
 
-typedef enum leat_step { LEAT_SEND, LEAT_WAIT, LEAT_TOKEN, LEAT_DONE } leat_step;
+typedef enum leat_step {
+  LEAT_SEND,
+  LEAT_WAIT,
+  LEAT_TOKEN,
+  LEAT_DONE,
+  LEAT_SLOT
+} leat_step;
 
 typedef struct leat_request {
   leat_string method;
@@ -428,8 +455,13 @@ LEAT_API leat_step leat_call_next(leat_call *call, leat_moment now);
 LEAT_API const leat_request *leat_call_request(leat_call *call);
 /* What the exchange is for that it is at; LEAT_TO_GET_TOKEN: others may wait for it. */
 LEAT_API leat_purpose leat_call_purpose(const leat_call *call);
-/* After LEAT_WAIT. */
+/* After LEAT_WAIT, and after LEAT_SLOT. */
 LEAT_API int64_t leat_call_until(const leat_call *call);
+/* After LEAT_TOKEN: fetch it, of a client with credentials; or ask again then. */
+LEAT_API void leat_call_fetch(leat_call *call, leat_moment now);
+LEAT_API void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms);
+/* After LEAT_SLOT: the slot's moment, in microseconds. */
+LEAT_API void leat_call_take_slot(leat_call *call, int64_t slot_us);
 /* An answer came. It is only borrowed. */
 LEAT_API void leat_call_answer(leat_call *call, leat_moment now,
                                const leat_answer *answer);

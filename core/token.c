@@ -52,18 +52,36 @@ static bool is_token(leat_string token) {
          leat__is_field_value(token);
 }
 
-bool leat_client_set_token(leat_client *client, leat_moment now, leat_string token,
-                           int lifetime_s) {
-  int64_t life = (int64_t)lifetime_s * 1000, margin = life / 10;
+static bool accept(leat_client *client, leat_string token, int64_t until) {
   if (!is_token(token) || !leat__token_set(client, token)) return false;
-  client->token_until = INT64_MAX;
-  if (lifetime_s > 0)
-    client->token_until =
-        now.monotonic_ms + life - (margin < MARGIN_MS ? margin : MARGIN_MS);
+  client->token_until = until;
   client->token_number++;
   client->lease = NULL;
   client->epoch++;
   return true;
+}
+
+bool leat_client_set_token(leat_client *client, leat_moment now, leat_string token,
+                           int lifetime_s) {
+  int64_t life = (int64_t)lifetime_s * 1000, margin = life / 10;
+  if (margin > MARGIN_MS) margin = MARGIN_MS;
+  return accept(client, token,
+                lifetime_s > 0 ? now.monotonic_ms + life - margin : INT64_MAX);
+}
+
+leat_string leat_client_token(const leat_client *client, leat_moment now,
+                              int64_t *until_ms) {
+  *until_ms = client->token_until;
+  if (!leat__token_is_there(client, now)) return (leat_string){NULL, 0};
+  return token_of(&client->headers.list[0]);
+}
+
+/* What it has when it asks has expired, or was refused. */
+bool leat_client_share_token(leat_client *client, leat_moment now, leat_string token,
+                             int64_t until_ms) {
+  return now.monotonic_ms < until_ms &&
+         !leat__equal(token, token_of(&client->headers.list[0])) &&
+         accept(client, token, until_ms);
 }
 
 void leat__token_refused(leat_client *client, unsigned number) {

@@ -17,12 +17,22 @@
 **
 ** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
 **   call:next(ms, unix, random)          "send", "wait", "token" or "done"
-**   call:until_ms()                      when it wants to be asked again
+**   call:until_ms()                      when it wants to be asked again; for "slot", the last
+**                                        moment that it can wait for
 **   call:set_reused()                    the exchange goes over a used connection
 **   call:request()                       { method, url, headers, body, deadline }
 **   call:answer(ms, unix, status, headers, body)
 **   call:give(ms, unix, token, seconds)  what "token" asked for; false if it is none
 **   call:fail(ms, unix, kind, sent, message)
+**
+** For drivers with a store that processes share, of clients that are `shared`; there "slot"
+** is a step too, and "token" asks the store first:
+**   call:token(ms, unix)                 token, until when (ms), of its client; nil: none
+**   call:share(ms, unix, token, until)   the store's; false if it is of no use
+**   call:fetch(ms, unix)                 the call gets one
+**   call:await(ms, unix, until)          it asks again then
+**   call:slot_length()                   how far slots are apart, in microseconds
+**   call:take_slot(us)
 **
 ** For drivers that have a pipe and no HTTP:
 **   call:epoch()                         changes when calls that wait should be asked again
@@ -243,6 +253,7 @@ static int core_client(lua_State *L) {
   config.client_secret = string_option(L, 1, "client_secret");
   config.token_url = string_option(L, 1, "token_url");
   config.asks_token = boolean_option(L, 1, "token");
+  config.shared = boolean_option(L, 1, "shared");
   config.base_url = string_option(L, 1, "base_url");
   config.user_agent = string_option(L, 1, "user_agent");
   config.allow_http = boolean_option(L, 1, "allow_http");
@@ -676,7 +687,8 @@ static int call_next(lua_State *L) {
   static const char *const steps[] = {[LEAT_SEND] = "send",
                                       [LEAT_WAIT] = "wait",
                                       [LEAT_TOKEN] = "token",
-                                      [LEAT_DONE] = "done"};
+                                      [LEAT_DONE] = "done",
+                                      [LEAT_SLOT] = "slot"};
   call_box *box = luaL_checkudata(L, 1, LEAT_CALL_TYPE);
   box->random = (uint64_t)luaL_optnumber(L, 4, 0) * UINT64_C(0x9E3779B97F4A7C15);
   leat_moment now = check_moment(L, 1);
@@ -763,6 +775,52 @@ static int call_give(lua_State *L) {
   int lifetime = seconds >= 1 && seconds < 1e9 ? (int)seconds : 0;
   lua_pushboolean(L, leat_client_set_token(leat_call_client(call), now, token, lifetime));
   return 1;
+}
+
+/* A moment, which may be beyond all that a double holds exactly. */
+static int64_t check_until(lua_State *L, int index) {
+  lua_Number until = luaL_checknumber(L, index);
+  return until < 9e15 ? (int64_t)until : INT64_MAX;
+}
+
+static int call_token(lua_State *L) {
+  int64_t until;
+  leat_moment now = check_moment(L, 1);
+  leat_string token = leat_client_token(leat_call_client(check_call(L, 1)), now, &until);
+  if (token.data == NULL) return 0;
+  push_string(L, token);
+  lua_pushnumber(L, (lua_Number)until);
+  return 2;
+}
+
+static int call_share(lua_State *L) {
+  leat_client *client = leat_call_client(check_call(L, 1));
+  leat_string token;
+  token.data = luaL_checklstring(L, 4, &token.length);
+  lua_pushboolean(
+      L, leat_client_share_token(client, check_moment(L, 1), token, check_until(L, 5)));
+  return 1;
+}
+
+static int call_fetch(lua_State *L) {
+  leat_call_fetch(check_call(L, 1), check_moment(L, 1));
+  return 0;
+}
+
+static int call_await(lua_State *L) {
+  leat_call_await(check_call(L, 1), check_moment(L, 1), check_until(L, 4));
+  return 0;
+}
+
+static int call_slot_length(lua_State *L) {
+  const leat_client *client = leat_call_client(check_call(L, 1));
+  lua_pushnumber(L, (lua_Number)leat_client_slot_length_us(client));
+  return 1;
+}
+
+static int call_take_slot(lua_State *L) {
+  leat_call_take_slot(check_call(L, 1), (int64_t)luaL_checknumber(L, 2));
+  return 0;
 }
 
 /* call:fail(ms, unix, kind, sent, message) */
@@ -954,6 +1012,12 @@ LEAT_API int luaopen_leat_core(lua_State *L) {
       {"set_reused", call_set_reused},
       {"answer", call_answer},
       {"give", call_give},
+      {"token", call_token},
+      {"share", call_share},
+      {"fetch", call_fetch},
+      {"await", call_await},
+      {"slot_length", call_slot_length},
+      {"take_slot", call_take_slot},
       {"destination", call_destination},
       {"epoch", call_epoch},
       {"gets_token", call_gets_token},

@@ -724,6 +724,41 @@ static void test_rate(void) {
   leat_client_free(client);
 }
 
+/* The slots are elsewhere: the call says how long it can wait, and is told. */
+static void test_shared_rate(void) {
+  leat_client *client = new_client(
+      &(leat_config){.rate_per_minute = 300, .queue_timeout_ms = 1000, .shared = true});
+  leat_call *call = new_call(client, "find"), *late = new_call(client, "find");
+  int64_t start = now.monotonic_ms;
+  TEST("slots that processes share");
+  CHECK(leat_client_slot_length_us(client) == 200000);
+  CHECK(leat_call_next(call, now) == LEAT_SLOT && leat_call_next(call, now) == LEAT_SLOT);
+  CHECK(leat_call_until(call) == start + 1000);
+  leat_call_take_slot(call, start * 1000 + 400000);
+  CHECK(leat_call_next(call, now) == LEAT_WAIT);
+  CHECK(leat_call_until(call) == start + 400);
+  leat_call_take_slot(call, 1); /* it has one */
+  now.monotonic_ms += 400;
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  TEST("one that is too late is refused");
+  CHECK(leat_call_next(late, now) == LEAT_SLOT);
+  leat_call_take_slot(late, (now.monotonic_ms + 1001) * 1000);
+  CHECK(leat_call_next(late, now) == LEAT_DONE);
+  CHECK(leat_call_error(late)->kind == LEAT_TIMEOUT);
+  leat_call_free(late);
+  TEST("for each exchange one, and one that was missed is no more");
+  leat_call_fail(call, now, LEAT_CONNECTION, LEAT_SENT_NO, "broke");
+  while (leat_call_next(call, now) == LEAT_WAIT)
+    now.monotonic_ms = leat_call_until(call);
+  CHECK(leat_call_next(call, now) == LEAT_SLOT);
+  leat_call_take_slot(call, (now.monotonic_ms - 201) * 1000);
+  CHECK(leat_call_next(call, now) == LEAT_SLOT);
+  leat_call_take_slot(call, now.monotonic_ms * 1000);
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
 static void test_queue_timeout(void) {
   leat_client *client =
       new_client(&(leat_config){.rate_per_minute = 60, .queue_timeout_ms = 1500});
@@ -878,6 +913,7 @@ int main(void) {
   test_pause();
   test_pause_of_many();
   test_rate();
+  test_shared_rate();
   test_queue_timeout();
   test_slots();
   test_late_driver();

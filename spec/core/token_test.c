@@ -34,6 +34,17 @@ static leat_client *new_client(bool asks) {
   return leat_client_new(&config, NULL);
 }
 
+static leat_client *new_shared(void) {
+  leat_config config = {.client_id = "me",
+                        .client_secret = test_secret(),
+                        .token_url = "https://login.example:8443/oauth/token",
+                        .timeout_ms = 10000,
+                        .queue_timeout_ms = 5000,
+                        .shared = true};
+  now = (leat_moment){1000000, 1700000000, 0};
+  return leat_client_new(&config, NULL);
+}
+
 static leat_call *new_find(leat_client *client) {
   leat_call *call = leat_call_new(client, leat_operation("contact_identifiers", "find"));
   leat_call_set(call, "contact_identifier_value", leat_s("1"));
@@ -331,6 +342,81 @@ static void test_asked(void) {
   leat_client_free(client);
 }
 
+/* ---- tokens that processes share ------------------------------------------------- */
+
+static void test_shared(void) {
+  int64_t until;
+  leat_client *client = new_shared();
+  leat_call *first = new_find(client), *second = new_find(client);
+  TEST("a store is asked first");
+  CHECK(leat_call_next(first, now) == LEAT_TOKEN);
+  CHECK(leat_call_next(second, now) == LEAT_WAIT);
+  CHECK(leat_client_token(client, now, &until).data == NULL);
+  CHECK(!leat_client_share_token(client, now, leat_s("old"), now.monotonic_ms));
+  CHECK(!leat_client_share_token(client, now, leat_s(""), INT64_MAX));
+  CHECK(!leat_client_share_token(client, now, leat_s("a\nb"), INT64_MAX));
+  CHECK(leat_call_next(first, now) == LEAT_TOKEN);
+  CHECK(leat_client_share_token(client, now, leat_s("theirs"), now.monotonic_ms + 500));
+  CHECK(finds(first, "Bearer theirs") && finds(second, "Bearer theirs"));
+  TEST("what was refused is not taken from it again, and a new one is fetched");
+  answer(first, 401, "");
+  CHECK(leat_call_next(first, now) == LEAT_TOKEN);
+  CHECK(!leat_client_share_token(client, now, leat_s("theirs"), INT64_MAX));
+  leat_call_fetch(first, now);
+  CHECK(fetches(first));
+  answer(first, 200, TOKEN("ours", 100));
+  CHECK(finds(first, "Bearer ours") && ends_well(first));
+  CHECK(is(leat_client_token(client, now, &until), "ours"));
+  CHECK(until == now.monotonic_ms + 90000); /* as the client itself renews it */
+  now.monotonic_ms = until;
+  CHECK(leat_client_token(client, now, &until).data == NULL);
+  leat_call_free(first);
+  leat_call_free(second);
+  leat_client_free(client);
+}
+
+static void test_awaited(void) {
+  leat_client *client = new_shared();
+  leat_call *first = new_find(client), *second = new_find(client);
+  TEST("another process fetches it: one call asks again, within queue_timeout");
+  CHECK(leat_call_next(first, now) == LEAT_TOKEN);
+  leat_call_await(first, now, now.monotonic_ms + 50);
+  CHECK(leat_call_next(first, now) == LEAT_WAIT);
+  CHECK(leat_call_until(first) == now.monotonic_ms + 50);
+  CHECK(leat_call_purpose(first) == LEAT_TO_GET_TOKEN);
+  CHECK(leat_call_next(second, now) == LEAT_WAIT);
+  CHECK(leat_call_purpose(second) == LEAT_TO_CALL);
+  now.monotonic_ms += 50;
+  CHECK(leat_call_next(first, now) == LEAT_TOKEN);
+  CHECK(leat_call_next(second, now) == LEAT_WAIT);
+  leat_call_await(first, now, now.monotonic_ms + 99999);
+  CHECK(leat_call_next(first, now) == LEAT_WAIT);
+  now.monotonic_ms = leat_call_until(first);
+  CHECK(leat_call_next(first, now) == LEAT_TOKEN);
+  leat_call_await(first, now, now.monotonic_ms + 50);
+  CHECK(leat_call_next(first, now) == LEAT_DONE);
+  CHECK(leat_call_error(first)->kind == LEAT_TIMEOUT);
+  CHECK(leat_call_error(first)->sent == LEAT_SENT_NO);
+  TEST("and what it waited is not its time");
+  leat_call_free(second);
+  leat_call *third = new_find(client);
+  int64_t sent = now.monotonic_ms;
+  leat_client_share_token(client, now, leat_s("t"), INT64_MAX);
+  CHECK(finds(third, "Bearer t"));
+  answer(third, 401, "");
+  CHECK(leat_call_next(third, now) == LEAT_TOKEN);
+  leat_call_await(third, now, sent + 3000);
+  CHECK(leat_call_next(third, now) == LEAT_WAIT);
+  now.monotonic_ms = sent + 3000;
+  CHECK(leat_call_next(third, now) == LEAT_TOKEN);
+  leat_client_share_token(client, now, leat_s("t2"), INT64_MAX);
+  CHECK(finds(third, "Bearer t2"));
+  CHECK(leat_call_request(third)->deadline_ms == sent + 3000 + 10000);
+  leat_call_free(first);
+  leat_call_free(third);
+  leat_client_free(client);
+}
+
 static void test_config(void) {
   static const leat_config bad[] = {
       {.client_id = "a"},
@@ -359,6 +445,8 @@ int main(void) {
   test_failures();
   test_fetch_again();
   test_asked();
+  test_shared();
+  test_awaited();
   test_config();
   return test_summary("token");
 }
