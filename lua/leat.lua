@@ -322,6 +322,8 @@ local known = {
   retry_base = "seconds",
   retry_cap = "seconds",
   rate = "rate",
+  shared = "string",
+  account = "string",
   on_attempt = "function",
   show_values = "boolean",
   max_body = "count",
@@ -345,6 +347,11 @@ local function check_options(given)
     error("leat.new: driver and transport are both given: one of them carries the calls", 3)
   elseif given.driver and type(given.driver.perform) ~= "function" then
     error("leat.new: driver has no method perform(call)", 3)
+  end
+  if given.shared and (not in_nginx or given.driver or given.transport) then
+    error("leat.new: shared is for the workers of OpenResty or nginx, and the connections made there", 3)
+  elseif given.account and not given.shared then
+    error("leat.new: account is for shared: it names whose token it is", 3)
   end
   if given.headers then
     local list, wrong = encode.pairs(given.headers, "headers")
@@ -378,8 +385,8 @@ local function new_driver(given)
 end
 
 -- What a driver must know of a client: see leat/driver.lua.
-local function new_hooks(handle, given)
-  local hooks = { token = given.token, blocking = given.blocking }
+local function new_hooks(handle, given, store)
+  local hooks = { token = given.token, blocking = given.blocking, store = store }
   if given.on_attempt then
     function hooks.attempts()
       local attempt = handle:attempt()
@@ -519,6 +526,9 @@ end
 --   * `retry_base`, `retry_cap` the wait before another try is random, up to 0.5, which
 --     doubles with each try up to 20; after "slow down" it is twice as long
 --   * `rate` calls a second at most, of all calls of the client
+--   * `shared` in nginx: the name of a `lua_shared_dict`, by which all workers have one token,
+--     and `rate` holds for all of them together
+--   * `account` with `shared` and `token`: a name for whose tokens these are
 --   * `on_attempt` a function that is called with a table for each exchange that ended, to log
 --     or to count: see `attempt`. It must not make calls; its errors are raised by the call
 --   * `show_values` true: it is told the cards' values too
@@ -546,10 +556,15 @@ function leat.new(given)
   if handle then
     driver, wrong = new_driver(given)
   end
+  local store
+  if driver and given.shared then
+    store, wrong = require("leat.nginx_shared").new(given)
+    driver = store and driver
+  end
   if not driver then
     error("leat.new: " .. wrong, 2)
   end
-  local client = new_client(handle, driver, given.base_url or core.base_url, new_hooks(handle, given))
+  local client = new_client(handle, driver, given.base_url or core.base_url, new_hooks(handle, given, store))
   if driver ~= given.driver and driver.close then
     client.own_driver = driver
   end

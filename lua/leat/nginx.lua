@@ -12,6 +12,11 @@
 -- too. A client that is made while a module loads serves all requests of the worker, each with
 -- a connection of its own.
 --
+-- With `shared` all workers have one token and one rate: see `leat.new`. It names a dict, for
+-- which a megabyte is plenty:
+--
+--    lua_shared_dict leat 1m;
+--
 -- A token is got in a timer of its own, for nginx may end any request whose client went away,
 -- and others wait for the token: so a `token` function can't see the request, nor may it use
 -- locals of one that made the client.
@@ -235,10 +240,17 @@ local function note_news(self, call, hooks)
   end
 end
 
+local function note(self, call, hooks)
+  note_news(self, call, hooks)
+  if hooks.store then
+    hooks.store:note(call, now())
+  end
+end
+
 local function ask(self, call, hooks)
   local ms, unix = now()
   local step = call:next(ms, unix, random(self))
-  note_news(self, call, hooks)
+  note(self, call, hooks)
   return step
 end
 
@@ -247,8 +259,12 @@ local function take(self, call, hooks, step)
   local ms, unix = now()
   if step == "send" then
     exchange(call)
+  elseif step == "token" and hooks.store then
+    hooks.store:get_token(call, ms, unix, hooks.token)
   elseif step == "token" then
     driver.give_token(call, ms, unix, hooks.token)
+  elseif step == "slot" then
+    hooks.store:take_slot(call, ms)
   else
     self.news:wait(math.max(0.001, (call:until_ms() - ms) / 1000))
   end
@@ -257,7 +273,7 @@ end
 
 local function give_up(self, call, hooks)
   fail(call, "canceled", "maybe", "an error was raised meanwhile")
-  note_news(self, call, hooks)
+  note(self, call, hooks)
 end
 
 local function get_token(self, call, hooks, step)

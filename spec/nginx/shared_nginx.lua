@@ -1,0 +1,195 @@
+-- Several workers of a real nginx, and what they share in a lua_shared_dict: one token, one
+-- rate; and what harm a worker that dies, or a dict full of rubbish, can do.
+local sandbox = require("leat.sandbox")
+local server = dofile("spec/nginx/server.lua")
+local secrets = dofile("spec/support/secrets.lua")
+local socket = require("socket")
+
+local WORKERS = 3
+
+describe("workers of nginx that share", function()
+  local upstream, nginx
+
+  setup(function()
+    upstream = assert(sandbox.start { api_key = secrets.key, client_secret = secrets.secret,
+      cards = { { value = "1" } } })
+    nginx = server.start { workers = WORKERS, conf = "lua_shared_dict leat 1m; lua_shared_dict tiny 12k;" }
+  end)
+  teardown(function()
+    nginx:stop()
+    upstream:stop()
+  end)
+  before_each(function()
+    upstream:reset()
+    nginx:run("content", "ngx.shared.leat:flush_all()")
+  end)
+
+  local function client(name, credentials, more)
+    return ("local client = app.client(%q, function() return { shared = 'leat', base_url = %q, %s %s } end) "):format(
+      name, upstream.url, credentials, more or "") .. "local cards = client.contact_identifiers\n"
+  end
+  local function credentials()
+    return ("client_id = %q, client_secret = %q, token_url = %q,"):format(upstream.client_id, upstream.client_secret,
+      upstream.token_url)
+  end
+  local key = ("api_key = %q,"):format(secrets.key)
+
+  -- Asks until each worker has answered so often; all that are under way at once. Returns what
+  -- they answered by worker, and all of it.
+  local function ask_all(code, each)
+    local count, by_worker, all = 0, {}, {}
+    while count < WORKERS do
+      local asked = {}
+      for i = 1, 12 do
+        asked[i] = nginx:ask("content", code)
+      end
+      for _, connection in ipairs(asked) do
+        local answer = connection:receive("*a")
+        connection:close()
+        local value, pid = server.decode(answer:match("\r\n\r\n(.*)$"))
+        by_worker[pid] = by_worker[pid] or {}
+        table.insert(by_worker[pid], value)
+        table.insert(all, value)
+        count = count + (#by_worker[pid] == (each or 1) and 1 or 0)
+      end
+    end
+    return by_worker, all
+  end
+  local find = "local card, err = cards:find('1') return card and card.value or err.text, ngx.worker.pid()"
+
+  local function all_found(code)
+    local _, all = ask_all(code)
+    for _, value in ipairs(all) do
+      assert.equal("1", value)
+    end
+  end
+
+  it("fetch one token for all of them, also when they start", function()
+    upstream:fault { operation = "token", delay = 0.3 }
+    all_found(client("one", credentials(), "timeout = 20") .. find)
+    assert.equal(1, #upstream:requests("token"))
+  end)
+
+  it("ask the token function once, and may have several accounts", function()
+    local function asking(name)
+      return client("asking " .. name, ([[account = %q, timeout = 20, token = function()
+        ngx.shared.tiny:incr(%q, 1, 0)
+        ngx.sleep(0.1)
+        return %q, 3600
+      end]]):format(name, name, secrets.key))
+    end
+    all_found(asking("ann") .. find)
+    all_found(asking("bob") .. find)
+    local ann, bob = nginx:run("content", "return ngx.shared.tiny:get('ann'), ngx.shared.tiny:get('bob')")
+    assert.same({ 1, 1 }, { ann, bob })
+  end)
+
+  it("renew a token that is refused once, and don't take it again", function()
+    local code = client("refused", credentials(), "timeout = 20") .. find
+    all_found(code)
+    upstream:expire_tokens()
+    all_found(code)
+    assert.equal(2, #upstream:requests("token"))
+  end)
+
+  it("wait for one of them, and go on if it dies while it gets the token", function()
+    upstream:fault { operation = "token", delay = 20 }
+    local code = client("dying", credentials(), "timeout = 4") .. find
+    local first = nginx:ask("content", client("dying", credentials(), "timeout = 4")
+      .. "ngx.shared.tiny:set('pid', ngx.worker.pid()) " .. find)
+    repeat
+      socket.sleep(0.01)
+    until #upstream:requests("token") == 1
+    local asked = {}
+    for i = 1, 6 do
+      asked[i] = nginx:ask("content", code)
+    end
+    local pid = nginx:run("content", "return ngx.shared.tiny:get('pid')")
+    assert(os.execute(("kill -KILL %d"):format(pid)))
+    first:close()
+    for _, connection in ipairs(asked) do
+      local answer = connection:receive("*a")
+      connection:close()
+      local body = answer and answer:match("\r\n\r\n(.*)$") -- those of that worker have none
+      assert.truthy(not body or server.decode(body) == "1", body)
+    end
+    all_found(code)
+    assert.equal(2, #upstream:requests("token"))
+  end)
+
+  it("are not harmed by rubbish, or by what was lost", function()
+    local code = client("rubbish", credentials(), "timeout = 20, rate = 1000") .. find
+    all_found(code)
+    for _, rubbish in ipairs { "'x'", "true", "42", "'99999999999999 no\\ntoken'", "'99999999999999 a-wrong-token'",
+      "'-1 a'" } do
+      nginx:run("content", ([[
+        local dict = ngx.shared.leat
+        for _, key in ipairs(dict:get_keys()) do dict:set(key, %s) end
+        for _, key in ipairs(dict:get_keys()) do dict:set(key:gsub(" %%w+$", " getting"), %s) end
+      ]]):format(rubbish, rubbish))
+      upstream:expire_tokens()
+      all_found(code)
+      nginx:run("content", "ngx.shared.leat:flush_all() ngx.shared.leat:flush_expired()")
+      all_found(code)
+    end
+    all_found(client("tiny", credentials(), "shared = 'tiny', timeout = 20, rate = 1000") .. find)
+  end)
+
+  it("send no more than the rate, all together", function()
+    local code = client("rate", key, "rate = 20, queue_timeout = 20") .. find
+    local asked = {}
+    for i = 1, 40 do
+      asked[i] = nginx:ask("content", code)
+    end
+    local workers = {}
+    for _, connection in ipairs(asked) do
+      local value, pid = server.decode(connection:receive("*a"):match("\r\n\r\n(.*)$"))
+      connection:close()
+      assert.equal("1", value)
+      workers[pid] = true
+    end
+    assert.truthy(next(workers, next(workers))) -- not one has served them all
+    local requests = upstream:requests("find")
+    assert.equal(40, #requests)
+    -- what left in time may come late, and then the next comes closely behind it
+    local span = requests[40].time - requests[1].time
+    assert.truthy(span >= 39 / 20 - 0.1, span)
+    assert.truthy(span < 10, span)
+  end)
+
+  it("refuse what can't be sent in time, and keep no slot for it", function()
+    local code = client("line", key, "rate = 4, queue_timeout = 0.6")
+    local impatient = "local card, err = cards:find('1') return card and 'sent' or err.kind, ngx.worker.pid()"
+    local _, all = ask_all(code .. impatient)
+    local sent = 0
+    for _, what in ipairs(all) do
+      assert.truthy(what == "sent" or what == "timeout", what)
+      sent = sent + (what == "sent" and 1 or 0)
+    end
+    assert.truthy(sent < #all)
+    socket.sleep(0.7)
+    assert.equal("sent", (nginx:run("content", code .. impatient)))
+  end)
+
+  it("have no secret in the names there", function()
+    all_found(client("names", credentials(), "timeout = 20, rate = 1000") .. find)
+    all_found(client("key", key, "timeout = 20, rate = 1000") .. find)
+    local names = nginx:run("content", "return table.concat(ngx.shared.leat:get_keys(), '\\n')")
+    assert.truthy(names:find("leat ", 1, true))
+    assert.is_nil(names:find(secrets.key, 1, true))
+    assert.is_nil(names:find(secrets.secret, 1, true))
+  end)
+
+  it("say what is missing", function()
+    for options, why in pairs {
+      ["shared = 'none', api_key = 'k'"] = "lua_shared_dict none",
+      ["shared = 'leat', token = function() end"] = "account is missing",
+      ["shared = 'leat', api_key = 'k', transport = function() end"] = "shared is for the workers",
+      ["account = 'a', api_key = 'k'"] = "account is for shared",
+    } do
+      local fine, wrong = pcall(nginx.run, nginx, "content", ("local client = app.leat.new { %s }"):format(options))
+      assert.is_false(fine)
+      assert.truthy(wrong:find("^code:1: leat.new: ") and wrong:find(why, 1, true), wrong)
+    end
+  end)
+end)
