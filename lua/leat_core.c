@@ -16,6 +16,7 @@
 **   call:free()                          now, and not once the collector comes by
 **
 ** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
+**   core.now()                           ms of a clock that is never set, of all processes
 **   call:next(ms, unix, random)          "send", "wait", "token" or "done"
 **   call:until_ms()                      when it wants to be asked again; for "slot", the last
 **                                        moment that it can wait for
@@ -57,6 +58,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define CLIENT_TYPE "leat.client " LEAT_VERSION
 #define HTTP1_TYPE  "leat.http1 " LEAT_VERSION
@@ -676,6 +678,13 @@ static int call_result(lua_State *L) {
 
 /* ---- for drivers in Lua ---------------------------------------------------------- */
 
+static int core_now(lua_State *L) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  lua_pushnumber(L, (lua_Number)t.tv_sec * 1000 + (lua_Number)t.tv_nsec / 1000000);
+  return 1;
+}
+
 /* Behind the call: two clocks. Its chance is that of the last call:next. */
 static leat_moment check_moment(lua_State *L, int call) {
   const call_box *box = luaL_checkudata(L, call, LEAT_CALL_TYPE);
@@ -1033,6 +1042,7 @@ LEAT_API int luaopen_leat_core(lua_State *L) {
                                        {"call", core_call},
                                        {"request", core_request},
                                        {"http1", core_http1},
+                                       {"now", core_now},
                                        {"error_text", core_error_text},
                                        {NULL, NULL}};
   make_type(L, CLIENT_TYPE, client_free, client_methods);

@@ -41,9 +41,11 @@ local PIECE = 16384 -- of what is received
 
 -- ---- moments ----------------------------------------------------------------------------
 
+-- The clock of nginx is that on the wall, which may be set; its timers go by another. What it
+-- takes for now, they begin at.
 local function now()
   ngx.update_time()
-  return ngx.now() * 1000, ngx.time()
+  return core.now(), ngx.time()
 end
 
 -- Workers are copies of one process, and must not draw the same numbers.

@@ -187,6 +187,20 @@ describe("in nginx, many at once:", function()
     assert.truthy(socket.gettime() - began < 5)
   end)
 
+  it("the clock on the wall may jump", function()
+    upstream:fault { operation = "find", delay = 0.4, close = "before" }
+    local card, err = nginx:run("content", keyed("jumping", "timeout = 5") .. [[
+      local now = ngx.now
+      ngx.timer.at(0.1, function() ngx.now = function() return now() + 3600 end end)
+      local card, err = cards:find("1")
+      ngx.now = now
+      return card, err
+    ]])
+    assert.is_nil(err)
+    assert.equal("1", card.value)
+    assert.equal(2, #upstream:requests("find"))
+  end)
+
   it("what belongs to libcurl is refused, and told where it belongs", function()
     for option, directive in pairs { ca_file = "lua_ssl_trusted_certificate", proxy = "without one",
       max_connections = "lua_socket_pool_size" } do
