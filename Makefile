@@ -178,6 +178,11 @@ $(T)/slow_server: spec/support/slow_server.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
+$(T)/catalogue_server: spec/support/catalogue_server.c $(wildcard spec/support/*.h) $(BUILD)/libleat.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Ispec/core -Ispec/support $(GNUTLS_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libleat.a \
+	  $(GNUTLS_LIBS) -lpthread
+
 # The driver as other systems have it, without epoll.
 test-poll:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/poll CPPFLAGS=-DLEAT_POLL test-driver
@@ -217,9 +222,9 @@ test-hosts: lua $(T)/slow_server
 	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(LUA) spec/run.lua --pattern=_host spec/hosts $(BUSTED_FLAGS)
 
 # Its Lua is LuaJIT, whatever the spec's own is.
-test-nginx: lua
+test-nginx: lua $(T)/catalogue_server
 	@$(MAKE) -s --no-print-directory LUA=luajit lua
-	$(run_env) LEAT_ROOT=$(CURDIR) LEAT_NGINX_MODULES=$(CURDIR)/$(BUILD)/luajit \
+	$(run_env) LEAT_ROOT=$(CURDIR) LEAT_TOOLS=$(CURDIR)/$(T) LEAT_NGINX_MODULES=$(CURDIR)/$(BUILD)/luajit \
 	  $(LUA) spec/run.lua --pattern=_nginx spec/nginx $(BUSTED_FLAGS)
 
 SOAK_N ?= 1000000

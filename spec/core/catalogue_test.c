@@ -3,171 +3,21 @@
 ** the fault once and for good. Each must come to what is true, in time, having sent no
 ** more than it says; and the same client must work afterwards. `-v` prints the list.
 */
-#include "catalogue.h"
+#include "catalogue_stage.h"
 #include "leat_curl.h"
 #include "names.h"
-#include "proxy_server.h"
 #include "test.h"
-#include "tls_server.h"
 
 #include <curl/curl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
 enum {
-  AT_ONCE = 100,    /* trials under way; they mostly wait, */
-  TLS_AT_ONCE = 8,  /* but not those, which compute */
-  SHORT_MS = 2000,  /* the timeout of a call whose time runs out */
-  LONG_MS = 6000,   /* of all others */
-  CONNECT_MS = 500, /* where it is connecting that takes its time, thrice */
+  AT_ONCE = 100,   /* trials under way; they mostly wait, */
+  TLS_AT_ONCE = 8, /* but not those, which compute */
   GRACE_MS = 250,
-  PATIENCE_MS = 90000, /* with all of them */
-  LARGE = 60000
+  PATIENCE_MS = 90000 /* with all of them */
 };
-
-/* ---- what is to come of it ------------------------------------------------------- */
-
-typedef struct wanted {
-  leat_kind kind;
-  bool recovered, unknown;
-  int sends; /* of the operation */
-} wanted;
-
-static bool creates(mode m) {
-  return m >= CREATE_LOST;
-}
-
-static bool is_always(mode m) {
-  return m == FIND_ALWAYS || m == CREATE_ALWAYS;
-}
-
-/* Newer libraries of TLS, or newer libcurls, tell when it ends without goodbye: 8.14 on
-** OpenSSL 3.5 does, 7.88 on 3.0 does not. */
-static bool sees_cut(void) {
-  return curl_version_info(CURLVERSION_NOW)->version_num >= 0x080000;
-}
-
-static bool has_mode(const row *r, mode m) {
-  if (r->why || r->door == BY_HAND) return false;
-  if (r->cut == SEEN && !sees_cut()) return false;
-  if (r->cut == UNSEEN && sees_cut()) return false;
-  if (r->modes) return (r->modes & ONLY(m)) != 0;
-  if (r->fate == FINE) return m == FIND_ALWAYS || m == CREATE_APPLIED;
-  bool may_apply = r->fate != KNOWN && r->fate != AGAIN && !r->does.at_gate;
-  return m != CREATE_APPLIED || may_apply;
-}
-
-/* What was not changed, or may be sent again whatever it did. */
-static wanted again(const row *r, mode m) {
-  if (is_always(m)) return (wanted){r->kind, false, false, 3};
-  return (wanted){LEAT_OK, m == CREATE_APPLIED, false, 2};
-}
-
-/* A create whose answer was lost is looked up, and sent again once it is sure that there
-** is nothing. Two looks are a second apart, which some calls don't have. */
-static wanted looked_up(const row *r, mode m) {
-  bool in_vain = m == CREATE_ALWAYS || (m == CREATE_LOST && r->fate == TIMES_OUT);
-  if (in_vain) return (wanted){r->kind, false, true, 1};
-  int sends = r->sends ? r->sends : m == CREATE_LOST ? 2 : 1;
-  return (wanted){LEAT_OK, m == CREATE_APPLIED, false, sends};
-}
-
-static wanted expect(const row *r, mode m) {
-  const wanted fine = {LEAT_OK, false, false, 1}, fails = {r->kind, false, false, 1};
-  switch (r->fate) {
-    case FINE: return fine;
-    case KNOWN: return fails;
-    case AGAIN:
-    case SUSPECT: return again(r, m);
-    case CUT: return creates(m) ? looked_up(r, m) : again(r, m);
-    case LOST:
-    case TIMES_OUT: break;
-  }
-  return creates(m) ? looked_up(r, m) : fails;
-}
-
-/* Before the request: the service does not see those that are spoilt so. */
-static bool is_unseen(const row *r) {
-  return r->does.at_gate || r->does.ear || r->door == NAME || r->door == NO_CA ||
-         r->door == NO_FDS;
-}
-
-static int expect_seen(const row *r, mode m) {
-  int sends = expect(r, m).sends;
-  if (!is_unseen(r)) return sends;
-  return is_always(m) ? 0 : sends - 1;
-}
-
-/* ---- the stage ------------------------------------------------------------------- */
-
-/* TLS servers by name; all are before the service. */
-typedef struct front {
-  const char *name;
-  tls_identity identity;
-  tls_server server;
-} front;
-
-enum { GOOD_FRONT, CUT_FRONT, FRONTS = 8 };
-
-static front fronts[FRONTS] = {
-    {.name = "good"},      {.name = "cut"}, {.name = "expired"}, {.name = "early"},
-    {.name = "elsewhere"}, {.name = "own"}, {.name = "orphan"},  {.name = "tls 1.1"}};
-static tls_identity authority, stranger;
-static char ca_file[] = "/tmp/leat-ca-XXXXXX";
-static char no_ca_file[] =
-    "/tmp/leat-no-ca-XXXXXX"; /* its name is ours; it is not there */
-static char policy_file[] = "/tmp/leat-openssl-XXXXXX";
-static proxy_server proxy;
-static bad_server service;
-
-static int port_of(const char *name) {
-  for (int i = 0; i < FRONTS; i++)
-    if (strcmp(fronts[i].name, name) == 0) return fronts[i].server.at.port;
-  return 0;
-}
-
-static bool make_identity(front *f) {
-  const char *n = f->name;
-  bool early = strcmp(n, "early") == 0, expired = strcmp(n, "expired") == 0;
-  const char *ip = strcmp(n, "elsewhere") == 0 ? "10.0.0.1" : "127.0.0.1";
-  const tls_identity *issuer = strcmp(n, "own") == 0 ? NULL : &authority;
-  if (strcmp(n, "orphan") == 0) issuer = &stranger;
-  return tls_new_identity(&f->identity, issuer, "other.test", ip, early ? 2 : -9,
-                          expired ? -1 : 9);
-}
-
-static bool open_front(front *f) {
-  tls_options options = {.identity = &f->identity, .cut = f == &fronts[CUT_FRONT]};
-  if (strcmp(f->name, "tls 1.1") == 0)
-    options.priority = "NORMAL:-VERS-ALL:+VERS-TLS1.1:%COMPAT";
-  return make_identity(f) && tls_start(&f->server, &options, service.port);
-}
-
-static bool open_stage(bad_case *cases, size_t count) {
-  static const proxy_options good = {0};
-  bool fine = close(mkstemp(no_ca_file)) == 0 && tls_lift_policy(policy_file) &&
-              tls_new_authority(&authority, "an authority of the tests") &&
-              tls_new_authority(&stranger, "another authority") &&
-              tls_write(&authority, ca_file) && bad_start(&service, cases, count) &&
-              proxy_start(&proxy, &good);
-  for (int i = 0; fine && i < FRONTS; i++)
-    fine = open_front(&fronts[i]);
-  return fine;
-}
-
-static void close_stage(void) {
-  for (int i = 0; i < FRONTS; i++) {
-    tls_stop(&fronts[i].server);
-    tls_free_identity(&fronts[i].identity);
-  }
-  tls_free_identity(&authority);
-  tls_free_identity(&stranger);
-  proxy_stop(&proxy);
-  bad_stop(&service);
-  unlink(ca_file);
-  unlink(no_ca_file);
-  unlink(policy_file);
-}
 
 /* ---- trials ---------------------------------------------------------------------- */
 
@@ -192,10 +42,6 @@ static void read_slowness(void) {
   if (factor == NULL) return;
   long_ms = atoi(factor) * LONG_MS;
 }
-
-static const char *const mode_names[] = {"find, once", "find, always",
-                                         "create, lost once", "create, applied once",
-                                         "create, always"};
 
 static void check(const trial *t, bool good, const char *what) {
   const leat_error *e = leat_call_error(t->call);
@@ -337,7 +183,7 @@ static void check_time(const trial *t) {
 
 static void check_outcome(const trial *t) {
   const leat_error *e = leat_call_error(t->call);
-  wanted w = expect(t->row, t->mode);
+  ending w = expect(t->row, t->mode);
   check(t, e->kind == w.kind, "its kind");
   check(t, leat_call_info(t->call).recovered == w.recovered, "whether it was recovered");
   check(t, e->outcome_unknown == w.unknown, "whether its outcome is unknown");
@@ -542,13 +388,6 @@ static size_t make_trials(trial *trials, bad_case *cases) {
   return n;
 }
 
-static void lead(const trial *t) {
-  if (t->row->door == PROXY) t->at->good_port = proxy.at.port;
-  if (t->row->door != TLS) return;
-  t->at->good_port = port_of("good");
-  if (t->row->front) t->at->bad_port = port_of(t->row->front);
-}
-
 /* Puts those of a range of doors first; returns how many they are. */
 static size_t sort_out(trial *trials, size_t count, door from, door to) {
   size_t n = 0;
@@ -566,7 +405,7 @@ static void run_all(trial *trials, size_t count) {
   leat_curl_config config = {.max_connections = 2 * AT_ONCE, .ca_file = ca_file};
   leat_curl *curl = leat_curl_new(&config, NULL);
   for (size_t i = 0; i < count; i++)
-    lead(&trials[i]);
+    lead(trials[i].row, trials[i].at);
   size_t plain = sort_out(trials, count, PLAIN, PLAIN);
   run(curl, trials, plain, AT_ONCE);
   size_t tls = sort_out(trials + plain, count - plain, TLS, TLS_CUT);
@@ -581,6 +420,8 @@ int main(int argc, char **argv) {
   static trial trials[ROWS * MODES];
   static bad_case cases[ROWS * MODES + 1];
   read_slowness();
+  /* 8.14 on OpenSSL 3.5 does, 7.88 on 3.0 does not */
+  sees_cut = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080000;
   size_t count = make_trials(trials, cases);
   check_numbers();
   TEST("what the tests need");

@@ -90,8 +90,8 @@ end
 local function try(self, given)
   self.port = free_port()
   write_conf(self.dir, self.port, given)
-  self.pid = read(("nginx -p %s/ -e error.log -c nginx.conf </dev/null >%s/output 2>&1 & echo $!"):format(self.dir,
-    self.dir))
+  self.pid = read(("%s nginx -p %s/ -e error.log -c nginx.conf </dev/null >%s/output 2>&1 & echo $!"):format(
+    given.environment or "", self.dir, self.dir))
   for _ = 1, 500 do
     if listens(self.port) then
       return is_alive(self.pid)

@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { LISTENER_VISITORS = 256 }; /* over its life */
+enum { LISTENER_VISITORS = 2048 }; /* over its life */
 
 typedef struct listener listener; /* the first member of the server whose it is */
 

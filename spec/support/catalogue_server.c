@@ -1,0 +1,177 @@
+/*
+** catalogue_server.c - the catalogue of bad servers, for drivers that are not in C. It prints
+** a table of Lua: the port where it is told what to do, and all trials: where each is met, and
+** what is to come of it. Then it takes lines, "VERB TRIAL", and answers each one with
+** "FINDS CREATES THERE CONNECTIONS LATE_MS", as they are then:
+**
+**   arm        the trial's misdeed is to come
+**   warmed     what came before it is done with, and does not count
+**   heal       from now on all is well
+**   see
+**
+** It ends with that connection.
+*/
+#include "catalogue_stage.h"
+
+enum { TRIALS = 2 * ROWS * MODES };
+
+typedef struct trial {
+  const row *row;
+  mode mode;
+  bool over_tls;
+} trial;
+
+static trial trials[TRIALS];
+static bad_case cases[TRIALS];
+static size_t count;
+
+/* ---- trials ---------------------------------------------------------------------- */
+
+/* Why a row is nothing for a driver that nginx connects for; NULL: it is. */
+static const char *why_not(const row *r) {
+  switch (r->door) {
+    case PROXY: return "there is no proxy";
+    case NAME: return "nginx asks a name server of its own: see tls_nginx.lua";
+    case NO_CA: return "nginx does not start without a file that nginx.conf names";
+    case NO_FDS: return "connections are the worker's, by worker_connections";
+    case BY_HAND:
+      return "see waiting_nginx.lua: the clock, and clients made before workers";
+    default: return r->why;
+  }
+}
+
+static void add(const row *r, mode m, bool over_tls) {
+  bad_case *c = &cases[count];
+  c->does = &r->does;
+  c->applies = m == CREATE_APPLIED || r->fate == FINE;
+  c->there = !creates(m);
+  trials[count++] = (trial){r, m, over_tls};
+}
+
+/* Over TLS, where no gate is reached by itself: a find, and a create. */
+static void add_over_tls(const row *r) {
+  static const mode modes[] = {FIND_ONCE, FIND_ALWAYS, CREATE_APPLIED, CREATE_LOST,
+                               CREATE_ALWAYS};
+  bool added[2] = {false, false};
+  if (r->door != PLAIN || is_unseen(r)) return;
+  for (int i = 0; i < 5; i++) {
+    if (!has_mode(r, modes[i]) || added[creates(modes[i])]) continue;
+    added[creates(modes[i])] = true;
+    add(r, modes[i], true);
+  }
+}
+
+static void make_trials(void) {
+  for (const row *r = rows; r < rows + ROWS; r++) {
+    if (why_not(r)) continue;
+    for (mode m = FIND_ONCE; m < MODES; m++)
+      if (has_mode(r, m)) add(r, m, false);
+    add_over_tls(r);
+  }
+}
+
+/* ---- what is printed ------------------------------------------------------------- */
+
+static void print_flag(const char *name, bool is) {
+  if (is) printf(", %s = true", name);
+}
+
+static int connect_ms(const trial *t) {
+  if (t->row->kind != LEAT_TIMEOUT) return 5000;
+  return CONNECT_MS * (is_always(t->mode) ? 1 : 3);
+}
+
+static void print_url(const trial *t, int number) {
+  const row *r = t->row;
+  int port = cases[number].port;
+  if (t->over_tls) port = port_of("good");
+  if (r->door == TLS_CUT) port = port_of("cut");
+  printf("url = \"http%s:%d/%d\"",
+         t->over_tls || r->door != PLAIN ? "s://other.test" : "://127.0.0.1", port,
+         number);
+}
+
+static void print_trial(const trial *t, int number) {
+  const row *r = t->row;
+  ending w = expect(r, t->mode);
+  printf("{ ");
+  print_url(t, number);
+  printf(", row = %d, title = \"%s\", mode = \"%s\", kind = \"%s\", sends = %d, "
+         "attempts = %d, timeout = %d, connect_timeout = %d",
+         r->number, r->title, mode_names[t->mode], leat_kind_name(w.kind),
+         expect_seen(r, t->mode), w.sends, r->fate == TIMES_OUT ? SHORT_MS : LONG_MS,
+         connect_ms(t));
+  print_flag("over_tls", t->over_tls || r->door != PLAIN);
+  print_flag("creates", creates(t->mode));
+  print_flag("recovered", w.recovered);
+  print_flag("unknown", w.unknown);
+  print_flag("unseen", is_unseen(r));
+  print_flag("never_left", is_unseen(r) && (r->fate == KNOWN || r->fate == AGAIN));
+  print_flag("warm", r->warmth != COLD);
+  print_flag("kept", r->warmth == KEPT);
+  print_flag("spoilt", r->warmth == SPOILT);
+  print_flag("large", r->large);
+  print_flag("last", r->last);
+  printf(" },\n");
+}
+
+static void print_all(int port) {
+  printf("return { port = %d, ca_file = \"%s\", policy_file = \"%s\", trials = {\n", port,
+         ca_file, policy_file);
+  for (size_t i = 0; i < count; i++)
+    print_trial(&trials[i], (int)i);
+  printf("}, elsewhere = {\n");
+  for (const row *r = rows; r < rows + ROWS; r++)
+    if (why_not(r))
+      printf("{ row = %d, title = \"%s\", why = \"%s\" },\n", r->number, r->title,
+             why_not(r));
+  printf("} }\n");
+  fclose(stdout);
+}
+
+/* ---- what it is told ------------------------------------------------------------- */
+
+static void obey(const char *verb, size_t number, FILE *answers) {
+  bad_case *c = &cases[number];
+  const row *r = trials[number].row;
+  if (strcmp(verb, "arm") == 0)
+    bad_arm(c, trials[number].row->warmth == SPOILT || !is_always(trials[number].mode)
+                   ? 1
+                   : INT_MAX);
+  if (strcmp(verb, "heal") == 0) bad_heal(c);
+  if (strcmp(verb, "warmed") == 0) {
+    for (int i = 0; i < 2000 && r->warmth == SPOILT && c->closed == 0; i++)
+      usleep(1000);
+    c->finds = 0;
+  }
+  fprintf(answers, "%d %d %d %d %d\n", c->finds, c->creates, c->there, c->connections,
+          service.late_ms);
+  fflush(answers);
+}
+
+static void serve(int fd) {
+  char line[64], verb[16];
+  unsigned number;
+  FILE *orders = fdopen(fd, "r"), *answers = fdopen(dup(fd), "w");
+  while (orders && answers && fgets(line, sizeof line, orders))
+    if (sscanf(line, "%15s %u", verb, &number) == 2 && number < count)
+      obey(verb, number, answers);
+}
+
+int main(void) {
+  bad_end control;
+  int port;
+  make_trials();
+  if (!open_stage(cases, count) || !bad_bind(&control, &port) ||
+      listen(control.fd, 1) != 0)
+    return 1;
+  fcntl(control.fd, F_SETFL, 0); /* this one may block */
+  for (size_t i = 0; i < count; i++)
+    lead(trials[i].row, &cases[i]);
+  print_all(port);
+  serve(accept(control.fd, NULL, NULL));
+  unlink(ca_file);
+  unlink(no_ca_file);
+  unlink(policy_file);
+  return 0;
+}
