@@ -38,14 +38,19 @@ Driver.__index = Driver
 
 local IDLE = 60000 -- milliseconds that a connection is kept
 local PIECE = 16384 -- of what is received
+local CODECS = 64 -- that are kept: to make one costs more than to use it
 
 -- ---- moments ----------------------------------------------------------------------------
 
--- The clock of nginx is that on the wall, which may be set; its timers go by another. What it
--- takes for now, they begin at.
+-- The clock of nginx is that on the wall, which may be set; its timers go by another.
+local function clock()
+  return core.now(), ngx.time()
+end
+
+-- What nginx takes for now, its timers begin at.
 local function now()
   ngx.update_time()
-  return core.now(), ngx.time()
+  return clock()
 end
 
 -- Workers are copies of one process, and must not draw the same numbers.
@@ -71,9 +76,10 @@ local function random(self)
   return self.random
 end
 
-local function set_timeout(socket, due)
-  local left = math.max(1, math.ceil(due - now()))
-  socket:settimeouts(left, left, left)
+local function set_timeouts(socket, connect_due, due)
+  local moment = now()
+  local left = math.max(1, math.ceil(due - moment))
+  socket:settimeouts(math.max(1, math.ceil(connect_due - moment)), left, left)
 end
 
 -- ---- connecting -------------------------------------------------------------------------
@@ -118,15 +124,18 @@ local function shake_hands(socket, host)
   return why
 end
 
--- Connections are kept by a name that says whom they were verified as.
-local function connect(to)
+-- Connections are kept by a name that says whom they were verified as. A new one was waited
+-- for, and has its timeouts set again.
+local function connect(to, deadline, connect_timeout)
   local socket = ngx.socket.tcp()
-  local due = math.min(to.deadline, now() + to.connect_timeout)
-  local address = to.host:find(":", 1, true) and "[" .. to.host .. "]" or to.host
-  set_timeout(socket, due)
-  local fine, why = socket:connect(address, to.port, { pool = "leat " .. to.origin .. (to.tls and " verified" or "") })
-  if fine and to.tls then -- one that is used again has it behind it
-    set_timeout(socket, due)
+  local due = math.min(deadline, clock() + connect_timeout)
+  set_timeouts(socket, due, deadline)
+  local fine, why = socket:connect(to.address, to.port, to.options)
+  if fine and socket:getreusedtimes() > 0 then
+    return socket
+  end
+  if fine and to.tls then
+    set_timeouts(socket, due, deadline)
     why = shake_hands(socket, to.host)
     if why then
       socket:close()
@@ -135,21 +144,22 @@ local function connect(to)
   if why then
     return nil, explain(to.origin, why)
   end
+  set_timeouts(socket, deadline, deadline)
   return socket
 end
 
 -- ---- bytes ------------------------------------------------------------------------------
 
--- Why not all was sent; nil: all was.
+-- Why not all was sent; nil: all was. Whoever connected has set the timeouts.
 local function send(socket, http, deadline)
   local piece = http:output()
   while piece do
-    set_timeout(socket, deadline)
     local sent, why = socket:send(piece)
     if not sent then
       return why
     end
     http:sent(sent)
+    set_timeouts(socket, deadline, deadline) -- it may have waited
     piece = http:output()
   end
 end
@@ -158,7 +168,6 @@ end
 local function receive(socket, http, deadline)
   local state = "more"
   while state == "more" do
-    set_timeout(socket, deadline)
     local bytes, why = socket:receiveany(PIECE)
     if bytes then
       state = http:received(bytes)
@@ -166,6 +175,9 @@ local function receive(socket, http, deadline)
       state = http:closed()
     else
       return nil, why
+    end
+    if state == "more" then
+      set_timeouts(socket, deadline, deadline)
     end
   end
   return state
@@ -184,7 +196,7 @@ local function talk(socket, http, call, deadline)
 end
 
 local function fail(call, kind, sent, message)
-  local ms, unix = now()
+  local ms, unix = clock()
   call:fail(ms, unix, kind, sent, message)
 end
 
@@ -196,16 +208,31 @@ local function fail_talk(call, origin, why)
   end
 end
 
-local function destination(call)
-  local origin, host, port, tls, deadline, connect_timeout = call:destination()
-  return { origin = origin, host = host, port = port, tls = tls, deadline = deadline,
-    connect_timeout = connect_timeout }
+-- Where connections to an origin go, and by which name they are kept: made once.
+local function place_of(self, origin, host, port, tls)
+  local place = self.places[origin]
+  if not place then
+    place = { origin = origin, host = host, port = port, tls = tls,
+      address = host:find(":", 1, true) and "[" .. host .. "]" or host,
+      options = { pool = "leat " .. origin .. (tls and " verified" or "") } }
+    self.places[origin] = place
+  end
+  return place
+end
+
+local function put_codec(self, http)
+  if #self.codecs < CODECS then
+    table.insert(self.codecs, http)
+  else
+    http:close()
+  end
 end
 
 -- One exchange. The call is told what came of it.
-local function exchange(call)
-  local to = destination(call)
-  local socket, kind, message = connect(to)
+local function exchange(self, call)
+  local origin, host, port, tls, deadline, connect_timeout = call:destination()
+  local to = place_of(self, origin, host, port, tls)
+  local socket, kind, message = connect(to, deadline, connect_timeout)
   if not socket then
     fail(call, kind, "no", message)
     return
@@ -213,15 +240,15 @@ local function exchange(call)
   if socket:getreusedtimes() > 0 then
     call:set_reused()
   end
-  local http = core.http1()
-  local state, why = talk(socket, http, call, to.deadline)
+  local http = table.remove(self.codecs) or core.http1()
+  local state, why = talk(socket, http, call, deadline)
   local reusable
   if state then
-    reusable = http:tell(call, now())
+    reusable = http:tell(call, clock())
   else
-    fail_talk(call, to.origin, why)
+    fail_talk(call, origin, why)
   end
-  http:close()
+  put_codec(self, http)
   if not (reusable and socket:setkeepalive(IDLE)) then
     socket:close()
   end
@@ -258,17 +285,18 @@ end
 
 -- Does what the call asked for; returns what it asks for next.
 local function take(self, call, hooks, step)
-  local ms, unix = now()
   if step == "send" then
-    exchange(call)
+    exchange(self, call)
   elseif step == "token" and hooks.store then
+    local ms, unix = clock()
     hooks.store:get_token(call, ms, unix, hooks.token)
   elseif step == "token" then
+    local ms, unix = clock()
     driver.give_token(call, ms, unix, hooks.token)
   elseif step == "slot" then
-    hooks.store:take_slot(call, ms)
+    hooks.store:take_slot(call, (clock()))
   else
-    self.news:wait(math.max(0.001, (call:until_ms() - ms) / 1000))
+    self.news:wait(math.max(0.001, (call:until_ms() - now()) / 1000))
   end
   return ask(self, call, hooks)
 end
@@ -362,7 +390,8 @@ function nginx.new(given)
       return nil, why
     end
   end
-  return setmetatable({ news = semaphore.new(), epochs = setmetatable({}, { __mode = "k" }) }, Driver)
+  return setmetatable({ news = semaphore.new(), codecs = {}, places = {},
+    epochs = setmetatable({}, { __mode = "k" }) }, Driver)
 end
 
 return nginx
