@@ -17,6 +17,7 @@
 #   make canary           the tests with a fresh key and secret, looked for in all they leave
 #   make mutants          breaks the library on purpose, and sees tests fail
 #   make bench            what a find costs, beside libcurl, bare sockets and packaged peers
+#   make bench-nginx      a handler in nginx that finds a card, beside one by hand
 #   make lint             formatters and static analysis, over everything
 #   make purity           proves that the core is what it says: no I/O, no globals, no Lua
 #   make exports          proves that the libraries and the modules show what is public, and no more
@@ -97,7 +98,7 @@ has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $
 parts     := leat $(if $(has_sandbox),sandbox)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak canary doc
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench bench-nginx lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak canary doc
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%)
@@ -299,6 +300,9 @@ BENCH_LUAS ?= $(LUA) luajit
 bench: lua $(BENCH_TOOLS) $(T)/slow_server
 	@for lua in $(BENCH_LUAS); do ! command -v $$lua >/dev/null || $(MAKE) -s LUA=$$lua lua || exit 1; done
 	@$(run_env) LUA=$(LUA) BENCH_LUAS="$(BENCH_LUAS)" LEAT_TOOLS=$(T) BENCH_TOOLS=$(BUILD)/bench sh spec/bench/run.sh
+bench-nginx:
+	@$(MAKE) -s --no-print-directory LUA=luajit lua
+	@$(MAKE) -s --no-print-directory bench BENCH=nginx LEAT_ROOT=$(CURDIR) LEAT_NGINX_MODULES=$(CURDIR)/$(BUILD)/luajit
 $(BUILD)/bench/%: spec/bench/%.c spec/bench/finds.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(CURL_LIBS)

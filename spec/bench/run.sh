@@ -6,6 +6,8 @@
 #   make bench BENCH_N=2000 BENCH_ROUNDS=1 BENCH_COUNTED=250
 #                                   as for CI: that it works, and instructions
 #
+#   make bench-nginx                in nginx: a handler that finds a card, beside one by hand
+#
 #   BENCH_N=10000        finds in a round; five times as many where many are in flight
 #   BENCH_ROUNDS=5
 #   BENCH_COUNTED=1000   finds whose instructions are counted
@@ -41,7 +43,7 @@ fi
 
 # undici is there where npm can bring it: below build/, once.
 node_modules=$BENCH_TOOLS/node_modules
-if command -v node >/dev/null && command -v npm >/dev/null && ! [ -d "$node_modules/undici" ]; then
+if [ "$BENCH" != nginx ] && command -v node >/dev/null && command -v npm >/dev/null && ! [ -d "$node_modules/undici" ]; then
   npm install --silent --no-audit --no-fund --no-save --prefix "$BENCH_TOOLS" undici@7 >&2 || true
 fi
 NODE_PATH=$(pwd)/$node_modules

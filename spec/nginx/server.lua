@@ -51,13 +51,14 @@ http {
     location = /log { content_by_lua_block { app.keep_code() } log_by_lua_block { app.keep_result() } }
     location = /header { content_by_lua_block { app.keep_code() } header_filter_by_lua_block { app.keep_result() } }
     location = /kept { content_by_lua_block { app.answer_kept() } }
+    PLACES
   }
 }
 ]]
 
 local function write_conf(dir, port, given)
   local values = { ROOT = root, MODULES = modules, PORT = tostring(port), CONF = given.conf or "",
-    INIT = given.init or "", WORKERS = tostring(given.workers or 1),
+    INIT = given.init or "", PLACES = given.places or "", WORKERS = tostring(given.workers or 1),
     USER = read("id -u") == "0" and "user root;" or "" }
   local file = assert(io.open(dir .. "/nginx.conf", "w"))
   file:write((conf:gsub("%u%u%u%u+", values)))

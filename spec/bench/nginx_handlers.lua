@@ -1,0 +1,59 @@
+-- What is compared in nginx_bench.lua: a handler that finds a card by leat, and one as it is
+-- written by hand on cosockets: one keep-alive connection, a Content-Length, lua-cjson; and
+-- nothing for the day when something fails.
+local cjson = require("cjson")
+local leat = require("leat")
+
+local handlers = {}
+
+local base_url, key = os.getenv("LEAT_BASE_URL"), os.getenv("LEAT_API_KEY")
+local port, path = base_url:match("^http://127%.0%.0%.1:(%d+)(.*)$")
+local head = ("GET %s/contact-identifiers/find?contact_identifier_value=%%s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n"
+  .. "Authorization: Bearer %s\r\nAccept: application/json\r\nUser-Agent: bench\r\n\r\n"):format(path, port, key)
+
+-- Status and body.
+local function exchange(request)
+  local socket = ngx.socket.tcp()
+  socket:settimeout(5000)
+  assert(socket:connect("127.0.0.1", port))
+  assert(socket:send(request))
+  local status = tonumber(assert(socket:receive("*l")):match("^HTTP/1%.1 (%d+)"))
+  local length
+  repeat
+    local line = assert(socket:receive("*l"))
+    length = tonumber(line:match("^Content%-Length: (%d+)")) or length
+  until line == ""
+  local body = assert(socket:receive(length))
+  socket:setkeepalive(60000)
+  return status, body
+end
+
+local function answer(card)
+  local text = cjson.encode(card)
+  ngx.header["Content-Type"] = "application/json"
+  ngx.header["Content-Length"] = #text
+  ngx.print(text)
+end
+
+function handlers.by_hand()
+  local status, body = exchange(head:format(ngx.escape_uri(ngx.var.arg_contact_identifier_value)))
+  assert(status == 200)
+  answer(assert(cjson.decode(body).data))
+end
+
+local function by(client)
+  local cards = client.contact_identifiers
+  return function()
+    answer(leat.assert(cards:find(ngx.unescape_uri(ngx.var.arg_contact_identifier_value))))
+  end
+end
+
+handlers.by_leat = by(leat.new { api_key = key, base_url = base_url })
+
+-- The calls are leat's, the bytes go by hand: what is left is what the calls cost.
+handlers.by_both = by(leat.new { api_key = key, base_url = base_url, transport = function(request)
+  local status, body = exchange(head:format(request.url:match("=([^=]*)$")))
+  return status, { ["Content-Type"] = "application/json" }, body
+end })
+
+return handlers
