@@ -37,6 +37,8 @@ function leat.assert(value, err, ...) end
 ---@field retry_base? number seconds: 0.5
 ---@field retry_cap? number seconds: 20
 ---@field rate? number calls a second
+---@field shared? string in nginx: the name of a lua_shared_dict, for all workers
+---@field account? string with shared and token: whose tokens they are
 ---@field on_attempt? fun(attempt: leat.Attempt)
 ---@field show_values? boolean on_attempt is told the cards' values
 ---@field max_connections? integer 16
@@ -303,6 +305,9 @@ function tasks.tell(entry, event) end
 
 ---For drivers.
 function tasks.resume() end
+
+---For drivers.
+function tasks.step(driver, seconds) end
 
 ---For drivers.
 function tasks.forget(driver) end
