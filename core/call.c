@@ -143,7 +143,9 @@ static void give_up_as(leat_call *call, leat_kind kind, const char *why) {
 
 int64_t leat__call_patience(const leat_call *call, int64_t now) {
   int patience = call->client ? call->client->queue_timeout_ms : 0;
-  return patience ? now + patience - call->line_ms : INT64_MAX;
+  bool waits = call->state == LEAT__WAITING && call->in_line;
+  int64_t waited = call->line_ms + (waits ? now - call->wait_began : 0);
+  return patience ? now + patience - waited : INT64_MAX;
 }
 
 /* In line, which is not call time: until a moment that is `sure` to be needed, or until

@@ -368,6 +368,31 @@ static void test_impatience(void) {
   close_stage(&s);
 }
 
+/* The line for the rate, then that for a connection: it is one patience. */
+static void test_two_lines(void) {
+  static const reply replies[] = {{GOOD, STAY}, {NULL, STAY}, {GOOD, STAY}};
+  char url[64];
+  stage s;
+  open_stage(&s, "in two lines, for too long together", replies, 3, 350, 1);
+  snprintf(url, sizeof url, "http://127.0.0.1:%d/api", s.server.port);
+  leat_client *slow = leat_client_new(&(leat_config){.api_key = "curl-test-key",
+                                                     .base_url = url,
+                                                     .rate_per_minute = 300,
+                                                     .queue_timeout_ms = 250},
+                                      NULL);
+  CHECK(perform(s.curl, slow, "find").kind == LEAT_OK);
+  leat_call *waits = call_of(slow, "find"), *hangs = call_of(s.client, "find");
+  leat_curl_start(s.curl, waits); /* for 200 ms */
+  leat_curl_start(s.curl, hangs); /* for 350 ms, over the only connection */
+  while (!leat_call_is_done(waits))
+    leat_curl_wait(s.curl, 1000);
+  CHECK(leat_call_error(waits)->kind == LEAT_TIMEOUT && !leat_call_is_done(hangs));
+  leat_call_free(waits);
+  leat_call_free(hangs);
+  leat_client_free(slow);
+  close_stage(&s);
+}
+
 /* One connection: what was served before comes before what was not. */
 static void test_begun_first(void) {
   static const reply replies[] = {
@@ -933,6 +958,7 @@ int main(void) {
   test_line();
   test_long_line();
   test_impatience();
+  test_two_lines();
   test_begun_first();
   test_cancel();
   test_free_orders();
