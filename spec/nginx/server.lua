@@ -157,6 +157,10 @@ function Server:stop()
   while is_alive(self.pid) do
     socket.sleep(0.01)
   end
+  local kept = os.getenv("LEAT_TEST_LOGS") -- where spec/support/canary.sh looks at them
+  if kept then
+    os.execute(("cat %s/error.log %s/output >>%s"):format(self.dir, self.dir, kept))
+  end
   os.execute("rm -r " .. self.dir)
 end
 
