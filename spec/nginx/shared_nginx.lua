@@ -157,6 +157,32 @@ describe("workers of nginx that share", function()
     assert.truthy(span < 10, span)
   end)
 
+  it("take slots that are never closer than the rate has them, nor later than need be", function()
+    local closest, first = nginx:run("content", [[
+      local stores, slots, now = {}, {}, 1e9
+      for i = 1, 2 do
+        stores[i] = require("leat.nginx_shared").new { shared = "leat", api_key = "k" }
+      end
+      local call = { slot_length = function() return 10000 end, until_ms = function() return now + 1000 end,
+        take_slot = function(_, us) table.insert(slots, us) end }
+      for i = 1, 1000 do
+        now = now + math.random(0, 30)
+        stores[math.random(2)]:take_slot(call, now - math.random(0, 15)) -- a worker may be late
+      end
+      now = now + 1000
+      stores[1]:take_slot(call, now)
+      local first = slots[#slots] - now * 1000
+      table.sort(slots)
+      local closest = math.huge
+      for i = 2, #slots do
+        closest = math.min(closest, slots[i] - slots[i - 1])
+      end
+      return closest, first
+    ]])
+    assert.truthy(closest >= 10000, closest)
+    assert.equal(0, first)
+  end)
+
   it("refuse what can't be sent in time, and keep no slot for it", function()
     local code = client("line", key, "rate = 4, queue_timeout = 0.6")
     local impatient = "local card, err = cards:find('1') return card and 'sent' or err.kind, ngx.worker.pid()"
