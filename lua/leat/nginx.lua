@@ -7,6 +7,7 @@
 --    resolver 127.0.0.53;                                              # for names of hosts
 --    lua_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;   # for https
 --    lua_ssl_verify_depth 3;
+--    lua_ssl_protocols TLSv1.2 TLSv1.3;                                # nothing older
 --
 -- `resolver_timeout` and `lua_socket_pool_size` (how many connections are kept) are yours
 -- too. A client that is made while a module loads serves all requests of the worker, each with
@@ -124,8 +125,10 @@ local function shake_hands(socket, host)
   return why
 end
 
--- Connections are kept by a name that says whom they were verified as. A new one was waited
--- for, and has its timeouts set again.
+-- Connections are kept by a name that says whom they were verified as: the origin is scheme,
+-- host and port, the host is the name that is asked for and compared, and none goes by a proxy
+-- or unverified. (What nginx.conf trusts is one for all clients.) A new one was waited for, and
+-- has its timeouts set again.
 local function connect(to, deadline, connect_timeout)
   local socket = ngx.socket.tcp()
   local due = math.min(deadline, clock() + connect_timeout)

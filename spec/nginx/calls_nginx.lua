@@ -111,6 +111,23 @@ describe("in nginx", function()
     assert.equal("contact_identifiers.find", attempts[1].operation)
   end)
 
+  it("on_attempt may write to nginx's log, where no key is seen", function()
+    run([[
+      local logging = app.client("logging", function()
+        return { api_key = ]] .. ("%q"):format(secrets.key) .. [[, base_url = client.base_url,
+          on_attempt = function(attempt)
+            ngx.log(ngx.WARN, "attempt ", attempt.attempt, ": ", attempt.operation, " ", attempt.kind or attempt.status)
+          end }
+      end)
+      logging.contact_identifiers:find("free")
+      logging.contact_identifiers:find("none")
+    ]])
+    local log = nginx:log()
+    assert.truthy(log:find("attempt 1: contact_identifiers.find 200", 1, true))
+    assert.truthy(log:find("attempt 1: contact_identifiers.find not_found", 1, true))
+    assert.is_nil(log:find(secrets.key, 1, true))
+  end)
+
   local ways = {
     ["was closed before it"] = { close = "before" },
     ["was closed within it"] = { close = "within" },
