@@ -52,18 +52,20 @@ make -s LUA="$LUA" tests lua
 touch "$dir/start"
 {
   make -s LUA="$LUA" test-core test-lua || echo "canary: the tests failed"
+  LEAT_TEST_LOGS="$dir/nginx" make -s LUA="$LUA" test-nginx || echo "canary: the tests failed"
   build/test/policy_test spec/cases messages || true
   make -s LUA="$LUA" test-lua BUSTED_FLAGS="--pattern=failing_case spec/support" || true
 } >"$dir/output" 2>&1
 
 grep -q '^canary: the tests failed' "$dir/output" && tail -n 30 "$dir/output" >&2
+grep -q 'worker process' "$dir/nginx" || fail "nobody said anything in nginx"
 for said in '^policy: [0-9]* combinations' '\[token\]' '[1-9][0-9]* failures\{0,1\} / '; do
   grep -q "$said" "$dir/output" || fail "nobody said $said: a part did not run"
 done
-found=$(leaks "$dir/output" "$dir/tmp"
+found=$(leaks "$dir/output" "$dir/nginx" "$dir/tmp"
   leaks . /tmp -xdev -newer "$dir/start" ! -path "$dir/*" ! -path './.git/*')
 if [ -n "$found" ]; then
-  grep -aFf "$dir/pieces" "$dir/output" | cut -c 1-200 | head -n 5 >&2 || true
+  grep -haFf "$dir/pieces" "$dir/output" "$dir/nginx" | cut -c 1-200 | head -n 5 >&2 || true
   fail "a piece of a secret stands in" "$found"
 fi
 grep -q '^canary: the tests failed' "$dir/output" && fail "the tests failed"

@@ -34,6 +34,11 @@ no_leak() {
   ! LUA="$LUA" sh spec/support/canary.sh 2>&1 | grep 'a piece of a secret stands in'
 }
 
+# In a real nginx, up to the first that fails.
+in_nginx() {
+  timeout 300 make -s LUA="$LUA" test-nginx BUSTED_FLAGS=--no-keep-going
+}
+
 # mutant NAME FILE SED: the change must be one, and must compile. Caught by $passes.
 passes=all_tests
 mutant() {
@@ -161,6 +166,32 @@ mutant canary-token-in-a-message core/error.c \
   's/^  return length < shortest ? 0 : length;/  return 0 * length;/'
 mutant canary-secrets-in-the-record core/sandbox_record.c \
   's/secret ? masked_secret : //'
+mutant canary-key-in-the-log-of-nginx lua/leat/nginx.lua \
+  's/^  local socket = ngx.socket.tcp()$/&  if to.call then ngx.log(ngx.WARN, to.call:request().headers.Authorization) end/; s/^  return { origin = origin,/  return { call = call, origin = origin,/'
+
+passes=in_nginx
+mutant nginx-verification-off lua/leat/nginx.lua \
+  's/socket.sslhandshake, socket, nil, host, true)/socket.sslhandshake, socket, nil, host, false)/'
+mutant nginx-one-pool-for-all lua/leat/nginx.lua \
+  's/{ pool = "leat " .. to.origin .. (to.tls and " verified" or "") }/{ pool = "leat" }/'
+mutant nginx-no-deadline lua/leat/nginx.lua \
+  's/^  local left = math.max(1, math.ceil(due - now()))/  local left = math.max(30000, due - now())/'
+mutant nginx-reuse-after-an-error lua/leat/nginx.lua \
+  's/^  if not (reusable and socket:setkeepalive(IDLE)) then/  if not socket:setkeepalive(IDLE) then/'
+mutant nginx-lease-ends-with-a-request lua/leat/nginx.lua \
+  's/and call:gets_token() and get_token_aside or take/and take or take/'
+mutant nginx-news-kept lua/leat/nginx.lua \
+  's/^    self.news:post(waiting)/    self.news:post(0)/'
+mutant nginx-clock-on-the-wall lua/leat/nginx.lua \
+  's/^  return core.now(), ngx.time()/  return ngx.now() * 1000, ngx.time()/'
+mutant nginx-everyone-gets-a-token lua/leat/nginx_shared.lua \
+  's/^  if not self.dict:add(key, mine, self.timeout/  if not self.dict:set(key, mine, self.timeout/'
+mutant nginx-lock-for-ever lua/leat/nginx_shared.lua \
+  's/mine, self.timeout \/ 2)/mine, 1000)/'
+mutant nginx-slots-of-others lua/leat/nginx_shared.lua \
+  's/^    if fine or why ~= "exists" then/    if fine or why then/'
+mutant nginx-slots-too-close lua/leat/nginx_shared.lua \
+  's/taken and math.min(taken, start) + length or 0/0/'
 
 echo "mutants: $caught passed, $survived failed"
 [ "$survived" = 0 ]
