@@ -150,7 +150,7 @@ describe("in nginx, of the catalogue of bad servers,", function()
   end
 
   local function describe_wrong(trial, wrong, came, seen)
-    return ("row %d, %s; %s%s: %s: %s, %s attempts, %d ms; seen: %d finds, %d creates%s; %s"):format(trial.row,
+    return ("row %d, %s; %s%s: %s: %s, %.0f attempts, %.0f ms; seen: %d finds, %d creates%s; %s"):format(trial.row,
       trial.title, trial.mode, trial.over_tls and ", over TLS" or "", table.concat(wrong, ", "), came.kind_of_error,
       came.attempts, came.took, seen.finds, seen.creates, seen.there and ", there" or "", came.message)
   end
