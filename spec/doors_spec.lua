@@ -300,6 +300,8 @@ describe("headers of one's own", function()
     ["a.new { api_key = 'k', transport = 'x' }"] = "transport must be a function",
     ["a.new { api_key = 'k', transport = print, driver = { perform = print } }"] = "both given",
     ["a.new { api_key = 'k', transport = print, proxy = '' }"] = "transport is given",
+    ["a.new { api_key = 'k', shared = 'x' }"] = "shared is for the workers of OpenResty or nginx",
+    ["a.new { api_key = 'k', account = 'x' }"] = "account is for shared",
   } do
     it("are refused: " .. code, function()
       local message = misuse(code, leat)

@@ -578,6 +578,21 @@ static void test_twice(void) {
   CHECK(s.server.requests == 1);
 }
 
+static void test_shared_rate(void) {
+  char url[64];
+  stage s;
+  open_stage(&s, "a rate that processes share, without a store for it", &good, 1, 2000,
+             0);
+  snprintf(url, sizeof url, "http://127.0.0.1:%d/api", s.server.port);
+  leat_config config = {
+      .api_key = "k", .base_url = url, .rate_per_minute = 60, .shared = true};
+  leat_client *shared = leat_client_new(&config, NULL);
+  CHECK(perform(s.curl, shared, "find").kind == LEAT_MISUSE);
+  CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
+  leat_client_free(shared);
+  close_stage(&s);
+}
+
 /* Two clients on one driver: what one needs is not the other's fault. */
 static void test_asking(void) {
   char url[64];
@@ -965,6 +980,7 @@ int main(void) {
   test_descriptor();
   test_descriptor_alone();
   test_twice();
+  test_shared_rate();
   test_asking();
   test_second_address();
   test_proxy_secrets();
