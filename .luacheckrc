@@ -14,4 +14,5 @@ files["spec/hosts/luanti_test"] = { globals = { "minetest" } }
 files["examples/neovim"] = { read_globals = { "vim" } }
 files["spec/hosts/neovim_test.lua"] = { read_globals = { "vim" } }
 files["spec/nginx/app.lua"] = { read_globals = { "ngx" } }
-files["spec/bench/nginx_handlers.lua"] = { read_globals = { "ngx" } }
+files["spec/bench/nginx_handlers.lua"] = { globals = { "ngx" } }
+files["examples/openresty"] = { globals = { "ngx" } }

@@ -310,7 +310,7 @@ $(BUILD)/bench/%: spec/bench/%.c spec/bench/finds.h
 # ---- proof -----------------------------------------------------------------------
 
 C_FILES  := $(wildcard core/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/support/*.[ch] spec/fuzz/*.[ch] spec/bench/*.[ch] spec/torture/*.[ch])
-SH_FILES := $(wildcard .ci/run examples/*.sh rockspec/*.sh spec/*.sh spec/*/*.sh)
+SH_FILES := $(wildcard .ci/run examples/*.sh examples/*/*.sh rockspec/*.sh spec/*.sh spec/*/*.sh)
 lint:
 	clang-format --dry-run -Werror $(C_FILES)
 	clang-tidy --quiet --warnings-as-errors='*' $(wildcard core/*.c lua/*.c) -- \

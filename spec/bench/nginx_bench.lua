@@ -35,14 +35,17 @@ local columns = {
 }
 columns[1].title = "requests/s"
 
-measure.compare {
-  title = ("(g) In nginx, %d requests in flight, rounds: %d, requests in each: %d: median [min..max], ratios to the first")
-    :format(IN_FLIGHT, ROUNDS, N),
+local fine, why = pcall(measure.compare, {
+  title = ("(g) In nginx, %d requests in flight, rounds: %d, requests in each: %d: median [min..max], "
+    .. "ratios to the first"):format(IN_FLIGHT, ROUNDS, N),
   contenders = { by_hand, by_both, by_leat },
   take = measure.per_find(measure.time, "many", math.floor(N / 10), math.floor(N / 10) + N, { k = IN_FLIGHT }),
   rounds = ROUNDS,
   columns = columns,
   goals = { { who = by_leat, than = by_hand, what = "the requests a second", least = 0.85,
     of = function(own, other) return other.wall / own.wall end } },
-}
+})
 server:stop()
+if not fine then
+  error(why, 0)
+end

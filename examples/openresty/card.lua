@@ -1,0 +1,40 @@
+-- Answers with a card as JSON, or with the status that fits the error: { "error": kind }.
+local cjson = require("cjson")
+local client = require("client")
+local finds = require("finds")
+
+local card = {}
+
+-- Whose fault it is decides: the visitor's is a 4xx, the service's a 502 to 504. Any other
+-- error is ours (a wrong key, ...), and none of the visitor's business: 500.
+local statuses = {
+  not_found = 404, inactive = 403, invalid_input = 400,
+  connection = 502, tls = 502, server = 502, protocol = 502, too_large = 502, redirect = 502,
+  rate_limited = 503, maintenance = 503, quota_reached = 503, timeout = 504,
+}
+
+local function say(status, answer)
+  ngx.status = status
+  ngx.header["Content-Type"] = "application/json"
+  ngx.say(cjson.encode(answer))
+end
+
+function card.answer(value)
+  if not finds.is_value(value) then
+    return say(404, { error = "not_found" })
+  end
+  local found, err = client.contact_identifiers:find(value)
+  if found then
+    return say(200, found)
+  end
+  local status = statuses[err.kind] or 500
+  if status >= 500 then
+    ngx.log(ngx.ERR, tostring(err)) -- the log gets all of it: there is no key in it
+  end
+  if err.retry_after then
+    ngx.header["Retry-After"] = math.ceil(err.retry_after)
+  end
+  say(status, { error = status == 500 and "internal" or err.kind })
+end
+
+return card

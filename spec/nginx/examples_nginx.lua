@@ -1,0 +1,190 @@
+-- examples/openresty as a stranger runs it.
+local sandbox = require("leat.sandbox")
+local secrets = dofile("spec/support/secrets.lua")
+local socket = require("socket")
+
+local function read(path)
+  local file = assert(io.open(path))
+  local text = file:read("*a")
+  file:close()
+  return text
+end
+
+local function run_command(command)
+  local pipe = assert(io.popen(command))
+  local said = pipe:read("*l")
+  pipe:close()
+  return said
+end
+
+local function is_alive(pid)
+  return run_command(("kill -0 %s 2>/dev/null && echo yes"):format(pid)) == "yes"
+end
+
+-- `env` as for a shell. The program is run as from a prompt: by no make.
+local function start(env)
+  local said = os.tmpname()
+  local pid = run_command(("env -u MAKEFLAGS -u MAKELEVEL %s LEAT_DEPS=check sh examples/openresty/run.sh "
+    .. "</dev/null >%s 2>&1 & echo $!"):format(env, said))
+  local site = { pid = pid, said = said }
+  for _ = 1, 300 do
+    if read(said):find("Ctrl%-C") then
+      site.port = assert(read(said):match("http://127%.0%.0%.1:(%d+)/card/0042"))
+      site.log = read(said):match("%S+/error%.log")
+      return site
+    end
+    assert(is_alive(pid), read(said))
+    socket.sleep(0.1)
+  end
+  error(read(said))
+end
+
+local function stop(site)
+  os.execute("kill -TERM " .. site.pid)
+  for _ = 1, 500 do
+    if not is_alive(site.pid) then
+      break
+    end
+    socket.sleep(0.01)
+  end
+  os.remove(site.said)
+end
+
+local function ask(site, path, header)
+  local connection = assert(socket.connect("127.0.0.1", site.port))
+  connection:settimeout(20)
+  assert(connection:send(("GET %s HTTP/1.0\r\n%s\r\n"):format(path, header and header .. "\r\n" or "")))
+  return connection
+end
+
+local function take(connection)
+  local answer = connection:receive("*a") or ""
+  connection:close()
+  return tonumber(answer:match("^HTTP/1.1 (%d+)")), answer:match("\r\n\r\n(.*)$"), answer
+end
+
+local function get(site, path, header)
+  return take(ask(site, path, header))
+end
+
+describe("examples/openresty", function()
+  local upstream, site
+
+  setup(function()
+    upstream = assert(sandbox.start { api_key = secrets.key, contacts = { { uuid = "ann" } }, cards = {
+      { value = "0042", name = "Gold", contact_uuid = "ann" }, { value = "free" },
+      { value = "off", contact_uuid = "ann", active = false },
+      -- one for each spec, for finds are kept
+      { value = "kept", contact_uuid = "ann" }, { value = "many", contact_uuid = "ann" },
+      { value = "fails", contact_uuid = "ann" } } })
+    site = start(("LEAT_API_KEY='%s' LEAT_BASE_URL='%s'"):format(secrets.key, upstream.url))
+  end)
+  teardown(function()
+    stop(site)
+    upstream:stop()
+  end)
+
+  local function finds_of(value)
+    local count = 0
+    for _, request in ipairs(upstream:requests("find")) do
+      count = count + (request.target:find("=" .. value, 1, true) and 1 or 0)
+    end
+    return count
+  end
+
+  it("answers with the card, as JSON", function()
+    local status, body, answer = get(site, "/card/0042")
+    assert.equal(200, status)
+    assert.truthy(answer:find("Content-Type: application/json", 1, true))
+    local card = require("cjson").decode(body)
+    assert.same({ "0042", "Gold", "ann" }, { card.value, card.name, card.contact.uuid })
+  end)
+
+  it("answers with the status that fits the error, and nothing more about it", function()
+    upstream:fault { value = "broken", kind = "forbidden" }
+    upstream:fault { value = "html", kind = "protocol", times = 3 }
+    for path, expected in pairs { ["none"] = { 404, "not_found" }, ["off"] = { 403, "inactive" },
+      ["broken"] = { 500, "internal" }, ["html"] = { 502, "protocol" }, ["a%FFb%22"] = { 404, "not_found" } } do
+      local status, body, answer = get(site, "/card/" .. path)
+      assert.same({ path, expected[1], ('{"error":"%s"}\n'):format(expected[2]) }, { path, status, body })
+      assert.is_nil(answer:find(secrets.key, 1, true))
+    end
+    local log = read(site.log)
+    assert.truthy(log:find("forbidden", 1, true), log)
+    assert.is_nil(log:find(secrets.key, 1, true))
+  end)
+
+  it("lets in active, linked cards only", function()
+    for value, expected in pairs { ["0042"] = 200, free = 403, off = 403, none = 403, ["%FF"] = 403, [""] = 403 } do
+      assert.same({ value, expected }, { value, (get(site, "/members/?card=" .. value)) })
+    end
+    assert.equal(403, (get(site, "/members/")))
+    local status, body = get(site, "/members/", "X-Card: 0042")
+    assert.equal(200, status)
+    assert.equal("Welcome, Gold\n", body)
+  end)
+
+  it("keeps what the service answered, and no failure", function()
+    upstream:fault { value = "kept", kind = "forbidden" }
+    assert.equal(503, (get(site, "/members/?card=kept")))
+    assert.equal(1, finds_of("kept"))
+    for _ = 1, 3 do
+      assert.equal(200, (get(site, "/members/?card=kept")))
+      assert.equal(403, (get(site, "/members/?card=nobody")))
+    end
+    assert.equal(2, finds_of("kept"))
+    assert.equal(1, finds_of("nobody"))
+  end)
+
+  it("asks once for fifty at once, whoever of them goes away", function()
+    upstream:fault { value = "many", delay = 0.5 }
+    local leader = ask(site, "/members/?card=many")
+    repeat
+      socket.sleep(0.01)
+    until finds_of("many") == 1
+    local asked = {}
+    for i = 1, 50 do
+      asked[i] = ask(site, "/members/?card=many")
+    end
+    leader:close()
+    local began = socket.gettime()
+    for _, connection in ipairs(asked) do
+      assert.equal(200, (take(connection)))
+    end
+    assert.truthy(socket.gettime() - began < 10)
+    assert.equal(1, finds_of("many"))
+  end)
+
+  it("tells fifty at once of a failure, and asks again afterwards", function()
+    upstream:fault { value = "fails", kind = "forbidden", delay = 0.3 }
+    local asked = {}
+    for i = 1, 50 do
+      asked[i] = ask(site, "/members/?card=fails")
+    end
+    for _, connection in ipairs(asked) do
+      assert.equal(503, (take(connection)))
+    end
+    assert.equal(1, finds_of("fails"))
+    assert.equal(200, (get(site, "/members/?card=fails")))
+  end)
+end)
+
+describe("examples/openresty without a key", function()
+  it("has a sandbox of its own, and leaves nothing behind", function()
+    local site = start("-u LEAT_API_KEY -u LEAT_BASE_URL")
+    local children = {}
+    for pid in run_command(("ps -o pid= --ppid %s | tr '\\n' ' '"):format(site.pid)):gmatch("%d+") do
+      table.insert(children, pid)
+    end
+    assert.equal(200, (get(site, "/card/0042")))
+    assert.equal(200, (get(site, "/members/?card=0042")))
+    assert.equal(403, (get(site, "/members/?card=0043")))
+    assert.equal(403, (get(site, "/members/?card=0044")))
+    assert.equal(2, #children) -- the sandbox and nginx
+    stop(site)
+    for _, pid in ipairs(children) do
+      assert.is_false(is_alive(pid))
+    end
+    assert.is_nil(io.open(site.log))
+  end)
+end)
