@@ -29,7 +29,7 @@
 #   make release VERSION=0.1.0    the rockspecs of a release, into build/release
 #   make clean
 #
-#   LUA=lua5.4            the interpreter to build for: lua5.1 ... lua5.4, luajit
+#   LUA=lua5.4            the interpreter to build for: lua5.1 ... lua5.5, luajit
 #   eval "$(make -s env LUA=lua5.4)"     sets LUA_PATH and LUA_CPATH to run the build tree
 #
 # What it needs of the system: sh rockspec/deps.sh check
@@ -40,9 +40,9 @@ PKG_CONFIG ?= pkg-config
 INSTALL    ?= install
 FUZZ_SECONDS ?= 20
 
-# LuaRocks names a folder instead, and not the version in it.
+# LuaRocks names a folder instead, and not the version in it, which 5.5 reckons.
 ifneq ($(LUA_INCDIR),)
-  lua_number  := $(shell sed -n 's/^\#define[ \t]*LUA_VERSION_NUM[ \t]*\([0-9]*\).*/\1/p' "$(LUA_INCDIR)/lua.h")
+  lua_number  := $(shell echo $$(($$(echo LUA_VERSION_NUM | $(CC) -E -P -include "$(LUA_INCDIR)/lua.h" -I"$(LUA_INCDIR)" - | tail -n 1))))
   lua_jit     := $(if $(wildcard $(LUA_INCDIR)/luajit.h),luajit)
   override LUA := $(or $(lua_jit),lua$(subst 50,5.,$(lua_number)))
   LUA_CFLAGS  ?= -I"$(LUA_INCDIR)"

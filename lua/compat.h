@@ -1,5 +1,5 @@
 /*
-** compat.h - the few differences between Lua 5.1 to 5.4 and LuaJIT that the binding
+** compat.h - the few differences between Lua 5.1 to 5.5 and LuaJIT that the binding
 ** meets.
 */
 #ifndef LEAT_COMPAT_H

@@ -5,7 +5,7 @@
 #   sh rockspec/deps.sh install [WHAT]... [lua5.4]...   says it, then installs it
 #
 # WHAT is one or more of
-#   build     the Lua module, for each Lua named (lua5.1 ... lua5.4, luajit; default lua5.4)
+#   build     the Lua module, for each Lua named (lua5.1 ... lua5.5, luajit; default lua5.4)
 #   sandbox   the server for tests and the demo (libmicrohttpd, jansson)
 #   test      busted, and GnuTLS for the servers that test TLS
 #   hosts     event loops, Neovim and the server of Luanti, to make calls in
@@ -33,7 +33,7 @@ wanted='' luas=''
 for word in "$@"; do
   case $word in
     build | sandbox | test | hosts | nginx | bench | doc | ci) wanted="$wanted $word" ;;
-    lua5.[1-4] | luajit) luas="$luas $word" ;;
+    lua5.[1-5] | luajit) luas="$luas $word" ;;
     *) usage ;;
   esac
 done
