@@ -1,0 +1,88 @@
+-- How long a worker keeps others waiting while a hundred slow calls are under way in it, by
+-- the clock of who waits; and that the same clock shows it where a client does block.
+local sandbox = require("leat.sandbox")
+local server = dofile("spec/nginx/server.lua")
+local socket = require("socket")
+
+local SLOW, IN_FLIGHT, ROUNDS = 1, 100, 8
+local MOST_MORE = 0.005 -- seconds, in the best of so many rounds: others use the machine too
+
+describe("in nginx, a ping", function()
+  local upstream, nginx
+
+  setup(function()
+    upstream = assert(sandbox.start { cards = { { value = "1" } } })
+    upstream:fault { operation = "find", delay = SLOW, times = math.huge }
+    nginx = server.start()
+  end)
+  teardown(function()
+    nginx:stop()
+    upstream:stop()
+  end)
+
+  local function find(name, driver)
+    return ([[
+      local client = app.client(%q, function()
+        return { api_key = "sandbox", base_url = %q, timeout = 20, driver = %s }
+      end)
+      return client.contact_identifiers:find("1").value
+    ]]):format(name, upstream.url, driver)
+  end
+
+  -- The 99th percentile of pings one after the other, for so many seconds.
+  local function p99(seconds)
+    local took, over = {}, socket.gettime() + seconds
+    repeat
+      local began = socket.gettime()
+      assert.equal("pong", nginx:get("ping"))
+      took[#took + 1] = socket.gettime() - began
+      socket.sleep(0.001)
+    until socket.gettime() > over
+    table.sort(took)
+    return took[math.ceil(#took * 0.99)]
+  end
+
+  local function ask(count, code)
+    local before, asked = #upstream:requests("find"), {}
+    for i = 1, count do
+      asked[i] = nginx:ask("content", code)
+    end
+    repeat
+      socket.sleep(0.001)
+    until #upstream:requests("find") == before + count
+    return asked
+  end
+
+  local function take(asked)
+    for _, connection in ipairs(asked) do
+      assert.equal("1", server.decode(connection:receive("*a"):match("\r\n\r\n(.*)$")))
+      connection:close()
+    end
+  end
+
+  -- While so many calls wait: all of the pings are within their time.
+  local function p99_beside(count, code)
+    local asked = ask(count, code)
+    local figure = p99(SLOW * 0.6)
+    take(asked)
+    return figure
+  end
+
+  it("waits for none of a hundred slow calls; for a blocking one it waits", function()
+    local best
+    for round = 1, ROUNDS do
+      local idle, busy = p99(SLOW * 0.6), p99_beside(IN_FLIGHT, find("leat", "nil"))
+      print(("\n  p99 of pings: %.2f ms idle, %.2f ms beside %d calls (round %d)"):format(idle * 1e3, busy * 1e3,
+        IN_FLIGHT, round))
+      best = math.min(best or math.huge, busy - idle)
+      if best <= MOST_MORE then
+        break
+      end
+    end
+    assert.truthy(best <= MOST_MORE, best)
+
+    local blocked = p99_beside(1, find("blocking", "require('leat.curl').new()"))
+    print(("  p99 of pings: %.0f ms beside one call that blocks"):format(blocked * 1e3))
+    assert.truthy(blocked > SLOW / 2, blocked)
+  end)
+end)
