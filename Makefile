@@ -14,6 +14,7 @@
 #   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
 #   make model            more random operations, on a clock of their own and over sockets
 #   make soak             $(SOAK_N) values through tasks.each: none lost, memory flat
+#   make soak-nginx       $(SOAK_NGINX_N) requests in nginx, of a service that fails: none wrong, nothing lost
 #   make canary           the tests with a fresh key and secret, looked for in all they leave
 #   make mutants          breaks the library on purpose, and sees tests fail
 #   make bench            what a find costs, beside libcurl, bare sockets and packaged peers
@@ -98,7 +99,7 @@ has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $
 parts     := leat $(if $(has_sandbox),sandbox)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench bench-nginx lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak canary doc
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench bench-nginx lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%)
@@ -231,6 +232,11 @@ test-nginx: lua $(T)/catalogue_server
 SOAK_N ?= 1000000
 soak: lua $(T)/slow_server
 	@$(run_env) LUA=$(LUA) LEAT_TOOLS=$(T) sh spec/soak/run.sh $(SOAK_N)
+
+SOAK_NGINX_N ?= 100000
+soak-nginx: lua
+	@$(MAKE) -s --no-print-directory LUA=luajit lua
+	@$(run_env) LEAT_ROOT=$(CURDIR) LEAT_NGINX_MODULES=$(CURDIR)/$(BUILD)/luajit $(LUA) spec/soak/nginx.lua $(SOAK_NGINX_N)
 
 # 5.1 and LuaJIT share their modules' path, and nothing else.
 ALL_LUAS ?= lua5.1 lua5.2 lua5.3 lua5.4 luajit
