@@ -30,7 +30,8 @@ bare() { # bare SUITE: makes such a Debian
 }
 
 failed() { # failed WHAT
-  tail -n 40 "$log"
+  grep -E ' failed|^not ok|^Fail|^Err' "$log" | grep -v ', 0 failed' | head -n 20
+  tail -n 20 "$log"
   echo "fresh $suite: $*: failed"
   exit 1
 }
