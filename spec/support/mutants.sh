@@ -167,15 +167,15 @@ mutant canary-token-in-a-message core/error.c \
 mutant canary-secrets-in-the-record core/sandbox_record.c \
   's/secret ? masked_secret : //'
 mutant canary-key-in-the-log-of-nginx lua/leat/nginx.lua \
-  's/^  local socket = ngx.socket.tcp()$/&  if to.call then ngx.log(ngx.WARN, to.call:request().headers.Authorization) end/; s/^  return { origin = origin,/  return { call = call, origin = origin,/'
+  's/^  local http = table.remove(self.codecs) or core.http1()$/&  ngx.log(ngx.WARN, call:request().headers.Authorization)/'
 
 passes=in_nginx
 mutant nginx-verification-off lua/leat/nginx.lua \
   's/socket.sslhandshake, socket, nil, host, true)/socket.sslhandshake, socket, nil, host, false)/'
 mutant nginx-one-pool-for-all lua/leat/nginx.lua \
-  's/{ pool = "leat " .. to.origin .. (to.tls and " verified" or "") }/{ pool = "leat" }/'
+  's/{ pool = "leat " .. origin .. (tls and " verified" or "") }/{ pool = "leat" }/'
 mutant nginx-no-deadline lua/leat/nginx.lua \
-  's/^  local left = math.max(1, math.ceil(due - now()))/  local left = math.max(30000, due - now())/'
+  's/^  local left = math.max(1, math.ceil(due - moment))/  local left = math.max(30000, due - moment)/'
 mutant nginx-reuse-after-an-error lua/leat/nginx.lua \
   's/^  if not (reusable and socket:setkeepalive(IDLE)) then/  if not socket:setkeepalive(IDLE) then/'
 mutant nginx-lease-ends-with-a-request lua/leat/nginx.lua \
