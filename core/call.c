@@ -622,13 +622,13 @@ static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
 static void fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sent,
                  const char *detail) {
   bool sending = call->state == LEAT__SENDING;
-  if (inside(call) && leat_call_request(call)) {
-    fail(inside(call), now, kind, sent, detail);
+  leat_call *inner = inside(call);
+  if (inner && leat_call_request(inner)) {
+    fail(inner, now, kind, sent, detail);
     adopt_note(call);
     if (kind != LEAT_CANCELED) return;
   }
-  if (inside(call))
-    call->outcome.error.attempts += leat_call_error(inside(call))->attempts;
+  if (inner) call->outcome.error.attempts += leat_call_error(inner)->attempts;
   set_failure(call, kind, sending ? sent : LEAT_SENT_NO, detail);
   if (sending) {
     leat__attempt_note(call, now);

@@ -235,10 +235,11 @@ static bool fail_twice(reader *r, const leat_json *a, const leat_json *b) {
 /* Many are sorted for it, so that no answer takes long to be refused. */
 static bool check_many_names(reader *r, leat_json *members, size_t count) {
   leat_json **sorted = malloc(count * sizeof *sorted);
-  bool good = sorted != NULL;
-  for (size_t i = 0; i < count && good; i++)
+  bool good = true;
+  if (sorted == NULL) return false;
+  for (size_t i = 0; i < count; i++)
     sorted[i] = &members[i];
-  if (good) qsort(sorted, count, sizeof *sorted, compare_names);
+  qsort(sorted, count, sizeof *sorted, compare_names);
   for (size_t i = 1; i < count && good; i++)
     if (compare_names(&sorted[i - 1], &sorted[i]) == 0)
       good = fail_twice(r, sorted[i - 1], sorted[i]);

@@ -162,7 +162,7 @@ if wants doc; then
   loads lua5.1 markdown || need "markdown for lua5.1" lua-markdown - - - -
 fi
 if wants ci; then
-  for tool in g++:g++ clang:clang clang-format:clang-format clang-tidy:clang-tidy cppcheck:cppcheck \
+  for tool in g++:g++ clang:clang clang-format:clang-format clang-tidy:clang-tidy scan-build:clang-tools cppcheck:cppcheck \
     luacheck:lua-check shellcheck:shellcheck valgrind:valgrind luarocks:luarocks \
     git:git debootstrap:debootstrap; do
     has "${tool%:*}" || need "${tool%:*}" "${tool#*:}" - - - -
