@@ -11,6 +11,7 @@
 #   make valgrind         the C tests under valgrind
 #   make asan-lua valgrind-lua     the specs likewise
 #   make torture          fails each allocation in turn, from C and under $(TORTURE_LUAS)
+#   make coverage         which lines and branches the tests run, into build/coverage
 #   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
 #   make model            more random operations, on a clock of their own and over sockets
 #   make soak             $(SOAK_N) values through tasks.each: none lost, memory flat
@@ -100,7 +101,7 @@ has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $
 parts     := leat $(if $(has_sandbox),sandbox)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench bench-nginx lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc analyze
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench bench-nginx lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc analyze coverage
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%)
@@ -266,6 +267,16 @@ tsan:
 	TSAN_OPTIONS=halt_on_error=1 $(BUILD)/tsan/test/sandbox_test
 valgrind:
 	@$(MAKE) --no-print-directory test-core RUN_TEST="env LEAT_SLOWNESS=3 $(VALGRIND)"
+
+# In order, for each adds to the counts of those before.
+coverage:
+	@rm -rf $(BUILD)/coverage
+	@$(MAKE) -s --no-print-directory BUILD=$(BUILD)/coverage CC=gcc CFLAGS="-O0 -g --coverage" \
+	  LDFLAGS="--coverage" lua test-core >/dev/null
+	@LEAT_COVERAGE=$(CURDIR)/$(BUILD)/coverage/lua.txt $(MAKE) -s --no-print-directory \
+	  BUILD=$(BUILD)/coverage CC=gcc CFLAGS="-O0 -g --coverage" LDFLAGS="--coverage" test-lua \
+	  BUSTED_FLAGS="--helper=spec/support/coverage.lua"
+	@BUILD=$(BUILD)/coverage sh spec/support/coverage.sh $(LUA) | tee $(BUILD)/coverage/report.txt
 
 # Memory that runs out, under the sanitizers: each TORTURE_STEP-th allocation fails.
 TORTURE_STEP ?= 1
