@@ -12,6 +12,15 @@ local function note(_, line)
   end
 end
 
+-- Specs set hooks too: where they take theirs away, ours goes on.
+local sethook = debug.sethook
+function debug.sethook(...) -- luacheck: ignore
+  local thread, hook = ...
+  if type(thread) == "function" or type(hook) == "function" then return sethook(...) end
+  if thread then return sethook(thread, note, "l") end
+  return sethook(note, "l")
+end
+
 -- A hook is a coroutine's own.
 local create = coroutine.create
 function coroutine.create(fn) -- luacheck: ignore
@@ -56,7 +65,7 @@ end
 
 debug.sethook(note, "l")
 require("busted").subscribe({ "exit" }, function()
-  debug.sethook()
+  sethook()
   report()
   return nil, true
 end)
