@@ -1,15 +1,18 @@
 #!/bin/sh
 # Sums up what the tests ran: of each file of C the lines and the branches that were taken,
-# by gcov; of each file of Lua the lines. Behind `make coverage`, which runs them.
+# by gcov, whose listings stay in BUILD/gcov; of each file of Lua the lines. Behind `make coverage`, which runs them.
 #   BUILD=build/coverage sh spec/support/coverage.sh LUA
 set -eu
 cd "$(dirname "$0")/../.."
+mkdir -p "$BUILD/gcov"
+ln -sfn "$PWD/core" "$BUILD/gcov/core"
+ln -sfn "$PWD/lua" "$BUILD/gcov/lua"
 for file in core/*.c lua/*.c; do
   case $file in lua/*) folder=$BUILD/$1 ;; *) folder=$BUILD/core ;; esac
   name=$(basename "$file" .c)
   [ -e "$folder/$name.gcda" ] || continue
-  cp "$folder/$name.gcda" "$folder/$name.gcno" "$BUILD"
-  (cd "$BUILD" && gcov -b -r -s "$OLDPWD" -o . "$name.c" 2>/dev/null) |
+  cp "$folder/$name.gcda" "$folder/$name.gcno" "$BUILD/gcov"
+  (cd "$BUILD/gcov" && gcov -b -r -o . "$name.c" 2>/dev/null) |
     awk -v file="$file" '
       /^File/ { mine = index($2, "/" file "\047") || $2 == "\047" file "\047" }
       mine && /^Lines executed/ { split($2, l, /[:%]/); lines = l[2]; of = $4 }
