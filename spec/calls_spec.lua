@@ -39,6 +39,14 @@ describe("a call", function()
     assert.truthy(recorder.waits[2] >= 0.05 and recorder.waits[2] <= 1)
   end)
 
+  it("tells what validation refused, a list of messages for each field", function()
+    local cards = play { { status = 422, body = { message = "no", errors = {
+      value = { "too short", "not a number" }, name = "too long" } } } }
+    local _, err = cards:create("1")
+    assert.equal("invalid_input", err.kind)
+    assert.same({ value = { "too short", "not a number" }, name = { "too long" } }, err.fields)
+  end)
+
   it("waits for as long as chance has it", function()
     local least, most = math.huge, 0
     for _ = 1, 20 do
