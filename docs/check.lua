@@ -2,6 +2,7 @@
 --    lua5.4 docs/check.lua build/doc LIBRARY...
 -- The names are those of lua/leat/types.lua, which a spec compares with what there is at run time, and
 -- the symbols that the C libraries export.
+local read = dofile("spec/support/read.lua")
 local folder = table.remove(arg, 1)
 local wrong = {}
 
@@ -20,9 +21,7 @@ end
 
 local pages = {} -- by path: their text, and the anchors in it
 for _, path in ipairs(lines_of("cd " .. folder .. " && find . -name '*.html' | sed 's|^./||'")) do
-  local file = assert(io.open(folder .. "/" .. path))
-  local page = { text = file:read("*a"), anchors = {} }
-  file:close()
+  local page = { text = read(folder .. "/" .. path), anchors = {} }
   for name in page.text:gmatch('<a%s+name%s*=%s*"([^"]*)"') do page.anchors[name] = true end
   for name in page.text:gmatch('id="([^"]*)"') do page.anchors[name] = true end
   pages[path] = page
@@ -120,9 +119,7 @@ end
 
 -- Modules that not every Lua can load: the functions of their table.
 for _, module in ipairs { "cqueues", "driver", "luv", "nginx" } do
-  local file = assert(io.open("lua/leat/" .. module .. ".lua"))
-  local text = file:read("*a")
-  file:close()
+  local text = read("lua/leat/" .. module .. ".lua")
   local variable = text:match("\nreturn ([%w_]+)%s*$")
   for name in text:gmatch("\nfunction " .. variable .. "%.([%w_]+)%(") do
     checked = checked + 1
@@ -137,9 +134,7 @@ end
 -- A function is documented by a comment in its own paragraph of the header.
 local documented = {}
 for _, header in ipairs { "leat", "leat_curl", "leat_sandbox" } do
-  local file = assert(io.open("core/" .. header .. ".h"))
-  local text = file:read("*a") .. "\n\n"
-  file:close()
+  local text = read("core/" .. header .. ".h") .. "\n\n"
   for paragraph in text:gmatch("(.-)\n\n+") do
     local commented = paragraph:find("/%*") or paragraph:find("%*/")
     for name in paragraph:gmatch("([%w_]+)%(") do

@@ -10,12 +10,7 @@ local PAGE = [[
 <pre>%s</pre></div></body></html>
 ]]
 
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read("*a")
-  file:close()
-  return text
-end
+local read = dofile("spec/support/read.lua")
 
 local function escape(text)
   return (text:gsub("[&<>]", { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;" }))

@@ -7,6 +7,8 @@
 #include "compat.h"
 #include "leat.h"
 
+#include <time.h>
+
 /* With the version, so that modules of two versions refuse each other's userdata. */
 #define LEAT_CALL_TYPE "leat.call " LEAT_VERSION
 
@@ -19,6 +21,13 @@ static inline leat_call *check_call(lua_State *L, int index) {
   call_box *box = luaL_checkudata(L, index, LEAT_CALL_TYPE);
   luaL_argcheck(L, box->call != NULL, index, "call is freed");
   return box->call;
+}
+
+/* Of a clock that is never set, and that all processes have. */
+static inline lua_Number monotonic_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (lua_Number)t.tv_sec * 1000 + (lua_Number)t.tv_nsec / 1000000;
 }
 
 #endif

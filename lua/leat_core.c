@@ -58,7 +58,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define CLIENT_TYPE "leat.client " LEAT_VERSION
 #define HTTP1_TYPE  "leat.http1 " LEAT_VERSION
@@ -679,9 +678,7 @@ static int call_result(lua_State *L) {
 /* ---- for drivers in Lua ---------------------------------------------------------- */
 
 static int core_now(lua_State *L) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  lua_pushnumber(L, (lua_Number)t.tv_sec * 1000 + (lua_Number)t.tv_nsec / 1000000);
+  lua_pushnumber(L, monotonic_ms());
   return 1;
 }
 
@@ -1000,51 +997,54 @@ static void make_type(lua_State *L, const char *name, lua_CFunction collect,
   lua_pop(L, 1);
 }
 
+static const luaL_Reg client_methods[] = {
+    {"rate_limit", client_rate_limit}, {"attempt", client_attempt}, {NULL, NULL}};
+
+static const luaL_Reg call_methods[] = {{"is_done", call_is_done},
+                                        {"is_unknown", call_is_unknown},
+                                        {"may_have_happened", call_may_have_happened},
+                                        {"attempts", call_attempts},
+                                        {"result", call_result},
+                                        {"free", call_free},
+                                        {"set_timeout", call_set_timeout},
+                                        {"set_connect_timeout", call_set_connect_timeout},
+                                        {"set_max_attempts", call_set_max_attempts},
+                                        {"next", call_next},
+                                        {"until_ms", call_until},
+                                        {"request", call_request},
+                                        {"set_reused", call_set_reused},
+                                        {"answer", call_answer},
+                                        {"give", call_give},
+                                        {"token", call_token},
+                                        {"share", call_share},
+                                        {"fetch", call_fetch},
+                                        {"await", call_await},
+                                        {"slot_length", call_slot_length},
+                                        {"take_slot", call_take_slot},
+                                        {"destination", call_destination},
+                                        {"epoch", call_epoch},
+                                        {"gets_token", call_gets_token},
+                                        {"fail", call_fail},
+                                        {NULL, NULL}};
+
+static const luaL_Reg http1_methods[] = {
+    {"begin", http1_begin},   {"output", http1_output},
+    {"sent", http1_sent},     {"received", http1_received},
+    {"closed", http1_closed}, {"tell", http1_tell},
+    {"close", http1_close},   {NULL, NULL}};
+
+static const luaL_Reg functions[] = {{"operations", core_operations},
+                                     {"client", core_client},
+                                     {"call", core_call},
+                                     {"request", core_request},
+                                     {"http1", core_http1},
+                                     {"now", core_now},
+                                     {"error_text", core_error_text},
+                                     {NULL, NULL}};
+
 LEAT_API int luaopen_leat_core(lua_State *L);
 
 LEAT_API int luaopen_leat_core(lua_State *L) {
-  static const luaL_Reg client_methods[] = {
-      {"rate_limit", client_rate_limit}, {"attempt", client_attempt}, {NULL, NULL}};
-  static const luaL_Reg call_methods[] = {
-      {"is_done", call_is_done},
-      {"is_unknown", call_is_unknown},
-      {"may_have_happened", call_may_have_happened},
-      {"attempts", call_attempts},
-      {"result", call_result},
-      {"free", call_free},
-      {"set_timeout", call_set_timeout},
-      {"set_connect_timeout", call_set_connect_timeout},
-      {"set_max_attempts", call_set_max_attempts},
-      {"next", call_next},
-      {"until_ms", call_until},
-      {"request", call_request},
-      {"set_reused", call_set_reused},
-      {"answer", call_answer},
-      {"give", call_give},
-      {"token", call_token},
-      {"share", call_share},
-      {"fetch", call_fetch},
-      {"await", call_await},
-      {"slot_length", call_slot_length},
-      {"take_slot", call_take_slot},
-      {"destination", call_destination},
-      {"epoch", call_epoch},
-      {"gets_token", call_gets_token},
-      {"fail", call_fail},
-      {NULL, NULL}};
-  static const luaL_Reg http1_methods[] = {
-      {"begin", http1_begin},   {"output", http1_output},
-      {"sent", http1_sent},     {"received", http1_received},
-      {"closed", http1_closed}, {"tell", http1_tell},
-      {"close", http1_close},   {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"operations", core_operations},
-                                       {"client", core_client},
-                                       {"call", core_call},
-                                       {"request", core_request},
-                                       {"http1", core_http1},
-                                       {"now", core_now},
-                                       {"error_text", core_error_text},
-                                       {NULL, NULL}};
   make_type(L, CLIENT_TYPE, client_free, client_methods);
   make_type(L, LEAT_CALL_TYPE, call_free, call_methods);
   make_type(L, HTTP1_TYPE, http1_close, http1_methods);

@@ -23,7 +23,6 @@
 #include "binding.h"
 
 #include <poll.h>
-#include <time.h>
 
 #define DRIVER_TYPE "leat.curl " LEAT_VERSION
 
@@ -176,9 +175,7 @@ static int curl_wait_for(lua_State *L) {
 }
 
 static int curl_now(lua_State *L) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  lua_pushnumber(L, (lua_Number)t.tv_sec + (lua_Number)t.tv_nsec / 1e9);
+  lua_pushnumber(L, monotonic_ms() / 1000);
   return 1;
 }
 

@@ -1,12 +1,7 @@
 -- What is packaged is what is there: rockspecs, Makefile, header and change log agree.
 local leat = require("leat")
 
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read("*a")
-  file:close()
-  return text
-end
+local read = dofile("spec/support/read.lua")
 
 local function lines(command)
   local set, pipe = {}, assert(io.popen(command))

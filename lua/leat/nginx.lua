@@ -275,7 +275,7 @@ end
 local function note(self, call, hooks)
   note_news(self, call, hooks)
   if hooks.store then
-    hooks.store:note(call, now())
+    hooks.store:note(call, clock())
   end
 end
 

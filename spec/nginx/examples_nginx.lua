@@ -3,12 +3,7 @@ local sandbox = require("leat.sandbox")
 local secrets = dofile("spec/support/secrets.lua")
 local socket = require("socket")
 
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read("*a")
-  file:close()
-  return text
-end
+local read = dofile("spec/support/read.lua")
 
 local function run_command(command)
   local pipe = assert(io.popen(command))

@@ -1,12 +1,7 @@
 -- What documentation says, for the specs that hold it to that.
 local markdown = {}
 
-function markdown.read(path)
-  local file = assert(io.open(path))
-  local text = file:read("*a")
-  file:close()
-  return text
-end
+markdown.read = dofile("spec/support/read.lua")
 
 --- The fenced blocks: a list of { language =, text =, line =, last =, title = }: the words behind the
 -- fence's three backticks, the lines where the text begins and the block ends, the heading above.

@@ -1,0 +1,7 @@
+-- All of a file.
+return function(path)
+  local file = assert(io.open(path))
+  local text = file:read("*a")
+  file:close()
+  return text
+end
