@@ -11,6 +11,7 @@ local function plain(message)
     :gsub("OpenSSL/[%w.]+: ", "")
     :gsub("error:%x+:SSL routines:[%w_]*:", "error: ")
     :gsub("after %d+ ms", "after 0 ms")
+    :gsub("Could not connect to server", "Couldn't connect to server") -- libcurl 8
     :gsub("index local '(%w+)' %(a nil value%)", "index a nil value (local '%1')")
     :gsub("for Lua 5%.%d", "for Lua 5.4")
     :gsub("\n\tno file.*", "")
