@@ -209,9 +209,12 @@ $(T)/json_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=realloc \
   -Wl,--wrap=strtod,--wrap=snprintf,--wrap=__snprintf_chk
 test: test-core test-lua
 tests: $(TESTS) $(T)/differential
+# What failed is printed last, where a long log is read.
 test-core: tests
-	@status=0; for test in $(TESTS) $(T)/differential; do \
-	  $(RUN_TEST) $$test spec/cases || status=1; done; exit $$status
+	@failed=; for test in $(TESTS) $(T)/differential; do \
+	  if $(RUN_TEST) $$test spec/cases >$$test.log 2>&1; then cat $$test.log; \
+	  else failed="$$failed $$test.log"; fi; done; \
+	if [ "$$failed" ]; then tail -n 40 $$failed; exit 1; fi
 test-lua: lua
 	$(run_env) $(RUN_LUA) $(LUA) spec/run.lua $(BUSTED_FLAGS)
 model: tests lua
