@@ -225,7 +225,7 @@ static const row rows[] = {
   {57, "422 with an envelope", KNOWN, LEAT_INVALID_INPUT, DOES(SAY(MESSAGE("422 Unprocessable")))},
   {58, "401", KNOWN, LEAT_UNAUTHORIZED, DOES(SAY(MESSAGE("401 Unauthorized")))},
   {58, "403", KNOWN, LEAT_FORBIDDEN, DOES(SAY(MESSAGE("403 Forbidden")))},
-  {59, "408", CUT, LEAT_SERVER, DOES(SAY(EMPTY("408 Request Timeout")), CLOSES)},
+  {59, "408", CUT, LEAT_SERVER, DOES(SAY(EMPTY("408 Request Timeout\r\nConnection: close")), CLOSES)},
   {59, "425", AGAIN, LEAT_SERVER, DOES(SAY(EMPTY("425 Too Early")))},
   {60, "413 before all was sent, then closes", KNOWN, LEAT_TOO_LARGE, .large = true,
     .does = {.steps = {SAY(HTML("413 Too Large")), SHUT, HANG}, .early = true}},
