@@ -35,8 +35,8 @@ failed() { # failed WHAT
   echo "fresh $suite: $*: failed"
   exit 1
 }
-try() { # try USER COMMAND; su would set limits of its own, as there is no /proc
-  chroot --userspec="$1" "$dir/tree" env HOME=/tmp LC_ALL=C sh -c "cd /leat && $2" >"$log" 2>&1
+try() { # try USER COMMAND: with no more descriptors than a user's shell has
+  chroot --userspec="$1" "$dir/tree" env LC_ALL=C HOME=/tmp sh -c "ulimit -S -n 1024; cd /leat && $2" >"$log" 2>&1
 }
 in_order() { # in_order COMMAND COMMAND
   cp -a "$dir/bare" "$dir/tree"
