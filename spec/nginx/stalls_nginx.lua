@@ -7,7 +7,7 @@ local socket = require("socket")
 local SLOW, IN_FLIGHT, ROUNDS = 1, 100, 8
 local MOST_MORE = 0.005 -- seconds, in the best of so many rounds: others use the machine too
 
-describe("in nginx, a ping", function()
+describe("in nginx, time:", function()
   local upstream, nginx
 
   setup(function()
@@ -68,7 +68,7 @@ describe("in nginx, a ping", function()
     return figure
   end
 
-  it("waits for none of a hundred slow calls; for a blocking one it waits", function()
+  it("a ping waits for none of a hundred slow calls; for a blocking one it waits", function()
     local best
     for round = 1, ROUNDS do
       local idle, busy = p99(SLOW * 0.6), p99_beside(IN_FLIGHT, find("leat", "nil"))
@@ -84,5 +84,19 @@ describe("in nginx, a ping", function()
     local blocked = p99_beside(1, find("blocking", "require('leat.curl').new()"))
     print(("  p99 of pings: %.0f ms beside one call that blocks"):format(blocked * 1e3))
     assert.truthy(blocked > SLOW / 2, blocked)
+  end)
+
+  it("in a worker that was busy before, a call has its whole time", function()
+    local fresh = assert(sandbox.start { cards = { { value = "1" } } }) -- to which no connection is kept
+    fresh:fault { operation = "find", delay = 0.1 }
+    local code = [[
+      local client = app.client("busy", function() return { api_key = "sandbox", base_url = %q } end)
+      local over = os.clock() + 1.2
+      repeat until os.clock() > over
+      return client:with { timeout = 1, max_attempts = 1 }.contact_identifiers:find("1")
+    ]]
+    local card, err = nginx:run("content", code:format(fresh.url))
+    fresh:stop()
+    assert.equal("1", card and card.value, err and err.text)
   end)
 end)
