@@ -136,6 +136,7 @@ bool leat__url_parse(leat_url *url, const char *text, const char *name,
                      leat_error *error) {
   memset(url, 0, sizeof *url);
   if (strlen(text) > LEAT_MAX_URL) return refuse(error, name, "is too long");
+  if (*text == '\0') return refuse(error, name, "is empty: leave it out, or set it");
   if (!take_scheme(url, &text)) return refuse(error, name, "must begin with https://");
   if (memchr(text, '@', strcspn(text, "/")))
     return refuse(error, name, "must not hold credentials");

@@ -2,8 +2,14 @@
 --    LEAT_API_KEY=... lua5.4 examples/find.lua ABCDE12356-90
 local leat = require("leat")
 
+local value = arg[1]
+if not value then
+  io.stderr:write("usage: find.lua VALUE\n")
+  os.exit(2)
+end
+
 local client = leat.new { api_key = os.getenv("LEAT_API_KEY"), base_url = os.getenv("LEAT_BASE_URL") }
-local card, err = client.contact_identifiers:find(assert(arg[1], "usage: find.lua VALUE"))
+local card, err = client.contact_identifiers:find(value)
 if not card then
   print(err)
   os.exit(1)

@@ -349,17 +349,19 @@ static int unknown_option(lua_State *L, const leat_op *op, const char *key) {
   return 2;
 }
 
-static const char *in_table(const leat_op *op) {
-  if (find_option(op, "name")) return "such as { name = \"...\" }";
-  return find_option(op, "contact_uuid") ? "such as { contact_uuid = \"...\" }"
-                                         : "but there are none";
+static int no_table(lua_State *L, const leat_op *op) {
+  if (find_option(op, "name"))
+    return misuse(L, "options", "must be a table: such as { name = \"...\" }");
+  if (find_option(op, "contact_uuid"))
+    return misuse(L, "options", "must be a table: such as { contact_uuid = \"...\" }");
+  return misuse(L, "too many arguments:", "there are no options");
 }
 
 /* Named options: a table behind the required arguments. Returns how many results it
 ** pushed; 0: all is well. */
 static int set_options(lua_State *L, leat_call *call, const leat_op *op, int index) {
   if (lua_isnoneornil(L, index)) return 0;
-  if (!lua_istable(L, index)) return misuse(L, "options must be a table:", in_table(op));
+  if (!lua_istable(L, index)) return no_table(L, op);
   lua_pushnil(L);
   while (lua_next(L, index)) {
     const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";

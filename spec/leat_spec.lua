@@ -307,6 +307,7 @@ describe("misuse is raised at the caller's line", function()
     { "a:find('a\\0b')", "NUL" },
     { "a:find('\\255')", "not UTF-8" },
     { "a:find('1', { name = 'x' })", "there are no options" },
+    { "a:find('1', 'usage')", "too many arguments: there are no options" },
     { "a:find('1', {}, {})", "too many arguments" },
     { "a.find('1')", "with a colon" },
     { "a:create('1', 'Name')", "options must be a table" },
@@ -359,6 +360,7 @@ describe("misuse is raised at the caller's line", function()
     { "a.new { api_key = 'k', timeout = -1 }", "greater than 0" },
     { "a.new { api_key = 'k', timeout = 1e9 }", "timeout" },
     { "a.new { api_key = 'k', base_url = 'http://api.piggy.eu' }", "cleartext" },
+    { "a.new { api_key = 'k', base_url = '' }", "base_url is empty" },
     { "a.new { api_key = 'k', base_url = 'https://h/?q' }", "query" },
     { "a.new { api_key = 'k', base_url = 'https://h/\\r\\nX: y' }", "path" },
   }
@@ -439,7 +441,7 @@ describe("the sandbox", function()
     assert.truthy(line_of("a.start { tls = 1 }\n", sandbox):find("tls must be a boolean", 1, true))
     for code, problem in pairs {
       ["{ contacts = { {} } }"] = "contacts 1 has no uuid",
-      ["{ contacts = { 'x' } }"] = "contacts 1: give the options in a table",
+      ["{ contacts = { 'x' } }"] = "contacts 1 must be a table: { uuid = ... }",
       ["{ contacts = { { uuid = 'x', email = true } } }"] = "email must be a string",
       ["{ contacts = { [2] = { uuid = 'x' } } }"] = "contacts 1: give",
       ["{ cards = { { value = 42 } } }"] = "value must be a string",

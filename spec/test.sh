@@ -11,6 +11,7 @@ log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
 status=0
 make -s LUA="$LUA" lua test-core >"$log" 2>&1 || status=1
+echo "the specs, on $LUA:" >>"$log"
 make -s LUA="$LUA" test-lua >>"$log" 2>&1 || status=1
 cat "$log"
 

@@ -77,6 +77,11 @@ local fault = {
 -- The list `given[name]`, each entry with what it needs.
 local function check_list(given, name, entry, needed)
   local where = "leat.sandbox.start: " .. name
+  for i, one in ipairs(given[name] or {}) do
+    if needed and type(one) ~= "table" then
+      error(("%s %d must be a table: { %s = ... }"):format(where, i, needed), 3)
+    end
+  end
   local list = options.check_list(where, entry, given[name] or {}, 3)
   for i, one in ipairs(list) do
     if needed and not one[needed] then
