@@ -28,7 +28,10 @@ int main(int argc, char **argv) {
                         .base_url = getenv("LEAT_BASE_URL")};
   leat_client *client = leat_client_new(&config, NULL);
   leat_curl *curl = leat_curl_new(NULL, NULL);
-  if (argc != 3 || client == NULL || curl == NULL) return 2;
+  if (argc != 3 || client == NULL || curl == NULL) {
+    fputs("usage: LEAT_API_KEY=... six VALUE CONTACT_UUID\n", stderr);
+    return 2;
+  }
   run(curl, client, "create", argv[1], "contact_identifier_name", "Krabby Membership");
   run(curl, client, "link", argv[1], "contact_uuid", argv[2]);
   run(curl, client, "find", argv[1], NULL, NULL);

@@ -132,6 +132,9 @@ if wants hosts; then
     for module in luv:lua-luv cqueues:lua-cqueues socket:lua-socket; do
       loads "$lua" "${module%:*}" || need "${module%:*} for $lua" "${module#*:}" - - - -
     done
+    case $lua in lua5.1 | lua5.2 | luajit)
+      loads "$lua" copas || need "copas for $lua" lua-copas - - - - ;;
+    esac
     [ "$lua" = luajit ] || continue
     has nvim || need Neovim neovim neovim neovim neovim neovim
     has luantiserver || has minetestserver || [ -x /usr/games/minetestserver ] ||

@@ -1,8 +1,8 @@
 -- How long a loop's heart stops while it carries finds: prints the seconds that all of them
 -- took, and the longest gap between two beats, idle and then busy.
 --    lua5.4 spec/hosts/heartbeat.lua LOOP COUNT AT_ONCE      or by Neovim, with these in arg
--- LEAT_API_KEY and LEAT_BASE_URL name the server. LOOP: luv, cqueues, select, poll, tick; or
--- blocking, which is what a loop must not do, to see that it shows.
+-- LEAT_API_KEY and LEAT_BASE_URL name the server. LOOP: luv, cqueues, copas, select, poll,
+-- tick; or blocking, which is what a loop must not do, to see that it shows.
 local leat, tasks = require("leat"), require("leat.tasks")
 local now = require("leat.curl.core").now
 
@@ -109,6 +109,26 @@ function loops.poll()
   local core = require("leat.curl.core")
   loop_of(function(driver, seconds)
     core.wait_for({ driver.handle }, seconds)
+  end)
+end
+
+function loops.copas()
+  local copas = require("copas")
+  local begin_tasks, driver = begin, client.driver
+  local function carry()
+    copas.receive { -- what it reads is what tasks have to do
+      getfd = function() return driver:fd() end,
+      dirty = function() return false end,
+      receive = function() return tasks.poll() == 0 or nil, "timeout" end,
+      close = function() end, -- copas would, at the thread's end
+    }
+  end
+  begin = function()
+    begin_tasks()
+    copas.addthread(carry)
+  end
+  loop_of(function(_, seconds)
+    copas.step(seconds)
   end)
 end
 

@@ -86,6 +86,12 @@ describe("the heart of a loop beats on:", function()
     end)
   end
 
+  if _VERSION == "Lua 5.1" or _VERSION == "Lua 5.2" then -- Debian's copas is for those
+    it("copas", function()
+      check(("%s spec/hosts/heartbeat.lua copas %d %d"):format(interpreter, COUNT, AT_ONCE))
+    end)
+  end
+
   if rawget(_G, "jit") then -- Neovim's Lua is LuaJIT
     it("Neovim", function()
       check(([[nvim --headless -u NONE --cmd "lua arg = { [0] = '', 'luv', '%d', '%d' }" ]]
