@@ -118,7 +118,7 @@ static void check_good(const good_proxy *g) {
   check_fine(perform(curl, s.here, "find"));
   CHECK(s.proxy.at.connections == 2 && s.plain.connections == 3);
   bool by_name = strstr(g->url, "proxy.test") != NULL;
-  CHECK(names_asked == (by_name ? 1 : 0) + (g->resolves ? 0 : 2));
+  CHECK((names_asked > 0) == (by_name || !g->resolves)); /* A and AAAA at once, or not */
   CHECK(proxy_has(&s.proxy, &s.proxy.heard, "api.test") == g->resolves);
   check_unheard(&s);
   leat_curl_free(curl);
@@ -232,7 +232,7 @@ static const bad_proxy bad_proxies[] = {
      "http://me:hunter2@proxy.test:1",
      {0},
      LEAT_CONNECTION,
-     {"through the proxy 127.0.0.1:1:", "proxy.test port 1", "a working proxy"}},
+     {"through the proxy 127.0.0.1:1:", "proxy.test", "a working proxy"}},
     {"has no address",
      "http://me:hunter2@nowhere.test:3128",
      {0},

@@ -236,7 +236,7 @@ static void check_ca_file(const char *name, const char *path, leat_kind kind,
   check_unsent(perform_both(curl, s.client), kind, says);
   leat_curl_free(curl);
   close_stage(&s);
-  CHECK(s.tls.handshakes == 0);
+  CHECK(s.behind.requests == 0);
 }
 
 static void test_ca_file(void) {
