@@ -3,8 +3,8 @@
 ** loops, and the only file that includes libcurl.
 **
 ** libcurl connects (CURLOPT_CONNECT_ONLY: DNS, proxy, TCP, TLS, verification); from then
-** on the codec's bytes go through curl_easy_send and curl_easy_recv, and the socket is
-** watched here. A connection is *pinned* by one receive right after connecting: from
+** on the codec's bytes go through curl_easy_send and curl_easy_recv, or, where there is
+** neither TLS nor a proxy, straight through the socket, which is watched here. A connection is *pinned* by one receive right after connecting: from
 ** then on libcurl counts it as in use and never closes it by itself.
 **
 ** A job is a call under way. It stands in line until it has a slot; with a slot, the call
@@ -71,6 +71,7 @@ typedef struct connection {
   int os_error; /* why there is no socket */
   int port;     /* the server's */
   bool proxied;
+  bool bare; /* neither TLS nor a proxy: the socket carries what is sent */
   char peer[INET6_ADDRSTRLEN + 16]; /* whom libcurl spoke to last: 127.0.0.1:443 */
   char message[CURL_ERROR_SIZE];
 } connection;
@@ -93,6 +94,7 @@ struct leat_curl {
   uint64_t started;  /* jobs, ever */
   bool woken;        /* a client has news for those that wait */
   leat__watch *watch;
+  int64_t now; /* as of the event that is seen to */
   int64_t curl_due, sweep_due;
   uint64_t random;
 };
@@ -108,8 +110,13 @@ static int64_t now_ms(void) {
   return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* Once for each event: a call alone asks for the time ten times. */
+static int64_t look_at_clock(leat_curl *curl) {
+  return curl->now = now_ms();
+}
+
 static leat_moment moment(leat_curl *curl) {
-  leat_moment now = {now_ms(), time(NULL), 0};
+  leat_moment now = {curl->now, time(NULL), 0};
   curl->random ^= curl->random << 13; /* xorshift */
   curl->random ^= curl->random >> 7;
   curl->random ^= curl->random << 17;
@@ -345,6 +352,7 @@ static unsigned set_proxy(connection *c, const leat_curl *curl,
   const char *proxy = curl->proxy;
   unsigned bad = 0;
   if (leat__loopback(request->host.data)) proxy = "";
+  c->bare = !request->tls && proxy && proxy[0] == '\0';
   /* Without a tunnel a cleartext request would be the proxy's to read. */
   bad |= curl_easy_setopt(c->easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
   if (proxy == NULL) return bad;
@@ -368,7 +376,7 @@ static unsigned set_functions(leat_curl *curl, connection *c) {
 static unsigned set_options(leat_curl *curl, connection *c, const leat_request *request) {
   CURL *easy = c->easy;
   unsigned bad = 0;
-  int64_t left = request->deadline_ms - now_ms();
+  int64_t left = request->deadline_ms - curl->now;
   if (left > request->connect_timeout_ms) left = request->connect_timeout_ms;
   bad |= curl_easy_setopt(easy, CURLOPT_URL, c->origin);
   bad |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, request->tls ? "https" : "http");
@@ -408,7 +416,7 @@ static bool is_quiet(const connection *c) {
 static connection *reuse(leat_curl *curl, const leat_request *request) {
   connection *c;
   while ((c = find_idle(curl, request)) != NULL) {
-    if (now_ms() - c->idle_since < LEAT_MAX_IDLE_MS && is_quiet(c)) return c;
+    if (curl->now - c->idle_since < LEAT_MAX_IDLE_MS && is_quiet(c)) return c;
     close_connection(curl, c);
   }
   return NULL;
@@ -416,7 +424,7 @@ static connection *reuse(leat_curl *curl, const leat_request *request) {
 
 static void make_idle(leat_curl *curl, connection *c) {
   c->job = NULL;
-  c->idle_since = now_ms();
+  c->idle_since = curl->now;
   leat__list_leave(&c->link);
   leat__list_put(&curl->idle, &c->link);
 }
@@ -475,6 +483,30 @@ static void want_write(leat_curl *curl, connection *c, bool wanted) {
   leat__watch_set(curl->watch, c->fd, LEAT_READ | (wanted ? LEAT_WRITE : 0));
 }
 
+/* libcurl looks for a connection among all that it has, each time that it is to send or to
+** receive. What it would do then is little where nothing is encrypted; this is the same,
+** its messages too. */
+static CURLcode bare_result(connection *c, ssize_t length, size_t *n, const char *what) {
+  char why[128] = "";
+  *n = length > 0 ? (size_t)length : 0;
+  if (length >= 0) return CURLE_OK;
+  if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return CURLE_AGAIN;
+  int error = errno;
+  if (strerror_r(error, why, sizeof why) != 0) snprintf(why, sizeof why, "%d", error);
+  snprintf(c->message, sizeof c->message, "%s failure: %s", what, why);
+  return what[0] == 'S' ? CURLE_SEND_ERROR : CURLE_RECV_ERROR;
+}
+
+static CURLcode receive_bytes(connection *c, char *space, size_t room, size_t *n) {
+  if (!c->bare) return curl_easy_recv(c->easy, space, room, n);
+  return bare_result(c, recv(c->fd, space, room, 0), n, "Recv");
+}
+
+static CURLcode send_bytes(connection *c, const char *bytes, size_t length, size_t *n) {
+  if (!c->bare) return curl_easy_send(c->easy, bytes, length, n);
+  return bare_result(c, send(c->fd, bytes, length, MSG_NOSIGNAL), n, "Send");
+}
+
 /* True: the exchange goes on. */
 static bool receive(leat_curl *curl, connection *c) {
   leat_http1_state state = LEAT_HTTP1_MORE;
@@ -482,7 +514,7 @@ static bool receive(leat_curl *curl, connection *c) {
     size_t room, n = 0;
     char *space = leat_http1_space(c->http, &room);
     if (space == NULL) break;
-    CURLcode result = curl_easy_recv(c->easy, space, room, &n);
+    CURLcode result = receive_bytes(c, space, room, &n);
     if (result == CURLE_AGAIN) return true;
     if (result != CURLE_OK) {
       fail_io(curl, c, result, "receiving");
@@ -502,8 +534,8 @@ static void transmit(leat_curl *curl, connection *c) {
   while ((out = leat_http1_output(c->http)).length > 0) {
     size_t n = 0;
     c->job->sent = LEAT_SENT_MAYBE;
-    CURLcode result = curl_easy_send(
-        c->easy, out.data, out.length < LEAT_MAX_SEND ? out.length : LEAT_MAX_SEND, &n);
+    CURLcode result = send_bytes(
+        c, out.data, out.length < LEAT_MAX_SEND ? out.length : LEAT_MAX_SEND, &n);
     if (result == CURLE_AGAIN) {
       want_write(curl, c, true);
       return;
@@ -627,7 +659,7 @@ static bool any_answered(const leat_curl *curl) {
 }
 
 static void enter_line(leat_curl *curl, job *j, place where) {
-  j->line_since = now_ms();
+  j->line_since = curl->now;
   move(curl, j, where, leat__call_patience(j->call, j->line_since));
 }
 
@@ -652,7 +684,7 @@ static void serve(leat_curl *curl) {
   while (can_serve(curl)) {
     job *j = first_of(&curl->again);
     if (j == NULL) j = first_of(&curl->line);
-    leat__call_waited(j->call, now_ms() - j->line_since);
+    leat__call_waited(j->call, curl->now - j->line_since);
     move(curl, j, WORKING, NEVER);
     advance(curl, j);
   }
@@ -991,8 +1023,8 @@ static int64_t next_due(const leat_curl *curl) {
 }
 
 static int ms_until(int64_t due) {
-  int64_t now = now_ms();
   if (due == NEVER) return -1;
+  int64_t now = due ? now_ms() : 0;
   if (due <= now) return 0;
   return due - now < INT_MAX ? (int)(due - now) : INT_MAX;
 }
@@ -1024,10 +1056,10 @@ static void take_event(leat_curl *curl, const leat__ready *ready) {
 static void step(leat_curl *curl, int ms) {
   leat__ready ready[EVENTS_AT_ONCE];
   int n = leat__watch_wait(curl->watch, ready, EVENTS_AT_ONCE, ms);
-  int64_t begun = now_ms(), now = begun;
+  int64_t begun = look_at_clock(curl), now = begun;
   for (int i = 0; i < n && now - begun < STEP_MS; i++) {
     take_event(curl, &ready[i]);
-    now = now_ms();
+    now = look_at_clock(curl);
   }
   drive_connecting(curl, now);
   take_messages(curl);
@@ -1074,6 +1106,7 @@ static bool open_context(leat_curl *curl, leat_error *error) {
 
 static void cancel_all(leat_curl *curl, const char *why) {
   static const place all[] = {IN_LINE, AGAIN, WAITING, ASKING, WORKING};
+  look_at_clock(curl);
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     for (job *j; (j = first_of(list_of(curl, all[i]))) != NULL;)
       fail(curl, j, LEAT_CANCELED, why);
@@ -1222,6 +1255,7 @@ static job *new_job(leat_curl *curl, leat_call *call) {
 
 bool leat_curl_start(leat_curl *curl, leat_call *call) {
   if (call == NULL || leat__call_is_shared(call)) return false;
+  look_at_clock(curl);
   leat_kind wrong = same_process(curl) ? LEAT_NO_MEMORY : LEAT_LOCAL;
   job *j = wrong == LEAT_LOCAL ? NULL : new_job(curl, call);
   if (j == NULL) {
@@ -1273,6 +1307,7 @@ static job *job_of(const leat_curl *curl, const leat_call *call) {
 void leat_curl_cancel(leat_curl *curl, leat_call *call) {
   bool usable = same_process(curl);
   job *j = job_of(curl, call);
+  look_at_clock(curl);
   if (j == NULL) return;
   if (j->place == ASKING && is_answered(j)) curl->woken = true; /* others wait for that */
   if (j->place != FINISHED) fail(curl, j, LEAT_CANCELED, "canceled");
@@ -1297,6 +1332,7 @@ void leat_curl_perform(leat_curl *curl, leat_call *call) {
 }
 
 leat_moment leat_curl_moment(leat_curl *curl) {
+  look_at_clock(curl);
   return moment(curl);
 }
 
