@@ -71,11 +71,11 @@ GNUTLS_LIBS    := $(call pc,--libs gnutls,-lgnutls)
 CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wpedantic
 STANDARD := -std=c11 -D_DEFAULT_SOURCE
-override CFLAGS   += $(STANDARD) -fPIC -fvisibility=hidden $(WARNINGS)
+override CFLAGS   += $(STANDARD) -fPIC -fvisibility=hidden -fno-semantic-interposition $(WARNINGS)
 override CPPFLAGS += -Icore $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(MHD_CFLAGS)
 LIBFLAG ?= -shared
 # Threads of libcurl's resolver may outlive the interpreter: the module stays mapped.
-MODULE  := $(LIBFLAG) -Wl,--exclude-libs,ALL -Wl,-z,nodelete
+MODULE  := $(LIBFLAG) -Wl,--exclude-libs,ALL -Wl,-z,nodelete -Wl,-Bsymbolic
 
 BUILD := build
 B := $(BUILD)/core

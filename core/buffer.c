@@ -19,10 +19,9 @@ static char lower(char c) {
   return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 
-bool leat__equal_nocase(leat_string a, const char *b) {
-  if (strlen(b) != a.length) return false;
-  for (size_t i = 0; i < a.length; i++)
-    if (lower(a.data[i]) != lower(b[i])) return false;
+bool leat__same_letters(const char *a, const char *b, size_t length) {
+  for (size_t i = 0; i < length; i++)
+    if (a[i] != b[i] && lower(a[i]) != lower(b[i])) return false;
   return true;
 }
 

@@ -115,34 +115,43 @@ static leat_string input_text(const leat_http1 *http, span s) {
 
 /* ---- requests -------------------------------------------------------------------- */
 
-static bool is_token_character(unsigned char c) {
-  static const uint64_t set[2] = {UINT64_C(0x3FF6CFA00000000),
-                                  UINT64_C(0x57FFFFFFC7FFFFFE)};
-  return c < 128 && (set[c / 64] >> (c % 64) & 1);
-}
+/* clang-format off */
+#define LETTERS 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
+static const bool in_token[256] = {
+    ['!'] = 1, 0, 1, 1, 1, 1, 1, 0, 0, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    ['A'] = LETTERS, ['^'] = 1, 1, 1, LETTERS, ['|'] = 1, ['~'] = 1,
+};
+/* clang-format on */
 
 bool leat__is_token(leat_string text) {
   for (size_t i = 0; i < text.length; i++)
-    if (!is_token_character((unsigned char)text.data[i])) return false;
+    if (!in_token[(unsigned char)text.data[i]]) return false;
   return text.length > 0;
 }
 
-/* Eight bytes at once: none is a control character or DEL. It may be wrong the other way. */
-static bool are_plain(const char *eight) {
+/* Eight bytes at once: none is below `least`, nor DEL, nor beyond ASCII. It may be wrong
+** the other way. */
+static inline bool are_plain(const char *eight, unsigned char least) {
   const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones * 0x80;
   uint64_t bytes, no_del;
   memcpy(&bytes, eight, sizeof bytes);
   no_del = bytes ^ (ones * 0x7F);
-  uint64_t below = (bytes - ones * 0x20) & ~bytes, del = (no_del - ones) & ~no_del;
-  return ((below | del) & highs) == 0;
+  uint64_t below = (bytes - ones * least) & ~bytes, del = (no_del - ones) & ~no_del;
+  return ((below | del | bytes) & highs) == 0;
+}
+
+/* How much of a text's beginning is so; its last eight are looked at once more. */
+static inline size_t count_plain(leat_string text, unsigned char least) {
+  size_t i = 0;
+  while (i + 8 <= text.length && are_plain(text.data + i, least))
+    i += 8;
+  bool rest = i > 0 && i + 8 > text.length;
+  return rest && are_plain(text.data + text.length - 8, least) ? text.length : i;
 }
 
 /* No control characters but tabs. */
 static bool is_clean(leat_string text) {
-  size_t i = 0;
-  while (i + 8 <= text.length && are_plain(text.data + i))
-    i += 8;
-  for (; i < text.length; i++) {
+  for (size_t i = count_plain(text, 0x20); i < text.length; i++) {
     unsigned char c = (unsigned char)text.data[i];
     if ((c < 0x20 && c != '\t') || c == 0x7F) return false;
   }
@@ -151,7 +160,7 @@ static bool is_clean(leat_string text) {
 
 /* Nor spaces, and nothing but ASCII. */
 static bool is_visible(leat_string text) {
-  for (size_t i = 0; i < text.length; i++)
+  for (size_t i = count_plain(text, 0x21); i < text.length; i++)
     if ((unsigned char)text.data[i] - 0x21u > 0x7Eu - 0x21u) return false;
   return true;
 }
@@ -677,8 +686,11 @@ bool leat_http1_reusable(const leat_http1 *http) {
 }
 
 leat_string leat_answer_header(const leat_answer *answer, const char *name) {
-  for (size_t i = 0; i < answer->header_count; i++)
-    if (leat__equal_nocase(answer->headers[i].name, name))
+  size_t length = strlen(name);
+  for (size_t i = 0; i < answer->header_count; i++) {
+    leat_string here = answer->headers[i].name;
+    if (here.length == length && leat__same_letters(here.data, name, length))
       return answer->headers[i].value;
+  }
   return (leat_string){NULL, 0};
 }

@@ -6,6 +6,8 @@
 
 #include "leat.h"
 
+#include <string.h>
+
 /* ---- every limit of the house ---------------------------------------------------- */
 
 enum {
@@ -59,7 +61,12 @@ enum {
 /* ---- strings and buffers (buffer.c) ---------------------------------------------- */
 
 bool leat__equal(leat_string a, leat_string b);
-bool leat__equal_nocase(leat_string a, const char *b); /* ASCII */
+/* ASCII; of the same length. */
+bool leat__same_letters(const char *a, const char *b, size_t length);
+/* Within the header, so that the length of a literal is known beforehand. */
+static inline bool leat__equal_nocase(leat_string a, const char *b) {
+  return strlen(b) == a.length && leat__same_letters(a.data, b, a.length);
+}
 /* How long the character is that a text of at least one byte begins with; 0: it is not
 ** UTF-8 (RFC 3629, strictly). */
 size_t leat__utf8_character(leat_string text);

@@ -622,8 +622,9 @@ static void push_info(lua_State *L, const leat_call *call) {
   lua_createtable(L, 0, 4);
   set_number(L, "status", info.status);
   set_number(L, "attempts", info.attempts);
-  if (leat_json_type(leat_call_meta(call)) > LEAT_NULL) {
-    push_value(L, leat_call_meta(call));
+  const leat_json *meta = leat_call_meta(call);
+  if (leat_json_type(meta) > LEAT_NULL) {
+    push_value(L, meta);
     lua_setfield(L, -2, "meta");
   }
   if (info.recovered) set_string(L, "outcome", "recovered");
