@@ -25,6 +25,7 @@
 #   make purity           proves that the core is what it says: no I/O, no globals, no Lua
 #   make exports          proves that the libraries and the modules show what is public, and no more
 #   make doc              the reference, of Lua and C, in build/doc; nothing left out, no dead link
+#   make pictures         those in docs/pictures, from the bench's figures and a run in a terminal
 #   make install          the C library and the modules, below $(PREFIX), or $(DESTDIR)$(PREFIX)
 #   make install-core     the C library alone
 #   make install-lua      the modules alone, into INST_LUADIR and INST_LIBDIR
@@ -101,7 +102,7 @@ has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $
 parts     := leat $(if $(has_sandbox),sandbox)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench bench-nginx lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc analyze coverage
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench bench-nginx lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%)
@@ -357,10 +358,13 @@ exports: libraries lua
 
 # Debian's LDoc finds its markdown under this Lua only.
 LDOC ?= lua5.1 $(shell command -v ldoc)
+DOC := spec/support/doc
 doc: $(BUILD)/libleat.a $(BUILD)/libleat_sandbox.a
-	$(LDOC) --fatalwarnings -c docs/config.ld .
-	$(LUA) docs/headers.lua build/doc core/leat.h core/leat_curl.h core/leat_sandbox.h
-	$(LUA) docs/check.lua build/doc $^
+	$(LDOC) --fatalwarnings -c $(DOC)/config.ld .
+	$(LUA) $(DOC)/headers.lua build/doc core/leat.h core/leat_curl.h core/leat_sandbox.h
+	$(LUA) $(DOC)/check.lua build/doc $^
+pictures: lua
+	@$(run_env) LUA=$(LUA) $(LUA) $(DOC)/pictures.lua
 
 # ---- installing ------------------------------------------------------------------
 

@@ -1,10 +1,11 @@
--- Whether the pages that LDoc and headers.lua made have all that is public, and no dead link.
---    lua5.4 docs/check.lua build/doc LIBRARY...
+-- Whether the pages that LDoc and headers.lua made have all that is public, and no dead link;
+-- and whether the pictures are of what there is today.
+--    lua5.4 spec/support/doc/check.lua build/doc LIBRARY...
 -- The names are those of lua/leat/types.lua, which a spec compares with what there is at run time, and
 -- the symbols that the C libraries export.
 local read = dofile("spec/support/read.lua")
 local folder = table.remove(arg, 1)
-local wrong = {}
+local wrong, checked = {}, 0
 
 local function complain(...)
   wrong[#wrong + 1] = table.concat({ ... })
@@ -39,10 +40,24 @@ local function follow(from, link)
   return shorter
 end
 
+local function is_there(path)
+  local file = io.open(folder .. "/" .. path)
+  return file and file:close()
+end
+
 for path, page in pairs(pages) do
+  for link in page.text:gmatch('src="([^"]*)"') do
+    if not is_there(follow(path, link)) then
+      complain(path, ": dead picture ", link)
+    end
+  end
   for link in page.text:gmatch('href%s*=%s*"([^"]*)"') do
     local target, at = link:match("^([^#]*)#?(.*)$")
-    if not link:find("^https?:") and not target:find("%.css$") then
+    if target:find("%.css$") then
+      if not is_there(follow(path, target)) then
+        complain(path, ": dead style sheet ", link)
+      end
+    elseif not link:find("^https?:") then
       local other = pages[follow(path, target)]
       if not other then
         complain(path, ": dead link ", link)
@@ -51,6 +66,16 @@ for path, page in pairs(pages) do
       end
     end
   end
+end
+
+-- ---- pictures -----------------------------------------------------------------------------
+
+-- That of the run in a terminal is another each time.
+for _, name in ipairs { "architecture", "bench" } do
+  if read("docs/pictures/" .. name .. ".svg") ~= dofile("spec/support/doc/" .. name .. ".lua")() then
+    complain("docs/pictures/", name, ".svg is not what make pictures draws today")
+  end
+  checked = checked + 1
 end
 
 -- ---- Lua ----------------------------------------------------------------------------------
@@ -94,13 +119,12 @@ local function check_field(class, name)
 end
 
 local class, variables = nil, {}
-local checked = 0
 for line in io.lines("lua/leat/types.lua") do
   local variable, method = line:match("^function ([%w_]+)[.:]([%w_]+)%(")
   local field = line:match("^%-%-%-@field ([%w_]+)")
   class = line:match("^%-%-%-@class ([%w_.]+)$") or class
   if line:find("^%-%-%-@class") and places[class] == nil then
-    complain("docs/check.lua does not know where ", class, " is documented")
+    complain("spec/support/doc/check.lua does not know where ", class, " is documented")
   elseif line:find("^local [%w_]+ = {}$") then
     variables[line:match("^local ([%w_]+)")] = class
   elseif field then

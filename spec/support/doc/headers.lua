@@ -1,6 +1,6 @@
 -- Renders the C headers as pages: they are the manual already, so a page is the header itself, with
 -- its names as anchors, each mention a link, and a table of contents by its sections.
---    lua5.4 docs/headers.lua FOLDER core/leat.h ...
+--    lua5.4 spec/support/doc/headers.lua FOLDER core/leat.h ...
 local PAGE = [[
 <!DOCTYPE html>
 <html><head><meta charset="UTF-8"><title>%s</title><link rel="stylesheet" href="ldoc.css">

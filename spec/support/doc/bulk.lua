@@ -1,0 +1,100 @@
+-- A run of examples/bulk.lua in a terminal, as it was halfway and as it ended: it is made anew, with a
+-- sandbox in the place of the service, by util-linux's script, which gives it a terminal.
+local svg = dofile("spec/support/doc/svg.lua")
+local sandbox = require("leat.sandbox")
+
+local COLUMNS, LINE, CHARACTER = 96, 19, 8
+
+local LUA = os.getenv("LUA") or "lua5.4"
+local COMMANDS = { LUA .. " examples/bulk.lua --rate 60 cards.csv", "grep -v created cards.results.csv" }
+
+-- Three cards are there already, two of them somebody else's; a spreadsheet damaged one; one is named twice.
+local function write_cards(path)
+  local file = assert(io.open(path, "w"))
+  file:write("value,name,contact_uuid\n")
+  for i = 1, 240 do
+    local value = i == 77 and "4.25E+11" or i == 150 and "KR-0149" or ("KR-%04d"):format(i)
+    file:write(value, ",Krabby Membership,", i % 2 == 0 and "ann" or "bob", "\n")
+  end
+  file:close()
+end
+
+local function serve()
+  local server = assert(sandbox.start {
+    contacts = { { uuid = "ann" }, { uuid = "bob" } },
+    cards = { { value = "KR-0020", contact_uuid = "bob" }, { value = "KR-0030" } },
+  })
+  server:fault { operation = "create", value = "KR-0100", apply = true, close = "before" }
+  return server
+end
+
+-- What the terminal got, and the rows of the results that tell of something else than "created".
+local function run(server)
+  local folder = os.tmpname()
+  os.remove(folder)
+  assert(os.execute(('mkdir %s && ln -s "$PWD/examples" %s/examples'):format(folder, folder)))
+  write_cards(folder .. "/cards.csv")
+  local pipe = assert(io.popen(("cd %s && LEAT_API_KEY=%s LEAT_BASE_URL=%s script -qec '%s' /dev/null </dev/null; %s")
+    :format(folder, server.api_key, server.url, COMMANDS[1], COMMANDS[2])))
+  local output = pipe:read("*a"):gsub("\r\n", "\n")
+  pipe:close()
+  os.execute("rm -r " .. folder)
+  local told, rest = output:match("^(.-results%.csv\n)(.*)$")
+  return assert(told, output), rest
+end
+
+-- A line is what stands behind its last return to the left, for each of them clears the rest.
+local function screen(text)
+  local lines = {}
+  for line in text:gmatch("([^\n]*)\n") do
+    line = line:match("[^\r]*$"):gsub("\27%[K", "")
+    repeat
+      lines[#lines + 1] = line:sub(1, COLUMNS)
+      line = line:sub(COLUMNS + 1)
+    until line == ""
+  end
+  return lines
+end
+
+-- The bar's states: the first that has half of it.
+local function halfway(text)
+  for state in text:gmatch("\r([^\r\n]*)") do
+    local done, total = state:match("(%d+) of (%d+),")
+    if done and done * 2 >= total + 0 then
+      return screen(state .. "\n")
+    end
+  end
+  error("no bar was shown:\n" .. text)
+end
+
+local function draw_terminal(page, y, note, blocks)
+  local count = 0
+  for _, block in ipairs(blocks) do
+    count = count + 1 + #block.lines
+  end
+  page:text(20, y + 14, note, "strong")
+  page:box(16, y + 24, COLUMNS * CHARACTER + 24, count * LINE + 20, "terminal")
+  y = y + 46
+  for _, block in ipairs(blocks) do
+    page:text(28, y, "$ " .. block.command, "code prompt")
+    for i, line in ipairs(block.lines) do
+      page:text(28, y + i * LINE, (line:gsub(" ", "\194\160")), "code screen") -- blanks that all of them count
+    end
+    y = y + (1 + #block.lines) * LINE
+  end
+  return y + 10
+end
+
+return function()
+  local server = serve()
+  local told, rest = run(server)
+  server:stop()
+  local first, middle = screen(told), halfway(told)
+  local blocks = { { command = COMMANDS[1], lines = first }, { command = COMMANDS[2], lines = screen(rest) } }
+  local height = 166 + (#first + #blocks[2].lines + 2) * LINE
+  local page = svg.new(COLUMNS * CHARACTER + 56, height, "A bulk run in a terminal",
+    "examples/bulk.lua creates the cards of a file. Halfway: " .. middle[1] .. ". At the end: " .. first[#first - 1])
+  local y = draw_terminal(page, 12, "Halfway", { { command = blocks[1].command, lines = middle } })
+  draw_terminal(page, y, "At the end, and what needs a look", blocks)
+  return tostring(page)
+end
