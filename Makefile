@@ -24,7 +24,7 @@
 #   make analyze          gcc's and clang's analyzers, which take longer
 #   make purity           proves that the core is what it says: no I/O, no globals, no Lua
 #   make exports          proves that the libraries and the modules show what is public, and no more
-#   make doc              the reference, of Lua and C, in build/doc; nothing left out, no dead link
+#   make doc              guides and reference, of Lua and C, in build/doc; nothing left out, no dead link
 #   make pictures         those in docs/pictures, from the bench's figures and a run in a terminal
 #   make install          the C library and the modules, below $(PREFIX), or $(DESTDIR)$(PREFIX)
 #   make install-core     the C library alone
@@ -359,9 +359,13 @@ exports: libraries lua
 # Debian's LDoc finds its markdown under this Lua only.
 LDOC ?= lua5.1 $(shell command -v ldoc)
 DOC := spec/support/doc
+GUIDES := $(wildcard docs/*.md) README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md
 doc: $(BUILD)/libleat.a $(BUILD)/libleat_sandbox.a
+	@rm -rf build/doc
 	$(LDOC) --fatalwarnings -c $(DOC)/config.ld .
+	@sed -i 's|<head>|&<meta name="viewport" content="width=device-width"/>|' build/doc/index.html build/doc/*/*.html
 	$(LUA) $(DOC)/headers.lua build/doc core/leat.h core/leat_curl.h core/leat_sandbox.h
+	$(LUA) $(DOC)/guides.lua build/doc $(GUIDES)
 	$(LUA) $(DOC)/check.lua build/doc $^
 pictures: lua
 	@$(run_env) LUA=$(LUA) $(LUA) $(DOC)/pictures.lua

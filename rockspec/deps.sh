@@ -11,7 +11,7 @@
 #   hosts     event loops, Neovim and the server of Luanti, to make calls in
 #   bench     a server, and what leat is compared with; Node and npm it takes where they are
 #   nginx     nginx with its Lua module, LuaJIT for modules that it loads, and LuaSocket
-#   doc       LDoc, for the reference
+#   doc       LDoc for the reference, cmark-gfm for the guides
 #   ci        formatters, static analysis, valgrind, fuzzing, luarocks
 #
 # Things are asked for by what they can do, not by the names of packages. Installing is
@@ -163,6 +163,7 @@ if wants doc; then
   has lua5.1 || need lua5.1 lua5.1 - - - -
   has ldoc || need LDoc lua-ldoc - - - -
   loads lua5.1 markdown || need "markdown for lua5.1" lua-markdown - - - -
+  has cmark-gfm || need cmark-gfm cmark-gfm cmark-gfm - - -
 fi
 if wants ci; then
   for tool in g++:g++ clang:clang clang-format:clang-format clang-tidy:clang-tidy scan-build:clang-tools cppcheck:cppcheck \

@@ -26,9 +26,9 @@ function markdown.blocks(path)
   return blocks
 end
 
---- The documents: the README and the guides.
+--- The documents: the README and the like, and the guides.
 function markdown.documents()
-  local list = { "README.md" }
+  local list = { "README.md", "CONTRIBUTING.md", "SECURITY.md" }
   local pipe = assert(io.popen("ls docs/*.md"))
   for path in pipe:lines() do
     list[#list + 1] = path

@@ -1,4 +1,4 @@
--- Whether the pages that LDoc and headers.lua made have all that is public, and no dead link;
+-- Whether the pages that LDoc, headers.lua and guides.lua made have all that is public, and no dead link;
 -- and whether the pictures are of what there is today.
 --    lua5.4 spec/support/doc/check.lua build/doc LIBRARY...
 -- The names are those of lua/leat/types.lua, which a spec compares with what there is at run time, and
@@ -68,7 +68,17 @@ for path, page in pairs(pages) do
   end
 end
 
--- ---- pictures -----------------------------------------------------------------------------
+-- ---- guides -------------------------------------------------------------------------------
+
+for _, path in ipairs(lines_of("ls docs/*.md *.md")) do
+  local page = pages[(path:gsub("md$", "html"))]
+  if not page then
+    complain(path, ": has no page")
+  elseif page.text:find("\n<p>|") or read(path):find("\n|") and not page.text:find("<table>", 1, true) then
+    complain(path, ": a table is none on its page")
+  end
+  checked = checked + 1
+end
 
 -- That of the run in a terminal is another each time.
 for _, name in ipairs { "architecture", "bench" } do

@@ -3,7 +3,8 @@
 --    lua5.4 spec/support/doc/headers.lua FOLDER core/leat.h ...
 local PAGE = [[
 <!DOCTYPE html>
-<html><head><meta charset="UTF-8"><title>%s</title><link rel="stylesheet" href="ldoc.css">
+<html><head><meta charset="UTF-8"><meta name="viewport" content="width=device-width"><title>%s</title>
+<link rel="stylesheet" href="ldoc.css">
 <style>pre { white-space: pre-wrap; font-size: 90%% } .c { color: #35682d } a[id] { font-weight: bold }</style></head>
 <body><div id="container"><p><a href="index.html">leat</a> for Lua, %s</p><h1>%s</h1>
 %s
