@@ -42,7 +42,8 @@ build = {
     CFLAGS = "$(CFLAGS)",
     LIBFLAG = "$(LIBFLAG)",
   },
-  copy_directories = { "examples" },
+  install_variables = { INST_DOCDIR = "$(PREFIX)" }, -- the README, beside those
+  copy_directories = { "docs", "examples" },
 }
 test = {
   type = "command",

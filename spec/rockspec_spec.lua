@@ -48,6 +48,22 @@ describe("the rocks", function()
     assert.same(wanted, got)
   end)
 
+  it("carry the README and the guides, whose links hold there too", function()
+    local carried = installed(main.build.install_target .. " INST_DOCDIR=/rock")
+    for _, folder in ipairs(main.build.copy_directories) do
+      for path in pairs(lines("find " .. folder .. " -type f")) do
+        carried["rock/" .. path] = true
+      end
+    end
+    assert.equal("$(PREFIX)", main.build.install_variables.INST_DOCDIR)
+    assert.truthy(carried["rock/README.md"] and carried["rock/docs/index.md"])
+    for path in pairs(lines("ls README.md docs/*.md")) do
+      for link in read(path):gmatch("%]%(([%w_./-]+)") do
+        assert.truthy(link:find("^https?:") or carried["rock/" .. path:gsub("[^/]*$", "") .. link], path .. ": " .. link)
+      end
+    end
+  end)
+
   it("need what the README says: libcurl and lua-cjson; the sandbox's is the rest", function()
     assert.same({ main.dependencies[1], "lua-cjson >= 2.1.0" }, main.dependencies)
     assert.same({ CURL = { library = "curl" } }, main.external_dependencies)

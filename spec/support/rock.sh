@@ -50,12 +50,17 @@ in_checkout() (
 installed() (
   cd "$dir/release" &&
     rocks pack "leat-$version-1.rockspec" && rocks pack "leat-sandbox-$version-1.rockspec" &&
-    CPATH="$dir/without" rocks install "./leat-$version-1.src.rock" && alone &&
+    CPATH="$dir/without" rocks install "./leat-$version-1.src.rock" && alone && documented &&
     rocks install "./leat-sandbox-$version-1.src.rock" && demo && tests
 )
 alone() { # libcurl is the only library, and a client can be made
   ! find "$tree" -name '*.so' -exec readelf -d {} + | grep -E 'NEEDED.*(jansson|microhttpd|gnutls)' &&
     (eval "$(rocks path)" && "$lua" -e 'require("leat").new { api_key = "1|key" }')
+}
+documented() { # luarocks doc opens the guides' index; what they and the README link to is there
+  folder=$(rocks show --rock-dir leat) &&
+    rocks doc leat | grep -F "Opening $folder/docs/index.md" &&
+    diff -r "$dir/leat/docs" "$folder/docs" && diff "$dir/leat/README.md" "$folder/README.md"
 }
 demo() (cd "$dir" && eval "$(rocks path)" && "$lua" "$root/examples/demo.lua")
 tests() (
