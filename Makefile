@@ -399,7 +399,7 @@ install-lua: $(parts:%=install-lua-%)
 install-lua-leat: lua-leat
 	@$(call put,644,$(LUA_SRC),lua,$(INST_LUADIR))
 	@$(call put,755,$(MODULES),$(M),$(INST_LIBDIR))
-	$(if $(INST_DOCDIR),@$(call put,644,README.md LICENSE,.,$(INST_DOCDIR)))
+	$(if $(INST_DOCDIR),@$(call put,644,README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE,.,$(INST_DOCDIR)))
 install-lua-sandbox: lua-sandbox
 	@$(call put,644,$(SANDBOX_LUA),lua,$(INST_LUADIR))
 	@$(call put,755,$(SANDBOX_MODULE),$(M),$(INST_LIBDIR))
