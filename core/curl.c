@@ -86,6 +86,7 @@ struct leat_curl {
   size_t by_fd_size;
   int unwatched;         /* connecting, without a watched socket */
   int fresh;             /* which libcurl was not asked about yet */
+  bool unresolved;       /* a name had no address; from 8.16 on libcurl remembers that */
   bool stale;            /* multi may have read the authorities' certificates badly */
   bool broken;           /* multi had no memory for a socket, and must not see another */
   leat__link busy, idle; /* connections: all of them */
@@ -387,6 +388,7 @@ static unsigned set_options(leat_curl *curl, connection *c, const leat_request *
   bad |= curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   bad |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   bad |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+  if (curl->unresolved) bad |= curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
   return bad | set_functions(curl, c) | set_security(easy, curl) |
          set_proxy(c, curl, request);
 }
@@ -923,6 +925,8 @@ static void take_messages(leat_curl *curl) {
     connection *c = connection_of(message->easy_handle);
     CURLcode result = message->data.result;
     if (message->msg != CURLMSG_DONE || c == NULL || c->job == NULL) continue;
+    curl->unresolved =
+        result == CURLE_COULDNT_RESOLVE_HOST || result == CURLE_COULDNT_RESOLVE_PROXY;
     if (result == CURLE_OK) connected(curl, c);
     else fail_connect(curl, c, result);
   }
