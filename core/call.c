@@ -148,12 +148,24 @@ int64_t leat__call_patience(const leat_call *call, int64_t now) {
   return patience ? now + patience - waited : INT64_MAX;
 }
 
+/* An answer that asked it to wait is still there; else it says for what it stood. */
+static void lose_patience(leat_call *call, leat_moment now) {
+  leat_kind kind = call->outcome.error.kind;
+  int64_t asked = call->client->paused_until - now.monotonic_ms;
+  if (kind == LEAT_MAINTENANCE || kind == LEAT_RATE_LIMITED) {
+    give_up(call);
+    return;
+  }
+  give_up_as(call, LEAT_TIMEOUT, asked > 0 ? LEAT_IMPATIENT_OF_PAUSE : LEAT_IMPATIENT);
+  if (asked > 0) call->outcome.error.retry_after_ms = asked;
+}
+
 /* In line, which is not call time: until a moment that is `sure` to be needed, or until
 ** there is news. */
 static void wait_in_line(leat_call *call, leat_moment now, int64_t until, bool sure) {
   int64_t last = leat__call_patience(call, now.monotonic_ms);
   if (now.monotonic_ms >= last || (sure && until > last)) {
-    give_up_as(call, LEAT_TIMEOUT, LEAT_IMPATIENT);
+    lose_patience(call, now);
     return;
   }
   call->state = LEAT__WAITING;

@@ -274,7 +274,8 @@ int64_t leat__call_patience(const leat_call *call, int64_t now);
 void leat__call_waited(leat_call *call, int64_t ms);
 #define LEAT_IMPATIENT                                                                   \
   "queue_timeout is too short for the line before this call (for a connection, a "       \
-  "token, or the rate, or because the service asked to wait)"
+  "token, or the rate)"
+#define LEAT_IMPATIENT_OF_PAUSE "the service asked to wait, longer than queue_timeout"
 
 /* What an answer came to (answer.c). */
 typedef struct leat_outcome {

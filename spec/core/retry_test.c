@@ -777,6 +777,28 @@ static void test_queue_timeout(void) {
   leat_client_free(client);
 }
 
+/* What the service said is told, to who heard it and to who comes later. */
+static void test_pause_too_long(void) {
+  const scene down = {"GET", STATUS(503)};
+  leat_client *client = new_client(&(leat_config){.queue_timeout_ms = 3000});
+  leat_call *first = new_call(client, "find"), *second = new_call(client, "find");
+  TEST("the service asks to wait longer than queue_timeout");
+  leat_call_next(first, now);
+  tell(first, &down, "7");
+  CHECK(leat_call_next(first, now) == LEAT_DONE);
+  CHECK(leat_call_error(first)->kind == LEAT_MAINTENANCE);
+  CHECK(leat_call_error(first)->retry_after_ms == 7000);
+  now.monotonic_ms += 1000;
+  CHECK(leat_call_next(second, now) == LEAT_DONE);
+  CHECK(leat_call_error(second)->kind == LEAT_TIMEOUT);
+  CHECK(strstr(leat_call_error(second)->message, "asked to wait") != NULL);
+  CHECK(leat_call_error(second)->retry_after_ms == 6000);
+  CHECK(leat_call_error(second)->sent == LEAT_SENT_NO);
+  leat_call_free(first);
+  leat_call_free(second);
+  leat_client_free(client);
+}
+
 /* Slots that were refused, or missed, are no reason to be refused, or to come all at once. */
 static void test_slots(void) {
   leat_client *client =
@@ -915,6 +937,7 @@ int main(void) {
   test_rate();
   test_shared_rate();
   test_queue_timeout();
+  test_pause_too_long();
   test_slots();
   test_late_driver();
   test_quota();
