@@ -11,7 +11,7 @@ base URL is the first line that it prints, the file of its certificate the secon
   --tls                   HTTPS
   --key KEY               the API key that it accepts: sandbox
   --contact UUID[=EMAIL]  a contact; may be repeated, like the next two
-  --card VALUE            a card that is linked to nobody
+  --card VALUE[=UUID]     a card, linked to that contact or to nobody
   --fault NAME=VALUE,...  what goes wrong: operation=create,nth=2,status=503
                           (see leat.sandbox; numbers may be "always")
   --until-eof             serve until standard input ends
@@ -63,7 +63,9 @@ local settings = {
   ["--contact"] = function(value)
     add(given.contacts, { uuid = value:match("^[^=]*"), email = value:match("=(.*)$") })
   end,
-  ["--card"] = function(value) add(given.cards, { value = value }) end,
+  ["--card"] = function(value)
+    add(given.cards, { value = value:match("^[^=]*"), contact_uuid = value:match("=(.*)$") })
+  end,
   ["--fault"] = function(value) add(given.faults, read_fault(value)) end,
 }
 

@@ -19,6 +19,7 @@
 # Elsewhere it only says what is missing, and what the packages are called.
 # LEAT_DEPS=check in the environment makes every `install` a `check`.
 set -u
+PATH=$PATH:/usr/sbin:/sbin # a user's has no nginx
 
 usage() {
   sed -n '2,19p' "$0" | sed 's/^# \{0,1\}//' >&2
@@ -153,6 +154,7 @@ fi
 if wants nginx; then
   need_lua luajit
   has nginx || need nginx nginx-light - - - -
+  has curl || need curl curl curl curl curl curl
   [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] ||
     need "nginx's Lua module" libnginx-mod-http-lua - - - -
   for lua in $luas; do
@@ -218,7 +220,7 @@ fi
 apt() {
   $as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l \
     ${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"} \
-    apt-get -q -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 -o Acquire::http::Timeout=30 "$@" >&2
+    apt-get </dev/null -q -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 -o Acquire::http::Timeout=30 "$@" >&2
 }
 update() {
   echo "+ ${as_root}apt-get update" >&2

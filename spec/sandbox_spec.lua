@@ -381,7 +381,7 @@ describe("the program", function()
   it("says where it is, and serves until its input ends", function()
     local name = os.tmpname()
     local input = assert(io.popen(program .. "--until-eof --port 0 --key k --contact u=e@x --contact v --card 1 " ..
-      "--card 2 --fault operation=find,value=2,times=always,status=503 >" .. name, "w"))
+      "--card 2 --card 3=v --fault operation=find,value=2,times=always,status=503 >" .. name, "w"))
     local url
     for _ = 1, 200 do
       local file = assert(io.open(name))
@@ -394,6 +394,7 @@ describe("the program", function()
     end
     local cards = leat.assert(client_of({ url = url, api_key = "k" })).contact_identifiers
     assert.equal("e@x", leat.assert(cards:link("1", "u")).contact.email)
+    assert.equal("v", leat.assert(cards:find("3")).contact.uuid)
     for _ = 1, 2 do
       assert.equal("maintenance", select(2, cards:find("2")).kind)
     end

@@ -185,3 +185,32 @@ describe("examples/openresty without a key", function()
     assert.is_nil(io.open(site.log))
   end)
 end)
+
+-- What it says of OpenResty is typed in as it stands, but for the ports.
+describe("the README", function()
+  local markdown = dofile("spec/support/markdown.lua")
+
+  local free_port = dofile("spec/nginx/server.lua").free_port
+
+  it("leads to a handler", function()
+    local ports, lines = { ["8080"] = free_port(), ["8081"] = free_port() }, {}
+    for _, block in ipairs(markdown.blocks("README.md")) do
+      if block.title == "In OpenResty and nginx" and block.language == "sh" then
+        table.insert(lines, block.text)
+      end
+    end
+    assert.equal(3, #lines)
+    lines[1] = "set -e" -- run.sh, which is tested above
+    local home, script = run_command("mktemp -d"), os.tmpname()
+    local file = assert(io.open(script, "w"))
+    file:write((table.concat(lines, "\n"):gsub("808[01]", ports):gsub("\ncurl", "\ncurl -sS")))
+    file:close()
+    local pipe = assert(io.popen(("env -u MAKEFLAGS -u MAKELEVEL LEAT_DEPS=check HOME=%s sh %s 2>&1"):format(
+      home, script)))
+    local said = pipe:read("*a")
+    pipe:close()
+    os.remove(script)
+    os.execute("rm -r " .. home)
+    assert.truthy(said:find("This is a card of ann\nnot_found\n$"), said)
+  end)
+end)

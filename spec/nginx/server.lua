@@ -15,7 +15,9 @@ local function read(command)
   return output
 end
 
-local function free_port()
+local server = {}
+
+function server.free_port()
   local listener = assert(socket.bind("127.0.0.1", 0))
   local _, port = listener:getsockname()
   listener:close()
@@ -89,7 +91,7 @@ end
 
 -- False: somebody else took the port meanwhile.
 local function try(self, given)
-  self.port = free_port()
+  self.port = server.free_port()
   write_conf(self.dir, self.port, given)
   self.pid = read(("%s nginx -p %s/ -e error.log -c nginx.conf </dev/null >%s/output 2>&1 & echo $!"):format(
     given.environment or "", self.dir, self.dir))
@@ -104,8 +106,6 @@ local function try(self, given)
   assert(self:log():find("Address already in use", 1, true), self:log())
   return false
 end
-
-local server = {}
 
 function server.start(given)
   local self = setmetatable({ dir = read("mktemp -d") }, Server)
