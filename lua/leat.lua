@@ -77,63 +77,47 @@ end
 
 -- Methods are made from the rows of operations. What they are called on, `self`, is a
 -- client or a resource of one, and holds what a call needs: `handle` (the core's client),
--- `driver`, `hooks` (of the user, for the driver to call), `settings` (of a view) and, once
--- there was one, `card` (the metatable).
+-- `driver`, `hooks` (of the user, for the driver to call), `settings` (of a view, or false)
+-- and, once there was one, `card` (the metatable; false before).
 
 local rows, resources = {}, {}
 local Client = {}
 Client.__index = Client
 resources.client = Client
 
-local function is_closed(client)
-  while client do
-    if client.closed then
-      return true
-    end
-    client = client.parent
-  end
-end
-
 local function check_open(self, what, level)
-  if self.driver.closed or is_closed(self) then
+  local closed, client = self.driver.closed, self
+  repeat
+    closed, client = closed or client.closed, client.parent
+  until not client
+  if closed then
     error(("leat: %s: the client is closed"):format(what), level + 1)
   end
 end
 
+local new_call = core.call
+
 -- Raises at the line of whoever called the method that calls this.
 local function prepare(self, row, ...)
   check_open(self, row.title, 3)
-  local call, wrong = core.call(self.handle, row.index, ...)
+  local call, wrong = new_call(self.handle, row.index, ...)
   if not call then
     error(("leat: %s: %s"):format(row.title, wrong), 3)
   end
   return call
 end
 
--- Raises at the line of whoever called the method that calls `finish`.
-local function perform(self, call, what)
-  local settings, hooks = self.settings, self.hooks
-  if settings then
-    if settings.timeout then call:set_timeout(settings.timeout) end
-    if settings.connect_timeout then call:set_connect_timeout(settings.connect_timeout) end
-    if settings.max_attempts then call:set_max_attempts(settings.max_attempts) end
-  end
-  local refused = self.driver:perform(call, hooks)
-  if hooks.attempts then hooks.attempts() end
-  if refused then
-    error(("leat: %s: %s"):format(what, refused), 4)
-  end
+local function apply(settings, call)
+  if settings.timeout then call:set_timeout(settings.timeout) end
+  if settings.connect_timeout then call:set_connect_timeout(settings.connect_timeout) end
+  if settings.max_attempts then call:set_max_attempts(settings.max_attempts) end
 end
 
 local finish
 
 local function card_metatable(self)
-  local metatable = self.card
-  if not metatable then
-    metatable = contact_identifier.metatable(self, rows, prepare, finish)
-    self.card = metatable
-  end
-  return metatable
+  self.card = self.card or contact_identifier.metatable(self, rows, prepare, finish)
+  return self.card
 end
 
 -- Only what takes memory can fail, so that comes first: a card is never half empty.
@@ -159,15 +143,21 @@ end
 
 -- Performs the call; `card` is the one to refresh. When memory runs out only afterwards,
 -- what was to be changed may have been. A call that is done is some KB that the collector
--- knows nothing of: they are given back at once.
+-- knows nothing of: they are given back at once. Raises at the line of whoever called the
+-- method that calls this.
 function finish(self, row, call, card)
-  local metatable = card_metatable(self)
-  local fine, value, err, info
-  perform(self, call, row.title)
+  local metatable, hooks = self.card or card_metatable(self), self.hooks
+  if self.settings then apply(self.settings, call) end
+  local refused = self.driver:perform(call, hooks)
+  if hooks.attempts then hooks.attempts() end
+  if refused then
+    error(("leat: %s: %s"):format(row.title, refused), 3)
+  end
+  local fine, value, err, info = true, nil, nil, nil
   if row.writes then
     fine, value, err, info = pcall(result, call, metatable, card)
   else
-    fine, value, err, info = true, result(call, metatable)
+    value, err, info = call:result(failure, metatable)
   end
   if not fine then
     raise_again(value, call)
@@ -402,11 +392,11 @@ end
 -- A client, or a view of one: the same but for its settings.
 local function new_client(handle, driver, base_url, hooks, settings, parent)
   local client = { handle = handle, driver = driver, base_url = base_url, hooks = hooks, settings = settings,
-    parent = parent }
+    parent = parent, closed = false, card = false }
   for name, class in pairs(resources) do
     if class ~= Client then
       client[name] = setmetatable({ handle = handle, driver = driver, hooks = hooks, settings = settings,
-        parent = client }, class)
+        parent = client, closed = false, card = false }, class)
     end
   end
   return setmetatable(client, Client)
@@ -564,7 +554,7 @@ function leat.new(given)
   if not driver then
     error("leat.new: " .. wrong, 2)
   end
-  local client = new_client(handle, driver, given.base_url or core.base_url, new_hooks(handle, given, store))
+  local client = new_client(handle, driver, given.base_url or core.base_url, new_hooks(handle, given, store), false, false)
   if driver ~= given.driver and driver.close then
     client.own_driver = driver
   end

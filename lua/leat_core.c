@@ -9,8 +9,8 @@
 **   core.request(client, method, path, query, headers, body)   likewise; query and
 **                                        headers as { name, value, name, value, ... }
 **   call:set_timeout(seconds)  call:set_connect_timeout(seconds)  call:set_max_attempts(n)
-**   call:is_done()  call:attempts()
-**   call:is_unknown()                    whether it ended with an unknown outcome
+**   call:is_done()
+**   call:attempts()                      and whether it ended with an unknown outcome
 **   call:may_have_happened()             likewise, or that it is a change that succeeded
 **   call:result(error_metatable, card_metatable)   value, nil, info; or nil, error
 **   call:free()                          now, and not once the collector comes by
@@ -491,11 +491,6 @@ static int call_free(lua_State *L) {
   return 0;
 }
 
-static int call_is_unknown(lua_State *L) {
-  lua_pushboolean(L, leat_call_error(check_call(L, 1))->outcome_unknown);
-  return 1;
-}
-
 /* For who was interrupted, and knows less than the call. */
 static int call_may_have_happened(lua_State *L) {
   const leat_call *call = check_call(L, 1);
@@ -506,8 +501,10 @@ static int call_may_have_happened(lua_State *L) {
 }
 
 static int call_attempts(lua_State *L) {
-  lua_pushinteger(L, leat_call_error(check_call(L, 1))->attempts);
-  return 1;
+  const leat_error *error = leat_call_error(check_call(L, 1));
+  lua_pushinteger(L, error->attempts);
+  lua_pushboolean(L, error->outcome_unknown);
+  return 2;
 }
 
 static int call_is_done(lua_State *L) {
@@ -1004,7 +1001,6 @@ static const luaL_Reg client_methods[] = {
     {"rate_limit", client_rate_limit}, {"attempt", client_attempt}, {NULL, NULL}};
 
 static const luaL_Reg call_methods[] = {{"is_done", call_is_done},
-                                        {"is_unknown", call_is_unknown},
                                         {"may_have_happened", call_may_have_happened},
                                         {"attempts", call_attempts},
                                         {"result", call_result},

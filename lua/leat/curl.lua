@@ -20,6 +20,8 @@ Driver.__index = Driver
 -- So that Ctrl-C and other hooks of Lua are seen to between two waits, in seconds.
 local WAIT = 0.1
 
+local place_now, carry, tell = tasks.place, tasks.carry, tasks.tell
+
 -- ---- calls under way --------------------------------------------------------------------
 
 -- Each has an entry, which holds it: that of `tasks.carry`; or, if it blocks, one of `block`.
@@ -55,7 +57,7 @@ function Driver:step(seconds)
   local entry, event, more = handle:wait(seconds)
   while entry do
     if entry.task then
-      tasks.tell(entry, event)
+      tell(entry, event)
     elseif event then -- another's, perhaps: a token function may make calls too
       self:give_token(entry.call, entry.hooks)
     else
@@ -110,13 +112,13 @@ end
 -- @tparam[opt] table hooks of the client: see `leat.driver`
 -- @treturn string why it must not be carried here; else nil
 function Driver:perform(call, hooks)
-  local place = tasks.place()
+  local place = place_now()
   hooks = hooks or {}
   if hooks.attempts then
     observe(self, hooks)
   end
   if place == "task" then
-    return tasks.carry(self, call, hooks)
+    return carry(self, call, hooks)
   elseif place == "inside" or hooks.blocking == false then
     return refusals[place]
   end
@@ -186,7 +188,8 @@ function curl.new(given)
   if not handle then
     return nil, wrong
   end
-  return setmetatable({ handle = handle, entries = entries, observed = setmetatable({}, { __mode = "k" }) }, Driver)
+  return setmetatable({ handle = handle, entries = entries, closed = false, observing = false,
+    observed = setmetatable({}, { __mode = "k" }) }, Driver)
 end
 
 --- The versions of libcurl and of what it is made with.

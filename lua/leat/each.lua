@@ -62,8 +62,8 @@ function Run:summary()
 end
 
 function Run:report()
-  local now = self.progress and scheduler.now()
-  if now and now - self.reported >= self.progress_every then
+  local now = scheduler.now()
+  if now - self.reported >= self.progress_every then
     self.reported = now
     self.progress(self:summary())
   end
@@ -89,49 +89,58 @@ function Run:hand_over()
 end
 
 function Run:keep(i, value, ...)
-  self.done = self.done + 1
-  self.failed = self.failed + ((...) and 0 or 1)
-  if self.in_order then
-    self.results[i] = { n = select("#", ...) + 1, value, ... }
-    self:hand_over()
-  end
-  self:report()
+  self.results[i] = { n = select("#", ...) + 1, value, ... }
+  return (...)
 end
 
 -- ---- workers ------------------------------------------------------------------------
 
 -- One at a time takes a value, for that may make calls too; and nobody does while too many
 -- results wait for their turn.
-function Run:may_take()
-  return self.ended or not self.taking and self.taken - self.handed < self.most_kept
-end
-
-function Run:take()
-  while not self:may_take() do
-    table.insert(self.parked, scheduler.current())
+local function take(run)
+  while not run.ended and (run.taking or run.taken - run.handed >= run.most_kept) do
+    table.insert(run.parked, scheduler.current())
     scheduler.wait_for_news()
   end
-  if not self.ended then
-    self.taking = true
-    return self.next()
+  if not run.ended then
+    run.taking = true
+    return run.next()
   end
 end
 
-function Run:work(...)
-  self.taking = false
-  self.ended = self.ended or (...) == nil
-  self:unpark()
-  if self.ended then
+-- This, and what it calls, is done for each value: it is plain so that it is cheap.
+local function work(run, ...)
+  run.taking = false
+  run.ended = run.ended or (...) == nil
+  if run.parked[1] then
+    run:unpark()
+  end
+  if run.ended then
     return false
   end
-  self.taken = self.taken + 1
-  self:keep(self.taken, (...), self.f(...))
+  local i, good = run.taken + 1, nil
+  run.taken = i
+  if run.in_order then
+    good = run:keep(i, (...), run.f(...))
+  else
+    good = run.f(...)
+  end
+  run.done = run.done + 1
+  if not good then
+    run.failed = run.failed + 1
+  end
+  if run.in_order then
+    run:hand_over()
+  end
+  if run.progress then
+    run:report()
+  end
   return true
 end
 
 local function worker(run)
   table.insert(run.workers, scheduler.current()) -- first, for whoever stops them
-  while run:work(run:take()) do end
+  while work(run, take(run)) do end
 end
 
 function Run:start()
@@ -149,8 +158,9 @@ function Run:start()
     end
   end
   function fields.tally(_, call)
-    self.retried = self.retried + math.max(0, call:attempts() - 1)
-    self.unknown = self.unknown + (call:is_unknown() and 1 or 0)
+    local attempts, unknown = call:attempts()
+    if attempts > 1 then self.retried = self.retried + attempts - 1 end
+    if unknown then self.unknown = self.unknown + 1 end
   end
   while not self.ended and #self.workers < self.concurrency do
     self.working = self.working + 1
@@ -198,13 +208,13 @@ local function run_all(values, f, given)
   local run = setmetatable({
     next = iterator(values),
     f = f,
-    in_order = given.in_order,
-    progress = given.progress,
+    in_order = given.in_order or false,
+    progress = given.progress or false,
     progress_every = given.progress_every or 1,
     total = given.total or type(values) == "table" and #values or nil,
     concurrency = given.concurrency or 16,
     parent = scheduler.current(),
-    parked = {}, results = {}, workers = {},
+    parked = {}, results = {}, workers = {}, taking = false, ended = false,
     begun = now, reported = now,
     taken = 0, handed = 0, done = 0, failed = 0, retried = 0, unknown = 0, working = 0,
   }, Run)

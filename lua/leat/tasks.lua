@@ -17,6 +17,7 @@
 -- @module leat.tasks
 
 local now = require("leat.curl.core").now
+local continue, yield, running = coroutine.resume, coroutine.yield, coroutine.running
 
 local tasks = {}
 local Task = {}
@@ -91,7 +92,7 @@ end
 local function resume(task, ...)
   local before = current
   current = task
-  after(task, coroutine.resume(task.thread, ...))
+  after(task, continue(task.thread, ...))
   current = before
 end
 
@@ -118,22 +119,22 @@ local function drain()
   end
   while first <= last do
     local task = ready[first]
-    if not task.done then
-      resume(task)
+    if task and not task.done then
+      current = task
+      after(task, continue(task.thread))
+      current = nil
     end
     ready[first] = nil
     first = first + 1
   end
-end
-
-local function suspend()
-  return coroutine.yield(SUSPENDED)
+  first, last = 1, 0
 end
 
 -- `fields` of the task may be `at_end(task)`, called when it is done, and `tally(task, call)`,
--- when a call of its is.
+-- when a call of its is. What is false is looked up sooner than what is not there.
 local function start(fields, f, ...)
-  local task = setmetatable({ thread = coroutine.create(f), at_end = fields.at_end, tally = fields.tally }, Task)
+  local task = setmetatable({ thread = coroutine.create(f), at_end = fields.at_end, tally = fields.tally or false,
+    done = false, canceled = false, entry = false, spare = false }, Task)
   living[task] = true
   count = count + 1
   resume(task, ...)
@@ -163,7 +164,7 @@ end
 function tasks.place()
   if not current then
     return "outside"
-  elseif coroutine.running() == current.thread then
+  elseif running() == current.thread then
     return "task"
   end
   recover()
@@ -171,9 +172,9 @@ function tasks.place()
 end
 
 local function begin_carrying(driver)
-  local carried = driver.carried or 0
-  driver.carried = carried + 1
-  if carried == 0 then
+  local carried = driver.carried
+  driver.carried = (carried or 0) + 1
+  if not carried then
     busy[#busy + 1] = driver
     tell_loops("watch", driver)
   end
@@ -190,15 +191,6 @@ local function stop_carrying(driver)
   end
 end
 
-local function end_carrying(driver)
-  local left = (driver.carried or 1) - 1 -- nil: there was no memory to count it
-  if left > 0 then
-    driver.carried = left
-  else
-    stop_carrying(driver)
-  end
-end
-
 --- That the driver is closed: nobody waits for it any more.
 tasks.forget = stop_carrying
 
@@ -209,14 +201,19 @@ function tasks.current()
 end
 
 local function end_entry(entry)
+  local driver = entry.driver
+  local left = (driver.carried or 1) - 1 -- nil: there was no memory to count it
   entry.done = true
-  end_carrying(entry.driver)
+  if left > 0 then
+    driver.carried = left
+  else
+    stop_carrying(driver)
+  end
 end
 
 -- What takes memory comes first: if it runs out, the task gives up what it has noted.
-local function carry(entry)
-  local call, driver = entry.call, entry.driver
-  entry.task.entry = entry
+local function carry(task, entry, driver, call)
+  task.entry = entry
   begin_carrying(driver)
   if not driver:begin(call, entry) then
     end_entry(entry)
@@ -226,10 +223,10 @@ local function carry(entry)
       entry.asks = false
       driver:give_token(call, entry.hooks)
     else
-      suspend()
+      yield(SUSPENDED)
     end
   end
-  entry.task.entry = entry.outer
+  task.entry = entry.outer
 end
 
 --- Carries a call in the task that runs now; returns once it is done.
@@ -241,8 +238,13 @@ function tasks.carry(driver, call, hooks)
   if task.canceled then
     driver:drop(call)
   else
-    -- `outer`: that of the call whose token function makes this one
-    carry { task = task, driver = driver, call = call, hooks = hooks, outer = task.entry, done = false, asks = false }
+    local entry = task.spare or { task = task }
+    task.spare = false
+    entry.driver, entry.call, entry.hooks, entry.done, entry.asks = driver, call, hooks, false, false
+    entry.outer = task.entry -- that of the call whose token function makes this one
+    carry(task, entry, driver, call)
+    entry.driver, entry.call, entry.hooks, entry.outer = false, false, false, false
+    task.spare = entry -- for the next call
   end
   if task.tally then
     task:tally(call)
@@ -256,7 +258,8 @@ function tasks.tell(entry, event)
   else
     end_entry(entry)
   end
-  wake(entry.task)
+  last = last + 1
+  ready[last] = entry.task
 end
 
 --- Resumes the tasks that were told something. For drivers.
@@ -376,7 +379,7 @@ end
 -- Suspends the task until there is news for it; outside of tasks, waits for any.
 local function wait_for_news()
   if current then
-    suspend()
+    yield(SUSPENDED)
     return
   end
   if not goes_on() then
