@@ -7,6 +7,7 @@
 #include "compat.h"
 #include "leat.h"
 
+#include <stdbool.h>
 #include <time.h>
 
 /* With the version, so that modules of two versions refuse each other's userdata. */
@@ -17,8 +18,31 @@ typedef struct call_box { /* born NULL */
   uint64_t random; /* that a driver in Lua gave last */
 } call_box;
 
+/* The upvalues of each function: the metatable of calls, and that of what is its module's. */
+enum { CALLS = 1, OWN = 2, METATABLES = 2 };
+
+static inline void push_metatables(lua_State *L, const char *own) {
+  luaL_newmetatable(L, LEAT_CALL_TYPE); /* or the one that is there */
+  luaL_newmetatable(L, own);
+}
+
+/* As luaL_checkudata, which looks for the metatable by its name, each time. */
+static inline void *check_box(lua_State *L, int index, int metatable, const char *name) {
+  void *box = lua_touserdata(L, index);
+  bool is = false;
+  if (box && lua_getmetatable(L, index)) {
+    is = lua_rawequal(L, -1, lua_upvalueindex(metatable));
+    lua_pop(L, 1);
+  }
+  return is ? box : luaL_checkudata(L, index, name);
+}
+
+static inline call_box *check_call_box(lua_State *L, int index) {
+  return check_box(L, index, CALLS, LEAT_CALL_TYPE);
+}
+
 static inline leat_call *check_call(lua_State *L, int index) {
-  call_box *box = luaL_checkudata(L, index, LEAT_CALL_TYPE);
+  const call_box *box = check_call_box(L, index);
   luaL_argcheck(L, box->call != NULL, index, "call is freed");
   return box->call;
 }

@@ -17,11 +17,13 @@
 /* Under its own name: a module made with LuaJIT's headers, which have it, must load in
 ** Lua 5.1 too. */
 static inline void leat_setfuncs(lua_State *L, const luaL_Reg *functions, int upvalues) {
-  (void)upvalues; /* none of ours has any */
   for (; functions->name; functions++) {
-    lua_pushcfunction(L, functions->func);
-    lua_setfield(L, -2, functions->name);
+    for (int i = 0; i < upvalues; i++)
+      lua_pushvalue(L, -upvalues);
+    lua_pushcclosure(L, functions->func, upvalues);
+    lua_setfield(L, -upvalues - 2, functions->name);
   }
+  lua_pop(L, upvalues);
 }
 #undef luaL_setfuncs
 #define luaL_setfuncs leat_setfuncs

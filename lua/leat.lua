@@ -153,12 +153,11 @@ function finish(self, row, call, card)
   if refused then
     error(("leat: %s: %s"):format(row.title, refused), 3)
   end
-  local fine, value, err, info = true, nil, nil, nil
-  if row.writes then
-    fine, value, err, info = pcall(result, call, metatable, card)
-  else
-    value, err, info = call:result(failure, metatable)
+  if not row.writes then
+    local value, err, info = call:result(failure, metatable, true)
+    return value, err, info
   end
+  local fine, value, err, info = pcall(result, call, metatable, card)
   if not fine then
     raise_again(value, call)
   end
@@ -554,7 +553,8 @@ function leat.new(given)
   if not driver then
     error("leat.new: " .. wrong, 2)
   end
-  local client = new_client(handle, driver, given.base_url or core.base_url, new_hooks(handle, given, store), false, false)
+  local hooks = new_hooks(handle, given, store)
+  local client = new_client(handle, driver, given.base_url or core.base_url, hooks, false, false)
   if driver ~= given.driver and driver.close then
     client.own_driver = driver
   end

@@ -12,7 +12,8 @@
 **   call:is_done()
 **   call:attempts()                      and whether it ended with an unknown outcome
 **   call:may_have_happened()             likewise, or that it is a change that succeeded
-**   call:result(error_metatable, card_metatable)   value, nil, info; or nil, error
+**   call:result(error_metatable, card_metatable, last)   value, nil, info; or nil, error;
+**                                        then, if it is the last that is asked of it, frees it
 **   call:free()                          now, and not once the collector comes by
 **
 ** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
@@ -100,18 +101,48 @@ static void push_integer(lua_State *L, int64_t value) {
 
 static void push_value(lua_State *L, const leat_json *value);
 
-/* Whether the table at `methods` has the name on top of the stack; 0: there is none. */
-static bool is_method(lua_State *L, int methods) {
-  if (methods == 0) return false;
-  lua_pushvalue(L, -1);
-  lua_rawget(L, methods);
-  bool is = !lua_isnil(L, -1);
+/* The fields that cards have, none of them the name of a method. The metatable of calls
+** holds them by number: a string that is there is pushed sooner than found. */
+static const leat_string names[] = {{"value", 5},   {"name", 4}, {"active", 6},
+                                    {"contact", 7}, {"uuid", 4}, {"email", 5}};
+enum { NAMES = sizeof names / sizeof names[0], DEEPEST = 6 };
+
+static void set_names(lua_State *L) {
+  luaL_newmetatable(L, LEAT_CALL_TYPE);
+  for (int i = 0; i < NAMES; i++) {
+    push_string(L, names[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
   lua_pop(L, 1);
+}
+
+/* True: it is one of those. */
+static bool push_name(lua_State *L, leat_string name) {
+  for (int i = 0; i < NAMES; i++) {
+    if (name.length != names[i].length) continue;
+    if (memcmp(name.data, names[i].data, name.length) != 0) continue;
+    lua_rawgeti(L, lua_upvalueindex(CALLS), i + 1);
+    return true;
+  }
+  push_string(L, name);
+  return false;
+}
+
+/* Whether the name on top of the stack is one of a method of the cards that have the
+** metatable at this index; 0: of no cards. */
+static bool is_method(lua_State *L, int metatable) {
+  if (metatable == 0) return false;
+  lua_getfield(L, metatable, "__index");
+  lua_pushvalue(L, -2);
+  lua_rawget(L, -2);
+  bool is = !lua_isnil(L, -1);
+  lua_pop(L, 2);
   return is;
 }
 
 static void push_array(lua_State *L, const leat_json *array) {
   size_t size = leat_json_size(array);
+  luaL_checkstack(L, DEEPEST, "nested too deep");
   lua_createtable(L, (int)size, 0);
   for (size_t i = 0; i < size; i++) {
     push_value(L, leat_json_at(array, i));
@@ -120,13 +151,13 @@ static void push_array(lua_State *L, const leat_json *array) {
 }
 
 /* A member that is null is absent, as Lua has it; and so is one that would hide a method. */
-static void push_object(lua_State *L, const leat_json *object, int methods) {
+static void push_object(lua_State *L, const leat_json *object, int metatable) {
   leat_member member = {{NULL, 0}, NULL, NULL};
+  luaL_checkstack(L, DEEPEST, "nested too deep");
   lua_createtable(L, 0, (int)leat_json_size(object));
   while (leat_json_next(object, &member)) {
     if (leat_json_type(member.value) == LEAT_NULL) continue;
-    push_string(L, member.name);
-    if (is_method(L, methods)) {
+    if (!push_name(L, member.name) && is_method(L, metatable)) {
       lua_pop(L, 1);
       continue;
     }
@@ -135,9 +166,7 @@ static void push_object(lua_State *L, const leat_json *object, int methods) {
   }
 }
 
-/* The depth of what the core decoded is limited. */
 static void push_value(lua_State *L, const leat_json *value) {
-  luaL_checkstack(L, 4, "nested too deep");
   switch (leat_json_type(value)) {
     case LEAT_OBJECT: push_object(L, value, 0); break;
     case LEAT_ARRAY: push_array(L, value); break;
@@ -282,7 +311,7 @@ static int core_client(lua_State *L) {
 }
 
 static int client_free(lua_State *L) {
-  client_box *box = luaL_checkudata(L, 1, CLIENT_TYPE);
+  client_box *box = check_box(L, 1, OWN, CLIENT_TYPE);
   leat_client_free(box->client);
   box->client = NULL;
   return 0;
@@ -407,12 +436,13 @@ static leat_call **new_box(lua_State *L) {
   call_box *box = lua_newuserdata(L, sizeof *box);
   box->call = NULL;
   box->random = 0;
-  luaL_setmetatable(L, LEAT_CALL_TYPE);
+  lua_pushvalue(L, lua_upvalueindex(CALLS));
+  lua_setmetatable(L, -2);
   return &box->call;
 }
 
 static leat_client *check_client(lua_State *L, int index) {
-  client_box *box = luaL_checkudata(L, index, CLIENT_TYPE);
+  client_box *box = check_box(L, index, OWN, CLIENT_TYPE);
   luaL_argcheck(L, box->client != NULL, index, "client is closed");
   return box->client;
 }
@@ -485,7 +515,7 @@ static int call_set_max_attempts(lua_State *L) {
 }
 
 static int call_free(lua_State *L) {
-  call_box *box = luaL_checkudata(L, 1, LEAT_CALL_TYPE);
+  call_box *box = check_call_box(L, 1);
   leat_call_free(box->call);
   box->call = NULL;
   return 0;
@@ -631,11 +661,9 @@ static void push_info(lua_State *L, const leat_call *call) {
 }
 
 static void push_card(lua_State *L, const leat_json *card, int metatable) {
-  lua_getfield(L, metatable, "__index");
-  push_object(L, card, lua_gettop(L));
+  push_object(L, card, metatable);
   lua_pushvalue(L, metatable);
   lua_setmetatable(L, -2);
-  lua_remove(L, -2);
 }
 
 static void push_cards(lua_State *L, const leat_json *list, int metatable) {
@@ -658,9 +686,9 @@ static void push_result(lua_State *L, const leat_call *call, int metatable) {
   else push_value(L, data);
 }
 
-/* call:result(error_metatable, card_metatable) */
-static int call_result(lua_State *L) {
-  leat_call *call = check_call(L, 1);
+/* call:result(error_metatable, card_metatable, whether to free the call) */
+static int push_outcome(lua_State *L) {
+  const leat_call *call = check_call(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
   luaL_checktype(L, 3, LUA_TTABLE);
   luaL_argcheck(L, leat_call_is_done(call), 1, "the driver did not finish it");
@@ -675,6 +703,13 @@ static int call_result(lua_State *L) {
   return 3;
 }
 
+static int call_result(lua_State *L) {
+  bool last = lua_toboolean(L, 4);
+  int count = push_outcome(L);
+  if (last) call_free(L);
+  return count;
+}
+
 /* ---- for drivers in Lua ---------------------------------------------------------- */
 
 static int core_now(lua_State *L) {
@@ -684,7 +719,7 @@ static int core_now(lua_State *L) {
 
 /* Behind the call: two clocks. Its chance is that of the last call:next. */
 static leat_moment check_moment(lua_State *L, int call) {
-  const call_box *box = luaL_checkudata(L, call, LEAT_CALL_TYPE);
+  const call_box *box = check_call_box(L, call);
   return (leat_moment){(int64_t)luaL_checknumber(L, call + 1),
                        (int64_t)luaL_checknumber(L, call + 2), box->random};
 }
@@ -695,7 +730,7 @@ static int call_next(lua_State *L) {
                                       [LEAT_TOKEN] = "token",
                                       [LEAT_DONE] = "done",
                                       [LEAT_SLOT] = "slot"};
-  call_box *box = luaL_checkudata(L, 1, LEAT_CALL_TYPE);
+  call_box *box = check_call_box(L, 1);
   box->random = (uint64_t)luaL_optnumber(L, 4, 0) * UINT64_C(0x9E3779B97F4A7C15);
   leat_moment now = check_moment(L, 1);
   lua_pushstring(L, steps[leat_call_next(check_call(L, 1), now)]);
@@ -865,14 +900,14 @@ static int core_http1(lua_State *L) {
 }
 
 static int http1_close(lua_State *L) {
-  http1_box *box = luaL_checkudata(L, 1, HTTP1_TYPE);
+  http1_box *box = check_box(L, 1, OWN, HTTP1_TYPE);
   leat_http1_free(box->http);
   box->http = NULL;
   return 0;
 }
 
 static http1_box *check_open(lua_State *L) {
-  http1_box *box = luaL_checkudata(L, 1, HTTP1_TYPE);
+  http1_box *box = check_box(L, 1, OWN, HTTP1_TYPE);
   luaL_argcheck(L, box->http != NULL, 1, "codec is closed");
   return box;
 }
@@ -986,10 +1021,12 @@ static int core_error_text(lua_State *L) {
 static void make_type(lua_State *L, const char *name, lua_CFunction collect,
                       const luaL_Reg *methods) {
   luaL_newmetatable(L, name);
-  lua_pushcfunction(L, collect);
+  push_metatables(L, name);
+  lua_pushcclosure(L, collect, METATABLES);
   lua_setfield(L, -2, "__gc");
   lua_newtable(L);
-  luaL_setfuncs(L, methods, 0);
+  push_metatables(L, name);
+  luaL_setfuncs(L, methods, METATABLES);
   lua_setfield(L, -2, "__index");
   set_string(L, "__name", name);
   lua_pushboolean(L, 0);
@@ -1044,10 +1081,13 @@ static const luaL_Reg functions[] = {{"operations", core_operations},
 LEAT_API int luaopen_leat_core(lua_State *L);
 
 LEAT_API int luaopen_leat_core(lua_State *L) {
+  set_names(L);
   make_type(L, CLIENT_TYPE, client_free, client_methods);
   make_type(L, LEAT_CALL_TYPE, call_free, call_methods);
   make_type(L, HTTP1_TYPE, http1_close, http1_methods);
-  luaL_newlib(L, functions);
+  lua_newtable(L);
+  push_metatables(L, CLIENT_TYPE);
+  luaL_setfuncs(L, functions, METATABLES);
   set_string(L, "version", LEAT_VERSION);
   set_string(L, "base_url", LEAT_BASE_URL);
   return 1;

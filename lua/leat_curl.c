@@ -33,7 +33,7 @@ typedef struct driver_box { /* born NULL */
 } driver_box;
 
 static leat_curl *check_driver(lua_State *L) {
-  driver_box *box = luaL_checkudata(L, 1, DRIVER_TYPE);
+  driver_box *box = check_box(L, 1, OWN, DRIVER_TYPE);
   luaL_argcheck(L, box->curl != NULL, 1, "driver is closed");
   return box->curl;
 }
@@ -164,7 +164,7 @@ static int curl_wait_for(lua_State *L) {
   struct pollfd *fds = lua_newuserdata(L, count * sizeof *fds + 1);
   for (size_t i = 0; i < count; i++) {
     lua_rawgeti(L, 1, (int)i + 1);
-    driver_box *box = luaL_checkudata(L, -1, DRIVER_TYPE);
+    driver_box *box = check_box(L, -1, OWN, DRIVER_TYPE);
     luaL_argcheck(L, box->curl != NULL, 1, "driver is closed");
     fds[i] = (struct pollfd){leat_curl_fd(box->curl), POLLIN, 0};
     if (fds[i].fd < 0 && ms > 1) ms = 1; /* without epoll there is none to watch */
@@ -181,7 +181,7 @@ static int curl_now(lua_State *L) {
 
 /* Takes two arguments when it is __close. */
 static int driver_close(lua_State *L) {
-  driver_box *box = luaL_checkudata(L, 1, DRIVER_TYPE);
+  driver_box *box = check_box(L, 1, OWN, DRIVER_TYPE);
   leat_curl *curl = box->curl;
   box->curl = NULL;
   leat_curl_free(curl);
@@ -208,12 +208,17 @@ LEAT_API int luaopen_leat_curl_core(lua_State *L) {
                                        {"version", driver_version},
                                        {NULL, NULL}};
   luaL_newmetatable(L, DRIVER_TYPE);
-  luaL_setfuncs(L, meta, 0);
-  luaL_newlib(L, methods);
+  push_metatables(L, DRIVER_TYPE);
+  luaL_setfuncs(L, meta, METATABLES);
+  lua_newtable(L);
+  push_metatables(L, DRIVER_TYPE);
+  luaL_setfuncs(L, methods, METATABLES);
   lua_setfield(L, -2, "__index");
   lua_pushboolean(L, 0);
   lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
-  luaL_newlib(L, functions);
+  lua_newtable(L);
+  push_metatables(L, DRIVER_TYPE);
+  luaL_setfuncs(L, functions, METATABLES);
   return 1;
 }

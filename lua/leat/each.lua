@@ -118,7 +118,7 @@ local function work(run, ...)
   if run.ended then
     return false
   end
-  local i, good = run.taken + 1, nil
+  local i, good = run.taken + 1
   run.taken = i
   if run.in_order then
     good = run:keep(i, (...), run.f(...))
