@@ -85,12 +85,12 @@ local Client = {}
 Client.__index = Client
 resources.client = Client
 
+local function is_closed(client)
+  return client.closed or client.parent and is_closed(client.parent)
+end
+
 local function check_open(self, what, level)
-  local closed, client = self.driver.closed, self
-  repeat
-    closed, client = closed or client.closed, client.parent
-  until not client
-  if closed then
+  if self.driver.closed or is_closed(self) then
     error(("leat: %s: the client is closed"):format(what), level + 1)
   end
 end
