@@ -18,10 +18,10 @@
 **
 ** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
 **   core.now()                           ms of a clock that is never set, of all processes
-**   call:next(ms, unix, random)          "send", "wait", "token" or "done"
+**   call:next(ms, unix, random)          "send", "wait", "token" or "done"; then its epoch,
+**                                        and what gets_token tells
 **   call:until_ms()                      when it wants to be asked again; for "slot", the last
 **                                        moment that it can wait for
-**   call:set_reused()                    the exchange goes over a used connection
 **   call:request()                       { method, url, headers, body, deadline }
 **   call:answer(ms, unix, status, headers, body)
 **   call:give(ms, unix, token, seconds)  what "token" asked for; false if it is none
@@ -41,9 +41,10 @@
 **   call:gets_token()                    whether others may wait for what it does
 **   call:destination()                   origin, host, port, tls, deadline, connect_timeout (ms)
 **   core.http1()                         the codec, for one exchange
-**   http:begin(call)                     what "send" asks for: "more", or "failed"
+**   http:begin(call, reused)             what "send" asks for, over a connection that was
+**                                        used before or not: "more", or "failed"
 **   http:output()                        what is to be sent next, a piece of it; nil: no more
-**   http:sent(length)
+**   http:sent(length)                    likewise, what is to be sent next
 **   http:received(bytes)                 "more", "answer" or "failed"
 **   http:closed()                        likewise: the connection ended in an orderly way
 **   http:tell(call, ms, unix)            gives the call the answer, or the failure; true: the
@@ -724,6 +725,14 @@ static leat_moment check_moment(lua_State *L, int call) {
                        (int64_t)luaL_checknumber(L, call + 2), box->random};
 }
 
+static void push_epoch(lua_State *L, const leat_call *call) {
+  lua_pushnumber(L, (lua_Number)leat_client_epoch(leat_call_client(call)));
+}
+
+static void push_gets_token(lua_State *L, const leat_call *call) {
+  lua_pushboolean(L, leat_call_purpose(call) == LEAT_TO_GET_TOKEN);
+}
+
 static int call_next(lua_State *L) {
   static const char *const steps[] = {[LEAT_SEND] = "send",
                                       [LEAT_WAIT] = "wait",
@@ -733,8 +742,11 @@ static int call_next(lua_State *L) {
   call_box *box = check_call_box(L, 1);
   box->random = (uint64_t)luaL_optnumber(L, 4, 0) * UINT64_C(0x9E3779B97F4A7C15);
   leat_moment now = check_moment(L, 1);
-  lua_pushstring(L, steps[leat_call_next(check_call(L, 1), now)]);
-  return 1;
+  leat_call *call = check_call(L, 1);
+  lua_pushstring(L, steps[leat_call_next(call, now)]);
+  push_epoch(L, call);
+  push_gets_token(L, call);
+  return 3;
 }
 
 /* { [name] = value } */
@@ -753,18 +765,13 @@ static int call_until(lua_State *L) {
 }
 
 static int call_epoch(lua_State *L) {
-  lua_pushnumber(L, (lua_Number)leat_client_epoch(leat_call_client(check_call(L, 1))));
+  push_epoch(L, check_call(L, 1));
   return 1;
 }
 
 static int call_gets_token(lua_State *L) {
-  lua_pushboolean(L, leat_call_purpose(check_call(L, 1)) == LEAT_TO_GET_TOKEN);
+  push_gets_token(L, check_call(L, 1));
   return 1;
-}
-
-static int call_set_reused(lua_State *L) {
-  leat_call_set_reused(check_call(L, 1));
-  return 0;
 }
 
 static int call_request(lua_State *L) {
@@ -929,8 +936,10 @@ static int push_state(lua_State *L, http1_box *box, leat_http1_state state) {
 
 static int http1_begin(lua_State *L) {
   http1_box *box = check_open(L);
-  const leat_request *request = leat_call_request(check_call(L, 2));
+  leat_call *call = check_call(L, 2);
+  const leat_request *request = leat_call_request(call);
   luaL_argcheck(L, request != NULL, 2, "the call has nothing to send");
+  if (lua_toboolean(L, 3)) leat_call_set_reused(call);
   box->begun = true;
   box->sent = LEAT_SENT_NO;
   box->surplus = false;
@@ -938,14 +947,17 @@ static int http1_begin(lua_State *L) {
 }
 
 /* Whoever has it may be sending it already. */
-static int http1_output(lua_State *L) {
-  http1_box *box = check_begun(L);
+static int push_output(lua_State *L, http1_box *box) {
   leat_string out = leat_http1_output(box->http);
   if (out.length == 0) return 0;
   box->sent = LEAT_SENT_MAYBE;
   if (out.length > LARGEST_PIECE) out.length = LARGEST_PIECE;
   push_string(L, out);
   return 1;
+}
+
+static int http1_output(lua_State *L) {
+  return push_output(L, check_begun(L));
 }
 
 static int http1_sent(lua_State *L) {
@@ -955,7 +967,7 @@ static int http1_sent(lua_State *L) {
   luaL_argcheck(L, length >= 0 && (size_t)length <= left, 2,
                 "more than there was to send");
   leat_http1_sent(box->http, (size_t)length);
-  return 0;
+  return push_output(L, box);
 }
 
 static int http1_received(lua_State *L) {
@@ -1048,7 +1060,6 @@ static const luaL_Reg call_methods[] = {{"is_done", call_is_done},
                                         {"next", call_next},
                                         {"until_ms", call_until},
                                         {"request", call_request},
-                                        {"set_reused", call_set_reused},
                                         {"answer", call_answer},
                                         {"give", call_give},
                                         {"token", call_token},

@@ -43,12 +43,19 @@ local CODECS = 64 -- that are kept: to make one costs more than to use it
 
 -- ---- moments ----------------------------------------------------------------------------
 
--- The clock of nginx is that on the wall, which may be set; its timers go by another.
+-- The clock of nginx is that on the wall, which may be set; its timers go by another. They
+-- begin at what nginx takes for now, so ours is read anew only when that has changed.
+local moment, moment_ms
+
 local function clock()
-  return core.now(), ngx.time()
+  if ngx.now() ~= moment then
+    ngx.update_time()
+    moment, moment_ms = ngx.now(), core.now()
+  end
+  return moment_ms, ngx.time()
 end
 
--- What nginx takes for now, its timers begin at.
+-- The worker may have been busy since nginx looked at the clock.
 local function now()
   ngx.update_time()
   return clock()
@@ -78,9 +85,9 @@ local function random(self)
 end
 
 local function set_timeouts(socket, connect_due, due)
-  local moment = now()
-  local left = math.max(1, math.ceil(due - moment))
-  socket:settimeouts(math.max(1, math.ceil(connect_due - moment)), left, left)
+  local ms = clock()
+  local left = math.max(1, math.ceil(due - ms))
+  socket:settimeouts(math.max(1, math.ceil(connect_due - ms)), left, left)
 end
 
 -- ---- connecting -------------------------------------------------------------------------
@@ -128,14 +135,15 @@ end
 -- Connections are kept by a name that says whom they were verified as: the origin is scheme,
 -- host and port, the host is the name that is asked for and compared, and none goes by a proxy
 -- or unverified. (What nginx.conf trusts is one for all clients.) A new one was waited for, and
--- has its timeouts set again.
+-- has its timeouts set again. Returns the socket, and whether it was used before; or nil, the
+-- kind of error and a message.
 local function connect(to, deadline, connect_timeout)
   local socket = ngx.socket.tcp()
   local due = math.min(deadline, clock() + connect_timeout)
   set_timeouts(socket, due, deadline)
   local fine, why = socket:connect(to.address, to.port, to.options)
   if fine and socket:getreusedtimes() > 0 then
-    return socket
+    return socket, true
   end
   if fine and to.tls then
     set_timeouts(socket, due, deadline)
@@ -148,7 +156,7 @@ local function connect(to, deadline, connect_timeout)
     return nil, explain(to.origin, why)
   end
   set_timeouts(socket, deadline, deadline)
-  return socket
+  return socket, false
 end
 
 -- ---- bytes ------------------------------------------------------------------------------
@@ -157,13 +165,15 @@ end
 local function send(socket, http, deadline)
   local piece = http:output()
   while piece do
+    local before = clock()
     local sent, why = socket:send(piece)
     if not sent then
       return why
     end
-    http:sent(sent)
-    set_timeouts(socket, deadline, deadline) -- it may have waited
-    piece = http:output()
+    if clock() ~= before then -- it waited
+      set_timeouts(socket, deadline, deadline)
+    end
+    piece = http:sent(sent)
   end
 end
 
@@ -187,8 +197,8 @@ local function receive(socket, http, deadline)
 end
 
 -- When not all could be sent, an early answer may be there to read.
-local function talk(socket, http, call, deadline)
-  if http:begin(call) == "failed" then
+local function talk(socket, reused, http, call, deadline)
+  if http:begin(call, reused) == "failed" then
     return "failed"
   end
   local why = send(socket, http, deadline)
@@ -235,16 +245,13 @@ end
 local function exchange(self, call)
   local origin, host, port, tls, deadline, connect_timeout = call:destination()
   local to = place_of(self, origin, host, port, tls)
-  local socket, kind, message = connect(to, deadline, connect_timeout)
+  local socket, reused, message = connect(to, deadline, connect_timeout)
   if not socket then
-    fail(call, kind, "no", message)
+    fail(call, reused, "no", message)
     return
   end
-  if socket:getreusedtimes() > 0 then
-    call:set_reused()
-  end
   local http = table.remove(self.codecs) or core.http1()
-  local state, why = talk(socket, http, call, deadline)
+  local state, why = talk(socket, reused, http, call, deadline)
   local reusable
   if state then
     reusable = http:tell(call, clock())
@@ -260,8 +267,7 @@ end
 -- ---- calls ------------------------------------------------------------------------------
 
 -- What a call is told may be news for those of its client that wait.
-local function note_news(self, call, hooks)
-  local epoch = call:epoch()
+local function note_news(self, hooks, epoch)
   if self.epochs[hooks] == epoch then
     return
   end
@@ -272,21 +278,22 @@ local function note_news(self, call, hooks)
   end
 end
 
-local function note(self, call, hooks)
-  note_news(self, call, hooks)
+local function note(self, call, hooks, epoch)
+  note_news(self, hooks, epoch)
   if hooks.store then
     hooks.store:note(call, clock())
   end
 end
 
+-- What it asks for next, and whether others wait for the token that it gets.
 local function ask(self, call, hooks)
-  local ms, unix = now()
-  local step = call:next(ms, unix, random(self))
-  note(self, call, hooks)
-  return step
+  local ms, unix = clock()
+  local step, epoch, gets_token = call:next(ms, unix, random(self))
+  note(self, call, hooks, epoch)
+  return step, gets_token
 end
 
--- Does what the call asked for; returns what it asks for next.
+-- Does what the call asked for, and asks again.
 local function take(self, call, hooks, step)
   if step == "send" then
     exchange(self, call)
@@ -299,20 +306,21 @@ local function take(self, call, hooks, step)
   elseif step == "slot" then
     hooks.store:take_slot(call, (clock()))
   else
-    self.news:wait(math.max(0.001, (call:until_ms() - now()) / 1000))
+    self.news:wait(math.max(0.001, (call:until_ms() - clock()) / 1000))
   end
   return ask(self, call, hooks)
 end
 
 local function give_up(self, call, hooks)
   fail(call, "canceled", "maybe", "an error was raised meanwhile")
-  note(self, call, hooks)
+  note(self, call, hooks, call:epoch())
 end
 
 local function get_token(self, call, hooks, step)
+  local gets_token
   repeat
-    step = take(self, call, hooks, step)
-  until not call:gets_token()
+    step, gets_token = take(self, call, hooks, step)
+  until not gets_token
   return step
 end
 
@@ -340,10 +348,11 @@ local function get_token_aside(self, call, hooks, step)
 end
 
 local function carry(self, call, hooks, phase)
-  local step = ask(self, call, hooks)
+  now()
+  local step, gets_token = ask(self, call, hooks)
   while step ~= "done" do
-    local go = phase ~= "timer" and call:gets_token() and get_token_aside or take
-    step = go(self, call, hooks, step)
+    local go = phase ~= "timer" and gets_token and get_token_aside or take
+    step, gets_token = go(self, call, hooks, step)
     if hooks.attempts then
       hooks.attempts()
     end

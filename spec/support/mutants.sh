@@ -175,15 +175,15 @@ mutant nginx-verification-off lua/leat/nginx.lua \
 mutant nginx-one-pool-for-all lua/leat/nginx.lua \
   's/{ pool = "leat " .. origin .. (tls and " verified" or "") }/{ pool = "leat" }/'
 mutant nginx-no-deadline lua/leat/nginx.lua \
-  's/^  local left = math.max(1, math.ceil(due - moment))/  local left = math.max(30000, due - moment)/'
+  's/^  local left = math.max(1, math.ceil(due - ms))/  local left = math.max(30000, due - ms)/'
 mutant nginx-reuse-after-an-error lua/leat/nginx.lua \
   's/^  if not (reusable and socket:setkeepalive(IDLE)) then/  if not socket:setkeepalive(IDLE) then/'
 mutant nginx-lease-ends-with-a-request lua/leat/nginx.lua \
-  's/and call:gets_token() and get_token_aside or take/and take or take/'
+  's/and gets_token and get_token_aside or take/and take or take/'
 mutant nginx-news-kept lua/leat/nginx.lua \
   's/^    self.news:post(waiting)/    self.news:post(0)/'
 mutant nginx-clock-on-the-wall lua/leat/nginx.lua \
-  's/^  return core.now(), ngx.time()/  return ngx.now() * 1000, ngx.time()/'
+  's/^    moment, moment_ms = ngx.now(), core.now()/    moment, moment_ms = ngx.now(), ngx.now() * 1000/'
 mutant nginx-everyone-gets-a-token lua/leat/nginx_shared.lua \
   's/^  if not self.dict:add(key, mine, self.timeout/  if not self.dict:set(key, mine, self.timeout/'
 mutant nginx-lock-for-ever lua/leat/nginx_shared.lua \
