@@ -360,6 +360,21 @@ describe("a transport", function()
     end
   end)
 
+  it("is called again after a wait in earnest", function()
+    local asked = 0
+    local client = leat.new { api_key = secrets.key, retry_base = 0.01, transport = function()
+      asked = asked + 1
+      if asked == 1 then
+        return 503, { ["Retry-After"] = "1" }, ""
+      end
+      return 200, nil, '{"data":{"value":"1"}}'
+    end }
+    local now = require("leat.curl.core").now
+    local begun = now()
+    assert.equal("1", leat.assert(client.contact_identifiers:find("1")).value)
+    assert.truthy(now() - begun >= 0.9, now() - begun)
+  end)
+
   it("may raise: the client works afterwards", function()
     local broken = true
     local cards = client_of(function()
@@ -382,6 +397,13 @@ describe("a recorder", function()
     local fine, message = pcall(client.contact_identifiers.find, client.contact_identifiers, "1")
     assert.is_false(fine)
     assert.truthy(message:find("no answer for request 1: GET " .. BASE, 1, true), message)
+  end)
+
+  it("says what can't be encoded of its script", function()
+    local cards = play({ { status = 200, body = { data = print } } }).contact_identifiers
+    local fine, message = pcall(cards.find, cards, "1")
+    assert.is_false(fine)
+    assert.truthy(message:find("leat.recorder: ", 1, true), message)
   end)
 
   it("shows no token, and takes functions and more answers", function()

@@ -26,7 +26,7 @@ end
 
 -- Lua has no sleep; the driver on libcurl can wait.
 function clock.sleep(seconds)
-  local handle = assert(require("leat.curl.core").new {})
+  local handle = assert(require("leat.curl.core").new({}, {}))
   for _ = 1, math.ceil(seconds / 0.1) do
     handle:wait(0.1)
   end
