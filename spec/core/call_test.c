@@ -275,6 +275,9 @@ static void test_misused_requests(leat_client *client) {
   leat_call_set_timeout_ms(call, 0);
   check_misuse(call, "timeout");
   call = leat_call_new_request(client, "GET", "/x");
+  leat_call_set_max_attempts(call, 101);
+  check_misuse(call, "max_attempts");
+  call = leat_call_new_request(client, "GET", "/x");
   set(call, "contact_uuid", UUID);
   check_misuse(call, "not a parameter");
   TEST("what is for requests of no row only");

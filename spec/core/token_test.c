@@ -342,6 +342,45 @@ static void test_asked(void) {
   leat_client_free(client);
 }
 
+/* ---- tokens that come too late --------------------------------------------------- */
+
+static void test_no_time(void) {
+  leat_client *client = new_client(false);
+  leat_call *call = new_find(client);
+  TEST("a fetch that takes all the time");
+  CHECK(fetches(call));
+  now.monotonic_ms += 10001;
+  answer(call, 200, TOKEN("t", 3600));
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
+  CHECK(leat_call_error(call)->sent == LEAT_SENT_NO);
+  leat_call_free(call);
+  TEST("no fetch where no time is left");
+  call = new_find(client);
+  CHECK(finds(call, "Bearer t"));
+  now.monotonic_ms += 10001;
+  answer(call, 401, "");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
+  leat_call_free(call);
+  leat_client_free(client);
+  TEST("a token that is given when no time is left");
+  client = new_client(true);
+  call = new_find(client);
+  CHECK(leat_call_next(call, now) == LEAT_TOKEN);
+  CHECK(leat_client_set_token(client, now, leat_s("old"), 0));
+  CHECK(finds(call, "Bearer old"));
+  answer(call, 401, "");
+  CHECK(leat_call_next(call, now) == LEAT_TOKEN);
+  now.monotonic_ms += 10001;
+  CHECK(leat_client_set_token(client, now, leat_s("new"), 0));
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->kind == LEAT_UNAUTHORIZED);
+  CHECK(leat_call_info(call).attempts == 1);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
 /* ---- tokens that processes share ------------------------------------------------- */
 
 static void test_shared(void) {
@@ -445,6 +484,7 @@ int main(void) {
   test_failures();
   test_fetch_again();
   test_asked();
+  test_no_time();
   test_shared();
   test_awaited();
   test_config();
