@@ -9,8 +9,8 @@
 --    lua_ssl_verify_depth 3;
 --    lua_ssl_protocols TLSv1.2 TLSv1.3;                                # nothing older
 --
--- `resolver_timeout` and `lua_socket_pool_size` (how many connections are kept) are yours
--- too. A client that is made while a module loads serves all requests of the worker, each with
+-- `lua_socket_pool_size` (how many connections are kept) is yours too; `resolver_timeout` is
+-- not waited for beyond a call's own time. A client that is made while a module loads serves all requests of the worker, each with
 -- a connection of its own.
 --
 -- With `shared` all workers have one token and one rate: see `leat.new`. It names a dict, for
@@ -132,6 +132,35 @@ local function shake_hands(socket, host)
   return why
 end
 
+-- Lua functions, as nginx wants them for its threads.
+local function reach_now(socket, to)
+  return socket:connect(to.address, to.port, to.options)
+end
+local function sleep(seconds)
+  ngx.sleep(seconds)
+end
+
+-- For a name nginx takes `resolver_timeout`, whatever the timeouts of the socket: what takes
+-- longer than the call has is left behind.
+local function reach(socket, to, due)
+  if not to.is_named then
+    return reach_now(socket, to)
+  end
+  local reaching = ngx.thread.spawn(reach_now, socket, to)
+  local left = (due - clock()) / 1000
+  if coroutine.status(reaching) == "zombie" or left <= 0 then -- it had not to wait
+    return select(2, ngx.thread.wait(reaching))
+  end
+  local time = ngx.thread.spawn(sleep, left)
+  local _, fine, why = ngx.thread.wait(reaching, time)
+  ngx.thread.kill(time)
+  if fine or why then
+    return fine, why
+  end
+  ngx.thread.kill(reaching)
+  return nil, "its name, or a connection, was not found in time: timeout"
+end
+
 -- Connections are kept by a name that says whom they were verified as: the origin is scheme,
 -- host and port, the host is the name that is asked for and compared, and none goes by a proxy
 -- or unverified. (What nginx.conf trusts is one for all clients.) A new one was waited for, and
@@ -141,7 +170,7 @@ local function connect(to, deadline, connect_timeout)
   local socket = ngx.socket.tcp()
   local due = math.min(deadline, clock() + connect_timeout)
   set_timeouts(socket, due, deadline)
-  local fine, why = socket:connect(to.address, to.port, to.options)
+  local fine, why = reach(socket, to, due)
   if fine and socket:getreusedtimes() > 0 then
     return socket, true
   end
@@ -227,6 +256,7 @@ local function place_of(self, origin, host, port, tls)
   if not place then
     place = { origin = origin, host = host, port = port, tls = tls,
       address = host:find(":", 1, true) and "[" .. host .. "]" or host,
+      is_named = not host:find("^[%d.]+$") and not host:find(":", 1, true),
       options = { pool = "leat " .. origin .. (tls and " verified" or "") } }
     self.places[origin] = place
   end

@@ -312,3 +312,31 @@ describe("in nginx, several workers", function()
     assert.truthy(next(drawn, one), one)
   end)
 end)
+
+-- nginx takes resolver_timeout for a name, 30 s by itself, whatever the timeouts of a socket.
+describe("in nginx, when no name server answers,", function()
+  local silent, nginx
+
+  setup(function()
+    silent = assert(socket.udp())
+    assert(silent:setsockname("127.0.0.1", 0))
+    nginx = server.start { conf = ("resolver 127.0.0.1:%s;"):format((select(2, silent:getsockname()))) }
+  end)
+  teardown(function()
+    nginx:stop()
+    silent:close()
+  end)
+
+  for _, phase in ipairs { "rewrite", "access", "content", "timer" } do
+    it("a call ends in its time: " .. phase, function()
+      local began = socket.gettime()
+      local none, err = nginx:run(phase, client(phase, "api_key = 'k-key', base_url = 'https://nowhere.test', "
+        .. "timeout = 0.4, max_attempts = 2") .. "return cards:create('1')")
+      assert.is_nil(none)
+      assert.equal("timeout", err.kind)
+      assert.equal("no", err.sent)
+      assert.truthy(err.message:find("nowhere.test", 1, true), err.message)
+      assert.truthy(socket.gettime() - began < 5)
+    end)
+  end
+end)
