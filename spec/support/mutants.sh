@@ -108,6 +108,8 @@ mutant anything-adopted core/retry.c \
   's/^  return name_fits \&\& contact_fits ?/  return name_fits || contact_fits ?/'
 mutant pause-is-call-time core/call.c \
   's/^  if (call->deadline) call->deadline += waited;/  if (call->deadline) call->deadline += waited * 0;/'
+mutant pause-not-told core/call.c \
+  's/kind == LEAT_MAINTENANCE || kind == LEAT_RATE_LIMITED/false/'
 mutant no-lease core/token.c \
   's/^  if (client->lease \&\& client->lease != call .*/  if (client->lease \&\& client->lease == NULL)/'
 mutant one-look-suffices core/internal.h \
@@ -176,6 +178,8 @@ mutant nginx-one-pool-for-all lua/leat/nginx.lua \
   's/{ pool = "leat " .. origin .. (tls and " verified" or "") }/{ pool = "leat" }/'
 mutant nginx-no-deadline lua/leat/nginx.lua \
   's/^  local left = math.max(1, math.ceil(due - ms))/  local left = math.max(30000, due - ms)/'
+mutant nginx-names-for-ever lua/leat/nginx.lua \
+  's/if not to.is_named then/if true then/'
 mutant nginx-reuse-after-an-error lua/leat/nginx.lua \
   's/^  if not (reusable and socket:setkeepalive(IDLE)) then/  if not socket:setkeepalive(IDLE) then/'
 mutant nginx-lease-ends-with-a-request lua/leat/nginx.lua \
