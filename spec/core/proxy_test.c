@@ -311,6 +311,43 @@ static void test_bad(void) {
 }
 
 /* A proxy that is spoken to over TLS has to be who it says. */
+/* How often it was asked for a tunnel, by drivers that are gone. */
+static int count_asked(const proxy_server *p) {
+  int count = 0;
+  for (const char *at = p->heard.bytes; (at = strstr(at, "CONNECT ")) != NULL; at++)
+    count++;
+  return count;
+}
+
+/* What comes with the proxy's last word is there before anything was asked. A connection that
+** ended is made anew, twice. */
+static void test_hasty_server(void) {
+  static const bad_proxy hasty[] = {
+      {"the server behind it speaks first",
+       "http://127.0.0.1:",
+       {.answer = "HTTP/1.1 200 OK\r\n\r\n220 mail.example ESMTP\r\n"},
+       LEAT_PROTOCOL,
+       {"speaks before it is asked", "220 mail.example"}},
+      {"the server behind it closes at once",
+       "http://127.0.0.1:",
+       {.answer = "HTTP/1.1 200 OK\r\n\r\n", .then = CLOSE, .hasty = 1},
+       LEAT_CONNECTION,
+       {"closes connections as soon as they are made"}},
+  };
+  for (size_t i = 0; i < sizeof hasty / sizeof hasty[0]; i++) {
+    char url[URL_SIZE];
+    stage s;
+    open_stage(&s, hasty[i].name, &hasty[i].options, NULL, SHORT_MS);
+    leat_curl *curl = new_driver(proxy_url(&s, hasty[i].url, url));
+    pair one_by_one = {perform(curl, s.http, "find"), perform(curl, s.http, "create")};
+    check_unsent(one_by_one, hasty[i].kind, hasty[i].says);
+    check_unheard(&s);
+    leat_curl_free(curl);
+    CHECK(count_asked(&s.proxy) == (hasty[i].options.then == CLOSE ? 6 : 2));
+    close_stage(&s);
+  }
+}
+
 static void check_bad_tls(const char *name, tls_options of_proxy, const char *what) {
   const char *const says[] = {what, "through the proxy 127.0.0.1:", NULL};
   static const proxy_options none = {0};
@@ -507,6 +544,7 @@ int main(void) {
   test_good();
   test_server_behind();
   test_bad();
+  test_hasty_server();
   test_bad_tls();
   test_same_port();
   test_environment();

@@ -17,6 +17,7 @@ typedef struct proxy_options {
   const char *challenge; /* the answer to others, who speak HTTP */
   const char *answer;    /* instead of a tunnel, and then `then`; NULL: a tunnel */
   after then;
+  int hasty;  /* 1: the end comes with the answer, not after it */
   bool hangs; /* says nothing, and does nothing */
   bool socks;
   unsigned char refusal; /* SOCKS5's code for it, 0: none */
@@ -171,6 +172,7 @@ static inline void proxy_answer(proxy_server *p, int fd) {
   char head[4096];
   if (!p->options.socks && !proxy_read_head(p, fd, head, sizeof head)) return;
   if (p->options.socks && !proxy_read(p, fd, head, 3)) return;
+  setsockopt(fd, IPPROTO_TCP, TCP_CORK, &p->options.hasty, sizeof p->options.hasty);
   listener_send(fd, p->options.answer, strlen(p->options.answer));
   if (p->options.then == RESET) listener_reset(fd);
   if (p->options.then == STAY) proxy_read(p, fd, head, sizeof head);
