@@ -118,6 +118,7 @@ describe("tasks", function()
   it("tell loops what to watch, and until when", function()
     local driver = require("leat.curl").new()
     local finder = connect { driver = driver }.contact_identifiers
+    assert.truthy(require("leat.curl").version():find("^libcurl/%d"))
     assert.is_nil(driver:timeout())
     assert.is_false(driver:dirty())
     slow(0.5)

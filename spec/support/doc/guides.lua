@@ -30,7 +30,7 @@ pre code { padding: 0; overflow-wrap: normal }
 .table { overflow-x: auto }
 table { border-collapse: collapse }
 th, td { border: 1px solid var(--line); padding: .3em .6em; text-align: left; vertical-align: top }
-td[align=right], th[align=right] { text-align: right }
+td[align=right], th[align=right] { text-align: right; white-space: nowrap }
 thead th:empty { border: 0; padding: 0 }
 img { max-width: 100%; height: auto }
 @media (min-width: 60em) {
