@@ -188,6 +188,10 @@ mutant nginx-news-kept lua/leat/nginx.lua \
   's/^    self.news:post(waiting)/    self.news:post(0)/'
 mutant nginx-clock-on-the-wall lua/leat/nginx.lua \
   's/^    moment, moment_ms = ngx.now(), core.now()/    moment, moment_ms = ngx.now(), ngx.now() * 1000/'
+mutant nginx-clock-of-before-a-busy-time lua/leat/nginx.lua \
+  's/^  now()$//'
+mutant nginx-sending-takes-no-time lua/leat/nginx.lua \
+  's/^    if clock() ~= before then/    if false then/'
 mutant nginx-everyone-gets-a-token lua/leat/nginx_shared.lua \
   's/^  if not self.dict:add(key, mine, self.timeout/  if not self.dict:set(key, mine, self.timeout/'
 mutant nginx-lock-for-ever lua/leat/nginx_shared.lua \
