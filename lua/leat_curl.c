@@ -46,7 +46,6 @@ static const char *string_option(lua_State *L, const char *key) {
   return value;
 }
 
-/* The entries stand by the address of their call. */
 static int driver_new(lua_State *L) {
   leat_curl_config config = {0};
   leat_error error;
@@ -68,16 +67,18 @@ static int driver_new(lua_State *L) {
   return 2;
 }
 
-/* Pushes the driver's entries, and the one of this call, or nil. */
+/* An entry stands by its own address, which the call knows as its user: who uses an entry
+** again uses its place in the table again. Pushes the entries, and that of the call, or nil. */
 static void push_entry(lua_State *L, const leat_call *call) {
   lua_getiuservalue(L, 1, 1);
-  lua_rawgetp(L, -1, call);
+  lua_rawgetp(L, -1, leat_call_user(call));
 }
 
-static void set_entry(lua_State *L, int entries, const leat_call *call, int entry) {
-  if (entry) lua_pushvalue(L, entry);
-  else lua_pushnil(L);
-  lua_rawsetp(L, entries, call);
+/* It is at no work any more. */
+static void remove_entry(lua_State *L, int entries, leat_call *call) {
+  lua_pushnil(L);
+  lua_rawsetp(L, entries, leat_call_user(call));
+  leat_call_set_user(call, NULL);
 }
 
 static int driver_start(lua_State *L) {
@@ -85,12 +86,15 @@ static int driver_start(lua_State *L) {
   leat_call *call = check_call(L, 2);
   luaL_checktype(L, 3, LUA_TTABLE);
   lua_settop(L, 3);
-  push_entry(L, call);
-  bool taken = lua_isnil(L, 5);
+  bool taken = leat_call_user(call) == NULL;
   if (taken) {
-    set_entry(L, 4, call, 3);
+    const void *place = lua_topointer(L, 3);
+    lua_getiuservalue(L, 1, 1);
+    lua_pushvalue(L, 3);
+    lua_rawsetp(L, 4, place);
+    leat_call_set_user(call, (void *)(uintptr_t)place);
     taken = leat_curl_start(curl, call);
-    if (!taken) set_entry(L, 4, call, 0);
+    if (!taken) remove_entry(L, 4, call);
   }
   lua_pushboolean(L, taken);
   return 1;
@@ -109,18 +113,18 @@ static int driver_cancel(lua_State *L) {
   leat_curl_cancel(curl, call);
   lua_settop(L, 2);
   push_entry(L, call);
-  if (!lua_isnil(L, 4)) set_entry(L, 3, call, 0); /* else it would take memory */
+  if (!lua_isnil(L, 4)) remove_entry(L, 3, call); /* else it would take memory */
   return 0;
 }
 
 /* The entry of a call that is done; or of one and "token"; then whether there may be more. */
 static int push_news(lua_State *L, leat_curl *curl) {
-  const leat_call *call = leat_curl_token(curl);
+  leat_call *call = leat_curl_token(curl);
   bool asks = call != NULL;
   if (!asks && (call = leat_curl_done(curl)) == NULL) return 0;
   lua_settop(L, 1);
   push_entry(L, call);
-  if (!asks) set_entry(L, 2, call, 0);
+  if (!asks) remove_entry(L, 2, call);
   if (asks) lua_pushliteral(L, "token");
   else lua_pushnil(L);
   lua_pushboolean(L, asks || leat_curl_timeout_ms(curl) == 0);

@@ -20,7 +20,7 @@ Driver.__index = Driver
 -- So that Ctrl-C and other hooks of Lua are seen to between two waits, in seconds.
 local WAIT = 0.1
 
-local place_now, carry, tell = tasks.place, tasks.carry, tasks.tell
+local carry, tell = tasks.carry, tasks.tell
 
 -- ---- calls under way --------------------------------------------------------------------
 
@@ -112,14 +112,15 @@ end
 -- @tparam[opt] table hooks of the client: see `leat.driver`
 -- @treturn string why it must not be carried here; else nil
 function Driver:perform(call, hooks)
-  local place = place_now()
   hooks = hooks or {}
   if hooks.attempts then
     observe(self, hooks)
   end
-  if place == "task" then
-    return carry(self, call, hooks)
-  elseif place == "inside" or hooks.blocking == false then
+  if carry(self, call, hooks) then
+    return
+  end
+  local place = tasks.place()
+  if place == "inside" or hooks.blocking == false then
     return refusals[place]
   end
   local fine, why = pcall(block, self, call, hooks)
@@ -131,8 +132,8 @@ end
 
 --- Closes its connections; what is under way ends as `canceled`. Once more does nothing.
 function Driver:close()
-  for call, entry in pairs(self.entries) do
-    self.entries[call] = nil
+  for place, entry in pairs(self.entries) do
+    self.entries[place] = nil
     if entry.task then
       tasks.tell(entry)
     else

@@ -95,35 +95,22 @@ end
 
 -- ---- workers ------------------------------------------------------------------------
 
--- One at a time takes a value, for that may make calls too; and nobody does while too many
--- results wait for their turn.
-local function take(run)
-  while not run.ended and (run.taking or run.taken - run.handed >= run.most_kept) do
-    table.insert(run.parked, scheduler.current())
-    scheduler.wait_for_news()
-  end
-  if not run.ended then
-    run.taking = true
-    return run.next()
-  end
-end
-
--- This, and what it calls, is done for each value: it is plain so that it is cheap.
-local function work(run, ...)
+-- This is done for each value, so it is plain and cheap.
+local function work(run, value, ...)
   run.taking = false
-  run.ended = run.ended or (...) == nil
+  run.ended = run.ended or value == nil
   if run.parked[1] then
     run:unpark()
   end
   if run.ended then
-    return false
+    return
   end
   local i, good = run.taken + 1
   run.taken = i
   if run.in_order then
-    good = run:keep(i, (...), run.f(...))
+    good = run:keep(i, value, run.f(value, ...))
   else
-    good = run.f(...)
+    good = run.f(value, ...)
   end
   run.done = run.done + 1
   if not good then
@@ -135,12 +122,22 @@ local function work(run, ...)
   if run.progress then
     run:report()
   end
-  return true
 end
 
+-- One at a time takes a value, for that may make calls too; and nobody does while too many
+-- results wait for their turn.
 local function worker(run)
-  table.insert(run.workers, scheduler.current()) -- first, for whoever stops them
-  while work(run, take(run)) do end
+  local this = scheduler.current()
+  table.insert(run.workers, this) -- first, for whoever stops them
+  while not run.ended do
+    if run.taking or run.taken - run.handed >= run.most_kept then
+      table.insert(run.parked, this)
+      scheduler.wait_for_news()
+    else
+      run.taking = true
+      work(run, run.next())
+    end
+  end
 end
 
 function Run:start()

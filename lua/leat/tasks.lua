@@ -172,12 +172,9 @@ function tasks.place()
 end
 
 local function begin_carrying(driver)
-  local carried = driver.carried
-  driver.carried = (carried or 0) + 1
-  if not carried then
-    busy[#busy + 1] = driver
-    tell_loops("watch", driver)
-  end
+  driver.carried = 1
+  busy[#busy + 1] = driver
+  tell_loops("watch", driver)
 end
 
 local function stop_carrying(driver)
@@ -211,44 +208,55 @@ local function end_entry(entry)
   end
 end
 
--- What takes memory comes first: if it runs out, the task gives up what it has noted.
-local function carry(task, entry, driver, call)
-  task.entry = entry
-  begin_carrying(driver)
-  if not driver:begin(call, entry) then
-    end_entry(entry)
-  end
-  while not entry.done do
-    if entry.asks then
-      entry.asks = false
-      driver:give_token(call, entry.hooks)
-    else
-      yield(SUSPENDED)
-    end
-  end
-  task.entry = entry.outer
+-- The entry of the task's call, made before or now. `outer`: that of the call whose token
+-- function makes this one.
+local function take_entry(task, driver, call, hooks)
+  local entry = task.spare or { task = task }
+  task.spare = false
+  entry.driver, entry.call, entry.hooks, entry.outer = driver, call, hooks, task.entry
+  entry.done, entry.asks = false, false
+  return entry
 end
 
---- Carries a call in the task that runs now; returns once it is done.
+--- Carries a call in the task that runs now, and returns true once it is done; false: no
+-- task runs now, or not in its own coroutine.
 -- @param driver
 -- @param call of the core
 -- @tparam table hooks of its client
 function tasks.carry(driver, call, hooks)
   local task = current
-  if task.canceled then
+  if not task or running() ~= task.thread then
+    return false
+  elseif task.canceled then
     driver:drop(call)
   else
-    local entry = task.spare or { task = task }
-    task.spare = false
-    entry.driver, entry.call, entry.hooks, entry.done, entry.asks = driver, call, hooks, false, false
-    entry.outer = task.entry -- that of the call whose token function makes this one
-    carry(task, entry, driver, call)
+    local entry = take_entry(task, driver, call, hooks)
+    -- What takes memory comes first: if it runs out, the task gives up what it has noted.
+    task.entry = entry
+    if driver.carried then
+      driver.carried = driver.carried + 1
+    else
+      begin_carrying(driver)
+    end
+    if not driver:begin(call, entry) then
+      end_entry(entry)
+    end
+    while not entry.done do
+      if entry.asks then
+        entry.asks = false
+        driver:give_token(call, hooks)
+      else
+        yield(SUSPENDED)
+      end
+    end
+    task.entry = entry.outer
     entry.driver, entry.call, entry.hooks, entry.outer = false, false, false, false
     task.spare = entry -- for the next call
   end
   if task.tally then
     task:tally(call)
   end
+  return true
 end
 
 --- That the call of this entry is done; or, event `"token"`, wants one.

@@ -298,6 +298,7 @@ function tasks.attach(loop) end
 function tasks.place() end
 
 ---For drivers.
+---@return boolean
 function tasks.carry(driver, call, hooks) end
 
 ---For drivers.
