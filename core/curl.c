@@ -91,6 +91,8 @@ struct leat_curl {
   bool broken;           /* multi had no memory for a socket, and must not see another */
   leat__link busy, idle; /* connections: all of them */
   leat__link line, again, waiting, asking, working, finished; /* jobs */
+  leat__link spare; /* jobs that have no call, for those to come */
+  int spares;
   leat__heap timers; /* of jobs that are not finished */
   uint64_t started;  /* jobs, ever */
   bool woken;        /* a client has news for those that wait */
@@ -1200,8 +1202,9 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
     free(curl);
     return NULL;
   }
-  leat__link *lists[] = {&curl->busy,    &curl->idle,   &curl->line,    &curl->again,
-                         &curl->waiting, &curl->asking, &curl->working, &curl->finished};
+  leat__link *lists[] = {&curl->busy,    &curl->idle,     &curl->line,
+                         &curl->again,   &curl->waiting,  &curl->asking,
+                         &curl->working, &curl->finished, &curl->spare};
   for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
     leat__list_init(lists[i]);
   if (!copy_config(curl, config)) leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
@@ -1217,7 +1220,12 @@ static leat_call *release(leat_curl *curl, job *j) {
   leat__heap_remove(&curl->timers, &j->timer);
   j->call->job = NULL;
   leat_call_free(j->call);
-  free(j);
+  if (curl->spares == LEAT_MAX_SPARE) {
+    free(j);
+  } else {
+    curl->spares++;
+    leat__list_put(&curl->spare, &j->link);
+  }
   return call;
 }
 
@@ -1232,6 +1240,10 @@ void leat_curl_free(leat_curl *curl) {
   curl->max_connections = 0; /* nobody is served any more */
   cancel_all(curl, "the driver was freed");
   release_finished(curl);
+  for (job *j; (j = first_of(&curl->spare)) != NULL;) {
+    leat__list_leave(&j->link);
+    free(j);
+  }
   close_context(curl);
   leat__heap_free(&curl->timers);
   free(curl->by_fd);
@@ -1242,13 +1254,24 @@ void leat_curl_free(leat_curl *curl) {
 
 /* ---- the public face ------------------------------------------------------------- */
 
+/* One of the spare ones, or a new one. */
+static job *take_job(leat_curl *curl) {
+  job *j = first_of(&curl->spare);
+  if (j) {
+    leat__list_leave(&j->link);
+    curl->spares--;
+  } else if ((j = malloc(sizeof *j)) == NULL) return NULL;
+  memset(j, 0, sizeof *j);
+  leat__list_init(&j->link);
+  return j;
+}
+
 static job *new_job(leat_curl *curl, leat_call *call) {
-  job *j = calloc(1, sizeof *j);
+  job *j = take_job(curl);
   if (j == NULL || !leat__heap_add(&curl->timers, &j->timer)) {
     free(j);
     return NULL;
   }
-  leat__list_init(&j->link);
   j->timer.order = ++curl->started;
   j->of = curl;
   j->call = call;
