@@ -166,11 +166,16 @@ function finish(self, row, call, card)
 end
 
 local function make_method(class, row)
+  local title, index = row.title, row.index
   class[row.name] = function(self, ...)
     if getmetatable(self) ~= class then
       error(("leat: call it with a colon: %s:%s(...)"):format(row.resource, row.name), 2)
     end
-    local call = prepare(self, row, ...)
+    check_open(self, title, 2)
+    local call, wrong = new_call(self.handle, index, ...)
+    if not call then
+      error(("leat: %s: %s"):format(title, wrong), 2)
+    end
     local value, err, info = finish(self, row, call)
     return value, err, info -- no tail call: levels count
   end

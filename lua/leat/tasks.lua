@@ -208,16 +208,6 @@ local function end_entry(entry)
   end
 end
 
--- The entry of the task's call, made before or now. `outer`: that of the call whose token
--- function makes this one.
-local function take_entry(task, driver, call, hooks)
-  local entry = task.spare or { task = task }
-  task.spare = false
-  entry.driver, entry.call, entry.hooks, entry.outer = driver, call, hooks, task.entry
-  entry.done, entry.asks = false, false
-  return entry
-end
-
 --- Carries a call in the task that runs now, and returns true once it is done; false: no
 -- task runs now, or not in its own coroutine.
 -- @param driver
@@ -230,7 +220,10 @@ function tasks.carry(driver, call, hooks)
   elseif task.canceled then
     driver:drop(call)
   else
-    local entry = take_entry(task, driver, call, hooks)
+    local entry = task.spare or { task = task }
+    task.spare = false
+    entry.driver, entry.call, entry.done, entry.asks = driver, call, false, false
+    entry.outer = task.entry -- that of the call whose token function makes this one
     -- What takes memory comes first: if it runs out, the task gives up what it has noted.
     task.entry = entry
     if driver.carried then
@@ -250,7 +243,7 @@ function tasks.carry(driver, call, hooks)
       end
     end
     task.entry = entry.outer
-    entry.driver, entry.call, entry.hooks, entry.outer = false, false, false, false
+    entry.driver, entry.call, entry.outer = false, false, false
     task.spare = entry -- for the next call
   end
   if task.tally then
