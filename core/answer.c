@@ -216,7 +216,7 @@ static void fail_message(judging *j, leat_kind kind, int code, bool unchanged) {
   char text[256];
   leat_error *error = &j->outcome->error;
   const leat_json *document = j->outcome->document;
-  leat__clean(text, sizeof text, leat_json_string(leat_json_get(document, "message")),
+  leat__clean(text, sizeof text, leat_json_string(leat__get(document, "message")),
               j->wanted->secrets);
   fail(j, kind, unchanged);
   error->code = code;
@@ -224,13 +224,13 @@ static void fail_message(judging *j, leat_kind kind, int code, bool unchanged) {
   else
     leat__error_set(error, kind, "%s%s", text[0] ? text : "the service gave no message",
                     code ? "" : advice(kind));
-  add_fields(j, leat_json_get(document, "errors"));
+  add_fields(j, leat__get(document, "errors"));
   append_fields(j->outcome);
 }
 
 static bool is_envelope(const leat_json *document) {
-  return leat_json_type(leat_json_get(document, "message")) == LEAT_STRING ||
-         leat_json_type(leat_json_get(document, "errors")) != LEAT_ABSENT;
+  return leat_json_type(leat__get(document, "message")) == LEAT_STRING ||
+         leat_json_type(leat__get(document, "errors")) != LEAT_ABSENT;
 }
 
 static void judge_status(judging *j) {
@@ -254,22 +254,22 @@ static bool is_or_lacks(const leat_json *value, leat_type type) {
 
 static bool is_contact(const leat_json *contact) {
   if (leat_json_type(contact) != LEAT_OBJECT) return is_or_lacks(contact, LEAT_OBJECT);
-  return leat_json_type(leat_json_get(contact, "uuid")) == LEAT_STRING &&
-         is_or_lacks(leat_json_get(contact, "email"), LEAT_STRING);
+  return leat_json_type(leat__get(contact, "uuid")) == LEAT_STRING &&
+         is_or_lacks(leat__get(contact, "email"), LEAT_STRING);
 }
 
 /* What is wrong with a contact identifier; NULL: nothing. */
 static const char *check_card(const leat_json *card, leat_string wanted) {
-  const leat_json *value = leat_json_get(card, "value");
+  const leat_json *value = leat__get(card, "value");
   if (leat_json_type(card) != LEAT_OBJECT) return "\"data\" is not an object";
   if (leat_json_type(value) != LEAT_STRING) return "\"value\" is not a string";
   if (!leat__equal(leat_json_string(value), wanted))
     return "the answer is about another value than the one asked for";
-  if (!is_or_lacks(leat_json_get(card, "name"), LEAT_STRING))
+  if (!is_or_lacks(leat__get(card, "name"), LEAT_STRING))
     return "\"name\" is neither a string nor null";
-  if (!is_or_lacks(leat_json_get(card, "active"), LEAT_BOOLEAN))
+  if (!is_or_lacks(leat__get(card, "active"), LEAT_BOOLEAN))
     return "\"active\" is not a boolean";
-  if (!is_contact(leat_json_get(card, "contact")))
+  if (!is_contact(leat__get(card, "contact")))
     return "\"contact\" is not null and not an object with a uuid";
   return NULL;
 }
@@ -283,8 +283,8 @@ static const char *check_ending(const judging *j) {
 
 /* Nothing, or an envelope around nothing in particular; but whole. */
 static const char *check_nothing(const judging *j) {
-  const leat_json *data = leat_json_get(j->outcome->document, "data");
-  const leat_json *value = leat_json_get(data, "value");
+  const leat_json *data = leat__get(j->outcome->document, "data");
+  const leat_json *value = leat__get(data, "value");
   const char *wrong = check_ending(j);
   if (wrong || j->outcome->document == NULL) return wrong;
   if (leat_json_type(data) == LEAT_ABSENT) return "\"data\" is missing";
@@ -300,8 +300,8 @@ static const char *check_cards(const leat_json *cards, leat_string contact_uuid)
   if (leat_json_type(cards) != LEAT_ARRAY) return "\"data\" is not an array";
   for (size_t i = 0; i < leat_json_size(cards); i++) {
     const leat_json *card = leat_json_at(cards, i);
-    leat_string value = leat_json_string(leat_json_get(card, "value"));
-    const leat_json *uuid = leat_json_get(leat_json_get(card, "contact"), "uuid");
+    leat_string value = leat_json_string(leat__get(card, "value"));
+    const leat_json *uuid = leat__get(leat__get(card, "contact"), "uuid");
     const char *wrong = check_card(card, value);
     if (wrong) return wrong;
     if (uuid && !leat__equal(leat_json_string(uuid), contact_uuid))
@@ -311,7 +311,7 @@ static const char *check_cards(const leat_json *cards, leat_string contact_uuid)
 }
 
 static const char *check_data(const judging *j) {
-  const leat_json *data = leat_json_get(j->outcome->document, "data");
+  const leat_json *data = leat__get(j->outcome->document, "data");
   if (j->outcome->document == NULL) return "the answer is empty";
   if (data == NULL) return "\"data\" is missing";
   switch (j->wanted->op->result) {
@@ -365,8 +365,8 @@ void leat__judge(leat_outcome *outcome, const leat_wanted *wanted,
     return;
   }
   if (!decode(&j)) return;
-  int code = read_code(leat_json_get(outcome->document, "code"));
-  bool has_data = leat_json_get(outcome->document, "data") != NULL;
+  int code = read_code(leat__get(outcome->document, "code"));
+  bool has_data = leat__get(outcome->document, "data") != NULL;
   if (code && !(good && has_data))
     fail_message(&j, kind_of_code(code), code, code != 1000 && answer->status < 500);
   else if (good) judge_success(&j);

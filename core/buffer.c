@@ -11,10 +11,6 @@ leat_string leat_s(const char *text) {
   return string;
 }
 
-bool leat__equal(leat_string a, leat_string b) {
-  return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
-}
-
 static char lower(char c) {
   return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }

@@ -724,12 +724,12 @@ static bool succeeded(const leat_call *call) {
 
 const leat_json *leat_call_data(const leat_call *call) {
   if (!succeeded(call)) return NULL;
-  const leat_json *data = leat_json_get(call->outcome.document, "data");
+  const leat_json *data = leat__get(call->outcome.document, "data");
   return data == NULL && call->raw ? call->outcome.document : data;
 }
 
 const leat_json *leat_call_meta(const leat_call *call) {
-  return succeeded(call) ? leat_json_get(call->outcome.document, "meta") : NULL;
+  return succeeded(call) ? leat__get(call->outcome.document, "meta") : NULL;
 }
 
 leat_info leat_call_info(const leat_call *call) {
@@ -744,15 +744,15 @@ bool leat_call_field(const leat_call *call, size_t index, leat_field *field) {
 }
 
 bool leat_json_contact_identifier(const leat_json *value, leat_contact_identifier *card) {
-  const leat_json *contact = leat_json_get(value, "contact");
-  const leat_json *active = leat_json_get(value, "active");
+  const leat_json *contact = leat__get(value, "contact");
+  const leat_json *active = leat__get(value, "active");
   memset(card, 0, sizeof *card);
   card->active = -1;
-  if (leat_json_type(leat_json_get(value, "value")) != LEAT_STRING) return false;
-  card->value = leat_json_string(leat_json_get(value, "value"));
-  card->name = leat_json_string(leat_json_get(value, "name"));
-  card->contact_uuid = leat_json_string(leat_json_get(contact, "uuid"));
-  card->contact_email = leat_json_string(leat_json_get(contact, "email"));
+  if (leat_json_type(leat__get(value, "value")) != LEAT_STRING) return false;
+  card->value = leat_json_string(leat__get(value, "value"));
+  card->name = leat_json_string(leat__get(value, "name"));
+  card->contact_uuid = leat_json_string(leat__get(contact, "uuid"));
+  card->contact_email = leat_json_string(leat__get(contact, "email"));
   if (leat_json_type(active) == LEAT_BOOLEAN) card->active = leat_json_boolean(active);
   return true;
 }

@@ -216,11 +216,12 @@ static bool tells_length(const leat_request *request) {
 }
 
 static void append_request(leat_buffer *out, const leat_request *request) {
+  static const leat_string colon = {": ", 2}, version = {" HTTP/1.1", 9},
+                           host = {"Host", 4}, none = {NULL, 0};
   leat__append(out, request->method.data, request->method.length);
-  static const leat_string colon = {": ", 2};
-  leat__append_s(out, " ");
-  append_line(out, request->target, leat_s(" HTTP/1.1"), leat_s(NULL));
-  append_line(out, leat_s("Host"), colon, authority(request->origin));
+  leat__append(out, " ", 1);
+  append_line(out, request->target, version, none);
+  append_line(out, host, colon, authority(request->origin));
   for (size_t i = 0; i < request->header_count; i++)
     append_line(out, request->headers[i].name, colon, request->headers[i].value);
   if (tells_length(request)) {
@@ -228,7 +229,7 @@ static void append_request(leat_buffer *out, const leat_request *request) {
     snprintf(length, sizeof length, "%zu", request->body.length);
     append_line(out, leat_s("Content-Length"), colon, leat_s(length));
   }
-  leat__append_s(out, "\r\n");
+  leat__append(out, "\r\n", 2);
   leat__append(out, request->body.data, request->body.length);
 }
 

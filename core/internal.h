@@ -62,7 +62,11 @@ enum {
 
 /* ---- strings and buffers (buffer.c) ---------------------------------------------- */
 
-bool leat__equal(leat_string a, leat_string b);
+static inline bool leat__equal(leat_string a, leat_string b) {
+  if (a.length != b.length) return false;
+  return a.length == 0 ||
+         (a.data[0] == b.data[0] && memcmp(a.data, b.data, a.length) == 0);
+}
 /* ASCII; of the same length. */
 bool leat__same_letters(const char *a, const char *b, size_t length);
 /* Within the header, so that the length of a literal is known beforehand. */
@@ -121,6 +125,11 @@ void leat__clean(char *out, size_t size, leat_string text, leat_secrets secrets)
 ** at which byte, without quoting it; an empty `why` means out of memory. */
 leat_json *leat__json_parse(leat_string text, char *why, size_t why_size);
 void leat__json_free(leat_json *document);
+const leat_json *leat__json_member(const leat_json *object, leat_string name);
+/* As leat_json_get; the length of a literal is known beforehand. */
+static inline const leat_json *leat__get(const leat_json *object, const char *name) {
+  return leat__json_member(object, (leat_string){name, strlen(name)});
+}
 
 /* As a string of JSON. The text is UTF-8, without NUL. */
 void leat__append_json(leat_buffer *buffer, leat_string text);

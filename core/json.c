@@ -422,15 +422,17 @@ bool leat_json_next(const leat_json *object, leat_member *member) {
   return true;
 }
 
-const leat_json *leat_json_get(const leat_json *object, const char *name) {
-  size_t length = name ? strlen(name) : 0;
-  if (name == NULL || leat_json_type(object) != LEAT_OBJECT) return NULL;
+const leat_json *leat__json_member(const leat_json *object, leat_string name) {
+  if (leat_json_type(object) != LEAT_OBJECT) return NULL;
   for (size_t i = 0; i < object->is.items.count; i++) {
     const leat_json *member = &object->is.items.first[i];
-    if (member->name.length == length && memcmp(member->name.data, name, length) == 0)
-      return member;
+    if (leat__equal(member->name, name)) return member;
   }
   return NULL;
+}
+
+const leat_json *leat_json_get(const leat_json *object, const char *name) {
+  return name ? leat__get(object, name) : NULL;
 }
 
 /* ---- writing --------------------------------------------------------------------- */
