@@ -1240,9 +1240,9 @@ void leat_curl_free(leat_curl *curl) {
   curl->max_connections = 0; /* nobody is served any more */
   cancel_all(curl, "the driver was freed");
   release_finished(curl);
-  for (job *j; (j = first_of(&curl->spare)) != NULL;) {
-    leat__list_leave(&j->link);
-    free(j);
+  for (leat__link *l = curl->spare.next, *next; l != &curl->spare; l = next) {
+    next = l->next;
+    free(job_at(l));
   }
   close_context(curl);
   leat__heap_free(&curl->timers);

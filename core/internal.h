@@ -36,9 +36,13 @@ enum {
   LEAT_MAX_VALUE = 64 * 1024,     /* a parameter's text */
   LEAT_MAX_REQUEST = 1024 * 1024, /* target or body of a request */
   LEAT_MAX_JSON_DEPTH = 32,
-  LEAT_FEW_MEMBERS = 8,           /* of an object: fewer are not sorted */
-  LEAT_MAX_PARAMETERS = 4,        /* of an operation */
-  LEAT_MAX_SPARE = 64,            /* calls that a client keeps for those to come; jobs */
+  LEAT_FEW_MEMBERS = 8,    /* of an object: fewer are not sorted */
+  LEAT_MAX_PARAMETERS = 4, /* of an operation */
+#ifdef __SANITIZE_ADDRESS__
+  LEAT_MAX_SPARE = 0, /* it is to see what is used after it was freed */
+#else
+  LEAT_MAX_SPARE = 64, /* calls that a client keeps for those to come; jobs */
+#endif
   LEAT_KEPT_TARGET = 1024,        /* with a target's room of that size at most */
   LEAT_MAX_ATTEMPTS_KEPT = 1024,  /* for who observes a client */
   LEAT_MAX_FIELDS = 32,           /* messages of validation that are kept */
@@ -63,9 +67,7 @@ enum {
 /* ---- strings and buffers (buffer.c) ---------------------------------------------- */
 
 static inline bool leat__equal(leat_string a, leat_string b) {
-  if (a.length != b.length) return false;
-  return a.length == 0 ||
-         (a.data[0] == b.data[0] && memcmp(a.data, b.data, a.length) == 0);
+  return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
 }
 /* ASCII; of the same length. */
 bool leat__same_letters(const char *a, const char *b, size_t length);
