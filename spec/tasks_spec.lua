@@ -314,6 +314,21 @@ describe("tasks", function()
     vault:stop()
   end)
 
+  it("ask for one by a call, in a task that made calls before", function()
+    local guarded = leat.new { base_url = server.url, timeout = 2, token = function()
+      return leat.assert(client.contact_identifiers:find("1")) and server.api_key
+    end }
+    local task = tasks.spawn(function()
+      local found = leat.assert(client.contact_identifiers:find("2")).value
+      for value = 3, 4 do
+        found = found .. leat.assert(guarded.contact_identifiers:find(tostring(value))).value
+      end
+      return found
+    end)
+    assert.equal("234", task:wait())
+    guarded:close()
+  end)
+
   it("tell on_attempt", function()
     local heard = 0
     local observed = connect { on_attempt = function() heard = heard + 1 end }

@@ -96,6 +96,10 @@ mutant line-ends-in-headers core/http1.c \
   's/if ((c < 0x20 \&\& c != .\\t.) || c == 0x7F) return false;/if (c == 0x7F) return false;/'
 mutant idle-connections-not-probed core/curl.c \
   's/< LEAT_MAX_IDLE_MS \&\& is_quiet(c)/< LEAT_MAX_IDLE_MS/'
+mutant bytes-past-the-tls-of-a-proxy core/curl.c \
+  's/^  c->bare = !request->tls .*/  c->bare = !request->tls;/'
+mutant an-entry-used-twice lua/leat/tasks.lua \
+  's/^    task.spare = false$//'
 mutant no-verification core/retry.c \
   's/^    default: return LEAT_LOOK;/    default: return LEAT_TRY_AGAIN;/'
 mutant doubt-forgotten core/call.c \
