@@ -10,8 +10,8 @@
 --    lua_ssl_protocols TLSv1.2 TLSv1.3;                                # nothing older
 --
 -- `lua_socket_pool_size` (how many connections are kept) is yours too; `resolver_timeout` is
--- not waited for beyond a call's own time. A client that is made while a module loads serves all requests of the worker, each with
--- a connection of its own.
+-- not waited for beyond a call's own time. A client that is made while a module loads serves all
+-- requests of the worker, each with a connection of its own.
 --
 -- With `shared` all workers have one token and one rate: see `leat.new`. It names a dict, for
 -- which a megabyte is plenty:
