@@ -47,6 +47,7 @@ typedef struct job {
   leat__timer
       timer; /* the end of its exchange, of its wait, or of its patience in line */
   leat_curl *of;
+  struct job *next; /* of the spare ones */
   leat_call *call;
   struct connection *connection;
   place place;
@@ -91,7 +92,7 @@ struct leat_curl {
   bool broken;           /* multi had no memory for a socket, and must not see another */
   leat__link busy, idle; /* connections: all of them */
   leat__link line, again, waiting, asking, working, finished; /* jobs */
-  leat__link spare; /* jobs that have no call, for those to come */
+  job *spare; /* those that have no call, by their `next` */
   int spares;
   leat__heap timers; /* of jobs that are not finished */
   uint64_t started;  /* jobs, ever */
@@ -1202,9 +1203,8 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
     free(curl);
     return NULL;
   }
-  leat__link *lists[] = {&curl->busy,    &curl->idle,     &curl->line,
-                         &curl->again,   &curl->waiting,  &curl->asking,
-                         &curl->working, &curl->finished, &curl->spare};
+  leat__link *lists[] = {&curl->busy,    &curl->idle,   &curl->line,    &curl->again,
+                         &curl->waiting, &curl->asking, &curl->working, &curl->finished};
   for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
     leat__list_init(lists[i]);
   if (!copy_config(curl, config)) leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
@@ -1224,7 +1224,8 @@ static leat_call *release(leat_curl *curl, job *j) {
     free(j);
   } else {
     curl->spares++;
-    leat__list_put(&curl->spare, &j->link);
+    j->next = curl->spare;
+    curl->spare = j;
   }
   return call;
 }
@@ -1240,9 +1241,9 @@ void leat_curl_free(leat_curl *curl) {
   curl->max_connections = 0; /* nobody is served any more */
   cancel_all(curl, "the driver was freed");
   release_finished(curl);
-  for (leat__link *l = curl->spare.next, *next; l != &curl->spare; l = next) {
-    next = l->next;
-    free(job_at(l));
+  for (job *j; (j = curl->spare) != NULL;) {
+    curl->spare = j->next;
+    free(j);
   }
   close_context(curl);
   leat__heap_free(&curl->timers);
@@ -1256,9 +1257,9 @@ void leat_curl_free(leat_curl *curl) {
 
 /* One of the spare ones, or a new one. */
 static job *take_job(leat_curl *curl) {
-  job *j = first_of(&curl->spare);
+  job *j = curl->spare;
   if (j) {
-    leat__list_leave(&j->link);
+    curl->spare = j->next;
     curl->spares--;
   } else if ((j = malloc(sizeof *j)) == NULL) return NULL;
   memset(j, 0, sizeof *j);

@@ -56,7 +56,7 @@ bool leat__retry_settles(leat_kind kind) {
 /* ---- what a look shows ----------------------------------------------------------- */
 
 static bool is_same(leat_string given, leat_string found) {
-  return found.data != NULL && leat__equal(given, found);
+  return found.data && leat__equal(given, found);
 }
 
 static leat_verdict look_created(const leat_asked *asked,
