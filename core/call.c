@@ -43,50 +43,11 @@ static void name_operation(leat_error *error, const leat_op *op) {
 
 /* ---- making ---------------------------------------------------------------------- */
 
-/* One of the spare ones, or a new one: NULL if there is no memory for it. */
-static leat_call *take(leat_client *client) {
-  leat_call *call = client ? client->spare : NULL;
-  leat_buffer target = {0};
-  if (call) {
-    client->spare = call->next;
-    client->spares--;
-    target = call->target;
-  } else if ((call = malloc(sizeof *call)) == NULL) return NULL;
-  memset(call, 0, sizeof *call);
-  call->target = target;
-  call->target.limit = LEAT_MAX_REQUEST;
-  return call;
-}
-
-static void discard(leat_call *call) {
-  leat__buffer_free(&call->target);
-  free(call);
-}
-
-/* A call is of a size that malloc is slow to give and to take back. */
-static void keep(leat_client *client, leat_call *call) {
-  if (client->spares == LEAT_MAX_SPARE || call->target.capacity > LEAT_KEPT_TARGET) {
-    discard(call);
-    return;
-  }
-  call->target.length = 0;
-  call->target.failed = LEAT_OK;
-  call->next = client->spare;
-  client->spare = call;
-  client->spares++;
-}
-
-void leat__calls_free(leat_client *client) {
-  for (leat_call *call; (call = client->spare) != NULL;) {
-    client->spare = call->next;
-    discard(call);
-  }
-}
-
 leat_call *leat_call_new(leat_client *client, const leat_op *op) {
-  leat_call *call = take(client);
+  leat_call *call = calloc(1, sizeof *call);
   if (call == NULL) return NULL;
   call->outcome.error.retry_after_ms = -1;
+  leat__buffer_init(&call->target, LEAT_MAX_REQUEST);
   leat__buffer_init(&call->body, LEAT_MAX_REQUEST);
   call->references = 1;
   call->rate_limit = call->rate_remaining = -1;
@@ -114,15 +75,11 @@ void leat_call_free(leat_call *call) {
   leat__attempt_free(call->noted);
   for (size_t i = 0; i < LEAT_MAX_PARAMETERS; i++)
     free(call->arguments[i].text);
+  leat__buffer_free(&call->target);
   leat__buffer_free(&call->body);
   leat__outcome_free(&call->outcome);
-  leat_client *client = call->client;
-  if (client == NULL) {
-    discard(call);
-    return;
-  }
-  keep(client, call);
-  leat__client_release(client);
+  if (call->client) leat__client_release(call->client);
+  free(call);
 }
 
 void leat__call_hold(leat_call *call) {

@@ -180,7 +180,6 @@ void leat__client_hold(leat_client *client) {
 
 void leat__client_release(leat_client *client) {
   if (--client->references > 0) return;
-  leat__calls_free(client);
   leat__url_free(&client->url);
   leat__url_free(&client->token_url);
   leat__attempts_free(&client->attempts);

@@ -47,7 +47,6 @@ typedef struct job {
   leat__timer
       timer; /* the end of its exchange, of its wait, or of its patience in line */
   leat_curl *of;
-  struct job *next; /* of the spare ones */
   leat_call *call;
   struct connection *connection;
   place place;
@@ -92,8 +91,6 @@ struct leat_curl {
   bool broken;           /* multi had no memory for a socket, and must not see another */
   leat__link busy, idle; /* connections: all of them */
   leat__link line, again, waiting, asking, working, finished; /* jobs */
-  job *spare; /* those that have no call, by their `next` */
-  int spares;
   leat__heap timers; /* of jobs that are not finished */
   uint64_t started;  /* jobs, ever */
   bool woken;        /* a client has news for those that wait */
@@ -1220,13 +1217,7 @@ static leat_call *release(leat_curl *curl, job *j) {
   leat__heap_remove(&curl->timers, &j->timer);
   j->call->job = NULL;
   leat_call_free(j->call);
-  if (curl->spares == LEAT_MAX_SPARE) {
-    free(j);
-  } else {
-    curl->spares++;
-    j->next = curl->spare;
-    curl->spare = j;
-  }
+  free(j);
   return call;
 }
 
@@ -1241,10 +1232,6 @@ void leat_curl_free(leat_curl *curl) {
   curl->max_connections = 0; /* nobody is served any more */
   cancel_all(curl, "the driver was freed");
   release_finished(curl);
-  for (job *j; (j = curl->spare) != NULL;) {
-    curl->spare = j->next;
-    free(j);
-  }
   close_context(curl);
   leat__heap_free(&curl->timers);
   free(curl->by_fd);
@@ -1255,24 +1242,13 @@ void leat_curl_free(leat_curl *curl) {
 
 /* ---- the public face ------------------------------------------------------------- */
 
-/* One of the spare ones, or a new one. */
-static job *take_job(leat_curl *curl) {
-  job *j = curl->spare;
-  if (j) {
-    curl->spare = j->next;
-    curl->spares--;
-  } else if ((j = malloc(sizeof *j)) == NULL) return NULL;
-  memset(j, 0, sizeof *j);
-  leat__list_init(&j->link);
-  return j;
-}
-
 static job *new_job(leat_curl *curl, leat_call *call) {
-  job *j = take_job(curl);
+  job *j = calloc(1, sizeof *j);
   if (j == NULL || !leat__heap_add(&curl->timers, &j->timer)) {
     free(j);
     return NULL;
   }
+  leat__list_init(&j->link);
   j->timer.order = ++curl->started;
   j->of = curl;
   j->call = call;

@@ -36,14 +36,8 @@ enum {
   LEAT_MAX_VALUE = 64 * 1024,     /* a parameter's text */
   LEAT_MAX_REQUEST = 1024 * 1024, /* target or body of a request */
   LEAT_MAX_JSON_DEPTH = 32,
-  LEAT_FEW_MEMBERS = 8,    /* of an object: fewer are not sorted */
-  LEAT_MAX_PARAMETERS = 4, /* of an operation */
-#ifdef __SANITIZE_ADDRESS__
-  LEAT_MAX_SPARE = 0, /* it is to see what is used after it was freed */
-#else
-  LEAT_MAX_SPARE = 64, /* calls that a client keeps for those to come; jobs */
-#endif
-  LEAT_KEPT_TARGET = 1024,        /* with a target's room of that size at most */
+  LEAT_FEW_MEMBERS = 8,           /* of an object: fewer are not sorted */
+  LEAT_MAX_PARAMETERS = 4,        /* of an operation */
   LEAT_MAX_ATTEMPTS_KEPT = 1024,  /* for who observes a client */
   LEAT_MAX_FIELDS = 32,           /* messages of validation that are kept */
   LEAT_MAX_FIELD_TEXT = 8 * 1024, /* all of them together */
@@ -255,8 +249,6 @@ struct leat_client {
   int64_t slot_length_us;         /* 0: no rate */
   leat_observe observe;
   leat__attempts attempts;
-  leat_call *spare; /* freed ones, by their `next` */
-  int spares;
 };
 
 void leat__client_hold(leat_client *client);
@@ -278,8 +270,6 @@ leat_call *leat__token_call(leat_client *client);
 bool leat__token_take(leat_client *client, const leat_call *call, leat_moment now,
                       leat_error *error);
 
-/* Those that the client keeps. */
-void leat__calls_free(leat_client *client);
 /* For drivers, which outlive what a collector frees: leat_call_free lets go again. */
 void leat__call_hold(leat_call *call);
 bool leat__call_is_shared(const leat_call *call);
@@ -341,7 +331,6 @@ typedef struct leat_raw leat_raw;
 struct leat_call {
   int references; /* the owner's, and a driver's while it works on it */
   leat_client *client;
-  leat_call *next; /* of the spare ones */
   const leat_op *op;
   void *user;
   void *job; /* the driver's, while it works on it */
