@@ -13,8 +13,7 @@
 **   call:attempts()                      and whether it ended with an unknown outcome
 **   call:may_have_happened()             likewise, or that it is a change that succeeded
 **   call:result(error_metatable, card_metatable, last)   value, nil, info; or nil, error;
-**                                        then, if that is the last that is asked of it, frees
-**                                        it, and its userdata is that of a call to come
+**                                        then, if it is the last that is asked of it, frees it
 **   call:free()                          now, and not once the collector comes by
 **
 ** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
@@ -107,7 +106,7 @@ static void push_value(lua_State *L, const leat_json *value);
 ** holds them by number: a string that is there is pushed sooner than found. */
 static const leat_string names[] = {{"value", 5},   {"name", 4}, {"active", 6},
                                     {"contact", 7}, {"uuid", 4}, {"email", 5}};
-enum { NAMES = sizeof names / sizeof names[0], SPARE = NAMES + 1, DEEPEST = 6 };
+enum { NAMES = sizeof names / sizeof names[0], DEEPEST = 6 };
 
 static void set_names(lua_State *L) {
   luaL_newmetatable(L, LEAT_CALL_TYPE);
@@ -115,8 +114,6 @@ static void set_names(lua_State *L) {
     push_string(L, names[i]);
     lua_rawseti(L, -2, i + 1);
   }
-  lua_pushboolean(L, 0);
-  lua_rawseti(L, -2, SPARE);
   lua_pop(L, 1);
 }
 
@@ -436,23 +433,8 @@ static int set_arguments(lua_State *L, leat_call *call, int argument) {
   return missing ? misuse(L, missing->alias, "is missing") : 0;
 }
 
-/* The userdata of a call that is over is that of the next one: to collect one with a
-** finalizer costs as much as to make a card. Sets a place that is there: takes no memory. */
-static void set_spare(lua_State *L, int index) {
-  if (index) lua_pushvalue(L, index);
-  else lua_pushboolean(L, 0);
-  lua_rawseti(L, lua_upvalueindex(CALLS), SPARE);
-}
-
 static leat_call **new_box(lua_State *L) {
-  lua_rawgeti(L, lua_upvalueindex(CALLS), SPARE);
-  call_box *box = lua_touserdata(L, -1);
-  if (box) {
-    set_spare(L, 0);
-    return &box->call;
-  }
-  lua_pop(L, 1);
-  box = lua_newuserdata(L, sizeof *box);
+  call_box *box = lua_newuserdata(L, sizeof *box);
   box->call = NULL;
   box->random = 0;
   lua_pushvalue(L, lua_upvalueindex(CALLS));
@@ -533,14 +515,10 @@ static int call_set_max_attempts(lua_State *L) {
   return 0;
 }
 
-static void empty(call_box *box) {
+static int call_free(lua_State *L) {
+  call_box *box = check_call_box(L, 1);
   leat_call_free(box->call);
   box->call = NULL;
-  box->random = 0;
-}
-
-static int call_free(lua_State *L) {
-  empty(check_call_box(L, 1));
   return 0;
 }
 
@@ -729,10 +707,7 @@ static int push_outcome(lua_State *L) {
 static int call_result(lua_State *L) {
   bool last = lua_toboolean(L, 4);
   int count = push_outcome(L);
-  if (last) {
-    empty(lua_touserdata(L, 1));
-    set_spare(L, 1);
-  }
+  if (last) call_free(L);
   return count;
 }
 
