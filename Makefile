@@ -379,7 +379,8 @@ HEADERS    := leat.h leat_curl.h $(if $(has_sandbox),leat_sandbox.h)
 PC_FILES   := leat.pc $(if $(has_sandbox),leat-sandbox.pc)
 
 # $(call put,MODE,FILES,FROM,TO)
-put = for file in $(2:$(3)/%=%); do $(INSTALL) -D -m $(1) "$(3)/$$file" "$(DESTDIR)$(4)/$$file" || exit 1; done
+put = for file in $(2:$(3)/%=%); do $(INSTALL) -D -m $(1) "$(3)/$$file" "$(DESTDIR)$(4)/$$file" || { \
+  echo "to write there: sudo make install, or PREFIX=$$HOME/.local make -e install" >&2; exit 1; }; done
 # Else programs do not find in /usr/local/lib what is new there. Under DESTDIR it is a package's matter.
 refresh = [ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
@@ -406,11 +407,12 @@ install-lua-sandbox: lua-sandbox
 
 # Of folders only those that are leat's own, once they are empty.
 uninstall:
-	cd "$(DESTDIR)$(INCLUDEDIR)" && rm -f leat.h leat_curl.h leat_sandbox.h
-	cd "$(DESTDIR)$(LIBDIR)" && rm -f libleat.* libleat_sandbox.* pkgconfig/leat.pc pkgconfig/leat-sandbox.pc
+	rm -f $(HEADERS:core/%="$(DESTDIR)$(INCLUDEDIR)/%")
+	rm -f "$(DESTDIR)$(LIBDIR)"/libleat.* "$(DESTDIR)$(LIBDIR)"/libleat_sandbox.* \
+	  $(PC_FILES:%="$(DESTDIR)$(LIBDIR)/pkgconfig/%")
 	rm -f $(patsubst lua/%,"$(DESTDIR)$(INST_LUADIR)/%",$(LUA_SRC) $(SANDBOX_LUA)) \
 	  $(patsubst $(M)/%,"$(DESTDIR)$(INST_LIBDIR)/%",$(MODULES) $(SANDBOX_MODULE))
-	@cd "$(DESTDIR)$(INST_LIBDIR)" && rmdir leat/curl leat/sandbox leat 2>/dev/null || true
+	@cd "$(DESTDIR)$(INST_LIBDIR)" 2>/dev/null && rmdir leat/curl leat/sandbox leat 2>/dev/null || true
 	@rmdir "$(DESTDIR)$(INST_LUADIR)/leat" 2>/dev/null || true
 	@$(refresh)
 

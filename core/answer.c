@@ -67,9 +67,13 @@ static leat_kind kind_of_status(int status) {
   }
 }
 
-/* What to do about it, where the service does not say. */
+/* What to do about it: the service does not say. */
 static const char *advice(leat_kind kind) {
   switch (kind) {
+    case LEAT_ALREADY_EXISTS: return " (find it and see; ensure takes what is there)";
+    case LEAT_ALREADY_LINKED: return " (find it and see whose it is)";
+    case LEAT_NOT_LINKED: return " (it is as you wanted)";
+    case LEAT_CONTACT_NOT_FOUND: return " (is the contact's uuid right?)";
     case LEAT_UNAUTHORIZED: return " (is the API key right, and not expired?)";
     case LEAT_FORBIDDEN: return " (may this API key do that?)";
     case LEAT_RATE_LIMITED: return " (try again later; the option rate spaces calls)";
@@ -223,7 +227,7 @@ static void fail_message(judging *j, leat_kind kind, int code, bool unchanged) {
   if (j->wanted->secrets.hide) leat__error_set(error, kind, "the service gave none");
   else
     leat__error_set(error, kind, "%s%s", text[0] ? text : "the service gave no message",
-                    code ? "" : advice(kind));
+                    advice(kind));
   add_fields(j, leat__get(document, "errors"));
   append_fields(j->outcome);
 }

@@ -91,7 +91,7 @@ end
 
 local function check_open(self, what, level)
   if self.driver.closed or is_closed(self) then
-    error(("leat: %s: the client is closed"):format(what), level + 1)
+    error(("leat: %s: the client is closed: make another, or close it later"):format(what), level + 1)
   end
 end
 

@@ -12,6 +12,7 @@
 #   bench     a server, and what leat is compared with; Node and npm it takes where they are
 #   nginx     nginx with its Lua module, LuaJIT for modules that it loads, and LuaSocket
 #   doc       LDoc for the reference, cmark-gfm for the guides
+#   rock      luarocks and git
 #   ci        formatters, static analysis, valgrind, fuzzing, luarocks
 #
 # Things are asked for by what they can do, not by the names of packages. Installing is
@@ -22,7 +23,7 @@ set -u
 PATH=$PATH:/usr/sbin:/sbin # a user's has no nginx
 
 usage() {
-  sed -n '2,19p' "$0" | sed 's/^# \{0,1\}//' >&2
+  sed -n '2,20p' "$0" | sed 's/^# \{0,1\}//' >&2
   exit 2
 }
 
@@ -33,7 +34,7 @@ mode=${LEAT_DEPS:-$mode}
 wanted='' luas=''
 for word in "$@"; do
   case $word in
-    build | sandbox | test | hosts | nginx | bench | doc | ci) wanted="$wanted $word" ;;
+    build | sandbox | test | hosts | nginx | bench | doc | rock | ci) wanted="$wanted $word" ;;
     lua5.[1-5] | luajit) luas="$luas $word" ;;
     *) usage ;;
   esac
@@ -86,12 +87,18 @@ trusts() { # there is a file of certificates to trust
 }
 loads() { has "$1" && "$1" -e "require('$2')" >/dev/null 2>&1; }
 
+# Debian 12's nginx wants a LuaJIT of its own, which has become the only one since.
+jit=luajit jit_dev=libluajit-5.1-dev
+if grep -q '^VERSION_ID="*12' /etc/os-release 2>/dev/null; then
+  jit=luajit2 jit_dev=libluajit2-5.1-dev
+fi
+
 need_lua() {
   version=${1#lua}
   case $1 in
     luajit)
-      has luajit || need luajit luajit2 luajit luajit luajit luajit
-      knows luajit || need "LuaJIT's headers" libluajit2-5.1-dev - luajit-dev luajit-devel -
+      has luajit || need luajit "$jit" luajit luajit luajit luajit
+      knows luajit || need "LuaJIT's headers" "$jit_dev" - luajit-dev luajit-devel -
       ;;
     *)
       dev=liblua$version-dev
@@ -167,10 +174,14 @@ if wants doc; then
   loads lua5.1 markdown || need "markdown for lua5.1" lua-markdown - - - -
   has cmark-gfm || need cmark-gfm cmark-gfm cmark-gfm - - -
 fi
+if wants rock || wants ci; then
+  has luarocks || need luarocks luarocks - - - -
+  has git || need git git - - - -
+fi
 if wants ci; then
   for tool in g++:g++ clang:clang clang-format:clang-format clang-tidy:clang-tidy scan-build:clang-tools cppcheck:cppcheck \
-    luacheck:lua-check shellcheck:shellcheck valgrind:valgrind luarocks:luarocks \
-    git:git debootstrap:debootstrap; do
+    luacheck:lua-check shellcheck:shellcheck valgrind:valgrind \
+    debootstrap:debootstrap; do
     has "${tool%:*}" || need "${tool%:*}" "${tool#*:}" - - - -
   done
   printf 'int LLVMFuzzerTestOneInput(const char *d, long n) { return d && n < 0; }\n' |

@@ -2,7 +2,8 @@
 -- request, and the worker goes on. `leat.new` takes it by itself there; libcurl stays out of
 -- the worker.
 --
--- It works in rewrite, access, content and timers. What it needs is said in nginx.conf:
+-- It works in rewrite, access, content and timers. What it needs is said in nginx.conf, best once
+-- for all, at http: a kept connection is used by any location, whomever its own trusts.
 --
 --    resolver 127.0.0.53;                                              # for names of hosts
 --    lua_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;   # for https
@@ -163,7 +164,7 @@ end
 
 -- Connections are kept by a name that says whom they were verified as: the origin is scheme,
 -- host and port, the host is the name that is asked for and compared, and none goes by a proxy
--- or unverified. (What nginx.conf trusts is one for all clients.) A new one was waited for, and
+-- or unverified. (What a location trusts Lua can't see.) A new one was waited for, and
 -- has its timeouts set again. Returns the socket, and whether it was used before; or nil, the
 -- kind of error and a message.
 local function connect(to, deadline, connect_timeout)
@@ -390,7 +391,7 @@ local function carry(self, call, hooks, phase)
 end
 
 -- Where nginx can suspend what runs.
-local suspends = { rewrite = true, access = true, content = true, timer = true, ssl_cert = true,
+local suspends = { server_rewrite = true, rewrite = true, access = true, content = true, timer = true, ssl_cert = true,
   ssl_session_fetch = true, ssl_client_hello = true }
 
 --- Carries a call to its end. An error that comes in between gives the call up.

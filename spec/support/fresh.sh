@@ -1,7 +1,8 @@
 #!/bin/sh
 # Proves the README's two commands on a Debian that has nothing but a shell: makes one with
 # debootstrap, and runs them in it, in this order and in the other; and as a user who may
-# install nothing: what is missing is said then, and once it is there they run. As root.
+# install nothing: what is missing is said then, and once it is there they run. Then, as
+# that user, the C examples against an installed library, and the packed rock. As root.
 #   sh spec/support/fresh.sh [bookworm | trixie]...
 set -eu
 cd "$(dirname "$0")/../.."
@@ -65,6 +66,19 @@ refused_to_somebody() { # what is missing is said, and nothing is built
   rm -rf "$dir/tree"
 }
 
+packed_by_somebody() { # what root is not needed for, once what it needs is there
+  cp -a "$dir/bare" "$dir/tree"
+  try root "sh rockspec/deps.sh install build sandbox test rock luajit lua5.4" || failed "deps.sh"
+  chroot "$dir/tree" sh -c "chown -R somebody /leat"
+  for command in "$@"; do
+    try somebody "$command" || failed "$command, as a user"
+    echo "fresh $suite: $command, as a user: $(tail -n 1 "$log")"
+  done
+  ! try somebody "make -s install" || failed "make install, as a user"
+  grep -q "^to write there: sudo" "$log" || failed "make install, as a user: what to do"
+  rm -rf "$dir/tree"
+}
+
 demo="sh examples/demo.sh" test="sh spec/test.sh"
 for suite in "${@:-bookworm}"; do
   bare "$suite"
@@ -73,4 +87,5 @@ for suite in "${@:-bookworm}"; do
   again_as_somebody "$demo" "$test"
   in_order "$test" "$demo"
   rm -rf "$dir/tree"
+  packed_by_somebody "sh spec/support/c_examples.sh" "sh spec/support/rock.sh lua5.4"
 done
