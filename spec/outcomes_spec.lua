@@ -73,25 +73,8 @@ end)
 -- ---- random operations under random faults --------------------------------------------
 
 local model = dofile("spec/support/model.lua")
+local random = dofile("spec/support/random_calls.lua")
 local LIVES = math.min(50, OPERATIONS) -- so many at once, each with a card and a service of its own
-
-local function new_dice(seed) -- the same on every Lua
-  local chance = seed
-  return function(n)
-    chance = (chance * 16807) % 2147483647
-    return chance % n + 1
-  end
-end
-
-local OPERATION_NAMES = { "find", "create", "create", "link", "unlink", "update", "delete" }
-local FAULTS = {
-  {}, {}, {}, {}, {}, {},
-  { close = "before" }, { close = "before", apply = true }, { close = "within" }, { close = "within", apply = true },
-  { status = 500 }, { status = 500, apply = true }, { status = 502, apply = true }, { kind = "maintenance" },
-  { kind = "rate_limited", headers = { ["Retry-After"] = "0" } }, { status = 200, body = "<html>", apply = true },
-  { close = "before", apply_after = 0.02 }, { status = 504, apply_after = 0.7 }, { status = 504, apply_after = 1.3 },
-  { lag = 0.02 }, { lag = 0.7 }, { lag = 1.3 },
-}
 
 -- A driver for calls in coroutines, over one set of connections.
 local function new_crowd()
@@ -121,15 +104,6 @@ local function new_crowd()
   return crowd
 end
 
-local function random_ask(draw)
-  local ask = { operation = OPERATION_NAMES[draw(#OPERATION_NAMES)] }
-  local name, contact = ({ "a", "b" })[draw(2)], ({ "ann", "bob", "ann", "bob", "nobody" })[draw(5)]
-  if ask.operation == "create" or ask.operation == "link" then ask.contact = contact end
-  if ask.operation == "create" or ask.operation == "update" then ask.name = name end
-  if ask.operation == "update" and draw(2) == 1 then ask.active = draw(3) > 1 end
-  return ask
-end
-
 local function carry_out(cards, ask)
   if ask.operation == "find" or ask.operation == "unlink" or ask.operation == "delete" then
     return cards[ask.operation](cards, "x")
@@ -137,21 +111,6 @@ local function carry_out(cards, ask)
     return cards:link("x", ask.contact)
   end
   return cards[ask.operation](cards, "x", { name = ask.name, active = ask.active, contact_uuid = ask.contact })
-end
-
--- Faults for what comes; returns how long they reach back or ahead.
-local function plan_faults(server, draw)
-  local reach = 0
-  server:clear_faults()
-  for n = 1, draw(4) do
-    local fault = { nth = n }
-    for key, value in pairs(FAULTS[draw(#FAULTS)]) do
-      fault[key] = value
-    end
-    server:fault(fault)
-    reach = math.max(reach, fault.apply_after or 0, fault.lag or 0)
-  end
-  return reach
 end
 
 -- Contradictions go to `found`; after the first nobody goes on.
@@ -163,7 +122,7 @@ local function live(crowd, draw, operations, found)
     retry_base = 0.001, retry_cap = 0.01 }.contact_identifiers
   for i = 1, operations do
     local before = model.read(server:card("x"))
-    local ask, reach = random_ask(draw), plan_faults(server, draw)
+    local ask, reach = random.ask(draw), random.plan_faults(server, draw)
     crowd.sleep(reach) -- what it can see of the past is what is now
     local value, err, info = carry_out(cards, ask)
     crowd.sleep(reach) -- what comes later has come
@@ -183,7 +142,7 @@ it("what is reported is true, of " .. OPERATIONS .. " random operations (seed " 
   local crowd, lives, found = new_crowd(), {}, {}
   for i = 1, LIVES do
     lives[i] = coroutine.create(function()
-      live(crowd, new_dice(SEED + i * 7919), math.ceil(OPERATIONS / LIVES), found)
+      live(crowd, random.dice(SEED + i * 7919), math.ceil(OPERATIONS / LIVES), found)
     end)
   end
   crowd.run(lives)

@@ -1,0 +1,52 @@
+-- Random operations on the card "x", and random faults for them: the same from a seed on every
+-- Lua.
+local random = {}
+
+-- A function of n that draws from 1 to n.
+function random.dice(seed)
+  local chance = seed
+  return function(n)
+    chance = (chance * 16807) % 2147483647
+    return chance % n + 1
+  end
+end
+
+local OPERATION_NAMES = { "find", "create", "create", "link", "unlink", "update", "delete" }
+local FAULTS = {
+  {}, {}, {}, {}, {}, {},
+  { close = "before" }, { close = "before", apply = true }, { close = "within" }, { close = "within", apply = true },
+  { status = 500 }, { status = 500, apply = true }, { status = 502, apply = true }, { kind = "maintenance" },
+  { kind = "rate_limited", headers = { ["Retry-After"] = "0" } }, { status = 200, body = "<html>", apply = true },
+  { close = "before", apply_after = 0.02 }, { status = 504, apply_after = 0.7 }, { status = 504, apply_after = 1.3 },
+  { lag = 0.02 }, { lag = 0.7 }, { lag = 1.3 },
+}
+
+function random.ask(draw)
+  local ask = { operation = OPERATION_NAMES[draw(#OPERATION_NAMES)] }
+  local name, contact = ({ "a", "b" })[draw(2)], ({ "ann", "bob", "ann", "bob", "nobody" })[draw(5)]
+  if ask.operation == "create" or ask.operation == "link" then ask.contact = contact end
+  if ask.operation == "create" or ask.operation == "update" then ask.name = name end
+  if ask.operation == "update" and draw(2) == 1 then ask.active = draw(3) > 1 end
+  return ask
+end
+
+-- Faults for what comes, none of which reaches further than `most` seconds back or ahead, if that is
+-- said; returns how far they do.
+function random.plan_faults(server, draw, most)
+  local reach = 0
+  server:clear_faults()
+  for n = 1, draw(4) do
+    local fault = { nth = n }
+    for key, value in pairs(FAULTS[draw(#FAULTS)]) do
+      fault[key] = value
+    end
+    local far = fault.apply_after or fault.lag or 0
+    if far <= (most or far) then
+      server:fault(fault)
+      reach = math.max(reach, far)
+    end
+  end
+  return reach
+end
+
+return random
