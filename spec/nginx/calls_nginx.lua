@@ -73,11 +73,11 @@ describe("in nginx", function()
   end)
 
   it("a call works in each phase that can wait", function()
-    for _, phase in ipairs { "rewrite", "access", "content", "timer" } do
+    for _, phase in ipairs { "server_rewrite", "rewrite", "access", "content", "timer" } do
       local card = run("return cards:find('linked')", phase)
       assert.equal("ann", card.contact.uuid)
     end
-    assert.equal(4, #upstream:requests("find"))
+    assert.equal(5, #upstream:requests("find"))
   end)
 
   it("in any other it says so", function()

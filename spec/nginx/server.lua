@@ -48,6 +48,7 @@ http {
     location /twice { content_by_lua_block { app.answer_twice() } }
     location = /content { content_by_lua_block { app.answer() } }
     location = /access { access_by_lua_block { app.answer() } }
+    server_rewrite_by_lua_block { if ngx.var.uri == "/server_rewrite" then app.answer() end }
     location = /rewrite { rewrite_by_lua_block { app.answer() } }
     location = /timer { content_by_lua_block { app.answer_from_timer() } }
     location = /log { content_by_lua_block { app.keep_code() } log_by_lua_block { app.keep_result() } }

@@ -269,24 +269,42 @@ describe("in nginx, many at once:", function()
   end)
 end)
 
-describe("in nginx that is reloaded", function()
-  it("calls under way come to their end", function()
-    local upstream = assert(sandbox.start { cards = { { value = "1" } } })
+describe("in nginx that is", function()
+  for signal, what in pairs { HUP = "reloaded", QUIT = "told to end" } do
+    it(what .. ", calls under way come to their end", function()
+      local upstream = assert(sandbox.start { cards = { { value = "1" } } })
+      local nginx = server.start()
+      upstream:fault { operation = "token", delay = 0.3 }
+      upstream:fault { operation = "find", delay = 0.3 }
+      local code = client("ending", ("client_id = %q, client_secret = %q, token_url = %q, base_url = %q"):format(
+        upstream.client_id, upstream.client_secret, upstream.token_url, upstream.url))
+      local asked = nginx:ask("content", code .. "return cards:find('1').value, ngx.worker.exiting()")
+      repeat
+        socket.sleep(0.01)
+      until #upstream:requests("token") == 1
+      os.execute(("kill -%s %s"):format(signal, nginx.pid))
+      local value, exiting = server.decode(asked:receive("*a"):match("\r\n\r\n(.*)$"))
+      asked:close()
+      assert.equal("1", value)
+      assert.is_true(exiting)
+      nginx:stop()
+      upstream:stop()
+    end)
+  end
+
+  it("ended at once, so are calls under way", function()
+    local upstream = assert(sandbox.start { api_key = "k-key", cards = { { value = "1" } } })
     local nginx = server.start()
-    upstream:fault { operation = "token", delay = 0.3 }
-    upstream:fault { operation = "find", delay = 0.3 }
-    local code = client("reloaded", ("client_id = %q, client_secret = %q, token_url = %q, base_url = %q"):format(
-      upstream.client_id, upstream.client_secret, upstream.token_url, upstream.url))
-    local asked = nginx:ask("content", code .. "return cards:find('1').value, ngx.worker.exiting()")
+    upstream:fault { operation = "find", delay = 20 }
+    local asked = nginx:ask("content", client("ended", ("api_key = 'k-key', base_url = %q"):format(upstream.url))
+      .. "return cards:find('1')")
     repeat
       socket.sleep(0.01)
-    until #upstream:requests("token") == 1
-    os.execute("kill -HUP " .. nginx.pid)
-    local value, exiting = server.decode(asked:receive("*a"):match("\r\n\r\n(.*)$"))
-    asked:close()
-    assert.equal("1", value)
-    assert.is_true(exiting)
+    until #upstream:requests("find") == 1
+    local began = socket.gettime()
     nginx:stop()
+    assert.truthy(socket.gettime() - began < 10)
+    asked:close()
     upstream:stop()
   end)
 end)
