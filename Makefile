@@ -407,9 +407,9 @@ install-lua-sandbox: lua-sandbox
 
 # Of folders only those that are leat's own, once they are empty.
 uninstall:
-	rm -f $(HEADERS:core/%="$(DESTDIR)$(INCLUDEDIR)/%")
+	rm -f $(patsubst %,"$(DESTDIR)$(INCLUDEDIR)/%",leat.h leat_curl.h leat_sandbox.h)
 	rm -f "$(DESTDIR)$(LIBDIR)"/libleat.* "$(DESTDIR)$(LIBDIR)"/libleat_sandbox.* \
-	  $(PC_FILES:%="$(DESTDIR)$(LIBDIR)/pkgconfig/%")
+	  $(patsubst %,"$(DESTDIR)$(LIBDIR)/pkgconfig/%",leat.pc leat-sandbox.pc)
 	rm -f $(patsubst lua/%,"$(DESTDIR)$(INST_LUADIR)/%",$(LUA_SRC) $(SANDBOX_LUA)) \
 	  $(patsubst $(M)/%,"$(DESTDIR)$(INST_LIBDIR)/%",$(MODULES) $(SANDBOX_MODULE))
 	@cd "$(DESTDIR)$(INST_LIBDIR)" 2>/dev/null && rmdir leat/curl leat/sandbox leat 2>/dev/null || true

@@ -119,9 +119,29 @@ local places = {
   ["leat.Info"] = false, ["leat.RateLimit"] = false, ["leat.Contact"] = false,
 }
 
+-- What items of lists begin with: "<li><code>a</code>, <code>b</code> the wait ...".
+local function listed(page)
+  page.listed = page.listed or {}
+  for item in page.text:gmatch("<li>%s*(<code>[^\n]*)") do
+    repeat
+      local name, rest = item:match("^<code>([%w_]+)</code>(.*)$")
+      page.listed[name or ""] = true
+      item = name and rest:match("^,? ?a?n?d? ?(<code>.*)$")
+    until not item
+  end
+  return page.listed
+end
+
+-- Said within the item of another, or with the method that takes them.
+local within = { access_token = true, client_id = true, client_secret = true, token = true, token_url = true,
+  token_lifetime = true, rate_window = true, progress_every = true, name = true, active = true }
+
+-- Options stand in a list of their own; of other fields it is enough to be named.
 local function check_field(class, name)
   local page = places[class] and pages[places[class][1]]
-  if page and not page.anchors[name] and not page.text:find("<code>[^<]*%f[%w_]" .. name .. "%f[^%w_]")
+  local is_option = not within[name] and (class:find("Options$") or class == "leat.Fault")
+  if page and not page.anchors[name] and not (is_option and listed(page)[name])
+    and (is_option or not page.text:find("<code>[^<]*%f[%w_]" .. name .. "%f[^%w_]"))
     and not page.text:find('<span class="parameter">' .. name .. "</span>", 1, true)
     and not page.text:find(">" .. name .. "</a>", 1, true) then
     complain(places[class][1], ": nothing of ", class, "'s ", name)
