@@ -1,5 +1,6 @@
--- Runs each block of Lua in the README and the guides, against a sandbox that is made anew for
--- it. A block of text that follows at once is what it prints. One that can't be run is ```lua norun.
+-- Runs each block of Lua in the README, the guides and the modules' comments, against a sandbox
+-- that is made anew for it. A block of text that follows at once is what it prints. One that can't
+-- be run is ```lua norun.
 local leat = require("leat")
 local markdown = dofile("spec/support/markdown.lua")
 local sandbox = require("leat.sandbox")
@@ -46,8 +47,10 @@ local function environment(server, printed)
     tasks = require("leat.tasks"),
     client = client,
     cards = client.contact_identifiers,
-    card = client.contact_identifiers:find("0042"),
+    card = client.contact_identifiers:find("0043"),
     uuid = "ann",
+    value = "0042",
+    key = server.api_key,
     my_program = function(of) assert(of.contact_identifiers) end,
     require = function(name) return name == "leat" and module or require(name) end,
     os = setmetatable({
@@ -98,6 +101,16 @@ for _, path in ipairs(markdown.documents()) do
     elseif block.language == "lua norun" then
       not_run = not_run + 1
     end
+  end
+end
+
+-- Those of others need nginx or a loop: see spec/nginx and spec/hosts.
+for _, name in ipairs { "", "/contact_identifier", "/curl", "/recorder", "/sandbox", "/tasks", "/transport" } do
+  local path = "lua/leat" .. name .. ".lua"
+  local examples = markdown.examples(path)
+  assert(#examples > 0, path)
+  for _, block in ipairs(examples) do
+    it(("%s, line %d, runs"):format(path, block.line), function() run(path, block) end)
   end
 end
 

@@ -26,6 +26,28 @@ function markdown.blocks(path)
   return blocks
 end
 
+--- The examples in a module's comments: what is set in by four blanks. A list as that of `blocks`.
+function markdown.examples(path)
+  local blocks, block, number = {}, nil, 0
+  for line in (markdown.read(path) .. "\n"):gmatch("(.-)\n") do
+    number = number + 1
+    local text = line:match("^%-%-    (.*)$")
+    if text and text:find("^%S") and not block then
+      block = { language = "lua", lines = {}, line = number }
+      blocks[#blocks + 1] = block
+    end
+    if block and (text or line == "--") then
+      table.insert(block.lines, text or "")
+    else
+      block = nil
+    end
+  end
+  for _, one in ipairs(blocks) do
+    one.text = table.concat(one.lines, "\n") .. "\n"
+  end
+  return blocks
+end
+
 --- The documents: the README and the like, and the guides.
 function markdown.documents()
   local list = { "README.md", "CONTRIBUTING.md", "SECURITY.md" }
