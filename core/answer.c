@@ -70,7 +70,7 @@ static leat_kind kind_of_status(int status) {
 /* What to do about it: the service does not say. */
 static const char *advice(leat_kind kind) {
   switch (kind) {
-    case LEAT_ALREADY_EXISTS: return " (find it and see; ensure takes what is there)";
+    case LEAT_ALREADY_EXISTS: return " (find it and see)";
     case LEAT_ALREADY_LINKED: return " (find it and see whose it is)";
     case LEAT_NOT_LINKED: return " (it is as you wanted)";
     case LEAT_CONTACT_NOT_FOUND: return " (is the contact's uuid right?)";

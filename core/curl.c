@@ -84,11 +84,11 @@ struct leat_curl {
   CURLSH *share;
   connection **by_fd; /* NULL: libcurl's own, or nobody's */
   size_t by_fd_size;
-  int unwatched;         /* connecting, without a watched socket */
-  int fresh;             /* which libcurl was not asked about yet */
-  bool unresolved;       /* a name had no address; from 8.16 on libcurl remembers that */
-  bool stale;            /* multi may have read the authorities' certificates badly */
-  bool broken;           /* multi had no memory for a socket, and must not see another */
+  int unwatched;   /* connecting, without a watched socket */
+  int fresh;       /* which libcurl was not asked about yet */
+  bool unresolved; /* some name had no address, which libcurl remembers from 8.16 on */
+  bool stale;      /* multi may have read the authorities' certificates badly */
+  bool broken;     /* multi had no memory for a socket, and must not see another */
   leat__link busy, idle; /* connections: all of them */
   leat__link line, again, waiting, asking, working, finished; /* jobs */
   leat__heap timers; /* of jobs that are not finished */
@@ -925,8 +925,8 @@ static void take_messages(leat_curl *curl) {
     connection *c = connection_of(message->easy_handle);
     CURLcode result = message->data.result;
     if (message->msg != CURLMSG_DONE || c == NULL || c->job == NULL) continue;
-    curl->unresolved =
-        result == CURLE_COULDNT_RESOLVE_HOST || result == CURLE_COULDNT_RESOLVE_PROXY;
+    if (result == CURLE_COULDNT_RESOLVE_HOST || result == CURLE_COULDNT_RESOLVE_PROXY)
+      curl->unresolved = true;
     if (result == CURLE_OK) connected(curl, c);
     else fail_connect(curl, c, result);
   }
@@ -1066,6 +1066,7 @@ static void step(leat_curl *curl, int ms) {
     now = look_at_clock(curl);
   }
   drive_connecting(curl, now);
+  now = look_at_clock(curl); /* it may read certificates, or look for a name */
   take_messages(curl);
   serve_asking(curl);
   keep_time(curl, now);

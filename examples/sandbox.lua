@@ -64,7 +64,8 @@ local settings = {
     add(given.contacts, { uuid = value:match("^[^=]*"), email = value:match("=(.*)$") })
   end,
   ["--card"] = function(value)
-    add(given.cards, { value = value:match("^[^=]*"), contact_uuid = value:match("=(.*)$") })
+    local card, uuid = value:match("^(.*)=([^=]+)$")
+    add(given.cards, { value = card or value, contact_uuid = uuid })
   end,
   ["--fault"] = function(value) add(given.faults, read_fault(value)) end,
 }

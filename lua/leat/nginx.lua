@@ -39,6 +39,7 @@ local Driver = {}
 Driver.__index = Driver
 
 local IDLE = 60000 -- milliseconds that a connection is kept
+local JUST_NOW = 1000 -- milliseconds in which nobody closes one that is kept
 local PIECE = 16384 -- of what is received
 local CODECS = 64 -- that are kept: to make one costs more than to use it
 
@@ -141,25 +142,43 @@ local function sleep(seconds)
   ngx.sleep(seconds)
 end
 
+local LOOK = 0.1 -- seconds: so often it is looked whether a caller lives
+
+-- What a light thread gave; what it raised is raised.
+local function results(ran, ...)
+  if not ran then
+    error((...), 0)
+  end
+  return ...
+end
+
+-- In a light thread of its own, for who kills the caller does not kill what the caller began.
+local function guard(socket, to, due, caller)
+  local reaching = ngx.thread.spawn(reach_now, socket, to)
+  while coroutine.status(reaching) ~= "zombie" do
+    local left = (due - clock()) / 1000
+    if left <= 0 or coroutine.status(caller) == "dead" then
+      ngx.thread.kill(reaching)
+      return nil, "its name, or a connection, was not found in time: timeout"
+    end
+    local tick = ngx.thread.spawn(sleep, math.max(0.001, math.min(left, LOOK)))
+    local fine, why = results(ngx.thread.wait(reaching, tick))
+    ngx.thread.kill(tick)
+    if fine or why then
+      return fine, why
+    end
+  end
+  return results(ngx.thread.wait(reaching))
+end
+
 -- For a name nginx takes `resolver_timeout`, whatever the timeouts of the socket: what takes
--- longer than the call has is left behind.
+-- longer than the call has is left behind. That costs a tenth of a request, so it is not
+-- done where a connection was put back just now: it is there, most likely.
 local function reach(socket, to, due)
-  if not to.is_named then
+  if not to.is_named or to.kept > 0 and clock() - to.kept_at < JUST_NOW then
     return reach_now(socket, to)
   end
-  local reaching = ngx.thread.spawn(reach_now, socket, to)
-  local left = (due - clock()) / 1000
-  if coroutine.status(reaching) == "zombie" or left <= 0 then -- it had not to wait
-    return select(2, ngx.thread.wait(reaching))
-  end
-  local time = ngx.thread.spawn(sleep, left)
-  local _, fine, why = ngx.thread.wait(reaching, time)
-  ngx.thread.kill(time)
-  if fine or why then
-    return fine, why
-  end
-  ngx.thread.kill(reaching)
-  return nil, "its name, or a connection, was not found in time: timeout"
+  return results(ngx.thread.wait(ngx.thread.spawn(guard, socket, to, due, (coroutine.running()))))
 end
 
 -- Connections are kept by a name that says whom they were verified as: the origin is scheme,
@@ -173,8 +192,10 @@ local function connect(to, deadline, connect_timeout)
   set_timeouts(socket, due, deadline)
   local fine, why = reach(socket, to, due)
   if fine and socket:getreusedtimes() > 0 then
+    to.kept = to.kept - 1
     return socket, true
   end
+  to.kept = 0
   if fine and to.tls then
     set_timeouts(socket, due, deadline)
     why = shake_hands(socket, to.host)
@@ -257,7 +278,7 @@ local function place_of(self, origin, host, port, tls)
   if not place then
     place = { origin = origin, host = host, port = port, tls = tls,
       address = host:find(":", 1, true) and "[" .. host .. "]" or host,
-      is_named = not host:find("^[%d.]+$") and not host:find(":", 1, true),
+      is_named = not host:find("^[%d.]+$") and not host:find(":", 1, true), kept = 0, kept_at = 0,
       options = { pool = "leat " .. origin .. (tls and " verified" or "") } }
     self.places[origin] = place
   end
@@ -290,7 +311,9 @@ local function exchange(self, call)
     fail_talk(call, origin, why)
   end
   put_codec(self, http)
-  if not (reusable and socket:setkeepalive(IDLE)) then
+  if reusable and socket:setkeepalive(IDLE) then
+    to.kept, to.kept_at = to.kept + 1, clock()
+  else
     socket:close()
   end
 end

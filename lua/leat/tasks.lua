@@ -127,7 +127,8 @@ local function drain()
     ready[first] = nil
     first = first + 1
   end
-  first, last = 1, 0
+  first = 1 -- one by one: an interrupt in between must not leave it beyond who comes next
+  last = 0
 end
 
 -- `fields` of the task may be `at_end(task)`, called when it is done, and `tally(task, call)`,
@@ -254,13 +255,13 @@ end
 
 --- That the call of this entry is done; or, event `"token"`, wants one.
 function tasks.tell(entry, event)
+  last = last + 1 -- before it is noted as told, for an interrupt may come between the two
+  ready[last] = entry.task
   if event then
     entry.asks = true
   else
     end_entry(entry)
   end
-  last = last + 1
-  ready[last] = entry.task
 end
 
 --- Resumes the tasks that were told something. For drivers.

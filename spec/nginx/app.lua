@@ -40,6 +40,11 @@ function app.answer()
   ngx.exit(200)
 end
 
+-- The request ends once all its threads have.
+function app.answer_unended()
+  ngx.print(run(read_code()))
+end
+
 function app.answer_from_timer()
   local code, ended, text = read_code(), semaphore.new(), nil
   assert(ngx.timer.at(0, function()

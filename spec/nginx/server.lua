@@ -47,6 +47,7 @@ http {
     location = /ping { content_by_lua_block { ngx.print("pong") } }
     location /twice { content_by_lua_block { app.answer_twice() } }
     location = /content { content_by_lua_block { app.answer() } }
+    location = /unended { content_by_lua_block { app.answer_unended() } }
     location = /access { access_by_lua_block { app.answer() } }
     server_rewrite_by_lua_block { if ngx.var.uri == "/server_rewrite" then app.answer() end }
     location = /rewrite { rewrite_by_lua_block { app.answer() } }

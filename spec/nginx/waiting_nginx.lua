@@ -357,4 +357,15 @@ describe("in nginx, when no name server answers,", function()
       assert.truthy(socket.gettime() - began < 5)
     end)
   end
+
+  it("a thread that is killed in a call leaves nothing behind that its request waits for", function()
+    local began = socket.gettime()
+    nginx:run("unended", client("killed", "api_key = 'k-key', base_url = 'https://nowhere.test'")
+      .. [[
+        local thread = ngx.thread.spawn(function() return cards:find("1") end)
+        ngx.sleep(0.1)
+        assert(ngx.thread.kill(thread))
+      ]])
+    assert.truthy(socket.gettime() - began < 3)
+  end)
 end)

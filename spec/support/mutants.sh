@@ -183,9 +183,11 @@ mutant nginx-one-pool-for-all lua/leat/nginx.lua \
 mutant nginx-no-deadline lua/leat/nginx.lua \
   's/^  local left = math.max(1, math.ceil(due - ms))/  local left = math.max(30000, due - ms)/'
 mutant nginx-names-for-ever lua/leat/nginx.lua \
-  's/if not to.is_named then/if true then/'
+  's/if not to.is_named or .* then/if true then/'
+mutant nginx-guard-outlives-its-call lua/leat/nginx.lua \
+  's/left <= 0 or coroutine.status(caller) == "dead"/left <= 0/'
 mutant nginx-reuse-after-an-error lua/leat/nginx.lua \
-  's/^  if not (reusable and socket:setkeepalive(IDLE)) then/  if not socket:setkeepalive(IDLE) then/'
+  's/^  if reusable and socket:setkeepalive(IDLE) then/  if socket:setkeepalive(IDLE) then/'
 mutant nginx-lease-ends-with-a-request lua/leat/nginx.lua \
   's/and gets_token and get_token_aside or take/and take or take/'
 mutant nginx-news-kept lua/leat/nginx.lua \
