@@ -4,8 +4,9 @@
 **
 ** libcurl connects (CURLOPT_CONNECT_ONLY: DNS, proxy, TCP, TLS, verification); from then
 ** on the codec's bytes go through curl_easy_send and curl_easy_recv, or, where there is
-** neither TLS nor a proxy, straight through the socket, which is watched here. A connection is *pinned* by one receive right after connecting: from
-** then on libcurl counts it as in use and never closes it by itself.
+** neither TLS nor a proxy, straight through the socket, which is watched here. A connection
+** is *pinned* by one receive right after connecting: from then on libcurl counts it as in
+** use and never closes it by itself.
 **
 ** A job is a call under way. It stands in line until it has a slot; with a slot, the call
 ** is asked what it wants, until it is done or has to wait.
@@ -488,25 +489,26 @@ static void want_write(leat_curl *curl, connection *c, bool wanted) {
 /* libcurl looks for a connection among all that it has, each time that it is to send or to
 ** receive. What it would do then is little where nothing is encrypted; this is the same,
 ** its messages too. */
-static CURLcode bare_result(connection *c, ssize_t length, size_t *n, const char *what) {
+static CURLcode bare_result(connection *c, ssize_t length, size_t *n, CURLcode failed) {
   char why[128] = "";
   *n = length > 0 ? (size_t)length : 0;
   if (length >= 0) return CURLE_OK;
   if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return CURLE_AGAIN;
   int error = errno;
   if (strerror_r(error, why, sizeof why) != 0) snprintf(why, sizeof why, "%d", error);
-  snprintf(c->message, sizeof c->message, "%s failure: %s", what, why);
-  return what[0] == 'S' ? CURLE_SEND_ERROR : CURLE_RECV_ERROR;
+  snprintf(c->message, sizeof c->message, "%s failure: %s",
+           failed == CURLE_SEND_ERROR ? "Send" : "Recv", why);
+  return failed;
 }
 
 static CURLcode receive_bytes(connection *c, char *space, size_t room, size_t *n) {
   if (!c->bare) return curl_easy_recv(c->easy, space, room, n);
-  return bare_result(c, recv(c->fd, space, room, 0), n, "Recv");
+  return bare_result(c, recv(c->fd, space, room, 0), n, CURLE_RECV_ERROR);
 }
 
 static CURLcode send_bytes(connection *c, const char *bytes, size_t length, size_t *n) {
   if (!c->bare) return curl_easy_send(c->easy, bytes, length, n);
-  return bare_result(c, send(c->fd, bytes, length, MSG_NOSIGNAL), n, "Send");
+  return bare_result(c, send(c->fd, bytes, length, MSG_NOSIGNAL), n, CURLE_SEND_ERROR);
 }
 
 /* True: the exchange goes on. */
