@@ -85,12 +85,12 @@ local Client = {}
 Client.__index = Client
 resources.client = Client
 
-local function is_closed(client)
-  return client.closed or client.parent and is_closed(client.parent)
-end
-
 local function check_open(self, what, level)
-  if self.driver.closed or is_closed(self) then
+  local closed = self.driver.closed
+  while self and not closed do
+    closed, self = self.closed, self.parent
+  end
+  if closed then
     error(("leat: %s: the client is closed: make another, or close it later"):format(what), level + 1)
   end
 end
@@ -148,13 +148,14 @@ end
 function finish(self, row, call, card)
   local metatable, hooks = self.card or card_metatable(self), self.hooks
   if self.settings then apply(self.settings, call) end
-  local refused = self.driver:perform(call, hooks)
+  local driver = self.driver
+  local refused = driver:perform(call, hooks)
   if hooks.attempts then hooks.attempts() end
   if refused then
     error(("leat: %s: %s"):format(row.title, refused), 3)
   end
   if not row.writes then
-    local value, err, info = call:result(failure, metatable, true)
+    local value, err, info = call:result(failure, metatable, true, driver.forgets)
     return value, err, info
   end
   local fine, value, err, info = pcall(result, call, metatable, card)

@@ -12,8 +12,10 @@
 **   call:is_done()
 **   call:attempts()                      and whether it ended with an unknown outcome
 **   call:may_have_happened()             likewise, or that it is a change that succeeded
-**   call:result(error_metatable, card_metatable, last)   value, nil, info; or nil, error;
-**                                        then, if it is the last that is asked of it, frees it
+**   call:result(error_metatable, card_metatable, last, forgotten)   value, nil, info; or nil,
+**                                        error; then, if it is the last that is asked of it,
+**                                        frees it; if nobody else knows it, its userdata is
+**                                        that of a call to come
 **   call:free()                          now, and not once the collector comes by
 **
 ** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
@@ -106,7 +108,7 @@ static void push_value(lua_State *L, const leat_json *value);
 ** holds them by number: a string that is there is pushed sooner than found. */
 static const leat_string names[] = {{"value", 5},   {"name", 4}, {"active", 6},
                                     {"contact", 7}, {"uuid", 4}, {"email", 5}};
-enum { NAMES = sizeof names / sizeof names[0], DEEPEST = 6 };
+enum { NAMES = sizeof names / sizeof names[0], SPARE = NAMES + 1, DEEPEST = 6 };
 
 static void set_names(lua_State *L) {
   luaL_newmetatable(L, LEAT_CALL_TYPE);
@@ -114,6 +116,8 @@ static void set_names(lua_State *L) {
     push_string(L, names[i]);
     lua_rawseti(L, -2, i + 1);
   }
+  lua_pushboolean(L, 0);
+  lua_rawseti(L, -2, SPARE);
   lua_pop(L, 1);
 }
 
@@ -433,8 +437,23 @@ static int set_arguments(lua_State *L, leat_call *call, int argument) {
   return missing ? misuse(L, missing->alias, "is missing") : 0;
 }
 
+/* The userdata of a call that is over is that of the next one: to collect one with a
+** finalizer costs as much as to make a card. Sets a place that is there: takes no memory. */
+static void set_spare(lua_State *L, int index) {
+  if (index) lua_pushvalue(L, index);
+  else lua_pushboolean(L, 0);
+  lua_rawseti(L, lua_upvalueindex(CALLS), SPARE);
+}
+
 static leat_call **new_box(lua_State *L) {
-  call_box *box = lua_newuserdata(L, sizeof *box);
+  lua_rawgeti(L, lua_upvalueindex(CALLS), SPARE);
+  call_box *box = lua_touserdata(L, -1);
+  if (box) {
+    set_spare(L, 0);
+    return &box->call;
+  }
+  lua_pop(L, 1);
+  box = lua_newuserdata(L, sizeof *box);
   box->call = NULL;
   box->random = 0;
   lua_pushvalue(L, lua_upvalueindex(CALLS));
@@ -515,10 +534,14 @@ static int call_set_max_attempts(lua_State *L) {
   return 0;
 }
 
-static int call_free(lua_State *L) {
-  call_box *box = check_call_box(L, 1);
+static void empty(call_box *box) {
   leat_call_free(box->call);
   box->call = NULL;
+  box->random = 0;
+}
+
+static int call_free(lua_State *L) {
+  empty(check_call_box(L, 1));
   return 0;
 }
 
@@ -645,13 +668,20 @@ static int client_attempt(lua_State *L) {
   return 1;
 }
 
+/* An empty one, as nearly all are, says as little as none. */
+static bool says_something(const leat_json *meta) {
+  leat_type type = leat_json_type(meta);
+  bool has_members = type == LEAT_OBJECT || type == LEAT_ARRAY;
+  return has_members ? leat_json_size(meta) > 0 : type > LEAT_NULL;
+}
+
 static void push_info(lua_State *L, const leat_call *call) {
   leat_info info = leat_call_info(call);
-  lua_createtable(L, 0, 4);
+  lua_createtable(L, 0, info.rate_remaining < 0 ? 2 : 3);
   set_number(L, "status", info.status);
   set_number(L, "attempts", info.attempts);
   const leat_json *meta = leat_call_meta(call);
-  if (leat_json_type(meta) > LEAT_NULL) {
+  if (says_something(meta)) {
     push_value(L, meta);
     lua_setfield(L, -2, "meta");
   }
@@ -687,7 +717,7 @@ static void push_result(lua_State *L, const leat_call *call, int metatable) {
   else push_value(L, data);
 }
 
-/* call:result(error_metatable, card_metatable, whether to free the call) */
+/* call:result(error_metatable, card_metatable, ...) */
 static int push_outcome(lua_State *L) {
   const leat_call *call = check_call(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -705,9 +735,10 @@ static int push_outcome(lua_State *L) {
 }
 
 static int call_result(lua_State *L) {
-  bool last = lua_toboolean(L, 4);
+  bool last = lua_toboolean(L, 4), forgotten = lua_toboolean(L, 5);
   int count = push_outcome(L);
-  if (last) call_free(L);
+  if (last) empty(lua_touserdata(L, 1));
+  if (last && forgotten) set_spare(L, 1);
   return count;
 }
 

@@ -16,6 +16,8 @@ local tasks = require("leat.tasks")
 local curl = {}
 local Driver = {}
 Driver.__index = Driver
+-- Behind `perform` nobody here knows the call: its userdata may be that of another.
+Driver.forgets = true
 
 -- So that Ctrl-C and other hooks of Lua are seen to between two waits, in seconds.
 local WAIT = 0.1
