@@ -7,8 +7,9 @@
 **                          in `entries`
 **   driver:wait(seconds)   waits for something to do, and does it; at most 0.1 s, and
 **                          less after a signal, so that Lua can see to its hooks. Then:
-**   driver:news()          the entry of a call that is done; or of one and "token", which it
-**                          needs: before the next wait call:give(ms, unix, ...), or
+**   driver:news()          the entry of a call that is done, and "trouble", if it took more than
+**                          one exchange or its outcome is unknown; or of one and "token", which
+**                          it needs: before the next wait call:give(ms, unix, ...), or
 **                          call:fail(ms, unix, ...); then whether there may be more; or nil
 **   driver:now()           ms and unix, of its clocks
 **   driver:fd()            readable when a wait has something to do
@@ -117,7 +118,12 @@ static int driver_cancel(lua_State *L) {
   return 0;
 }
 
-/* The entry of a call that is done; or of one and "token"; then whether there may be more. */
+static bool had_trouble(const leat_call *call) {
+  const leat_error *error = leat_call_error(call);
+  return error->attempts > 1 || error->outcome_unknown;
+}
+
+/* The entry of a call, what is to be said of it, and whether there may be more. */
 static int push_news(lua_State *L, leat_curl *curl) {
   leat_call *call = leat_curl_token(curl);
   bool asks = call != NULL;
@@ -126,6 +132,7 @@ static int push_news(lua_State *L, leat_curl *curl) {
   push_entry(L, call);
   if (!asks) remove_entry(L, 2, call);
   if (asks) lua_pushliteral(L, "token");
+  else if (had_trouble(call)) lua_pushliteral(L, "trouble");
   else lua_pushnil(L);
   lua_pushboolean(L, asks || leat_curl_timeout_ms(curl) == 0);
   return 3;

@@ -16,8 +16,6 @@ local tasks = require("leat.tasks")
 local curl = {}
 local Driver = {}
 Driver.__index = Driver
--- Behind `perform` nobody here knows the call: its userdata may be that of another.
-Driver.forgets = true
 
 -- So that Ctrl-C and other hooks of Lua are seen to between two waits, in seconds.
 local WAIT = 0.1
@@ -60,7 +58,7 @@ function Driver:step(seconds)
   while entry do
     if entry.task then
       tell(entry, event)
-    elseif event then -- another's, perhaps: a token function may make calls too
+    elseif event == "token" then -- another's, perhaps: a token function may make calls too
       self:give_token(entry.call, entry.hooks)
     else
       entry.done = true
@@ -137,7 +135,7 @@ function Driver:close()
   for place, entry in pairs(self.entries) do
     self.entries[place] = nil
     if entry.task then
-      tasks.tell(entry)
+      tasks.tell(entry, "trouble")
     else
       entry.done = true
     end
@@ -191,7 +189,8 @@ function curl.new(given)
   if not handle then
     return nil, wrong
   end
-  return setmetatable({ handle = handle, entries = entries, closed = false, observing = false,
+  -- Behind `perform` nobody here knows the call: its userdata may be that of another.
+  return setmetatable({ handle = handle, entries = entries, closed = false, forgets = true, observing = false,
     observed = setmetatable({}, { __mode = "k" }) }, Driver)
 end
 

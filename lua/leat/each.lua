@@ -98,16 +98,19 @@ end
 -- This is done for each value, so it is plain and cheap.
 local function work(run, value, ...)
   run.taking = false
-  run.ended = run.ended or value == nil
+  if value == nil then
+    run.ended = true
+  end
   if run.parked[1] then
     run:unpark()
   end
   if run.ended then
     return
   end
-  local i, good = run.taken + 1
-  run.taken = i
-  if run.in_order then
+  local in_order, good = run.in_order
+  if in_order then
+    local i = run.taken + 1
+    run.taken = i
     good = run:keep(i, value, run.f(value, ...))
   else
     good = run.f(value, ...)
@@ -116,7 +119,7 @@ local function work(run, value, ...)
   if not good then
     run.failed = run.failed + 1
   end
-  if run.in_order then
+  if in_order then
     run:hand_over()
   end
   if run.progress then
@@ -130,7 +133,7 @@ local function worker(run)
   local this = scheduler.current()
   table.insert(run.workers, this) -- first, for whoever stops them
   while not run.ended do
-    if run.taking or run.taken - run.handed >= run.most_kept then
+    if run.taking or run.in_order and run.taken - run.handed >= run.most_kept then
       table.insert(run.parked, this)
       scheduler.wait_for_news()
     else
@@ -215,7 +218,7 @@ local function run_all(values, f, given)
     begun = now, reported = now,
     taken = 0, handed = 0, done = 0, failed = 0, retried = 0, unknown = 0, working = 0,
   }, Run)
-  run.most_kept = run.in_order and 2 * run.concurrency or math.huge
+  run.most_kept = 2 * run.concurrency
   if run.parent then
     run:carry_out()
   else

@@ -132,7 +132,7 @@ local function drain()
 end
 
 -- `fields` of the task may be `at_end(task)`, called when it is done, and `tally(task, call)`,
--- when a call of its is. What is false is looked up sooner than what is not there.
+-- when a call of its is that took more than one exchange, or ended otherwise than it should. What is false is looked up sooner than what is not there.
 local function start(fields, f, ...)
   local task = setmetatable({ thread = coroutine.create(f), at_end = fields.at_end, tally = fields.tally or false,
     done = false, canceled = false, entry = false, spare = false }, Task)
@@ -221,14 +221,15 @@ function tasks.carry(driver, call, hooks)
   elseif task.canceled then
     driver:drop(call)
   else
-    local entry = task.spare or { task = task }
+    local entry = task.spare or { task = task, trouble = false }
     task.spare = false
     entry.driver, entry.call, entry.done, entry.asks = driver, call, false, false
     entry.outer = task.entry -- that of the call whose token function makes this one
     -- What takes memory comes first: if it runs out, the task gives up what it has noted.
     task.entry = entry
-    if driver.carried then
-      driver.carried = driver.carried + 1
+    local carried = driver.carried
+    if carried then
+      driver.carried = carried + 1
     else
       begin_carrying(driver)
     end
@@ -244,22 +245,27 @@ function tasks.carry(driver, call, hooks)
       end
     end
     task.entry = entry.outer
-    entry.driver, entry.call, entry.outer = false, false, false
+    entry.driver, entry.call = false, false
+    if entry.trouble then
+      entry.trouble = false
+      if task.tally then
+        task:tally(call)
+      end
+    end
     task.spare = entry -- for the next call
-  end
-  if task.tally then
-    task:tally(call)
   end
   return true
 end
 
---- That the call of this entry is done; or, event `"token"`, wants one.
+--- That the call of this entry is done: event `"trouble"`, if more is to be said of it; or,
+-- event `"token"`, wants one.
 function tasks.tell(entry, event)
   last = last + 1 -- before it is noted as told, for an interrupt may come between the two
   ready[last] = entry.task
-  if event then
+  if event == "token" then
     entry.asks = true
   else
+    entry.trouble = event == "trouble"
     end_entry(entry)
   end
 end
@@ -355,7 +361,7 @@ local function find_untold()
     local entry = task.entry
     while entry do
       if not entry.done and entry.call:is_done() then
-        tasks.tell(entry)
+        tasks.tell(entry, "trouble")
       end
       entry = entry.outer
     end
@@ -424,6 +430,7 @@ function Task:give_up()
     self.entry = entry.outer
     if not entry.done then
       entry.driver:drop(entry.call)
+      entry.trouble = true
       end_entry(entry)
     end
     entry = self.entry

@@ -106,7 +106,7 @@ function leat.assert(value, err, ...) end
 ---@class leat.Info
 ---@field status? integer
 ---@field attempts integer
----@field meta? table
+---@field meta? table what the service says beside the data; nil if that is nothing
 ---@field outcome? "recovered"|"existed"
 ---@field rate_limit? leat.RateLimit
 
