@@ -45,14 +45,11 @@ local function wake(task)
   ready[last] = task
 end
 
-local function finish(task, fine, ...)
+local function finish(task, fine, why)
   living[task] = nil
   count = count - 1
   task.done, task.fine = true, fine
-  if fine then
-    task.results, task.n = { ... }, select("#", ...)
-  else
-    local why = ...
+  if not fine then
     task.why = type(why) == "string" and debug.traceback(task.thread, why) or why
     if not task.claimed then
       failures = failures + 1
@@ -77,22 +74,29 @@ local function claim(task)
   end
 end
 
-local function after(task, fine, what, ...)
-  if fine and what == SUSPENDED then
-    return -- mostly
-  elseif not fine then
+local function after(task, fine, what)
+  if not fine then
     finish(task, false, what)
   elseif coroutine.status(task.thread) == "dead" then
-    finish(task, true, what, ...)
-  else
+    finish(task, true)
+  elseif what ~= SUSPENDED then
     finish(task, false, "leat.tasks: a task can be suspended by its calls only, and something else yielded in it")
   end
 end
 
-local function resume(task, ...)
+local function keep(task, ...)
+  task.results, task.n = { ... }, select("#", ...)
+end
+
+-- What a task's coroutine runs.
+local function body(task, f, ...)
+  keep(task, f(...))
+end
+
+local function begin(task, f, ...)
   local before = current
   current = task
-  after(task, continue(task.thread, ...))
+  after(task, continue(task.thread, task, f, ...))
   current = before
 end
 
@@ -121,7 +125,10 @@ local function drain()
     local task = ready[first]
     if task and not task.done then
       current = task
-      after(task, continue(task.thread))
+      local fine, what = continue(task.thread)
+      if not fine or what ~= SUSPENDED then
+        after(task, fine, what)
+      end
       current = nil
     end
     ready[first] = nil
@@ -134,11 +141,11 @@ end
 -- `fields` of the task may be `at_end(task)`, called when it is done, and `tally(task, call)`,
 -- when a call of its is that took more than one exchange, or ended otherwise than it should. What is false is looked up sooner than what is not there.
 local function start(fields, f, ...)
-  local task = setmetatable({ thread = coroutine.create(f), at_end = fields.at_end, tally = fields.tally or false,
+  local task = setmetatable({ thread = coroutine.create(body), at_end = fields.at_end, tally = fields.tally or false,
     done = false, canceled = false, entry = false, spare = false }, Task)
   living[task] = true
   count = count + 1
-  resume(task, ...)
+  begin(task, f, ...)
   drain()
   return task
 end
