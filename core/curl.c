@@ -21,6 +21,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,7 +82,7 @@ typedef struct connection {
 struct leat_curl {
   int max_connections, count, connecting, slots_taken;
   char *ca_file, *proxy;
-  pid_t process;
+  unsigned life; /* of the process that its connections are of */
   CURLM *multi;
   CURLSH *share;
   connection **by_fd; /* NULL: libcurl's own, or nobody's */
@@ -129,6 +131,36 @@ static leat_moment moment(leat_curl *curl) {
 static void seed(leat_curl *curl) {
   if (getrandom(&curl->random, sizeof curl->random, GRND_NONBLOCK) < 0 || !curl->random)
     curl->random = (uint64_t)now_ms() * 2654435761u + (uint64_t)getpid() + 1;
+}
+
+/* ---- lives of the process -------------------------------------------------------- */
+
+/* In a child of a process another life begins. It is counted there as it does: to ask the
+** system each time which process this is costs half of what a receive does. Counted twice
+** is counted as well. */
+static atomic_uint lives;
+static atomic_bool counted;
+
+static void begin_life(void) {
+  atomic_fetch_add(&lives, 1);
+}
+
+/* False: there is no memory for it. Linux's libraries forget it when this one is unloaded. */
+static bool count_lives(void) {
+#ifdef __linux__
+  if (!counted) counted = pthread_atfork(NULL, NULL, begin_life) == 0;
+#else
+  counted = true;
+#endif
+  return counted;
+}
+
+static unsigned life(void) {
+#ifdef __linux__
+  return lives;
+#else
+  return (unsigned)getpid();
+#endif
 }
 
 /* ---- jobs ------------------------------------------------------------------------ */
@@ -1098,7 +1130,7 @@ static void close_context(leat_curl *curl) {
 }
 
 static bool open_context(leat_curl *curl, leat_error *error) {
-  curl->process = getpid();
+  curl->life = life();
   curl->curl_due = NEVER;
   curl->sweep_due = 0;
   seed(curl);
@@ -1150,9 +1182,9 @@ static void forget_context(leat_curl *curl) {
 
 /* False: a child that could not make a context of its own; it may try again. */
 static bool same_process(leat_curl *curl) {
-  pid_t process = getpid(); /* a call of the system's each time */
-  if (curl->process != process) forget_context(curl);
-  return (curl->process == process && curl->multi) || open_context(curl, NULL);
+  bool same = curl->life == life();
+  if (!same) forget_context(curl);
+  return (same && curl->multi) || open_context(curl, NULL);
 }
 
 static bool is_proxy(const char *url) {
@@ -1198,7 +1230,8 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
     return NULL;
   }
   leat_curl *curl = calloc(1, sizeof *curl);
-  if (curl == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+  if (curl == NULL || !count_lives() ||
+      curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
     leat__error_set(error, LEAT_NO_MEMORY, "out of memory at setting up libcurl");
     free(curl);
     return NULL;
@@ -1231,7 +1264,7 @@ static void release_finished(leat_curl *curl) {
 
 void leat_curl_free(leat_curl *curl) {
   if (curl == NULL) return;
-  if (curl->process != getpid()) forget_context(curl);
+  if (curl->life != life()) forget_context(curl);
   curl->max_connections = 0; /* nobody is served any more */
   cancel_all(curl, "the driver was freed");
   release_finished(curl);

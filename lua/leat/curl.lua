@@ -26,11 +26,6 @@ local carry, tell = tasks.carry, tasks.tell
 
 -- Each has an entry, which holds it: that of `tasks.carry`; or, if it blocks, one of `block`.
 
---- For `leat.tasks`: begins to carry a call; false: it is done at once.
-function Driver:begin(call, entry)
-  return self.handle:start(call, entry)
-end
-
 --- For `leat.tasks`: gives a call up; nobody is told. It must not need memory.
 function Driver:drop(call)
   if not self.closed then
@@ -61,7 +56,7 @@ function Driver:step(seconds)
     elseif event == "token" then -- another's, perhaps: a token function may make calls too
       self:give_token(entry.call, entry.hooks)
     else
-      entry.done = true
+      entry.over = true
     end
     if not more or self.closed then -- a token function may close it
       break
@@ -86,12 +81,12 @@ end
 
 local function block(self, call, hooks)
   local entry = { call = call, hooks = hooks }
-  if not self:begin(call, entry) then
+  if not self.handle:start(call, entry) then
     return
   end
   repeat
     tasks.step(self, WAIT)
-  until entry.done
+  until entry.over
 end
 
 local refusals = {
@@ -137,7 +132,7 @@ function Driver:close()
     if entry.task then
       tasks.tell(entry, "trouble")
     else
-      entry.done = true
+      entry.over = true
     end
   end
   tasks.forget(self)

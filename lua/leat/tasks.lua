@@ -142,7 +142,9 @@ end
 -- when a call of its is that took more than one exchange, or ended otherwise than it should. What is false is looked up sooner than what is not there.
 local function start(fields, f, ...)
   local task = setmetatable({ thread = coroutine.create(body), at_end = fields.at_end, tally = fields.tally or false,
-    done = false, canceled = false, entry = false, spare = false }, Task)
+    done = false, canceled = false, driver = false, call = false, over = false, asks = false, trouble = false,
+    inner = false, outer = false }, Task)
+  task.task = task
   living[task] = true
   count = count + 1
   begin(task, f, ...)
@@ -163,8 +165,11 @@ end
 
 -- ---- for drivers ------------------------------------------------------------------------
 
--- A driver of tasks has `begin(call, entry)`, false if it is done at once; `drop(call)`, to
--- give it up; `step(seconds)`, which calls tasks.tell(entry, event); `give_token(call,
+-- A call under way has an entry: its task; or, for one that a token function makes in a task,
+-- whose own call waits for that, one more, `inner`.
+--
+-- A driver of tasks has a `handle` with `start(call, entry)`, false if it is done at once;
+-- `drop(call)`, to give it up; `step(seconds)`, which calls tasks.tell(entry, event); `give_token(call,
 -- hooks)`; and `wait_for(drivers, seconds)`, until one of them has something to do.
 
 --- Where a call would be made: `"task"`; `"outside"` of any; or `"inside"` a coroutine of
@@ -208,12 +213,17 @@ end
 local function end_entry(entry)
   local driver = entry.driver
   local left = (driver.carried or 1) - 1 -- nil: there was no memory to count it
-  entry.done = true
+  entry.over = true
   if left > 0 then
     driver.carried = left
   else
     stop_carrying(driver)
   end
+end
+
+local function add_inner(task)
+  task.inner = { task = task, asks = false, trouble = false, outer = task.inner or task }
+  return task.inner
 end
 
 --- Carries a call in the task that runs now, and returns true once it is done; false: no
@@ -228,22 +238,19 @@ function tasks.carry(driver, call, hooks)
   elseif task.canceled then
     driver:drop(call)
   else
-    local entry = task.spare or { task = task, trouble = false }
-    task.spare = false
-    entry.driver, entry.call, entry.done, entry.asks = driver, call, false, false
-    entry.outer = task.entry -- that of the call whose token function makes this one
+    local entry = task.call and add_inner(task) or task
     -- What takes memory comes first: if it runs out, the task gives up what it has noted.
-    task.entry = entry
+    entry.driver, entry.call, entry.over = driver, call, false
     local carried = driver.carried
     if carried then
       driver.carried = carried + 1
     else
       begin_carrying(driver)
     end
-    if not driver:begin(call, entry) then
+    if not driver.handle:start(call, entry) then
       end_entry(entry)
     end
-    while not entry.done do
+    while not entry.over do
       if entry.asks then
         entry.asks = false
         driver:give_token(call, hooks)
@@ -251,15 +258,16 @@ function tasks.carry(driver, call, hooks)
         yield(SUSPENDED)
       end
     end
-    task.entry = entry.outer
     entry.driver, entry.call = false, false
+    if task.inner then
+      task.inner = entry.outer ~= task and entry.outer
+    end
     if entry.trouble then
       entry.trouble = false
       if task.tally then
         task:tally(call)
       end
     end
-    task.spare = entry -- for the next call
   end
   return true
 end
@@ -365,9 +373,9 @@ end
 -- After an interrupt: a call that is done, and whose task was not told.
 local function find_untold()
   for task in pairs(living) do
-    local entry = task.entry
+    local entry = task.inner or task
     while entry do
-      if not entry.done and entry.call:is_done() then
+      if entry.call and not entry.over and entry.call:is_done() then
         tasks.tell(entry, "trouble")
       end
       entry = entry.outer
@@ -432,15 +440,14 @@ end
 
 --- For the scheduler: its calls end as canceled.
 function Task:give_up()
-  local entry = self.entry
+  local entry = self.inner or self
   while entry do
-    self.entry = entry.outer
-    if not entry.done then
+    if entry.call and not entry.over then
       entry.driver:drop(entry.call)
       entry.trouble = true
       end_entry(entry)
     end
-    entry = self.entry
+    entry = entry.outer
   end
 end
 

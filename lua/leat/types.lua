@@ -381,9 +381,6 @@ function Driver:events() end
 function Driver:dirty() end
 
 ---For leat.tasks.
-function Driver:begin(call, entry) end
-
----For leat.tasks.
 function Driver:drop(call) end
 
 ---For leat.tasks.
