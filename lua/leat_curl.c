@@ -7,9 +7,9 @@
 **                          in `entries`
 **   driver:wait(seconds)   waits for something to do, and does it; at most 0.1 s, and
 **                          less after a signal, so that Lua can see to its hooks. Then:
-**   driver:news()          the entry of a call that is done, and "trouble", if it took more than
-**                          one exchange or its outcome is unknown; or of one and "token", which
-**                          it needs: before the next wait call:give(ms, unix, ...), or
+**   driver:news()          the entry of a call, and "done"; or "trouble": done, but it took more
+**                          than one exchange or its outcome is unknown; or "token", which it
+**                          needs: before the next wait call:give(ms, unix, ...), or
 **                          call:fail(ms, unix, ...); then whether there may be more; or nil
 **   driver:now()           ms and unix, of its clocks
 **   driver:fd()            readable when a wait has something to do
@@ -133,7 +133,7 @@ static int push_news(lua_State *L, leat_curl *curl) {
   if (!asks) remove_entry(L, 2, call);
   if (asks) lua_pushliteral(L, "token");
   else if (had_trouble(call)) lua_pushliteral(L, "trouble");
-  else lua_pushnil(L);
+  else lua_pushliteral(L, "done");
   lua_pushboolean(L, asks || leat_curl_timeout_ms(curl) == 0);
   return 3;
 }

@@ -49,11 +49,11 @@ end
 -- whom it concerns.
 function Driver:step(seconds)
   local handle = self.handle
-  local entry, event, more = handle:wait(seconds)
+  local entry, news, more = handle:wait(seconds)
   while entry do
     if entry.task then
-      tell(entry, event)
-    elseif event == "token" then -- another's, perhaps: a token function may make calls too
+      tell(entry, news)
+    elseif news == "token" then -- another's, perhaps: a token function may make calls too
       self:give_token(entry.call, entry.hooks)
     else
       entry.over = true
@@ -61,7 +61,7 @@ function Driver:step(seconds)
     if not more or self.closed then -- a token function may close it
       break
     end
-    entry, event, more = handle:news()
+    entry, news, more = handle:news()
   end
   if self.observing then
     for hooks in pairs(self.observed) do

@@ -142,8 +142,7 @@ end
 -- when a call of its is that took more than one exchange, or ended otherwise than it should. What is false is looked up sooner than what is not there.
 local function start(fields, f, ...)
   local task = setmetatable({ thread = coroutine.create(body), at_end = fields.at_end, tally = fields.tally or false,
-    done = false, canceled = false, driver = false, call = false, over = false, asks = false, trouble = false,
-    inner = false, outer = false }, Task)
+    done = false, canceled = false, driver = false, call = false, news = false, inner = false, outer = false }, Task)
   task.task = task
   living[task] = true
   count = count + 1
@@ -166,10 +165,10 @@ end
 -- ---- for drivers ------------------------------------------------------------------------
 
 -- A call under way has an entry: its task; or, for one that a token function makes in a task,
--- whose own call waits for that, one more, `inner`.
+-- whose own call waits for that, one more, `inner`. Its `news` is false until it is told.
 --
 -- A driver of tasks has a `handle` with `start(call, entry)`, false if it is done at once;
--- `drop(call)`, to give it up; `step(seconds)`, which calls tasks.tell(entry, event); `give_token(call,
+-- `drop(call)`, to give it up; `step(seconds)`, which calls tasks.tell(entry, news); `give_token(call,
 -- hooks)`; and `wait_for(drivers, seconds)`, until one of them has something to do.
 
 --- Where a call would be made: `"task"`; `"outside"` of any; or `"inside"` a coroutine of
@@ -210,10 +209,8 @@ function tasks.current()
   return tasks.place() == "task" and current or nil
 end
 
-local function end_entry(entry)
-  local driver = entry.driver
+local function count_down(driver)
   local left = (driver.carried or 1) - 1 -- nil: there was no memory to count it
-  entry.over = true
   if left > 0 then
     driver.carried = left
   else
@@ -221,8 +218,12 @@ local function end_entry(entry)
   end
 end
 
+local function is_over(entry)
+  return entry.news and entry.news ~= "token"
+end
+
 local function add_inner(task)
-  task.inner = { task = task, asks = false, trouble = false, outer = task.inner or task }
+  task.inner = { task = task, outer = task.inner or task }
   return task.inner
 end
 
@@ -240,7 +241,7 @@ function tasks.carry(driver, call, hooks)
   else
     local entry = task.call and add_inner(task) or task
     -- What takes memory comes first: if it runs out, the task gives up what it has noted.
-    entry.driver, entry.call, entry.over = driver, call, false
+    entry.driver, entry.call, entry.news = driver, call, false
     local carried = driver.carried
     if carried then
       driver.carried = carried + 1
@@ -248,40 +249,40 @@ function tasks.carry(driver, call, hooks)
       begin_carrying(driver)
     end
     if not driver.handle:start(call, entry) then
-      end_entry(entry)
+      entry.news = "done"
+      count_down(driver)
     end
-    while not entry.over do
-      if entry.asks then
-        entry.asks = false
+    local news = entry.news
+    while news ~= "done" and news ~= "trouble" do
+      if news then
+        entry.news = false
         driver:give_token(call, hooks)
       else
         yield(SUSPENDED)
       end
+      news = entry.news
     end
     entry.driver, entry.call = false, false
     if task.inner then
       task.inner = entry.outer ~= task and entry.outer
     end
-    if entry.trouble then
-      entry.trouble = false
-      if task.tally then
-        task:tally(call)
-      end
+    if news == "trouble" and task.tally then
+      task:tally(call)
     end
   end
   return true
 end
 
---- That the call of this entry is done: event `"trouble"`, if more is to be said of it; or,
--- event `"token"`, wants one.
-function tasks.tell(entry, event)
+--- That the call of this entry is done; or there is trouble: more is to be said of it than
+-- its result; or it wants a token.
+-- @param entry
+-- @tparam string news `"done"`, `"trouble"`, `"token"`
+function tasks.tell(entry, news)
   last = last + 1 -- before it is noted as told, for an interrupt may come between the two
   ready[last] = entry.task
-  if event == "token" then
-    entry.asks = true
-  else
-    entry.trouble = event == "trouble"
-    end_entry(entry)
+  entry.news = news
+  if news ~= "token" then
+    count_down(entry.driver)
   end
 end
 
@@ -375,7 +376,7 @@ local function find_untold()
   for task in pairs(living) do
     local entry = task.inner or task
     while entry do
-      if entry.call and not entry.over and entry.call:is_done() then
+      if entry.call and not is_over(entry) and entry.call:is_done() then
         tasks.tell(entry, "trouble")
       end
       entry = entry.outer
@@ -442,10 +443,10 @@ end
 function Task:give_up()
   local entry = self.inner or self
   while entry do
-    if entry.call and not entry.over then
+    if entry.call and not is_over(entry) then
       entry.driver:drop(entry.call)
-      entry.trouble = true
-      end_entry(entry)
+      entry.news = "trouble"
+      count_down(entry.driver)
     end
     entry = entry.outer
   end

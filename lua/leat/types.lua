@@ -302,7 +302,7 @@ function tasks.place() end
 function tasks.carry(driver, call, hooks) end
 
 ---For drivers.
-function tasks.tell(entry, event) end
+function tasks.tell(entry, news) end
 
 ---For drivers.
 function tasks.resume() end
