@@ -172,7 +172,9 @@ local function make_method(class, row)
     if getmetatable(self) ~= class then
       error(("leat: call it with a colon: %s:%s(...)"):format(row.resource, row.name), 2)
     end
-    check_open(self, title, 2)
+    if self.closed or self.view or self.driver.closed then
+      check_open(self, title, 2)
+    end
     local call, wrong = new_call(self.handle, index, ...)
     if not call then
       error(("leat: %s: %s"):format(title, wrong), 2)
@@ -396,12 +398,13 @@ end
 
 -- A client, or a view of one: the same but for its settings.
 local function new_client(handle, driver, base_url, hooks, settings, parent)
+  local view = parent and true
   local client = { handle = handle, driver = driver, base_url = base_url, hooks = hooks, settings = settings,
-    parent = parent, closed = false, card = false }
+    parent = parent, view = view, closed = false, card = false }
   for name, class in pairs(resources) do
     if class ~= Client then
       client[name] = setmetatable({ handle = handle, driver = driver, hooks = hooks, settings = settings,
-        parent = client, closed = false, card = false }, class)
+        parent = client, view = view, closed = false, card = false }, class)
     end
   end
   return setmetatable(client, Client)
@@ -419,6 +422,11 @@ end
 function Client:close()
   check_self(self, "close")
   self.closed = true
+  for name, class in pairs(resources) do
+    if class ~= Client then
+      self[name].closed = true
+    end
+  end
   if self.own_driver then
     self.own_driver:close()
   end
