@@ -95,7 +95,7 @@ local function check_open(self, what, level)
   end
 end
 
-local new_call = core.call
+local new_call, result_of = core.call, core.result
 
 -- Raises at the line of whoever called the method that calls this.
 local function prepare(self, row, ...)
@@ -134,7 +134,7 @@ local function refresh(card, fresh)
 end
 
 local function result(call, metatable, card)
-  local value, err, info = call:result(failure, metatable)
+  local value, err, info = result_of(call, failure, metatable)
   if card and type(value) == "table" then
     value = refresh(card, value)
   end
@@ -155,7 +155,7 @@ function finish(self, row, call, card)
     error(("leat: %s: %s"):format(row.title, refused), 3)
   end
   if not row.writes then
-    local value, err, info = call:result(failure, metatable, true, driver.forgets)
+    local value, err, info = result_of(call, failure, metatable, true, driver.forgets)
     return value, err, info
   end
   local fine, value, err, info = pcall(result, call, metatable, card)

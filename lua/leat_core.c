@@ -12,10 +12,10 @@
 **   call:is_done()
 **   call:attempts()                      and whether it ended with an unknown outcome
 **   call:may_have_happened()             likewise, or that it is a change that succeeded
-**   call:result(error_metatable, card_metatable, last, forgotten)   value, nil, info; or nil,
-**                                        error; then, if it is the last that is asked of it,
-**                                        frees it; if nobody else knows it, its userdata is
-**                                        that of a call to come
+**   core.result(call, error_metatable, card_metatable, last, forgotten)   value, nil, info; or
+**                                        nil, error; then, if it is the last that is asked of
+**                                        it, frees it; if nobody else knows it, its userdata
+**                                        is that of a call to come
 **   call:free()                          now, and not once the collector comes by
 **
 ** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
@@ -717,7 +717,7 @@ static void push_result(lua_State *L, const leat_call *call, int metatable) {
   else push_value(L, data);
 }
 
-/* call:result(error_metatable, card_metatable, ...) */
+/* core.result(call, error_metatable, card_metatable, ...) */
 static int push_outcome(lua_State *L) {
   const leat_call *call = check_call(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -734,7 +734,7 @@ static int push_outcome(lua_State *L) {
   return 3;
 }
 
-static int call_result(lua_State *L) {
+static int core_result(lua_State *L) {
   bool last = lua_toboolean(L, 4), forgotten = lua_toboolean(L, 5);
   int count = push_outcome(L);
   if (last) empty(lua_touserdata(L, 1));
@@ -1083,7 +1083,6 @@ static const luaL_Reg client_methods[] = {
 static const luaL_Reg call_methods[] = {{"is_done", call_is_done},
                                         {"may_have_happened", call_may_have_happened},
                                         {"attempts", call_attempts},
-                                        {"result", call_result},
                                         {"free", call_free},
                                         {"set_timeout", call_set_timeout},
                                         {"set_connect_timeout", call_set_connect_timeout},
@@ -1115,6 +1114,7 @@ static const luaL_Reg functions[] = {{"operations", core_operations},
                                      {"client", core_client},
                                      {"call", core_call},
                                      {"request", core_request},
+                                     {"result", core_result},
                                      {"http1", core_http1},
                                      {"now", core_now},
                                      {"error_text", core_error_text},

@@ -2,12 +2,12 @@
 ** leat_curl.c - the module leat.curl.core: the driver on libcurl for Lua.
 **
 **   curl.new({ ca_file =, proxy =, max_connections = }, entries)   a driver; or nil, message
-**   driver:start(call, entry)     takes the call into work; false: it was not taken. Until it
-**                          is done or given up, the entry, a table that holds the call, stands
-**                          in `entries`
-**   driver:wait(seconds)   waits for something to do, and does it; at most 0.1 s, and
+**   curl.start(driver, call, entry)   takes the call into work; false: it was not taken. Until
+**                          it is done or given up, the entry, a table that holds the call,
+**                          stands in `entries`
+**   curl.wait(driver, seconds)   waits for something to do, and does it; at most 0.1 s, and
 **                          less after a signal, so that Lua can see to its hooks. Then:
-**   driver:news()          the entry of a call, and "done"; or "trouble": done, but it took more
+**   curl.news(driver)      the entry of a call, and "done"; or "trouble": done, but it took more
 **                          than one exchange or its outcome is unknown; or "token", which it
 **                          needs: before the next wait call:give(ms, unix, ...), or
 **                          call:fail(ms, unix, ...); then whether there may be more; or nil
@@ -207,17 +207,17 @@ static int driver_version(lua_State *L) {
 LEAT_API int luaopen_leat_curl_core(lua_State *L);
 
 LEAT_API int luaopen_leat_curl_core(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"start", driver_start},     {"news", driver_news},     {"wait", driver_wait},
-      {"now", driver_now},         {"cancel", driver_cancel}, {"fd", driver_fd},
-      {"timeout", driver_timeout}, {"close", driver_close},   {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"now", driver_now},     {"cancel", driver_cancel},
+                                     {"fd", driver_fd},       {"timeout", driver_timeout},
+                                     {"close", driver_close}, {NULL, NULL}};
   static const luaL_Reg meta[] = {
       {"__gc", driver_close}, {"__close", driver_close}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"new", driver_new},
-                                       {"wait_for", curl_wait_for},
-                                       {"now", curl_now},
-                                       {"version", driver_version},
-                                       {NULL, NULL}};
+  /* For each call: a method would be looked for each time. */
+  static const luaL_Reg functions[] = {
+      {"new", driver_new},         {"start", driver_start},
+      {"wait", driver_wait},       {"news", driver_news},
+      {"wait_for", curl_wait_for}, {"now", curl_now},
+      {"version", driver_version}, {NULL, NULL}};
   luaL_newmetatable(L, DRIVER_TYPE);
   push_metatables(L, DRIVER_TYPE);
   luaL_setfuncs(L, meta, METATABLES);

@@ -36,7 +36,7 @@ local ANSWER = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Len
 
 local function end_of(call)
   assert.equal("done", call:next(0, 0, 0))
-  return call:result(errors, cards)
+  return core.result(call, errors, cards)
 end
 
 describe("the codec", function()

@@ -510,7 +510,8 @@ describe("a driver of one's own", function()
     debug.sethook()
     assert.is_false(fine)
     assert.truthy(tostring(why):find("interrupted", 1, true))
-    require("leat.curl.core").new({}, {}):wait(0.1) -- what was sent already has arrived
+    local core = require("leat.curl.core")
+    core.wait(core.new({}, {}), 0.1) -- what was sent already has arrived
     local before = #server:requests()
     assert.is_nil((cards:find("none")))
     assert.equal(before + 1, #server:requests()) -- nothing that was left over

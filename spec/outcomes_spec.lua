@@ -78,10 +78,11 @@ local LIVES = math.min(50, OPERATIONS) -- so many at once, each with a card and 
 
 -- A driver for calls in coroutines, over one set of connections.
 local function new_crowd()
-  local handle = require("leat.curl.core").new({ max_connections = LIVES }, {})
+  local core = require("leat.curl.core")
+  local handle = core.new({ max_connections = LIVES }, {})
   local crowd = {}
   function crowd.perform(_, call)
-    if handle:start(call, { call = call }) then
+    if core.start(handle, call, { call = call }) then
       repeat coroutine.yield() until call:is_done()
     end
   end
@@ -97,8 +98,8 @@ local function new_crowd()
           table.remove(lives, i)
         end
       end
-      handle:wait(0.01)
-      while handle:news() do end -- each life asks for its own
+      core.wait(handle, 0.01)
+      while core.news(handle) do end -- each life asks for its own
     end
   end
   return crowd

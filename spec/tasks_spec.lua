@@ -330,20 +330,21 @@ describe("tasks", function()
   end)
 
   it("have a driver that knows a call by its entry, and none that is over", function()
-    local core, entries, entry, find = require("leat.core"), {}, {}, nil
+    local core, curl = require("leat.core"), require("leat.curl.core")
+    local entries, entry, find = {}, {}, nil
     for _, row in ipairs(core.operations()) do
       find = row.name == "find" and row.index or find
     end
-    local handle = require("leat.curl.core").new({}, entries)
+    local handle = curl.new({}, entries)
     local caller = core.client { api_key = server.api_key, base_url = server.url }
     local over, under_way = core.call(caller, find, "1"), core.call(caller, find, "2")
-    assert.is_true(handle:start(over, entry))
+    assert.is_true(curl.start(handle, over, entry))
     local told
-    repeat told = handle:wait(0.1) until told
+    repeat told = curl.wait(handle, 0.1) until told
     assert.equal(entry, told)
     assert.is_nil(next(entries))
-    assert.is_true(handle:start(under_way, entry))
-    assert.is_false(handle:start(under_way, {}))
+    assert.is_true(curl.start(handle, under_way, entry))
+    assert.is_false(curl.start(handle, under_way, {}))
     handle:cancel(over)
     assert.equal(entry, select(2, next(entries)))
     handle:cancel(under_way)

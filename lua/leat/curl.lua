@@ -20,6 +20,7 @@ Driver.__index = Driver
 -- So that Ctrl-C and other hooks of Lua are seen to between two waits, in seconds.
 local WAIT = 0.1
 
+local wait, next_news = core.wait, core.news
 local carry, tell = tasks.carry, tasks.tell
 
 -- ---- calls under way --------------------------------------------------------------------
@@ -49,7 +50,7 @@ end
 -- whom it concerns.
 function Driver:step(seconds)
   local handle = self.handle
-  local entry, news, more = handle:wait(seconds)
+  local entry, news, more = wait(handle, seconds)
   while entry do
     if entry.task then
       tell(entry, news)
@@ -61,7 +62,7 @@ function Driver:step(seconds)
     if not more or self.closed then -- a token function may close it
       break
     end
-    entry, news, more = handle:news()
+    entry, news, more = next_news(handle)
   end
   if self.observing then
     for hooks in pairs(self.observed) do
@@ -81,7 +82,7 @@ end
 
 local function block(self, call, hooks)
   local entry = { call = call, hooks = hooks }
-  if not self.handle:start(call, entry) then
+  if not core.start(self.handle, call, entry) then
     return
   end
   repeat

@@ -16,7 +16,8 @@
 -- or `run`.
 -- @module leat.tasks
 
-local now = require("leat.curl.core").now
+local core = require("leat.curl.core")
+local now, take = core.now, core.start
 local continue, yield, running = coroutine.resume, coroutine.yield, coroutine.running
 
 local tasks = {}
@@ -139,7 +140,8 @@ local function drain()
 end
 
 -- `fields` of the task may be `at_end(task)`, called when it is done, and `tally(task, call)`,
--- when a call of its is that took more than one exchange, or ended otherwise than it should. What is false is looked up sooner than what is not there.
+-- when a call of its is, if there was trouble. What is false is looked up sooner than what
+-- is not there.
 local function start(fields, f, ...)
   local task = setmetatable({ thread = coroutine.create(body), at_end = fields.at_end, tally = fields.tally or false,
     done = false, canceled = false, driver = false, call = false, news = false, inner = false, outer = false }, Task)
@@ -167,9 +169,9 @@ end
 -- A call under way has an entry: its task; or, for one that a token function makes in a task,
 -- whose own call waits for that, one more, `inner`. Its `news` is false until it is told.
 --
--- A driver of tasks has a `handle` with `start(call, entry)`, false if it is done at once;
--- `drop(call)`, to give it up; `step(seconds)`, which calls tasks.tell(entry, news); `give_token(call,
--- hooks)`; and `wait_for(drivers, seconds)`, until one of them has something to do.
+-- A driver of tasks has a `handle`, that of leat.curl.core; `drop(call)`, to give a call up;
+-- `step(seconds)`, which calls tasks.tell(entry, news); `give_token(call, hooks)`; and
+-- `wait_for(drivers, seconds)`, until one of them has something to do.
 
 --- Where a call would be made: `"task"`; `"outside"` of any; or `"inside"` a coroutine of
 -- the user's in a task, which can't be suspended.
@@ -248,7 +250,7 @@ function tasks.carry(driver, call, hooks)
     else
       begin_carrying(driver)
     end
-    if not driver.handle:start(call, entry) then
+    if not take(driver.handle, call, entry) then
       entry.news = "done"
       count_down(driver)
     end

@@ -26,9 +26,10 @@ end
 
 -- Lua has no sleep; the driver on libcurl can wait.
 function clock.sleep(seconds)
-  local handle = assert(require("leat.curl.core").new({}, {}))
+  local core = require("leat.curl.core")
+  local handle = assert(core.new({}, {}))
   for _ = 1, math.ceil(seconds / 0.1) do
-    handle:wait(0.1)
+    core.wait(handle, 0.1)
   end
   handle:close()
 end

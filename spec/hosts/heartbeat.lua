@@ -134,11 +134,12 @@ end
 
 -- A game: a tick each BEAT, of which we have some milliseconds.
 function loops.tick()
-  local sleeper, tick = require("leat.curl.core").new({}, {}), now()
+  local core = require("leat.curl.core")
+  local sleeper, tick = core.new({}, {}), now()
   loop_of(function()
     tick = tick + BEAT
     while tick > now() do
-      sleeper:wait(tick - now() - 0.0005)
+      core.wait(sleeper, tick - now() - 0.0005)
     end
     beat()
     tasks.poll(0.005)

@@ -10,7 +10,7 @@ return function(command, server, operation, requests)
     if #server:requests(operation) >= requests then
       break
     end
-    sleeper:wait(0.02)
+    core.wait(sleeper, 0.02)
   end
   local begun = core.now()
   os.execute("kill -INT " .. process)
