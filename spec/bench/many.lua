@@ -30,3 +30,4 @@ assert(#found == N)
 for _, card in ipairs(found) do
   assert(card.value == value)
 end
+os.exit(true) -- the system takes at once what was kept: that is no find's cost

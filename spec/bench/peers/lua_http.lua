@@ -59,3 +59,4 @@ assert(#found == N)
 for _, card in ipairs(found) do
   assert(card.value == value)
 end
+os.exit(true) -- as many.lua
