@@ -546,6 +546,7 @@ describe("a driver of one's own", function()
     } }
     assert.equal("1", leat.assert(client.contact_identifiers:find("1")).value)
     assert.equal("not_found", select(2, client.contact_identifiers:find("2")).kind)
+    assert.not_equal(calls[1], calls[2]) -- whoever keeps a call must not meet another's
     for i = 1, 2 do
       local fine, why = pcall(calls[i].attempts, calls[i])
       assert.is_false(fine)

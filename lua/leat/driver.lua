@@ -5,7 +5,8 @@
 -- functions of the client's: `token()`, to be asked when the call wants one (`give_token`
 -- does so), and maybe `attempts()`, to be called now and then between two exchanges; it is
 -- called anyhow when `perform` returns. And `blocking`, the option of that name. The call is
--- good until `perform` returns.
+-- good until `perform` returns; a driver that keeps none beyond that may say so by `forgets`,
+-- true: then its userdata may be that of the next.
 -- @module leat.driver
 
 local driver = {}

@@ -99,7 +99,13 @@ mutant idle-connections-not-probed core/curl.c \
 mutant bytes-past-the-tls-of-a-proxy core/curl.c \
   's/^  c->bare = !request->tls .*/  c->bare = !request->tls;/'
 mutant an-entry-used-twice lua/leat/tasks.lua \
-  's/^    task.spare = false$//'
+  's/^    local entry = task.call and add_inner(task) or task$/    local entry = task/'
+mutant a-kept-call-is-another lua/leat_core.c \
+  's/^  if (last \&\& forgotten) set_spare(L, 1);/  if (last) set_spare(L, 1);/'
+mutant trouble-not-told lua/leat_curl.c \
+  's/^  return error->attempts > 1 || error->outcome_unknown;/  return error == NULL;/'
+mutant child-not-noticed core/curl.c \
+  's/^  atomic_fetch_add(\&lives, 1);//'
 mutant no-verification core/retry.c \
   's/^    default: return LEAT_LOOK;/    default: return LEAT_TRY_AGAIN;/'
 mutant doubt-forgotten core/call.c \
