@@ -135,6 +135,8 @@ static void seed(leat_curl *curl) {
 
 /* ---- lives of the process -------------------------------------------------------- */
 
+#ifdef __linux__
+
 /* In a child of a process another life begins. It is counted there as it does: to ask the
 ** system each time which process this is costs half of what a receive does. Counted twice
 ** is counted as well. */
@@ -147,21 +149,25 @@ static void begin_life(void) {
 
 /* False: there is no memory for it. Linux's libraries forget it when this one is unloaded. */
 static bool count_lives(void) {
-#ifdef __linux__
   if (!counted) counted = pthread_atfork(NULL, NULL, begin_life) == 0;
-#else
-  counted = true;
-#endif
   return counted;
 }
 
 static unsigned life(void) {
-#ifdef __linux__
   return lives;
-#else
-  return (unsigned)getpid();
-#endif
 }
+
+#else
+
+static bool count_lives(void) {
+  return true;
+}
+
+static unsigned life(void) {
+  return (unsigned)getpid();
+}
+
+#endif
 
 /* ---- jobs ------------------------------------------------------------------------ */
 

@@ -57,7 +57,7 @@ function Driver:step(seconds)
     elseif news == "token" then -- another's, perhaps: a token function may make calls too
       self:give_token(entry.call, entry.hooks)
     else
-      entry.over = true
+      entry.news = news
     end
     if not more or self.closed then -- a token function may close it
       break
@@ -87,7 +87,7 @@ local function block(self, call, hooks)
   end
   repeat
     tasks.step(self, WAIT)
-  until entry.over
+  until entry.news
 end
 
 local refusals = {
@@ -133,7 +133,7 @@ function Driver:close()
     if entry.task then
       tasks.tell(entry, "trouble")
     else
-      entry.over = true
+      entry.news = "trouble"
     end
   end
   tasks.forget(self)

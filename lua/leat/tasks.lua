@@ -220,8 +220,8 @@ local function count_down(driver)
   end
 end
 
-local function is_over(entry)
-  return entry.news and entry.news ~= "token"
+local function is_under_way(entry)
+  return entry.call and (not entry.news or entry.news == "token")
 end
 
 local function add_inner(task)
@@ -378,7 +378,7 @@ local function find_untold()
   for task in pairs(living) do
     local entry = task.inner or task
     while entry do
-      if entry.call and not is_over(entry) and entry.call:is_done() then
+      if is_under_way(entry) and entry.call:is_done() then
         tasks.tell(entry, "trouble")
       end
       entry = entry.outer
@@ -445,7 +445,7 @@ end
 function Task:give_up()
   local entry = self.inner or self
   while entry do
-    if entry.call and not is_over(entry) then
+    if is_under_way(entry) then
       entry.driver:drop(entry.call)
       entry.news = "trouble"
       count_down(entry.driver)

@@ -4,7 +4,8 @@
 -- LEAT_API_KEY and LEAT_BASE_URL name the server. LOOP: luv, cqueues, copas, select, poll,
 -- tick; or blocking, which is what a loop must not do, to see that it shows.
 local leat, tasks = require("leat"), require("leat.tasks")
-local now = require("leat.curl.core").now
+local core = require("leat.curl.core")
+local now = core.now
 
 local LOOP, COUNT, AT_ONCE = arg[1], tonumber(arg[2]), tonumber(arg[3])
 local BEAT, IDLE = LOOP == "tick" and 0.05 or 0.005, 0.3 -- seconds
@@ -106,7 +107,6 @@ function loops.select()
 end
 
 function loops.poll()
-  local core = require("leat.curl.core")
   loop_of(function(driver, seconds)
     core.wait_for({ driver.handle }, seconds)
   end)
@@ -134,7 +134,6 @@ end
 
 -- A game: a tick each BEAT, of which we have some milliseconds.
 function loops.tick()
-  local core = require("leat.curl.core")
   local sleeper, tick = core.new({}, {}), now()
   loop_of(function()
     tick = tick + BEAT
