@@ -267,7 +267,7 @@ static const char *check_card(const leat_json *card, leat_string wanted) {
   const leat_json *value = leat__get(card, "value");
   if (leat_json_type(card) != LEAT_OBJECT) return "\"data\" is not an object";
   if (leat_json_type(value) != LEAT_STRING) return "\"value\" is not a string";
-  if (!leat__equal(leat_json_string(value), wanted))
+  if (!leat_same_value(leat_json_string(value), wanted))
     return "the answer is about another value than the one asked for";
   if (!is_or_lacks(leat__get(card, "name"), LEAT_STRING))
     return "\"name\" is neither a string nor null";
@@ -294,7 +294,7 @@ static const char *check_nothing(const judging *j) {
   if (leat_json_type(data) == LEAT_ABSENT) return "\"data\" is missing";
   if (!is_or_lacks(data, LEAT_OBJECT) && leat_json_type(data) != LEAT_ARRAY)
     return "\"data\" is neither null nor an object";
-  if (value && !leat__equal(leat_json_string(value), j->wanted->value))
+  if (value && !leat_same_value(leat_json_string(value), j->wanted->value))
     return "the answer is about another value than the one asked for";
   return NULL;
 }
@@ -308,7 +308,7 @@ static const char *check_cards(const leat_json *cards, leat_string contact_uuid)
     const leat_json *uuid = leat__get(leat__get(card, "contact"), "uuid");
     const char *wrong = check_card(card, value);
     if (wrong) return wrong;
-    if (uuid && !leat__equal(leat_json_string(uuid), contact_uuid))
+    if (uuid && !leat_same_value(leat_json_string(uuid), contact_uuid))
       return "the answer is about another contact than the one asked for";
   }
   return NULL;

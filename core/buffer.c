@@ -21,6 +21,24 @@ bool leat__same_letters(const char *a, const char *b, size_t length) {
   return true;
 }
 
+static leat_string trimmed(leat_string text) {
+  static const char blanks[] = " \t\r\n\v\f";
+  while (text.length > 0 && memchr(blanks, text.data[0], sizeof blanks - 1)) {
+    text.data++;
+    text.length--;
+  }
+  while (text.length > 0 && memchr(blanks, text.data[text.length - 1], sizeof blanks - 1))
+    text.length--;
+  return text;
+}
+
+bool leat_same_value(leat_string a, leat_string b) {
+  if (a.data == NULL || b.data == NULL) return false;
+  a = trimmed(a);
+  b = trimmed(b);
+  return a.length == b.length && leat__same_letters(a.data, b.data, a.length);
+}
+
 /* The second byte's range keeps out overlong forms, surrogates and what lies beyond
 ** U+10FFFF. */
 size_t leat__utf8_character(leat_string text) {

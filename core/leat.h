@@ -64,6 +64,11 @@ typedef struct leat_string {
 /* The string of a C string; NULL gives the empty string. Borrows `text`. */
 LEAT_API leat_string leat_s(const char *text);
 
+/* Whether two values name the same contact identifier. The service trims what it is given
+** and ignores case, so blanks at the ends and the case of ASCII letters make no difference.
+** A string whose data is NULL is the same as none. */
+LEAT_API bool leat_same_value(leat_string a, leat_string b);
+
 /* ---- errors ---------------------------------------------------------------------- */
 
 /* What went wrong, to branch on. Messages are for people and may change. */

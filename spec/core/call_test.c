@@ -592,6 +592,55 @@ static void test_answers(leat_client *client) {
   }
 }
 
+static void check_same(const char *a, const char *b, bool same) {
+  CHECK(leat_same_value(leat_s(a), leat_s(b)) == same);
+  CHECK(leat_same_value(leat_s(b), leat_s(a)) == same);
+}
+
+static void check_spelling(leat_client *client, const char *operation, const char *asked,
+                           const char *body, leat_kind kind) {
+  leat_answer answer = {200, NULL, 0, leat_s(body), LEAT_LENGTH};
+  leat_call *call = new_call(client, operation);
+  set(call, strcmp(operation, "list") == 0 ? "contact_uuid" : "contact_identifier_value",
+      asked);
+  leat_call_next(call, now);
+  leat_call_answer(call, now, &answer);
+  if (!CHECK(leat_call_error(call)->kind == kind))
+    printf("  %s %s: %s\n", operation, asked, leat_call_error(call)->message);
+  leat_call_free(call);
+}
+
+/* The service trims what it is given, and its database ignores case. */
+static void test_spellings(leat_client *client) {
+  leat_contact_identifier card;
+  TEST("values that name the same card");
+  check_same("0042", " 0042\t\r\n", true);
+  check_same("abC", "ABc", true);
+  check_same("", " ", true);
+  check_same("0042", "042", false);
+  check_same("0042", "00 42", false);
+  check_same("\xC3\xA9", "\xC3\x89", false); /* ASCII alone */
+  check_same("a", "", false);
+  CHECK(!leat_same_value((leat_string){NULL, 0}, leat_s("")));
+  CHECK(!leat_same_value((leat_string){NULL, 0}, (leat_string){NULL, 0}));
+  TEST("answers in the service's spelling");
+  static const char body[] = "{\"data\":{\"value\":\"0042A\"}}";
+  check_spelling(client, "find", "0042a ", body, LEAT_OK);
+  check_spelling(client, "create", " 0042A", body, LEAT_OK);
+  check_spelling(client, "delete", "0042a ", body, LEAT_OK);
+  check_spelling(client, "find", "042A", body, LEAT_PROTOCOL);
+  check_spelling(client, "delete", "042A", body, LEAT_PROTOCOL);
+  check_spelling(client, "list", "ABC-1",
+                 "{\"data\":[{\"value\":\"1\",\"contact\":{\"uuid\":\"abc-1\"}}]}",
+                 LEAT_OK);
+  struct answer_case c = {"find",  200, LEAT_LENGTH, "", "{\"data\":{\"value\":\" 1\"}}",
+                          LEAT_OK, 0,   false,       ""};
+  leat_call *call = answered(client, &c);
+  CHECK(leat_call_contact_identifier(call, &card));
+  CHECK(card.value.length == 2 && memcmp(card.value.data, " 1", 2) == 0);
+  leat_call_free(call);
+}
+
 static void test_deep(leat_client *client) {
   char body[512];
   TEST("nesting");
@@ -822,6 +871,7 @@ int main(int argc, char **argv) {
   test_config();
   test_urls();
   test_answers(client);
+  test_spellings(client);
   test_deep(client);
   test_card(client);
   test_fields(client);
