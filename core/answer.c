@@ -83,9 +83,10 @@ static const char *advice(leat_kind kind) {
   }
 }
 
-/* Whether such an answer says for certain that nothing was changed. */
+/* Whether such an answer says for certain that nothing was changed. A 503 does not: it may
+** come from a gateway that had forwarded the request already. */
 static bool proves_unchanged(int status) {
-  return status != 408 && ((status >= 300 && status < 500) || status == 503);
+  return status != 408 && status >= 300 && status < 500;
 }
 
 /* ---- errors ---------------------------------------------------------------------- */

@@ -21,7 +21,7 @@ bool leat__same_letters(const char *a, const char *b, size_t length) {
   return true;
 }
 
-static leat_string trimmed(leat_string text) {
+leat_string leat__trimmed(leat_string text) {
   static const char blanks[] = " \t\r\n\v\f";
   while (text.length > 0 && memchr(blanks, text.data[0], sizeof blanks - 1)) {
     text.data++;
@@ -34,8 +34,8 @@ static leat_string trimmed(leat_string text) {
 
 bool leat_same_value(leat_string a, leat_string b) {
   if (a.data == NULL || b.data == NULL) return false;
-  a = trimmed(a);
-  b = trimmed(b);
+  a = leat__trimmed(a);
+  b = leat__trimmed(b);
   return a.length == b.length && leat__same_letters(a.data, b.data, a.length);
 }
 

@@ -3,17 +3,20 @@
 ** random number and calls nobody back: it is asked, and told.
 **
 **   NEW -> READY -> SENDING -> DONE        the plain way
-**   READY -> WAITING -> READY              in line for a pause to end, or for a slot
-**   SENDING -> WAITING -> READY            before another try
-**   SENDING -> WAITING -> INSIDE -> ...    when an answer was lost: a find, a call of its
-**                                          own inside this one, tells what happened
-**   READY -> INSIDE -> READY               when a token must be fetched, likewise
+**   READY -> QUEUED -> READY               for a pause to end, a token, or a slot
+**   SENDING -> BACKOFF -> READY            before another try
+**   SENDING -> LOOKING -> READY, DONE      when an answer was lost: a find, a call of its
+**                                          own inside this one, shows what happened;
+**   LOOKING -> LOOKS_LATER -> LOOKING      a second later another one must show the same
+**   READY -> COMPARING -> READY            likewise, whose card it is, where that is asked
+**   READY -> FETCHING -> READY             likewise, when a token must be fetched
 **   READY -> ASKING -> READY               when the user must give one, or a store may;
-**   ASKING -> INSIDE, WAITING              or neither has it
+**   ASKING -> FETCHING, QUEUED             or neither has it
 **   READY -> STANDING -> READY             when slots are other processes' too
 */
 #include "internal.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,13 +24,55 @@
 /* From 1024 bytes on, malloc first tidies up all that is small. */
 _Static_assert(sizeof(leat_call) <= 1000, "a call has grown too large to be cheap");
 
-/* A slot that nobody took one behind is free again. */
-static void release_slot(leat_call *call) {
+/* ---- slots of the client's rate -------------------------------------------------- */
+
+static void leave_slots(leat_call *call) {
   leat_client *client = call->client;
-  if (client && call->slot_us &&
-      client->slot_us == call->slot_us + client->slot_length_us)
-    client->slot_us = call->slot_us;
+  *(call->slot_prev ? &call->slot_prev->slot_next : &client->first_slot) =
+      call->slot_next;
+  *(call->slot_next ? &call->slot_next->slot_prev : &client->last_slot) = call->slot_prev;
+  call->slot_prev = call->slot_next = NULL;
+}
+
+static bool is_in_slots(const leat_call *call) {
+  return call->slot_us && !call->client->shared;
+}
+
+/* The exchange begins, or its slot was missed: in either case the slot is gone. */
+static void use_slot(leat_call *call) {
+  if (is_in_slots(call)) leave_slots(call);
   call->slot_us = 0;
+}
+
+/* Nothing was sent in it. Those behind move up, each by one. */
+static void give_slot_back(leat_call *call) {
+  leat_client *client = call->client;
+  if (client == NULL || !is_in_slots(call)) return;
+  int64_t free_us = call->slot_us;
+  for (leat_call *next = call->slot_next; next; next = next->slot_next) {
+    int64_t slot_us = next->slot_us;
+    next->slot_us = free_us;
+    free_us = slot_us;
+  }
+  if (client->slot_us == free_us + client->slot_length_us) client->slot_us = free_us;
+  if (call->slot_next) client->epoch++;
+  use_slot(call);
+}
+
+/* Taken once for each exchange. False: the driver takes it. */
+static bool take_slot(leat_call *call, leat_moment now) {
+  leat_client *client = call->client;
+  int64_t now_us = now.monotonic_ms * 1000;
+  if (client->slot_length_us == 0) return true;
+  if (call->slot_us + client->slot_length_us < now_us) use_slot(call); /* missed */
+  if (call->slot_us) return true;
+  if (client->shared) return false;
+  call->slot_us = client->slot_us > now_us ? client->slot_us : now_us;
+  client->slot_us = call->slot_us + client->slot_length_us;
+  call->slot_prev = client->last_slot;
+  *(client->last_slot ? &client->last_slot->slot_next : &client->first_slot) = call;
+  client->last_slot = call;
+  return true;
 }
 
 /* "contact_identifiers.find"; snprintf would cost more than all the rest of making a call. */
@@ -65,16 +110,29 @@ leat_call *leat_call_new(leat_client *client, const leat_op *op) {
   return call;
 }
 
+static void end_probe(leat_call *call) {
+  leat_client *client = call->client;
+  if (client == NULL || client->probe != call) return;
+  client->probe = NULL;
+  client->epoch++;
+}
+
+/* Whatever it holds of its client, others may have. */
+static void leave_client(leat_call *call) {
+  leat__token_release(call);
+  give_slot_back(call);
+  end_probe(call);
+}
+
 void leat_call_free(leat_call *call) {
   if (call == NULL || --call->references > 0) return;
-  leat__token_release(call);
-  release_slot(call);
+  leave_client(call);
   leat__raw_free(call->raw);
-  leat_call_free(call->look);
-  leat_call_free(call->fetch);
+  leat_call_free(call->inner);
   leat__attempt_free(call->noted);
   for (size_t i = 0; i < LEAT_MAX_PARAMETERS; i++)
     free(call->arguments[i].text);
+  free(call->owner.text);
   leat__buffer_free(&call->target);
   leat__buffer_free(&call->body);
   leat__outcome_free(&call->outcome);
@@ -113,9 +171,10 @@ void *leat_call_user(const leat_call *call) {
 /* ---- ends ------------------------------------------------------------------------ */
 
 static void succeed(leat_call *call) {
-  int *quota = &call->client->quota;
-  *quota += call->cost > 0 ? call->cost : 1;
-  if (*quota > LEAT_RETRY_QUOTA) *quota = LEAT_RETRY_QUOTA;
+  leat_client *client = call->client;
+  client->retry_budget += call->cost > 0 ? call->cost : 1;
+  if (client->retry_budget > client->retry_budget_limit)
+    client->retry_budget = client->retry_budget_limit;
   call->state = LEAT__DONE;
 }
 
@@ -124,11 +183,9 @@ static void succeed(leat_call *call) {
 static void give_up(leat_call *call) {
   leat_error *error = &call->outcome.error;
   call->state = LEAT__DONE;
-  leat_call_free(call->look); /* and the leases that they hold */
-  leat_call_free(call->fetch);
-  call->look = call->fetch = NULL;
-  leat__token_release(call);
-  release_slot(call);
+  leat_call_free(call->inner); /* and what it holds of the client */
+  call->inner = NULL;
+  leave_client(call);
   if (!call->in_doubt) return;
   error->sent = LEAT_SENT_MAYBE;
   if (!leat__retry_settles(error->kind)) error->outcome_unknown = true;
@@ -143,16 +200,15 @@ static void give_up_as(leat_call *call, leat_kind kind, const char *why) {
 
 int64_t leat__call_patience(const leat_call *call, int64_t now) {
   int patience = call->client ? call->client->queue_timeout_ms : 0;
-  bool waits = call->state == LEAT__WAITING && call->in_line;
+  bool waits = call->state == LEAT__QUEUED;
   int64_t waited = call->line_ms + (waits ? now - call->wait_began : 0);
   return patience ? now + patience - waited : INT64_MAX;
 }
 
 /* An answer that asked it to wait is still there; else it says for what it stood. */
 static void lose_patience(leat_call *call, leat_moment now) {
-  leat_kind kind = call->outcome.error.kind;
-  int64_t asked = call->client->paused_until - now.monotonic_ms;
-  if (kind == LEAT_MAINTENANCE || kind == LEAT_RATE_LIMITED) {
+  int64_t asked = call->client->pause.until_ms - now.monotonic_ms;
+  if (leat__retry_throttled(call->outcome.error.kind)) {
     give_up(call);
     return;
   }
@@ -168,8 +224,7 @@ static void wait_in_line(leat_call *call, leat_moment now, int64_t until, bool s
     lose_patience(call, now);
     return;
   }
-  call->state = LEAT__WAITING;
-  call->in_line = true;
+  call->state = LEAT__QUEUED;
   call->epoch = call->client->epoch;
   call->wait_began = now.monotonic_ms;
   call->until = until > last ? last : until;
@@ -180,24 +235,132 @@ void leat__call_waited(leat_call *call, int64_t ms) {
   if (call->state == LEAT__NEW) call->line_ms += ms;
 }
 
-static void wait_before(leat_call *call, leat_moment now, int64_t delay, bool look) {
-  call->state = LEAT__WAITING;
-  call->in_line = false;
-  call->then_look = look;
+static void wait_before(leat_call *call, leat_moment now, int64_t delay,
+                        leat__state state) {
+  call->state = state;
   call->until = now.monotonic_ms + delay;
 }
 
-/* A slot of the client's rate, taken once for each exchange. False: the driver takes it. */
-static bool take_slot(leat_call *call, leat_moment now) {
+/* ---- calls inside this one ------------------------------------------------------- */
+
+/* The clock of a call begins with its first exchange, whatever that is for. */
+static int64_t time_left(leat_call *call, leat_moment now) {
+  if (call->deadline == 0) call->deadline = now.monotonic_ms + call->timeout_ms;
+  return call->deadline - now.monotonic_ms;
+}
+
+/* In the time that this call has left. It may be NULL: out of memory. */
+static void begin_inner(leat_call *call, leat__state state, leat_call *inner,
+                        int64_t left) {
+  call->state = state;
+  call->inner = inner;
+  if (inner == NULL) {
+    give_up_as(call, LEAT_NO_MEMORY, "out of memory");
+    return;
+  }
+  inner->timeout_ms = (int)left;
+  inner->connect_timeout_ms = call->connect_timeout_ms;
+  inner->max_attempts = call->max_attempts;
+}
+
+/* It is the caller's to free. */
+static leat_call *end_inner(leat_call *call) {
+  leat_call *inner = call->inner;
+  call->inner = NULL;
+  call->outcome.error.attempts += leat_call_error(inner)->attempts;
+  call->deadline += inner->line_ms;
+  return inner;
+}
+
+/* The call inside it that is under way. */
+static leat_call *inside(const leat_call *call) {
+  return call->inner;
+}
+
+/* ---- tokens ---------------------------------------------------------------------- */
+
+/* A fetch is a call of its own. */
+static void fetch_token(leat_call *call, leat_moment now) {
+  int64_t left = time_left(call, now);
+  if (left <= 0) give_up_as(call, LEAT_TIMEOUT, "no time is left to fetch a token");
+  else begin_inner(call, LEAT__FETCHING, leat__token_call(call->client), left);
+}
+
+static void get_token(leat_call *call, leat_moment now) {
   leat_client *client = call->client;
-  int64_t now_us = now.monotonic_ms * 1000;
-  if (client->slot_length_us == 0) return true;
-  if (call->slot_us + client->slot_length_us < now_us) call->slot_us = 0; /* missed */
-  if (call->slot_us) return true;
-  if (client->shared) return false;
-  call->slot_us = client->slot_us > now_us ? client->slot_us : now_us;
-  client->slot_us = call->slot_us + client->slot_length_us;
+  if (!leat__token_lease(client, call, now))
+    wait_in_line(call, now, client->lease_until, false);
+  else if (client->asks_token || client->shared) call->state = LEAT__ASKING;
+  else fetch_token(call, now);
+}
+
+static void after_fetch(leat_call *call, leat_moment now) {
+  leat_call *fetch = end_inner(call);
+  if (leat__token_take(call->client, fetch, now, &call->outcome.error))
+    call->state = LEAT__READY;
+  else give_up(call);
+  leat_call_free(fetch);
+}
+
+/* ---- pauses ---------------------------------------------------------------------- */
+
+/* The service asked for a longer pause than a call waits for, or this call waits for none. */
+static void refuse(leat_call *call, leat_moment now, int64_t until) {
+  const leat_pause *pause = &call->client->pause;
+  leat_error *error = &call->outcome.error;
+  int64_t left = until - now.monotonic_ms;
+  error->retry_after_ms = left > 0 ? left : 0;
+  leat__error_set(error, pause->kind,
+                  "the service asked to wait, and %lld s of that are left: nothing was "
+                  "sent, try again then",
+                  (long long)((error->retry_after_ms + 999) / 1000));
+  give_up(call);
+}
+
+/* After a long pause one call is sent to learn how things are. False: another one is. */
+static bool may_probe(leat_call *call, leat_moment now) {
+  leat_client *client = call->client;
+  bool taken = client->probe && now.monotonic_ms < client->probe_until;
+  if (taken) return client->probe == call;
+  client->probe = call;
+  client->probe_until = now.monotonic_ms + call->timeout_ms;
   return true;
+}
+
+/* False: it waits, or failed. */
+static bool pass_pause(leat_call *call, leat_moment now) {
+  const leat_pause *pause = &call->client->pause;
+  bool waits = call->max_attempts > 1;
+  bool over = pause->until_ms <= now.monotonic_ms;
+  if (over && (!pause->too_long || may_probe(call, now))) return true;
+  if (!over && !waits && !pause->asked) return true;
+  int64_t until = over ? call->client->probe_until : pause->until_ms;
+  if (!waits || (!over && pause->too_long)) refuse(call, now, until);
+  else wait_in_line(call, now, until, !over);
+  return false;
+}
+
+/* What was told of the exchange is the end of a pause that it was to probe. */
+static void conclude_probe(leat_call *call, leat_moment now) {
+  leat_pause *pause = &call->client->pause;
+  if (call->client->probe != call) return;
+  if (pause->until_ms <= now.monotonic_ms) pause->too_long = false;
+  end_probe(call);
+}
+
+/* When the service asks to wait, all calls of the client do. Returns how long. */
+static int64_t pause_client(leat_call *call, leat_moment now) {
+  const leat_error *error = &call->outcome.error;
+  int64_t delay = leat__retry_delay(&call->client->retry, call->sends, true, now.random);
+  if (error->retry_after_ms > delay) delay = error->retry_after_ms;
+  int64_t capped = delay < LEAT_LONGEST_PAUSE_MS ? delay : LEAT_LONGEST_PAUSE_MS;
+  leat__client_pause(
+      call->client, now,
+      &(leat_pause){.until_ms = now.monotonic_ms + capped,
+                    .kind = error->kind,
+                    .asked = error->status == 429 || error->retry_after_ms >= 0,
+                    .too_long = delay > LEAT_LONGEST_WAIT_MS});
+  return delay;
 }
 
 /* ---- sending --------------------------------------------------------------------- */
@@ -215,25 +378,30 @@ static int64_t time_for_one(const leat_call *call, int64_t left) {
   return more ? (left + 1) / 2 : left;
 }
 
+static void clear_error(leat_error *error) {
+  error->kind = LEAT_OK;
+  error->code = error->status = 0;
+  error->message[0] = '\0';
+  error->outcome_unknown = false;
+  error->retry_after_ms = -1;
+}
+
 static void send(leat_call *call, leat_moment now) {
   leat_error *error = &call->outcome.error;
-  if (call->deadline == 0) call->deadline = now.monotonic_ms + call->timeout_ms;
-  int64_t left = call->deadline - now.monotonic_ms;
+  int64_t left = time_left(call, now);
   if (left <= 0) { /* the error of the last try is still there */
     if (error->kind == LEAT_OK) give_up_as(call, LEAT_TIMEOUT, "no time is left");
     else give_up(call);
     return;
   }
   leat__outcome_free(&call->outcome);
-  error->kind = LEAT_OK;
-  error->code = error->status = 0;
-  error->message[0] = '\0';
-  error->outcome_unknown = false;
-  error->retry_after_ms = -1;
+  clear_error(error);
   error->attempts++;
   call->sends++;
-  call->slot_us = 0;
+  use_slot(call);
   call->looks = 0;
+  call->seen = LEAT_GIVE_UP;
+  call->compared = false;
   call->began = now.monotonic_ms;
   call->reused = false;
   call->request.deadline_ms = now.monotonic_ms + time_for_one(call, left);
@@ -241,77 +409,48 @@ static void send(leat_call *call, leat_moment now) {
   if (!leat__make_headers(call)) give_up_as(call, LEAT_NO_MEMORY, "out of memory");
 }
 
-/* A fetch is a call of its own, in the time that this one has. */
-static void fetch_token(leat_call *call, leat_moment now) {
-  leat_client *client = call->client;
-  if (call->deadline == 0) call->deadline = now.monotonic_ms + call->timeout_ms;
+int64_t leat_call_connected(leat_call *call, leat_moment now) {
+  if (call && inside(call)) return leat_call_connected(inside(call), now);
+  if (call == NULL || call->state != LEAT__SENDING) return now.monotonic_ms;
   int64_t left = call->deadline - now.monotonic_ms;
-  if (left <= 0) {
-    give_up_as(call, LEAT_TIMEOUT, "no time is left to fetch a token");
-    return;
-  }
-  call->state = LEAT__INSIDE;
-  call->fetch = leat__token_call(client);
-  if (call->fetch == NULL) {
-    give_up_as(call, LEAT_NO_MEMORY, "out of memory");
-    return;
-  }
-  call->fetch->timeout_ms = (int)left;
-  call->fetch->connect_timeout_ms = call->connect_timeout_ms;
+  if (left > 0) call->request.deadline_ms = now.monotonic_ms + time_for_one(call, left);
+  return call->request.deadline_ms;
 }
 
-static void get_token(leat_call *call, leat_moment now) {
-  leat_client *client = call->client;
-  if (!leat__token_lease(client, call, now))
-    wait_in_line(call, now, client->lease_until, false);
-  else if (client->asks_token || client->shared) call->state = LEAT__ASKING;
-  else fetch_token(call, now);
-}
-
-static void after_fetch(leat_call *call, leat_moment now) {
-  leat_call *fetch = call->fetch;
-  call->fetch = NULL;
-  call->outcome.error.attempts += leat_call_error(fetch)->attempts;
-  call->deadline += fetch->line_ms;
-  if (leat__token_take(call->client, fetch, now, &call->outcome.error))
-    call->state = LEAT__READY;
-  else give_up(call);
-  leat_call_free(fetch);
-}
+static void compare(leat_call *call, leat_moment now);
 
 static void get_ready(leat_call *call, leat_moment now) {
+  if (!pass_pause(call, now)) return;
+  if (call->expects && !call->compared) {
+    compare(call, now);
+    return;
+  }
   if (!leat__call_is_elsewhere(call) && !leat__token_is_there(call->client, now)) {
     get_token(call, now);
     return;
   }
-  int64_t until = call->client->paused_until; /* then a slot */
-  if (until <= now.monotonic_ms) {
-    if (!take_slot(call, now)) {
-      call->state = LEAT__STANDING;
-      return;
-    }
-    until = (call->slot_us + 999) / 1000;
+  if (!take_slot(call, now)) {
+    call->state = LEAT__STANDING;
+    return;
   }
+  int64_t until = (call->slot_us + 999) / 1000;
   if (until > now.monotonic_ms) wait_in_line(call, now, until, true);
   else send(call, now);
 }
 
-/* ---- looking --------------------------------------------------------------------- */
+/* ---- finding out ----------------------------------------------------------------- */
 
-/* A look is a find, in the time that this call has left. */
-static void look(leat_call *call, leat_moment now) {
-  int64_t left = call->deadline - now.monotonic_ms;
-  const leat_op *find = leat_operation("contact_identifiers", "find");
-  call->state = LEAT__INSIDE;
-  if (left > 0) call->look = leat_call_new(call->client, find);
-  if (call->look == NULL) {
+static void find(leat_call *call, leat_moment now, leat__state state) {
+  const leat_op *op = leat_operation("contact_identifiers", "find");
+  int64_t left = time_left(call, now);
+  if (left <= 0) {
+    if (call->outcome.error.kind == LEAT_OK)
+      leat__error_set(&call->outcome.error, LEAT_TIMEOUT, "no time is left");
     give_up(call);
     return;
   }
-  call->look_tries++;
-  call->look->timeout_ms = (int)left;
-  call->look->connect_timeout_ms = call->connect_timeout_ms;
-  leat_call_set(call->look, "contact_identifier_value", leat__argument_text(call, 0));
+  begin_inner(call, state, leat_call_new(call->client, op), left);
+  leat_call_set(call->inner, "contact_identifier_value", leat__argument_text(call, 0));
 }
 
 static leat_string asked(const leat_call *call, const char *name) {
@@ -321,121 +460,218 @@ static leat_string asked(const leat_call *call, const char *name) {
   return (leat_string){NULL, 0};
 }
 
+static leat_string owner_of(const leat_call *call) {
+  return (leat_string){call->owner.text, call->owner.length};
+}
+
+/* Whose card it is when it is first seen after an unlink or a delete: the change must not
+** be sent again once it is another's. False: out of memory. */
+static bool remember_owner(leat_call *call, const leat_contact_identifier *card) {
+  leat_when_unknown row = call->op->when_unknown;
+  bool matters = row == LEAT_LOOK_UNLINKED || row == LEAT_LOOK_DELETED;
+  if (!matters || call->owner.set) return true;
+  call->owner.set = true;
+  if (card->contact_uuid.data == NULL) return true;
+  call->owner.length = card->contact_uuid.length;
+  call->owner.text = leat__copy(card->contact_uuid.data, call->owner.length);
+  return call->owner.text != NULL;
+}
+
 static leat_verdict look_at(leat_call *call, const leat_call *look) {
   leat_contact_identifier card;
-  leat_asked wanted = {asked(call, "contact_identifier_value"),
-                       asked(call, "contact_identifier_name"),
-                       asked(call, "contact_uuid")};
-  if (leat_call_contact_identifier(look, &card))
-    return leat__look_found(call->op->when_unknown, &wanted, &card);
   leat_kind kind = leat_call_error(look)->kind;
-  if (kind == LEAT_NOT_FOUND) call->looks++;
-  return leat__look_failed(call->op->when_unknown, kind, call->looks);
+  leat_when_unknown row = call->op->when_unknown;
+  if (!leat_call_contact_identifier(look, &card))
+    return leat__look_failed(row, kind, call->owner.set);
+  leat_asked wanted = {.value = asked(call, "contact_identifier_value"),
+                       .name = asked(call, "contact_identifier_name"),
+                       .contact_uuid = asked(call, "contact_uuid"),
+                       .owner_known = call->owner.set,
+                       .owner = owner_of(call)};
+  leat_verdict verdict = leat__look_found(row, &wanted, &card);
+  return remember_owner(call, &card) ? verdict : LEAT_GIVE_UP;
+}
+
+static void take_document(leat_call *call, leat_call *look) {
+  leat__outcome_free(&call->outcome);
+  call->outcome.document = look->outcome.document;
+  look->outcome.document = NULL;
 }
 
 /* It is as asked, but the answer that said so was lost. */
 static void recover(leat_call *call, leat_call *look) {
   leat__outcome_free(&call->outcome);
-  if (look) {
-    call->outcome.document = look->outcome.document;
-    look->outcome.document = NULL;
-    call->outcome.error.status = look->outcome.error.status;
-  }
+  if (look && leat_call_error(look)->kind == LEAT_OK) take_document(call, look);
+  if (look) call->outcome.error.status = look->outcome.error.status;
   call->outcome.error.kind = LEAT_OK;
   call->outcome.error.code = 0;
   call->outcome.error.message[0] = '\0';
   call->outcome.error.outcome_unknown = false;
+  call->outcome.error.retry_after_ms = -1;
   call->recovered = true;
   succeed(call);
 }
 
-/* A look that failed says so itself. */
+/* A find that failed says so itself. */
 static void end_as(leat_call *call, const leat_error *error) {
-  call->in_doubt = false;
   call->outcome.error.kind = error->kind;
   call->outcome.error.code = error->code;
   call->outcome.error.status = error->status;
-  call->outcome.error.outcome_unknown = false;
+  call->outcome.error.retry_after_ms = error->retry_after_ms;
   leat__error_set(&call->outcome.error, error->kind, "%s", error->message);
   give_up(call);
 }
 
-static void contradict(leat_call *call) {
-  call->in_doubt = false;
-  call->outcome.error.outcome_unknown = false;
-  give_up_as(call, LEAT_CONFLICT,
-             "the answer was lost, and what is there now is not what was asked: it has "
-             "another name or contact, or is inactive; find it, then decide");
+static leat_secrets secrets_of(const leat_call *call);
+
+/* What there is instead: " belongs to bob, and its name is N". */
+static void describe(leat_call *call, const leat_call *look) {
+  char contact[80], name[80];
+  leat_contact_identifier card;
+  leat_error *error = &call->outcome.error;
+  if (!leat_call_contact_identifier(look, &card)) {
+    leat__error_add(error, "is inactive");
+    return;
+  }
+  leat__clean(contact, sizeof contact, card.contact_uuid, secrets_of(call));
+  leat__clean(name, sizeof name, card.name, secrets_of(call));
+  if (contact[0]) leat__error_add(error, "belongs to contact %s", contact);
+  else leat__error_add(error, "belongs to no contact");
+  if (name[0]) leat__error_add(error, ", and its name is \"%s\"", name);
 }
 
-static void remain_unknown(leat_call *call, const leat_error *why) {
-  leat__error_add(&call->outcome.error, "; finding it did not tell either (%s)",
-                  leat_kind_name(why->kind));
+/* What was sent may have been done all the same, and something else after it. */
+static void contradict(leat_call *call, leat_call *look) {
+  leat_error *error = &call->outcome.error;
+  error->code = 0;
+  if (call->in_doubt)
+    leat__error_set(error, LEAT_CONFLICT,
+                    "the response was lost, and now there is something else than was "
+                    "asked for: the card ");
+  else
+    leat__error_set(
+        error, LEAT_CONFLICT,
+        "nothing was changed, for the card is not the expected contact's: it ");
+  describe(call, look);
+  leat__error_add(error, call->in_doubt ? "; find it, then decide" : "");
+  if (leat_call_error(look)->kind == LEAT_OK) take_document(call, look);
   give_up(call);
 }
 
+static bool is_safe_to_repeat(const leat_op *op) {
+  return op->when_unknown == LEAT_LOOK_CREATED || op->when_unknown == LEAT_LOOK_LINKED ||
+         op->when_unknown == LEAT_AGAIN;
+}
+
+static void remain_unknown(leat_call *call, const char *why) {
+  leat__error_add(
+      &call->outcome.error, "; finding the card did not tell either (%s)%s", why,
+      is_safe_to_repeat(call->op) ? "; ensure, create, link and update are safe to repeat"
+                                  : "");
+  give_up(call);
+}
+
+/* A find may show what was before the change: but for success, two must show the same. */
+static void confirm(leat_call *call, leat_moment now, leat_verdict verdict) {
+  call->seen = verdict;
+  if (call->looks < LEAT_LOOK_TRIES &&
+      now.monotonic_ms + LEAT_LOOK_APART_MS < call->deadline)
+    wait_before(call, now, LEAT_LOOK_APART_MS, LEAT__LOOKS_LATER);
+  else
+    remain_unknown(call, "there was no time for a second find, which must show the same");
+}
+
+static void send_again(leat_call *call) {
+  call->compared = true; /* just now */
+  if (call->sends < call->max_attempts) call->state = LEAT__READY;
+  else give_up(call);
+}
+
 static void after_look(leat_call *call, leat_moment now) {
-  leat_call *look = call->look;
+  leat_call *look = end_inner(call);
   const leat_error *error = leat_call_error(look);
-  call->look = NULL;
-  call->outcome.error.attempts += error->attempts;
-  call->deadline += look->line_ms;
-  switch (look_at(call, look)) {
-    case LEAT_RECOVERED: recover(call, look); break;
-    case LEAT_CONTRADICTED: contradict(call); break;
-    case LEAT_VANISHED: end_as(call, error); break;
-    case LEAT_LOOK:
-      if (call->look_tries < LEAT_LOOK_TRIES &&
-          now.monotonic_ms + LEAT_LOOK_APART_MS < call->deadline)
-        wait_before(call, now, LEAT_LOOK_APART_MS, true);
-      else remain_unknown(call, error);
-      break;
-    case LEAT_TRY_AGAIN:
-      if (call->sends < call->max_attempts) call->state = LEAT__READY;
-      else give_up(call);
-      break;
-    case LEAT_GIVE_UP: remain_unknown(call, error); break;
-  }
+  leat_verdict verdict = look_at(call, look);
+  call->looks++;
+  if (verdict == LEAT_RECOVERED) recover(call, look);
+  else if (verdict == LEAT_GIVE_UP) remain_unknown(call, leat_kind_name(error->kind));
+  else if (verdict != call->seen) confirm(call, now, verdict);
+  else if (verdict == LEAT_CONTRADICTED) contradict(call, look);
+  else if (verdict == LEAT_VANISHED) end_as(call, error);
+  else if (verdict == LEAT_NOT_TOLD) remain_unknown(call, leat_kind_name(error->kind));
+  else send_again(call);
   leat_call_free(look);
+}
+
+/* ---- whose card it is ------------------------------------------------------------ */
+
+static void compare(leat_call *call, leat_moment now) {
+  find(call, now, LEAT__COMPARING);
+}
+
+static void after_compare(leat_call *call) {
+  leat_call *found = end_inner(call);
+  leat_contact_identifier card;
+  if (!leat_call_contact_identifier(found, &card)) end_as(call, leat_call_error(found));
+  else if (!leat__is_owner(owner_of(call), &card)) contradict(call, found);
+  else {
+    call->compared = true;
+    call->state = LEAT__READY;
+  }
+  leat_call_free(found);
 }
 
 /* ---- what came of an exchange ---------------------------------------------------- */
 
-static bool pay(leat_call *call) {
-  int cost =
-      call->outcome.error.kind == LEAT_TIMEOUT ? LEAT_TIMEOUT_COST : LEAT_RETRY_COST;
-  if (call->client->quota < cost) return false;
-  call->client->quota -= cost;
+/* A pause is for all calls alike, which is brake enough: it costs nothing. False: what is
+** left of the budget is too little. */
+static bool spend_retry_budget(leat_call *call) {
+  leat_client *client = call->client;
+  leat_error *error = &call->outcome.error;
+  int cost = error->kind == LEAT_TIMEOUT ? LEAT_TIMEOUT_COST : LEAT_RETRY_COST;
+  if (client->retry_budget_limit < 0 || leat__retry_throttled(error->kind)) return true;
+  if (client->retry_budget < cost) {
+    leat__error_add(error, "; not retried: the client's retry_budget is spent");
+    return false;
+  }
+  client->retry_budget -= cost;
   call->cost += cost;
   return true;
 }
 
-/* When the service asks to wait, all calls of the client do. */
-static void pause_client(leat_call *call, leat_moment now, int64_t delay) {
-  leat_client *client = call->client;
-  int64_t until = now.monotonic_ms + delay;
-  if (until > client->paused_until) client->paused_until = until;
-  call->state = LEAT__READY;
+/* A service that asks for too long a wait ends the call. */
+static bool may_follow(leat_call *call, leat_moment now, int64_t delay) {
+  bool throttled = leat__retry_throttled(call->outcome.error.kind);
+  bool too_late = !throttled && now.monotonic_ms + delay >= call->deadline;
+  return delay <= LEAT_LONGEST_WAIT_MS && !too_late && spend_retry_budget(call);
 }
 
-static void try_again(leat_call *call, leat_moment now, bool look) {
+static void try_again(leat_call *call, leat_moment now, int64_t delay) {
   const leat_error *error = &call->outcome.error;
-  bool throttled = error->kind == LEAT_RATE_LIMITED || error->kind == LEAT_MAINTENANCE;
-  int64_t delay =
-      leat__retry_delay(&call->client->retry, call->sends, throttled, now.random);
+  bool throttled = leat__retry_throttled(error->kind);
+  if (!throttled)
+    delay = leat__retry_delay(&call->client->retry, call->sends, false, now.random);
   if (error->retry_after_ms > delay) delay = error->retry_after_ms;
-  bool too_long = delay > LEAT_LONGEST_WAIT_MS ||
-                  (!throttled && now.monotonic_ms + delay >= call->deadline);
-  /* a pause is for all calls alike, which is brake enough: it costs no quota */
-  if ((!look && call->sends >= call->max_attempts) || too_long ||
-      (!throttled && !pay(call))) {
+  if (call->sends >= call->max_attempts || !may_follow(call, now, delay)) {
     give_up(call);
     return;
   }
   if (error->outcome_unknown) call->in_doubt = true;
-  if (error->status == 503) call->suspected = true;
-  if (throttled) pause_client(call, now, delay);
-  else wait_before(call, now, delay, look);
+  if (throttled) call->state = LEAT__READY; /* where it waits for the pause to end */
+  else wait_before(call, now, delay, LEAT__BACKOFF);
+}
+
+/* At once, unless the service asked to wait: the find waits for a pause by itself. */
+static void look(leat_call *call, leat_moment now) {
+  const leat_error *error = &call->outcome.error;
+  int64_t delay = error->retry_after_ms > 0 ? error->retry_after_ms : 0;
+  if (!may_follow(call, now, delay)) {
+    give_up(call);
+    return;
+  }
+  if (error->outcome_unknown) call->in_doubt = true;
+  if (delay > 0 && !leat__retry_throttled(error->kind))
+    wait_before(call, now, delay, LEAT__LOOKS_LATER);
+  else find(call, now, LEAT__LOOKING);
 }
 
 /* A token that the service refuses is renewed, once: nothing was done with it. */
@@ -448,6 +684,7 @@ static bool may_renew(const leat_call *call) {
 
 static void settle(leat_call *call, leat_moment now) {
   leat_error *error = &call->outcome.error;
+  int64_t pause = 0;
   if (error->kind == LEAT_OK) {
     succeed(call);
     return;
@@ -459,12 +696,13 @@ static void settle(leat_call *call, leat_moment now) {
     call->state = LEAT__READY;
     return;
   }
-  leat_verdict verdict = leat__retry_verdict(call->op->when_unknown, error,
-                                             call->in_doubt || call->suspected);
+  if (leat__retry_throttled(error->kind)) pause = pause_client(call, now);
+  leat_verdict verdict =
+      leat__retry_verdict(call->op->when_unknown, error, call->in_doubt);
   if (call->max_attempts == 1) verdict = LEAT_GIVE_UP;
   switch (verdict) {
-    case LEAT_TRY_AGAIN: try_again(call, now, false); break;
-    case LEAT_LOOK: try_again(call, now, true); break;
+    case LEAT_TRY_AGAIN: try_again(call, now, pause); break;
+    case LEAT_LOOK: look(call, now); break;
     case LEAT_RECOVERED: recover(call, NULL); break;
     default: give_up(call);
   }
@@ -472,23 +710,24 @@ static void settle(leat_call *call, leat_moment now) {
 
 /* ---- asking and telling ---------------------------------------------------------- */
 
+/* Whatever it waited for beyond its own delay is not its time: it stood in line then, in its
+** driver's too. */
 static bool end_wait(leat_call *call, leat_moment now) {
-  if (now.monotonic_ms < call->until &&
-      !(call->in_line && call->epoch != call->client->epoch))
+  bool queued = call->state == LEAT__QUEUED;
+  if (now.monotonic_ms < call->until && !(queued && call->epoch != call->client->epoch))
     return false;
-  /* what it waited in line, its driver's too, is not its time */
-  int64_t waited = now.monotonic_ms - (call->in_line ? call->wait_began : call->until);
+  int64_t waited = now.monotonic_ms - (queued ? call->wait_began : call->until);
   if (call->deadline) call->deadline += waited;
   call->line_ms += waited;
-  call->state = LEAT__READY;
-  if (!call->in_line && call->then_look) look(call, now);
+  if (call->state == LEAT__LOOKS_LATER) find(call, now, LEAT__LOOKING);
+  else call->state = LEAT__READY;
   return true;
 }
 
-/* The call inside it that is under way. */
-static leat_call *inside(const leat_call *call) {
-  if (call->state != LEAT__INSIDE) return NULL;
-  return call->fetch ? call->fetch : call->look;
+static void after_inner(leat_call *call, leat_moment now) {
+  if (call->state == LEAT__FETCHING) after_fetch(call, now);
+  else if (call->state == LEAT__COMPARING) after_compare(call);
+  else after_look(call, now);
 }
 
 static leat_step next(leat_call *call, leat_moment now) {
@@ -497,7 +736,9 @@ static leat_step next(leat_call *call, leat_moment now) {
     switch (call->state) {
       case LEAT__NEW: begin(call); break;
       case LEAT__READY: get_ready(call, now); break;
-      case LEAT__WAITING:
+      case LEAT__QUEUED:
+      case LEAT__BACKOFF:
+      case LEAT__LOOKS_LATER:
         if (!end_wait(call, now)) return LEAT_WAIT;
         break;
       case LEAT__ASKING:
@@ -508,10 +749,11 @@ static leat_step next(leat_call *call, leat_moment now) {
         call->until = leat__call_patience(call, now.monotonic_ms);
         return LEAT_SLOT;
       case LEAT__SENDING: return LEAT_SEND;
-      case LEAT__INSIDE:
+      case LEAT__FETCHING:
+      case LEAT__COMPARING:
+      case LEAT__LOOKING:
         if ((step = next(inside(call), now)) != LEAT_DONE) return step;
-        if (call->fetch) after_fetch(call, now);
-        else after_look(call, now);
+        after_inner(call, now);
         break;
       case LEAT__DONE: return LEAT_DONE;
     }
@@ -565,7 +807,8 @@ leat_purpose leat_call_purpose(const leat_call *call) {
   leat_purpose purpose = LEAT_TO_CALL;
   for (; call; call = inside(call)) {
     bool leads = call->client && call->client->lease == call;
-    if (call->state == LEAT__ASKING || call->fetch || leads) return LEAT_TO_GET_TOKEN;
+    if (call->state == LEAT__ASKING || call->state == LEAT__FETCHING || leads)
+      return LEAT_TO_GET_TOKEN;
     if (inside(call)) purpose = LEAT_TO_LOOK;
   }
   return purpose;
@@ -598,7 +841,15 @@ void leat_call_set_reused(leat_call *call) {
 
 /* What became of an exchange of the call inside is noted as one of this. */
 static void adopt_note(leat_call *call) {
-  leat__attempt_adopt(call, inside(call), call->fetch ? LEAT_TO_GET_TOKEN : LEAT_TO_LOOK);
+  leat__attempt_adopt(call, inside(call),
+                      call->state == LEAT__FETCHING ? LEAT_TO_GET_TOKEN : LEAT_TO_LOOK);
+}
+
+/* The exchange is over, one way or the other. */
+static void conclude(leat_call *call, leat_moment now) {
+  leat__attempt_note(call, now);
+  settle(call, now);
+  conclude_probe(call, now);
 }
 
 void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answer) {
@@ -615,8 +866,7 @@ void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answe
     call->outcome.error.retry_after_ms =
         leat__retry_after(leat_answer_header(answer, "retry-after"), now.unix_s);
   note_rate(call, answer);
-  leat__attempt_note(call, now);
-  settle(call, now);
+  conclude(call, now);
 }
 
 static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
@@ -642,12 +892,8 @@ static void fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sen
   }
   if (inner) call->outcome.error.attempts += leat_call_error(inner)->attempts;
   set_failure(call, kind, sending ? sent : LEAT_SENT_NO, detail);
-  if (sending) {
-    leat__attempt_note(call, now);
-    settle(call, now);
-  } else {
-    give_up(call);
-  }
+  if (sending) conclude(call, now);
+  else give_up(call);
 }
 
 void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sent,
@@ -687,6 +933,18 @@ const leat_json *leat_call_data(const leat_call *call) {
 
 const leat_json *leat_call_meta(const leat_call *call) {
   return succeeded(call) ? leat__get(call->outcome.document, "meta") : NULL;
+}
+
+const leat_json *leat_call_conflicting_data(const leat_call *call) {
+  bool conflicts =
+      leat_call_is_done(call) && leat_call_error(call)->kind == LEAT_CONFLICT;
+  leat_contact_identifier card;
+  const leat_json *data = conflicts ? leat__get(call->outcome.document, "data") : NULL;
+  return leat_json_contact_identifier(data, &card) ? data : NULL;
+}
+
+bool leat_call_conflicting(const leat_call *call, leat_contact_identifier *card) {
+  return leat_json_contact_identifier(leat_call_conflicting_data(call), card);
 }
 
 leat_info leat_call_info(const leat_call *call) {

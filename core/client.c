@@ -3,6 +3,7 @@
 */
 #include "internal.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,8 +54,11 @@ static const char *check_config(const leat_config *config, const char *token) {
     return "connect_timeout must lie between 0 and a day";
   if (config->queue_timeout_ms < 0 || config->queue_timeout_ms > LEAT_MAX_TIMEOUT_MS)
     return "queue_timeout must lie between 0 and a day";
-  if (config->max_attempts < 0 || config->max_attempts > LEAT_MAX_MAX_ATTEMPTS)
-    return "max_attempts must lie between 1 and 100";
+  if (config->max_attempts < LEAT_UNLIMITED ||
+      config->max_attempts > LEAT_MAX_MAX_ATTEMPTS)
+    return "max_attempts must lie between 1 and 100, or be unlimited";
+  if (config->retry_budget < LEAT_UNLIMITED)
+    return "retry_budget must be greater than 0, or unlimited";
   if (config->retry_base_ms < 0 || config->retry_base_ms > LEAT_MAX_TIMEOUT_MS ||
       config->retry_cap_ms < 0 || config->retry_cap_ms > LEAT_MAX_TIMEOUT_MS)
     return "retry_base and retry_cap must lie between 0 and a day";
@@ -138,10 +142,14 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
   client->queue_timeout_ms = config->queue_timeout_ms;
   client->observe = config->observe;
   client->shared = config->shared;
-  client->quota = LEAT_RETRY_QUOTA;
+  client->retry_budget_limit =
+      or_default(config->retry_budget, LEAT_DEFAULT_RETRY_BUDGET);
+  client->retry_budget = client->retry_budget_limit;
   client->rate_limit = client->rate_remaining = -1;
   client->retry = (leat_retry){
-      or_default(config->max_attempts, LEAT_DEFAULT_MAX_ATTEMPTS),
+      config->max_attempts == LEAT_UNLIMITED
+          ? INT_MAX
+          : or_default(config->max_attempts, LEAT_DEFAULT_MAX_ATTEMPTS),
       or_default(config->retry_base_ms, LEAT_DEFAULT_RETRY_BASE_MS),
       or_default(config->retry_cap_ms, LEAT_DEFAULT_RETRY_CAP_MS),
   };
@@ -197,6 +205,33 @@ void leat_client_free(leat_client *client) {
 void leat_client_rate(const leat_client *client, int *limit, int *remaining) {
   *limit = client->rate_limit;
   *remaining = client->rate_remaining;
+}
+
+/* ---- pauses ---------------------------------------------------------------------- */
+
+bool leat_client_pause(const leat_client *client, leat_moment now, leat_pause *pause) {
+  *pause = client->pause;
+  return now.monotonic_ms < client->pause.until_ms;
+}
+
+void leat__client_pause(leat_client *client, leat_moment now, const leat_pause *pause) {
+  leat_pause *held = &client->pause;
+  bool holds = now.monotonic_ms < held->until_ms;
+  bool was_strict = holds && held->too_long;
+  if (holds && pause->until_ms <= held->until_ms) return;
+  *held =
+      (leat_pause){pause->until_ms, pause->kind, pause->asked || (holds && held->asked),
+                   pause->too_long || was_strict};
+  if (held->too_long && !was_strict) client->epoch++; /* who waits is to fail at once */
+}
+
+void leat_client_share_pause(leat_client *client, leat_moment now,
+                             const leat_pause *pause) {
+  leat_pause copy = *pause;
+  int64_t most = now.monotonic_ms + LEAT_LONGEST_PAUSE_MS;
+  if (copy.until_ms <= now.monotonic_ms) return;
+  if (copy.until_ms > most) copy.until_ms = most;
+  leat__client_pause(client, now, &copy);
 }
 
 int64_t leat_client_slot_length_us(const leat_client *client) {

@@ -21,13 +21,13 @@ enum {
   LEAT_DEFAULT_RETRY_BASE_MS = 500,
   LEAT_DEFAULT_RETRY_CAP_MS = 20 * 1000,
   LEAT_LEAST_DELAY_MS = 50, /* before another try */
-  LEAT_LOOKS = 2,           /* that must find nothing before a create is sent again */
-  LEAT_LOOK_TRIES = 5,      /* finds to learn what became of a change */
+  LEAT_LOOK_TRIES = 5,      /* finds to learn what became of one sending of a change */
   LEAT_LOOK_APART_MS = 1000,
   LEAT_LONGEST_WAIT_MS =
-      60 * 1000, /* that the service may ask for; beyond it we give up */
+      60 * 1000, /* a call waits for no longer pause than that: it fails at once */
+  LEAT_LONGEST_PAUSE_MS = 15 * 60 * 1000, /* of a client, whatever the service asks for */
   LEAT_LONGEST_RETRY_AFTER_S = 10 * 365 * 24 * 60 * 60, /* a larger one is as good */
-  LEAT_RETRY_QUOTA = 100, /* of a client; a retry takes, a success gives */
+  LEAT_DEFAULT_RETRY_BUDGET = 100, /* of a client; a retry takes, a success gives */
   LEAT_RETRY_COST = 5,
   LEAT_TIMEOUT_COST = 10,
   LEAT_MAX_URL = 8 * 1024,    /* a base URL */
@@ -37,7 +37,7 @@ enum {
   LEAT_MAX_REQUEST = 1024 * 1024, /* target or body of a request */
   LEAT_MAX_JSON_DEPTH = 32,
   LEAT_FEW_MEMBERS = 8,           /* of an object: fewer are not sorted */
-  LEAT_MAX_PARAMETERS = 4,        /* of an operation */
+  LEAT_MAX_PARAMETERS = 3,        /* of an operation */
   LEAT_MAX_ATTEMPTS_KEPT = 1024,  /* for who observes a client */
   LEAT_MAX_FIELDS = 32,           /* messages of validation that are kept */
   LEAT_MAX_FIELD_TEXT = 8 * 1024, /* all of them together */
@@ -69,6 +69,8 @@ bool leat__same_letters(const char *a, const char *b, size_t length);
 static inline bool leat__equal_nocase(leat_string a, const char *b) {
   return strlen(b) == a.length && leat__same_letters(a.data, b, a.length);
 }
+/* Without the blanks at its ends, as the service stores text. */
+leat_string leat__trimmed(leat_string text);
 /* How long the character is that a text of at least one byte begins with; 0: it is not
 ** UTF-8 (RFC 3629, strictly). */
 size_t leat__utf8_character(leat_string text);
@@ -183,6 +185,7 @@ typedef enum leat_verdict {
   LEAT_GIVE_UP,
   LEAT_TRY_AGAIN,    /* send the operation once more */
   LEAT_LOOK,         /* find the card, to learn what became of it */
+  LEAT_NOT_TOLD,     /* the find did not show what became of it */
   LEAT_RECOVERED,    /* it is as asked */
   LEAT_CONTRADICTED, /* it is there, but not as asked */
   LEAT_VANISHED      /* there is no such card */
@@ -191,14 +194,20 @@ typedef enum leat_verdict {
 /* What a call asked for, as far as a look must know it; data NULL: not asked. */
 typedef struct leat_asked {
   leat_string value, name, contact_uuid;
+  bool owner_known;  /* whose card it was, or had to be, before the change: */
+  leat_string owner; /* this contact's; data NULL: nobody's */
 } leat_asked;
 
+bool leat__retry_throttled(leat_kind kind);
 leat_verdict leat__retry_verdict(leat_when_unknown row, const leat_error *error,
                                  bool in_doubt);
 bool leat__retry_settles(leat_kind kind);
+/* What one find shows of a change. Anything but LEAT_RECOVERED may be old: it counts only
+** when a second find shows the same. */
 leat_verdict leat__look_found(leat_when_unknown row, const leat_asked *asked,
                               const leat_contact_identifier *card);
-leat_verdict leat__look_failed(leat_when_unknown row, leat_kind kind, int looks);
+leat_verdict leat__look_failed(leat_when_unknown row, leat_kind kind, bool owner_known);
+bool leat__is_owner(leat_string owner, const leat_contact_identifier *card);
 int64_t leat__retry_delay(const leat_retry *retry, int attempt, bool throttled,
                           uint64_t random);
 /* Milliseconds that a Retry-After asks for, as seconds or as a date; -1: it is neither. */
@@ -240,19 +249,24 @@ struct leat_client {
   char *client_id, *client_secret;
   int64_t token_until; /* 0: there is none, or it was refused */
   unsigned token_number;
-  const leat_call *lease;         /* who gets one, */
-  int64_t lease_until;            /* and how long the others wait for it */
-  int quota;                      /* of retries */
-  int rate_limit, rate_remaining; /* as the service said last; -1: it did not */
-  int64_t paused_until;           /* the service asked to wait */
-  int64_t slot_us;                /* the next free slot of the rate, in microseconds */
-  int64_t slot_length_us;         /* 0: no rate */
+  const leat_call *lease;               /* who gets one, */
+  int64_t lease_until;                  /* and how long the others wait for it */
+  int retry_budget, retry_budget_limit; /* the limit -1: no budget */
+  int rate_limit, rate_remaining;       /* as the service said last; -1: it did not */
+  leat_pause pause;                     /* the last one; it may be over */
+  const leat_call *probe;            /* the one call that is sent after a long pause, */
+  int64_t probe_until;               /* and how long the others wait for it */
+  int64_t slot_us;                   /* the next free slot of the rate, in microseconds */
+  int64_t slot_length_us;            /* 0: no rate */
+  leat_call *first_slot, *last_slot; /* calls that hold a slot, in its order */
   leat_observe observe;
   leat__attempts attempts;
 };
 
 void leat__client_hold(leat_client *client);
 void leat__client_release(leat_client *client);
+/* Lengthens the pause, and keeps what is stricter. */
+void leat__client_pause(leat_client *client, leat_moment now, const leat_pause *pause);
 
 /* ---- tokens (token.c) ------------------------------------------------------------ */
 
@@ -311,12 +325,17 @@ void leat__outcome_free(leat_outcome *outcome);
 
 typedef enum leat__state {
   LEAT__NEW,
-  LEAT__READY,    /* to be sent, if nothing is in the way */
-  LEAT__WAITING,  /* until a moment; then ready, or to look */
-  LEAT__ASKING,   /* the user, or a store, for a token */
-  LEAT__STANDING, /* in line: which slot is the next? */
-  LEAT__SENDING,  /* the driver has it */
-  LEAT__INSIDE,   /* the call inside it is the one under way */
+  LEAT__READY,       /* to be sent, if nothing is in the way */
+  LEAT__QUEUED,      /* for a pause to end, a token or a slot; then ready */
+  LEAT__BACKOFF,     /* before another try; then ready */
+  LEAT__LOOKS_LATER, /* before a find that tells what happened; then looking */
+  LEAT__ASKING,      /* the user, or a store, for a token */
+  LEAT__STANDING,    /* in line: which slot is the next? */
+  LEAT__SENDING,     /* the driver has it */
+  /* In the last three the call inside it is the one under way. */
+  LEAT__FETCHING,  /* a token */
+  LEAT__COMPARING, /* whose card it is with whose it must be, before a change is sent */
+  LEAT__LOOKING,   /* what became of a change */
   LEAT__DONE
 } leat__state;
 
@@ -337,6 +356,7 @@ struct leat_call {
 
   leat_raw *raw; /* NULL: a call of a row */
   leat_argument arguments[LEAT_MAX_PARAMETERS];
+  leat_argument owner; /* expected, or seen first: text NULL: nobody */
   int timeout_ms, connect_timeout_ms, max_attempts;
   leat_request request;
   leat_buffer target, body;
@@ -347,18 +367,20 @@ struct leat_call {
   int64_t wait_began; /* in line: a wait that is not call time */
   int64_t line_ms;    /* all such waits together */
   int64_t slot_us;    /* of the client's rate; 0: none taken */
+  leat_call *slot_next, *slot_prev;
   uint64_t epoch;
   int sends;            /* of the operation itself */
-  int cost;             /* what its retries took of the client's quota */
-  int look_tries;       /* finds to learn what happened, */
-  int looks;            /* and how many of them found nothing */
+  int cost;             /* what its retries took of the client's retry budget */
+  int looks;            /* finds to learn what became of its last sending, */
+  leat_verdict seen;    /* and what the last of them showed */
   int64_t began;        /* of the exchange */
   leat__attempt *noted; /* what became of it, not told yet */
-  bool in_line, then_look, recovered, renewed, reused;
-  bool in_doubt;           /* an answer was lost: it may have happened */
-  bool suspected;          /* it was answered 503, of which one never knows */
-  unsigned token_number;   /* that it was sent with */
-  leat_call *look, *fetch; /* the call inside it: one of them, or neither */
+  bool recovered, renewed, reused;
+  bool expects;          /* its owner was given: it is compared before each sending */
+  bool compared;         /* so it may be sent */
+  bool in_doubt;         /* a response was lost: it may have happened */
+  unsigned token_number; /* that it was sent with */
+  leat_call *inner;      /* a call of its own inside it, or NULL */
 
   leat_outcome outcome;
   int rate_limit, rate_remaining;

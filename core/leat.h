@@ -48,6 +48,8 @@ extern "C" {
 #define LEAT_BASE_URL  "https://api.piggy.eu/api/v3/oauth/clients"
 #define LEAT_TOKEN_URL "https://api.piggy.eu/oauth/token"
 
+enum { LEAT_UNLIMITED = -1 }; /* for max_attempts and retry_budget */
+
 #if defined(__GNUC__)
 #define LEAT_API __attribute__((visibility("default")))
 #else
@@ -180,12 +182,12 @@ typedef enum leat_result {
 
 /* What to do when the answer to a change was lost, for it may have happened or not. */
 typedef enum leat_when_unknown {
-  LEAT_AGAIN,            /* the same result, however often it is sent */
-  LEAT_AGAIN_UNTIL_GONE, /* likewise; that there is nothing then means success */
-  LEAT_LOOK_CREATED,     /* find it: is it as asked? */
-  LEAT_LOOK_LINKED,      /* find it: is it linked as asked? */
-  LEAT_LOOK_UNLINKED,    /* find it: is it linked no more? */
-  LEAT_NEVER_AGAIN       /* nobody knows: the caller must decide */
+  LEAT_AGAIN,         /* the same result, however often it is sent */
+  LEAT_LOOK_CREATED,  /* find it: is it as asked? */
+  LEAT_LOOK_LINKED,   /* find it: is it linked as asked? */
+  LEAT_LOOK_UNLINKED, /* find it: is it linked no more? */
+  LEAT_LOOK_DELETED,  /* find it: is it gone? */
+  LEAT_NEVER_AGAIN    /* the caller must decide */
 } leat_when_unknown;
 
 typedef struct leat_op {
@@ -199,6 +201,7 @@ typedef struct leat_op {
   const leat_parameter *parameters; /* required ones first */
   size_t parameter_count;
   leat_when_unknown when_unknown;
+  bool takes_expect; /* leat_call_expect is for it */
 } leat_op;
 
 /* The row of that name, NULL if there is none. Lives for ever. */
@@ -246,9 +249,15 @@ typedef struct leat_config {  /* zero or NULL means the default */
   const leat_header *headers; /* of every request, 16 at most; not those that the library
                                  writes itself */
   size_t header_count;
-  int max_attempts;     /* 3: how often an operation is sent at most; 1: never again */
-  int retry_base_ms;    /* 500: the wait before the second try is random, up to this; */
-  int retry_cap_ms;     /* 20000: it doubles with each try, up to that */
+  int max_attempts;  /* 3: how often an operation is sent at most; 1: it is not retried,
+                           and waits for no pause; LEAT_UNLIMITED: until its timeout */
+  int retry_budget;  /* 100; LEAT_UNLIMITED: none. A retry takes 5 of it, after a timeout
+                           10; a call that succeeds gives back what its retries took, or 1.
+                           What is left is all that calls of this client may retry, so that
+                           a service that is down is not asked three times as often.
+                           Waiting out a pause takes nothing */
+  int retry_base_ms; /* 500: the wait before the second try is random, up to this; */
+  int retry_cap_ms;  /* 20000: it doubles with each try, up to that */
   int queue_timeout_ms; /* 0, for ever: in line for the rate, or for the end of a pause */
   int rate_per_minute;  /* 0: no limit of our own */
   leat_observe observe; /* what leat_client_attempt tells */
@@ -274,6 +283,24 @@ LEAT_API bool leat_client_share_token(leat_client *client, leat_moment now,
                                       leat_string token, int64_t until_ms);
 /* How far the slots of its rate are apart; 0: it has none. */
 LEAT_API int64_t leat_client_slot_length_us(const leat_client *client);
+/* The service asked this client to wait: a 429, or a 503. Until then its calls wait, as far as
+** queue_timeout allows. Calls with one attempt wait for nothing: they fail at once if the
+** service said how long (`asked`), and are sent if it did not. If it asked for more than a
+** minute (`too_long`), every call fails at once, unsent, with that kind and retry_after; a
+** pause ends after 15 minutes at most, and then one call is sent to learn how things are. */
+typedef struct leat_pause {
+  int64_t until_ms; /* on the clock of leat_moment.monotonic_ms */
+  leat_kind kind;   /* LEAT_RATE_LIMITED or LEAT_MAINTENANCE */
+  bool asked;       /* by a 429, or a Retry-After */
+  bool too_long;
+} leat_pause;
+
+/* False: there is no pause now. */
+LEAT_API bool leat_client_pause(const leat_client *client, leat_moment now,
+                                leat_pause *pause);
+/* Lets this client know of a pause that another process was asked for. */
+LEAT_API void leat_client_share_pause(leat_client *client, leat_moment now,
+                                      const leat_pause *pause);
 /* What the service said last of its rate: calls that it allows, and how many are left of
 ** them; -1: it did not say. */
 LEAT_API void leat_client_rate(const leat_client *client, int *limit, int *remaining);
@@ -328,6 +355,11 @@ LEAT_API leat_call *leat_call_new_request(leat_client *client, const char *metho
 LEAT_API void leat_call_add_query(leat_call *call, const char *name, leat_string value);
 LEAT_API void leat_call_set_body(leat_call *call, leat_string body);
 LEAT_API void leat_call_add_header(leat_call *call, const char *name, leat_string value);
+
+/* Only for unlink, update and delete: the card must belong to that contact; data NULL: to
+** none. It is found and compared before the change is sent, each time; if it belongs to
+** another, nothing is sent, and the call ends as LEAT_CONFLICT. */
+LEAT_API void leat_call_expect(leat_call *call, leat_string contact_uuid);
 
 /* For this call instead of the client's. */
 LEAT_API void leat_call_set_timeout_ms(leat_call *call, int ms);
@@ -384,6 +416,11 @@ typedef struct leat_contact_identifier {
 /* False, and everything empty, if the call did not end in a contact identifier. */
 LEAT_API bool leat_call_contact_identifier(const leat_call *call,
                                            leat_contact_identifier *card);
+/* The card that contradicts what was asked, if the call found one and ended as
+** LEAT_CONFLICT. False, and everything empty: there is none. */
+LEAT_API bool leat_call_conflicting(const leat_call *call, leat_contact_identifier *card);
+/* The same, as the service sent it; NULL if there is none. */
+LEAT_API const leat_json *leat_call_conflicting_data(const leat_call *call);
 /* The same of a value, such as leat_json_at(leat_call_data(list), i). */
 LEAT_API bool leat_json_contact_identifier(const leat_json *value,
                                            leat_contact_identifier *card);
@@ -467,6 +504,10 @@ LEAT_API void leat_call_fetch(leat_call *call, leat_moment now);
 LEAT_API void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms);
 /* After LEAT_SLOT: the slot's moment, in microseconds. */
 LEAT_API void leat_call_take_slot(leat_call *call, int64_t slot_us);
+/* The connection is there, and the first byte is about to be sent: what was spent on
+** connecting does not count towards the share of the timeout that this exchange has. Returns
+** its deadline, which leat_call_request then shows too. A driver may leave it out. */
+LEAT_API int64_t leat_call_connected(leat_call *call, leat_moment now);
 /* An answer came. It is only borrowed. */
 LEAT_API void leat_call_answer(leat_call *call, leat_moment now,
                                const leat_answer *answer);

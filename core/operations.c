@@ -26,26 +26,26 @@ static const leat_parameter to_list[] = {CONTACT(true, true)};
 /* clang-format off */
 static const leat_op rows[] = {
   /* resource, name, method, path, where parameters go, writes, result, parameters, and what
-  ** to do when the answer was lost */
+  ** to do when the answer was lost; and whether it takes `expect` */
   { CARDS, "find",   "GET",    "/contact-identifiers/find",
-    LEAT_IN_QUERY, false, LEAT_RESULT_CARD, TAKES(value_only), LEAT_AGAIN },
+    LEAT_IN_QUERY, false, LEAT_RESULT_CARD, TAKES(value_only), LEAT_AGAIN, false },
   { CARDS, "create", "POST",   "/contact-identifiers",
-    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_create), LEAT_LOOK_CREATED },
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_create), LEAT_LOOK_CREATED, false },
   { CARDS, "link",   "PUT",    "/contact-identifiers/link",
-    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_link), LEAT_LOOK_LINKED },
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_link), LEAT_LOOK_LINKED, false },
   { CARDS, "unlink", "PUT",    "/contact-identifiers/unlink",
-    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(value_only), LEAT_LOOK_UNLINKED },
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(value_only), LEAT_LOOK_UNLINKED, true },
   { CARDS, "update", "PUT",    "/contact-identifiers",
-    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_update), LEAT_AGAIN },
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_update), LEAT_AGAIN, true },
   /* The documentation says body, the vendor's own client sends the query: send both. */
   { CARDS, "delete", "DELETE", "/contact-identifiers",
     LEAT_IN_QUERY | LEAT_IN_BODY, true, LEAT_RESULT_NOTHING, TAKES(value_only),
-    LEAT_AGAIN_UNTIL_GONE },
+    LEAT_LOOK_DELETED, true },
   { CARDS, "list",   "GET",    "/contacts/{contact_uuid}/contact-identifiers",
-    0,             false, LEAT_RESULT_CARDS, TAKES(to_list), LEAT_AGAIN },
+    0,             false, LEAT_RESULT_CARDS, TAKES(to_list), LEAT_AGAIN, false },
   /* Whose key this is. */
   { "client", "check", "GET",  "",
-    0,             false, LEAT_RESULT_DATA, NULL, 0, LEAT_AGAIN },
+    0,             false, LEAT_RESULT_DATA, NULL, 0, LEAT_AGAIN, false },
 };
 /* clang-format on */
 

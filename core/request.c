@@ -3,6 +3,7 @@
 */
 #include "internal.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,6 +86,24 @@ void leat_call_set_bool(leat_call *call, const char *name, bool value) {
   place->set = true;
 }
 
+void leat_call_expect(leat_call *call, leat_string contact_uuid) {
+  if (!may_be_set(call)) return;
+  const char *wrong = contact_uuid.data ? check_text(contact_uuid) : NULL;
+  if (!call->op->takes_expect) wrong = " is for unlink, update and delete";
+  if (wrong) {
+    leat__misuse(call, wrong, "expect");
+    return;
+  }
+  free(call->owner.text);
+  call->owner = (leat_argument){.set = true};
+  call->expects = true;
+  if (contact_uuid.data == NULL) return;
+  call->owner.text = leat__copy(contact_uuid.data, contact_uuid.length);
+  call->owner.length = contact_uuid.length;
+  if (call->owner.text == NULL)
+    leat__error_set(&call->outcome.error, LEAT_NO_MEMORY, "out of memory");
+}
+
 /* ---- calls of no row ------------------------------------------------------------- */
 
 static const char *check_raw(const char *method, const char *path) {
@@ -106,8 +125,11 @@ leat_call *leat_call_new_request(leat_client *client, const char *method,
   if (r == NULL) return NULL;
   if (!wrong) memcpy(r->method, method, strlen(method));
   r->separator = "?";
-  r->op = (leat_op){"client", "request",       r->method, "", 0,
-                    true,     LEAT_RESULT_ANY, NULL,      0,  LEAT_AGAIN};
+  r->op = (leat_op){.resource = "client",
+                    .name = "request",
+                    .method = r->method,
+                    .path = "",
+                    .result = LEAT_RESULT_ANY};
   r->op.writes = strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0;
   if (r->op.writes) r->op.when_unknown = LEAT_NEVER_AGAIN;
   leat_call *call = leat_call_new(client, &r->op);
@@ -201,8 +223,10 @@ void leat_call_set_timeout_ms(leat_call *call, int ms) {
 
 void leat_call_set_max_attempts(leat_call *call, int attempts) {
   if (!may_be_set(call)) return;
-  if (attempts > 0 && attempts <= LEAT_MAX_MAX_ATTEMPTS) call->max_attempts = attempts;
-  else leat__misuse(call, "max_attempts must lie between 1 and 100", "");
+  if (attempts == LEAT_UNLIMITED) call->max_attempts = INT_MAX;
+  else if (attempts > 0 && attempts <= LEAT_MAX_MAX_ATTEMPTS)
+    call->max_attempts = attempts;
+  else leat__misuse(call, "max_attempts must lie between 1 and 100, or be unlimited", "");
 }
 
 void leat_call_set_connect_timeout_ms(leat_call *call, int ms) {

@@ -1,5 +1,5 @@
 /*
-** retry.c - what to do after a failure, and after how long: pure functions, asked by
+** retry.c - what to do after a failure, and after how long: pure functions, called by
 ** call.c. Whether a change happened is never guessed: a row says how it can be found out.
 */
 #include "internal.h"
@@ -14,9 +14,13 @@ static bool is_final(leat_kind kind) {
          kind == LEAT_MISUSE || kind == LEAT_CONFIG || kind == LEAT_TLS;
 }
 
+bool leat__retry_throttled(leat_kind kind) {
+  return kind == LEAT_RATE_LIMITED || kind == LEAT_MAINTENANCE;
+}
+
 static bool is_transient(leat_kind kind) {
   return kind == LEAT_CONNECTION || kind == LEAT_TIMEOUT || kind == LEAT_SERVER ||
-         kind == LEAT_MAINTENANCE || kind == LEAT_RATE_LIMITED;
+         leat__retry_throttled(kind);
 }
 
 /* What the service would say if an earlier attempt, whose answer was lost, had worked. */
@@ -25,7 +29,7 @@ static bool tells_of_success(leat_when_unknown row, leat_kind kind) {
     case LEAT_LOOK_CREATED: return kind == LEAT_ALREADY_EXISTS;
     case LEAT_LOOK_LINKED: return kind == LEAT_ALREADY_LINKED;
     case LEAT_LOOK_UNLINKED: return kind == LEAT_NOT_LINKED;
-    case LEAT_AGAIN_UNTIL_GONE: return kind == LEAT_NOT_FOUND;
+    case LEAT_LOOK_DELETED: return kind == LEAT_NOT_FOUND;
     case LEAT_AGAIN:
     case LEAT_NEVER_AGAIN: break;
   }
@@ -36,13 +40,11 @@ leat_verdict leat__retry_verdict(leat_when_unknown row, const leat_error *error,
                                  bool in_doubt) {
   if (is_final(error->kind)) return LEAT_GIVE_UP;
   if (in_doubt && tells_of_success(row, error->kind))
-    return row == LEAT_AGAIN_UNTIL_GONE ? LEAT_RECOVERED : LEAT_LOOK;
-  if (row == LEAT_NEVER_AGAIN && error->status == 503) return LEAT_GIVE_UP;
+    return row == LEAT_LOOK_DELETED ? LEAT_RECOVERED : LEAT_LOOK;
   if (!error->outcome_unknown)
     return is_transient(error->kind) ? LEAT_TRY_AGAIN : LEAT_GIVE_UP;
   switch (row) {
-    case LEAT_AGAIN:
-    case LEAT_AGAIN_UNTIL_GONE: return LEAT_TRY_AGAIN;
+    case LEAT_AGAIN: return LEAT_TRY_AGAIN;
     case LEAT_NEVER_AGAIN: return LEAT_GIVE_UP;
     default: return LEAT_LOOK;
   }
@@ -53,21 +55,37 @@ bool leat__retry_settles(leat_kind kind) {
   return kind == LEAT_INVALID_INPUT || kind == LEAT_CONTACT_NOT_FOUND;
 }
 
-/* ---- what a look shows ----------------------------------------------------------- */
+/* ---- what a find shows ----------------------------------------------------------- */
 
 static bool is_same(leat_string given, leat_string found) {
   return found.data && leat__equal(given, found);
 }
 
+bool leat__is_owner(leat_string owner, const leat_contact_identifier *card) {
+  return owner.data ? is_same(owner, card->contact_uuid)
+                    : card->contact_uuid.data == NULL;
+}
+
+static bool is_same_name(leat_string given, leat_string found) {
+  return found.data && leat__equal(leat__trimmed(given), leat__trimmed(found));
+}
+
+/* A card that was given no name has its value as its name. */
 static leat_verdict look_created(const leat_asked *asked,
                                  const leat_contact_identifier *card) {
-  bool name_fits = asked->name.data
-                       ? is_same(asked->name, card->name)
-                       : card->name.data == NULL || is_same(asked->value, card->name);
-  bool contact_fits = asked->contact_uuid.data
-                          ? is_same(asked->contact_uuid, card->contact_uuid)
-                          : card->contact_uuid.data == NULL;
-  return name_fits && contact_fits ? LEAT_RECOVERED : LEAT_CONTRADICTED;
+  bool name_fits = asked->name.data ? is_same_name(asked->name, card->name)
+                                    : card->name.data == NULL ||
+                                          leat_same_value(asked->value, card->name);
+  return name_fits && leat__is_owner(asked->contact_uuid, card) ? LEAT_RECOVERED
+                                                                : LEAT_CONTRADICTED;
+}
+
+/* Nothing was changed yet, and it is still the same contact's: sent again, the change does
+** what it was to do. */
+static leat_verdict look_unchanged(const leat_asked *asked,
+                                   const leat_contact_identifier *card) {
+  bool same = !asked->owner_known || leat__is_owner(asked->owner, card);
+  return same ? LEAT_TRY_AGAIN : LEAT_CONTRADICTED;
 }
 
 leat_verdict leat__look_found(leat_when_unknown row, const leat_asked *asked,
@@ -79,20 +97,23 @@ leat_verdict leat__look_found(leat_when_unknown row, const leat_asked *asked,
       if (!linked) return LEAT_TRY_AGAIN;
       return is_same(asked->contact_uuid, card->contact_uuid) ? LEAT_RECOVERED
                                                               : LEAT_CONTRADICTED;
-    case LEAT_LOOK_UNLINKED: return linked ? LEAT_TRY_AGAIN : LEAT_RECOVERED;
+    case LEAT_LOOK_UNLINKED: return linked ? look_unchanged(asked, card) : LEAT_RECOVERED;
+    case LEAT_LOOK_DELETED: return look_unchanged(asked, card);
     default: return LEAT_GIVE_UP;
   }
 }
 
-/* `looks`: how many in a row found nothing, this one included. What is not there yet may
-** be on its way, so one is no proof. */
-leat_verdict leat__look_failed(leat_when_unknown row, leat_kind kind, int looks) {
-  if (kind == LEAT_NOT_FOUND) {
-    if (row != LEAT_LOOK_CREATED) return LEAT_VANISHED;
-    return looks < LEAT_LOOKS ? LEAT_LOOK : LEAT_TRY_AGAIN;
-  }
-  if (kind == LEAT_INACTIVE && row == LEAT_LOOK_CREATED) return LEAT_CONTRADICTED;
-  return LEAT_GIVE_UP;
+/* An inactive card shows nothing of itself. */
+static leat_verdict look_inactive(leat_when_unknown row, bool owner_known) {
+  if (row == LEAT_LOOK_CREATED) return LEAT_CONTRADICTED;
+  return row == LEAT_LOOK_DELETED && !owner_known ? LEAT_TRY_AGAIN : LEAT_NOT_TOLD;
+}
+
+leat_verdict leat__look_failed(leat_when_unknown row, leat_kind kind, bool owner_known) {
+  if (kind == LEAT_INACTIVE) return look_inactive(row, owner_known);
+  if (kind != LEAT_NOT_FOUND) return LEAT_GIVE_UP;
+  if (row == LEAT_LOOK_DELETED) return LEAT_RECOVERED;
+  return row == LEAT_LOOK_CREATED ? LEAT_TRY_AGAIN : LEAT_VANISHED;
 }
 
 /* ---- after how long -------------------------------------------------------------- */

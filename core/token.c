@@ -14,8 +14,8 @@ enum { MARGIN_MS = 60 * 1000 };
 
 static const char bearer[] = "Bearer ";
 
-static const leat_op fetch = {"client", "token",         "POST", "", 0,
-                              false,    LEAT_RESULT_ANY, NULL,   0,  LEAT_AGAIN};
+static const leat_op fetch = {"client",        "token", "POST", "",         0,    false,
+                              LEAT_RESULT_ANY, NULL,    0,      LEAT_AGAIN, false};
 
 /* ---- the client's token ---------------------------------------------------------- */
 

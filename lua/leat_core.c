@@ -5,6 +5,8 @@
 **   core.client { api_key = ... }        a client; or nil, message
 **   core.call(client, index, ...)        a call, its arguments set; or nil, message
 **   client:rate_limit()                  { limit =, remaining = }, or nil
+**   client:pause(ms)                     { seconds =, kind =, asked =, too_long = } while the
+**                                        service asks to wait, or nil: see leat_pause
 **   client:attempt()                     the next exchange to tell of, or nil
 **   core.request(client, method, path, query, headers, body)   likewise; query and
 **                                        headers as { name, value, name, value, ... }
@@ -37,8 +39,12 @@
 **   call:await(ms, unix, until)          it asks again then
 **   call:slot_length()                   how far slots are apart, in microseconds
 **   call:take_slot(us)
+**   call:pause(ms)                       as client:pause, of its client
+**   call:share_pause(ms, pause)          the store's, as call:pause gives it
 **
 ** For drivers that have a pipe and no HTTP:
+**   call:connected(ms)                   the first byte is about to be sent: returns the
+**                                        deadline of the exchange, see leat_call_connected
 **   call:epoch()                         changes when calls that wait should be asked again
 **   call:gets_token()                    whether others may wait for what it does
 **   call:destination()                   origin, host, port, tls, deadline, connect_timeout (ms)
@@ -255,6 +261,15 @@ static int int_option(lua_State *L, int index, const char *key) {
   return value > 0 && value <= INT_MAX ? (int)value : 0;
 }
 
+/* 0 is the default where it is not given, and none where it is: so is false. */
+static int limit_option(lua_State *L, int index, const char *key) {
+  int limit = int_option(L, index, key);
+  lua_getfield(L, index, key);
+  bool given = !lua_isnil(L, -1);
+  lua_pop(L, 1);
+  return given && limit == 0 ? LEAT_UNLIMITED : limit;
+}
+
 /* Seconds to milliseconds; what does not fit becomes -1, which the core refuses. */
 static int milliseconds(lua_Number seconds) {
   if (!(seconds >= 0 && seconds <= 1e6)) return -1;
@@ -295,7 +310,8 @@ static int core_client(lua_State *L) {
   config.timeout_ms = milliseconds(number_option(L, 1, "timeout"));
   config.connect_timeout_ms = milliseconds(number_option(L, 1, "connect_timeout"));
   config.max_body = (size_t)int_option(L, 1, "max_body");
-  config.max_attempts = int_option(L, 1, "max_attempts");
+  config.max_attempts = limit_option(L, 1, "max_attempts");
+  config.retry_budget = limit_option(L, 1, "retry_budget");
   config.retry_base_ms = milliseconds(number_option(L, 1, "retry_base"));
   config.retry_cap_ms = milliseconds(number_option(L, 1, "retry_cap"));
   config.queue_timeout_ms = milliseconds(number_option(L, 1, "queue_timeout"));
@@ -358,6 +374,19 @@ static const char *set_argument(lua_State *L, leat_call *call, const leat_parame
   return error->message + strlen(p->name) + 1; /* "NAME is empty" */
 }
 
+/* `expect`: a contact's uuid; or false, linked to nobody. */
+static const char *set_expect(lua_State *L, leat_call *call, int index) {
+  leat_string uuid = {NULL, 0};
+  int type = lua_type(L, index);
+  bool nobody = type == LUA_TBOOLEAN && !lua_toboolean(L, index);
+  if (type != LUA_TSTRING && !nobody)
+    return "must be a contact's uuid, a string, or false for a card of nobody";
+  if (!nobody) uuid.data = lua_tolstring(L, index, &uuid.length);
+  leat_call_expect(call, uuid);
+  const leat_error *error = leat_call_error(call);
+  return error->kind == LEAT_MISUSE ? error->message + strlen("expect ") : NULL;
+}
+
 static const leat_parameter *find_option(const leat_op *op, const char *alias) {
   for (size_t i = 0; i < op->parameter_count; i++)
     if (!is_positional(&op->parameters[i]) && strcmp(op->parameters[i].alias, alias) == 0)
@@ -375,6 +404,11 @@ static int unknown_option(lua_State *L, const leat_op *op, const char *key) {
     luaL_addstring(&known, op->parameters[i].alias);
     separator = ", ";
   }
+  if (op->takes_expect) {
+    luaL_addstring(&known, separator);
+    luaL_addstring(&known, "expect");
+    separator = ", ";
+  }
   luaL_pushresult(&known);
   lua_pushnil(L);
   if (*separator)
@@ -388,6 +422,8 @@ static int no_table(lua_State *L, const leat_op *op) {
     return misuse(L, "options", "must be a table: such as { name = \"...\" }");
   if (find_option(op, "contact_uuid"))
     return misuse(L, "options", "must be a table: such as { contact_uuid = \"...\" }");
+  if (op->takes_expect)
+    return misuse(L, "options", "must be a table: such as { expect = \"...\" }");
   return misuse(L, "too many arguments:", "there are no options");
 }
 
@@ -400,9 +436,11 @@ static int set_options(lua_State *L, leat_call *call, const leat_op *op, int ind
   while (lua_next(L, index)) {
     const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
     const leat_parameter *p = find_option(op, key);
-    if (p == NULL) return unknown_option(L, op, key);
-    const char *wrong = set_argument(L, call, p, lua_gettop(L));
-    if (wrong) return misuse(L, p->alias, wrong);
+    bool expects = op->takes_expect && strcmp(key, "expect") == 0;
+    if (p == NULL && !expects) return unknown_option(L, op, key);
+    const char *wrong = expects ? set_expect(L, call, lua_gettop(L))
+                                : set_argument(L, call, p, lua_gettop(L));
+    if (wrong) return misuse(L, key, wrong);
     lua_pop(L, 1);
   }
   return 0;
@@ -530,7 +568,8 @@ static int call_set_connect_timeout(lua_State *L) {
 }
 
 static int call_set_max_attempts(lua_State *L) {
-  leat_call_set_max_attempts(check_call(L, 1), (int)luaL_checkinteger(L, 2));
+  int attempts = (int)luaL_checkinteger(L, 2);
+  leat_call_set_max_attempts(check_call(L, 1), attempts ? attempts : LEAT_UNLIMITED);
   return 0;
 }
 
@@ -595,9 +634,17 @@ static void set_number(lua_State *L, const char *key, lua_Number value) {
   lua_setfield(L, -2, key);
 }
 
-static void push_failure(lua_State *L, const leat_call *call, int metatable) {
+static void push_card(lua_State *L, const leat_json *card, int metatable) {
+  push_object(L, card, metatable);
+  lua_pushvalue(L, metatable);
+  lua_setmetatable(L, -2);
+}
+
+static void push_failure(lua_State *L, const leat_call *call, int metatable,
+                         int card_metatable) {
   const leat_error *error = leat_call_error(call);
   leat_field field;
+  const leat_json *card = leat_call_conflicting_data(call);
   lua_createtable(L, 0, 10);
   set_string(L, "kind", leat_kind_name(error->kind));
   set_string(L, "message", error->message);
@@ -616,6 +663,10 @@ static void push_failure(lua_State *L, const leat_call *call, int metatable) {
   if (leat_call_field(call, 0, &field)) {
     push_fields(L, call);
     lua_setfield(L, -2, "fields");
+  }
+  if (card) {
+    push_card(L, card, card_metatable);
+    lua_setfield(L, -2, "card");
   }
   lua_pushvalue(L, metatable);
   lua_setmetatable(L, -2);
@@ -638,6 +689,28 @@ static int client_rate_limit(lua_State *L) {
   leat_client_rate(check_client(L, 1), &limit, &remaining);
   push_rate(L, limit, remaining);
   return 1;
+}
+
+static leat_moment moment_at(lua_State *L, int index) {
+  return (leat_moment){(int64_t)luaL_checknumber(L, index), 0, 0};
+}
+
+static int push_pause(lua_State *L, const leat_client *client, leat_moment now) {
+  leat_pause pause;
+  if (!leat_client_pause(client, now, &pause)) return 0;
+  lua_createtable(L, 0, 4);
+  lua_pushnumber(L, (lua_Number)(pause.until_ms - now.monotonic_ms) / 1000);
+  lua_setfield(L, -2, "seconds");
+  set_string(L, "kind", leat_kind_name(pause.kind));
+  lua_pushboolean(L, pause.asked);
+  lua_setfield(L, -2, "asked");
+  lua_pushboolean(L, pause.too_long);
+  lua_setfield(L, -2, "too_long");
+  return 1;
+}
+
+static int client_pause(lua_State *L) {
+  return push_pause(L, check_client(L, 1), moment_at(L, 2));
 }
 
 static int client_attempt(lua_State *L) {
@@ -691,12 +764,6 @@ static void push_info(lua_State *L, const leat_call *call) {
   lua_setfield(L, -2, "rate_limit");
 }
 
-static void push_card(lua_State *L, const leat_json *card, int metatable) {
-  push_object(L, card, metatable);
-  lua_pushvalue(L, metatable);
-  lua_setmetatable(L, -2);
-}
-
 static void push_cards(lua_State *L, const leat_json *list, int metatable) {
   size_t count = leat_json_size(list);
   lua_createtable(L, (int)count, 0);
@@ -725,7 +792,7 @@ static int push_outcome(lua_State *L) {
   luaL_argcheck(L, leat_call_is_done(call), 1, "the driver did not finish it");
   if (leat_call_error(call)->kind != LEAT_OK) {
     lua_pushnil(L);
-    push_failure(L, call, 2);
+    push_failure(L, call, 2, 3);
     return 2;
   }
   push_result(L, call, 3);
@@ -891,6 +958,12 @@ static int call_await(lua_State *L) {
   return 0;
 }
 
+/* The connection is there; returns the deadline of the exchange, in ms. */
+static int call_connected(lua_State *L) {
+  lua_pushnumber(L, (lua_Number)leat_call_connected(check_call(L, 1), moment_at(L, 2)));
+  return 1;
+}
+
 static int call_slot_length(lua_State *L) {
   const leat_client *client = leat_call_client(check_call(L, 1));
   lua_pushnumber(L, (lua_Number)leat_client_slot_length_us(client));
@@ -899,6 +972,27 @@ static int call_slot_length(lua_State *L) {
 
 static int call_take_slot(lua_State *L) {
   leat_call_take_slot(check_call(L, 1), (int64_t)luaL_checknumber(L, 2));
+  return 0;
+}
+
+static int call_pause(lua_State *L) {
+  return push_pause(L, leat_call_client(check_call(L, 1)), moment_at(L, 2));
+}
+
+/* What another process wrote may be anything: it counts as far as it makes sense. */
+static int call_share_pause(lua_State *L) {
+  leat_client *client = leat_call_client(check_call(L, 1));
+  leat_moment now = moment_at(L, 2);
+  luaL_checktype(L, 3, LUA_TTABLE);
+  lua_Number seconds = number_option(L, 3, "seconds");
+  const char *kind = string_option(L, 3, "kind");
+  bool limited = kind && kind_by_name(kind) == LEAT_RATE_LIMITED;
+  if (!(seconds > 0 && seconds < 1e9)) return 0;
+  leat_pause pause = {.until_ms = now.monotonic_ms + (int64_t)(seconds * 1000),
+                      .kind = limited ? LEAT_RATE_LIMITED : LEAT_MAINTENANCE,
+                      .asked = boolean_option(L, 3, "asked"),
+                      .too_long = boolean_option(L, 3, "too_long")};
+  leat_client_share_pause(client, now, &pause);
   return 0;
 }
 
@@ -1077,8 +1171,10 @@ static void make_type(lua_State *L, const char *name, lua_CFunction collect,
   lua_pop(L, 1);
 }
 
-static const luaL_Reg client_methods[] = {
-    {"rate_limit", client_rate_limit}, {"attempt", client_attempt}, {NULL, NULL}};
+static const luaL_Reg client_methods[] = {{"rate_limit", client_rate_limit},
+                                          {"pause", client_pause},
+                                          {"attempt", client_attempt},
+                                          {NULL, NULL}};
 
 static const luaL_Reg call_methods[] = {{"is_done", call_is_done},
                                         {"may_have_happened", call_may_have_happened},
@@ -1098,6 +1194,9 @@ static const luaL_Reg call_methods[] = {{"is_done", call_is_done},
                                         {"await", call_await},
                                         {"slot_length", call_slot_length},
                                         {"take_slot", call_take_slot},
+                                        {"pause", call_pause},
+                                        {"share_pause", call_share_pause},
+                                        {"connected", call_connected},
                                         {"destination", call_destination},
                                         {"epoch", call_epoch},
                                         {"gets_token", call_gets_token},

@@ -85,7 +85,7 @@ static void test_all(leat_observe observe) {
   check(client, (leat_attempt){CREATE, LEAT_TO_GET_TOKEN, 1, LEAT_OK, 0, 200,
                                LEAT_SENT_MAYBE, false, 30, 0, value, &now});
   check(client, (leat_attempt){CREATE, LEAT_TO_CALL, 2, LEAT_TIMEOUT, 0, 0,
-                               LEAT_SENT_MAYBE, false, 50, 99, value, &now});
+                               LEAT_SENT_MAYBE, false, 50, 0, value, &now});
   check(client, (leat_attempt){CREATE, LEAT_TO_LOOK, 3, LEAT_NOT_FOUND, 60003, 400,
                                LEAT_SENT_MAYBE, true, 7, 1000, value, &now});
   check(client, (leat_attempt){CREATE, LEAT_TO_LOOK, 4, LEAT_OK, 0, 200, LEAT_SENT_MAYBE,

@@ -14,6 +14,7 @@ enum {
   FLOOR_MS = 50,
   CAP_MS = 1500, /* low enough to be met with in four attempts */
   LONGEST_MS = 60000,
+  LONGEST_PAUSE_MS = 900000,
   MOST_ATTEMPTS = 4,
   MOST_LOOKS = 5,
   MOST_STEPS = 200
@@ -91,7 +92,7 @@ static void add_statuses(void) {
       {409, NOTHING, false, false, false}, {413, NOTHING, false, true, false},
       {422, NOTHING, false, true, true},   {425, NOTHING, false, false, false},
       {429, NOTHING, true, false, false},  {500, UNKNOWN, true, false, false},
-      {502, UNKNOWN, true, false, false},  {503, NOTHING, true, false, false},
+      {502, UNKNOWN, true, false, false},  {503, UNKNOWN, true, false, false},
       {504, UNKNOWN, true, false, false},  {520, UNKNOWN, true, false, false},
       {599, UNKNOWN, true, false, false},  {999, UNKNOWN, true, false, false},
   };
@@ -155,7 +156,7 @@ static void add_waits(void) {
     strcpy(add_event((event){.status = statuses[i % 3],
                              .retry_after = forms[i / 3].text,
                              .asked_ms = forms[i / 3].ms,
-                             .effect = statuses[i % 3] == 500 ? UNKNOWN : NOTHING,
+                             .effect = statuses[i % 3] == 429 ? NOTHING : UNKNOWN,
                              .passes = true})
                ->body,
            ENVELOPE);
@@ -191,6 +192,7 @@ static const event pasts[] = {
      .status = 503,
      .body = HTML,
      .asked_ms = -1,
+     .effect = UNKNOWN,
      .passes = true},
     {.sent = LEAT_SENT_MAYBE,
      .status = 429,
@@ -240,7 +242,7 @@ static const subject subjects[] = {
     {CARDS, "link", OF_ANN, true, false, 60014, {OF_ANN, FREE, OF_BOB, ASLEEP}},
     {CARDS, "unlink", FREE, true, false, 60011, {FREE, OF_ANN, GONE, ASLEEP}},
     {CARDS, "update", FREE, true, true, 0, {0}},
-    {CARDS, "delete", "{\"data\":null}", true, true, 60003, {0}},
+    {CARDS, "delete", "{\"data\":null}", true, false, 60003, {GONE, FREE, NULL, ASLEEP}},
     {CARDS, "list", "{\"data\":[]}", false, true, 0, {0}},
     {"client", "check", "{\"data\":{}}", false, true, 0, {0}},
     {NULL, "GET", "{\"data\":{}}", false, true, 0, {0}},
@@ -277,19 +279,18 @@ typedef struct run {
   const play *play;
   leat_call *call;
   int exchanges, sends;
-  int looks;            /* since the event */
-  int looks_of_nothing; /* since the last send */
-  int64_t nothing_at;   /* when the last of them was answered */
-  int64_t begun, end;   /* of its time; the end moves with what the service asks for */
-  const event *last;    /* thing that happened to the operation itself */
+  int looks;          /* since the event */
+  int looks_since;    /* the last send */
+  int64_t look_at;    /* when the last of them was answered */
+  int64_t begun, end; /* of its time; the end moves with what the service asks for */
+  const event *last;  /* thing that happened to the operation itself */
   bool looked_last;
-  bool doubted;     /* a change may have happened, and no answer told */
-  bool unavailable; /* 503, of which one never knows */
-  bool left;        /* something may have left */
-  bool over;        /* nothing may follow */
-  bool told;        /* the event tells that an earlier try succeeded */
-  bool had_time;    /* for another try, after the event */
-  bool kept;        /* all promises so far */
+  bool doubted;  /* a change may have happened, and no answer told */
+  bool left;     /* something may have left */
+  bool over;     /* nothing may follow */
+  bool told;     /* the event tells that an earlier try succeeded */
+  bool had_time; /* for another try, after the event */
+  bool kept;     /* all promises so far */
   const char *broken;
 } run;
 
@@ -340,7 +341,9 @@ static void happen(run *r, const event *e, const char *body) {
 
 static void look(run *r) {
   const char *shown = r->play->subject->shows[r->play->view];
-  promise(r, r->looks_of_nothing != 1 || now.monotonic_ms - r->nothing_at >= 1000,
+  promise(r,
+          r->play->view == SILENT || r->looks_since == 0 ||
+              now.monotonic_ms - r->look_at >= 1000,
           "looks are a second apart");
   if (r->play->view == SILENT) happen(r, &lost, "");
   else {
@@ -348,22 +351,21 @@ static void look(run *r) {
     answer(r, strstr(shown, "code") ? 400 : 200, shown, NULL);
   }
   r->looks++;
-  if (shown && strcmp(shown, GONE) == 0) r->looks_of_nothing++;
-  r->nothing_at = now.monotonic_ms;
+  r->looks_since++;
+  r->look_at = now.monotonic_ms;
   r->looked_last = true;
 }
 
 static void note_event(run *r, const event *e) {
   const play *p = r->play;
-  bool told = e->telling && (r->doubted || r->unavailable); /* of an earlier try */
+  bool told = e->telling && r->doubted; /* of an earlier try */
   r->over = e->effect == DONE || (e->final && !told) || e->asked_ms > LONGEST_MS ||
             p->max_attempts == 1;
   if (e->effect == UNKNOWN && p->subject->writes) r->doubted = true;
-  if (e->status == 503) r->unavailable = true;
   if (e->sent == LEAT_SENT_MAYBE) r->left = true;
   r->last = e;
   r->looked_last = false;
-  r->looks_of_nothing = 0;
+  r->looks_since = 0;
   if (r->sends != p->past_count + 1) return;
   bool asks = e->asked_ms > CAP_MS && !throttles(e); /* for more than any delay */
   r->had_time = r->end - now.monotonic_ms > (asks ? e->asked_ms : CAP_MS);
@@ -372,11 +374,11 @@ static void note_event(run *r, const event *e) {
 }
 
 static void send(run *r) {
-  bool lost_create = strcmp(r->play->subject->name, "create") == 0 && r->last &&
-                     r->last->effect == UNKNOWN;
+  bool lost_change =
+      is_looked_at(r->play->subject) && r->last && r->last->effect == UNKNOWN;
   r->sends++;
-  promise(r, !lost_create || r->looks_of_nothing >= 2,
-          "a lost create is looked for twice before it is sent again");
+  promise(r, !lost_change || r->looks_since >= 2,
+          "a lost change is looked for twice before it is sent again");
   const event *e = next_event(r);
   happen(r, e, e->effect == DONE ? r->play->subject->done : e->body);
   note_event(r, e);
@@ -442,12 +444,10 @@ static void check_counts(run *r) {
   promise(r, most > 1 || r->exchanges == 1, "one attempt is one exchange");
 }
 
-/* The last thing seen shows what became of the change. */
+/* The last thing seen shows what became of the change. What a look shows does not: the
+** change may have been made, and another one after it. */
 static bool is_told(const run *r) {
-  view v = r->play->view;
-  bool create = strcmp(r->play->subject->name, "create") == 0;
-  if (r->looked_last) return v == OTHER || (v == INACTIVE && create);
-  return r->last->settles;
+  return !r->looked_last && r->last->settles;
 }
 
 static void check_outcome(run *r) {
@@ -459,13 +459,15 @@ static void check_outcome(run *r) {
           "what never left is not unknown");
   promise(r, !failed || !r->doubted || error->outcome_unknown || is_told(r),
           "what may have happened is no plain failure");
-  promise(r, !recovered || (!failed && (r->doubted || r->unavailable)),
-          "recovered is only what was lost");
+  promise(r, !recovered || (!failed && r->doubted), "recovered is only what was lost");
   promise(r, failed || recovered || (!r->looked_last && r->last->effect == DONE),
           "success is told by the service");
   promise(r,
           !recovered || (r->looked_last ? r->play->view == AS_ASKED : r->last->telling),
           "recovered is what was seen");
+  bool concluded = error->kind == LEAT_CONFLICT || error->kind == LEAT_NOT_FOUND;
+  promise(r, !concluded || !r->looked_last || r->looks_since >= 2,
+          "no failure is concluded from a single look");
   promise(r, !failed || error->message[0], "a failure has a message");
   if (failed && !r->looked_last)
     promise(r, error->retry_after_ms == r->last->asked_ms, "what was asked is told");
@@ -475,21 +477,21 @@ static void check_outcome(run *r) {
 static void check_event(run *r) {
   const play *p = r->play;
   const event *e = p->event;
-  bool nothing = e->effect == NOTHING && e->status != 503;
+  bool nothing = e->effect == NOTHING;
   bool left = p->past_count + 1 < p->max_attempts;
   if (e->asked_ms > LONGEST_MS || !r->had_time) return;
   if (e->passes && left && (p->subject->again || nothing))
     promise(r, r->sends > p->past_count + 1, "what passes is sent again");
   if (is_looked_at(p->subject) && e->effect == UNKNOWN && !e->final &&
       p->max_attempts > 1)
-    promise(r, r->looks > 0, "what is unknown is looked for");
+    promise(r, r->looks > 0 || leat_call_info(r->call).recovered,
+            "what is unknown is looked for");
   if (r->told)
     promise(r, r->looks > 0 || leat_call_info(r->call).recovered,
             "what an earlier try did is no failure of this one");
 }
 
-/* The client is as good as new, once a pause is over. */
-static void check_another(run *r, leat_client *client) {
+static leat_kind find_another(run *r, leat_client *client) {
   leat_step step;
   leat_call *first = r->call;
   int64_t begun = now.monotonic_ms;
@@ -497,11 +499,31 @@ static void check_another(run *r, leat_client *client) {
   while ((step = leat_call_next(r->call, now)) != LEAT_DONE)
     if (step == LEAT_SEND) answer(r, 200, FREE, NULL);
     else now.monotonic_ms = leat_call_until(r->call);
-  promise(r, leat_call_error(r->call)->kind == LEAT_OK, "another call succeeds");
+  leat_error error = *leat_call_error(r->call);
   promise(r, now.monotonic_ms - begun <= LONGEST_MS,
           "another call waits a minute at most");
   leat_call_free(r->call);
   r->call = first;
+  if (error.kind != LEAT_RATE_LIMITED && error.kind != LEAT_MAINTENANCE)
+    return error.kind;
+  promise(r, error.sent == LEAT_SENT_NO && error.attempts == 0, "a pause sends nothing");
+  promise(r, error.retry_after_ms > 0 && error.retry_after_ms <= LONGEST_PAUSE_MS,
+          "a pause says how long it is");
+  now.monotonic_ms += error.retry_after_ms;
+  return error.kind;
+}
+
+/* The client is as good as new, once a pause is over: until then calls fail at once only
+** if the service asked for more than a minute, or if they have no second attempt. */
+static void check_another(run *r, leat_client *client) {
+  const event *e = r->last;
+  bool refuses = throttles(e) && (e->asked_ms > LONGEST_MS || r->play->max_attempts == 1);
+  leat_kind kind = find_another(r, client);
+  promise(r, kind == LEAT_OK || refuses, "another call succeeds");
+  promise(r, kind != LEAT_OK || !(throttles(e) && e->asked_ms > LONGEST_MS),
+          "a long pause outlasts the call that was asked for it");
+  if (kind != LEAT_OK)
+    promise(r, find_another(r, client) == LEAT_OK, "another call succeeds after a pause");
 }
 
 /* ---- all of them ----------------------------------------------------------------- */
@@ -576,6 +598,7 @@ static run check_play(const play *p) {
 static void check_events(play p) {
   for (int i = 0; i < event_count; i++)
     for (int v = 0; v < VIEWS; v++) {
+      if (v != SILENT && is_looked_at(p.subject) && !p.subject->shows[v]) continue;
       p.event = &events[i];
       p.view = (view)v;
       p.rest = &good;

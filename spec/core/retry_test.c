@@ -108,22 +108,52 @@ static const play plays[] = {
      false},
     {"a lost create, another's card",
      "create",
-     {{"POST", LOST}, {"GET", SAYS(OF(BOB))}},
+     {{"POST", LOST}, {"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}},
      LEAT_CONFLICT,
      false,
-     false},
+     true},
     {"a lost create, another name",
      "create",
-     {{"POST", LOST}, {"GET", SAYS(CARD("\"N\"", "null"))}},
+     {{"POST", LOST},
+      {"GET", SAYS(CARD("\"N\"", "null"))},
+      {"GET", SAYS(CARD("\"N\"", "null"))}},
      LEAT_CONFLICT,
      false,
-     false},
+     true},
     {"a lost create, inactive",
      "create",
-     {{"POST", LOST}, {"GET", ERROR(60004)}},
+     {{"POST", LOST}, {"GET", ERROR(60004)}, {"GET", ERROR(60004)}},
      LEAT_CONFLICT,
      false,
+     true},
+    {"a lost create, and at first an old view of another",
+     "create",
+     {{"POST", LOST}, {"GET", SAYS(OF(BOB))}, {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     true,
      false},
+    {"views that differ until two agree",
+     "create",
+     {{"POST", LOST},
+      {"GET", ERROR(60003)},
+      {"GET", SAYS(OF(BOB))},
+      {"GET", ERROR(60003)},
+      {"GET", ERROR(60003)},
+      {"POST", SAYS(FREE)}},
+     LEAT_OK,
+     false,
+     false},
+    {"views that never agree",
+     "create",
+     {{"POST", LOST},
+      {"GET", ERROR(60003)},
+      {"GET", SAYS(OF(BOB))},
+      {"GET", ERROR(60003)},
+      {"GET", SAYS(OF(BOB))},
+      {"GET", ERROR(60003)}},
+     LEAT_TIMEOUT,
+     false,
+     true},
     {"a lost create that did not work",
      "create",
      {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", SAYS(FREE)}},
@@ -152,10 +182,11 @@ static const play plays[] = {
       {"GET", ERROR(60003)},
       {"GET", ERROR(60003)},
       {"POST", ERROR(60006)},
+      {"GET", SAYS(OF(BOB))},
       {"GET", SAYS(OF(BOB))}},
      LEAT_CONFLICT,
      false,
-     false},
+     true},
     {"it exists, at the first try",
      "create",
      {{"POST", ERROR(60006)}},
@@ -168,12 +199,40 @@ static const play plays[] = {
      LEAT_ALREADY_EXISTS,
      false,
      false},
-    {"it exists, after a 503",
+    {"a 503 for a create that worked",
      "create",
-     {{"POST", STATUS(503)}, {"POST", ERROR(60006)}, {"GET", SAYS(FREE)}},
+     {{"POST", STATUS(503)}, {"GET", SAYS(FREE)}},
      LEAT_OK,
      true,
      false},
+    {"a 503 for a create that did not work",
+     "create",
+     {{"POST", STATUS(503)},
+      {"GET", ERROR(60003)},
+      {"GET", ERROR(60003)},
+      {"POST", SAYS(FREE)}},
+     LEAT_OK,
+     false,
+     false},
+    {"it exists, after a 503",
+     "create",
+     {{"POST", STATUS(503)},
+      {"GET", ERROR(60003)},
+      {"GET", ERROR(60003)},
+      {"POST", ERROR(60006)},
+      {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     true,
+     false},
+    {"a 503 for everything",
+     "create",
+     {{"POST", STATUS(503)},
+      {"GET", STATUS(503)},
+      {"GET", STATUS(503)},
+      {"GET", STATUS(503)}},
+     LEAT_MAINTENANCE,
+     false,
+     true},
     {"a lost create, and nothing is to be learnt",
      "create",
      {{"POST", LOST}, {"GET", LOST}, {"GET", LOST}, {"GET", LOST}},
@@ -217,10 +276,13 @@ static const play plays[] = {
      false},
     {"a 503, and then the quota",
      "create",
-     {{"POST", STATUS(503)}, {"POST", ERROR(60000)}},
+     {{"POST", STATUS(503)},
+      {"GET", ERROR(60003)},
+      {"GET", ERROR(60003)},
+      {"POST", ERROR(60000)}},
      LEAT_QUOTA_REACHED,
      false,
-     false},
+     true},
     {"a lost create, then refused for the key",
      "create",
      {{"POST", LOST},
@@ -251,31 +313,53 @@ static const play plays[] = {
      false},
     {"a lost link that did not work",
      "link",
-     {{"PUT", LOST}, {"GET", SAYS(FREE)}, {"PUT", SAYS(OF(ANN))}},
+     {{"PUT", LOST}, {"GET", SAYS(FREE)}, {"GET", SAYS(FREE)}, {"PUT", SAYS(OF(ANN))}},
      LEAT_OK,
      false,
      false},
+    {"a 503 for a link that worked",
+     "link",
+     {{"PUT", STATUS(503)}, {"GET", SAYS(OF(ANN))}},
+     LEAT_OK,
+     true,
+     false},
+    {"a lost link that worked, and an old view of it",
+     "link",
+     {{"PUT", LOST}, {"GET", SAYS(FREE)}, {"GET", SAYS(OF(ANN))}},
+     LEAT_OK,
+     true,
+     false},
+    {"a lost link that worked, and a view from before the card was made",
+     "link",
+     {{"PUT", LOST}, {"GET", ERROR(60003)}, {"GET", SAYS(OF(ANN))}},
+     LEAT_OK,
+     true,
+     false},
     {"a lost link, linked to another",
      "link",
-     {{"PUT", LOST}, {"GET", SAYS(OF(BOB))}},
+     {{"PUT", LOST}, {"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}},
      LEAT_CONFLICT,
      false,
-     false},
+     true},
     {"a lost link, inactive",
      "link",
-     {{"PUT", LOST}, {"GET", ERROR(60004)}},
+     {{"PUT", LOST}, {"GET", ERROR(60004)}, {"GET", ERROR(60004)}},
      LEAT_TIMEOUT,
      false,
      true},
-    {"a lost link of no card",
+    {"a lost link of no card, or of one that was deleted since",
      "link",
-     {{"PUT", LOST}, {"GET", ERROR(60003)}},
+     {{"PUT", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)}},
      LEAT_NOT_FOUND,
      false,
-     false},
+     true},
     {"a lost link that comes late",
      "link",
-     {{"PUT", LOST}, {"GET", SAYS(FREE)}, {"PUT", ERROR(60014)}, {"GET", SAYS(OF(ANN))}},
+     {{"PUT", LOST},
+      {"GET", SAYS(FREE)},
+      {"GET", SAYS(FREE)},
+      {"PUT", ERROR(60014)},
+      {"GET", SAYS(OF(ANN))}},
      LEAT_OK,
      true,
      false},
@@ -294,19 +378,58 @@ static const play plays[] = {
      false},
     {"a lost unlink that did not work",
      "unlink",
-     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}, {"PUT", SAYS(FREE)}},
+     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))}, {"PUT", SAYS(FREE)}},
      LEAT_OK,
      false,
      false},
+    {"a 503 for an unlink that did not work",
+     "unlink",
+     {{"PUT", STATUS(503)},
+      {"GET", SAYS(OF(ANN))},
+      {"GET", SAYS(OF(ANN))},
+      {"PUT", SAYS(FREE)}},
+     LEAT_OK,
+     false,
+     false},
+    {"a lost unlink that worked, and an old view of it",
+     "unlink",
+     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}, {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     true,
+     false},
+    {"a lost unlink, and then it is another's",
+     "unlink",
+     {{"PUT", LOST},
+      {"GET", SAYS(OF(ANN))},
+      {"GET", SAYS(OF(BOB))},
+      {"GET", SAYS(OF(BOB))}},
+     LEAT_CONFLICT,
+     false,
+     true},
+    {"an unlink lost twice, and then it is another's",
+     "unlink",
+     {{"PUT", LOST},
+      {"GET", SAYS(OF(ANN))},
+      {"GET", SAYS(OF(ANN))},
+      {"PUT", LOST},
+      {"GET", SAYS(OF(BOB))},
+      {"GET", SAYS(OF(BOB))}},
+     LEAT_CONFLICT,
+     false,
+     true},
     {"a lost unlink, inactive",
      "unlink",
-     {{"PUT", LOST}, {"GET", ERROR(60004)}},
+     {{"PUT", LOST}, {"GET", ERROR(60004)}, {"GET", ERROR(60004)}},
      LEAT_TIMEOUT,
      false,
      true},
     {"a lost unlink that comes late",
      "unlink",
-     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}, {"PUT", ERROR(60011)}, {"GET", SAYS(FREE)}},
+     {{"PUT", LOST},
+      {"GET", SAYS(OF(ANN))},
+      {"GET", SAYS(OF(ANN))},
+      {"PUT", ERROR(60011)},
+      {"GET", SAYS(FREE)}},
      LEAT_OK,
      true,
      false},
@@ -335,18 +458,54 @@ static const play plays[] = {
      LEAT_NOT_FOUND,
      false,
      true},
-    {"a lost delete is sent again",
+    {"a 503 for an update is sent again",
+     "update",
+     {{"PUT", STATUS(503)}, {"PUT", SAYS(FREE)}},
+     LEAT_OK,
+     false,
+     false},
+    {"a 503 for an update, three times",
+     "update",
+     {{"PUT", STATUS(503)}, {"PUT", STATUS(503)}, {"PUT", STATUS(503)}},
+     LEAT_MAINTENANCE,
+     false,
+     true},
+    {"a lost delete is sent again while the card is there",
      "delete",
-     {{"DELETE", LOST}, {"DELETE", GONE}},
+     {{"DELETE", LOST}, {"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))}, {"DELETE", GONE}},
+     LEAT_OK,
+     false,
+     false},
+    {"or there and inactive",
+     "delete",
+     {{"DELETE", LOST}, {"GET", ERROR(60004)}, {"GET", ERROR(60004)}, {"DELETE", GONE}},
      LEAT_OK,
      false,
      false},
     {"a lost delete that worked",
      "delete",
-     {{"DELETE", LOST}, {"DELETE", ERROR(60003)}},
+     {{"DELETE", LOST}, {"GET", ERROR(60003)}},
      LEAT_OK,
      true,
      false},
+    {"a lost delete that comes late",
+     "delete",
+     {{"DELETE", LOST},
+      {"GET", SAYS(FREE)},
+      {"GET", SAYS(FREE)},
+      {"DELETE", ERROR(60003)}},
+     LEAT_OK,
+     true,
+     false},
+    {"a lost delete of a card that someone made again, and linked",
+     "delete",
+     {{"DELETE", LOST},
+      {"GET", SAYS(FREE)},
+      {"GET", SAYS(OF(BOB))},
+      {"GET", SAYS(OF(BOB))}},
+     LEAT_CONFLICT,
+     false,
+     true},
     {"a delete of nothing",
      "delete",
      {{"DELETE", ERROR(60003)}},
@@ -401,9 +560,18 @@ static const play plays[] = {
      false},
     {"maintenance",
      "delete",
-     {{"DELETE", STATUS(503)}, {"DELETE", GONE}},
+     {{"DELETE", STATUS(503)},
+      {"GET", SAYS(FREE)},
+      {"GET", SAYS(FREE)},
+      {"DELETE", GONE}},
      LEAT_OK,
      false,
+     false},
+    {"maintenance, and it was deleted",
+     "delete",
+     {{"DELETE", STATUS(503)}, {"GET", ERROR(60003)}},
+     LEAT_OK,
+     true,
      false},
     {"too early",
      "find",
@@ -486,7 +654,7 @@ static void test_one_attempt(void) {
     CHECK(next(call) == LEAT_DONE);
     const leat_error *error = leat_call_error(call);
     CHECK(error->attempts == 1 && !leat_call_info(call).recovered);
-    if (!s->status)
+    if (!s->status || s->status >= 500)
       CHECK(error->outcome_unknown == (writes && s->sent == LEAT_SENT_MAYBE));
     leat_call_free(call);
     leat_client_free(client);
@@ -496,7 +664,8 @@ static void test_one_attempt(void) {
 /* What a look asks is compared with what was asked: the name and the contact too. */
 static void check_asked(const char *name, const char *contact, const char *found,
                         leat_kind kind) {
-  const scene scenes[] = {{"POST", LOST}, {"GET", SAYS(found)}, {0}};
+  scene scenes[] = {{"POST", LOST}, {"GET", SAYS(found)}, {"GET", SAYS(found)}, {0}};
+  if (kind == LEAT_OK) scenes[2] = scenes[3];
   leat_client *client = new_client(NULL);
   leat_call *call = new_call(client, "create");
   if (name) leat_call_set(call, "contact_identifier_name", leat_s(name));
@@ -808,6 +977,209 @@ static void test_pause_too_long(void) {
   leat_client_free(client);
 }
 
+/* ---- pauses that are longer than a call waits ------------------------------------ */
+
+/* One exchange that is answered so, with a Retry-After. */
+static void be_told(leat_client *client, const char *operation, int status,
+                    const char *retry_after) {
+  const scene s = {"", status, "{\"message\":\"Oh.\"}", LEAT_OK, LEAT_SENT_MAYBE};
+  leat_call *call = new_call(client, operation);
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  tell(call, &s, retry_after);
+  leat_call_next(call, now);
+  leat_call_free(call);
+}
+
+static void check_refused(leat_client *client, leat_kind kind, int64_t retry_after_ms) {
+  leat_call *call = new_call(client, "create");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  const leat_error *error = leat_call_error(call);
+  CHECK(error->kind == kind && error->sent == LEAT_SENT_NO && !error->outcome_unknown);
+  CHECK(error->attempts == 0 && error->status == 0);
+  if (!CHECK(error->retry_after_ms == retry_after_ms))
+    printf("  %lld ms\n", (long long)error->retry_after_ms);
+  CHECK(strstr(error->message, "asked to wait") != NULL);
+  leat_call_free(call);
+}
+
+static void check_sent(leat_client *client) {
+  leat_call *call = new_call(client, "find");
+  const scene good = {"GET", SAYS(FREE)};
+  if (CHECK(leat_call_next(call, now) == LEAT_SEND)) tell(call, &good, NULL);
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  leat_call_free(call);
+}
+
+static void test_long_pause(void) {
+  static const struct {
+    int status;
+    leat_kind kind;
+  } all[] = {{429, LEAT_RATE_LIMITED}, {503, LEAT_MAINTENANCE}};
+  TEST("a wait that is too long is not forgotten");
+  for (int i = 0; i < 2; i++) {
+    leat_client *client = new_client(NULL);
+    leat_pause pause;
+    CHECK(!leat_client_pause(client, now, &pause));
+    be_told(client, "find", all[i].status, "100");
+    CHECK(leat_client_pause(client, now, &pause) && pause.kind == all[i].kind);
+    CHECK(pause.until_ms == now.monotonic_ms + 100000 && pause.asked && pause.too_long);
+    check_refused(client, all[i].kind, 100000);
+    now.monotonic_ms += 70000; /* no call waits for what is left of it either */
+    check_refused(client, all[i].kind, 30000);
+    now.monotonic_ms += 30000;
+    CHECK(!leat_client_pause(client, now, &pause));
+    check_sent(client);
+    leat_client_free(client);
+  }
+  TEST("fifteen minutes at most");
+  leat_client *client = new_client(NULL);
+  be_told(client, "find", 429, "86400");
+  check_refused(client, LEAT_RATE_LIMITED, 900000);
+  now.monotonic_ms += 900000;
+  check_sent(client);
+  leat_client_free(client);
+}
+
+/* Calls that wait for the end of a pause learn that it has become a long one. */
+static void test_pause_becomes_long(void) {
+  leat_client *client = new_client(NULL);
+  leat_call *first = new_call(client, "find"), *waits = new_call(client, "find");
+  const scene busy = {"GET", STATUS(503)};
+  TEST("a pause becomes a long one");
+  CHECK(leat_call_next(first, now) == LEAT_SEND);
+  be_told(client, "find", 503, "5");
+  CHECK(leat_call_next(waits, now) == LEAT_WAIT);
+  tell(first, &busy, "120");
+  CHECK(leat_call_next(waits, now) == LEAT_DONE);
+  CHECK(leat_call_error(waits)->kind == LEAT_MAINTENANCE);
+  CHECK(leat_call_error(waits)->retry_after_ms == 120000);
+  leat_call_free(first);
+  leat_call_free(waits);
+  leat_client_free(client);
+}
+
+static void test_probe(void) {
+  leat_client *client = new_client(NULL);
+  const scene busy = {"GET", STATUS(429)}, good = {"GET", SAYS(FREE)};
+  leat_call *calls[3];
+  TEST("after a long pause one call probes");
+  be_told(client, "find", 429, "3600");
+  now.monotonic_ms += 900000;
+  for (int i = 0; i < 3; i++)
+    calls[i] = new_call(client, "find");
+  CHECK(leat_call_next(calls[0], now) == LEAT_SEND);
+  CHECK(leat_call_next(calls[1], now) == LEAT_WAIT);
+  tell(calls[0], &busy, "600");
+  CHECK(leat_call_next(calls[0], now) == LEAT_DONE);
+  CHECK(leat_call_next(calls[1], now) == LEAT_DONE); /* it goes on for all */
+  CHECK(leat_call_error(calls[1])->retry_after_ms == 600000);
+  now.monotonic_ms += 600000;
+  leat_call_free(calls[0]);
+  calls[0] = new_call(client, "find");
+  CHECK(leat_call_next(calls[0], now) == LEAT_SEND);
+  CHECK(leat_call_next(calls[2], now) == LEAT_WAIT);
+  TEST("and a probe that is given up leaves it to the next");
+  leat_call_free(calls[0]);
+  CHECK(leat_call_next(calls[2], now) == LEAT_SEND);
+  tell(calls[2], &good, NULL);
+  check_sent(client);
+  leat_call *both[] = {new_call(client, "find"), new_call(client, "find")};
+  CHECK(leat_call_next(both[0], now) == LEAT_SEND);
+  CHECK(leat_call_next(both[1], now) == LEAT_SEND); /* the pause is over */
+  leat_call_free(both[0]);
+  leat_call_free(both[1]);
+  leat_call_free(calls[1]);
+  leat_call_free(calls[2]);
+  leat_client_free(client);
+}
+
+/* With one attempt nothing waits; but nothing is sent that the service asked not to send. */
+static void test_pause_for_one_attempt(void) {
+  const leat_config once = {.max_attempts = 1};
+  leat_client *client = new_client(&once);
+  TEST("one attempt in a pause");
+  now.random = 500; /* so long it is to back off */
+  be_told(client, "find", 429, NULL);
+  now.monotonic_ms += 10;
+  check_refused(client, LEAT_RATE_LIMITED, 490);
+  now.monotonic_ms += 490;
+  check_sent(client);
+  be_told(client, "create", 503, "7");
+  check_refused(client, LEAT_MAINTENANCE, 7000);
+  leat_client_free(client);
+  client = new_client(&once);
+  be_told(client, "find", 503, NULL); /* which says nothing of how long */
+  check_sent(client);
+  leat_client_free(client);
+}
+
+static void test_shared_pause(void) {
+  leat_client *one = new_client(NULL), *other = new_client(NULL);
+  leat_pause pause;
+  TEST("a pause that processes share");
+  be_told(one, "find", 503, "90");
+  CHECK(leat_client_pause(one, now, &pause));
+  leat_client_share_pause(other, now, &pause);
+  check_refused(other, LEAT_MAINTENANCE, 90000);
+  pause.until_ms = INT64_MAX; /* whatever stands in the store */
+  leat_client_share_pause(other, now, &pause);
+  check_refused(other, LEAT_MAINTENANCE, 900000);
+  now.monotonic_ms += 900000;
+  check_sent(other);
+  pause.until_ms = now.monotonic_ms;
+  leat_client_share_pause(other, now, &pause);
+  check_sent(other);
+  leat_client_free(one);
+  leat_client_free(other);
+}
+
+/* A change that a pause keeps from being verified is told as unknown, at once. */
+static void test_long_pause_while_verifying(void) {
+  leat_client *client = new_client(NULL);
+  leat_call *call = new_call(client, "create");
+  const scene down = {"POST", STATUS(503)};
+  TEST("a 503 that asks for too long a wait");
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  tell(call, &down, "3600");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->kind == LEAT_MAINTENANCE);
+  CHECK(leat_call_error(call)->outcome_unknown);
+  CHECK(leat_call_error(call)->retry_after_ms == 3600000);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+/* ---- slots ----------------------------------------------------------------------- */
+
+/* What was never sent gives its slot to those behind, whatever is given up first. */
+static void test_slots_given_back(void) {
+  enum { MANY = 24 };
+  TEST("slots of what was given up are given back");
+  for (int order = 0; order < 3; order++) {
+    leat_client *client = new_client(&(leat_config){.rate_per_minute = 240});
+    leat_call *calls[MANY];
+    int64_t start = now.monotonic_ms;
+    for (int i = 0; i < MANY; i++)
+      leat_call_next(calls[i] = new_call(client, "find"), now);
+    CHECK(leat_call_until(calls[MANY - 1]) == start + 250 * (MANY - 1));
+    now.monotonic_ms += 50;
+    for (int i = 0; i < MANY - 1; i++) { /* from the front, from the end, from within */
+      int k = order == 0 ? i : order == 1 ? MANY - 2 - i : (i * 5) % (MANY - 1);
+      leat_call_fail(calls[k], now, LEAT_CANCELED, LEAT_SENT_NO, "canceled");
+    }
+    CHECK(leat_call_next(calls[MANY - 1], now) == LEAT_WAIT);
+    CHECK(leat_call_until(calls[MANY - 1]) == start + 250);
+    leat_call_free(calls[MANY - 1]); /* freed is given up too */
+    leat_call *next_one = new_call(client, "find");
+    CHECK(leat_call_next(next_one, now) == LEAT_WAIT);
+    CHECK(leat_call_until(next_one) == start + 250);
+    leat_call_free(next_one);
+    for (int i = 0; i < MANY - 1; i++)
+      leat_call_free(calls[i]);
+    leat_client_free(client);
+  }
+}
+
 /* Slots that were refused, or missed, are no reason to be refused, or to come all at once. */
 static void test_slots(void) {
   leat_client *client =
@@ -854,8 +1226,11 @@ static void test_late_driver(void) {
   leat_client *client = new_client(&(leat_config){.timeout_ms = 2000});
   leat_call *call = new_call(client, "create");
   TEST("asked late, after a wait");
+  const scene none = {"GET", ERROR(60003)};
   leat_call_next(call, now);
   tell(call, &lost, NULL);
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  tell(call, &none, NULL);
   CHECK(leat_call_next(call, now) == LEAT_WAIT);
   now.monotonic_ms = leat_call_until(call) + 60000;
   CHECK(leat_call_next(call, now) == LEAT_SEND && asks(call, &good));
@@ -907,6 +1282,234 @@ static void test_quota(void) {
   leat_client_free(client);
 }
 
+static int sends_until_it_ends(leat_client *client) {
+  const scene down = {"GET", STATUS(500)};
+  leat_call *call = new_call(client, "find");
+  int sends = 0;
+  while (next(call) == LEAT_SEND) {
+    tell(call, &down, NULL);
+    sends++;
+  }
+  if (strstr(leat_call_error(call)->message, "retry_budget")) sends += 1000;
+  leat_call_free(call);
+  return sends;
+}
+
+static void test_retry_budget(void) {
+  leat_client *client = new_client(&(leat_config){.retry_budget = 12});
+  TEST("a retry budget of one's own, and what says that it is spent");
+  CHECK(sends_until_it_ends(client) == 3);
+  CHECK(sends_until_it_ends(client) == 1001);
+  leat_client_free(client);
+  client = new_client(&(leat_config){.retry_budget = LEAT_UNLIMITED});
+  for (int i = 0; i < 100; i++)
+    CHECK(sends_until_it_ends(client) == 3);
+  leat_client_free(client);
+  TEST("attempts until the timeout");
+  client = new_client(&(leat_config){.retry_budget = LEAT_UNLIMITED,
+                                     .max_attempts = LEAT_UNLIMITED,
+                                     .retry_cap_ms = 1000,
+                                     .timeout_ms = 60000});
+  int64_t start = now.monotonic_ms;
+  CHECK(sends_until_it_ends(client) > 60);
+  CHECK(now.monotonic_ms - start <= 60000 && now.monotonic_ms - start > 58000);
+  leat_client_free(client);
+}
+
+/* ---- whose card it must be ------------------------------------------------------- */
+
+typedef struct expectation {
+  const char *name, *operation, *expect; /* NULL: linked to nobody */
+  scene scenes[10];
+  leat_kind kind;
+  bool recovered, unknown;
+} expectation;
+
+static const expectation expectations[] = {
+    {"unlink, as expected",
+     "unlink",
+     ANN,
+     {{"GET", SAYS(OF(ANN))}, {"PUT", SAYS(FREE)}},
+     LEAT_OK,
+     false,
+     false},
+    {"unlink, another's",
+     "unlink",
+     ANN,
+     {{"GET", SAYS(OF(BOB))}},
+     LEAT_CONFLICT,
+     false,
+     false},
+    {"unlink, nobody's",
+     "unlink",
+     ANN,
+     {{"GET", SAYS(FREE)}},
+     LEAT_CONFLICT,
+     false,
+     false},
+    {"update, of nobody's card",
+     "update",
+     NULL,
+     {{"GET", SAYS(FREE)}, {"PUT", SAYS(FREE)}},
+     LEAT_OK,
+     false,
+     false},
+    {"update, but it is somebody's",
+     "update",
+     NULL,
+     {{"GET", SAYS(OF(ANN))}},
+     LEAT_CONFLICT,
+     false,
+     false},
+    {"delete of nothing",
+     "delete",
+     ANN,
+     {{"GET", ERROR(60003)}},
+     LEAT_NOT_FOUND,
+     false,
+     false},
+    {"an inactive card shows nothing",
+     "delete",
+     ANN,
+     {{"GET", ERROR(60004)}},
+     LEAT_INACTIVE,
+     false,
+     false},
+    {"what never left is compared again",
+     "delete",
+     ANN,
+     {{"GET", SAYS(OF(ANN))}, {"DELETE", REFUSED}, {"GET", SAYS(OF(BOB))}},
+     LEAT_CONFLICT,
+     false,
+     false},
+    {"a lost update is compared before it is sent again",
+     "update",
+     ANN,
+     {{"GET", SAYS(OF(ANN))},
+      {"PUT", LOST},
+      {"GET", SAYS(OF(ANN))},
+      {"PUT", SAYS(OF(ANN))}},
+     LEAT_OK,
+     false,
+     false},
+    {"a lost update of what is another's now",
+     "update",
+     ANN,
+     {{"GET", SAYS(OF(ANN))}, {"PUT", LOST}, {"GET", SAYS(OF(BOB))}},
+     LEAT_CONFLICT,
+     false,
+     true},
+    {"a lost unlink of what is another's now",
+     "unlink",
+     ANN,
+     {{"GET", SAYS(OF(ANN))},
+      {"PUT", LOST},
+      {"GET", SAYS(OF(BOB))},
+      {"GET", SAYS(OF(BOB))}},
+     LEAT_CONFLICT,
+     false,
+     true},
+    {"a lost unlink that did not work",
+     "unlink",
+     ANN,
+     {{"GET", SAYS(OF(ANN))},
+      {"PUT", LOST},
+      {"GET", SAYS(OF(ANN))},
+      {"GET", SAYS(OF(ANN))},
+      {"PUT", SAYS(FREE)}},
+     LEAT_OK,
+     false,
+     false},
+    {"a lost delete that worked",
+     "delete",
+     ANN,
+     {{"GET", SAYS(OF(ANN))}, {"DELETE", LOST}, {"GET", ERROR(60003)}},
+     LEAT_OK,
+     true,
+     false},
+    {"a lost delete of a card that was made again",
+     "delete",
+     ANN,
+     {{"GET", SAYS(OF(ANN))}, {"DELETE", LOST}, {"GET", SAYS(FREE)}, {"GET", SAYS(FREE)}},
+     LEAT_CONFLICT,
+     false,
+     true},
+};
+
+static void test_expectations(void) {
+  for (size_t i = 0; i < sizeof expectations / sizeof expectations[0]; i++) {
+    const expectation *e = &expectations[i];
+    leat_client *client = new_client(NULL);
+    leat_call *call = new_call(client, e->operation);
+    leat_contact_identifier card;
+    TEST(e->name);
+    if (strcmp(e->operation, "update") == 0)
+      leat_call_set_bool(call, "contact_identifier_active", true);
+    leat_call_expect(call, (leat_string){e->expect, e->expect ? strlen(e->expect) : 0});
+    perform(call, e->scenes);
+    const leat_error *error = leat_call_error(call);
+    if (!CHECK(error->kind == e->kind && error->outcome_unknown == e->unknown &&
+               leat_call_info(call).recovered == e->recovered))
+      printf("  %s: %s\n", leat_kind_name(error->kind), error->message);
+    CHECK(leat_call_conflicting(call, &card) == (e->kind == LEAT_CONFLICT));
+    CHECK(!e->unknown || error->sent == LEAT_SENT_MAYBE);
+    leat_call_free(call);
+    leat_client_free(client);
+  }
+  TEST("one attempt compares too");
+  leat_client *client = new_client(&(leat_config){.max_attempts = 1});
+  leat_call *call = new_call(client, "unlink");
+  const scene lost[] = {{"GET", SAYS(OF(ANN))}, {"PUT", LOST}, {0}};
+  leat_call_expect(call, leat_s(ANN));
+  perform(call, lost);
+  CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
+  CHECK(leat_call_error(call)->outcome_unknown);
+  leat_call_free(call);
+  TEST("only of what changes a card that is there");
+  call = new_call(client, "create");
+  leat_call_expect(call, leat_s(ANN));
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->kind == LEAT_MISUSE);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+static void test_conflicting_card(void) {
+  const scene scenes[] = {
+      {"PUT", LOST}, {"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}, {0}};
+  leat_client *client = new_client(NULL);
+  leat_call *call = new_call(client, "link");
+  leat_contact_identifier card;
+  TEST("a conflict says whose card it is, and has it");
+  perform(call, scenes);
+  CHECK(strstr(leat_call_error(call)->message, "contact bob") != NULL);
+  CHECK(leat_call_conflicting(call, &card));
+  CHECK_STR(card.contact_uuid.data, BOB);
+  CHECK(leat_call_data(call) == NULL && !leat_call_contact_identifier(call, &card));
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+/* ---- time to connect ------------------------------------------------------------- */
+
+static void test_connected(void) {
+  leat_client *client = new_client(&(leat_config){.timeout_ms = 4000});
+  leat_call *call = new_call(client, "create");
+  int64_t start = now.monotonic_ms;
+  TEST("time spent on connecting is not taken from a change's half");
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  CHECK(deadline_of(call) == start + 2000);
+  now.monotonic_ms += 1500;
+  CHECK(leat_call_connected(call, now) == start + 1500 + 1250);
+  CHECK(deadline_of(call) == start + 1500 + 1250);
+  leat_call_free(call);
+  call = new_call(client, "find");
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  CHECK(leat_call_connected(call, now) == now.monotonic_ms + 4000);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
 /* ---- giving up ------------------------------------------------------------------- */
 
 static void test_given_up(void) {
@@ -914,8 +1517,11 @@ static void test_given_up(void) {
   leat_client *client = new_client(NULL);
   leat_call *call = new_call(client, "create");
   TEST("given up while it waits");
+  const scene none = {"GET", ERROR(60003)};
   leat_call_next(call, now);
   tell(call, &lost, NULL);
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  tell(call, &none, NULL);
   CHECK(leat_call_next(call, now) == LEAT_WAIT);
   leat_call_fail(call, now, LEAT_CANCELED, LEAT_SENT_NO, "enough");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
@@ -947,9 +1553,20 @@ int main(void) {
   test_shared_rate();
   test_queue_timeout();
   test_pause_too_long();
+  test_long_pause();
+  test_pause_becomes_long();
+  test_probe();
+  test_pause_for_one_attempt();
+  test_shared_pause();
+  test_long_pause_while_verifying();
+  test_slots_given_back();
   test_slots();
   test_late_driver();
   test_quota();
+  test_retry_budget();
+  test_expectations();
+  test_conflicting_card();
+  test_connected();
   test_given_up();
   return test_summary("retry");
 }
