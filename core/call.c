@@ -35,13 +35,13 @@ static void leave_slots(leat_call *call) {
 }
 
 static bool is_in_slots(const leat_call *call) {
-  return call->slot_us && !call->client->shared;
+  return call->has_slot && !call->client->shared;
 }
 
 /* The exchange begins, or its slot was missed: in either case the slot is gone. */
 static void use_slot(leat_call *call) {
   if (is_in_slots(call)) leave_slots(call);
-  call->slot_us = 0;
+  call->has_slot = false;
 }
 
 /* Nothing was sent in it. Those behind move up, each by one. */
@@ -65,8 +65,9 @@ static bool take_slot(leat_call *call, leat_moment now) {
   int64_t now_us = now.monotonic_ms * 1000;
   if (client->slot_length_us == 0) return true;
   if (call->slot_us + client->slot_length_us < now_us) use_slot(call); /* missed */
-  if (call->slot_us) return true;
+  if (call->has_slot) return true;
   if (client->shared) return false;
+  call->has_slot = true;
   call->slot_us = client->slot_us > now_us ? client->slot_us : now_us;
   client->slot_us = call->slot_us + client->slot_length_us;
   call->slot_prev = client->last_slot;
@@ -433,7 +434,7 @@ static void get_ready(leat_call *call, leat_moment now) {
     call->state = LEAT__STANDING;
     return;
   }
-  int64_t until = (call->slot_us + 999) / 1000;
+  int64_t until = call->has_slot ? (call->slot_us + 999) / 1000 : 0;
   if (until > now.monotonic_ms) wait_in_line(call, now, until, true);
   else send(call, now);
 }
@@ -799,6 +800,7 @@ void leat_call_take_slot(leat_call *call, int64_t slot_us) {
   call = innermost(call);
   if (call == NULL || call->state != LEAT__STANDING) return;
   call->slot_us = slot_us;
+  call->has_slot = true;
   call->state = LEAT__READY;
 }
 

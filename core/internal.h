@@ -366,7 +366,7 @@ struct leat_call {
   int64_t until;      /* of a wait */
   int64_t wait_began; /* in line: a wait that is not call time */
   int64_t line_ms;    /* all such waits together */
-  int64_t slot_us;    /* of the client's rate; 0: none taken */
+  int64_t slot_us;    /* of the client's rate, if it has one */
   leat_call *slot_next, *slot_prev;
   uint64_t epoch;
   int sends;            /* of the operation itself */
@@ -375,7 +375,7 @@ struct leat_call {
   leat_verdict seen;    /* and what the last of them showed */
   int64_t began;        /* of the exchange */
   leat__attempt *noted; /* what became of it, not told yet */
-  bool recovered, renewed, reused;
+  bool recovered, renewed, reused, has_slot;
   bool expects;          /* its owner was given: it is compared before each sending */
   bool compared;         /* so it may be sent */
   bool in_doubt;         /* a response was lost: it may have happened */

@@ -27,6 +27,7 @@ local core = load_core()
 local contact_identifier = require("leat.contact_identifier")
 local raise_again = require("leat.driver").raise
 local encode = require("leat.encode")
+local ensure = require("leat.ensure")
 local options = require("leat.options")
 
 local leat = {
@@ -54,6 +55,7 @@ local leat = {
 -- @field outcome_unknown true: the change may or may not have happened; find, then decide
 -- @field attempts how many exchanges were begun
 -- @field retry_after seconds that the service asked to wait, or nil
+-- @field card of a `conflict`: the card that contradicts what was asked, or nil
 local failure = { __tostring = core.error_text }
 
 function failure.__concat(a, b)
@@ -204,17 +206,21 @@ end
 --- Unlinks one from its contact.
 -- @function contact_identifiers:unlink
 -- @tparam string value
+-- @tparam[opt] table options `expect`: the uuid of the contact that the card must belong to, or
+--   false, for no contact. The card is found first, each time before the change is sent; if it
+--   is another's nothing is changed, and that is a `conflict`
 -- @return the card, nil, info; or nil, err
 
 --- Changes its `name`, or whether it is `active`.
 -- @function contact_identifiers:update
 -- @tparam string value
--- @tparam table given `name`, `active`
+-- @tparam table given `name`, `active`; and `expect`, as for `unlink`
 -- @return the card, nil, info; or nil, err
 
 --- Deletes one.
 -- @function contact_identifiers:delete
 -- @tparam string value
+-- @tparam[opt] table options `expect`, as for `unlink`
 -- @return true, nil, info; or nil, err
 
 --- All of one contact; there is no list of all that there are.
@@ -248,54 +254,27 @@ function resources.contact_identifiers:wrap(fields)
   return setmetatable(fields, metatable)
 end
 
-local function conflict(row, message)
-  return setmetatable({ kind = "conflict", operation = row.resource .. ".ensure", message = message,
-    sent = "no", outcome_unknown = false, attempts = 0 }, failure)
-end
-
--- A card that was there already, made what was asked for, as far as it is nobody else's.
-local function adopt(card, wanted, info)
-  local row = rows["contact_identifiers.create"]
-  local err
-  if wanted.contact_uuid and card.contact and card.contact.uuid ~= wanted.contact_uuid then
-    return nil, conflict(row, "the card is there, and linked to another contact: unlink it first, if that is right")
-  elseif wanted.name and card.name and card.name ~= wanted.name then
-    return nil, conflict(row, "the card is there, and has another name: update it, if that is right")
-  end
-  if wanted.contact_uuid and not card.contact then
-    card, err = card:link(wanted.contact_uuid)
-  end
-  if card and wanted.name and not card.name then
-    card, err = card:update { name = wanted.name }
-  end
-  if not card then
-    return nil, err
-  end
-  info.outcome = "existed"
-  return card, nil, info
-end
-
---- Creates a card, or adopts one that is there: links it if it is linked to nobody, names
--- it if it has no name. The same result however often it is called; a card that is someone
--- else's is a `conflict`.
+--- Creates a card, or adopts one that exists: links it if it is linked to nobody, and names it
+-- if it has no name of its own (the service gives a card its value as its name). The result is
+-- the same however often it is called, and success is only what was asked for: a card with
+-- another contact or name is a `conflict`, and `err.card` is that card.
 -- @function contact_identifiers:ensure
 -- @tparam string value
--- @tparam[opt] table given `name`, `contact_uuid`
--- @return the card, nil, info, whose `outcome` is `existed` if it was there; or nil, err
+-- @tparam[opt] table options `name`, `contact_uuid`
+-- @return the card, nil, info, whose `outcome` is `created`; `existed` if the card was there; or
+--   `recovered` if the response that would have told was lost. Or nil, err
 function resources.contact_identifiers:ensure(value, given)
   if getmetatable(self) ~= resources.contact_identifiers then
     error("leat: call it with a colon: contact_identifiers:ensure(...)", 2)
   end
   local row = rows["contact_identifiers.create"]
-  local created, err, info = finish(self, row, prepare(self, row, value, given))
-  if created or err.kind ~= "already_exists" then
-    return created, err, info
+  local wanted = { value = value }
+  local card, err, info = finish(self, row, prepare(self, row, value, given))
+  for name, wish in pairs(given or {}) do
+    wanted[name] = wish
   end
-  local card, problem, found = self:find(value)
-  if not card then
-    return nil, problem
-  end
-  return adopt(card, given or {}, found)
+  card, err, info = ensure(self, wanted, function() return self:create(value, given) end, card, err, info)
+  return card, err and setmetatable(err, failure), info
 end
 
 -- There libcurl stays out of the worker: it may bring a second OpenSSL, of another version.
@@ -316,6 +295,7 @@ local known = {
   connect_timeout = "time_limit",
   queue_timeout = "seconds",
   max_attempts = "attempts",
+  retry_budget = "limit",
   retry_base = "seconds",
   retry_cap = "seconds",
   rate = "rate",
@@ -434,11 +414,21 @@ end
 
 Client.__close = Client.close
 
---- What the service said last of its rate, in the answer to any call.
--- @treturn table `{ limit = 5000, remaining = 4711 }`; nil if it said nothing yet
+--- What the service said last of its rate, in the response to any call, and whether it asked
+-- to wait.
+-- @treturn table `{ limit = 5000, remaining = 4711 }`; while the client is paused also `paused`,
+--   the seconds that are left, and `kind`, `rate_limited` or `maintenance`; nil if the service
+--   said nothing yet
 function Client:rate_limit()
   check_self(self, "rate_limit")
-  return self.handle:rate_limit()
+  local rate = self.handle:rate_limit()
+  local clock = self.driver.clock -- of a transport, which may have its own
+  local pause = self.handle:pause(clock and clock.now() or core.now())
+  if pause then
+    rate = rate or {}
+    rate.paused, rate.kind = pause.seconds, pause.kind
+  end
+  return rate
 end
 
 function Client:__tostring()
@@ -525,7 +515,12 @@ end
 --   * `timeout` of a whole call, from its first byte on: 30
 --   * `connect_timeout` of one connection: 5
 --   * `max_attempts` how often an operation is sent at most: 3. A change whose answer was
---     lost is looked up before it is sent again; with 1 it is told as `outcome_unknown`
+--     lost is looked up before it is sent again; with 1 it is told as `outcome_unknown`, and
+--     the call waits for no pause: it fails at once. With 0 it is sent until `timeout`
+--   * `retry_budget` of all calls of the client together: 100. A retry takes 5 of it, after a
+--     timeout 10; a call that succeeds gives back what its retries took, or 1. When it is spent
+--     nothing is retried, and errors say so: a service that is down is not asked three times as
+--     often. Waiting out a pause takes nothing. `false`: there is no budget
 --   * `retry_base`, `retry_cap` the wait before another try is random, up to 0.5, which
 --     doubles with each try up to 20; after "slow down" it is twice as long
 --   * `rate` calls a second at most, of all calls of the client

@@ -73,15 +73,51 @@ describe("a call", function()
     assert.is_nil(info.outcome)
     assert.equal(4, info.attempts)
     assert.equal("POST GET GET POST", methods(recorder))
-    assert.equal(1, recorder.waits[2]) -- two looks, a second apart
+    assert.same({ 1 }, recorder.waits) -- the first look at once, the second a second later
   end)
 
   it("says what contradicts it", function()
-    local cards = play { LOST, card { name = "Silver" } }
+    local cards, recorder = play { LOST, card { name = "Silver" }, card { name = "Silver" } }
     local none, err = cards:create("1", { name = "Gold" })
     assert.is_nil(none)
     assert.equal("conflict", err.kind)
-    assert.is_false(err.outcome_unknown)
+    assert.is_true(err.outcome_unknown) -- it may have been as asked in between
+    assert.equal("Silver", err.card.name)
+    assert.truthy(err.message:find("Silver", 1, true))
+    assert.equal("POST GET GET", methods(recorder))
+    recorder.answers[4] = card { name = "Gold" }
+    assert.equal("Gold", leat.assert(err.card:update { name = "Gold" }).name) -- it is a card like any
+  end)
+
+  it("believes no single find that shows something else", function()
+    local bob = card { contact = { uuid = "bob" } }
+    for _, old in ipairs { NOT_FOUND, card(), bob, { status = 400, body = { message = "Inactive.", code = 60004 } } } do
+      local cards, recorder = play { LOST, old, card { contact = { uuid = "ann" } } }
+      local linked, _, info = cards:link("1", "ann")
+      assert.equal("ann", linked and linked.contact.uuid)
+      assert.equal("recovered", info.outcome)
+      assert.equal("PUT GET GET", methods(recorder))
+      assert.same({ 1 }, recorder.waits)
+    end
+  end)
+
+  it("that was answered 503 may have changed something", function()
+    local DOWN = { status = 503, body = { message = "Service Unavailable" } }
+    local cards, recorder = play { DOWN, card() }
+    local _, _, info = cards:create("1")
+    assert.equal("recovered", info.outcome)
+    assert.equal("POST GET", methods(recorder))
+    cards = play { DOWN, DOWN, DOWN, DOWN }
+    local _, err = cards:create("1")
+    assert.same({ "maintenance", true }, { err.kind, err.outcome_unknown })
+    assert.truthy(err.message:find("safe to repeat", 1, true))
+    cards = play { DOWN, DOWN, DOWN, DOWN }
+    _, err = cards:unlink("1")
+    assert.same({ "maintenance", true }, { err.kind, err.outcome_unknown })
+    assert.is_nil(err.message:find("safe to repeat", 1, true))
+    recorder = new_recorder { DOWN }
+    _, err = leat.new({ api_key = "k", driver = recorder.driver }):request("POST", "/contacts", { body = {} })
+    assert.same({ "maintenance", true, 1 }, { err.kind, err.outcome_unknown, #recorder.requests })
   end)
 
   it("says when it could not be found out", function()
@@ -128,6 +164,71 @@ describe("a call", function()
     assert.same({}, recorder.waits)
   end)
 
+  it("is not sent while the service asks for a longer wait than a minute", function()
+    local busy = { status = 429, body = { message = "Too Many Attempts." }, headers = { ["Retry-After"] = "100" } }
+    local recorder = new_recorder { busy, card() }
+    local client = leat.new { api_key = "k", driver = recorder.driver }
+    client.contact_identifiers:find("1")
+    for _ = 1, 500 do
+      local _, err = client.contact_identifiers:find("1")
+      assert.same({ "rate_limited", "no", 100, 0 }, { err.kind, err.sent, err.retry_after, err.attempts })
+    end
+    assert.equal(1, #recorder.requests)
+    assert.same({ paused = 100, kind = "rate_limited" }, client:rate_limit())
+  end)
+
+  it("with one attempt waits for nothing, and heeds a 429", function()
+    local busy = { status = 429, body = { message = "Too Many Attempts." }, headers = { ["Retry-After"] = "5" } }
+    local recorder = new_recorder { busy, card() }
+    local client = leat.new { api_key = "k", driver = recorder.driver }
+    local cards = client:with({ max_attempts = 1 }).contact_identifiers
+    cards:find("1")
+    local _, err = cards:find("1")
+    assert.same({ "rate_limited", "no", 5 }, { err.kind, err.sent, err.retry_after })
+    assert.same({}, recorder.waits)
+    leat.assert(client.contact_identifiers:find("1")) -- this one waits
+    assert.same({ 5 }, recorder.waits)
+  end)
+
+  it("says that the retry budget kept it from being sent again", function()
+    local cards, recorder = play({ LOST, LOST, card() }, { retry_budget = 10 })
+    local _, err = cards:find("1")
+    assert.truthy(err.message:find("retry_budget", 1, true))
+    assert.equal(2, #recorder.requests)
+    cards = play({ LOST, LOST, LOST, LOST, LOST, card() }, { retry_budget = false, max_attempts = 0 })
+    assert.equal("1", leat.assert(cards:find("1")).value)
+    cards = play({ LOST, LOST, LOST, card() }, { max_attempts = 2 })
+    assert.equal(2, select(2, cards:find("1")).attempts)
+  end)
+
+  it("changes only the card of the contact that is expected", function()
+    local ann, bob = card { contact = { uuid = "ann" } }, card { contact = { uuid = "bob" } }
+    local ways = {
+      unlink = function(cards, options) return cards:unlink("1", options) end,
+      delete = function(cards, options) return cards:delete("1", options) end,
+      update = function(cards, options) return cards:update("1", { name = "N", expect = options.expect }) end,
+    }
+    for name, way in pairs(ways) do
+      local cards, recorder = play { ann, name == "delete" and { status = 200, body = { data = {} } } or card() }
+      assert.truthy(leat.assert(way(cards, { expect = "ann" })))
+      assert.equal(2, #recorder.requests)
+      for _, case in ipairs { { bob, "ann" }, { card(), "ann" }, { ann, false } } do
+        cards, recorder = play { case[1] }
+        local none, err = way(cards, { expect = case[2] })
+        assert.is_nil(none)
+        assert.same({ "conflict", false, "GET" }, { err.kind, err.outcome_unknown, methods(recorder) })
+        assert.same(case[1].body.data.contact, err.card.contact)
+      end
+    end
+    local cards, recorder = play { ann, card() }
+    leat.assert(cards:wrap({ value = "1" }):unlink { expect = "ann" })
+    assert.equal("GET PUT", methods(recorder))
+    for _, wrong in ipairs { true, 1, "" } do
+      assert.has_error(function() cards:unlink("1", { expect = wrong }) end)
+    end
+    assert.has_error(function() cards:link("1", "ann", { expect = "ann" }) end)
+  end)
+
   it("keeps to a rate", function()
     local cards, recorder = play({ card(), card(), card() }, { rate = 5 })
     for _ = 1, 3 do
@@ -147,7 +248,8 @@ describe("a call", function()
   end)
 
   it("refuses settings that are none", function()
-    for _, options in ipairs { { max_attempts = 0 }, { max_attempts = 101 }, { max_attempts = 1.5 }, { rate = 0 },
+    for _, options in ipairs { { max_attempts = -1 }, { max_attempts = 101 }, { retry_budget = 0 },
+      { retry_budget = true }, { max_attempts = 1.5 }, { rate = 0 },
       { rate = -1 }, { rate = "5" }, { retry_base = 0 }, { retry_cap = 1e9 }, { queue_timeout = -1 } } do
       options.api_key = "k"
       assert.has_error(function()
@@ -173,7 +275,7 @@ describe("on_attempt", function()
     assert(cards:create("1"))
     assert.equal(3, #seen)
     local first = seen[1]
-    assert.truthy(first.wait_milliseconds >= 50 and first.wait_milliseconds <= 500)
+    assert.equal(0, first.wait_milliseconds)
     first.wait_milliseconds = nil
     assert.same({ operation = "contact_identifiers.create", purpose = "call", attempt = 1, kind = "timeout",
       sent = "maybe", reused = false, milliseconds = 0 }, first)
@@ -243,43 +345,101 @@ describe("contact_identifiers:ensure", function()
   local EXISTS = { status = 400, body = { message = "Contact identifier already exists.", code = 60006 } }
   local ANN = { uuid = "ann" }
 
+  local LINKED = { status = 400, body = { message = "Already linked.", code = 60014 } }
+  local GOLD = card { name = "Gold", contact = ANN }
+  local GOLD_OF_ANN = { name = "Gold", contact_uuid = "ann" }
+
   it("creates what is not there", function()
-    local cards, recorder = play { card { name = "Gold", contact = ANN } }
-    local made, err, info = cards:ensure("1", { name = "Gold", contact_uuid = "ann" })
+    local cards, recorder = play { GOLD }
+    local made, err, info = cards:ensure("1", GOLD_OF_ANN)
     assert.is_nil(err)
     assert.equal("Gold", made.name)
-    assert.is_nil(info.outcome)
+    assert.same({ "created", 1 }, { info.outcome, info.attempts })
     assert.equal("POST", methods(recorder))
   end)
 
   it("adopts what is there", function()
-    local cards, recorder = play { EXISTS, card { name = "Gold", contact = ANN } }
-    local made, _, info = cards:ensure("1", { name = "Gold", contact_uuid = "ann" })
+    local cards, recorder = play { EXISTS, GOLD }
+    local made, _, info = cards:ensure("1", GOLD_OF_ANN)
     assert.equal("ann", made.contact.uuid)
-    assert.equal("existed", info.outcome)
+    assert.same({ "existed", 2 }, { info.outcome, info.attempts })
     assert.equal("POST GET", methods(recorder))
     assert.equal("1", leat.assert((play { EXISTS, card { name = "Any" } }):ensure("1")).value)
   end)
 
+  it("gives the same result whatever happened on the way", function()
+    local lost = { { status = 503, body = { message = "Down" } }, { status = 500, body = { message = "Oh." } }, LOST }
+    for _, way in ipairs(lost) do
+      local any = card { name = "Any", contact = { uuid = "bob" } }
+      local cards = play { way, any, any }
+      local made, err, info = cards:ensure("1") -- which asks for no name and for no contact
+      assert.is_nil(err)
+      assert.same({ "Any", "recovered" }, { made.name, info.outcome })
+      local unnamed = card { name = "1" }
+      cards = play { way, unnamed, unnamed, GOLD, GOLD }
+      assert.equal("Gold", leat.assert(cards:ensure("1", GOLD_OF_ANN)).name)
+      local silver = card { name = "Silver" }
+      cards = play { way, silver, silver }
+      _, err = cards:ensure("1", GOLD_OF_ANN)
+      assert.same({ "conflict", true, "Silver" }, { err.kind, err.outcome_unknown, err.card.name })
+    end
+  end)
+
   it("links and names what is nobody's", function()
-    local cards, recorder = play { EXISTS, card {}, card { contact = ANN }, card { contact = ANN, name = "Gold" } }
-    local made = leat.assert(cards:ensure("1", { name = "Gold", contact_uuid = "ann" }))
-    assert.same({ "Gold", "ann" }, { made.name, made.contact.uuid })
+    local cards, recorder = play { EXISTS, card {}, card { contact = ANN }, GOLD }
+    local made, _, info = cards:ensure("1", GOLD_OF_ANN)
+    assert.same({ "Gold", "ann", "existed", 4 }, { made.name, made.contact.uuid, info.outcome, info.attempts })
     assert.equal("POST GET PUT PUT", methods(recorder))
+  end)
+
+  it("names a card that has its value for a name", function()
+    local cards, recorder = play { EXISTS, card { name = "1" }, card { name = "Gold" } }
+    assert.equal("Gold", leat.assert(cards:ensure("1", { name = "Gold" })).name)
+    assert.equal("POST GET PUT", methods(recorder))
+    cards, recorder = play { EXISTS, card { name = "1" } }
+    leat.assert(cards:ensure("1", { name = "1" }))
+    assert.equal("POST GET", methods(recorder))
   end)
 
   it("takes nothing from anybody", function()
     for _, there in ipairs { card { contact = { uuid = "bob" } }, card { name = "Silver", contact = ANN } } do
-      local none, err = (play { EXISTS, there }):ensure("1", { name = "Gold", contact_uuid = "ann" })
+      local cards, recorder = play { EXISTS, there }
+      local none, err = cards:ensure("1", GOLD_OF_ANN)
       assert.is_nil(none)
-      assert.equal("conflict", err.kind)
+      assert.same({ "conflict", false }, { err.kind, err.outcome_unknown })
       assert.truthy(tostring(err):find("contact_identifiers.ensure: conflict", 1, true))
+      assert.truthy(err.message:find(there.body.data.name or "bob", 1, true), err.message)
+      assert.same(there.body.data.contact, err.card.contact)
+      assert.equal("POST GET", methods(recorder))
     end
+  end)
+
+  it("succeeds with no other contact or name than was asked for", function()
+    local bob = { uuid = "bob" }
+    local races = {
+      { EXISTS, card {}, card { contact = bob } }, -- whatever the link said
+      { EXISTS, card {}, card { contact = ANN }, card { name = "Gold", contact = bob } }, -- relinked, then named
+      { EXISTS, card {}, LINKED, card { contact = bob } }, -- a moment before
+      { card { name = "Gold", contact = bob } }, -- as it was created
+    }
+    for i, race in ipairs(races) do
+      local none, err = (play(race)):ensure("1", GOLD_OF_ANN)
+      assert.is_nil(none, i)
+      assert.same({ "conflict", "contact_identifiers.ensure", "bob" },
+        { err.kind, err.operation, err.card.contact.uuid })
+      assert.equal(i ~= 3, err.outcome_unknown)
+    end
+    local cards = play { EXISTS, card { name = "Gold" }, LINKED, GOLD } -- by another who ensures the same
+    assert.equal("ann", leat.assert(cards:ensure("1", GOLD_OF_ANN)).contact.uuid)
+    cards = play { EXISTS, NOT_FOUND, GOLD } -- deleted in between
+    assert.equal("created", select(3, cards:ensure("1", GOLD_OF_ANN)).outcome)
   end)
 
   it("fails as its parts do", function()
     local inactive = { status = 400, body = { message = "Contact identifier inactive.", code = 60004 } }
-    assert.equal("inactive", select(2, (play { EXISTS, inactive }):ensure("1")).kind)
+    local none, err = (play { EXISTS, inactive }):ensure("1")
+    assert.is_nil(none)
+    assert.same({ "inactive", "contact_identifiers.ensure", 2 }, { err.kind, err.operation, err.attempts })
     local unlinkable = { status = 400, body = { message = "Contact not found.", code = 55031 } }
     assert.equal("contact_not_found", select(2, (play { EXISTS, card {}, unlinkable }):ensure("1",
       { contact_uuid = "ann" })).kind)

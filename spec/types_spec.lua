@@ -75,6 +75,7 @@ describe("types:", function()
     ["leat.Options"] = options(leat.new),
     ["leat.CreateOptions"] = options(cards.create, cards, "1"),
     ["leat.UpdateOptions"] = options(cards.update, cards, "1"),
+    ["leat.ExpectOptions"] = options(cards.delete, cards, "1"),
     ["leat.ListOptions"] = options(cards.list, cards),
     ["leat.tasks"] = names(tasks),
     ["leat.Task"] = methods(task),

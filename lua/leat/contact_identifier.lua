@@ -18,15 +18,18 @@ local contact_identifier = {}
 
 --- Unlinks the card from its contact.
 -- @function unlink
+-- @tparam[opt] table options `expect`: the uuid of the contact that the card must belong to, or
+--   false, for no contact; else nothing is changed, and that is a `conflict`
 -- @return the card; or nil, err
 
 --- Changes the card's `name`, or whether it is `active`.
 -- @function update
--- @tparam table options `{ name = "...", active = true }`, either or both
+-- @tparam table options `{ name = "...", active = true }`, either or both; and `expect`
 -- @return the card; or nil, err
 
 --- Deletes the card. The table stays as it was.
 -- @function delete
+-- @tparam[opt] table options `expect`
 -- @return true; or nil, err
 local actions = { "link", "unlink", "update", "delete" }
 

@@ -18,7 +18,10 @@ local kinds = {
   time_limit = { "number", function(v) return v > 0 and v <= 3600 end,
     "a number of seconds, greater than 0 and an hour at most" },
   count = { "number", function(v) return is_whole(v, 1, 2147483647) end, "a whole number greater than 0" },
-  attempts = { "number", function(v) return is_whole(v, 1, 100) end, "a whole number from 1 to 100" },
+  attempts = { "number", function(v) return is_whole(v, 0, 100) end,
+    "a whole number from 1 to 100, or 0: until the timeout" },
+  limit = { "number", function(v) return is_whole(v, 1, 2147483647) end, "a whole number greater than 0, or false",
+    none = true },
   rate = { "number", function(v) return v >= 1 / 60 and v <= 1000000 end,
     "a number of calls a second, at least one a minute (1/60)" },
   port = { "number", function(v) return is_whole(v, 0, 65535) end, "a whole number from 0 to 65535" },
@@ -66,8 +69,8 @@ local function suggest(known, name)
 end
 
 local function wrong(name, value, kind)
-  if not kind then
-    return nil -- any
+  if not kind or kind.none and value == false then
+    return nil -- any, or none
   end
   local wanted, fits, how = kind[1], kind[2], kind[3]
   if type(value) ~= wanted then

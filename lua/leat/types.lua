@@ -33,7 +33,8 @@ function leat.assert(value, err, ...) end
 ---@field timeout? number seconds of a whole call: 30
 ---@field connect_timeout? number seconds: 5
 ---@field queue_timeout? number seconds in line
----@field max_attempts? integer 3
+---@field max_attempts? integer 3; 0: until timeout
+---@field retry_budget? integer|false of all calls of the client: 100
 ---@field retry_base? number seconds: 0.5
 ---@field retry_cap? number seconds: 20
 ---@field rate? number calls a second
@@ -102,17 +103,20 @@ function leat.assert(value, err, ...) end
 ---@field outcome_unknown boolean find it, then decide
 ---@field attempts integer
 ---@field retry_after? number seconds
+---@field card? leat.ContactIdentifier of a conflict: what contradicts
 
 ---@class leat.Info
 ---@field status? integer
 ---@field attempts integer
 ---@field meta? table what the service says beside the data; nil if that is nothing
----@field outcome? "recovered"|"existed"
+---@field outcome? "recovered"|"created"|"existed"
 ---@field rate_limit? leat.RateLimit
 
 ---@class leat.RateLimit
 ---@field limit? integer
 ---@field remaining? integer
+---@field paused? number seconds that the service asked to wait
+---@field kind? "rate_limited"|"maintenance" why it is paused
 
 -- ---- clients ----------------------------------------------------------------------------
 
@@ -155,6 +159,10 @@ function Client:close() end
 ---@class leat.UpdateOptions
 ---@field name? string
 ---@field active? boolean
+---@field expect? string|false the contact that the card must belong to
+
+---@class leat.ExpectOptions
+---@field expect? string|false the contact that the card must belong to; false: to none
 
 ---@class leat.ListOptions
 ---@field contact_uuid string
@@ -176,10 +184,11 @@ local Card = {}
 ---@return leat.Info? info
 function Card:link(contact_uuid) end
 
+---@param options? leat.ExpectOptions
 ---@return leat.ContactIdentifier? card
 ---@return leat.Error? err
 ---@return leat.Info? info
-function Card:unlink() end
+function Card:unlink(options) end
 
 ---@param options leat.UpdateOptions
 ---@return leat.ContactIdentifier? card
@@ -187,10 +196,11 @@ function Card:unlink() end
 ---@return leat.Info? info
 function Card:update(options) end
 
+---@param options? leat.ExpectOptions
 ---@return true? deleted
 ---@return leat.Error? err
 ---@return leat.Info? info
-function Card:delete() end
+function Card:delete(options) end
 
 ---@class leat.ContactIdentifiers
 local Cards = {}
@@ -224,10 +234,11 @@ function Cards:ensure(value, options) end
 function Cards:link(value, contact_uuid) end
 
 ---@param value string
+---@param options? leat.ExpectOptions
 ---@return leat.ContactIdentifier? card
 ---@return leat.Error? err
 ---@return leat.Info? info
-function Cards:unlink(value) end
+function Cards:unlink(value, options) end
 
 ---@param value string
 ---@param options leat.UpdateOptions
@@ -237,10 +248,11 @@ function Cards:unlink(value) end
 function Cards:update(value, options) end
 
 ---@param value string
+---@param options? leat.ExpectOptions
 ---@return true? deleted
 ---@return leat.Error? err
 ---@return leat.Info? info
-function Cards:delete(value) end
+function Cards:delete(value, options) end
 
 ---All cards of one contact.
 ---@param options leat.ListOptions
