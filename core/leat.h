@@ -152,10 +152,14 @@ LEAT_API leat_type leat_json_type(const leat_json *value);
 LEAT_API bool leat_json_boolean(const leat_json *value);    /* other types: false */
 LEAT_API int64_t leat_json_integer(const leat_json *value); /* other types: 0 */
 LEAT_API double leat_json_real(const leat_json *value);     /* other types: 0 */
+/* The text of a number that fits neither an int64_t nor a double, such as 1e400; its type is
+** LEAT_REAL, its real the nearest double or an infinity. Of anything else: data NULL. */
+LEAT_API leat_string leat_json_digits(const leat_json *value);
 /* Holds no NUL, and is terminated by one. Other types: data NULL. */
 LEAT_API leat_string leat_json_string(const leat_json *value);
 LEAT_API size_t leat_json_size(const leat_json *value); /* array, object; or 0 */
 LEAT_API const leat_json *leat_json_at(const leat_json *array, size_t index);
+/* Of a name that occurs more than once, the last one. */
 LEAT_API const leat_json *leat_json_get(const leat_json *object, const char *name);
 /* The next member, in the order of the answer; false after the last. */
 LEAT_API bool leat_json_next(const leat_json *object, leat_member *member);
