@@ -114,8 +114,8 @@ typedef struct leat_secrets {
 
 #define LEAT_NO_SECRETS ((leat_secrets){{NULL, 0}, {NULL, 0}, false})
 
-/* Foreign text made fit for a message: without control characters, cut to `size`, and
-** without any piece of a secret. */
+/* Foreign text made fit for a message: without control characters or others that are not
+** seen, cut to `size`, and without any piece of a secret. */
 void leat__clean(char *out, size_t size, leat_string text, leat_secrets secrets);
 
 /* ---- JSON (json.c) --------------------------------------------------------------- */
@@ -153,8 +153,10 @@ typedef struct leat_url {
 bool leat__url_parse(leat_url *url, const char *text, const char *name,
                      leat_error *error);
 void leat__url_free(leat_url *url);
+/* "localhost", "::1", or an address of 127.0.0.0/8. */
 bool leat__loopback(const char *host);
-/* "", or segments that are not empty, "." or "..", of characters that need no encoding. */
+/* "", or segments that are not empty, "." or "..", encoded or not, of characters that need no
+** encoding. */
 bool leat__is_path(leat_string text);
 /* Everything but letters, digits and -._~ becomes %XX. */
 void leat__append_encoded(leat_buffer *buffer, leat_string text);

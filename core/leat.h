@@ -44,9 +44,9 @@
 extern "C" {
 #endif
 
-#define LEAT_VERSION   "0.1.0"
-#define LEAT_BASE_URL  "https://api.piggy.eu/api/v3/oauth/clients"
-#define LEAT_TOKEN_URL "https://api.piggy.eu/oauth/token"
+#define LEAT_VERSION    "0.1.0"
+#define LEAT_BASE_URL   "https://api.piggy.eu/api/v3/oauth/clients"
+#define LEAT_TOKEN_PATH "/oauth/token" /* on the origin of the base URL */
 
 enum { LEAT_UNLIMITED = -1 }; /* for max_attempts and retry_budget */
 
@@ -243,7 +243,8 @@ typedef struct leat_config {  /* zero or NULL means the default */
   const char *client_id;      /* with client_secret: tokens are fetched, and renewed */
   bool asks_token;            /* LEAT_TOKEN asks for one: leat_client_set_token */
   const char *client_secret;  /* of client_id */
-  const char *token_url;      /* LEAT_TOKEN_URL: where they are fetched */
+  const char *token_url;      /* where they are fetched: LEAT_TOKEN_PATH on the origin of
+                                 base_url, which alone gets the secret then */
   const char *base_url;       /* LEAT_BASE_URL; https, with its path */
   const char *user_agent;     /* "leat/" LEAT_VERSION */
   bool allow_http;            /* cleartext to other hosts than this one */

@@ -251,8 +251,9 @@ static void test_large_request(leat_client *client) {
 }
 
 static void test_misused_requests(leat_client *client) {
-  static const char *const paths[] = {NULL,  "",     "x",    "//x",
-                                      "/x/", "/./x", "/x?y", "/x y"};
+  static const char *const paths[] = {
+      NULL,      "",       "x",    "//x", "/x/", "/./x", "/x?y",   "/x y", "/a/%2e%2e/b",
+      "/a/.%2E", "/%2e/b", "/%zz", "/%",  "/%2", "/a%",  "/a%2/b", "/%%20"};
   static const char *const methods[] = {NULL, "", "GE T", "GET\r\n", "ABCDEFGHIJKLMNOPQ"};
   leat_call *call;
   TEST("requests of no row that are refused");
@@ -365,6 +366,40 @@ static void test_config(void) {
       {{.api_key = "a", .base_url = "https://host/a/../b"}, "path"},
       {{.api_key = "a", .base_url = "https://host/a//b"}, "path"},
       {{.api_key = "a", .base_url = "https://host\\@evil"}, "credentials"},
+      {{.api_key = "a", .base_url = "https://host/a/%2e%2E/b"}, "path"},
+      {{.api_key = "a", .base_url = "https://host/%zz"}, "path"},
+      {{.api_key = "a", .base_url = "https://host/a%2"}, "path"},
+      {{.api_key = "a", .base_url = "https://[www.example.com]/"}, "host"},
+      {{.api_key = "a", .base_url = "http://[localhost]/"}, "host"},
+      {{.api_key = "a", .base_url = "http://[127.0.0.1]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[:]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[1:2:3:4:5:6:7]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[1:2:3:4:5:6:7:8:9]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[1::2::3]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[1:2:3:4:5:6:7:8::]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[12345::]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[::g]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[1:]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[:1]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[::1.2.3]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[::1.2.3.256]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[1:2:3:4:5:6:7:1.2.3.4]/"}, "host"},
+      {{.api_key = "a", .base_url = "http://127.0.0.256/"}, "host"},
+      {{.api_key = "a", .base_url = "http://127..1/"}, "host"},
+      {{.api_key = "a", .base_url = "http://127.1.2.3.4/"}, "host"},
+      {{.api_key = "a", .base_url = "http://127.1/"}, "host"},
+      {{.api_key = "a", .base_url = "http://127.0.0.01/"}, "host"},
+      {{.api_key = "a", .base_url = "http://127.0.0.1./"}, "host"},
+      {{.api_key = "a", .base_url = "http://127.0.0./"}, "host"},
+      {{.api_key = "a", .base_url = "http://2130706433/"}, "host"},
+      {{.api_key = "a", .base_url = "http://127.0.0.99999999999/"}, "host"},
+      {{.api_key = "a", .base_url = "https://.example/"}, "host"},
+      {{.api_key = "a", .base_url = "https://a..example/"}, "host"},
+      {{.api_key = "a", .base_url = "https://./"}, "host"},
+      {{.api_key = "a", .base_url = "http://128.0.0.1/"}, "cleartext"},
+      {{.api_key = "a", .base_url = "http://[::2]/"}, "cleartext"},
+      {{.api_key = "a", .base_url = "http://localhost./"}, "cleartext"},
   };
   TEST("settings that are refused");
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -400,6 +435,31 @@ static void test_urls(void) {
   check_url("HTTPS://h:8443//", "https://h:8443", "/contact-identifiers");
   check_url("http://h:80", "http://h", "/contact-identifiers");
   check_url("http://[::1]:8080/a/b", "http://[::1]:8080", "/a/b/contact-identifiers");
+  check_url("https://[2001:DB8::7]", "https://[2001:db8::7]", "/contact-identifiers");
+  check_url("https://[1:2:3:4:5:6:7:8]", "https://[1:2:3:4:5:6:7:8]",
+            "/contact-identifiers");
+  check_url("https://[1:2:3:4:5:6:7::]", "https://[1:2:3:4:5:6:7::]",
+            "/contact-identifiers");
+  check_url("https://[::]", "https://[::]", "/contact-identifiers");
+  check_url("https://[::ffff:1.2.3.4]", "https://[::ffff:1.2.3.4]",
+            "/contact-identifiers");
+  check_url("https://[1:2:3:4:5:6:1.2.3.4]", "https://[1:2:3:4:5:6:1.2.3.4]",
+            "/contact-identifiers");
+  check_url("https://255.0.10.200", "https://255.0.10.200", "/contact-identifiers");
+  check_url("https://api.example.", "https://api.example.", "/contact-identifiers");
+  check_url("https://1.2.3.4.example", "https://1.2.3.4.example", "/contact-identifiers");
+  check_url("https://h/a%2Fb/..a/%2ea/...", "https://h",
+            "/a%2Fb/..a/%2ea/.../contact-identifiers");
+  TEST("this very machine, in cleartext");
+  static const char *const here[] = {"http://127.0.0.1", "http://127.255.0.9:80",
+                                     "http://localhost", "http://LocalHost:8080/x",
+                                     "http://[::1]"};
+  for (size_t i = 0; i < sizeof here / sizeof here[0]; i++) {
+    leat_client *client =
+        leat_client_new(&(leat_config){.api_key = "k", .base_url = here[i]}, NULL);
+    CHECK(client != NULL);
+    leat_client_free(client);
+  }
 }
 
 /* ---- answers --------------------------------------------------------------------- */
@@ -822,6 +882,9 @@ static void test_redirects(leat_client *client) {
   check_redirect(client, "file:///etc/passwd", "points to https://api.piggy.eu,");
   check_redirect(client, "/in?to=https://x.example/", "points to https://api.piggy.eu,");
   check_redirect(client, "", "points to https://api.piggy.eu,");
+  check_redirect(client, "https://me:pw@evil.example/", "points to evil.example,");
+  check_redirect(client, "https://evil.example\\@good.example",
+                 "points to evil.example,");
 }
 
 /* Our clock says Tue, 14 Nov 2023 22:13:20 GMT. A date means what it says beside the Date of
@@ -979,6 +1042,40 @@ static void test_control_characters(leat_client *client) {
   leat_call_free(call);
 }
 
+/* Nothing in a message turns it around, breaks its line, or is there without being seen. */
+static void test_invisible_characters(leat_client *client) {
+  static const char *const hidden[] = {
+      "\xC2\xAD",     "\xD8\x9C",     "\xE1\xA0\x8E", /* soft hyphen, Arabic mark */
+      "\xE2\x80\x8B", "\xE2\x80\x8C", "\xE2\x80\x8D", /* zero width */
+      "\xE2\x80\x8E", "\xE2\x80\x8F", "\xE2\x80\xAA", /* bidirectional */
+      "\xE2\x80\xAB", "\xE2\x80\xAC", "\xE2\x80\xAD",     "\xE2\x80\xAE",
+      "\xE2\x81\xA6", "\xE2\x81\xA7", "\xE2\x81\xA8",     "\xE2\x81\xA9",
+      "\xE2\x80\xA8", "\xE2\x80\xA9", /* line and paragraph separator */
+      "\xE2\x81\xA0", "\xEF\xBB\xBF", "\xF3\xA0\x81\x81", /* joiner, BOM, tag */
+  };
+  static const char *const shown[] = {"\xC3\xA9", "\xE2\x82\xAC", "\xD7\x90",
+                                      "\xE2\x80\x90", "\xF0\x9F\x98\x80"};
+  char body[256], wanted[64];
+  leat_field field;
+  TEST("characters that are not seen");
+  for (size_t i = 0; i < sizeof hidden / sizeof hidden[0] + 5; i++) {
+    size_t count = sizeof hidden / sizeof hidden[0];
+    const char *character = i < count ? hidden[i] : shown[i - count];
+    snprintf(body, sizeof body,
+             "{\"message\":\"a%sb\",\"code\":1003,\"errors\":{\"x%sy\":\"c%sd\"}}",
+             character, character, character);
+    struct answer_case c = {"find", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
+    leat_call *call = answered(client, &c);
+    if (i < count) character = " ";
+    snprintf(wanted, sizeof wanted, "a%sb x%sy: c%sd", character, character, character);
+    CHECK_STR(leat_call_error(call)->message, wanted);
+    CHECK(leat_call_field(call, 0, &field));
+    snprintf(wanted, sizeof wanted, "x%sy", character);
+    CHECK_STR(field.name.data, wanted);
+    leat_call_free(call);
+  }
+}
+
 /* ---- lifetimes ------------------------------------------------------------------- */
 
 static void test_lifetimes(void) {
@@ -1014,6 +1111,7 @@ int main(int argc, char **argv) {
   test_failures(client);
   test_secrets(client);
   test_control_characters(client);
+  test_invisible_characters(client);
   test_lifetimes();
   leat_client_free(client);
   return test_summary("call");
