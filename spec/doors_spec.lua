@@ -271,7 +271,8 @@ describe("what the service sends", function()
   end)
 
   it("has the last of what comes twice, where nothing reads it", function()
-    local client = play { raw('\239\187\191{"data":{"value":"1","x":1,"y":2,"x":{"z":1,"z":3},"y":null},"meta":{"a":1,"a":2}}') }
+    local client = play { raw('\239\187\191{"data":{"value":"1","x":1,"y":2,"x":{"z":1,"z":3},"y":null},' ..
+      '"meta":{"a":1,"a":2}}') }
     local card, _, info = client.contact_identifiers:find("1")
     assert.same({ value = "1", x = { z = 3 } }, card)
     assert.same({ a = 2 }, info.meta)
