@@ -918,13 +918,14 @@ static const struct date_case {
     {"Tue", "", -1},
 };
 
-static void test_dates(leat_client *client) {
+static void test_dates(void) {
   TEST("dates in Retry-After");
   for (size_t i = 0; i < sizeof dates / sizeof dates[0]; i++) {
     const struct date_case *c = &dates[i];
     leat_header headers[] = {{leat_s("Retry-After"), leat_s(c->retry_after)},
                              {leat_s("Date"), leat_s(c->date)}};
     leat_answer answer = {429, headers, c->date[0] ? 2 : 1, leat_s("{}"), LEAT_LENGTH};
+    leat_client *client = new_client(); /* the last one is paused */
     leat_call *call = new_call(client, "find");
     set(call, "contact_identifier_value", "1");
     leat_call_next(call, now);
@@ -933,6 +934,7 @@ static void test_dates(leat_client *client) {
       printf("  %s: %lld\n", c->retry_after,
              (long long)leat_call_error(call)->retry_after_ms);
     leat_call_free(call);
+    leat_client_free(client);
   }
 }
 
@@ -1106,7 +1108,7 @@ int main(int argc, char **argv) {
   test_fields(client);
   test_many_fields(client);
   test_redirects(client);
-  test_dates(client);
+  test_dates();
   test_max_body();
   test_failures(client);
   test_secrets(client);

@@ -154,6 +154,30 @@ static void test_refused_token(void) {
   leat_client_free(client);
 }
 
+/* A page that something in between answered with says nothing about the token. */
+static void test_page(void) {
+  leat_client *client = new_client(false);
+  leat_call *call = new_find(client);
+  TEST("a token is not renewed because of a page");
+  CHECK(fetches(call));
+  answer(call, 200, TOKEN("t1", 3600));
+  CHECK(finds(call, "Bearer t1"));
+  answer(call, 401, "<html><title>Staging</title>");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->kind == LEAT_PROTOCOL);
+  CHECK(strstr(leat_call_error(call)->message, "\"Staging\"") != NULL);
+  leat_call_free(call);
+  call = new_find(client);
+  CHECK(finds(call, "Bearer t1"));
+  TEST("but because of a 401, whatever its code is");
+  answer(call, 401, "{\"message\":\"Expired.\",\"code\":98765}");
+  CHECK(fetches(call));
+  answer(call, 200, TOKEN("t2", 3600));
+  CHECK(finds(call, "Bearer t2") && ends_well(call));
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
 static void test_lease(void) {
   leat_client *client = new_client(false);
   leat_call *first = new_find(client), *second = new_find(client);
@@ -541,6 +565,7 @@ static void test_config(void) {
 int main(void) {
   test_one_fetch_for_all();
   test_refused_token();
+  test_page();
   test_lease();
   test_lease_in_line();
   test_lease_of_a_look();
