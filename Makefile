@@ -205,7 +205,7 @@ test-headers:
 test-c-examples: lua
 	@LUA=$(LUA) CC=$(CC) BUILD=$(BUILD) sh spec/support/c_examples.sh
 # The allocations of our own objects go through the test, and what locales change.
-$(T)/memory_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+$(T)/memory_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 $(T)/json_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=realloc \
   -Wl,--wrap=strtod,--wrap=snprintf,--wrap=__snprintf_chk
 test: test-core test-lua

@@ -83,6 +83,12 @@ static const char *advice(leat_kind kind) {
   }
 }
 
+/* Whether a status says what to do even if the code in the body is unknown. */
+static bool status_decides(int status) {
+  return status == 401 || status == 403 || status == 408 || status == 425 ||
+         status == 429 || status >= 500;
+}
+
 /* Whether such an answer says for certain that nothing was changed. A 503 does not: it may
 ** come from a gateway that had forwarded the request already. */
 static bool proves_unchanged(int status) {
@@ -116,12 +122,85 @@ static void fail_protocol(judging *j, leat_kind kind, const char *why) {
                   type[0] ? type : "none", excerpt, advice(kind));
 }
 
+/* ---- pages that are not the API's ------------------------------------------------ */
+
+static bool is_one_of(char c, const char *set) {
+  return c != '\0' && strchr(set, c) != NULL;
+}
+
+static bool is_html(leat_string type) {
+  static const char html[] = "text/html";
+  size_t length = sizeof html - 1;
+  return type.length >= length && leat__same_letters(type.data, html, length) &&
+         (type.length == length || is_one_of(type.data[length], "; \t"));
+}
+
+static leat_string skip_blanks(leat_string text) {
+  while (text.length > 0 && is_one_of(text.data[0], " \t\r\n")) {
+    text.data++;
+    text.length--;
+  }
+  return text;
+}
+
+static leat_string skip_mark(leat_string text) {
+  size_t length = sizeof LEAT_BYTE_ORDER_MARK - 1;
+  if (text.length < length || memcmp(text.data, LEAT_BYTE_ORDER_MARK, length) != 0)
+    return text;
+  return (leat_string){text.data + length, text.length - length};
+}
+
+/* A firewall, a login page or a gateway refuses with a page; the API refuses with JSON, with
+** plain text, or with nothing. */
+static bool is_refusal_by_page(const leat_answer *answer) {
+  if (answer->status != 401 && answer->status != 403) return false;
+  leat_string body = skip_blanks(skip_mark(answer->body));
+  return body.length > 0 &&
+         (body.data[0] == '<' || is_html(leat_answer_header(answer, "content-type")));
+}
+
+/* Where `piece`, in lower case, first occurs in the text; its length if nowhere. */
+static size_t find_letters(leat_string text, const char *piece) {
+  size_t length = strlen(piece);
+  for (size_t i = 0; i + length <= text.length; i++)
+    if (leat__same_letters(text.data + i, piece, length)) return i;
+  return text.length;
+}
+
+/* Empty if it has none. */
+static leat_string page_title(leat_string page) {
+  size_t start = find_letters(page, "<title");
+  while (start < page.length && page.data[start] != '>')
+    start++;
+  if (start == page.length) return leat_s(NULL);
+  leat_string title = {page.data + start + 1, page.length - start - 1};
+  title.length = find_letters(title, "<");
+  return skip_blanks(title);
+}
+
+/* It says nothing about the key, and nothing about whether the request got through. */
+static void fail_page(judging *j) {
+  char title[LEAT_MAX_EXCERPT + 1];
+  leat__clean(title, sizeof title, page_title(j->answer->body), j->wanted->secrets);
+  for (size_t end = strlen(title); end > 0 && title[end - 1] == ' ';)
+    title[--end] = '\0';
+  fail(j, LEAT_PROTOCOL, false);
+  leat__error_set(
+      &j->outcome->error, LEAT_PROTOCOL,
+      "an HTML page%s%s%s came instead of the API's answer: something between "
+      "this program and the service answered, such as a firewall, a proxy or a "
+      "login page",
+      title[0] ? " (\"" : "", title, title[0] ? "\")" : "");
+}
+
+/* ---- redirects ------------------------------------------------------------------- */
+
 static bool is_scheme_character(char c) {
   return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '+' ||
          c == '-' || c == '.';
 }
 
-/* The host that a Location names; empty if it stays on this one. */
+/* The host that a Location names, without credentials; empty if it stays on this one. */
 static leat_string named_host(leat_string location) {
   size_t at = 0, end;
   while (at < location.length && is_scheme_character(location.data[at]))
@@ -130,21 +209,26 @@ static leat_string named_host(leat_string location) {
   else at = 0;
   if (location.length < at + 2 || memcmp(location.data + at, "//", 2) != 0)
     return leat_s(NULL);
-  for (end = at += 2; end < location.length && !strchr("/?#", location.data[end]);)
-    end++;
+  for (end = at += 2; end < location.length && !is_one_of(location.data[end], "/\\?#");
+       end++)
+    if (location.data[end] == '@') at = end + 1;
   return (leat_string){location.data + at, end - at};
 }
 
+/* The host is named even where a body would be hidden, for it is no token. */
 static void fail_redirect(judging *j) {
   char host[128];
+  leat_secrets secrets = j->wanted->secrets;
+  bool fetches_token = secrets.hide;
   leat_string named = named_host(leat_answer_header(j->answer, "location"));
-  leat__clean(host, sizeof host, named.length ? named : j->wanted->origin,
-              j->wanted->secrets);
+  secrets.hide = false;
+  leat__clean(host, sizeof host, named.length ? named : j->wanted->origin, secrets);
   fail(j, LEAT_REDIRECT, true);
   leat__error_set(&j->outcome->error, LEAT_REDIRECT,
-                  "the server points to %s, which is never followed, for the key would "
-                  "travel along: is base_url right?",
-                  host);
+                  "the server points to %s, which is never followed, for the %s would "
+                  "travel along: is %s right?",
+                  host, fetches_token ? "client_secret" : "key",
+                  fetches_token ? "token_url" : "base_url");
 }
 
 /* ---- fields ---------------------------------------------------------------------- */
@@ -233,6 +317,15 @@ static void fail_message(judging *j, leat_kind kind, int code, bool unchanged) {
   append_fields(j->outcome);
 }
 
+/* The code decides, unless it is unknown and the status says more. */
+static void judge_code(judging *j, int code) {
+  leat_kind kind = kind_of_code(code);
+  int status = j->answer->status;
+  if (kind == LEAT_API_ERROR && status_decides(status))
+    fail_message(j, kind_of_status(status), code, proves_unchanged(status));
+  else fail_message(j, kind, code, code != 1000 && status < 500);
+}
+
 static bool is_envelope(const leat_json *document) {
   return leat_json_type(leat__get(document, "message")) == LEAT_STRING ||
          leat_json_type(leat__get(document, "errors")) != LEAT_ABSENT;
@@ -263,10 +356,19 @@ static bool is_contact(const leat_json *contact) {
          is_or_lacks(leat__get(contact, "email"), LEAT_STRING);
 }
 
+/* The names that are read: where one of them occurs twice, two readers may read two
+** answers. */
+static const char *const document_names[] = {"data", "code", "message", "errors", NULL};
+static const char *const card_names[] = {"value", "name", "active", "contact", NULL};
+static const char *const contact_names[] = {"uuid", "email", NULL};
+
 /* What is wrong with a contact identifier; NULL: nothing. */
 static const char *check_card(const leat_json *card, leat_string wanted) {
   const leat_json *value = leat__get(card, "value");
   if (leat_json_type(card) != LEAT_OBJECT) return "\"data\" is not an object";
+  if (leat__json_repeats(card, card_names)) return "a duplicate name in \"data\"";
+  if (leat__json_repeats(leat__get(card, "contact"), contact_names))
+    return "a duplicate name in \"contact\"";
   if (leat_json_type(value) != LEAT_STRING) return "\"value\" is not a string";
   if (!leat_same_value(leat_json_string(value), wanted))
     return "the answer is about another value than the one asked for";
@@ -295,6 +397,7 @@ static const char *check_nothing(const judging *j) {
   if (leat_json_type(data) == LEAT_ABSENT) return "\"data\" is missing";
   if (!is_or_lacks(data, LEAT_OBJECT) && leat_json_type(data) != LEAT_ARRAY)
     return "\"data\" is neither null nor an object";
+  if (leat__json_repeats(data, card_names)) return "a duplicate name in \"data\"";
   if (value && !leat_same_value(leat_json_string(value), j->wanted->value))
     return "the answer is about another value than the one asked for";
   return NULL;
@@ -341,11 +444,19 @@ static void judge_success(judging *j) {
 
 /* ---- judging --------------------------------------------------------------------- */
 
+static leat_json *parse(leat_string body, char *why, size_t size) {
+  leat_json *document = leat__json_parse(body, why, size);
+  if (!leat__json_repeats(document, document_names)) return document;
+  leat__json_free(document);
+  snprintf(why, size, "a duplicate name");
+  return NULL;
+}
+
 /* False: the body is there, but it is no JSON; the error is set. */
 static bool decode(judging *j) {
   char why[80], line[144];
   if (j->answer->body.length == 0) return true;
-  j->outcome->document = leat__json_parse(j->answer->body, why, sizeof why);
+  j->outcome->document = parse(j->answer->body, why, sizeof why);
   if (j->outcome->document) return true;
   if (why[0] == '\0') {
     fail(j, LEAT_NO_MEMORY, false);
@@ -360,20 +471,33 @@ static bool decode(judging *j) {
   return false;
 }
 
+/* A transport may return more than the codec would have accepted. */
+static void fail_too_large(judging *j) {
+  fail(j, LEAT_TOO_LARGE, proves_unchanged(j->answer->status));
+  leat__error_set(&j->outcome->error, LEAT_TOO_LARGE,
+                  "the answer's body is %zu bytes, allowed are %zu",
+                  j->answer->body.length, j->wanted->max_body);
+}
+
+/* True: it is an error whatever its body says. */
+static bool is_refused(judging *j) {
+  int status = j->answer->status;
+  if (status >= 300 && status < 400 && status != 304) fail_redirect(j);
+  else if (j->answer->body.length > j->wanted->max_body) fail_too_large(j);
+  else if (is_refusal_by_page(j->answer)) fail_page(j);
+  else return false;
+  return true;
+}
+
 void leat__judge(leat_outcome *outcome, const leat_wanted *wanted,
                  const leat_answer *answer) {
   judging j = {outcome, wanted, answer, 0};
   bool good = answer->status >= 200 && answer->status < 300;
   outcome->error.status = answer->status;
-  if (answer->status >= 300 && answer->status < 400 && answer->status != 304) {
-    fail_redirect(&j);
-    return;
-  }
-  if (!decode(&j)) return;
+  if (is_refused(&j) || !decode(&j)) return;
   int code = read_code(leat__get(outcome->document, "code"));
   bool has_data = leat__get(outcome->document, "data") != NULL;
-  if (code && !(good && has_data))
-    fail_message(&j, kind_of_code(code), code, code != 1000 && answer->status < 500);
+  if (code && !(good && has_data)) judge_code(&j, code);
   else if (good) judge_success(&j);
   else judge_status(&j);
 }

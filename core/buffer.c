@@ -88,8 +88,13 @@ void leat__buffer_init(leat_buffer *buffer, size_t limit) {
   buffer->limit = limit;
 }
 
-void leat__buffer_free(leat_buffer *buffer) {
+static void wipe(leat_buffer *buffer) {
+  if (buffer->data) explicit_bzero(buffer->data, buffer->capacity);
   free(buffer->data);
+}
+
+void leat__buffer_free(leat_buffer *buffer) {
+  wipe(buffer);
   buffer->data = NULL;
   buffer->length = buffer->capacity = 0;
 }
@@ -99,11 +104,13 @@ static bool grow(leat_buffer *buffer, size_t needed) {
   while (capacity < needed)
     capacity *= 2;
   if (capacity > buffer->limit) capacity = buffer->limit;
-  char *data = realloc(buffer->data, capacity);
+  char *data = malloc(capacity); /* realloc would leave the old bytes behind */
   if (data == NULL) {
     buffer->failed = LEAT_NO_MEMORY;
     return false;
   }
+  if (buffer->length > 0) memcpy(data, buffer->data, buffer->length);
+  wipe(buffer);
   buffer->data = data;
   buffer->capacity = capacity;
   return true;

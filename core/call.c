@@ -825,6 +825,7 @@ static leat_secrets secrets_of(const leat_call *call) {
   if (call->client == NULL) return LEAT_NO_SECRETS;
   leat_secrets secrets = leat__client_secrets(call->client);
   secrets.hide = leat__call_is_elsewhere(call);
+  if (secrets.hide) secrets.token = leat_s(call->client->client_secret);
   return secrets;
 }
 
@@ -861,12 +862,13 @@ void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answe
   }
   if (call == NULL || call->state != LEAT__SENDING) return;
   leat_wanted wanted = {call->op, leat__argument_text(call, 0), call->request.origin,
-                        secrets_of(call)};
+                        secrets_of(call), call->request.max_body};
   call->outcome.error.sent = LEAT_SENT_MAYBE;
   leat__judge(&call->outcome, &wanted, answer);
   if (call->outcome.error.kind != LEAT_OK)
     call->outcome.error.retry_after_ms =
-        leat__retry_after(leat_answer_header(answer, "retry-after"), now.unix_s);
+        leat__retry_after(leat_answer_header(answer, "retry-after"),
+                          leat_answer_header(answer, "date"), now.unix_s);
   note_rate(call, answer);
   conclude(call, now);
 }

@@ -4,6 +4,7 @@
 #include "internal.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -126,15 +127,22 @@ static bool parse_url(leat_url *url, const char *text, const char *name,
   return false;
 }
 
+/* Without one, tokens are fetched where calls go: the secret is for that origin alone. */
+static bool parse_token_url(leat_client *client, const leat_config *config,
+                            leat_error *error) {
+  char text[LEAT_MAX_URL + 64];
+  if (config->client_id == NULL) return true;
+  snprintf(text, sizeof text, "%s" LEAT_TOKEN_PATH, client->url.origin);
+  return parse_url(&client->token_url, config->token_url ? config->token_url : text,
+                   "token_url", config, error);
+}
+
 static bool fill(leat_client *client, const leat_config *config, const char *token,
                  leat_error *error) {
   const char *base_url = config->base_url ? config->base_url : LEAT_BASE_URL;
   if (!check_headers(config, error)) return false;
   if (!parse_url(&client->url, base_url, "base_url", config, error)) return false;
-  const char *token_url = config->token_url ? config->token_url : LEAT_TOKEN_URL;
-  if (config->client_id &&
-      !parse_url(&client->token_url, token_url, "token_url", config, error))
-    return false;
+  if (!parse_token_url(client, config, error)) return false;
   client->timeout_ms = or_default(config->timeout_ms, LEAT_DEFAULT_TIMEOUT_MS);
   client->connect_timeout_ms =
       or_default(config->connect_timeout_ms, LEAT_DEFAULT_CONNECT_TIMEOUT_MS);

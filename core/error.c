@@ -107,15 +107,36 @@ static size_t secret_piece(leat_string text, leat_string secret) {
   return longest;
 }
 
+/* What shows nothing, or turns around what is shown: control characters, line and paragraph
+** separators, zero-width and bidirectional marks, tags. */
+static bool is_invisible(uint32_t c) {
+  static const struct {
+    uint32_t first, last;
+  } ranges[] = {{0x00, 0x1F},      {0x7F, 0x9F},     {0xAD, 0xAD},     {0x034F, 0x034F},
+                {0x061C, 0x061C},  {0x115F, 0x1160}, {0x17B4, 0x17B5}, {0x180B, 0x180F},
+                {0x200B, 0x200F},  {0x2028, 0x202E}, {0x2060, 0x206F}, {0x3164, 0x3164},
+                {0xFE00, 0xFE0F},  {0xFEFF, 0xFEFF}, {0xFFA0, 0xFFA0}, {0xFFF0, 0xFFFB},
+                {0xE0000, 0xE0FFF}};
+  for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
+    if (c >= ranges[i].first && c <= ranges[i].last) return true;
+  return false;
+}
+
+/* The code point of a character that is so long. */
+static uint32_t code_point(const char *text, size_t length) {
+  static const unsigned char masks[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+  uint32_t c = (unsigned char)text[0] & masks[length];
+  for (size_t i = 1; i < length; i++)
+    c = c << 6 | ((unsigned char)text[i] & 0x3F);
+  return c;
+}
+
 /* One character of foreign text as a message may show it; *skip is how long it was. */
 static leat_string clean_character(leat_string text, size_t *skip) {
   size_t length = leat__utf8_character(text);
-  unsigned char first = (unsigned char)text.data[0];
-  bool control = first < 0x20 || first == 0x7F ||
-                 (first == 0xC2 && length == 2 && (unsigned char)text.data[1] < 0xA0);
   *skip = length > 0 ? length : 1;
   if (length == 0) return leat_s("?");
-  if (control) return leat_s(" ");
+  if (is_invisible(code_point(text.data, length))) return leat_s(" ");
   return (leat_string){text.data, length};
 }
 

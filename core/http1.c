@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROOM_WANTED = 2048, KEPT_CAPACITY = 64 * 1024 };
+enum { ROOM_WANTED = 2048, KEPT_CAPACITY = 64 * 1024, USUAL_CHUNK_LINE = 16 };
 
 typedef enum part {
   STATUS_LINE,
@@ -45,6 +45,7 @@ struct leat_http1 {
   size_t at;      /* parsed up to here */
   size_t scanned; /* no line ends before here */
   size_t head_length;
+  size_t chunk_excess; /* bytes of chunk lines beyond the usual */
   int interim_answers;
 
   int status;
@@ -261,6 +262,7 @@ leat_http1_state leat_http1_begin(leat_http1 *http, const leat_request *request)
   http->input.failed = LEAT_OK;
   http->input.limit = LEAT_MAX_ANSWER_HEAD + request->max_body + LEAT_RECEIVE_ROOM;
   http->at = http->scanned = http->head_length = http->sent = 0;
+  http->chunk_excess = 0;
   http->interim_answers = 0;
   http->failure = LEAT_OK;
   http->detail[0] = '\0';
@@ -398,17 +400,33 @@ static bool parse_transfer(leat_http1 *http, leat_string value) {
   return true;
 }
 
+/* The next item of a list, between commas; it may be empty. False: there is none left. */
+static bool next_item(leat_string *list, leat_string *item) {
+  if (list->length == 0) return false;
+  const char *comma = memchr(list->data, ',', list->length);
+  size_t length = comma ? (size_t)(comma - list->data) : list->length;
+  *item = trim((leat_string){list->data, length});
+  length += comma ? 1 : 0;
+  list->data += length;
+  list->length -= length;
+  return true;
+}
+
 static void parse_connection(leat_http1 *http, leat_string value) {
-  while (value.length > 0) {
-    const char *comma = memchr(value.data, ',', value.length);
-    size_t length = comma ? (size_t)(comma - value.data) : value.length;
-    leat_string option = trim((leat_string){value.data, length});
+  leat_string option;
+  while (next_item(&value, &option)) {
     if (leat__equal_nocase(option, "close")) http->close = true;
     if (leat__equal_nocase(option, "keep-alive")) http->keep_alive = true;
-    length += comma ? 1 : 0;
-    value.data += length;
-    value.length -= length;
   }
+}
+
+/* "identity", or "none" as some servers call it: the body is as it is. */
+static void parse_encoding(leat_http1 *http, leat_string value) {
+  leat_string coding;
+  while (next_item(&value, &coding))
+    if (coding.length > 0 && !leat__equal_nocase(coding, "identity") &&
+        !leat__equal_nocase(coding, "none"))
+      http->encoded = true;
 }
 
 /* The headers that the codec itself obeys. */
@@ -416,8 +434,7 @@ static bool obey(leat_http1 *http, leat_string name, leat_string value) {
   if (leat__equal_nocase(name, "content-length")) return parse_length(http, value);
   if (leat__equal_nocase(name, "transfer-encoding")) return parse_transfer(http, value);
   if (leat__equal_nocase(name, "connection")) parse_connection(http, value);
-  if (leat__equal_nocase(name, "content-encoding"))
-    http->encoded = http->encoded || !leat__equal_nocase(value, "identity");
+  if (leat__equal_nocase(name, "content-encoding")) parse_encoding(http, value);
   return true;
 }
 
@@ -453,11 +470,11 @@ static bool parse_header(leat_http1 *http, leat_string line) {
 
 /* ---- the body -------------------------------------------------------------------- */
 
-/* 1xx: another answer follows. */
+/* 1xx: another answer follows. Some servers say that its body, which none has, is empty. */
 static bool pass_interim(leat_http1 *http) {
   if (http->status == 101)
     return fail(http, LEAT_PROTOCOL, "the server switches protocols unasked (HTTP 101)");
-  if (http->has_length || http->chunked)
+  if (http->length > 0 || http->chunked)
     return fail(http, LEAT_PROTOCOL, "an interim answer (HTTP %d) with a body",
                 http->status);
   if (++http->interim_answers > LEAT_MAX_INTERIM_ANSWERS)
@@ -533,11 +550,23 @@ static int hex_digit(char c) {
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/* What a chunk's size is padded or followed by is bounded like the head. */
+static bool take_chunk_line(leat_http1 *http, leat_string *line) {
+  if (!take_line(http, line)) return false;
+  if (line->length > USUAL_CHUNK_LINE)
+    http->chunk_excess += line->length - USUAL_CHUNK_LINE;
+  return http->chunk_excess <= LEAT_MAX_ANSWER_HEAD ||
+         fail(http, LEAT_TOO_LARGE,
+              "the answer's chunk extensions are larger than %d bytes",
+              LEAT_MAX_ANSWER_HEAD);
+}
+
+/* Blanks may stand behind the digits, as some servers pad them. */
 static bool chunk_size(leat_http1 *http) {
   leat_string line;
   size_t i = 0;
   int digit;
-  if (!take_line(http, &line)) return false;
+  if (!take_chunk_line(http, &line)) return false;
   http->expected = 0;
   for (; i < line.length && (digit = hex_digit(line.data[i])) >= 0; i++) {
     http->expected = http->expected * 16 + (uint64_t)digit;
@@ -545,7 +574,8 @@ static bool chunk_size(leat_http1 *http) {
       return fail(http, LEAT_TOO_LARGE, "the answer's body is larger than %zu bytes",
                   http->max_body);
   }
-  if (i == 0 || (i < line.length && line.data[i] != ';'))
+  leat_string rest = trim((leat_string){line.data + i, line.length - i});
+  if (i == 0 || (rest.length > 0 && rest.data[0] != ';'))
     return refuse(http, "a malformed chunk size", line);
   http->part = http->expected > 0 ? CHUNK_DATA : TRAILERS;
   return true;

@@ -78,7 +78,8 @@ bool leat__utf8(leat_string text);
 char *leat__copy(const char *data, size_t length); /* NUL-terminated; free() */
 void leat__wipe_free(char *secret);                /* NUL-terminated, or NULL */
 
-/* Grows up to its limit; the first failure sticks. */
+/* Grows up to its limit; the first failure sticks. Requests and answers may hold a secret,
+** so what a buffer gives back is wiped. */
 typedef struct leat_buffer {
   char *data;
   size_t length, capacity, limit;
@@ -113,16 +114,21 @@ typedef struct leat_secrets {
 
 #define LEAT_NO_SECRETS ((leat_secrets){{NULL, 0}, {NULL, 0}, false})
 
-/* Foreign text made fit for a message: without control characters, cut to `size`, and
-** without any piece of a secret. */
+/* Foreign text made fit for a message: without control characters or others that are not
+** seen, cut to `size`, and without any piece of a secret. */
 void leat__clean(char *out, size_t size, leat_string text, leat_secrets secrets);
 
 /* ---- JSON (json.c) --------------------------------------------------------------- */
 
+#define LEAT_BYTE_ORDER_MARK "\xEF\xBB\xBF" /* in UTF-8 */
+
 /* A document, an object or an array, decoded strictly. NULL: `why` says what is wrong, and
 ** at which byte, without quoting it; an empty `why` means out of memory. */
 leat_json *leat__json_parse(leat_string text, char *why, size_t why_size);
+/* Wipes it, for it may hold a token. */
 void leat__json_free(leat_json *document);
+/* Whether one of the names, which NULL ends, occurs more than once in the object. */
+bool leat__json_repeats(const leat_json *object, const char *const *names);
 const leat_json *leat__json_member(const leat_json *object, leat_string name);
 /* As leat_json_get; the length of a literal is known beforehand. */
 static inline const leat_json *leat__get(const leat_json *object, const char *name) {
@@ -147,8 +153,10 @@ typedef struct leat_url {
 bool leat__url_parse(leat_url *url, const char *text, const char *name,
                      leat_error *error);
 void leat__url_free(leat_url *url);
+/* "localhost", "::1", or an address of 127.0.0.0/8. */
 bool leat__loopback(const char *host);
-/* "", or segments that are not empty, "." or "..", of characters that need no encoding. */
+/* "", or segments that are not empty, "." or "..", encoded or not, of characters that need no
+** encoding. */
 bool leat__is_path(leat_string text);
 /* Everything but letters, digits and -._~ becomes %XX. */
 void leat__append_encoded(leat_buffer *buffer, leat_string text);
@@ -210,8 +218,9 @@ leat_verdict leat__look_failed(leat_when_unknown row, leat_kind kind, bool owner
 bool leat__is_owner(leat_string owner, const leat_contact_identifier *card);
 int64_t leat__retry_delay(const leat_retry *retry, int attempt, bool throttled,
                           uint64_t random);
-/* Milliseconds that a Retry-After asks for, as seconds or as a date; -1: it is neither. */
-int64_t leat__retry_after(leat_string text, int64_t unix_s);
+/* Milliseconds that a Retry-After asks for, as seconds or as a date; -1: it is neither. A
+** date is relative to `date`, the answer's Date header; without one, to our clock. */
+int64_t leat__retry_after(leat_string text, leat_string date, int64_t unix_s);
 
 /* ---- attempts (attempts.c) -------------------------------------------------------- */
 
@@ -311,6 +320,7 @@ typedef struct leat_wanted {
   leat_string value; /* of the contact identifier */
   leat_string origin;
   leat_secrets secrets;
+  size_t max_body;
 } leat_wanted;
 
 /* Fills kind, code, status, message and outcome_unknown of the error, and the rest. */

@@ -10,12 +10,16 @@
 #include "internal.h"
 
 #include <float.h>
+#include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct leat_json {
   leat_type type;
+  bool repeats;     /* an object: some name occurs more than once */
+  bool unfit;       /* a number that fits no type: its text is in is.string */
   leat_string name; /* of a member */
   union {
     bool boolean;
@@ -28,6 +32,11 @@ struct leat_json {
     } items;
   } is;
 };
+
+typedef struct block { /* a document */
+  size_t size;
+  leat_json values[]; /* the first is the document; their text stands behind them */
+} block;
 
 typedef struct reader {
   char *at, *end;          /* of the text; a NUL stands at its end */
@@ -158,16 +167,28 @@ static bool skip_digits(reader *r) {
   return r->at > start;
 }
 
+/* What fits neither an int64_t nor a double keeps its text. That moves up by a byte, over
+** what stood before it and was read, so that a NUL has room behind it. */
+static bool keep_text(const reader *r, char *start, leat_json *value) {
+  size_t length = (size_t)(r->at - start);
+  char *text = memmove(start - 1, start, length);
+  text[length] = '\0';
+  value->type = LEAT_REAL;
+  value->unfit = true;
+  value->is.string = (leat_string){text, length};
+  return true;
+}
+
 /* In negative numbers, of which there is one more. */
 static bool read_integer(reader *r, char *start, leat_json *value) {
   bool negative = *start == '-';
   int64_t number = 0;
   for (const char *digit = start + negative; digit < r->at; digit++) {
     int d = *digit - '0';
-    if (number < (INT64_MIN + d) / 10) return fail_at(r, start, "a number too big");
+    if (number < (INT64_MIN + d) / 10) return keep_text(r, start, value);
     number = number * 10 - d;
   }
-  if (!negative && number == INT64_MIN) return fail_at(r, start, "a number too big");
+  if (!negative && number == INT64_MIN) return keep_text(r, start, value);
   value->type = LEAT_INTEGER;
   value->is.integer = negative ? number : -number;
   return true;
@@ -193,7 +214,7 @@ static bool read_real(reader *r, char *start, leat_json *value) {
   char *stop;
   double real = strtod(start, &stop);
   if (stop < r->at && !read_by_locale(r, start, stop, &real)) return false;
-  if (real > DBL_MAX || real < -DBL_MAX) return fail_at(r, start, "a number too big");
+  if (real > DBL_MAX || real < -DBL_MAX) return keep_text(r, start, value);
   value->type = LEAT_REAL;
   value->is.real = real;
   return true;
@@ -227,32 +248,27 @@ static int compare_names(const void *a, const void *b) {
   return memcmp(x.data, y.data, x.length);
 }
 
-static bool fail_twice(reader *r, const leat_json *a, const leat_json *b) {
-  const char *second = a->name.data > b->name.data ? a->name.data : b->name.data;
-  return fail_at(r, second, "a duplicate name");
-}
-
-/* Many are sorted for it, so that no answer takes long to be refused. */
-static bool check_many_names(reader *r, leat_json *members, size_t count) {
+/* Many are sorted for it, so that no answer takes long. False: out of memory. */
+static bool check_many_names(leat_json *object) {
+  size_t count = object->is.items.count;
   leat_json **sorted = malloc(count * sizeof *sorted);
-  bool good = true;
   if (sorted == NULL) return false;
   for (size_t i = 0; i < count; i++)
-    sorted[i] = &members[i];
+    sorted[i] = &object->is.items.first[i];
   qsort(sorted, count, sizeof *sorted, compare_names);
-  for (size_t i = 1; i < count && good; i++)
-    if (compare_names(&sorted[i - 1], &sorted[i]) == 0)
-      good = fail_twice(r, sorted[i - 1], sorted[i]);
+  for (size_t i = 1; i < count && !object->repeats; i++)
+    object->repeats = compare_names(&sorted[i - 1], &sorted[i]) == 0;
   free(sorted);
-  return good;
+  return true;
 }
 
-static bool check_names(reader *r, leat_json *members, size_t count) {
-  if (count > LEAT_FEW_MEMBERS) return check_many_names(r, members, count);
+static bool check_names(leat_json *object) {
+  const leat_json *members = object->is.items.first;
+  size_t count = object->is.items.count;
+  if (count > LEAT_FEW_MEMBERS) return check_many_names(object);
   for (size_t i = 1; i < count; i++)
-    for (size_t k = 0; k < i; k++)
-      if (leat__equal(members[i].name, members[k].name))
-        return fail_twice(r, &members[i], &members[k]);
+    for (size_t k = 0; k < i && !object->repeats; k++)
+      object->repeats = leat__equal(members[i].name, members[k].name);
   return true;
 }
 
@@ -294,8 +310,7 @@ static bool read_container(reader *r, leat_json *value, leat_type type, char end
   r->at++;
   r->depth--;
   close_container(r, value, first);
-  return type == LEAT_ARRAY ||
-         check_names(r, value->is.items.first, value->is.items.count);
+  return type == LEAT_ARRAY || check_names(value);
 }
 
 static bool read_word(reader *r, const char *word) {
@@ -312,6 +327,7 @@ static bool read_boolean(reader *r, leat_json *value) {
 }
 
 static bool read_value(reader *r, leat_json *value) {
+  value->repeats = value->unfit = false;
   switch (next(r)) {
     case '{': return read_container(r, value, LEAT_OBJECT, '}');
     case '[': return read_container(r, value, LEAT_ARRAY, ']');
@@ -351,7 +367,9 @@ static size_t count_values(leat_string text) {
 }
 
 static bool read_document(reader *r) {
+  static const char mark[] = LEAT_BYTE_ORDER_MARK;
   leat_json *document = r->open++;
+  if (strncmp(r->at, mark, sizeof mark - 1) == 0) r->at += sizeof mark - 1;
   char c = next(r);
   if (c != '{' && c != '[') return fail(r, "neither an object nor an array");
   if (!read_value(r, document)) return false;
@@ -360,25 +378,31 @@ static bool read_document(reader *r) {
 }
 
 leat_json *leat__json_parse(leat_string text, char *why, size_t why_size) {
-  size_t count = count_values(text);
-  leat_json *values = NULL;
+  size_t count = count_values(text), size = 0;
+  block *b = NULL;
   why[0] = '\0';
-  if (count < SIZE_MAX / 2 / sizeof *values)
-    values = malloc(count * sizeof *values + text.length + 1);
-  if (values == NULL) return NULL;
-  char *copy = (char *)(values + count);
+  if (count < SIZE_MAX / 2 / sizeof *b->values) {
+    size = sizeof *b + count * sizeof *b->values + text.length + 1;
+    b = malloc(size);
+  }
+  if (b == NULL) return NULL;
+  b->size = size;
+  char *copy = (char *)(b->values + count);
   memcpy(copy, text.data, text.length);
   copy[text.length] = '\0';
-  reader r = {copy, copy + text.length, values, values + count, 0, NULL};
-  if (read_document(&r)) return values;
+  reader r = {copy, copy + text.length, b->values, b->values + count, 0, NULL};
+  if (read_document(&r)) return b->values;
   if (r.wrong)
     snprintf(why, why_size, "%s (byte %zu)", r.wrong, (size_t)(r.at - copy) + 1);
-  free(values);
+  leat__json_free(b->values);
   return NULL;
 }
 
 void leat__json_free(leat_json *document) {
-  free(document);
+  if (document == NULL) return;
+  block *b = (block *)(void *)((char *)document - offsetof(block, values));
+  explicit_bzero(b, b->size);
+  free(b);
 }
 
 /* ---- reading --------------------------------------------------------------------- */
@@ -396,7 +420,16 @@ int64_t leat_json_integer(const leat_json *value) {
 }
 
 double leat_json_real(const leat_json *value) {
-  return leat_json_type(value) == LEAT_REAL ? value->is.real : 0;
+  if (leat_json_type(value) != LEAT_REAL) return 0;
+  if (!value->unfit) return value->is.real;
+  const char *text = value->is.string.data;
+  if (!strpbrk(text, ".eE")) return strtod(text, NULL); /* an integer */
+  return *text == '-' ? -HUGE_VAL : HUGE_VAL;
+}
+
+leat_string leat_json_digits(const leat_json *value) {
+  if (leat_json_type(value) == LEAT_REAL && value->unfit) return value->is.string;
+  return (leat_string){NULL, 0};
 }
 
 leat_string leat_json_string(const leat_json *value) {
@@ -424,11 +457,21 @@ bool leat_json_next(const leat_json *object, leat_member *member) {
 
 const leat_json *leat__json_member(const leat_json *object, leat_string name) {
   if (leat_json_type(object) != LEAT_OBJECT) return NULL;
-  for (size_t i = 0; i < object->is.items.count; i++) {
-    const leat_json *member = &object->is.items.first[i];
+  for (size_t i = object->is.items.count; i > 0; i--) {
+    const leat_json *member = &object->is.items.first[i - 1];
     if (leat__equal(member->name, name)) return member;
   }
   return NULL;
+}
+
+bool leat__json_repeats(const leat_json *object, const char *const *names) {
+  leat_member member = {{NULL, 0}, NULL, NULL};
+  size_t count = 0;
+  if (leat_json_type(object) != LEAT_OBJECT || !object->repeats) return false;
+  for (; *names && count < 2; names++)
+    for (count = 0, member.position = NULL; leat_json_next(object, &member);)
+      count += leat__equal(member.name, leat_s(*names));
+  return count > 1;
 }
 
 const leat_json *leat_json_get(const leat_json *object, const char *name) {

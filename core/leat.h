@@ -44,9 +44,9 @@
 extern "C" {
 #endif
 
-#define LEAT_VERSION   "0.1.0"
-#define LEAT_BASE_URL  "https://api.piggy.eu/api/v3/oauth/clients"
-#define LEAT_TOKEN_URL "https://api.piggy.eu/oauth/token"
+#define LEAT_VERSION    "0.1.0"
+#define LEAT_BASE_URL   "https://api.piggy.eu/api/v3/oauth/clients"
+#define LEAT_TOKEN_PATH "/oauth/token" /* on the origin of the base URL */
 
 enum { LEAT_UNLIMITED = -1 }; /* for max_attempts and retry_budget */
 
@@ -152,10 +152,14 @@ LEAT_API leat_type leat_json_type(const leat_json *value);
 LEAT_API bool leat_json_boolean(const leat_json *value);    /* other types: false */
 LEAT_API int64_t leat_json_integer(const leat_json *value); /* other types: 0 */
 LEAT_API double leat_json_real(const leat_json *value);     /* other types: 0 */
+/* The text of a number that fits neither an int64_t nor a double, such as 1e400; its type is
+** LEAT_REAL, its real the nearest double or an infinity. Of anything else: data NULL. */
+LEAT_API leat_string leat_json_digits(const leat_json *value);
 /* Holds no NUL, and is terminated by one. Other types: data NULL. */
 LEAT_API leat_string leat_json_string(const leat_json *value);
 LEAT_API size_t leat_json_size(const leat_json *value); /* array, object; or 0 */
 LEAT_API const leat_json *leat_json_at(const leat_json *array, size_t index);
+/* Of a name that occurs more than once, the last one. */
 LEAT_API const leat_json *leat_json_get(const leat_json *object, const char *name);
 /* The next member, in the order of the answer; false after the last. */
 LEAT_API bool leat_json_next(const leat_json *object, leat_member *member);
@@ -239,7 +243,8 @@ typedef struct leat_config {  /* zero or NULL means the default */
   const char *client_id;      /* with client_secret: tokens are fetched, and renewed */
   bool asks_token;            /* LEAT_TOKEN asks for one: leat_client_set_token */
   const char *client_secret;  /* of client_id */
-  const char *token_url;      /* LEAT_TOKEN_URL: where they are fetched */
+  const char *token_url;      /* where they are fetched: LEAT_TOKEN_PATH on the origin of
+                                 base_url, which alone gets the secret then */
   const char *base_url;       /* LEAT_BASE_URL; https, with its path */
   const char *user_agent;     /* "leat/" LEAT_VERSION */
   bool allow_http;            /* cleartext to other hosts than this one */

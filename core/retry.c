@@ -136,16 +136,6 @@ static bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
-/* So many digits as a number; -1: they are none. */
-static int digits(const char *text, int count) {
-  int number = 0;
-  for (int i = 0; i < count; i++) {
-    if (!is_digit(text[i])) return -1;
-    number = number * 10 + (text[i] - '0');
-  }
-  return number;
-}
-
 /* Days since 1970, by the civil calendar. */
 static int64_t days_of(int year, int month, int day) {
   int64_t y = year - (month <= 2), era = y / 400, of_era = y - era * 400;
@@ -153,33 +143,73 @@ static int64_t days_of(int year, int month, int day) {
   return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
 }
 
-/* "Sun, 06 Nov 1994 08:49:37 GMT" as seconds since 1970; -1: it is none. */
-static int64_t parse_date(leat_string text) {
+enum { YEAR, MONTH, DAY, HOUR, MINUTE, SECOND, PARTS };
+
+/* 0 to 11; 12: it is none. */
+static int month_of(const char *name) {
   static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-  const char *s = text.data;
-  if (text.length != 29 || memcmp(s + 3, ", ", 2) != 0 || memcmp(s + 25, " GMT", 4) != 0)
-    return -1;
-  if (s[7] != ' ' || s[11] != ' ' || s[16] != ' ' || s[19] != ':' || s[22] != ':')
-    return -1;
   int month = 0;
-  while (month < 12 && memcmp(months + (size_t)month * 3, s + 8, 3) != 0)
+  while (month < 12 && memcmp(months + (size_t)month * 3, name, 3) != 0)
     month++;
-  int day = digits(s + 5, 2), year = digits(s + 12, 4);
-  int hour = digits(s + 17, 2), minute = digits(s + 20, 2), second = digits(s + 23, 2);
-  if (month == 12 || day < 1 || day > 31 || year < 1970 || hour < 0 || hour > 23 ||
-      minute < 0 || minute > 59 || second < 0 || second > 60)
-    return -1;
-  int64_t of_day = (int64_t)hour * 3600 + (int64_t)minute * 60 + second;
-  return days_of(year, month + 1, day) * 86400 + of_day;
+  return month;
 }
 
-int64_t leat__retry_after(leat_string text, int64_t unix_s) {
+/* Reads by a layout of the letters "ymdhis", one for each digit, and "bbb", a month's name;
+** what else is in it must stand there. A day of two letters may begin with a space. */
+static bool read_layout(leat_string text, const char *layout, int parts[PARTS]) {
+  static const char letters[] = "ymdhis";
+  memset(parts, 0, PARTS * sizeof *parts);
+  if (text.length != strlen(layout)) return false;
+  for (size_t i = 0; i < text.length; i++) {
+    char c = text.data[i];
+    const char *letter = strchr(letters, layout[i]);
+    bool pads = c == ' ' && layout[i] == 'd' && layout[i + 1] == 'd';
+    if (strncmp(layout + i, "bbb", 3) == 0) parts[MONTH] = month_of(text.data + i);
+    else if (letter && is_digit(c))
+      parts[letter - letters] = parts[letter - letters] * 10 + (c - '0');
+    else if (layout[i] != 'b' && !pads && (letter || c != layout[i])) return false;
+  }
+  return true;
+}
+
+static int64_t seconds_of(const int parts[PARTS]) {
+  int64_t of_day = (int64_t)parts[HOUR] * 3600 + (int64_t)parts[MINUTE] * 60;
+  return days_of(parts[YEAR], parts[MONTH] + 1, parts[DAY]) * 86400 + of_day +
+         parts[SECOND];
+}
+
+/* What stands behind the day of the week, in one of HTTP's three forms. A year of two digits
+** is one of the last hundred that lie no more than fifty years ahead. */
+static bool read_date(leat_string text, int64_t now_s, int parts[PARTS]) {
+  const char *comma = text.length > 0 ? memchr(text.data, ',', text.length) : NULL;
+  size_t start = comma ? (size_t)(comma - text.data) + 2 : 4;
+  if (start > text.length || text.data[start - 1] != ' ') return false;
+  text = (leat_string){text.data + start, text.length - start};
+  if (!comma) return read_layout(text, "bbb dd hh:ii:ss yyyy", parts);
+  if (read_layout(text, "dd bbb yyyy hh:ii:ss GMT", parts)) return true;
+  if (!read_layout(text, "dd-bbb-yy hh:ii:ss GMT", parts)) return false;
+  parts[YEAR] += 2000;
+  if (seconds_of(parts) > now_s + INT64_C(50) * 31556952) parts[YEAR] -= 100;
+  return true;
+}
+
+/* Seconds since 1970; -1: it is no date. */
+static int64_t parse_date(leat_string text, int64_t now_s) {
+  int parts[PARTS];
+  bool good = read_date(text, now_s, parts) && parts[YEAR] >= 1970 && parts[MONTH] < 12 &&
+              parts[DAY] >= 1 && parts[DAY] <= 31 && parts[HOUR] < 24 &&
+              parts[MINUTE] < 60 && parts[SECOND] <= 60;
+  return good ? seconds_of(parts) : -1;
+}
+
+int64_t leat__retry_after(leat_string text, leat_string date, int64_t unix_s) {
   int64_t seconds = 0;
   if (text.length == 0) return -1;
   if (!is_digit(text.data[0])) {
-    int64_t date = parse_date(text);
-    if (date < 0) return -1;
-    seconds = date > unix_s ? date - unix_s : 0;
+    int64_t until = parse_date(text, unix_s), sent = parse_date(date, unix_s);
+    if (until < 0) return -1;
+    if (sent < 0) sent = unix_s;
+    seconds = until > sent ? until - sent : 0;
   }
   for (size_t i = 0; i < text.length && is_digit(text.data[0]); i++) {
     if (!is_digit(text.data[i])) return -1;

@@ -135,6 +135,7 @@ static void fail(leat_error *error, const leat_error *why) {
 
 bool leat__token_take(leat_client *client, const leat_call *call, leat_moment now,
                       leat_error *error) {
+  static const char *const names[] = {"access_token", "expires_in", NULL};
   const leat_json *data = leat_call_data(call);
   leat_string token = leat_json_string(leat_json_get(data, "access_token"));
   int64_t lifetime = leat_json_integer(leat_json_get(data, "expires_in"));
@@ -143,8 +144,9 @@ bool leat__token_take(leat_client *client, const leat_call *call, leat_moment no
     return false;
   }
   if (lifetime < 0 || lifetime > INT32_MAX) lifetime = 0;
-  if (!is_token(token)) {
-    leat__error_set(error, LEAT_PROTOCOL, "no token: the answer holds no access_token");
+  if (!is_token(token) || leat__json_repeats(data, names)) {
+    leat__error_set(error, LEAT_PROTOCOL,
+                    "no token: the answer holds no access_token, or several");
     return false;
   }
   if (leat_client_set_token(client, now, token, (int)lifetime)) return true;

@@ -34,11 +34,60 @@ void leat__append_encoded(leat_buffer *buffer, leat_string text) {
   buffer->length = (size_t)(out - buffer->data);
 }
 
+/* ---- hosts ----------------------------------------------------------------------- */
+
+static bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+/* Four numbers from 0 to 255, and nothing else; a leading zero would be octal to some. */
+static bool is_ipv4(const char *text) {
+  for (int dots = 0; dots < 4; dots++) {
+    int number = 0, digits = 0;
+    if (dots > 0 && *text++ != '.') return false;
+    for (; is_digit(*text) && digits < 4; digits++)
+      number = number * 10 + (*text++ - '0');
+    if (digits == 0 || number > 255 || (digits > 1 && text[-digits] == '0')) return false;
+  }
+  return *text == '\0';
+}
+
+/* Eight groups of hexadecimal digits; "::" may stand for some of them, once, and an IPv4
+** address for the last two. */
+static bool is_ipv6(const char *text) {
+  int groups = 0;
+  bool gap = strncmp(text, "::", 2) == 0;
+  if (gap) text += 2;
+  while (*text && groups < 8) {
+    size_t digits = strspn(text, "0123456789abcdefABCDEF");
+    if (text[digits] == '.') return is_ipv4(text) && (gap ? groups < 6 : groups == 6);
+    if (digits == 0 || digits > 4) return false;
+    text += digits;
+    groups++;
+    if (*text == '\0') break;
+    if (*text++ != ':' || (*text == '\0')) return false;
+    if (*text != ':') continue;
+    if (gap) return false;
+    gap = true;
+    text++;
+  }
+  return *text == '\0' && (gap ? groups < 8 : groups == 8);
+}
+
+/* No label is empty, but for a dot at the end; what ends in a number is an IPv4 address. */
+static bool is_name(const char *text) {
+  size_t length = strlen(text), start = length;
+  if (length > 0 && text[length - 1] == '.') start = --length;
+  if (length == 0 || text[0] == '.' || strstr(text, "..")) return false;
+  while (start > 0 && text[start - 1] != '.')
+    start--;
+  return !is_digit(text[start]) || strspn(text + start, "0123456789") < length - start ||
+         is_ipv4(text);
+}
+
 bool leat__loopback(const char *host) {
-  size_t length = strlen(host);
-  if (strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0) return true;
-  return strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == length &&
-         host[length - 1] != '.';
+  return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+         (strncmp(host, "127.", 4) == 0 && is_ipv4(host));
 }
 
 /* ---- base URLs ------------------------------------------------------------------- */
@@ -62,7 +111,8 @@ static bool take_scheme(leat_url *url, const char **text) {
   return true;
 }
 
-/* A name, an IPv4 address, or an IPv6 address in brackets; made lower-case. */
+/* A name, an IPv4 address, or an IPv6 address in brackets; made lower-case. False: it is
+** none of them. */
 static bool take_host(leat_url *url, const char **text) {
   bool brackets = **text == '[';
   const char *start = *text + (brackets ? 1 : 0);
@@ -71,6 +121,7 @@ static bool take_host(leat_url *url, const char **text) {
     length++;
   if (length == 0 || (brackets && start[length] != ']')) return false;
   url->host = leat__copy(start, length);
+  if (url->host && !(brackets ? is_ipv6(url->host) : is_name(url->host))) return false;
   for (char *c = url->host; c && *c; c++)
     if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
   *text = start + length + (brackets ? 1 : 0);
@@ -88,12 +139,38 @@ static bool take_port(leat_url *url, const char **text) {
   return url->port > 0;
 }
 
+static bool is_hex(char c) {
+  return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
+}
+
+/* A dot in a path, "." or "%2e": its length; 0: it is none. */
+static size_t dot_length(leat_string text) {
+  if (text.length > 0 && text.data[0] == '.') return 1;
+  return text.length > 2 && leat__same_letters(text.data, "%2e", 3) ? 3 : 0;
+}
+
+static bool is_dot_segment(leat_string text) {
+  for (int dots = 0; dots < 2 && text.length > 0; dots++) {
+    size_t length = dot_length(text);
+    text.data += length;
+    text.length -= length;
+    if (length == 0) return false;
+  }
+  return text.length == 0;
+}
+
+/* Not empty, not of dots alone, and a percent sign is followed by two hexadecimal digits. */
 static bool is_segment(leat_string text) {
-  for (size_t i = 0; i < text.length; i++)
-    if (!is_alphanumeric(text.data[i]) && !one_of(text.data[i], "-._~!$&'()*+,;=:@%"))
+  for (size_t i = 0; i < text.length; i++) {
+    if (text.data[i] == '%') {
+      if (i + 2 >= text.length || !is_hex(text.data[i + 1]) || !is_hex(text.data[i + 2]))
+        return false;
+    } else if (!is_alphanumeric(text.data[i]) &&
+               !one_of(text.data[i], "-._~!$&'()*+,;=:@")) {
       return false;
-  return text.length > 0 && !leat__equal(text, leat_s(".")) &&
-         !leat__equal(text, leat_s(".."));
+    }
+  }
+  return text.length > 0 && !is_dot_segment(text);
 }
 
 bool leat__is_path(leat_string text) {

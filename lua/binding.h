@@ -8,6 +8,7 @@
 #include "leat.h"
 
 #include <stdbool.h>
+#include <string.h>
 #include <time.h>
 
 /* With the version, so that modules of two versions refuse each other's userdata. */
@@ -45,6 +46,18 @@ static inline leat_call *check_call(lua_State *L, int index) {
   const call_box *box = check_call_box(L, index);
   luaL_argcheck(L, box->call != NULL, index, "call is freed");
   return box->call;
+}
+
+/* The text under `key` of the plain table at `index`, which keeps it; NULL if it is no string.
+** A text that holds a NUL is refused: C would see only what stands before it. */
+static inline const char *text_field(lua_State *L, int index, const char *key) {
+  size_t length = 0;
+  lua_getfield(L, index, key);
+  const char *text =
+      lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &length) : NULL;
+  if (text && strlen(text) != length) luaL_error(L, "%s holds a NUL byte", key);
+  lua_pop(L, 1);
+  return text;
 }
 
 /* Of a clock that is never set, and that all processes have. */

@@ -506,9 +506,10 @@ end
 -- @tparam table given the options:
 --
 --   * `api_key` the key from the dashboard; or `access_token`, one of OAuth; or `client_id`
---     and `client_secret`, for which tokens are fetched (at `token_url`) and renewed; or
---     `token`, a function that returns a token and, if it knows, for how many seconds it is
---     good, or nil and why not: it is asked when one is needed, and when one was refused
+--     and `client_secret`, for which tokens are fetched and renewed (at `token_url`, or else
+--     at `/oauth/token` on the origin of `base_url`); or `token`, a function that returns a
+--     token and, if it knows, for how many seconds it is good, or nil and why not: it is
+--     asked when one is needed, and when one was refused
 --   * `base_url` default `https://api.piggy.eu/api/v3/oauth/clients`. https, except for
 --     this very machine
 --   * `allow_http` true lets base_url be cleartext http elsewhere too

@@ -108,6 +108,13 @@ static void push_integer(lua_State *L, int64_t value) {
 #endif
 }
 
+/* What fits no number comes as its text, as written. */
+static void push_real(lua_State *L, const leat_json *value) {
+  leat_string digits = leat_json_digits(value);
+  if (digits.data) push_string(L, digits);
+  else lua_pushnumber(L, leat_json_real(value));
+}
+
 static void push_value(lua_State *L, const leat_json *value);
 
 /* The fields that cards have, none of them the name of a method. The metatable of calls
@@ -161,18 +168,19 @@ static void push_array(lua_State *L, const leat_json *array) {
   }
 }
 
-/* A member that is null is absent, as Lua has it; and so is one that would hide a method. */
+/* A member that is null is absent, as Lua has it; and so is one that would hide a method. Of
+** a name that occurs more than once, the last member counts. */
 static void push_object(lua_State *L, const leat_json *object, int metatable) {
   leat_member member = {{NULL, 0}, NULL, NULL};
   luaL_checkstack(L, DEEPEST, "nested too deep");
   lua_createtable(L, 0, (int)leat_json_size(object));
   while (leat_json_next(object, &member)) {
-    if (leat_json_type(member.value) == LEAT_NULL) continue;
     if (!push_name(L, member.name) && is_method(L, metatable)) {
       lua_pop(L, 1);
       continue;
     }
-    push_value(L, member.value);
+    if (leat_json_type(member.value) == LEAT_NULL) lua_pushnil(L);
+    else push_value(L, member.value);
     lua_rawset(L, -3);
   }
 }
@@ -183,7 +191,7 @@ static void push_value(lua_State *L, const leat_json *value) {
     case LEAT_ARRAY: push_array(L, value); break;
     case LEAT_STRING: push_string(L, leat_json_string(value)); break;
     case LEAT_INTEGER: push_integer(L, leat_json_integer(value)); break;
-    case LEAT_REAL: lua_pushnumber(L, leat_json_real(value)); break;
+    case LEAT_REAL: push_real(L, value); break;
     case LEAT_BOOLEAN: lua_pushboolean(L, leat_json_boolean(value)); break;
     case LEAT_NULL:
     case LEAT_ABSENT: lua_pushlightuserdata(L, NULL); break; /* leat.null, cjson.null */
@@ -233,12 +241,16 @@ static int core_operations(lua_State *L) {
 
 /* ---- clients --------------------------------------------------------------------- */
 
-/* The string lives as long as the table at `index`, a plain one, holds it. */
-static const char *string_option(lua_State *L, int index, const char *key) {
+/* Copies a field of the table at `index`, cut to `size`; spaces take the place of NULs. */
+static void copy_field(lua_State *L, int index, const char *key, char *out, size_t size) {
+  leat_string text = {NULL, 0};
   lua_getfield(L, index, key);
-  const char *value = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+  if (lua_type(L, -1) == LUA_TSTRING) text.data = lua_tolstring(L, -1, &text.length);
+  if (text.length >= size) text.length = size - 1;
+  for (size_t i = 0; i < text.length; i++)
+    out[i] = text.data[i] ? text.data[i] : ' ';
+  out[text.length] = '\0';
   lua_pop(L, 1);
-  return value;
 }
 
 static lua_Number number_option(lua_State *L, int index, const char *key) {
@@ -297,15 +309,15 @@ static int core_client(lua_State *L) {
   leat_config config = {0};
   leat_error error;
   luaL_checktype(L, 1, LUA_TTABLE);
-  config.api_key = string_option(L, 1, "api_key");
-  config.access_token = string_option(L, 1, "access_token");
-  config.client_id = string_option(L, 1, "client_id");
-  config.client_secret = string_option(L, 1, "client_secret");
-  config.token_url = string_option(L, 1, "token_url");
+  config.api_key = text_field(L, 1, "api_key");
+  config.access_token = text_field(L, 1, "access_token");
+  config.client_id = text_field(L, 1, "client_id");
+  config.client_secret = text_field(L, 1, "client_secret");
+  config.token_url = text_field(L, 1, "token_url");
   config.asks_token = boolean_option(L, 1, "token");
   config.shared = boolean_option(L, 1, "shared");
-  config.base_url = string_option(L, 1, "base_url");
-  config.user_agent = string_option(L, 1, "user_agent");
+  config.base_url = text_field(L, 1, "base_url");
+  config.user_agent = text_field(L, 1, "user_agent");
   config.allow_http = boolean_option(L, 1, "allow_http");
   config.timeout_ms = milliseconds(number_option(L, 1, "timeout"));
   config.connect_timeout_ms = milliseconds(number_option(L, 1, "connect_timeout"));
@@ -345,6 +357,28 @@ static int misuse(lua_State *L, const char *alias, const char *what) {
   lua_pushnil(L);
   lua_pushfstring(L, "%s %s", alias, what);
   return 2;
+}
+
+#define HOLDS_NUL "holds a NUL byte"
+
+/* Whether it is a string of which C would see only a part. */
+static bool holds_nul(lua_State *L, int index) {
+  size_t length = 0;
+  const char *text =
+      lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &length) : NULL;
+  return text && strlen(text) != length;
+}
+
+/* Whether one of a list of names and values has such a name. */
+static bool names_hold_nul(lua_State *L, int list) {
+  size_t count = lua_istable(L, list) ? lua_rawlen(L, list) : 0;
+  bool holds = false;
+  for (size_t i = 1; i < count && !holds; i += 2) {
+    lua_rawgeti(L, list, (int)i);
+    holds = holds_nul(L, -1);
+    lua_pop(L, 1);
+  }
+  return holds;
 }
 
 static const char *wrong_type(leat_type wanted, int type) {
@@ -435,6 +469,7 @@ static int set_options(lua_State *L, leat_call *call, const leat_op *op, int ind
   lua_pushnil(L);
   while (lua_next(L, index)) {
     const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+    if (holds_nul(L, -2)) return misuse(L, "the name of an option", HOLDS_NUL);
     const leat_parameter *p = find_option(op, key);
     bool expects = op->takes_expect && strcmp(key, "expect") == 0;
     if (p == NULL && !expects) return unknown_option(L, op, key);
@@ -539,6 +574,10 @@ static int core_request(lua_State *L) {
   leat_client *client = check_client(L, 1);
   const char *method = luaL_checkstring(L, 2), *path = luaL_checkstring(L, 3);
   lua_settop(L, 6);
+  if (holds_nul(L, 2)) return misuse(L, "the method", HOLDS_NUL);
+  if (holds_nul(L, 3)) return misuse(L, "the path", HOLDS_NUL);
+  if (names_hold_nul(L, 4)) return misuse(L, "a name in query", HOLDS_NUL);
+  if (names_hold_nul(L, 5)) return misuse(L, "a name in headers", HOLDS_NUL);
   leat_call **call = new_box(L);
   *call = leat_call_new_request(client, method, path);
   if (*call == NULL) return luaL_error(L, "not enough memory");
@@ -985,8 +1024,9 @@ static int call_share_pause(lua_State *L) {
   leat_moment now = moment_at(L, 2);
   luaL_checktype(L, 3, LUA_TTABLE);
   lua_Number seconds = number_option(L, 3, "seconds");
-  const char *kind = string_option(L, 3, "kind");
-  bool limited = kind && kind_by_name(kind) == LEAT_RATE_LIMITED;
+  char kind[32];
+  copy_field(L, 3, "kind", kind, sizeof kind);
+  bool limited = kind_by_name(kind) == LEAT_RATE_LIMITED;
   if (!(seconds > 0 && seconds < 1e9)) return 0;
   leat_pause pause = {.until_ms = now.monotonic_ms + (int64_t)(seconds * 1000),
                       .kind = limited ? LEAT_RATE_LIMITED : LEAT_MAINTENANCE,
@@ -996,16 +1036,35 @@ static int call_share_pause(lua_State *L) {
   return 0;
 }
 
+/* A word, which C may compare. */
+static const char *check_word(lua_State *L, int index) {
+  const char *word = luaL_checkstring(L, index);
+  luaL_argcheck(L, !holds_nul(L, index), index, HOLDS_NUL);
+  return word;
+}
+
+/* A copy, left on the stack, with spaces where the text has NULs. */
+static const char *without_nul(lua_State *L, leat_string text) {
+  luaL_Buffer copy;
+  luaL_buffinit(L, &copy);
+  for (size_t i = 0; i < text.length; i++)
+    luaL_addchar(&copy, text.data[i] ? text.data[i] : ' ');
+  luaL_pushresult(&copy);
+  return lua_tostring(L, -1);
+}
+
 /* call:fail(ms, unix, kind, sent, message) */
 static int call_fail(lua_State *L) {
   leat_call *call = check_call(L, 1);
   leat_moment now = check_moment(L, 1);
-  leat_kind kind = kind_by_name(luaL_checkstring(L, 4));
-  const char *sent = luaL_checkstring(L, 5);
+  leat_kind kind = kind_by_name(check_word(L, 4));
+  const char *sent = check_word(L, 5);
+  leat_string message;
   luaL_argcheck(L, kind > LEAT_OK && kind < LEAT_KINDS, 4, "no such kind of error");
+  message.data = luaL_checklstring(L, 6, &message.length);
   leat_call_fail(call, now, kind,
                  strcmp(sent, "no") == 0 ? LEAT_SENT_NO : LEAT_SENT_MAYBE,
-                 luaL_checkstring(L, 6));
+                 without_nul(L, message));
   return 0;
 }
 
@@ -1138,14 +1197,12 @@ static int http1_tell(lua_State *L) {
 /* core.error_text(error): from its fields, so that there is one wording in the house. */
 static int core_error_text(lua_State *L) {
   leat_error error = {LEAT_OK, 0, 0, 0, LEAT_SENT_NO, false, -1, "", ""};
-  char text[sizeof error.message + 256];
-  const char *value;
+  char text[sizeof error.message + 256], kind[32];
   luaL_checktype(L, 1, LUA_TTABLE);
-  if ((value = string_option(L, 1, "kind")) != NULL) error.kind = kind_by_name(value);
-  if ((value = string_option(L, 1, "operation")) != NULL)
-    snprintf(error.operation, sizeof error.operation, "%s", value);
-  if ((value = string_option(L, 1, "message")) != NULL)
-    snprintf(error.message, sizeof error.message, "%s", value);
+  copy_field(L, 1, "kind", kind, sizeof kind);
+  copy_field(L, 1, "operation", error.operation, sizeof error.operation);
+  copy_field(L, 1, "message", error.message, sizeof error.message);
+  if (kind[0]) error.kind = kind_by_name(kind);
   error.code = int_option(L, 1, "code");
   error.status = int_option(L, 1, "status");
   error.outcome_unknown = boolean_option(L, 1, "outcome_unknown");

@@ -39,21 +39,13 @@ static leat_curl *check_driver(lua_State *L) {
   return box->curl;
 }
 
-/* The string lives as long as the table at 1, a plain one, holds it. */
-static const char *string_option(lua_State *L, const char *key) {
-  lua_getfield(L, 1, key);
-  const char *value = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
-  lua_pop(L, 1);
-  return value;
-}
-
 static int driver_new(lua_State *L) {
   leat_curl_config config = {0};
   leat_error error;
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_checktype(L, 2, LUA_TTABLE);
-  config.ca_file = string_option(L, "ca_file");
-  config.proxy = string_option(L, "proxy");
+  config.ca_file = text_field(L, 1, "ca_file");
+  config.proxy = text_field(L, 1, "proxy");
   lua_getfield(L, 1, "max_connections");
   config.max_connections = (int)lua_tointeger(L, -1);
   driver_box *box = lua_newuserdatauv(L, sizeof *box, 1);

@@ -38,14 +38,6 @@ static leat_sandbox *check_server(lua_State *L) {
 
 /* ---- options --------------------------------------------------------------------- */
 
-/* The string lives as long as the table at `index`, a plain one that the caller holds. */
-static const char *text_field(lua_State *L, int index, const char *key) {
-  lua_getfield(L, index, key);
-  const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
-  lua_pop(L, 1);
-  return text;
-}
-
 static bool is_boolean(lua_State *L, int index, const char *key, bool wanted) {
   lua_getfield(L, index, key);
   bool is = lua_isboolean(L, -1) && (lua_toboolean(L, -1) != 0) == wanted;

@@ -146,6 +146,18 @@ describe("client:request", function()
     ["a:request('GET', '/a b')"] = "encoded",
     ["a:request('G T', '/a')"] = "method",
     ["a:request('GET\\r\\n', '/a')"] = "method",
+    ["a:request('GET', '/a/%2e%2E/b')"] = "dot segment",
+    ["a:request('GET', '/%zz')"] = "encoded",
+    ["a:request('DELETE', '/contacts/123\\0/notes/9')"] = "the path holds a NUL byte",
+    ["a:request('GET\\0X', '/a')"] = "the method holds a NUL byte",
+    ["a:request('GET', '/a', { query = { ['all\\0x'] = 'x' } })"] = "a name in query holds a NUL byte",
+    ["a:request('GET', '/a', { query = { b = 'x', ['b\\0c'] = 'x' } })"] = "a name in query holds a NUL byte",
+    ["a:request('GET', '/a', { query = { b = 'x\\0y' } })"] = "b holds a NUL byte",
+    ["a:request('GET', '/a', { headers = { ['X-One\\0Y'] = 'x' } })"] = "a name in headers holds a NUL byte",
+    ["a:request('GET', '/a', { headers = { ['X-One'] = 'x\\0y' } })"] = "control character",
+    ["a.contact_identifiers:find('1\\0')"] = "holds a NUL byte",
+    ["a.contact_identifiers:update('1', { ['name\\0x'] = 'x' })"] = "the name of an option holds a NUL byte",
+    ["a.contact_identifiers:update('1', { name = 'x\\0' })"] = "holds a NUL byte",
     ["a:request('GET', '/a', { params = {} })"] = "'params' is unknown",
     ["a:request('GET', '/a', { query = 'x' })"] = "query must be a table",
     ["a:request('GET', '/a', { query = { x = {} } })"] = "x is a table",
@@ -251,6 +263,26 @@ describe("what the service sends", function()
     end
   end)
 
+  it("has the text of a number that fits none", function()
+    local card = find('{"data":{"value":"1","a":18446744073709551616,"b":[1e400,-1E+999],"c":1e308}}')
+    assert.equal("18446744073709551616", card.a)
+    assert.same({ "1e400", "-1E+999" }, card.b)
+    assert.equal(1e308, card.c)
+  end)
+
+  it("has the last of what comes twice, where nothing reads it", function()
+    local client = play { raw('\239\187\191{"data":{"value":"1","x":1,"y":2,"x":{"z":1,"z":3},"y":null},' ..
+      '"meta":{"a":1,"a":2}}') }
+    local card, _, info = client.contact_identifiers:find("1")
+    assert.same({ value = "1", x = { z = 3 } }, card)
+    assert.same({ a = 2 }, info.meta)
+  end)
+
+  it("is in the service's spelling", function()
+    local client = play { data { value = "0042A" } }
+    assert.equal("0042A", leat.assert(client.contact_identifiers:find("0042a ")).value)
+  end)
+
   it("does not hide a method", function()
     local card = find('{"data":{"value":"1","link":"https://x","delete":1,"unlink":null,"update":{}}}')
     assert.equal("function", type(card.link))
@@ -346,6 +378,34 @@ describe("a transport", function()
     assert.equal("connection", err.kind)
     err = create("the key was " .. secrets.key .. ", wasn't it")
     assert.equal("the key was [token], wasn't it", err.message)
+  end)
+
+  it("is told to the end, NULs and all", function()
+    local failure
+    local client = leat.new { api_key = secrets.key, max_attempts = 1, transport = function() return nil, failure end }
+    failure = { kind = "timeout", message = "late\0, by an hour" }
+    local _, err = client.contact_identifiers:create("1")
+    assert.equal("late , by an hour", err.message)
+    err.message = "mine\0 and more"
+    assert.truthy(tostring(err):find("mine  and more", 1, true), tostring(err))
+    for _, cut in ipairs { { kind = "timeout\0" }, { kind = "timeout", sent = "no\0" } } do
+      failure = cut
+      local _, wrong = pcall(client.contact_identifiers.find, client.contact_identifiers, "1")
+      assert.truthy(tostring(wrong):find("holds a NUL byte", 1, true), wrong)
+    end
+  end)
+
+  it("is held to max_body", function()
+    local body = '{"data":{"value":"1"}}'
+    local function try(most)
+      local client = leat.new { api_key = secrets.key, max_attempts = 1, max_body = most,
+        transport = function() return 200, {}, body end }
+      return client.contact_identifiers:create("1")
+    end
+    assert.equal("1", leat.assert(try(#body)).value)
+    local _, err = try(#body - 1)
+    assert.equal("too_large", err.kind)
+    assert.is_true(err.outcome_unknown)
   end)
 
   it("is told when it returns what is no answer", function()

@@ -27,7 +27,7 @@ function leat.assert(value, err, ...) end
 ---@field client_id? string
 ---@field client_secret? string
 ---@field token? fun(): string?, (number|string)? gives a token and for how many seconds, or nil and why not
----@field token_url? string
+---@field token_url? string where tokens are fetched: /oauth/token on the origin of base_url
 ---@field base_url? string with its path
 ---@field allow_http? boolean cleartext to other machines
 ---@field timeout? number seconds of a whole call: 30

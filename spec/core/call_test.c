@@ -251,8 +251,9 @@ static void test_large_request(leat_client *client) {
 }
 
 static void test_misused_requests(leat_client *client) {
-  static const char *const paths[] = {NULL,  "",     "x",    "//x",
-                                      "/x/", "/./x", "/x?y", "/x y"};
+  static const char *const paths[] = {
+      NULL,      "",       "x",    "//x", "/x/", "/./x", "/x?y",   "/x y", "/a/%2e%2e/b",
+      "/a/.%2E", "/%2e/b", "/%zz", "/%",  "/%2", "/a%",  "/a%2/b", "/%%20"};
   static const char *const methods[] = {NULL, "", "GE T", "GET\r\n", "ABCDEFGHIJKLMNOPQ"};
   leat_call *call;
   TEST("requests of no row that are refused");
@@ -365,6 +366,40 @@ static void test_config(void) {
       {{.api_key = "a", .base_url = "https://host/a/../b"}, "path"},
       {{.api_key = "a", .base_url = "https://host/a//b"}, "path"},
       {{.api_key = "a", .base_url = "https://host\\@evil"}, "credentials"},
+      {{.api_key = "a", .base_url = "https://host/a/%2e%2E/b"}, "path"},
+      {{.api_key = "a", .base_url = "https://host/%zz"}, "path"},
+      {{.api_key = "a", .base_url = "https://host/a%2"}, "path"},
+      {{.api_key = "a", .base_url = "https://[www.example.com]/"}, "host"},
+      {{.api_key = "a", .base_url = "http://[localhost]/"}, "host"},
+      {{.api_key = "a", .base_url = "http://[127.0.0.1]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[:]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[1:2:3:4:5:6:7]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[1:2:3:4:5:6:7:8:9]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[1::2::3]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[1:2:3:4:5:6:7:8::]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[12345::]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[::g]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[1:]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[:1]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[::1.2.3]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[::1.2.3.256]/"}, "host"},
+      {{.api_key = "a", .base_url = "https://[1:2:3:4:5:6:7:1.2.3.4]/"}, "host"},
+      {{.api_key = "a", .base_url = "http://127.0.0.256/"}, "host"},
+      {{.api_key = "a", .base_url = "http://127..1/"}, "host"},
+      {{.api_key = "a", .base_url = "http://127.1.2.3.4/"}, "host"},
+      {{.api_key = "a", .base_url = "http://127.1/"}, "host"},
+      {{.api_key = "a", .base_url = "http://127.0.0.01/"}, "host"},
+      {{.api_key = "a", .base_url = "http://127.0.0.1./"}, "host"},
+      {{.api_key = "a", .base_url = "http://127.0.0./"}, "host"},
+      {{.api_key = "a", .base_url = "http://2130706433/"}, "host"},
+      {{.api_key = "a", .base_url = "http://127.0.0.99999999999/"}, "host"},
+      {{.api_key = "a", .base_url = "https://.example/"}, "host"},
+      {{.api_key = "a", .base_url = "https://a..example/"}, "host"},
+      {{.api_key = "a", .base_url = "https://./"}, "host"},
+      {{.api_key = "a", .base_url = "http://128.0.0.1/"}, "cleartext"},
+      {{.api_key = "a", .base_url = "http://[::2]/"}, "cleartext"},
+      {{.api_key = "a", .base_url = "http://localhost./"}, "cleartext"},
   };
   TEST("settings that are refused");
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -400,6 +435,31 @@ static void test_urls(void) {
   check_url("HTTPS://h:8443//", "https://h:8443", "/contact-identifiers");
   check_url("http://h:80", "http://h", "/contact-identifiers");
   check_url("http://[::1]:8080/a/b", "http://[::1]:8080", "/a/b/contact-identifiers");
+  check_url("https://[2001:DB8::7]", "https://[2001:db8::7]", "/contact-identifiers");
+  check_url("https://[1:2:3:4:5:6:7:8]", "https://[1:2:3:4:5:6:7:8]",
+            "/contact-identifiers");
+  check_url("https://[1:2:3:4:5:6:7::]", "https://[1:2:3:4:5:6:7::]",
+            "/contact-identifiers");
+  check_url("https://[::]", "https://[::]", "/contact-identifiers");
+  check_url("https://[::ffff:1.2.3.4]", "https://[::ffff:1.2.3.4]",
+            "/contact-identifiers");
+  check_url("https://[1:2:3:4:5:6:1.2.3.4]", "https://[1:2:3:4:5:6:1.2.3.4]",
+            "/contact-identifiers");
+  check_url("https://255.0.10.200", "https://255.0.10.200", "/contact-identifiers");
+  check_url("https://api.example.", "https://api.example.", "/contact-identifiers");
+  check_url("https://1.2.3.4.example", "https://1.2.3.4.example", "/contact-identifiers");
+  check_url("https://h/a%2Fb/..a/%2ea/...", "https://h",
+            "/a%2Fb/..a/%2ea/.../contact-identifiers");
+  TEST("this very machine, in cleartext");
+  static const char *const here[] = {"http://127.0.0.1", "http://127.255.0.9:80",
+                                     "http://localhost", "http://LocalHost:8080/x",
+                                     "http://[::1]"};
+  for (size_t i = 0; i < sizeof here / sizeof here[0]; i++) {
+    leat_client *client =
+        leat_client_new(&(leat_config){.api_key = "k", .base_url = here[i]}, NULL);
+    CHECK(client != NULL);
+    leat_client_free(client);
+  }
 }
 
 /* ---- answers --------------------------------------------------------------------- */
@@ -450,12 +510,39 @@ static const struct answer_case {
      "text/html, body \"<html>Welcome to the   hotel</html>\""},
     {"find", 200, LEAT_LENGTH, "", "{\"data\":{\"value\":\"1\"", LEAT_PROTOCOL, 0, KNOWN,
      "not the JSON expected"},
-    {"find", 200, LEAT_LENGTH, "", "\xEF\xBB\xBF" CARD, LEAT_PROTOCOL, 0, KNOWN, "JSON"},
     {"find", 200, LEAT_LENGTH, "", CARD "x", LEAT_PROTOCOL, 0, KNOWN, "JSON"},
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":1,\"a\":2"), LEAT_PROTOCOL, 0, KNOWN,
-     "duplicate"},
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":9223372036854775808"), LEAT_PROTOCOL,
-     0, KNOWN, "too big"},
+    /* a duplicate of what is read; not of what is only passed on */
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"value\":\"2\""), LEAT_PROTOCOL, 0, KNOWN,
+     "a duplicate name in \"data\""},
+    {"delete", 200, LEAT_LENGTH, "", CARD_WITH("\"value\":\"1\""), LEAT_PROTOCOL, 0,
+     UNKNOWN, "a duplicate name"},
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"name\":\"a\",\"name\":\"b\""),
+     LEAT_PROTOCOL, 0, KNOWN, "a duplicate name"},
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"active\":true,\"active\":false"),
+     LEAT_PROTOCOL, 0, KNOWN, "a duplicate name"},
+    {"link", 200, LEAT_LENGTH, "",
+     CARD_WITH("\"contact\":{\"uuid\":\"u\"},\"contact\":null"), LEAT_PROTOCOL, 0,
+     UNKNOWN, "a duplicate name"},
+    {"link", 200, LEAT_LENGTH, "",
+     CARD_WITH("\"contact\":{\"uuid\":\"u\",\"uuid\":\"v\"}"), LEAT_PROTOCOL, 0, UNKNOWN,
+     "a duplicate name in \"contact\""},
+    {"create", 200, LEAT_LENGTH, "", "{\"data\":{\"value\":\"1\"},\"data\":{}}",
+     LEAT_PROTOCOL, 0, UNKNOWN, "a duplicate name"},
+    {"create", 400, LEAT_LENGTH, "",
+     "{\"message\":\"Oh.\",\"code\":60006,\"code\":60003}", LEAT_PROTOCOL, 0, KNOWN, ""},
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":1,\"a\":2"), LEAT_OK, 0, KNOWN, ""},
+    {"find", 200, LEAT_LENGTH, "",
+     "{\"data\":{\"value\":\"1\",\"contact\":{\"uuid\":\"u\",\"attributes\":{\"name\":1,"
+     "\"name\":2}}},\"meta\":{\"value\":1,\"value\":2},\"meta\":[]}",
+     LEAT_OK, 0, KNOWN, ""},
+    {"find", 200, LEAT_LENGTH, "", "\xEF\xBB\xBF" CARD, LEAT_OK, 0, KNOWN, ""},
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":[9223372036854775808,1e400]"),
+     LEAT_OK, 0, KNOWN, ""},
+    /* a number where a text is read stays one, however long */
+    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"name\":9223372036854775808"),
+     LEAT_PROTOCOL, 0, KNOWN, "\"name\""},
+    {"find", 400, LEAT_LENGTH, "", CODE(9223372036854775808), LEAT_INVALID_INPUT, 0,
+     KNOWN, "Oh."},
     {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":\"\xFF\""), LEAT_PROTOCOL, 0, KNOWN,
      "JSON"},
     {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":\"\\ud800\""), LEAT_PROTOCOL, 0,
@@ -525,6 +612,36 @@ static const struct answer_case {
     {"find", 400, LEAT_LENGTH, "", CODE(1.5), LEAT_INVALID_INPUT, 0, KNOWN, "Oh."},
     {"find", 400, LEAT_LENGTH, "", CODE(-1), LEAT_INVALID_INPUT, 0, KNOWN, "Oh."},
     {"find", 400, LEAT_LENGTH, "", CODE(4294967297), LEAT_INVALID_INPUT, 0, KNOWN, "Oh."},
+    /* a code that is unknown: the status, where that says more */
+    {"find", 429, LEAT_LENGTH, "", CODE(429), LEAT_RATE_LIMITED, 429, KNOWN, "rate"},
+    {"create", 429, LEAT_LENGTH, "", CODE(99999), LEAT_RATE_LIMITED, 99999, KNOWN, "Oh."},
+    {"find", 503, LEAT_LENGTH, "", CODE(503), LEAT_MAINTENANCE, 503, KNOWN, "Oh."},
+    {"create", 500, LEAT_LENGTH, "", CODE(99999), LEAT_SERVER, 99999, UNKNOWN, "Oh."},
+    {"find", 502, LEAT_LENGTH, "", CODE(55007), LEAT_SERVER, 55007, KNOWN, "Oh."},
+    {"create", 408, LEAT_LENGTH, "", CODE(408), LEAT_SERVER, 408, UNKNOWN, "Oh."},
+    {"find", 401, LEAT_LENGTH, "", CODE(401), LEAT_UNAUTHORIZED, 401, KNOWN, "API key"},
+    {"create", 403, LEAT_LENGTH, "", CODE(99999), LEAT_FORBIDDEN, 99999, KNOWN, "Oh."},
+    {"find", 404, LEAT_LENGTH, "", CODE(99999), LEAT_API_ERROR, 99999, KNOWN, "Oh."},
+    {"create", 422, LEAT_LENGTH, "", CODE(99999), LEAT_API_ERROR, 99999, KNOWN, "Oh."},
+    {"find", 200, LEAT_LENGTH, "", CODE(99999), LEAT_API_ERROR, 99999, KNOWN, "Oh."},
+    {"find", 429, LEAT_LENGTH, "", CODE(60003), LEAT_NOT_FOUND, 60003, KNOWN, "Oh."},
+    /* a page that refuses is not the API's; it says nothing of the key, nor of a change */
+    {"find", 403, LEAT_LENGTH, "text/html; charset=utf-8",
+     "<!DOCTYPE html><html><head><TITLE id=\"t\">\n Access\n denied \n</TITLE></head>",
+     LEAT_PROTOCOL, 0, KNOWN, "an HTML page (\"Access  denied\") came instead"},
+    {"create", 403, LEAT_LENGTH, "Text/HTML", "blocked", LEAT_PROTOCOL, 0, UNKNOWN,
+     "an HTML page came instead"},
+    {"create", 401, LEAT_LENGTH, "", "\xEF\xBB\xBF\r\n <html>", LEAT_PROTOCOL, 0, UNKNOWN,
+     "an HTML page came instead"},
+    {"update", 401, LEAT_LENGTH, "application/json", "<html><title", LEAT_PROTOCOL, 0,
+     UNKNOWN, "an HTML page came instead"},
+    {"find", 401, LEAT_LENGTH, "text/html", "<title>a<b", LEAT_PROTOCOL, 0, KNOWN,
+     "(\"a\")"},
+    {"find", 403, LEAT_LENGTH, "", "<title>a", LEAT_PROTOCOL, 0, KNOWN, "(\"a\")"},
+    {"find", 401, LEAT_LENGTH, "text/html", "", LEAT_UNAUTHORIZED, 0, KNOWN, "API key"},
+    {"find", 403, LEAT_LENGTH, "text/htmlx", "No.", LEAT_FORBIDDEN, 0, KNOWN, "API key"},
+    {"find", 429, LEAT_LENGTH, "text/html", "<h1>Slow</h1>", LEAT_RATE_LIMITED, 0, KNOWN,
+     "rate"},
     /* statuses without a code */
     {"find", 401, LEAT_LENGTH, "", "{\"message\":\"Unauthenticated.\"}",
      LEAT_UNAUTHORIZED, 0, KNOWN, "Unauthenticated. (is the API key right"},
@@ -765,6 +882,84 @@ static void test_redirects(leat_client *client) {
   check_redirect(client, "file:///etc/passwd", "points to https://api.piggy.eu,");
   check_redirect(client, "/in?to=https://x.example/", "points to https://api.piggy.eu,");
   check_redirect(client, "", "points to https://api.piggy.eu,");
+  check_redirect(client, "https://me:pw@evil.example/", "points to evil.example,");
+  check_redirect(client, "https://evil.example\\@good.example",
+                 "points to evil.example,");
+}
+
+/* Our clock says Tue, 14 Nov 2023 22:13:20 GMT. A date means what it says beside the Date of
+** the same answer; without one, beside our clock. */
+static const struct date_case {
+  const char *retry_after, *date;
+  int64_t ms;
+} dates[] = {
+    {"7", "Tue, 14 Nov 2023 22:13:20 GMT", 7000},
+    {"Tue, 14 Nov 2023 22:13:30 GMT", "", 10000},
+    {"Tuesday, 14-Nov-23 22:13:30 GMT", "", 10000},
+    {"Tue Nov 14 22:13:30 2023", "", 10000},
+    {"Fri Dec  1 22:13:20 2023", "", INT64_C(17) * 86400000},
+    {"Sunday, 31-Dec-72 23:59:59 GMT", "", INT64_C(315360000000)},
+    {"Sunday, 06-Nov-94 08:49:37 GMT", "", 0}, /* not in 2094 */
+    /* a clock that is an hour off, on either side */
+    {"Tue, 14 Nov 2023 21:13:30 GMT", "Tue, 14 Nov 2023 21:13:20 GMT", 10000},
+    {"Tue, 14 Nov 2023 23:13:30 GMT", "Tue, 14 Nov 2023 23:13:20 GMT", 10000},
+    {"Tuesday, 14-Nov-23 21:13:30 GMT", "Tue Nov 14 21:13:20 2023", 10000},
+    {"Tue, 14 Nov 2023 22:13:30 GMT", "yesterday", 10000},
+    {"Tue Nov 14 22:13:30 2023 GMT", "", -1},
+    {"Tue Nov 014 22:13:30 2023", "", -1},
+    {"Tue Nov 4  22:13:30 2023", "", -1},
+    {"Tuesday, 14-Nov-2023 22:13:30 GMT", "", -1},
+    {"Tuesday 14-Nov-23 22:13:30 GMT", "", -1},
+    {"Tue,14 Nov 2023 22:13:30 GMT", "", -1},
+    {"Tue, dd Nov 2023 hh:13:30 GMT", "", -1},
+    {"Tue, 14 bbb 2023 22:13:30 GMT", "", -1},
+    {"Tue,", "", -1},
+    {",", "", -1},
+    {"Tue", "", -1},
+};
+
+static void test_dates(void) {
+  TEST("dates in Retry-After");
+  for (size_t i = 0; i < sizeof dates / sizeof dates[0]; i++) {
+    const struct date_case *c = &dates[i];
+    leat_header headers[] = {{leat_s("Retry-After"), leat_s(c->retry_after)},
+                             {leat_s("Date"), leat_s(c->date)}};
+    leat_answer answer = {429, headers, c->date[0] ? 2 : 1, leat_s("{}"), LEAT_LENGTH};
+    leat_client *client = new_client(); /* the last one is paused */
+    leat_call *call = new_call(client, "find");
+    set(call, "contact_identifier_value", "1");
+    leat_call_next(call, now);
+    leat_call_answer(call, now, &answer);
+    if (!CHECK(leat_call_error(call)->retry_after_ms == c->ms))
+      printf("  %s: %lld\n", c->retry_after,
+             (long long)leat_call_error(call)->retry_after_ms);
+    leat_call_free(call);
+    leat_client_free(client);
+  }
+}
+
+/* A transport's body may be of any size: the limit holds for it too. */
+static void test_max_body(void) {
+  static const char *const operations[] = {"find", "create"};
+  leat_config config = {.api_key = KEY, .max_attempts = 1, .max_body = 22};
+  leat_client *client = leat_client_new(&config, NULL);
+  TEST("the largest answer");
+  for (size_t i = 0; i < 2; i++)
+    for (size_t size = 22; size < 24; size++) {
+      struct answer_case c = {
+          operations[i], 200, LEAT_LENGTH, "", "{\"data\":{\"value\":\"1\"}} ",
+          LEAT_OK,       0,   false,       ""};
+      leat_answer answer = {200, NULL, 0, {c.body, size}, LEAT_LENGTH};
+      leat_call *call = new_call(client, c.operation);
+      set(call, "contact_identifier_value", "1");
+      leat_call_next(call, now);
+      leat_call_answer(call, now, &answer);
+      const leat_error *error = leat_call_error(call);
+      CHECK(error->kind == (size == 22 ? LEAT_OK : LEAT_TOO_LARGE));
+      CHECK(error->outcome_unknown == (size > 22 && i == 1));
+      leat_call_free(call);
+    }
+  leat_client_free(client);
 }
 
 /* ---- what comes instead of an answer --------------------------------------------- */
@@ -849,6 +1044,40 @@ static void test_control_characters(leat_client *client) {
   leat_call_free(call);
 }
 
+/* Nothing in a message turns it around, breaks its line, or is there without being seen. */
+static void test_invisible_characters(leat_client *client) {
+  static const char *const hidden[] = {
+      "\xC2\xAD",     "\xD8\x9C",     "\xE1\xA0\x8E", /* soft hyphen, Arabic mark */
+      "\xE2\x80\x8B", "\xE2\x80\x8C", "\xE2\x80\x8D", /* zero width */
+      "\xE2\x80\x8E", "\xE2\x80\x8F", "\xE2\x80\xAA", /* bidirectional */
+      "\xE2\x80\xAB", "\xE2\x80\xAC", "\xE2\x80\xAD",     "\xE2\x80\xAE",
+      "\xE2\x81\xA6", "\xE2\x81\xA7", "\xE2\x81\xA8",     "\xE2\x81\xA9",
+      "\xE2\x80\xA8", "\xE2\x80\xA9", /* line and paragraph separator */
+      "\xE2\x81\xA0", "\xEF\xBB\xBF", "\xF3\xA0\x81\x81", /* joiner, BOM, tag */
+  };
+  static const char *const shown[] = {"\xC3\xA9", "\xE2\x82\xAC", "\xD7\x90",
+                                      "\xE2\x80\x90", "\xF0\x9F\x98\x80"};
+  char body[256], wanted[64];
+  leat_field field;
+  TEST("characters that are not seen");
+  for (size_t i = 0; i < sizeof hidden / sizeof hidden[0] + 5; i++) {
+    size_t count = sizeof hidden / sizeof hidden[0];
+    const char *character = i < count ? hidden[i] : shown[i - count];
+    snprintf(body, sizeof body,
+             "{\"message\":\"a%sb\",\"code\":1003,\"errors\":{\"x%sy\":\"c%sd\"}}",
+             character, character, character);
+    struct answer_case c = {"find", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
+    leat_call *call = answered(client, &c);
+    if (i < count) character = " ";
+    snprintf(wanted, sizeof wanted, "a%sb x%sy: c%sd", character, character, character);
+    CHECK_STR(leat_call_error(call)->message, wanted);
+    CHECK(leat_call_field(call, 0, &field));
+    snprintf(wanted, sizeof wanted, "x%sy", character);
+    CHECK_STR(field.name.data, wanted);
+    leat_call_free(call);
+  }
+}
+
 /* ---- lifetimes ------------------------------------------------------------------- */
 
 static void test_lifetimes(void) {
@@ -879,9 +1108,12 @@ int main(int argc, char **argv) {
   test_fields(client);
   test_many_fields(client);
   test_redirects(client);
+  test_dates();
+  test_max_body();
   test_failures(client);
   test_secrets(client);
   test_control_characters(client);
+  test_invisible_characters(client);
   test_lifetimes();
   leat_client_free(client);
   return test_summary("call");

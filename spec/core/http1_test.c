@@ -123,11 +123,11 @@ static void tell(leat_call *call, leat_http1 *http, seen s) {
 }
 
 static void test_calls(leat_http1 *http, const http_case *c) {
-  leat_client *client =
-      leat_client_new(&(leat_config){.api_key = test_key(), .max_attempts = 1}, NULL);
   TEST(c->name);
   for (size_t i = 0; i < c->call_count; i++) {
     const call_want *w = &c->calls[i];
+    leat_client *client = /* one for each: an answer may pause it */
+        leat_client_new(&(leat_config){.api_key = test_key(), .max_attempts = 1}, NULL);
     leat_call *call = new_call(client, w->operation);
     CHECK(leat_call_next(call, now) == LEAT_SEND);
     tell(call, http, exchange(http, c, c->answer.length, 1));
@@ -139,8 +139,8 @@ static void test_calls(leat_http1 *http, const http_case *c) {
              leat_kind_name(error->kind), error->outcome_unknown ? " unknown" : "",
              error->message);
     leat_call_free(call);
+    leat_client_free(client);
   }
-  leat_client_free(client);
 }
 
 /* ---- requests -------------------------------------------------------------------- */

@@ -1,12 +1,13 @@
 /*
 ** memory_test.c - out of memory, at each allocation in turn: once, and from then on. They
 ** are wrapped by the linker. A call then ends as LEAT_NO_MEMORY or as it would have; nothing
-** crashes, nothing leaks, and the next call works.
+** crashes, nothing leaks, and the next call works. And what is given back holds no secret.
 */
 #include "leat.h"
 #include "secrets.h"
 #include "test.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
 /* ---- an allocator that fails ------------------------------------------------------ */
@@ -17,6 +18,8 @@ void *__real_realloc(void *old, size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
+void __real_free(void *block);
+void __wrap_free(void *block);
 
 static long fails_at, allocations; /* 0: never */
 static bool sticky;
@@ -34,8 +37,31 @@ void *__wrap_calloc(size_t count, size_t size) {
   return fails() ? NULL : __real_calloc(count, size);
 }
 
+/* What is looked for in blocks that are given back, and in how many it was. */
+static const char *secret;
+static int given_back;
+
+static bool holds(const char *data, size_t size, const char *text) {
+  for (size_t i = 0, length = strlen(text); i + length <= size; i++)
+    if (memcmp(data + i, text, length) == 0) return true;
+  return false;
+}
+
+static void inspect(const void *block) {
+  if (block && secret &&
+      holds(block, malloc_usable_size((void *)(uintptr_t)block), secret))
+    given_back++;
+}
+
+/* It may move, and leave the old block as it was. */
 void *__wrap_realloc(void *old, size_t size) {
+  inspect(old);
   return fails() ? NULL : __real_realloc(old, size);
+}
+
+void __wrap_free(void *block) {
+  inspect(block);
+  __real_free(block);
 }
 
 /* ---- scenarios -------------------------------------------------------------------- */
@@ -182,7 +208,63 @@ static void sweep(const scenario *s) {
   }
 }
 
+/* ---- secrets --------------------------------------------------------------------- */
+
+#define LONG_TOKEN "f3tched-token-of-some-length"
+
+/* The token's answer comes by the codec, which keeps what it received. */
+static void answer_by_codec(leat_call *call, const char *body) {
+  char text[512];
+  size_t room = 0;
+  leat_http1 *http = leat_http1_new();
+  leat_http1_begin(http, leat_call_request(call));
+  leat_http1_sent(http, SIZE_MAX);
+  int length =
+      snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
+               strlen(body), body);
+  char *space = leat_http1_space(http, &room);
+  if (CHECK(space && room >= (size_t)length)) memcpy(space, text, (size_t)length);
+  CHECK(leat_http1_received(http, (size_t)length) == LEAT_HTTP1_ANSWER);
+  leat_call_answer(call, now, leat_http1_answer(http));
+  leat_http1_free(http);
+}
+
+/* Fetches a token and finds a card with it; returns how many blocks were given back that
+** held the secret. */
+static int secrets_left(const char *wanted) {
+  char id[300];
+  memset(id, 'i', sizeof id);
+  id[sizeof id - 1] = '\0'; /* long, so that the form grows behind it, and with it */
+  leat_config config = {.client_id = id, .client_secret = "s3cret-of-the-client"};
+  leat_client *client = leat_client_new(&config, NULL);
+  leat_call *call = leat_call_new(client, leat_operation("contact_identifiers", "find"));
+  leat_call_set(call, "contact_identifier_value", leat_s("1"));
+  secret = wanted;
+  given_back = 0;
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  const leat_request *request = leat_call_request(call);
+  CHECK(holds(request->body.data, request->body.length, config.client_secret));
+  answer_by_codec(call, "{\"access_token\":\"" LONG_TOKEN "\",\"expires_in\":60}");
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  answer_by_codec(call, "{\"data\":{\"value\":\"1\"}}");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->kind == LEAT_OK);
+  leat_call_free(call);
+  leat_client_free(client);
+  secret = NULL;
+  return given_back;
+}
+
+static void test_wiped(void) {
+  TEST("secrets are wiped before their memory is given back");
+  CHECK(secrets_left("s3cret-of-the-client") == 0);
+  CHECK(secrets_left(LONG_TOKEN) == 0);
+  CHECK(secrets_left("contact_identifiers.find") > 0); /* it does look */
+}
+
 int main(void) {
+  fails_at = 0;
+  test_wiped();
   for (int mode = 0; mode < 2; mode++) {
     sticky = mode == 1;
     for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)

@@ -101,7 +101,10 @@ static void add_statuses(void) {
                .effect = all[i].effect,
                .passes = all[i].passes,
                .final = all[i].final};
-    strcpy(add_event(e)->body, HTML);
+    event page = e;
+    if (e.status == 401 || e.status == 403) /* something in between: it proves nothing */
+      page.effect = UNKNOWN, page.final = false;
+    strcpy(add_event(page)->body, HTML);
     e.settles = all[i].settles;
     strcpy(add_event(e)->body, ENVELOPE);
   }
@@ -148,6 +151,8 @@ static void add_waits(void) {
       {"soon", -1},
       {"", -1},
       {"Tue, 14 Nov 2023 22:13:25 GMT", 5000},
+      {"Tuesday, 14-Nov-23 22:13:25 GMT", 5000},
+      {"Tue Nov 14 22:13:25 2023", 5000},
       {"Tue, 14 Nov 2023 21:00:00 GMT", 0},
       {"Wed, 15 Nov 2023 22:13:20 GMT", 86400000},
   };

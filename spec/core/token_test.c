@@ -154,6 +154,30 @@ static void test_refused_token(void) {
   leat_client_free(client);
 }
 
+/* A page that something in between answered with says nothing about the token. */
+static void test_page(void) {
+  leat_client *client = new_client(false);
+  leat_call *call = new_find(client);
+  TEST("a token is not renewed because of a page");
+  CHECK(fetches(call));
+  answer(call, 200, TOKEN("t1", 3600));
+  CHECK(finds(call, "Bearer t1"));
+  answer(call, 401, "<html><title>Staging</title>");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->kind == LEAT_PROTOCOL);
+  CHECK(strstr(leat_call_error(call)->message, "\"Staging\"") != NULL);
+  leat_call_free(call);
+  call = new_find(client);
+  CHECK(finds(call, "Bearer t1"));
+  TEST("but because of a 401, whatever its code is");
+  answer(call, 401, "{\"message\":\"Expired.\",\"code\":98765}");
+  CHECK(fetches(call));
+  answer(call, 200, TOKEN("t2", 3600));
+  CHECK(finds(call, "Bearer t2") && ends_well(call));
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
 static void test_lease(void) {
   leat_client *client = new_client(false);
   leat_call *first = new_find(client), *second = new_find(client);
@@ -283,10 +307,76 @@ static void test_failures(void) {
   check_failure(200, "{\"access_token\":42}", LEAT_PROTOCOL, "no access_token");
   check_failure(200, "{\"access_token\":\"a\\nb\"}", LEAT_PROTOCOL, "no access_token");
   check_failure(200, "<html>", LEAT_PROTOCOL, "JSON");
-  check_failure(302, "", LEAT_REDIRECT, "redirect");
+  check_failure(302, "", LEAT_REDIRECT,
+                "points to https://login.example:8443, which is never followed, for the "
+                "client_secret would travel along: is token_url right?");
+  check_failure(401, "<html><title>Staging</title>", LEAT_PROTOCOL, "an HTML page came");
+  check_failure(200, "{\"access_token\":\"a\",\"access_token\":\"b\"}", LEAT_PROTOCOL,
+                "several");
   check_failure(401, form(), LEAT_UNAUTHORIZED, "client_id");
   check_failure(403, "{\"access_token\":\"s3cret&of-the-service\"}", LEAT_FORBIDDEN,
                 "403");
+}
+
+/* The host that a redirect names is told; what else is in it may be a secret. */
+static void check_redirect(const char *format, const char *host) {
+  char location[512], message[256];
+  snprintf(location, sizeof location, format, test_secret());
+  leat_header header = {leat_s("Location"), leat_s(location)};
+  leat_answer redirect = {307, &header, 1, leat_s(""), LEAT_LENGTH};
+  leat_client *client = new_client(false);
+  leat_call *call = new_find(client);
+  CHECK(fetches(call));
+  leat_call_answer(call, now, &redirect);
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->kind == LEAT_REDIRECT);
+  snprintf(message, sizeof message, "no token: the server points to %s, which", host);
+  if (!CHECK(strstr(leat_call_error(call)->message, message) != NULL))
+    printf("  %s\n", leat_call_error(call)->message);
+  CHECK(strstr(leat_call_error(call)->message, "is token_url right?") != NULL);
+  CHECK(!shows(leat_call_error(call)->message, test_secret()));
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+static void test_redirects(void) {
+  TEST("a redirected token endpoint");
+  check_redirect("https://sso.example/login?secret=%s", "sso.example");
+  check_redirect("https://me:%s@sso.example:8443/", "sso.example:8443");
+  check_redirect("//%s.sso.example/", "[token].sso.example");
+  check_redirect("/login?%s", "https://login.example:8443");
+}
+
+/* Without a token_url, the secret goes where calls go, and nowhere else. */
+static void check_token_url(const char *base_url, const char *token_url,
+                            const char *wanted) {
+  leat_config config = {.client_id = "me",
+                        .client_secret = test_secret(),
+                        .base_url = base_url,
+                        .token_url = token_url};
+  char url[256] = "";
+  leat_client *client = leat_client_new(&config, NULL);
+  leat_call *call = new_find(client);
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  const leat_request *r = leat_call_request(call);
+  snprintf(url, sizeof url, "%.*s%.*s", (int)r->origin.length, r->origin.data,
+           (int)r->target.length, r->target.data);
+  CHECK_STR(url, wanted);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+static void test_token_url(void) {
+  TEST("where tokens are fetched");
+  check_token_url(NULL, NULL, "https://api.piggy.eu/oauth/token");
+  check_token_url("https://api.leat.com/api/v3/oauth/clients", NULL,
+                  "https://api.leat.com/oauth/token");
+  check_token_url("https://proxy.example:8443/leat", NULL,
+                  "https://proxy.example:8443/oauth/token");
+  check_token_url("http://127.0.0.1:8080", NULL, "http://127.0.0.1:8080/oauth/token");
+  check_token_url("http://[::1]:8080/x", NULL, "http://[::1]:8080/oauth/token");
+  check_token_url("https://proxy.example", "https://sso.example/t",
+                  "https://sso.example/t");
 }
 
 static void test_fetch_again(void) {
@@ -475,11 +565,14 @@ static void test_config(void) {
 int main(void) {
   test_one_fetch_for_all();
   test_refused_token();
+  test_page();
   test_lease();
   test_lease_in_line();
   test_lease_of_a_look();
   test_renewed_meanwhile();
   test_failures();
+  test_redirects();
+  test_token_url();
   test_fetch_again();
   test_asked();
   test_no_time();

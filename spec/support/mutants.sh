@@ -85,13 +85,15 @@ mutant body-cap-off-close core/http1.c \
 mutant sent-never core/curl.c \
   's/c->job->sent = LEAT_SENT_MAYBE;/c->job->sent = LEAT_SENT_NO;/'
 mutant another-value-accepted core/answer.c \
-  's/^  if (!leat__equal(leat_json_string(value), wanted))/  if (wanted.length == 0)/'
+  's/^  if (!leat_same_value(leat_json_string(value), wanted))/  if (wanted.length == 0)/'
 mutant redirects-named-wrongly core/answer.c \
   's/named.length ? named : j->wanted->origin/j->wanted->origin/'
 mutant duplicate-names-accepted core/json.c \
-  's/^        return fail_twice(.*/        continue;/'
+  's/^      object->repeats = leat__equal(.*/      object->repeats = false;/'
 mutant duplicate-names-accepted-among-many core/json.c \
-  's/^      good = fail_twice(.*/      good = true;/'
+  's/^    object->repeats = compare_names(.*/    object->repeats = false;/'
+mutant a-page-of-a-firewall-is-an-answer core/answer.c \
+  's/^  else if (is_refusal_by_page(.*/  else if (false) fail_page(j);/'
 mutant line-ends-in-headers core/http1.c \
   's/if ((c < 0x20 \&\& c != .\\t.) || c == 0x7F) return false;/if (c == 0x7F) return false;/'
 mutant idle-connections-not-probed core/curl.c \
@@ -156,7 +158,7 @@ mutant model-lost-taken-as-unsent core/call.c \
 mutant model-500-taken-as-proof core/answer.c \
   's/(status >= 300 \&\& status < 500) || status == 503/status >= 300/'
 mutant model-another-card-accepted core/answer.c \
-  's/^  if (!leat__equal(leat_json_string(value), wanted))/  if (wanted.length == 0)/'
+  's/^  if (!leat_same_value(leat_json_string(value), wanted))/  if (wanted.length == 0)/'
 passes=model_over_sockets
 mutant sandbox-creates-what-exists core/sandbox_operations.c \
   's/^  if (card_of(x)) leat__sandbox_reply_code(x, 60006);/  if (card_of(x) \&\& !x->route) leat__sandbox_reply_code(x, 60006);/'
