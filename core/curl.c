@@ -432,6 +432,35 @@ static unsigned set_options(leat_curl *curl, connection *c, const leat_request *
          set_proxy(c, curl, request);
 }
 
+/* ---- bytes ----------------------------------------------------------------------- */
+
+/* libcurl looks for a connection among all that it has, each time that it is to send or to
+** receive. What it would do then is little where nothing is encrypted; this is the same,
+** its messages too. */
+static CURLcode bare_result(connection *c, ssize_t length, size_t *n, CURLcode failed) {
+  char why[128] = "";
+  *n = length > 0 ? (size_t)length : 0;
+  if (length >= 0) return CURLE_OK;
+  if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return CURLE_AGAIN;
+  int error = errno;
+  if (strerror_r(error, why, sizeof why) != 0) snprintf(why, sizeof why, "%d", error);
+  snprintf(c->message, sizeof c->message, "%s failure: %s",
+           failed == CURLE_SEND_ERROR ? "Send" : "Recv", why);
+  return failed;
+}
+
+static CURLcode receive_bytes(connection *c, char *space, size_t room, size_t *n) {
+  if (!c->bare) return curl_easy_recv(c->easy, space, room, n);
+  return bare_result(c, recv(c->fd, space, room, 0), n, CURLE_RECV_ERROR);
+}
+
+static CURLcode send_bytes(connection *c, const char *bytes, size_t length, size_t *n) {
+  if (!c->bare) return curl_easy_send(c->easy, bytes, length, n);
+  return bare_result(c, send(c->fd, bytes, length, MSG_NOSIGNAL), n, CURLE_SEND_ERROR);
+}
+
+/* ---- reuse ----------------------------------------------------------------------- */
+
 /* The connection to there that has been idle for the shortest time. */
 static connection *find_idle(leat_curl *curl, const leat_request *request) {
   for (leat__link *l = curl->idle.before; l != &curl->idle; l = l->before)
@@ -445,13 +474,13 @@ static void close_oldest_idle(leat_curl *curl) {
     close_connection(curl, connection_at(curl->idle.next));
 }
 
-/* Something to read, or its end, makes a connection useless; but TLS may have something to
-** say to itself. */
-static bool is_quiet(const connection *c) {
+/* Something to read, or its end, makes a connection useless. Only a receive through all of
+** its layers tells: the socket may show what TLS says to itself, such as a ticket, and it
+** does not show what OpenSSL has decrypted already. */
+static bool is_quiet(connection *c) {
   char byte;
   size_t n = 0;
-  if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN) return true;
-  return curl_easy_recv(c->easy, &byte, 1, &n) == CURLE_AGAIN;
+  return receive_bytes(c, &byte, 1, &n) == CURLE_AGAIN;
 }
 
 static connection *reuse(leat_curl *curl, const leat_request *request) {
@@ -516,37 +545,12 @@ static void fail_io(leat_curl *curl, connection *c, CURLcode result, const char 
        text);
 }
 
-/* ---- bytes ----------------------------------------------------------------------- */
+/* ---- sending and receiving ------------------------------------------------------- */
 
 static void want_write(leat_curl *curl, connection *c, bool wanted) {
   if (c->wants_write == wanted) return;
   c->wants_write = wanted;
   leat__watch_set(curl->watch, c->fd, LEAT_READ | (wanted ? LEAT_WRITE : 0));
-}
-
-/* libcurl looks for a connection among all that it has, each time that it is to send or to
-** receive. What it would do then is little where nothing is encrypted; this is the same,
-** its messages too. */
-static CURLcode bare_result(connection *c, ssize_t length, size_t *n, CURLcode failed) {
-  char why[128] = "";
-  *n = length > 0 ? (size_t)length : 0;
-  if (length >= 0) return CURLE_OK;
-  if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return CURLE_AGAIN;
-  int error = errno;
-  if (strerror_r(error, why, sizeof why) != 0) snprintf(why, sizeof why, "%d", error);
-  snprintf(c->message, sizeof c->message, "%s failure: %s",
-           failed == CURLE_SEND_ERROR ? "Send" : "Recv", why);
-  return failed;
-}
-
-static CURLcode receive_bytes(connection *c, char *space, size_t room, size_t *n) {
-  if (!c->bare) return curl_easy_recv(c->easy, space, room, n);
-  return bare_result(c, recv(c->fd, space, room, 0), n, CURLE_RECV_ERROR);
-}
-
-static CURLcode send_bytes(connection *c, const char *bytes, size_t length, size_t *n) {
-  if (!c->bare) return curl_easy_send(c->easy, bytes, length, n);
-  return bare_result(c, send(c->fd, bytes, length, MSG_NOSIGNAL), n, CURLE_SEND_ERROR);
 }
 
 /* True: the exchange goes on. */

@@ -4,6 +4,7 @@
 #include "leat_curl.h"
 #include "secrets.h"
 #include "server.h"
+#include "surplus.h"
 #include "test.h"
 
 #include <errno.h>
@@ -103,6 +104,22 @@ static void test_reuse(void) {
               (reply){"HTTP/1.1 200 OK\r\n\r\n" BODY, CLOSE}, 3, 3);
   check_reuse("an interim answer first", (reply){"HTTP/1.1 103 Early\r\n\r\n" GOOD, STAY},
               3, 1);
+}
+
+/* Whatever else came with a response is nobody's, however long the response was. */
+static void test_surplus(void) {
+  static char text[SURPLUS_MOST + 1];
+  static const reply replies[] = {{text, STAY}, {GOOD, STAY}};
+  for (size_t i = 0; i < sizeof surplus_lengths / sizeof surplus_lengths[0]; i++) {
+    stage s;
+    surplus_make(text, surplus_lengths[i]);
+    open_stage(&s, "a forged response behind a response", replies, 2, 0, 0);
+    CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
+    if (!CHECK(surplus_is_unheard(s.curl, s.client)))
+      printf("  %zu bytes\n", surplus_lengths[i]);
+    close_stage(&s);
+    CHECK(s.server.connections == 2 && s.server.requests == 2);
+  }
 }
 
 /* An answer that comes too late is never taken for the next one's. */
@@ -958,6 +975,7 @@ static void test_large_request(void) {
 
 int main(void) {
   test_reuse();
+  test_surplus();
   test_late_answer();
   test_failures();
   test_delete_to_close();

@@ -4,6 +4,7 @@
 */
 #include "calls.h"
 #include "names.h"
+#include "surplus.h"
 #include "tls_server.h"
 
 #include <sys/wait.h>
@@ -350,6 +351,32 @@ static void test_idle(bool step) {
   check_idle("an idle connection of TLS 1.2 is ended", tls_1_2, TLS_GOODBYE, step, 3);
 }
 
+/* What comes in one record with a response stays inside OpenSSL when the receive ends where
+** the response does: the socket shows nothing. */
+static void check_surplus(const char *name, const char *priority, size_t length,
+                          bool step) {
+  static char text[SURPLUS_MOST + 1];
+  static const reply replies[] = {{text, STAY}, {GOOD, STAY}};
+  tls_options options = {.identity = &good, .priority = priority};
+  stage s;
+  surplus_make(text, length);
+  open_stage(&s, name, &options, replies, 2, 0);
+  check_fine(perform(s.curl, s.client, "find"));
+  if (step) leat_curl_wait(s.curl, 10);
+  if (!CHECK(surplus_is_unheard(s.curl, s.client))) printf("  %zu bytes\n", length);
+  close_stage(&s);
+  CHECK(s.tls.at.connections == 2 && s.behind.requests == 2);
+}
+
+static void test_surplus(void) {
+  for (size_t i = 0; i < sizeof surplus_lengths / sizeof surplus_lengths[0]; i++) {
+    size_t length = surplus_lengths[i];
+    check_surplus("a forged response in the response's record", tls_1_3, length, false);
+    check_surplus("the same, idle for a while", tls_1_3, length, true);
+    check_surplus("the same in TLS 1.2", tls_1_2, length, false);
+  }
+}
+
 /* Connections one after the other; how many of them resume the first one's session? */
 static int count_resumed(const char *name, const char *priority) {
   static const reply last = {
@@ -570,6 +597,7 @@ int main(void) {
   test_delete(true);
   test_idle(false);
   test_idle(true);
+  test_surplus();
   test_resumption();
   test_two_connections();
   test_large_answer();
