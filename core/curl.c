@@ -69,6 +69,7 @@ typedef struct connection {
   job *job; /* NULL: idle */
   int64_t idle_since;
   bool wants_write;
+  curl_socket_t asked; /* the last socket that libcurl watched while it connects */
   bool listens; /* libcurl, while it connects: the other end is there, and owes a word */
   int watched;  /* how many sockets libcurl wants watched while it connects */
   int os_error; /* why there is no socket */
@@ -97,6 +98,7 @@ struct leat_curl {
   leat__heap timers; /* of jobs that are not finished */
   uint64_t started;  /* jobs, ever */
   bool woken;        /* a client has news for those that wait */
+  bool unread;       /* more may have arrived than this step has seen to */
   leat__watch *watch;
   int64_t now; /* as of the event that is seen to */
   int64_t curl_due, sweep_due;
@@ -245,6 +247,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *a
   }
   if (assigned == NULL) count_watched(curl, c, 1);
   if (c) c->listens = what == CURL_POLL_IN;
+  if (c) c->asked = fd;
   curl_multi_assign(curl->multi, fd, curl);
   /* libcurl closes and opens descriptors as it likes: one may be watched already */
   leat__watch_set(curl->watch, fd,
@@ -343,7 +346,7 @@ static connection *new_connection(leat_curl *curl, const leat_request *request) 
   connection *c = calloc(1, sizeof *c);
   if (c == NULL) return NULL;
   leat__list_init(&c->link);
-  c->fd = CURL_SOCKET_BAD;
+  c->fd = c->asked = CURL_SOCKET_BAD;
   c->easy = curl_easy_init();
   c->http = leat_http1_new();
   c->origin = leat__copy(request->origin.data, request->origin.length);
@@ -923,6 +926,16 @@ static void fail_connect(leat_curl *curl, connection *c, CURLcode result) {
   fail(curl, c->job, r.kind, text);
 }
 
+/* Connects once more, for nothing was sent. False: that was tried often enough. */
+static bool connect_again(leat_curl *curl, connection *c) {
+  job *j = c->job;
+  if (++j->tries >= CONNECT_TRIES) return false;
+  close_connection(curl, c);
+  j->connection = NULL;
+  advance(curl, j); /* the call asks for the same once more */
+  return true;
+}
+
 /* A connection that was lost, or talks, before it was asked anything. */
 static void fail_pin(leat_curl *curl, connection *c, const char *seen, size_t length) {
   char text[160], excerpt[LEAT_MAX_EXCERPT + 1];
@@ -933,11 +946,7 @@ static void fail_pin(leat_curl *curl, connection *c, const char *seen, size_t le
              "the server speaks before it is asked, so it is no HTTP%s: \"%s\"",
              seen[0] ? "" : "/1.1", excerpt);
     fail(curl, j, LEAT_PROTOCOL, text);
-  } else if (++j->tries < CONNECT_TRIES) {
-    close_connection(curl, c);
-    j->connection = NULL;
-    advance(curl, j); /* the call asks for the same once more */
-  } else {
+  } else if (!connect_again(curl, c)) {
     fail(curl, j, LEAT_CONNECTION,
          "the server closes connections as soon as they are made");
   }
@@ -962,7 +971,29 @@ static void connected(leat_curl *curl, connection *c) {
   begin_exchange(curl, c);
 }
 
-static void take_messages(leat_curl *curl) {
+/* What a step was told of. */
+typedef struct events {
+  leat__ready ready[EVENTS_AT_ONCE];
+  int count;
+} events;
+
+/* Whether libcurl let a connection's time run out before it looked at what had arrived for
+** it while the program did something else: it compares the clock first. */
+static bool was_overlooked(const leat_curl *curl, const connection *c, CURLcode result,
+                           const events *seen) {
+  bool ready = curl->unread;
+  for (int i = 0; i < seen->count && !ready; i++)
+    ready = seen->ready[i].fd == c->asked;
+  return result == CURLE_OPERATION_TIMEDOUT && ready && curl->now < c->job->timer.due;
+}
+
+static void not_connected(leat_curl *curl, connection *c, CURLcode result,
+                          const events *seen) {
+  if (was_overlooked(curl, c, result, seen) && connect_again(curl, c)) return;
+  fail_connect(curl, c, result);
+}
+
+static void take_messages(leat_curl *curl, const events *seen) {
   CURLMsg *message;
   int left;
   while ((message = curl_multi_info_read(curl->multi, &left)) != NULL) {
@@ -972,7 +1003,7 @@ static void take_messages(leat_curl *curl) {
     if (result == CURLE_COULDNT_RESOLVE_HOST || result == CURLE_COULDNT_RESOLVE_PROXY)
       curl->unresolved = true;
     if (result == CURLE_OK) connected(curl, c);
-    else fail_connect(curl, c, result);
+    else not_connected(curl, c, result, seen);
   }
 }
 
@@ -1018,36 +1049,63 @@ static void drive_connecting(leat_curl *curl, int64_t now) {
   if (curl->unwatched > 0 && now >= curl->sweep_due) sweep(curl, now);
 }
 
+/* What has arrived counts, however late it is read. */
 static void fail_late(leat_curl *curl, connection *c) {
   char text[128];
   if (c->fd == CURL_SOCKET_BAD) {
     fail_connect(curl, c, CURLE_OPERATION_TIMEDOUT);
     return;
   }
+  if (!receive(curl, c)) return;
   snprintf(text, sizeof text, "no answer from %s in time", c->origin);
   fail(curl, c->job, LEAT_TIMEOUT, text);
 }
 
+/* Nobody in line is failed while a slot is free: it gets one now, or in one of the next
+** steps, where there are more connections to begin than one step does. */
+static void end_patience(leat_curl *curl, job *j, int64_t now) {
+  serve(curl);
+  if ((j->place != IN_LINE && j->place != AGAIN) || j->timer.due > now) return;
+  if (curl->slots_taken < curl->max_connections) {
+    leat__heap_set(&curl->timers, &j->timer, now + 1);
+    return;
+  }
+  j->sent = LEAT_SENT_NO;
+  fail(curl, j, LEAT_TIMEOUT, LEAT_IMPATIENT);
+}
+
 /* A job's time has come. */
-static void on_due(leat_curl *curl, job *j) {
+static void on_due(leat_curl *curl, job *j, int64_t now) {
   switch (j->place) {
     case WORKING: fail_late(curl, j->connection); break;
     case WAITING: enter_line(curl, j, AGAIN); break;
     case IN_LINE:
-    case AGAIN:
-      j->sent = LEAT_SENT_NO;
-      fail(curl, j, LEAT_TIMEOUT, LEAT_IMPATIENT);
-      break;
+    case AGAIN: end_patience(curl, j, now); break;
     case ASKING:
     case FINISHED: break; /* have none */
   }
 }
 
-/* Ends what is late, and wakes what has waited. */
+/* Responses give slots and tokens to those that wait for them. */
+static void read_all(leat_curl *curl) {
+  curl->unread = false;
+  for (leat__link *l = curl->busy.next, *next; l != &curl->busy; l = next) {
+    next = l->next;
+    if (connection_at(l)->fd != CURL_SOCKET_BAD) receive(curl, connection_at(l));
+  }
+}
+
+/* NULL: nobody's time has come. */
+static job *first_due(const leat_curl *curl, int64_t now) {
+  leat__timer *timer = leat__heap_first(&curl->timers);
+  return timer && timer->due <= now ? LEAT_OWNER(job, timer, timer) : NULL;
+}
+
+/* Ends what is late, and wakes what has waited. Whatever has arrived is read before. */
 static void keep_time(leat_curl *curl, int64_t now) {
-  leat__timer *timer;
-  while ((timer = leat__heap_first(&curl->timers)) != NULL && timer->due <= now)
-    on_due(curl, LEAT_OWNER(job, timer, timer));
+  if (curl->unread && first_due(curl, now)) read_all(curl);
+  for (job *j; (j = first_due(curl, now)) != NULL;)
+    on_due(curl, j, now);
   if (!curl->woken) return;
   curl->woken = false;
   for (job *j; (j = first_of(&curl->waiting)) != NULL;)
@@ -1101,17 +1159,23 @@ static void take_event(leat_curl *curl, const leat__ready *ready) {
   check_multi(curl, curl_multi_socket_action(curl->multi, ready->fd, flags, &running));
 }
 
-static void step(leat_curl *curl, int ms) {
-  leat__ready ready[EVENTS_AT_ONCE];
-  int n = leat__watch_wait(curl->watch, ready, EVENTS_AT_ONCE, ms);
+static void take_events(leat_curl *curl, const events *seen) {
   int64_t begun = look_at_clock(curl), now = begun;
-  for (int i = 0; i < n && now - begun < STEP_MS; i++) {
-    take_event(curl, &ready[i]);
+  int i = 0;
+  for (; i < seen->count && now - begun < STEP_MS; i++) {
+    take_event(curl, &seen->ready[i]);
     now = look_at_clock(curl);
   }
-  drive_connecting(curl, now);
-  now = look_at_clock(curl); /* it may read certificates, or look for a name */
-  take_messages(curl);
+  curl->unread = i < seen->count || seen->count >= EVENTS_AT_ONCE - 1;
+}
+
+static void step(leat_curl *curl, int ms) {
+  events seen;
+  seen.count = leat__watch_wait(curl->watch, seen.ready, EVENTS_AT_ONCE, ms);
+  take_events(curl, &seen);
+  drive_connecting(curl, curl->now);
+  int64_t now = look_at_clock(curl); /* it may read certificates, or look for a name */
+  take_messages(curl, &seen);
   serve_asking(curl);
   keep_time(curl, now);
   serve(curl);

@@ -166,6 +166,25 @@ static void test_surplus(void) {
   }
 }
 
+/* The proxy has made the way through, but nobody looked until the time to connect was
+** over. */
+static void test_busy(void) {
+  static const proxy_options none = {0};
+  char url[URL_SIZE];
+  stage s;
+  open_stage(&s, "busy while the tunnel is made, and TLS within it", &none, NULL, 200);
+  leat_curl *curl = new_driver(proxy_url(&s, "http://127.0.0.1:", url));
+  leat_call *call = call_of(s.https, "create");
+  leat_curl_start(curl, call);
+  while (!proxy_has(&s.proxy, &s.proxy.heard, "CONNECT"))
+    leat_curl_wait(curl, 1);
+  usleep(400 * 1000);
+  check_fine(finish(curl, call));
+  leat_curl_free(curl);
+  close_stage(&s);
+  CHECK(s.plain.requests == 1);
+}
+
 /* What the tunnel leads to is looked at as closely as without one. */
 static void test_server_behind(void) {
   static const char *const says[] = {"'api.test'", "through the proxy 127.0.0.1:", NULL};
@@ -579,6 +598,7 @@ int main(void) {
     return test_summary("proxy");
   test_good();
   test_surplus();
+  test_busy();
   test_server_behind();
   test_bad();
   test_hasty_server();

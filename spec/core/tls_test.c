@@ -2,6 +2,7 @@
 ** tls_test.c - TLS in earnest: the driver against good and bad servers, whose TLS is
 ** GnuTLS's.
 */
+#include "busy.h"
 #include "calls.h"
 #include "names.h"
 #include "surplus.h"
@@ -482,6 +483,31 @@ static void test_call_timeout(void) {
   close_stage(&s);
 }
 
+static void test_busy(void) {
+  tls_options options = {.identity = &good};
+  stage s;
+  open_stage(&s, "busy while 150 responses arrive", &options, &good_reply, 1, 0);
+  leat_curl_config config = {.ca_file = ca_file, .max_connections = BUSY_CALLS};
+  leat_curl *curl = leat_curl_new(&config, NULL);
+  busy_check(curl, s.client, &s.behind, BUSY_WAITS);
+  leat_curl_free(curl);
+  close_stage(&s);
+}
+
+static void test_busy_connecting(void) {
+  tls_options options = {.identity = &good};
+  stage s;
+  open_stage(&s, "busy in the handshake", &options, &good_reply, 1, 200);
+  leat_call *call = call_of(s.client, "create");
+  leat_curl_start(s.curl, call);
+  while (s.tls.at.connections < 1)
+    leat_curl_wait(s.curl, 1);
+  usleep(400 * 1000);
+  check_fine(finish(s.curl, call));
+  close_stage(&s);
+  CHECK(s.behind.requests == 1);
+}
+
 /* ---- forks ----------------------------------------------------------------------- */
 
 static int count_open(void) {
@@ -603,6 +629,8 @@ int main(void) {
   test_large_answer();
   test_large_request();
   test_call_timeout();
+  test_busy();
+  test_busy_connecting();
   test_fork();
   test_fork_under_way();
   test_fork_in_handshake();
