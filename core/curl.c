@@ -75,7 +75,8 @@ typedef struct connection {
   int os_error; /* why there is no socket */
   int port;     /* the server's */
   bool proxied;
-  bool bare; /* neither TLS nor a proxy: the socket carries what is sent */
+  bool answered; /* once at least */
+  bool bare;     /* neither TLS nor a proxy: the socket carries what is sent */
   char peer[INET6_ADDRSTRLEN + 16]; /* whom libcurl spoke to last: 127.0.0.1:443 */
   char message[CURL_ERROR_SIZE];
 } connection;
@@ -107,6 +108,7 @@ struct leat_curl {
 
 static void serve(leat_curl *curl);
 static void advance(leat_curl *curl, job *j);
+static void fail_connect(leat_curl *curl, connection *c, CURLcode result);
 
 /* ---- moments --------------------------------------------------------------------- */
 
@@ -203,6 +205,17 @@ static job *first_of(leat__link *list) {
   return leat__list_is_empty(list) ? NULL : job_at(list->next);
 }
 
+/* ---- what libcurl says ----------------------------------------------------------- */
+
+static bool has(const char *text, const char *piece) {
+  return strstr(text, piece) != NULL;
+}
+
+/* Of TLS. */
+static bool is_alert(const char *text) {
+  return has(text, " alert ");
+}
+
 /* ---- watching -------------------------------------------------------------------- */
 
 static connection *owner_of(const leat_curl *curl, int fd) {
@@ -296,6 +309,24 @@ static CURLM *new_multi(leat_curl *curl) {
   curl_multi_setopt(multi, CURLMOPT_TIMERDATA, curl);
   curl_multi_setopt(multi, (CURLMoption)21, 1L); /* QUICK_EXIT, since 8.20 */
   return multi;
+}
+
+/* libcurl keeps the first of its errors, and tells the others here where it is verbose. One
+** of them may be the alert that the server sent before it closed the connection. */
+static int on_debug(CURL *easy, curl_infotype type, char *data, size_t size, void *user) {
+  connection *c = user;
+  char text[CURL_ERROR_SIZE];
+  (void)easy;
+  if (type != CURLINFO_TEXT) return 0;
+  snprintf(text, sizeof text, "%.*s", (int)(size < sizeof text ? size : sizeof text),
+           data);
+  text[strcspn(text, "\r\n")] = '\0';
+  if (is_alert(text)) memcpy(c->message, text, sizeof text);
+  return 0;
+}
+
+static void hear_alerts(connection *c) {
+  curl_easy_setopt(c->easy, CURLOPT_VERBOSE, 1L);
 }
 
 static size_t discard(char *data, size_t size, size_t count, void *user) {
@@ -413,6 +444,8 @@ static unsigned set_functions(leat_curl *curl, connection *c) {
   bad |= curl_easy_setopt(c->easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
   bad |= curl_easy_setopt(c->easy, CURLOPT_OPENSOCKETDATA, c);
   bad |= curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, discard);
+  bad |= curl_easy_setopt(c->easy, CURLOPT_DEBUGFUNCTION, on_debug);
+  bad |= curl_easy_setopt(c->easy, CURLOPT_DEBUGDATA, c);
   return bad;
 }
 
@@ -526,6 +559,7 @@ static void complete(leat_curl *curl, connection *c) {
   leat_call_answer(j->call, moment(curl), leat_http1_answer(c->http));
   j->connection = NULL;
   j->tries = 0;
+  c->answered = true;
   make_idle(curl, c);
   if (!leat_http1_reusable(c->http)) close_connection(curl, c);
   advance(curl, j);
@@ -540,8 +574,18 @@ static void fail_codec(leat_curl *curl, connection *c) {
   fail(curl, c->job, kind, text);
 }
 
+/* In TLS 1.3 a server may refuse its client when that believes the connection to stand, and
+** has perhaps sent a request. */
+static bool is_refused(const connection *c) {
+  return !c->answered && is_alert(c->message);
+}
+
 static void fail_io(leat_curl *curl, connection *c, CURLcode result, const char *what) {
   char text[CURL_ERROR_SIZE + 64];
+  if (is_refused(c)) {
+    fail_connect(curl, c, CURLE_SSL_CONNECT_ERROR);
+    return;
+  }
   const char *why = c->message[0] ? c->message : curl_easy_strerror(result);
   snprintf(text, sizeof text, "the connection broke while %s: %s", what, why);
   fail(curl, c->job, result == CURLE_OUT_OF_MEMORY ? LEAT_NO_MEMORY : LEAT_CONNECTION,
@@ -589,7 +633,8 @@ static void transmit(leat_curl *curl, connection *c) {
       want_write(curl, c, true);
       return;
     }
-    if (result != CURLE_OK) { /* an early answer may be there to read */
+    if (result != CURLE_OK) { /* an early answer may be there to read, or an alert */
+      hear_alerts(c);
       if (receive(curl, c)) fail_io(curl, c, result, "sending");
       return;
     }
@@ -741,10 +786,6 @@ static void serve(leat_curl *curl) {
 
 /* ---- connected, or not ----------------------------------------------------------- */
 
-static bool has(const char *text, const char *piece) {
-  return strstr(text, piece) != NULL;
-}
-
 /* Why there is no connection, and what to do about it. */
 typedef struct reason {
   leat_kind kind;
@@ -792,6 +833,10 @@ static const struct hint {
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "protocol version", too_old},
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "handshake failure",
      "the two have no cipher in common, or it wants a certificate of its clients"},
+    {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "certificate required",
+     "the server wants a certificate of its clients, and none is sent: is the host "
+     "right, "
+     "and the port?"},
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "application protocol",
      "the server speaks HTTP/2 only, and HTTP/1.1 is needed"},
     /* nobody's identity was in doubt: it may well work the next time */
@@ -824,6 +869,7 @@ static leat_kind kind_of(CURLcode result) {
 }
 
 static reason explain(CURLcode result, const char *text) {
+  if (is_alert(text)) result = CURLE_SSL_CONNECT_ERROR; /* a proxy's, perhaps */
   for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
     if (hints[i].result == result && has(text, hints[i].seen))
       return (reason){hints[i].kind, text, hints[i].advice};
@@ -946,6 +992,8 @@ static void fail_pin(leat_curl *curl, connection *c, const char *seen, size_t le
              "the server speaks before it is asked, so it is no HTTP%s: \"%s\"",
              seen[0] ? "" : "/1.1", excerpt);
     fail(curl, j, LEAT_PROTOCOL, text);
+  } else if (is_refused(c)) {
+    fail_connect(curl, c, CURLE_SSL_CONNECT_ERROR);
   } else if (!connect_again(curl, c)) {
     fail(curl, j, LEAT_CONNECTION,
          "the server closes connections as soon as they are made");
@@ -957,6 +1005,7 @@ static void connected(leat_curl *curl, connection *c) {
   curl_socket_t fd = CURL_SOCKET_BAD;
   size_t n = 0;
   curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd);
+  if (c->message[0]) hear_alerts(c);
   CURLcode result = curl_easy_recv(c->easy, seen, sizeof seen, &n);
   if (result != CURLE_AGAIN || fd == CURL_SOCKET_BAD) {
     fail_pin(curl, c, seen, result == CURLE_OK ? n : 0);

@@ -422,6 +422,10 @@ static void test_bad_tls(void) {
                 (tls_options){.identity = &elsewhere}, "'proxy.test'");
   check_bad_tls("a proxy of TLS 1.1",
                 (tls_options){.identity = &good, .priority = tls_1_1}, "TLS 1.2");
+  check_bad_tls(
+      "HTTP over TLS that wants a certificate",
+      (tls_options){.identity = &good, .wants_certificate = true, .refuse_after_ms = 50},
+      "wants a certificate of its clients");
 }
 
 /* Told by the option, where the port does not tell. */

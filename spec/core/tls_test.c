@@ -64,6 +64,14 @@ static void close_stage(stage *s) {
   server_stop(&s->behind);
 }
 
+/* One that tries three times. */
+static leat_client *retrying_client(int port) {
+  char url[64];
+  snprintf(url, sizeof url, "https://api.test:%d", port);
+  leat_config config = {.api_key = test_key(), .base_url = url, .retry_base_ms = 1};
+  return leat_client_new(&config, NULL);
+}
+
 /* ---- good servers ---------------------------------------------------------------- */
 
 static void check_good(const char *name, const char *host, const char *priority,
@@ -160,6 +168,56 @@ static void test_bad(void) {
   for (size_t i = 0; i < sizeof bad_servers / sizeof bad_servers[0]; i++)
     check_bad(&bad_servers[i], home.client);
   close_stage(&home);
+}
+
+/* In TLS 1.3 a server refuses its client when that believes TLS to stand already: at once,
+** or when the request has left. Either way it is told once, and by the alert's name. */
+typedef struct refusal {
+  const char *name, *priority;
+  bool wants_certificate;
+  gnutls_alert_description_t alert;
+  const char *says[4];
+} refusal;
+
+static const refusal refusals[] = {
+    {"a client certificate is wanted",
+     tls_1_3,
+     true,
+     0,
+     {"certificate required", "wants a certificate of its clients"}},
+    {"a client certificate is wanted, TLS 1.2", tls_1_2, true, 0, {"alert"}},
+    {"the client is refused", tls_1_3, false, GNUTLS_A_ACCESS_DENIED, {"access denied"}},
+    {"the client's authority is unknown",
+     tls_1_3,
+     false,
+     GNUTLS_A_UNKNOWN_CA,
+     {"unknown ca"}},
+};
+
+static void check_refusal(const refusal *r, int pause_ms) {
+  tls_options options = {.identity = &good,
+                         .priority = r->priority,
+                         .wants_certificate = r->wants_certificate,
+                         .alert = r->alert,
+                         .refuse_after_ms = pause_ms};
+  stage s;
+  open_stage(&s, r->name, &options, &good_reply, 1, 0);
+  leat_client *patient = retrying_client(s.tls.at.port);
+  leat_error find = perform(s.curl, patient, "find");
+  check_error(find, LEAT_TLS, r->says);
+  leat_error create = perform(s.curl, patient, "create");
+  check_error(create, LEAT_TLS, r->says);
+  CHECK(create.outcome_unknown == (create.sent == LEAT_SENT_MAYBE));
+  leat_client_free(patient);
+  close_stage(&s);
+  CHECK(s.tls.at.connections == 2 && s.behind.requests == 0);
+}
+
+static void test_refusals(void) {
+  for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+    check_refusal(&refusals[i], 0);
+    check_refusal(&refusals[i], 50);
+  }
 }
 
 /* An address that the certificate does not name. */
@@ -613,6 +671,7 @@ int main(void) {
   test_good();
   test_bad();
   test_wrong_address();
+  test_refusals();
   test_http2_settings();
   test_plain();
   test_plain_to_tls();
