@@ -19,6 +19,7 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -214,6 +215,21 @@ static bool has(const char *text, const char *piece) {
 /* Of TLS. */
 static bool is_alert(const char *text) {
   return has(text, " alert ");
+}
+
+/* ---- descriptors ----------------------------------------------------------------- */
+
+/* Whether something just failed for want of descriptors, and did not say so. libcurl has
+** closed its own by now: a socket, and two that it resolves names with. */
+static bool lacks_descriptors(void) {
+  enum { FEW = 4 };
+  int fds[FEW], count = 0, error = 0;
+  while (count < FEW && (fds[count] = open("/", O_RDONLY | O_CLOEXEC)) >= 0)
+    count++;
+  if (count < FEW) error = errno;
+  while (count > 0)
+    close(fds[--count]);
+  return error == EMFILE || error == ENFILE;
 }
 
 /* ---- watching -------------------------------------------------------------------- */
@@ -909,13 +925,20 @@ static bool waited_for_tls(const leat_curl *curl, const connection *c, CURLcode 
          strncasecmp(other_end, "https:", 6) == 0;
 }
 
+/* It reads files, or asks other programs. */
+static bool needs_descriptors(CURLcode result) {
+  return result == CURLE_SSL_CACERT_BADFILE || result == CURLE_COULDNT_RESOLVE_HOST ||
+         result == CURLE_COULDNT_RESOLVE_PROXY;
+}
+
 static reason reason_of(const leat_curl *curl, connection *c, CURLcode result) {
   static const char settings[] =
       "the option proxy, or https_proxy and the like in the environment";
   long status = 0, socks = CURLPX_OK;
   curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &status);
   curl_easy_getinfo(c->easy, CURLINFO_PROXY_ERROR, &socks);
-  if (c->os_error == EMFILE || c->os_error == ENFILE)
+  if (c->os_error == EMFILE || c->os_error == ENFILE ||
+      (needs_descriptors(result) && lacks_descriptors()))
     return (reason){LEAT_LOCAL, "this process may open no more descriptors", NULL};
   /* libcurl's own text shows the URL, password and all */
   if (has(c->message, "Unsupported proxy"))
@@ -1258,9 +1281,9 @@ static bool open_context(leat_curl *curl, leat_error *error) {
   curl->sweep_due = 0;
   seed(curl);
   curl->watch = leat__watch_new();
-  if (curl->watch == NULL && errno != ENOMEM)
+  if (curl->watch && open_multi(curl)) return true;
+  if ((curl->watch == NULL && errno != ENOMEM) || lacks_descriptors())
     leat__error_set(error, LEAT_LOCAL, "no more descriptors");
-  else if (curl->watch && open_multi(curl)) return true;
   else leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
   close_context(curl);
   return false;

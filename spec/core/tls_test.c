@@ -8,6 +8,7 @@
 #include "surplus.h"
 #include "tls_server.h"
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 enum { SHORT_MS = 700 }; /* for what never comes */
@@ -323,6 +324,58 @@ static void test_system_authorities(void) {
   leat_curl_free(curl);
   close_stage(&s);
   CHECK(s.behind.requests == 0);
+}
+
+/* The first descriptor that nobody has, once none below it is free. */
+static int first_free(void) {
+  int highest = 2, fd;
+  for (fd = 3; fd < 1024; fd++)
+    if (fcntl(fd, F_GETFD) >= 0) highest = fd;
+  while ((fd = dup(0)) < highest)
+    continue;
+  close(fd);
+  return fd;
+}
+
+/* With so many descriptors left, a new driver either gets there or says what is missing. */
+static leat_kind kind_with(int left, int first, leat_client *client) {
+  struct rlimit limit = {(rlim_t)(first + left), (rlim_t)(first + left)};
+  leat_error error = {.kind = LEAT_OK};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = (rlim_t)(first + left);
+  setrlimit(RLIMIT_NOFILE, &limit);
+  leat_curl_config config = {.ca_file = ca_file};
+  leat_curl *curl = leat_curl_new(&config, &error);
+  if (curl) error = perform(curl, client, "create");
+  leat_curl_free(curl);
+  if (error.kind != LEAT_OK && (error.kind != LEAT_LOCAL || error.sent != LEAT_SENT_NO))
+    printf("  %d left: %s: %s\n", left, leat_kind_name(error.kind), error.message);
+  return error.kind;
+}
+
+/* In a child, so that the servers keep theirs. An address needs no resolver, which would
+** have needed more than what comes behind it. */
+static void test_descriptor_limit(const char *name, const char *host) {
+  stage s;
+  int status = 1;
+  open_good(&s, name);
+  leat_client *client = client_of("https", host, s.tls.at.port, 0);
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    int first = first_free(), fine = 0, local = 0;
+    for (int left = 0; left < 12; left++) {
+      leat_kind kind = kind_with(left, first, client);
+      fine += kind == LEAT_OK;
+      local += kind == LEAT_LOCAL;
+    }
+    fflush(stdout);
+    _exit(!(fine > 2 && local > 2 && fine + local == 12));
+  }
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  leat_client_free(client);
+  close_stage(&s);
 }
 
 /* ---- how an answer ends ---------------------------------------------------------- */
@@ -677,6 +730,8 @@ int main(void) {
   test_plain_to_tls();
   test_ca_file();
   test_system_authorities();
+  test_descriptor_limit("few descriptors are left, for a name", "api.test");
+  test_descriptor_limit("few descriptors are left, for an address", "127.0.0.1");
   test_endings();
   test_delete(false);
   test_delete(true);
