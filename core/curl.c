@@ -19,6 +19,7 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -69,12 +70,14 @@ typedef struct connection {
   job *job; /* NULL: idle */
   int64_t idle_since;
   bool wants_write;
+  curl_socket_t asked; /* the last socket that libcurl watched while it connects */
   bool listens; /* libcurl, while it connects: the other end is there, and owes a word */
   int watched;  /* how many sockets libcurl wants watched while it connects */
   int os_error; /* why there is no socket */
   int port;     /* the server's */
   bool proxied;
-  bool bare; /* neither TLS nor a proxy: the socket carries what is sent */
+  bool answered; /* once at least */
+  bool bare;     /* neither TLS nor a proxy: the socket carries what is sent */
   char peer[INET6_ADDRSTRLEN + 16]; /* whom libcurl spoke to last: 127.0.0.1:443 */
   char message[CURL_ERROR_SIZE];
 } connection;
@@ -97,6 +100,7 @@ struct leat_curl {
   leat__heap timers; /* of jobs that are not finished */
   uint64_t started;  /* jobs, ever */
   bool woken;        /* a client has news for those that wait */
+  bool unread;       /* more may have arrived than this step has seen to */
   leat__watch *watch;
   int64_t now; /* as of the event that is seen to */
   int64_t curl_due, sweep_due;
@@ -105,6 +109,7 @@ struct leat_curl {
 
 static void serve(leat_curl *curl);
 static void advance(leat_curl *curl, job *j);
+static void fail_connect(leat_curl *curl, connection *c, CURLcode result);
 
 /* ---- moments --------------------------------------------------------------------- */
 
@@ -201,6 +206,32 @@ static job *first_of(leat__link *list) {
   return leat__list_is_empty(list) ? NULL : job_at(list->next);
 }
 
+/* ---- what libcurl says ----------------------------------------------------------- */
+
+static bool has(const char *text, const char *piece) {
+  return strstr(text, piece) != NULL;
+}
+
+/* Of TLS. */
+static bool is_alert(const char *text) {
+  return has(text, " alert ");
+}
+
+/* ---- descriptors ----------------------------------------------------------------- */
+
+/* Whether something just failed for want of descriptors, and did not say so. libcurl has
+** closed its own by now: a socket, and two that it resolves names with. */
+static bool lacks_descriptors(void) {
+  enum { FEW = 4 };
+  int fds[FEW], count = 0, error = 0;
+  while (count < FEW && (fds[count] = open("/", O_RDONLY | O_CLOEXEC)) >= 0)
+    count++;
+  if (count < FEW) error = errno;
+  while (count > 0)
+    close(fds[--count]);
+  return error == EMFILE || error == ENFILE;
+}
+
 /* ---- watching -------------------------------------------------------------------- */
 
 static connection *owner_of(const leat_curl *curl, int fd) {
@@ -245,6 +276,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *a
   }
   if (assigned == NULL) count_watched(curl, c, 1);
   if (c) c->listens = what == CURL_POLL_IN;
+  if (c) c->asked = fd;
   curl_multi_assign(curl->multi, fd, curl);
   /* libcurl closes and opens descriptors as it likes: one may be watched already */
   leat__watch_set(curl->watch, fd,
@@ -295,6 +327,24 @@ static CURLM *new_multi(leat_curl *curl) {
   return multi;
 }
 
+/* libcurl keeps the first of its errors, and tells the others here where it is verbose. One
+** of them may be the alert that the server sent before it closed the connection. */
+static int on_debug(CURL *easy, curl_infotype type, char *data, size_t size, void *user) {
+  connection *c = user;
+  char text[CURL_ERROR_SIZE];
+  (void)easy;
+  if (type != CURLINFO_TEXT) return 0;
+  snprintf(text, sizeof text, "%.*s", (int)(size < sizeof text ? size : sizeof text),
+           data);
+  text[strcspn(text, "\r\n")] = '\0';
+  if (is_alert(text)) memcpy(c->message, text, sizeof text);
+  return 0;
+}
+
+static void hear_alerts(connection *c) {
+  curl_easy_setopt(c->easy, CURLOPT_VERBOSE, 1L);
+}
+
 static size_t discard(char *data, size_t size, size_t count, void *user) {
   (void)data;
   (void)user;
@@ -343,7 +393,7 @@ static connection *new_connection(leat_curl *curl, const leat_request *request) 
   connection *c = calloc(1, sizeof *c);
   if (c == NULL) return NULL;
   leat__list_init(&c->link);
-  c->fd = CURL_SOCKET_BAD;
+  c->fd = c->asked = CURL_SOCKET_BAD;
   c->easy = curl_easy_init();
   c->http = leat_http1_new();
   c->origin = leat__copy(request->origin.data, request->origin.length);
@@ -410,6 +460,8 @@ static unsigned set_functions(leat_curl *curl, connection *c) {
   bad |= curl_easy_setopt(c->easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
   bad |= curl_easy_setopt(c->easy, CURLOPT_OPENSOCKETDATA, c);
   bad |= curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, discard);
+  bad |= curl_easy_setopt(c->easy, CURLOPT_DEBUGFUNCTION, on_debug);
+  bad |= curl_easy_setopt(c->easy, CURLOPT_DEBUGDATA, c);
   return bad;
 }
 
@@ -432,6 +484,35 @@ static unsigned set_options(leat_curl *curl, connection *c, const leat_request *
          set_proxy(c, curl, request);
 }
 
+/* ---- bytes ----------------------------------------------------------------------- */
+
+/* libcurl looks for a connection among all that it has, each time that it is to send or to
+** receive. What it would do then is little where nothing is encrypted; this is the same,
+** its messages too. */
+static CURLcode bare_result(connection *c, ssize_t length, size_t *n, CURLcode failed) {
+  char why[128] = "";
+  *n = length > 0 ? (size_t)length : 0;
+  if (length >= 0) return CURLE_OK;
+  if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return CURLE_AGAIN;
+  int error = errno;
+  if (strerror_r(error, why, sizeof why) != 0) snprintf(why, sizeof why, "%d", error);
+  snprintf(c->message, sizeof c->message, "%s failure: %s",
+           failed == CURLE_SEND_ERROR ? "Send" : "Recv", why);
+  return failed;
+}
+
+static CURLcode receive_bytes(connection *c, char *space, size_t room, size_t *n) {
+  if (!c->bare) return curl_easy_recv(c->easy, space, room, n);
+  return bare_result(c, recv(c->fd, space, room, 0), n, CURLE_RECV_ERROR);
+}
+
+static CURLcode send_bytes(connection *c, const char *bytes, size_t length, size_t *n) {
+  if (!c->bare) return curl_easy_send(c->easy, bytes, length, n);
+  return bare_result(c, send(c->fd, bytes, length, MSG_NOSIGNAL), n, CURLE_SEND_ERROR);
+}
+
+/* ---- reuse ----------------------------------------------------------------------- */
+
 /* The connection to there that has been idle for the shortest time. */
 static connection *find_idle(leat_curl *curl, const leat_request *request) {
   for (leat__link *l = curl->idle.before; l != &curl->idle; l = l->before)
@@ -445,13 +526,13 @@ static void close_oldest_idle(leat_curl *curl) {
     close_connection(curl, connection_at(curl->idle.next));
 }
 
-/* Something to read, or its end, makes a connection useless; but TLS may have something to
-** say to itself. */
-static bool is_quiet(const connection *c) {
+/* Something to read, or its end, makes a connection useless. Only a receive through all of
+** its layers tells: the socket may show what TLS says to itself, such as a ticket, and it
+** does not show what OpenSSL has decrypted already. */
+static bool is_quiet(connection *c) {
   char byte;
   size_t n = 0;
-  if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN) return true;
-  return curl_easy_recv(c->easy, &byte, 1, &n) == CURLE_AGAIN;
+  return receive_bytes(c, &byte, 1, &n) == CURLE_AGAIN;
 }
 
 static connection *reuse(leat_curl *curl, const leat_request *request) {
@@ -494,6 +575,7 @@ static void complete(leat_curl *curl, connection *c) {
   leat_call_answer(j->call, moment(curl), leat_http1_answer(c->http));
   j->connection = NULL;
   j->tries = 0;
+  c->answered = true;
   make_idle(curl, c);
   if (!leat_http1_reusable(c->http)) close_connection(curl, c);
   advance(curl, j);
@@ -508,45 +590,30 @@ static void fail_codec(leat_curl *curl, connection *c) {
   fail(curl, c->job, kind, text);
 }
 
+/* In TLS 1.3 a server may refuse its client when that believes the connection to stand, and
+** has perhaps sent a request. */
+static bool is_refused(const connection *c) {
+  return !c->answered && is_alert(c->message);
+}
+
 static void fail_io(leat_curl *curl, connection *c, CURLcode result, const char *what) {
   char text[CURL_ERROR_SIZE + 64];
+  if (is_refused(c)) {
+    fail_connect(curl, c, CURLE_SSL_CONNECT_ERROR);
+    return;
+  }
   const char *why = c->message[0] ? c->message : curl_easy_strerror(result);
   snprintf(text, sizeof text, "the connection broke while %s: %s", what, why);
   fail(curl, c->job, result == CURLE_OUT_OF_MEMORY ? LEAT_NO_MEMORY : LEAT_CONNECTION,
        text);
 }
 
-/* ---- bytes ----------------------------------------------------------------------- */
+/* ---- sending and receiving ------------------------------------------------------- */
 
 static void want_write(leat_curl *curl, connection *c, bool wanted) {
   if (c->wants_write == wanted) return;
   c->wants_write = wanted;
   leat__watch_set(curl->watch, c->fd, LEAT_READ | (wanted ? LEAT_WRITE : 0));
-}
-
-/* libcurl looks for a connection among all that it has, each time that it is to send or to
-** receive. What it would do then is little where nothing is encrypted; this is the same,
-** its messages too. */
-static CURLcode bare_result(connection *c, ssize_t length, size_t *n, CURLcode failed) {
-  char why[128] = "";
-  *n = length > 0 ? (size_t)length : 0;
-  if (length >= 0) return CURLE_OK;
-  if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return CURLE_AGAIN;
-  int error = errno;
-  if (strerror_r(error, why, sizeof why) != 0) snprintf(why, sizeof why, "%d", error);
-  snprintf(c->message, sizeof c->message, "%s failure: %s",
-           failed == CURLE_SEND_ERROR ? "Send" : "Recv", why);
-  return failed;
-}
-
-static CURLcode receive_bytes(connection *c, char *space, size_t room, size_t *n) {
-  if (!c->bare) return curl_easy_recv(c->easy, space, room, n);
-  return bare_result(c, recv(c->fd, space, room, 0), n, CURLE_RECV_ERROR);
-}
-
-static CURLcode send_bytes(connection *c, const char *bytes, size_t length, size_t *n) {
-  if (!c->bare) return curl_easy_send(c->easy, bytes, length, n);
-  return bare_result(c, send(c->fd, bytes, length, MSG_NOSIGNAL), n, CURLE_SEND_ERROR);
 }
 
 /* True: the exchange goes on. */
@@ -582,7 +649,8 @@ static void transmit(leat_curl *curl, connection *c) {
       want_write(curl, c, true);
       return;
     }
-    if (result != CURLE_OK) { /* an early answer may be there to read */
+    if (result != CURLE_OK) { /* an early answer may be there to read, or an alert */
+      hear_alerts(c);
       if (receive(curl, c)) fail_io(curl, c, result, "sending");
       return;
     }
@@ -734,10 +802,6 @@ static void serve(leat_curl *curl) {
 
 /* ---- connected, or not ----------------------------------------------------------- */
 
-static bool has(const char *text, const char *piece) {
-  return strstr(text, piece) != NULL;
-}
-
 /* Why there is no connection, and what to do about it. */
 typedef struct reason {
   leat_kind kind;
@@ -785,6 +849,10 @@ static const struct hint {
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "protocol version", too_old},
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "handshake failure",
      "the two have no cipher in common, or it wants a certificate of its clients"},
+    {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "certificate required",
+     "the server wants a certificate of its clients, and none is sent: is the host "
+     "right, "
+     "and the port?"},
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "application protocol",
      "the server speaks HTTP/2 only, and HTTP/1.1 is needed"},
     /* nobody's identity was in doubt: it may well work the next time */
@@ -817,6 +885,7 @@ static leat_kind kind_of(CURLcode result) {
 }
 
 static reason explain(CURLcode result, const char *text) {
+  if (is_alert(text)) result = CURLE_SSL_CONNECT_ERROR; /* a proxy's, perhaps */
   for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
     if (hints[i].result == result && has(text, hints[i].seen))
       return (reason){hints[i].kind, text, hints[i].advice};
@@ -856,13 +925,20 @@ static bool waited_for_tls(const leat_curl *curl, const connection *c, CURLcode 
          strncasecmp(other_end, "https:", 6) == 0;
 }
 
+/* It reads files, or asks other programs. */
+static bool needs_descriptors(CURLcode result) {
+  return result == CURLE_SSL_CACERT_BADFILE || result == CURLE_COULDNT_RESOLVE_HOST ||
+         result == CURLE_COULDNT_RESOLVE_PROXY;
+}
+
 static reason reason_of(const leat_curl *curl, connection *c, CURLcode result) {
   static const char settings[] =
       "the option proxy, or https_proxy and the like in the environment";
   long status = 0, socks = CURLPX_OK;
   curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &status);
   curl_easy_getinfo(c->easy, CURLINFO_PROXY_ERROR, &socks);
-  if (c->os_error == EMFILE || c->os_error == ENFILE)
+  if (c->os_error == EMFILE || c->os_error == ENFILE ||
+      (needs_descriptors(result) && lacks_descriptors()))
     return (reason){LEAT_LOCAL, "this process may open no more descriptors", NULL};
   /* libcurl's own text shows the URL, password and all */
   if (has(c->message, "Unsupported proxy"))
@@ -919,6 +995,16 @@ static void fail_connect(leat_curl *curl, connection *c, CURLcode result) {
   fail(curl, c->job, r.kind, text);
 }
 
+/* Connects once more, for nothing was sent. False: that was tried often enough. */
+static bool connect_again(leat_curl *curl, connection *c) {
+  job *j = c->job;
+  if (++j->tries >= CONNECT_TRIES) return false;
+  close_connection(curl, c);
+  j->connection = NULL;
+  advance(curl, j); /* the call asks for the same once more */
+  return true;
+}
+
 /* A connection that was lost, or talks, before it was asked anything. */
 static void fail_pin(leat_curl *curl, connection *c, const char *seen, size_t length) {
   char text[160], excerpt[LEAT_MAX_EXCERPT + 1];
@@ -929,11 +1015,9 @@ static void fail_pin(leat_curl *curl, connection *c, const char *seen, size_t le
              "the server speaks before it is asked, so it is no HTTP%s: \"%s\"",
              seen[0] ? "" : "/1.1", excerpt);
     fail(curl, j, LEAT_PROTOCOL, text);
-  } else if (++j->tries < CONNECT_TRIES) {
-    close_connection(curl, c);
-    j->connection = NULL;
-    advance(curl, j); /* the call asks for the same once more */
-  } else {
+  } else if (is_refused(c)) {
+    fail_connect(curl, c, CURLE_SSL_CONNECT_ERROR);
+  } else if (!connect_again(curl, c)) {
     fail(curl, j, LEAT_CONNECTION,
          "the server closes connections as soon as they are made");
   }
@@ -944,6 +1028,7 @@ static void connected(leat_curl *curl, connection *c) {
   curl_socket_t fd = CURL_SOCKET_BAD;
   size_t n = 0;
   curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd);
+  if (c->message[0]) hear_alerts(c);
   CURLcode result = curl_easy_recv(c->easy, seen, sizeof seen, &n);
   if (result != CURLE_AGAIN || fd == CURL_SOCKET_BAD) {
     fail_pin(curl, c, seen, result == CURLE_OK ? n : 0);
@@ -958,7 +1043,29 @@ static void connected(leat_curl *curl, connection *c) {
   begin_exchange(curl, c);
 }
 
-static void take_messages(leat_curl *curl) {
+/* What a step was told of. */
+typedef struct events {
+  leat__ready ready[EVENTS_AT_ONCE];
+  int count;
+} events;
+
+/* Whether libcurl let a connection's time run out before it looked at what had arrived for
+** it while the program did something else: it compares the clock first. */
+static bool was_overlooked(const leat_curl *curl, const connection *c, CURLcode result,
+                           const events *seen) {
+  bool ready = curl->unread;
+  for (int i = 0; i < seen->count && !ready; i++)
+    ready = seen->ready[i].fd == c->asked;
+  return result == CURLE_OPERATION_TIMEDOUT && ready && curl->now < c->job->timer.due;
+}
+
+static void not_connected(leat_curl *curl, connection *c, CURLcode result,
+                          const events *seen) {
+  if (was_overlooked(curl, c, result, seen) && connect_again(curl, c)) return;
+  fail_connect(curl, c, result);
+}
+
+static void take_messages(leat_curl *curl, const events *seen) {
   CURLMsg *message;
   int left;
   while ((message = curl_multi_info_read(curl->multi, &left)) != NULL) {
@@ -968,7 +1075,7 @@ static void take_messages(leat_curl *curl) {
     if (result == CURLE_COULDNT_RESOLVE_HOST || result == CURLE_COULDNT_RESOLVE_PROXY)
       curl->unresolved = true;
     if (result == CURLE_OK) connected(curl, c);
-    else fail_connect(curl, c, result);
+    else not_connected(curl, c, result, seen);
   }
 }
 
@@ -1014,36 +1121,63 @@ static void drive_connecting(leat_curl *curl, int64_t now) {
   if (curl->unwatched > 0 && now >= curl->sweep_due) sweep(curl, now);
 }
 
+/* What has arrived counts, however late it is read. */
 static void fail_late(leat_curl *curl, connection *c) {
   char text[128];
   if (c->fd == CURL_SOCKET_BAD) {
     fail_connect(curl, c, CURLE_OPERATION_TIMEDOUT);
     return;
   }
+  if (!receive(curl, c)) return;
   snprintf(text, sizeof text, "no answer from %s in time", c->origin);
   fail(curl, c->job, LEAT_TIMEOUT, text);
 }
 
+/* Nobody in line is failed while a slot is free: it gets one now, or in one of the next
+** steps, where there are more connections to begin than one step does. */
+static void end_patience(leat_curl *curl, job *j, int64_t now) {
+  serve(curl);
+  if ((j->place != IN_LINE && j->place != AGAIN) || j->timer.due > now) return;
+  if (curl->slots_taken < curl->max_connections) {
+    leat__heap_set(&curl->timers, &j->timer, now + 1);
+    return;
+  }
+  j->sent = LEAT_SENT_NO;
+  fail(curl, j, LEAT_TIMEOUT, LEAT_IMPATIENT);
+}
+
 /* A job's time has come. */
-static void on_due(leat_curl *curl, job *j) {
+static void on_due(leat_curl *curl, job *j, int64_t now) {
   switch (j->place) {
     case WORKING: fail_late(curl, j->connection); break;
     case WAITING: enter_line(curl, j, AGAIN); break;
     case IN_LINE:
-    case AGAIN:
-      j->sent = LEAT_SENT_NO;
-      fail(curl, j, LEAT_TIMEOUT, LEAT_IMPATIENT);
-      break;
+    case AGAIN: end_patience(curl, j, now); break;
     case ASKING:
     case FINISHED: break; /* have none */
   }
 }
 
-/* Ends what is late, and wakes what has waited. */
+/* Responses give slots and tokens to those that wait for them. */
+static void read_all(leat_curl *curl) {
+  curl->unread = false;
+  for (leat__link *l = curl->busy.next, *next; l != &curl->busy; l = next) {
+    next = l->next;
+    if (connection_at(l)->fd != CURL_SOCKET_BAD) receive(curl, connection_at(l));
+  }
+}
+
+/* NULL: nobody's time has come. */
+static job *first_due(const leat_curl *curl, int64_t now) {
+  leat__timer *timer = leat__heap_first(&curl->timers);
+  return timer && timer->due <= now ? LEAT_OWNER(job, timer, timer) : NULL;
+}
+
+/* Ends what is late, and wakes what has waited. Whatever has arrived is read before. */
 static void keep_time(leat_curl *curl, int64_t now) {
-  leat__timer *timer;
-  while ((timer = leat__heap_first(&curl->timers)) != NULL && timer->due <= now)
-    on_due(curl, LEAT_OWNER(job, timer, timer));
+  if (curl->unread && first_due(curl, now)) read_all(curl);
+  for (job *j; (j = first_due(curl, now)) != NULL;)
+    on_due(curl, j, now);
   if (!curl->woken) return;
   curl->woken = false;
   for (job *j; (j = first_of(&curl->waiting)) != NULL;)
@@ -1097,17 +1231,23 @@ static void take_event(leat_curl *curl, const leat__ready *ready) {
   check_multi(curl, curl_multi_socket_action(curl->multi, ready->fd, flags, &running));
 }
 
-static void step(leat_curl *curl, int ms) {
-  leat__ready ready[EVENTS_AT_ONCE];
-  int n = leat__watch_wait(curl->watch, ready, EVENTS_AT_ONCE, ms);
+static void take_events(leat_curl *curl, const events *seen) {
   int64_t begun = look_at_clock(curl), now = begun;
-  for (int i = 0; i < n && now - begun < STEP_MS; i++) {
-    take_event(curl, &ready[i]);
+  int i = 0;
+  for (; i < seen->count && now - begun < STEP_MS; i++) {
+    take_event(curl, &seen->ready[i]);
     now = look_at_clock(curl);
   }
-  drive_connecting(curl, now);
-  now = look_at_clock(curl); /* it may read certificates, or look for a name */
-  take_messages(curl);
+  curl->unread = i < seen->count || seen->count >= EVENTS_AT_ONCE - 1;
+}
+
+static void step(leat_curl *curl, int ms) {
+  events seen;
+  seen.count = leat__watch_wait(curl->watch, seen.ready, EVENTS_AT_ONCE, ms);
+  take_events(curl, &seen);
+  drive_connecting(curl, curl->now);
+  int64_t now = look_at_clock(curl); /* it may read certificates, or look for a name */
+  take_messages(curl, &seen);
   serve_asking(curl);
   keep_time(curl, now);
   serve(curl);
@@ -1141,9 +1281,9 @@ static bool open_context(leat_curl *curl, leat_error *error) {
   curl->sweep_due = 0;
   seed(curl);
   curl->watch = leat__watch_new();
-  if (curl->watch == NULL && errno != ENOMEM)
+  if (curl->watch && open_multi(curl)) return true;
+  if ((curl->watch == NULL && errno != ENOMEM) || lacks_descriptors())
     leat__error_set(error, LEAT_LOCAL, "no more descriptors");
-  else if (curl->watch && open_multi(curl)) return true;
   else leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
   close_context(curl);
   return false;

@@ -58,6 +58,28 @@ enum {
   LEAT_MAX_SEND = 16 * 1024     /* bytes given to libcurl at once */
 };
 
+/* ---- times ----------------------------------------------------------------------- */
+
+/* A driver's clocks may show anything. Between these limits a moment is far from
+** overflowing, in microseconds too, when a duration is added to it. */
+static inline int64_t leat__limit_time(int64_t time) {
+  const int64_t limit = INT64_C(1) << 52;
+  return time > limit ? limit : time < -limit ? -limit : time;
+}
+
+static inline leat_moment leat__limit_moment(leat_moment now) {
+  now.monotonic_ms = leat__limit_time(now.monotonic_ms);
+  now.unix_s = leat__limit_time(now.unix_s);
+  return now;
+}
+
+/* A sum that stays at the limits of its type instead of overflowing. */
+static inline int64_t leat__add_ms(int64_t a, int64_t b) {
+  if (b > 0 && a > INT64_MAX - b) return INT64_MAX;
+  if (b < 0 && a < INT64_MIN - b) return INT64_MIN;
+  return a + b;
+}
+
 /* ---- strings and buffers (buffer.c) ---------------------------------------------- */
 
 static inline bool leat__equal(leat_string a, leat_string b) {

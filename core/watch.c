@@ -68,8 +68,9 @@ int leat__watch_wait(leat__watch *watch, leat__ready *ready, int most, int ms) {
   struct epoll_event events[EVENTS_AT_ONCE];
   uint64_t expirations;
   int count = 0;
-  int n =
-      epoll_wait(watch->epoll, events, most < EVENTS_AT_ONCE ? most : EVENTS_AT_ONCE, ms);
+  most = most < EVENTS_AT_ONCE ? most : EVENTS_AT_ONCE;
+  int n = epoll_wait(watch->epoll, events, most, ms);
+  if (n < 0) n = epoll_wait(watch->epoll, events, most, 0); /* after a signal */
   for (int i = 0; i < n; i++) {
     if (events[i].data.fd != watch->timer)
       ready[count++] = (leat__ready){events[i].data.fd, events_of(events[i].events)};
@@ -171,6 +172,7 @@ static int events_of(short events) {
 int leat__watch_wait(leat__watch *watch, leat__ready *ready, int most, int ms) {
   int count = 0;
   int n = poll(watch->fds, (nfds_t)watch->count, ms);
+  if (n < 0) n = poll(watch->fds, (nfds_t)watch->count, 0); /* after a signal */
   for (int i = 0; i < watch->count && count < n && count < most; i++) {
     struct pollfd *p = &watch->fds[(watch->next + i) % watch->count];
     if (p->revents) ready[count++] = (leat__ready){p->fd, events_of(p->revents)};

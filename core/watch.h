@@ -28,7 +28,8 @@ void leat__watch_free(leat__watch *watch);
 bool leat__watch_set(leat__watch *watch, int fd, int events);
 /* Must come before `fd` is closed, or at least before its number means another. */
 void leat__watch_unset(leat__watch *watch, int fd);
-/* Waits `ms` at most (-1: for ever; less after a signal); returns how many are `ready`. */
+/* Waits `ms` at most (-1: for ever; less after a signal); returns how many are `ready`: all
+** of them, if these are fewer than `most` - 1. */
 int leat__watch_wait(leat__watch *watch, leat__ready *ready, int most, int ms);
 /* Readable when a wait would not wait; -1: there is none on this system. */
 int leat__watch_fd(leat__watch *watch);

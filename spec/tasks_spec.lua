@@ -86,6 +86,39 @@ describe("tasks", function()
     assert.truthy(found and now() - begun < 4)
   end)
 
+  it("get the responses that arrived while the program did something else", function()
+    for _, tls in ipairs { false, true } do
+      local there = assert(sandbox.start { tls = tls })
+      local slowly = leat.new { api_key = there.api_key, base_url = there.url, ca_file = there.ca_file,
+        max_connections = 150, max_attempts = 1 }
+      there:fault { operation = "find", delay = 0.2, times = math.huge }
+      there:fault { operation = "create", delay = 0.2, times = math.huge }
+      local function spawn(made, operation)
+        local outcomes = {}
+        for i = 1, 150 do
+          tasks.spawn(function()
+            local card, err = made.contact_identifiers[operation](made.contact_identifiers, operation .. i)
+            local outcome = card and "fine" or err.kind
+            outcomes[outcome] = (outcomes[outcome] or 0) + 1
+          end)
+        end
+        return outcomes
+      end
+      local found = spawn(slowly, "find") -- so that there are connections
+      tasks.run()
+      assert.same({ not_found = 150 }, found)
+      local created = spawn(slowly:with { timeout = 1 }, "create")
+      repeat
+        tasks.poll()
+      until #there:requests("create") == 150
+      os.execute("sleep 1.5")
+      tasks.run()
+      assert.same({ fine = 150 }, created)
+      slowly:close()
+      there:stop()
+    end
+  end)
+
   it("wait for each other", function()
     local first = tasks.spawn(function() return leat.assert(cards:find("1")) end)
     local second = tasks.spawn(function() return first:wait().value .. "!" end)

@@ -1,14 +1,17 @@
 /*
 ** curl_test.c - the driver on libcurl, against real sockets.
 */
+#include "busy.h"
 #include "leat_curl.h"
 #include "secrets.h"
 #include "server.h"
+#include "surplus.h"
 #include "test.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -103,6 +106,22 @@ static void test_reuse(void) {
               (reply){"HTTP/1.1 200 OK\r\n\r\n" BODY, CLOSE}, 3, 3);
   check_reuse("an interim answer first", (reply){"HTTP/1.1 103 Early\r\n\r\n" GOOD, STAY},
               3, 1);
+}
+
+/* Whatever else came with a response is nobody's, however long the response was. */
+static void test_surplus(void) {
+  static char text[SURPLUS_MOST + 1];
+  static const reply replies[] = {{text, STAY}, {GOOD, STAY}};
+  for (size_t i = 0; i < sizeof surplus_lengths / sizeof surplus_lengths[0]; i++) {
+    stage s;
+    surplus_make(text, surplus_lengths[i]);
+    open_stage(&s, "a forged response behind a response", replies, 2, 0, 0);
+    CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
+    if (!CHECK(surplus_is_unheard(s.curl, s.client)))
+      printf("  %zu bytes\n", surplus_lengths[i]);
+    close_stage(&s);
+    CHECK(s.server.connections == 2 && s.server.requests == 2);
+  }
 }
 
 /* An answer that comes too late is never taken for the next one's. */
@@ -662,6 +681,85 @@ static void test_asking(void) {
   leat_client_free(third);
 }
 
+/* ---- a busy program -------------------------------------------------------------- */
+
+static void test_busy(const char *name, busy_loop how) {
+  stage s;
+  open_stage(&s, name, &good, 1, 0, BUSY_CALLS + 1);
+  busy_check(s.curl, s.client, &s.server, how);
+  close_stage(&s);
+  CHECK(s.server.requests >= 2 * BUSY_CALLS);
+}
+
+static leat_client *impatient_client(int port, int queue_timeout_ms) {
+  char url[64];
+  snprintf(url, sizeof url, "http://127.0.0.1:%d/api", port);
+  leat_config config = {.api_key = test_key(),
+                        .base_url = url,
+                        .max_attempts = 1,
+                        .queue_timeout_ms = queue_timeout_ms};
+  return leat_client_new(&config, NULL);
+}
+
+/* So many calls over so many connections, of a client whose calls wait 300 ms in line, by a
+** program that is busy for longer after it started them. Some are answered meanwhile, and
+** the others are next in line; or new connections are not begun all at once. */
+static void check_busy_line(const char *name, int many, int connections, bool warm) {
+  leat_call *calls[BUSY_CALLS];
+  stage s;
+  open_stage(&s, name, &good, 1, 0, connections);
+  leat_client *client = impatient_client(s.server.port, 300);
+  if (warm) perform_many(&s, connections, 30000);
+  int before = s.server.requests;
+  for (int i = 0; i < many; i++)
+    leat_curl_start(s.curl, calls[i] = call_of(client, "create"));
+  while (warm && s.server.requests < before + connections)
+    leat_curl_wait(s.curl, 1);
+  usleep(500 * 1000);
+  for (int i = 0; i < many; i++) {
+    while (!leat_call_is_done(calls[i]))
+      leat_curl_wait(s.curl, 1000);
+    if (!CHECK(leat_call_error(calls[i])->kind == LEAT_OK))
+      printf("  %d: %s\n", i, leat_call_error(calls[i])->message);
+    leat_call_free(calls[i]);
+  }
+  leat_client_free(client);
+  close_stage(&s);
+}
+
+static void test_busy_line(void) {
+  check_busy_line("in line behind a response that has arrived", 2, 1, true);
+  check_busy_line("in line behind many of them", 140, 70, true);
+  check_busy_line("in line for connections that are begun a few at a time", 40, 64,
+                  false);
+}
+
+/* A process that is stopped, past its call's deadline, while the response arrives. */
+static void test_stopped(void) {
+  stage s;
+  int status = 1;
+  open_stage(&s, "stopped past the deadline", &good, 1, 400, 0);
+  s.server.delay_ms = 200;
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    leat_error error = perform(s.curl, s.client, "create");
+    if (error.kind != LEAT_OK) printf("  %s\n", error.message);
+    fflush(stdout);
+    execlp(error.kind == LEAT_OK ? "true" : "false", "", (char *)NULL);
+    _exit(2);
+  }
+  while (s.server.requests == 0)
+    usleep(1000);
+  kill(child, SIGSTOP);
+  usleep(700 * 1000);
+  kill(child, SIGCONT);
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  close_stage(&s);
+  CHECK(s.server.requests == 1);
+}
+
 /* ---- two addresses --------------------------------------------------------------- */
 
 /* getaddrinfo is ours, for two names: "two.test" is 127.0.0.2, where nobody ever accepts,
@@ -958,6 +1056,7 @@ static void test_large_request(void) {
 
 int main(void) {
   test_reuse();
+  test_surplus();
   test_late_answer();
   test_failures();
   test_delete_to_close();
@@ -982,6 +1081,12 @@ int main(void) {
   test_twice();
   test_shared_rate();
   test_asking();
+  test_busy("busy while 150 responses arrive", BUSY_WAITS);
+  test_busy("busy, then it steps", BUSY_STEPS);
+  test_busy("busy, then it watches the descriptor", BUSY_WATCHES);
+  test_busy("busy, then it performs another call", BUSY_PERFORMS);
+  test_busy_line();
+  test_stopped();
   test_second_address();
   test_proxy_secrets();
   test_settings();

@@ -5,6 +5,7 @@
 #include "calls.h"
 #include "names.h"
 #include "proxy_server.h"
+#include "surplus.h"
 #include "tls_server.h"
 
 enum { SHORT_MS = 700, URL_SIZE = 128 };
@@ -128,6 +129,60 @@ static void check_good(const good_proxy *g) {
 static void test_good(void) {
   for (size_t i = 0; i < sizeof good_proxies / sizeof good_proxies[0]; i++)
     check_good(&good_proxies[i]);
+}
+
+/* Bytes behind a response may stay inside the TLS of the server, or inside that of the
+** proxy where the server has none. */
+static void check_surplus(const good_proxy *g, size_t length) {
+  static char text[SURPLUS_MOST + 1];
+  static const reply replies[] = {{text, STAY}, {GOOD, STAY}};
+  char url[URL_SIZE];
+  stage s;
+  surplus_make(text, length);
+  open_stage(&s, g->name, &g->options, NULL, 0);
+  s.plain.replies = replies;
+  s.plain.reply_count = 2;
+  for (int tls = 0; tls < 2; tls++) {
+    leat_client *client = tls ? s.https : s.http;
+    leat_curl *curl = new_driver(proxy_url(&s, g->url, url));
+    s.plain.requests = 0;
+    check_fine(perform(curl, client, "find"));
+    if (!CHECK(surplus_is_unheard(curl, client))) printf("  %zu bytes\n", length);
+    leat_curl_free(curl);
+  }
+  close_stage(&s);
+  CHECK(s.plain.connections == 4);
+}
+
+static void test_surplus(void) {
+  static const good_proxy proxies[] = {
+      {"a forged response through HTTP", "http://127.0.0.1:", {0}, true},
+      {"a forged response through HTTP over TLS", "https://proxy.test:", {0}, true},
+      {"a forged response through SOCKS5", "socks5h://127.0.0.1:", {.socks = true}, true},
+  };
+  for (size_t i = 0; i < sizeof proxies / sizeof proxies[0]; i++) {
+    check_surplus(&proxies[i], 1500);
+    check_surplus(&proxies[i], 2048);
+  }
+}
+
+/* The proxy has made the way through, but nobody looked until the time to connect was
+** over. */
+static void test_busy(void) {
+  static const proxy_options none = {0};
+  char url[URL_SIZE];
+  stage s;
+  open_stage(&s, "busy while the tunnel is made, and TLS within it", &none, NULL, 200);
+  leat_curl *curl = new_driver(proxy_url(&s, "http://127.0.0.1:", url));
+  leat_call *call = call_of(s.https, "create");
+  leat_curl_start(curl, call);
+  while (!proxy_has(&s.proxy, &s.proxy.heard, "CONNECT"))
+    leat_curl_wait(curl, 1);
+  usleep(400 * 1000);
+  check_fine(finish(curl, call));
+  leat_curl_free(curl);
+  close_stage(&s);
+  CHECK(s.plain.requests == 1);
 }
 
 /* What the tunnel leads to is looked at as closely as without one. */
@@ -367,6 +422,10 @@ static void test_bad_tls(void) {
                 (tls_options){.identity = &elsewhere}, "'proxy.test'");
   check_bad_tls("a proxy of TLS 1.1",
                 (tls_options){.identity = &good, .priority = tls_1_1}, "TLS 1.2");
+  check_bad_tls(
+      "HTTP over TLS that wants a certificate",
+      (tls_options){.identity = &good, .wants_certificate = true, .refuse_after_ms = 50},
+      "wants a certificate of its clients");
 }
 
 /* Told by the option, where the port does not tell. */
@@ -541,6 +600,8 @@ int main(void) {
              tls_new_identity(&elsewhere, &authority, "other.test", NULL, -1, 9)))
     return test_summary("proxy");
   test_good();
+  test_surplus();
+  test_busy();
   test_server_behind();
   test_bad();
   test_hasty_server();

@@ -2,10 +2,13 @@
 ** tls_test.c - TLS in earnest: the driver against good and bad servers, whose TLS is
 ** GnuTLS's.
 */
+#include "busy.h"
 #include "calls.h"
 #include "names.h"
+#include "surplus.h"
 #include "tls_server.h"
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 enum { SHORT_MS = 700 }; /* for what never comes */
@@ -60,6 +63,14 @@ static void close_stage(stage *s) {
   leat_client_free(s->client);
   tls_stop(&s->tls);
   server_stop(&s->behind);
+}
+
+/* One that tries three times. */
+static leat_client *retrying_client(int port) {
+  char url[64];
+  snprintf(url, sizeof url, "https://api.test:%d", port);
+  leat_config config = {.api_key = test_key(), .base_url = url, .retry_base_ms = 1};
+  return leat_client_new(&config, NULL);
 }
 
 /* ---- good servers ---------------------------------------------------------------- */
@@ -158,6 +169,56 @@ static void test_bad(void) {
   for (size_t i = 0; i < sizeof bad_servers / sizeof bad_servers[0]; i++)
     check_bad(&bad_servers[i], home.client);
   close_stage(&home);
+}
+
+/* In TLS 1.3 a server refuses its client when that believes TLS to stand already: at once,
+** or when the request has left. Either way it is told once, and by the alert's name. */
+typedef struct refusal {
+  const char *name, *priority;
+  bool wants_certificate;
+  gnutls_alert_description_t alert;
+  const char *says[4];
+} refusal;
+
+static const refusal refusals[] = {
+    {"a client certificate is wanted",
+     tls_1_3,
+     true,
+     0,
+     {"certificate required", "wants a certificate of its clients"}},
+    {"a client certificate is wanted, TLS 1.2", tls_1_2, true, 0, {"alert"}},
+    {"the client is refused", tls_1_3, false, GNUTLS_A_ACCESS_DENIED, {"access denied"}},
+    {"the client's authority is unknown",
+     tls_1_3,
+     false,
+     GNUTLS_A_UNKNOWN_CA,
+     {"unknown ca"}},
+};
+
+static void check_refusal(const refusal *r, int pause_ms) {
+  tls_options options = {.identity = &good,
+                         .priority = r->priority,
+                         .wants_certificate = r->wants_certificate,
+                         .alert = r->alert,
+                         .refuse_after_ms = pause_ms};
+  stage s;
+  open_stage(&s, r->name, &options, &good_reply, 1, 0);
+  leat_client *patient = retrying_client(s.tls.at.port);
+  leat_error find = perform(s.curl, patient, "find");
+  check_error(find, LEAT_TLS, r->says);
+  leat_error create = perform(s.curl, patient, "create");
+  check_error(create, LEAT_TLS, r->says);
+  CHECK(create.outcome_unknown == (create.sent == LEAT_SENT_MAYBE));
+  leat_client_free(patient);
+  close_stage(&s);
+  CHECK(s.tls.at.connections == 2 && s.behind.requests == 0);
+}
+
+static void test_refusals(void) {
+  for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+    check_refusal(&refusals[i], 0);
+    check_refusal(&refusals[i], 50);
+  }
 }
 
 /* An address that the certificate does not name. */
@@ -265,6 +326,58 @@ static void test_system_authorities(void) {
   CHECK(s.behind.requests == 0);
 }
 
+/* The first descriptor that nobody has, once none below it is free. */
+static int first_free(void) {
+  int highest = 2, fd;
+  for (fd = 3; fd < 1024; fd++)
+    if (fcntl(fd, F_GETFD) >= 0) highest = fd;
+  while ((fd = dup(0)) < highest)
+    continue;
+  close(fd);
+  return fd;
+}
+
+/* With so many descriptors left, a new driver either gets there or says what is missing. */
+static leat_kind kind_with(int left, int first, leat_client *client) {
+  struct rlimit limit = {(rlim_t)(first + left), (rlim_t)(first + left)};
+  leat_error error = {.kind = LEAT_OK};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = (rlim_t)(first + left);
+  setrlimit(RLIMIT_NOFILE, &limit);
+  leat_curl_config config = {.ca_file = ca_file};
+  leat_curl *curl = leat_curl_new(&config, &error);
+  if (curl) error = perform(curl, client, "create");
+  leat_curl_free(curl);
+  if (error.kind != LEAT_OK && (error.kind != LEAT_LOCAL || error.sent != LEAT_SENT_NO))
+    printf("  %d left: %s: %s\n", left, leat_kind_name(error.kind), error.message);
+  return error.kind;
+}
+
+/* In a child, so that the servers keep theirs. An address needs no resolver, which would
+** have needed more than what comes behind it. */
+static void test_descriptor_limit(const char *name, const char *host) {
+  stage s;
+  int status = 1;
+  open_good(&s, name);
+  leat_client *client = client_of("https", host, s.tls.at.port, 0);
+  fflush(stdout);
+  pid_t child = fork();
+  if (child == 0) {
+    int first = first_free(), fine = 0, local = 0;
+    for (int left = 0; left < 12; left++) {
+      leat_kind kind = kind_with(left, first, client);
+      fine += kind == LEAT_OK;
+      local += kind == LEAT_LOCAL;
+    }
+    fflush(stdout);
+    _exit(!(fine > 2 && local > 2 && fine + local == 12));
+  }
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  leat_client_free(client);
+  close_stage(&s);
+}
+
 /* ---- how an answer ends ---------------------------------------------------------- */
 
 typedef struct ending {
@@ -348,6 +461,32 @@ static void test_idle(bool step) {
   check_idle("an idle connection gets new keys", NULL, TLS_NEW_KEYS, step, 1);
   check_idle("an idle connection is ended", NULL, TLS_GOODBYE, step, 3);
   check_idle("an idle connection of TLS 1.2 is ended", tls_1_2, TLS_GOODBYE, step, 3);
+}
+
+/* What comes in one record with a response stays inside OpenSSL when the receive ends where
+** the response does: the socket shows nothing. */
+static void check_surplus(const char *name, const char *priority, size_t length,
+                          bool step) {
+  static char text[SURPLUS_MOST + 1];
+  static const reply replies[] = {{text, STAY}, {GOOD, STAY}};
+  tls_options options = {.identity = &good, .priority = priority};
+  stage s;
+  surplus_make(text, length);
+  open_stage(&s, name, &options, replies, 2, 0);
+  check_fine(perform(s.curl, s.client, "find"));
+  if (step) leat_curl_wait(s.curl, 10);
+  if (!CHECK(surplus_is_unheard(s.curl, s.client))) printf("  %zu bytes\n", length);
+  close_stage(&s);
+  CHECK(s.tls.at.connections == 2 && s.behind.requests == 2);
+}
+
+static void test_surplus(void) {
+  for (size_t i = 0; i < sizeof surplus_lengths / sizeof surplus_lengths[0]; i++) {
+    size_t length = surplus_lengths[i];
+    check_surplus("a forged response in the response's record", tls_1_3, length, false);
+    check_surplus("the same, idle for a while", tls_1_3, length, true);
+    check_surplus("the same in TLS 1.2", tls_1_2, length, false);
+  }
 }
 
 /* Connections one after the other; how many of them resume the first one's session? */
@@ -455,6 +594,31 @@ static void test_call_timeout(void) {
   close_stage(&s);
 }
 
+static void test_busy(void) {
+  tls_options options = {.identity = &good};
+  stage s;
+  open_stage(&s, "busy while 150 responses arrive", &options, &good_reply, 1, 0);
+  leat_curl_config config = {.ca_file = ca_file, .max_connections = BUSY_CALLS};
+  leat_curl *curl = leat_curl_new(&config, NULL);
+  busy_check(curl, s.client, &s.behind, BUSY_WAITS);
+  leat_curl_free(curl);
+  close_stage(&s);
+}
+
+static void test_busy_connecting(void) {
+  tls_options options = {.identity = &good};
+  stage s;
+  open_stage(&s, "busy in the handshake", &options, &good_reply, 1, 200);
+  leat_call *call = call_of(s.client, "create");
+  leat_curl_start(s.curl, call);
+  while (s.tls.at.connections < 1)
+    leat_curl_wait(s.curl, 1);
+  usleep(400 * 1000);
+  check_fine(finish(s.curl, call));
+  close_stage(&s);
+  CHECK(s.behind.requests == 1);
+}
+
 /* ---- forks ----------------------------------------------------------------------- */
 
 static int count_open(void) {
@@ -560,21 +724,27 @@ int main(void) {
   test_good();
   test_bad();
   test_wrong_address();
+  test_refusals();
   test_http2_settings();
   test_plain();
   test_plain_to_tls();
   test_ca_file();
   test_system_authorities();
+  test_descriptor_limit("few descriptors are left, for a name", "api.test");
+  test_descriptor_limit("few descriptors are left, for an address", "127.0.0.1");
   test_endings();
   test_delete(false);
   test_delete(true);
   test_idle(false);
   test_idle(true);
+  test_surplus();
   test_resumption();
   test_two_connections();
   test_large_answer();
   test_large_request();
   test_call_timeout();
+  test_busy();
+  test_busy_connecting();
   test_fork();
   test_fork_under_way();
   test_fork_in_handshake();

@@ -9,6 +9,7 @@
 #include "leat.h"
 #include "listener.h"
 
+#include <fcntl.h>
 #include <netdb.h>
 #include <string.h>
 
@@ -21,8 +22,11 @@ LEAT_API int getaddrinfo(const char *name, const char *port, const struct addrin
     struct addrinfo info;
     struct sockaddr_in address;
   } * found;
+  int file = open("/dev/null", O_RDONLY | O_CLOEXEC); /* a resolver reads files */
   (void)hints;
   names_asked++;
+  if (file < 0) return EAI_AGAIN;
+  close(file);
   if (names_lost > 0 && names_lost--) return EAI_NONAME;
   if (name == NULL || (strcmp(name, "api.test") != 0 && strcmp(name, "proxy.test") != 0))
     return EAI_NONAME;

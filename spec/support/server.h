@@ -26,6 +26,7 @@ typedef struct reply {
 typedef struct server {
   int listener, port, stop[2];
   const char *greeting; /* sent at once to who connects */
+  int delay_ms;         /* before each answer */
   const reply *replies;
   size_t reply_count; /* the last one is repeated */
   pthread_t thread;
@@ -82,6 +83,7 @@ static inline void *server_visit(void *argument) {
   if (v.of->greeting) send(v.fd, v.of->greeting, strlen(v.of->greeting), MSG_NOSIGNAL);
   while ((r == NULL || r->then == STAY) && server_read(v.of, v.fd)) {
     r = server_next(v.of);
+    if (v.of->delay_ms) usleep((useconds_t)v.of->delay_ms * 1000);
     if (r->bytes) send(v.fd, r->bytes, strlen(r->bytes), MSG_NOSIGNAL);
   }
   if (r && r->then == RESET) setsockopt(v.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);

@@ -128,6 +128,10 @@ typedef struct tls_options {
   size_t hello_length;
   int rest_ms; /* so long it reads nothing, and little fits in between */
   bool cut;    /* the connection ends without TLS's own goodbye, close_notify */
+  bool wants_certificate; /* of its clients; it refuses those that have none */
+  gnutls_alert_description_t
+      alert;           /* if not 0: instead of a connection, once TLS stands */
+  int refuse_after_ms; /* so long it keeps an alert back: the request comes before */
 } tls_options;
 
 /* What it does while nobody asks anything. */
@@ -166,6 +170,8 @@ static inline bool tls_handshake(tls_server *s, tls_visitor *v) {
   v->left = o->flight ? o->flight : SIZE_MAX;
   gnutls_priority_set_direct(v->session, o->priority ? o->priority : "NORMAL", NULL);
   gnutls_credentials_set(v->session, GNUTLS_CRD_CERTIFICATE, s->credentials);
+  if (o->wants_certificate)
+    gnutls_certificate_server_set_request(v->session, GNUTLS_CERT_REQUIRE);
   gnutls_session_ticket_enable_server(v->session, &s->ticket_key);
   gnutls_transport_set_push_function(v->session, tls_push);
   gnutls_transport_set_ptr2(v->session, (gnutls_transport_ptr_t)(intptr_t)v->fd, v);
@@ -176,7 +182,10 @@ static inline bool tls_handshake(tls_server *s, tls_visitor *v) {
   do
     result = gnutls_handshake(v->session);
   while (result < 0 && !gnutls_error_is_fatal(result));
-  if (result < 0 && !o->flight) gnutls_alert_send_appropriate(v->session, result);
+  if (o->alert || result < 0) usleep((useconds_t)o->refuse_after_ms * 1000);
+  if (result == 0 && o->alert)
+    result = gnutls_alert_send(v->session, GNUTLS_AL_FATAL, o->alert) - 1;
+  else if (result < 0 && !o->flight) gnutls_alert_send_appropriate(v->session, result);
   return result == 0;
 }
 
@@ -237,7 +246,8 @@ static inline void tls_visit(listener *at, int fd) {
   tls_server *s = (tls_server *)(void *)at;
   tls_visitor v = {.fd = fd};
   char rest[512];
-  gnutls_init(&v.session, GNUTLS_SERVER);
+  bool at_once = s->options.alert && s->options.refuse_after_ms == 0;
+  gnutls_init(&v.session, GNUTLS_SERVER | (at_once ? GNUTLS_ENABLE_EARLY_START : 0));
   if (tls_handshake(s, &v)) tls_talk(s, &v);
   else if (s->options.flight && s->options.then == RESET) listener_reset(fd);
   else if (s->options.flight && s->options.then == STAY)
