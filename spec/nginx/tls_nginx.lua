@@ -94,6 +94,6 @@ describe("in nginx, over TLS,", function()
   end)
 
   it("without a resolver names are not found", function()
-    refuses(bare, url("localhost"), "config", "'resolver ADDRESS;' in nginx.conf")
+    refuses(bare, url("localhost"), "config", "'resolver ADDRESS ipv6=off;' in nginx.conf")
   end)
 end)
