@@ -117,8 +117,8 @@ local reasons = {
   { "accepted", "tls", TRUST },
   { "issuer", "tls", TRUST },
   { "self.signed", "tls", TRUST },
-  { "first certificate", "tls", TRUST .. "; if it is right, the server does not send its intermediate certificate, "
-    .. "which has to be added there" },
+  { "first certificate", "tls", "the server does not send its intermediate certificate, or "
+    .. "'lua_ssl_trusted_certificate FILE;' in nginx.conf is missing or wrong" },
   { "expired", "tls", CLOCK },
   { "not yet valid", "tls", CLOCK },
   { "^%d+: ", "tls" },

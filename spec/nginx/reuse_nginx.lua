@@ -1,26 +1,20 @@
 -- Which kept connections of a real nginx are used again: none that holds bytes behind the response,
 -- over TLS and in cleartext. A server that sends too much is another nginx.
+local certificates = dofile("spec/support/certificates.lua")
 local server = dofile("spec/nginx/server.lua")
 local interpreter = dofile("spec/support/interpreter.lua")
 
-local function make_certificate()
-  local path = os.tmpname()
-  assert(os.execute(("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost "
-    .. "-addext subjectAltName=DNS:localhost -keyout %s -out %s.crt 2>/dev/null"):format(path, path)))
-  return path
-end
-
 describe("in nginx, a kept connection", function()
-  local key, names, upstream, tls_port
+  local dir, names, upstream, tls_port
   local clients = {}
 
   setup(function()
-    key, tls_port = make_certificate(), server.free_port()
+    dir, tls_port = certificates.make(), server.free_port()
     local pipe = assert(io.popen(("echo $$ && exec %s spec/nginx/dns.lua"):format(interpreter)))
     names = { pid = pipe:read("*l"), port = pipe:read("*l"), pipe = pipe }
     upstream = server.start { listen = ("listen 127.0.0.1:%d ssl;"):format(tls_port)
-      .. ("ssl_certificate %s.crt; ssl_certificate_key %s;"):format(key, key) }
-    local conf = ("resolver 127.0.0.1:%s ipv6=off; lua_ssl_trusted_certificate %s.crt;"):format(names.port, key)
+      .. ("ssl_certificate %s/localhost.crt; ssl_certificate_key %s/localhost.key;"):format(dir, dir) }
+    local conf = ("resolver 127.0.0.1:%s ipv6=off; lua_ssl_trusted_certificate %s/root.crt;"):format(names.port, dir)
     clients[4096] = server.start { conf = conf }
     clients[1234] = server.start { conf = conf .. "lua_socket_buffer_size 1234;" }
   end)
@@ -31,8 +25,7 @@ describe("in nginx, a kept connection", function()
     upstream:stop()
     os.execute("kill " .. names.pid)
     names.pipe:close()
-    os.remove(key)
-    os.remove(key .. ".crt")
+    certificates.remove(dir)
   end)
 
   local function client(scheme, length, later)

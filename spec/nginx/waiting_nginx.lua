@@ -395,6 +395,7 @@ describe("in nginx, when no name server answers,", function()
       assert.equal("timeout", err.kind)
       assert.equal("no", err.sent)
       assert.truthy(err.message:find("nowhere.test", 1, true), err.message)
+      assert.truthy(err.message:find("resolver ADDRESS ipv6=off", 1, true), err.message)
       assert.truthy(socket.gettime() - began < 5)
     end)
   end
