@@ -813,6 +813,11 @@ static const char dates[] =
 static const char unknown[] =
     "no authority in ca_file, or without it on this machine, has signed it: if the "
     "server is the right one, put its issuer's certificate into ca_file, as PEM";
+static const char no_issuer[] =
+    "no authority in ca_file, or without it on this machine, has signed it, or the "
+    "server "
+    "does not send its intermediate certificate: if the server is the right one, put its "
+    "issuer's certificate into ca_file, as PEM, or have its owner add what is missing";
 static const char not_tls[] = "the server does not speak TLS there: is the port right?";
 static const char too_old[] =
     "the server speaks no TLS 1.2 or later: it has to be updated";
@@ -837,8 +842,8 @@ static const struct hint {
     {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "not yet valid", dates},
     {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "self-signed", unknown},
     {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "self signed", unknown},
-    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "issuer", unknown},
-    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "first certificate", unknown},
+    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "issuer", no_issuer},
+    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "first certificate", no_issuer},
     {CURLE_SSL_CACERT_BADFILE, LEAT_CONFIG, "",
      "is ca_file right? Without it: are the system's certificates installed, package "
      "ca-certificates?"},

@@ -12,6 +12,9 @@
 
 #if LUA_VERSION_NUM == 501
 
+/* LuaJIT has it and Lua 5.1 has not; a module made for one of them must load in both. */
+extern int lua_isyieldable(lua_State *L) __attribute__((weak));
+
 #define lua_rawlen(L, index) lua_objlen((L), (index))
 
 /* Under its own name: a module made with LuaJIT's headers, which have it, must load in

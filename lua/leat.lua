@@ -363,7 +363,8 @@ end
 
 -- What a driver must know of a client: see leat/driver.lua.
 local function new_hooks(handle, given, store)
-  local hooks = { token = given.token, blocking = given.blocking, store = store }
+  local hooks = { token = given.token, blocking = given.blocking, store = store,
+    token_timeout = (given.timeout or 30) + (given.queue_timeout or 0) }
   if given.on_attempt then
     function hooks.attempts()
       local attempt = handle:attempt()

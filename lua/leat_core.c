@@ -49,8 +49,9 @@
 **   call:gets_token()                    whether others may wait for what it does
 **   call:destination()                   origin, host, port, tls, deadline, connect_timeout (ms)
 **   core.http1()                         the codec, for one exchange
-**   http:begin(call, reused)             what "send" asks for, over a connection that was
-**                                        used before or not: "more", or "failed"
+**   core.is_yieldable()                  whether the running code may yield; nil: unknown
+**   call:set_reused()                    the exchange went over a connection used before
+**   http:begin(call)                     what "send" asks for: "more", or "failed"
 **   http:output()                        what is to be sent next, a piece of it; nil: no more
 **   http:sent(length)                    likewise, what is to be sent next
 **   http:received(bytes)                 "more", "answer" or "failed"
@@ -855,6 +856,20 @@ static int core_now(lua_State *L) {
   return 1;
 }
 
+/* nginx hides coroutine.isyieldable. */
+static int core_is_yieldable(lua_State *L) {
+#if LUA_VERSION_NUM == 502
+  (void)L;
+  return 0;
+#else
+#if LUA_VERSION_NUM == 501
+  if (lua_isyieldable == NULL) return 0;
+#endif
+  lua_pushboolean(L, lua_isyieldable(L));
+  return 1;
+#endif
+}
+
 /* Behind the call: two clocks. Its chance is that of the last call:next. */
 static leat_moment check_moment(lua_State *L, int call) {
   const call_box *box = check_call_box(L, call);
@@ -904,6 +919,11 @@ static int call_until(lua_State *L) {
 static int call_epoch(lua_State *L) {
   push_epoch(L, check_call(L, 1));
   return 1;
+}
+
+static int call_set_reused(lua_State *L) {
+  leat_call_set_reused(check_call(L, 1));
+  return 0;
 }
 
 static int call_gets_token(lua_State *L) {
@@ -1123,7 +1143,6 @@ static int http1_begin(lua_State *L) {
   leat_call *call = check_call(L, 2);
   const leat_request *request = leat_call_request(call);
   luaL_argcheck(L, request != NULL, 2, "the call has nothing to send");
-  if (lua_toboolean(L, 3)) leat_call_set_reused(call);
   box->begun = true;
   box->sent = LEAT_SENT_NO;
   box->surplus = false;
@@ -1258,6 +1277,7 @@ static const luaL_Reg call_methods[] = {{"is_done", call_is_done},
                                         {"epoch", call_epoch},
                                         {"gets_token", call_gets_token},
                                         {"fail", call_fail},
+                                        {"set_reused", call_set_reused},
                                         {NULL, NULL}};
 
 static const luaL_Reg http1_methods[] = {
@@ -1273,6 +1293,7 @@ static const luaL_Reg functions[] = {{"operations", core_operations},
                                      {"result", core_result},
                                      {"http1", core_http1},
                                      {"now", core_now},
+                                     {"is_yieldable", core_is_yieldable},
                                      {"error_text", core_error_text},
                                      {NULL, NULL}};
 

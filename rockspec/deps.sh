@@ -162,6 +162,7 @@ if wants nginx; then
   need_lua luajit
   has nginx || need nginx nginx-light - - - -
   has curl || need curl curl curl curl curl curl
+  has openssl || need openssl openssl - - - -
   [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] ||
     need "nginx's Lua module" libnginx-mod-http-lua - - - -
   for lua in $luas; do

@@ -4,7 +4,8 @@
 -- done; or returns why it must not be carried here, which is raised as misuse. `hooks` holds
 -- functions of the client's: `token()`, to be asked when the call wants one (`give_token`
 -- does so), and maybe `attempts()`, to be called now and then between two exchanges; it is
--- called anyhow when `perform` returns. And `blocking`, the option of that name. The call is
+-- called anyhow when `perform` returns. And `blocking`, the option of that name; and
+-- `token_timeout`, the seconds after which a driver that can may give up a token function. The call is
 -- good until `perform` returns; a driver that keeps none beyond that may say so by `forgets`,
 -- true: then its userdata may be that of the next.
 -- @module leat.driver

@@ -5,7 +5,7 @@
 -- It works in rewrite, access, content and timers. What it needs is said in nginx.conf, best once
 -- for all, at http: a kept connection is used by any location, whomever its own trusts.
 --
---    resolver 127.0.0.53;                                              # for names of hosts
+--    resolver 127.0.0.53 ipv6=off;                                     # for names of hosts
 --    lua_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;   # for https
 --    lua_ssl_verify_depth 3;
 --    lua_ssl_protocols TLSv1.2 TLSv1.3;                                # nothing older
@@ -39,8 +39,10 @@ local Driver = {}
 Driver.__index = Driver
 
 local IDLE = 60000 -- milliseconds that a connection is kept
-local JUST_NOW = 1000 -- milliseconds in which nobody closes one that is kept
-local PIECE = 16384 -- of what is received
+local PIECE = 16384 -- bytes: the largest piece that is received, or sent, at once
+local LATE = 2 -- milliseconds by which a worker that is not busy is late, at most
+local GRACE = 100 -- milliseconds in which what has arrived is read once the deadline has passed
+local TIMER_START = 1 -- seconds in which a timer begins, or never
 local CODECS = 64 -- that are kept: to make one costs more than to use it
 
 -- ---- moments ----------------------------------------------------------------------------
@@ -61,6 +63,12 @@ end
 local function now()
   ngx.update_time()
   return clock()
+end
+
+-- Lets the event loop run once. (Debian's nginx logs a warning for `ngx.sleep(0)`, and a timer of
+-- no time may end before the loop has looked at the sockets.)
+local function run_loop()
+  ngx.sleep(0.001)
 end
 
 -- Workers are copies of one process, and must not draw the same numbers.
@@ -100,7 +108,8 @@ local CLOCK = "if this machine's clock is wrong, set it; if not, the server need
 
 -- What nginx says, what kind of error that is, and what to do about it.
 local reasons = {
-  { "no resolver defined", "config", "say 'resolver ADDRESS;' in nginx.conf: nginx needs one for names of hosts" },
+  { "no resolver defined", "config",
+    "say 'resolver ADDRESS ipv6=off;' in nginx.conf: nginx needs one for names of hosts" },
   { "timeout", "timeout" },
   { "timed out", "timeout" },
   { "host mismatch", "tls", "is that the right host? nginx compares names: an address in base_url fits none" },
@@ -108,21 +117,29 @@ local reasons = {
   { "accepted", "tls", TRUST },
   { "issuer", "tls", TRUST },
   { "self.signed", "tls", TRUST },
-  { "first certificate", "tls", TRUST },
+  { "first certificate", "tls", "the server does not send its intermediate certificate, or "
+    .. "'lua_ssl_trusted_certificate FILE;' in nginx.conf is missing or wrong" },
   { "expired", "tls", CLOCK },
   { "not yet valid", "tls", CLOCK },
   { "^%d+: ", "tls" },
   { "handshake failed", "tls", "does the server speak TLS 1.2 or later there? nginx's error log says more" },
 }
+local IPV6 = "if this machine has no IPv6, say 'resolver ADDRESS ipv6=off;' in nginx.conf"
 
-local function explain(origin, why)
-  local text = ("no connection to %s: %s"):format(origin, why)
+-- Returns the kind of error and the message.
+local function explain(to, why)
+  local kind, advice = "connection", nil
   for _, reason in ipairs(reasons) do
     if why:find(reason[1]) then
-      return reason[2], reason[3] and ("%s (%s)"):format(text, reason[3]) or text
+      kind, advice = reason[2], reason[3]
+      break
     end
   end
-  return "connection", text
+  if kind == "timeout" and to.is_named then
+    advice = IPV6
+  end
+  local text = ("no connection to %s: %s"):format(to.origin, why)
+  return kind, advice and ("%s (%s)"):format(text, advice) or text
 end
 
 -- In 0.10.23 it raises an error when a handshake fails that had not to wait.
@@ -135,16 +152,16 @@ local function shake_hands(socket, host)
 end
 
 -- Lua functions, as nginx wants them for its threads.
-local function reach_now(socket, to)
-  return socket:connect(to.address, to.port, to.options)
+local function reach_now(socket, to, pool)
+  return socket:connect(to.address, to.port, pool)
 end
 local function sleep(seconds)
   ngx.sleep(seconds)
 end
 
-local LOOK = 0.1 -- seconds: so often it is looked whether a caller lives
+local LOOK = 0.1 -- seconds: so often it is checked whether the caller is alive
 
--- What a light thread gave; what it raised is raised.
+-- What a light thread returned; what it raised is raised.
 local function results(ran, ...)
   if not ran then
     error((...), 0)
@@ -152,15 +169,17 @@ local function results(ran, ...)
   return ...
 end
 
--- In a light thread of its own, for who kills the caller does not kill what the caller began.
-local function guard(socket, to, due, caller)
-  local reaching = ngx.thread.spawn(reach_now, socket, to)
+-- Runs in a light thread of its own, because whoever kills the caller does not kill what the
+-- caller began. When the time is over, the event loop runs once more before that counts.
+local function guard(socket, to, pool, due, caller)
+  local reaching, late = ngx.thread.spawn(reach_now, socket, to, pool), false
   while coroutine.status(reaching) ~= "zombie" do
     local left = (due - clock()) / 1000
-    if left <= 0 or coroutine.status(caller) == "dead" then
+    if left <= 0 and late or coroutine.status(caller) == "dead" then
       ngx.thread.kill(reaching)
       return nil, "its name, or a connection, was not found in time: timeout"
     end
+    late = left <= 0
     local tick = ngx.thread.spawn(sleep, math.max(0.001, math.min(left, LOOK)))
     local fine, why = results(ngx.thread.wait(reaching, tick))
     ngx.thread.kill(tick)
@@ -171,31 +190,32 @@ local function guard(socket, to, due, caller)
   return results(ngx.thread.wait(reaching))
 end
 
--- For a name nginx takes `resolver_timeout`, whatever the timeouts of the socket: what takes
--- longer than the call has is left behind. That costs a tenth of a request, so it is not
--- done where a connection was put back just now: it is there, most likely.
-local function reach(socket, to, due)
-  if not to.is_named or to.kept > 0 and clock() - to.kept_at < JUST_NOW then
-    return reach_now(socket, to)
+-- For a name nginx takes `resolver_timeout`, whatever the timeouts of the socket: a connect that
+-- takes longer than the call has is left behind.
+local function reach(socket, to, pool, due)
+  if not to.is_named then
+    return reach_now(socket, to, pool)
   end
-  return results(ngx.thread.wait(ngx.thread.spawn(guard, socket, to, due, (coroutine.running()))))
+  return results(ngx.thread.wait(ngx.thread.spawn(guard, socket, to, pool, due, (coroutine.running()))))
 end
+
+-- nginx looks for a kept connection before it looks at the host. This is none, so without a
+-- kept connection `connect` fails at once, and waits for no name server.
+local NO_HOST = "["
 
 -- Connections are kept by a name that says whom they were verified as: the origin is scheme,
 -- host and port, the host is the name that is asked for and compared, and none goes by a proxy
 -- or unverified. (What a location trusts Lua can't see.) A new one was waited for, and
 -- has its timeouts set again. Returns the socket, and whether it was used before; or nil, the
 -- kind of error and a message.
-local function connect(to, deadline, connect_timeout)
+local function connect(to, pool, deadline, connect_timeout)
   local socket = ngx.socket.tcp()
   local due = math.min(deadline, clock() + connect_timeout)
   set_timeouts(socket, due, deadline)
-  local fine, why = reach(socket, to, due)
-  if fine and socket:getreusedtimes() > 0 then
-    to.kept = to.kept - 1
+  if socket:connect(NO_HOST, to.port, pool) then
     return socket, true
   end
-  to.kept = 0
+  local fine, why = reach(socket, to, pool, due)
   if fine and to.tls then
     set_timeouts(socket, due, deadline)
     why = shake_hands(socket, to.host)
@@ -204,7 +224,7 @@ local function connect(to, deadline, connect_timeout)
     end
   end
   if why then
-    return nil, explain(to.origin, why)
+    return nil, explain(to, why)
   end
   set_timeouts(socket, deadline, deadline)
   return socket, false
@@ -212,14 +232,14 @@ end
 
 -- ---- bytes ------------------------------------------------------------------------------
 
--- Why not all was sent; nil: all was. Whoever connected has set the timeouts.
-local function send(socket, http, deadline)
-  local piece = http:output()
+-- Sends `piece` and what follows it. What goes wrong is seen by the receive, which there may be
+-- an early response for. Whoever connected has set the timeouts.
+local function send(socket, http, piece, deadline)
   while piece do
     local before = clock()
-    local sent, why = socket:send(piece)
+    local sent = socket:send(piece)
     if not sent then
-      return why
+      return
     end
     if clock() ~= before then -- it waited
       set_timeouts(socket, deadline, deadline)
@@ -228,35 +248,88 @@ local function send(socket, http, deadline)
   end
 end
 
--- The codec's last state; or nil and why there is none.
-local function receive(socket, http, deadline)
-  local state = "more"
-  while state == "more" do
-    local bytes, why = socket:receiveany(PIECE)
+-- In a light thread, while its parent receives.
+local function send_if_quiet(socket, http, piece, deadline, job)
+  if job.worker_was_busy then
+    run_loop()
+  else
+    coroutine.yield()
+  end
+  job.sends = not job.heard
+  if job.sends then
+    send(socket, http, piece, deadline)
+  end
+end
+
+-- Sends over a kept connection, unless something is there to receive before. That would be bytes
+-- behind an earlier response, which must not be taken for the response to this request; or the
+-- connection's end. nginx looks at the socket alone when a connection is put back: only a receive
+-- finds bytes that OpenSSL has decrypted already, so it begins first. Those that arrived while the
+-- worker was busy are found by the event loop. Returns the sender, and what the receive returned;
+-- or nil, and nothing was sent.
+local function send_over_kept(self, socket, http, piece, deadline)
+  local job = { worker_was_busy = self.was_busy }
+  local sender = ngx.thread.spawn(send_if_quiet, socket, http, piece, deadline, job)
+  local bytes, why = socket:receiveany(PIECE)
+  self.was_busy, job.heard = false, true
+  if job.sends then
+    return sender, bytes, why
+  end
+  ngx.thread.wait(sender)
+end
+
+-- A sender that has not ended is in the way of whoever wants the connection.
+local function end_sender(sender)
+  if coroutine.status(sender) == "zombie" then
+    ngx.thread.wait(sender)
+  else
+    ngx.thread.kill(sender)
+  end
+end
+
+-- Feeds the codec, beginning with what a receive returned, to its last state. What has
+-- arrived by the deadline is read even if the worker is late. Returns that state; or nil and
+-- why there is none.
+local function receive(socket, http, deadline, bytes, why)
+  local over -- the last moment, once the deadline has passed
+  while true do
+    local state
     if bytes then
       state = http:received(bytes)
     elseif why == "closed" then
       state = http:closed()
-    else
+    elseif why ~= "timeout" or over then
       return nil, why
     end
-    if state == "more" then
-      set_timeouts(socket, deadline, deadline)
+    if state and state ~= "more" then
+      return state
     end
+    local ms = clock()
+    if not over and (ms >= deadline or not state) then
+      over = ms + GRACE
+    elseif over and ms > over then
+      return nil, "timeout"
+    end
+    set_timeouts(socket, deadline, deadline)
+    bytes, why = socket:receiveany(PIECE)
   end
-  return state
 end
 
--- When not all could be sent, an early answer may be there to read.
-local function talk(socket, reused, http, call, deadline)
-  if http:begin(call, reused) == "failed" then
-    return "failed"
+-- Returns the codec's last state; nil and why there is none; or "stale": the connection was
+-- kept, is not fit to be used, and nothing was sent.
+local function talk(self, socket, reused, http, piece, deadline, tls)
+  if not reused or not tls and not self.was_busy then
+    send(socket, http, piece, deadline)
+    return receive(socket, http, deadline, socket:receiveany(PIECE))
   end
-  local why = send(socket, http, deadline)
-  if why == "timeout" then
-    return nil, why
+  local sender, bytes, why = send_over_kept(self, socket, http, piece, deadline)
+  if not sender then
+    return "stale"
   end
-  return receive(socket, http, deadline)
+  local state
+  state, why = receive(socket, http, deadline, bytes, why)
+  end_sender(sender)
+  return state, why
 end
 
 local function fail(call, kind, sent, message)
@@ -278,8 +351,8 @@ local function place_of(self, origin, host, port, tls)
   if not place then
     place = { origin = origin, host = host, port = port, tls = tls,
       address = host:find(":", 1, true) and "[" .. host .. "]" or host,
-      is_named = not host:find("^[%d.]+$") and not host:find(":", 1, true), kept = 0, kept_at = 0,
-      options = { pool = "leat " .. origin .. (tls and " verified" or "") } }
+      is_named = not host:find("^[%d.]+$") and not host:find(":", 1, true),
+      pool = { pool = "leat " .. origin .. (tls and " verified" or "") } }
     self.places[origin] = place
   end
   return place
@@ -293,27 +366,49 @@ local function put_codec(self, http)
   end
 end
 
--- One exchange. The call is told what came of it.
+-- Connections of this pool are never put back: a sender that may have to wait must not be left
+-- behind in a light thread, so requests of more than one piece take new connections.
+local NEW = { pool = "leat new" }
+
+-- Connects and talks, over the first connection that is fit. Returns the socket, what `talk`
+-- returns, and whether the socket may be kept; or nil, the kind of error and a message; or nil
+-- and "failed", as the codec did.
+local function connect_and_talk(self, to, http, call, deadline, connect_timeout)
+  while http:begin(call) ~= "failed" do
+    local piece = http:output()
+    local pool = #piece < PIECE and to.pool or NEW
+    local socket, reused, message = connect(to, pool, deadline, connect_timeout)
+    if not socket then
+      return nil, reused, message
+    end
+    local state, why = talk(self, socket, reused, http, piece, deadline, to.tls)
+    if state ~= "stale" then
+      if reused then
+        call:set_reused()
+      end
+      return socket, state, why, pool ~= NEW
+    end
+    socket:close()
+  end
+  return nil, "failed"
+end
+
+-- Performs one exchange and reports it to the call.
 local function exchange(self, call)
   local origin, host, port, tls, deadline, connect_timeout = call:destination()
   local to = place_of(self, origin, host, port, tls)
-  local socket, reused, message = connect(to, deadline, connect_timeout)
-  if not socket then
-    fail(call, reused, "no", message)
-    return
-  end
   local http = table.remove(self.codecs) or core.http1()
-  local state, why = talk(socket, reused, http, call, deadline)
-  local reusable
-  if state then
+  local socket, state, why, may_keep = connect_and_talk(self, to, http, call, deadline, connect_timeout)
+  local reusable = false
+  if not socket and why then
+    fail(call, state, "no", why)
+  elseif state then
     reusable = http:tell(call, clock())
   else
     fail_talk(call, origin, why)
   end
   put_codec(self, http)
-  if reusable and socket:setkeepalive(IDLE) then
-    to.kept, to.kept_at = to.kept + 1, clock()
-  else
+  if socket and not (reusable and may_keep and socket:setkeepalive(IDLE)) then
     socket:close()
   end
 end
@@ -347,6 +442,16 @@ local function ask(self, call, hooks)
   return step, gets_token
 end
 
+-- Waits until the time that the call asked for, or for news. A worker that is late may have
+-- been busy, or stopped, while they arrived: then the event loop runs before the time counts.
+local function wait(self, call)
+  local moment_due = call:until_ms()
+  local woken = self.news:wait(math.max(0.001, (moment_due - clock()) / 1000))
+  if not woken and clock() - moment_due > LATE then
+    run_loop()
+  end
+end
+
 -- Does what the call asked for, and asks again.
 local function take(self, call, hooks, step)
   if step == "send" then
@@ -360,7 +465,7 @@ local function take(self, call, hooks, step)
   elseif step == "slot" then
     hooks.store:take_slot(call, (clock()))
   else
-    self.news:wait(math.max(0.001, (call:until_ms() - clock()) / 1000))
+    wait(self, call)
   end
   return ask(self, call, hooks)
 end
@@ -381,28 +486,57 @@ end
 -- In a timer. It may see no local of the request's own: once nginx has ended that one, its
 -- stack is another's.
 local function get_token_for(_, job)
+  if job.begun then -- the request did not wait for this timer
+    return
+  end
+  job.begun = true
   job.fine, job.step = pcall(get_token, job.driver, job.call, job.hooks, job.step)
-  if not job.fine then
+  if job.abandoned then -- the call has failed, and may be freed
+    return
+  elseif not job.fine then
     give_up(job.driver, job.call, job.hooks)
   end
   job.ended = true
   job.ready:post()
 end
 
--- What holds the lease for a token must not end with a request; a timer does not.
+-- A token function may take as long as a call of its client. (A fetch has the deadline of its
+-- call.) False: it took longer.
+local function wait_for_token(job)
+  local due = job.hooks.token and clock() + job.hooks.token_timeout * 1000 or math.huge
+  while not job.ended do
+    if clock() > due then
+      job.abandoned = true
+      return false
+    end
+    job.ready:wait(1)
+  end
+  return true
+end
+
+-- What holds the lease for a token must not end with a request; a timer does not. But nginx
+-- drops timers beyond lua_max_running_timers, without a word to who made them: what has not
+-- begun soon is done here.
 local function get_token_aside(self, call, hooks, step)
   local job = { driver = self, call = call, hooks = hooks, step = step, ready = semaphore.new() }
-  if not ngx.timer.at(0, get_token_for, job) then -- there are too many timers
-    return get_token(self, call, hooks, step)
+  local made = ngx.timer.at(0, get_token_for, job)
+  if made then
+    job.ready:wait(TIMER_START)
   end
-  while not job.ended do
-    job.ready:wait(60)
+  if not job.begun then
+    job.begun = true
+    return get_token(self, call, hooks, step)
+  elseif not wait_for_token(job) then
+    fail(call, "timeout", "no", "the token function did not return in time")
+    return (ask(self, call, hooks))
   end
   return job.fine and job.step or error(job.step, 0)
 end
 
 local function carry(self, call, hooks, phase)
+  local seen = ngx.now()
   now()
+  self.was_busy = self.was_busy or math.abs(ngx.now() - seen) * 1000 > LATE
   local step, gets_token = ask(self, call, hooks)
   while step ~= "done" do
     local go = phase ~= "timer" and gets_token and get_token_aside or take
@@ -417,18 +551,29 @@ end
 local suspends = { server_rewrite = true, rewrite = true, access = true, content = true, timer = true, ssl_cert = true,
   ssl_session_fetch = true, ssl_client_hello = true }
 
+-- Why the running code cannot be suspended, or nil. This is asked before anything is sent.
+local function why_not_here()
+  local phase = ngx.get_phase()
+  if not suspends[phase] then
+    return ("nginx can't wait in the phase '%s': call it in rewrite, access or content, or in "
+      .. "ngx.timer.at(0, function() ... end)"):format(phase)
+  elseif core.is_yieldable() == false then
+    return "nginx can't wait inside a function that C code calls (from string.gsub, table.sort, require, "
+      .. "tostring, ...): make the call before or after that"
+  end
+end
+
 --- Carries a call to its end. An error that comes in between gives the call up.
 -- @param call of the core
 -- @tparam[opt] table hooks of the client: see `leat.driver`
 -- @treturn string why it must not be carried here; else nil
 function Driver:perform(call, hooks)
-  local phase = ngx.get_phase()
-  if not suspends[phase] then
-    return ("nginx can't wait in the phase '%s': call it in rewrite, access or content, or in "
-      .. "ngx.timer.at(0, function() ... end)"):format(phase)
+  local refused = why_not_here()
+  if refused then
+    return refused
   end
   hooks = hooks or {}
-  local fine, why = pcall(carry, self, call, hooks, phase)
+  local fine, why = pcall(carry, self, call, hooks, ngx.get_phase())
   if not fine then
     give_up(self, call, hooks)
     driver.raise(why, call)
@@ -456,7 +601,7 @@ function nginx.new(given)
       return nil, why
     end
   end
-  return setmetatable({ news = semaphore.new(), codecs = {}, places = {},
+  return setmetatable({ news = semaphore.new(), codecs = {}, places = {}, was_busy = false,
     epochs = setmetatable({}, { __mode = "k" }) }, Driver)
 end
 

@@ -122,7 +122,7 @@ static const bad_server bad_servers[] = {
     {"of an authority that nobody knows",
      {.identity = &orphan},
      LEAT_TLS,
-     {"issuer", "ca_file"}},
+     {"issuer", "ca_file", "intermediate certificate"}},
     {"TLS 1.1 only",
      {.identity = &good, .priority = tls_1_1},
      LEAT_TLS,

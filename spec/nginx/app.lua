@@ -79,6 +79,36 @@ function app.answer_twice()
   raw:receive(1)
 end
 
+local function response(body, length)
+  local head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nX-Padding: %s\r\n\r\n"
+  local rest = length and length - #head:format(#body, "") - #body or 0
+  return head:format(#body, ("p"):rep(rest)) .. body
+end
+
+-- A server whose response is as long as its path says, and which sends another one, that a later
+-- request would take for its own: at once, in the same TLS record, or after so many
+-- milliseconds: /exact/LENGTH/MILLISECONDS/... With the length 0 it closes the connection then.
+function app.answer_exactly()
+  local length, later = ngx.var.uri:match("^/exact/(%d+)/(%d+)/")
+  local value = (ngx.req.get_method() == "POST" and "new" or "1")
+  local honest = response(('{"data":{"value":"%s"}}'):format(value), length ~= "0" and tonumber(length))
+  local forged = response(('{"data":{"value":"%s","name":"forged"}}'):format(value))
+  ngx.req.read_body()
+  local raw = assert(ngx.req.socket(true))
+  if later == "0" then
+    raw:send(honest .. forged)
+  else
+    raw:send(honest)
+    ngx.sleep(later / 1000)
+    if length == "0" then
+      return
+    end
+    raw:send(forged)
+  end
+  raw:settimeout(2000)
+  raw:receive(1)
+end
+
 -- Once, as the worker starts.
 function app.worker_phase()
   local client = leat.new { api_key = "worker", base_url = "http://127.0.0.1:9/" }

@@ -94,6 +94,41 @@ describe("in nginx", function()
     assert.equal(0, #upstream:requests())
   end)
 
+  local around = {
+    ["string.gsub"] = "string.gsub('x', 'x', function() CALL end)",
+    ["table.sort"] = "table.sort({ 1, 2 }, function(a, b) CALL return a < b end)",
+    ["require"] = "package.loaded.calling = nil package.preload.calling = function() CALL end require('calling')",
+    ["load"] = "assert(load(function() CALL end))",
+  }
+  for name, code in pairs(around) do
+    it("inside " .. name .. ", which can't be suspended, nothing is sent", function()
+      for _, call in ipairs { "app.found = cards:find('free')", "app.found = cards:delete('free')",
+        "app.found = client:request('POST', '/contacts', { body = {} })" } do
+        local fine, wrong = pcall(run, (code:gsub("CALL", call)))
+        assert.is_false(fine)
+        assert.truthy(wrong:find("nginx can't wait inside a function that C code calls", 1, true), wrong)
+        assert.truthy(wrong:find("make the call before or after that", 1, true), wrong)
+      end
+      assert.equal(0, #upstream:requests())
+      assert.equal("free", run("return cards:find('free')").value)
+    end)
+  end
+
+  it("inside what can be suspended a call works", function()
+    local value = run([[
+      local values = {}
+      local function find() table.insert(values, cards:find("free").value) return true end
+      pcall(find)
+      xpcall(find, debug.traceback)
+      coroutine.wrap(find)()
+      assert(ngx.thread.wait(ngx.thread.spawn(find)))
+      local _ = setmetatable({}, { __index = find }).x
+      for _ in function(_, once) return not once and find() or nil end do end
+      return table.concat(values, " ")
+    ]])
+    assert.equal("free free free free free free", value)
+  end)
+
   it("a connection is used again, and told of", function()
     run([[
       app.client("told", function()

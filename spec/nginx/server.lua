@@ -44,6 +44,7 @@ http {
   init_worker_by_lua_block { app.worker_phase() }
   server {
     listen 127.0.0.1:PORT reuseport;
+    LISTEN
     location = /ping { content_by_lua_block { ngx.print("pong") } }
     location /twice { content_by_lua_block { app.answer_twice() } }
     location = /content { content_by_lua_block { app.answer() } }
@@ -55,6 +56,7 @@ http {
     location = /log { content_by_lua_block { app.keep_code() } log_by_lua_block { app.keep_result() } }
     location = /header { content_by_lua_block { app.keep_code() } header_filter_by_lua_block { app.keep_result() } }
     location = /kept { content_by_lua_block { app.answer_kept() } }
+    location /exact { content_by_lua_block { app.answer_exactly() } }
     PLACES
   }
 }
@@ -62,7 +64,8 @@ http {
 
 local function write_conf(dir, port, given)
   local values = { ROOT = root, MODULES = modules, PORT = tostring(port), CONF = given.conf or "",
-    INIT = given.init or "", PLACES = given.places or "", WORKERS = tostring(given.workers or 1),
+    INIT = given.init or "", LISTEN = given.listen or "", PLACES = given.places or "",
+    WORKERS = tostring(given.workers or 1),
     USER = read("id -u") == "0" and "user root;" or "" }
   local file = assert(io.open(dir .. "/nginx.conf", "w"))
   file:write((conf:gsub("%u%u%u%u+", values)))

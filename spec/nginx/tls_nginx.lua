@@ -1,6 +1,7 @@
 -- TLS in a real nginx, and names of hosts: what is verified, and what is said when nginx.conf
 -- lacks something.
 local sandbox = require("leat.sandbox")
+local certificates = dofile("spec/support/certificates.lua")
 local server = dofile("spec/nginx/server.lua")
 local interpreter = dofile("spec/support/interpreter.lua")
 local secrets = dofile("spec/support/secrets.lua")
@@ -75,6 +76,21 @@ describe("in nginx, over TLS,", function()
     refuses(mistrusting, url("localhost"), "tls", "lua_ssl_trusted_certificate")
   end)
 
+  it("a server that does not send its intermediate certificate is told of", function()
+    local dir, port = certificates.make(), server.free_port()
+    local other = server.start { listen = ("listen 127.0.0.1:%d ssl;"):format(port)
+      .. ("ssl_certificate %s/chained.crt; ssl_certificate_key %s/chained.key;"):format(dir, dir) }
+    local rooted = server.start { conf = ("resolver 127.0.0.1:%s; lua_ssl_trusted_certificate %s/root.crt;"):format(
+      names.port, dir) }
+    finally(function()
+      other:stop()
+      rooted:stop()
+      certificates.remove(dir)
+    end)
+    refuses(rooted, ("https://localhost:%d/"):format(port), "tls", "first certificate", "intermediate certificate",
+      "lua_ssl_trusted_certificate")
+  end)
+
   it("a server that speaks no TLS is not taken for one", function()
     refuses(trusting, url("localhost", plain), "tls", "handshake failed")
   end)
@@ -94,6 +110,6 @@ describe("in nginx, over TLS,", function()
   end)
 
   it("without a resolver names are not found", function()
-    refuses(bare, url("localhost"), "config", "'resolver ADDRESS;' in nginx.conf")
+    refuses(bare, url("localhost"), "config", "'resolver ADDRESS ipv6=off;' in nginx.conf")
   end)
 end)

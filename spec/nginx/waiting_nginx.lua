@@ -2,6 +2,7 @@
 -- requests that end in between, and what is left of a connection whose exchange failed.
 local sandbox = require("leat.sandbox")
 local server = dofile("spec/nginx/server.lua")
+local interpreter = dofile("spec/support/interpreter.lua")
 local secrets = dofile("spec/support/secrets.lua")
 local socket = require("socket")
 
@@ -109,6 +110,46 @@ describe("in nginx, many at once:", function()
     local fine, why = pcall(nginx.run, nginx, "content", failing .. "return cards:find('1')")
     assert.is_false(fine)
     assert.truthy(why:find("no luck", 1, true), why)
+  end)
+
+  it("a token comes though nginx drops the timer that was to get it", function()
+    local full = server.start { conf = "lua_max_running_timers 2;" }
+    finally(function() full:stop() end)
+    full:run("content", [[
+      for _ = 1, 2 do assert(ngx.timer.at(0, function() ngx.sleep(6) end)) end
+      ngx.sleep(0.1)
+    ]])
+    local asking = ("token = function() return %q end, base_url = %q, timeout = 20"):format(secrets.key, upstream.url)
+    local fetching = ("client_id = %q, client_secret = %q, token_url = %q, base_url = %q, timeout = 20"):format(
+      upstream.client_id, upstream.client_secret, upstream.token_url, upstream.url)
+    for name, options in pairs { asking = asking, fetching = fetching } do
+      local began = socket.gettime()
+      local code = client(name, options) .. "return cards:find('1').value"
+      local asked = {}
+      for i = 1, 10 do
+        asked[i] = full:ask("content", code)
+      end
+      for _, value in ipairs(take_all(asked)) do
+        assert.equal("1", value)
+      end
+      assert.truthy(socket.gettime() - began < 5, socket.gettime() - began)
+      assert.equal("1", full:run("content", code))
+    end
+    assert.truthy(full:log():find("lua_max_running_timers are not enough", 1, true))
+    assert.equal(1, #upstream:requests("token"))
+  end)
+
+  it("a token function that does not return ends no later than two timeouts", function()
+    local began = socket.gettime()
+    local none, err = nginx:run("content", client("hanging", ([[base_url = %q, timeout = 0.5, token = function()
+      ngx.sleep(8)
+      return "late"
+    end]]):format(upstream.url)) .. "return cards:find('1')")
+    assert.is_nil(none)
+    assert.equal("timeout", err.kind)
+    assert.equal("no", err.sent)
+    assert.truthy(err.text:find("the token function did not return in time", 1, true), err.text)
+    assert.truthy(socket.gettime() - began < 5)
   end)
 
   it("who gets the token may be gone before that fails", function()
@@ -354,9 +395,51 @@ describe("in nginx, when no name server answers,", function()
       assert.equal("timeout", err.kind)
       assert.equal("no", err.sent)
       assert.truthy(err.message:find("nowhere.test", 1, true), err.message)
+      assert.truthy(err.message:find("resolver ADDRESS ipv6=off", 1, true), err.message)
       assert.truthy(socket.gettime() - began < 5)
     end)
   end
+
+  it("a call ends in its time though connections are kept, if they are too few", function()
+    local pipe = assert(io.popen(("echo $$ && exec %s spec/nginx/dns.lua"):format(interpreter)))
+    local names = { pid = pipe:read("*l"), port = pipe:read("*l") }
+    local upstream = assert(sandbox.start { tls = true, cards = { { value = "1" } } })
+    local site = server.start { conf = ("resolver 127.0.0.1:%s ipv6=off valid=1s; lua_socket_pool_size 1; "
+      .. "lua_ssl_trusted_certificate %s;"):format(names.port, upstream.ca_file) }
+    finally(function()
+      site:stop()
+      upstream:stop()
+      os.execute("kill -KILL " .. names.pid)
+      pipe:close()
+    end)
+    upstream:fault { operation = "find", delay = 0.2, times = math.huge }
+    local code = client("named", ("api_key = %q, base_url = %q, timeout = 1.5"):format(upstream.api_key,
+      (upstream.url:gsub("127%.0%.0%.1", "localhost")))) .. [[
+      local card, err = cards:find("1")
+      return card and "found" or err.kind
+    ]]
+    local function ask_all(count)
+      local asked, seen = {}, {}
+      for i = 1, count do
+        asked[i] = site:ask("content", code)
+      end
+      for _, connection in ipairs(asked) do
+        local what = server.decode(connection:receive("*a"):match("\r\n\r\n(.*)$"))
+        connection:close()
+        seen[what] = (seen[what] or 0) + 1
+      end
+      return seen
+    end
+    assert.same({ found = 15 }, ask_all(15))
+    assert.same({ found = 15 }, ask_all(15))
+    os.execute("kill -STOP " .. names.pid)
+    socket.sleep(1.1) -- what nginx knows of the name expires
+    local began = socket.gettime()
+    ask_all(1) -- the first of them finds the kept connection
+    local seen = ask_all(15)
+    assert.truthy(socket.gettime() - began < 1.5 * 2 + 1, socket.gettime() - began)
+    assert.truthy((seen.timeout or 0) >= 1, seen.found)
+  end)
 
   it("a thread that is killed in a call leaves nothing behind that its request waits for", function()
     local began = socket.gettime()
