@@ -211,9 +211,14 @@ static void afterwards(leat_curl *curl, trial *t) {
 }
 
 static void end(trial *t) {
-  leat_kind kind = leat_call_error(t->call)->kind;
+  const leat_error *error = leat_call_error(t->call);
+  leat_kind works = t->at->there ? LEAT_OK : LEAT_NOT_FOUND;
+  if (t->row->pauses) {
+    works = t->row->kind;
+    check(t, error->attempts == 0, "nothing is sent in a pause");
+  }
   if (t->row->last) check(t, t->at->connections == 2, "the connection is not used again");
-  check(t, kind == (t->at->there ? LEAT_OK : LEAT_NOT_FOUND), "the client works on");
+  check(t, error->kind == works, "the client works on");
   leat_call_free(t->call);
   leat_client_free(t->client);
   t->step = OVER;

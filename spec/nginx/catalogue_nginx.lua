@@ -169,7 +169,7 @@ describe("in nginx, of the catalogue of bad servers,", function()
     end
     for i, after in ipairs(all(trials, find)) do
       local trial, now = trials[i], tell("see", trials[i])
-      local good = after.kind_of_error == (now.there and "ok" or "not_found")
+      local good = after.kind_of_error == (trial.pauses and trial.kind or now.there and "ok" or "not_found")
         and (not trial.last or trial.over_tls or now.connections == 2)
       if not good then
         complaints[#complaints + 1] = describe_wrong(trial, { "the client works on" }, after, now)

@@ -15,7 +15,6 @@ typedef enum fate {
   FINE,      /* a good answer */
   KNOWN,     /* nothing was changed, and another try would get the same */
   AGAIN,     /* nothing was changed, and it is sent again */
-  SUSPECT,   /* likewise; but should it be there then, it may be ours */
   LOST,      /* who knows. A find gets the same another time */
   CUT,       /* who knows. A find is sent again */
   TIMES_OUT, /* who knows. For a find no time is left, for a create half */
@@ -55,6 +54,7 @@ typedef struct row {
   const char *front; /* the name of a TLS server that bad connections lead to */
   bool large;        /* the request is of 60 kB at least */
   bool last;         /* the connection must not be used again */
+  bool pauses;       /* the client, so long that no call waits for it */
   unsigned modes;    /* 1 << mode each; 0: those that the fate has */
   int sends;         /* of the operation; 0: as the fate has it */
   enum { ANY = 0, SEEN, UNSEEN } cut; /* whether libcurl tells of it, where it matters */
@@ -244,12 +244,12 @@ static const row rows[] = {
   {61, "429, Retry-After: a date that is past", AGAIN, LEAT_RATE_LIMITED,
     DOES(SAY(THROTTLED("Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n")))},
   {61, "429, Retry-After: year 9999", KNOWN, LEAT_RATE_LIMITED,
-    DOES(SAY(THROTTLED("Retry-After: Fri, 31 Dec 9999 23:59:59 GMT\r\n")))},
+    DOES(SAY(THROTTLED("Retry-After: Fri, 31 Dec 9999 23:59:59 GMT\r\n"))), .pauses = true},
   {61, "429, Retry-After: -5", AGAIN, LEAT_RATE_LIMITED, DOES(SAY(THROTTLED("Retry-After: -5\r\n")))},
   {61, "429, Retry-After: 1.5", AGAIN, LEAT_RATE_LIMITED, DOES(SAY(THROTTLED("Retry-After: 1.5\r\n")))},
   {61, "429, Retry-After: abc", AGAIN, LEAT_RATE_LIMITED, DOES(SAY(THROTTLED("Retry-After: abc\r\n")))},
   {61, "429, Retry-After: 20 digits", KNOWN, LEAT_RATE_LIMITED,
-    DOES(SAY(THROTTLED("Retry-After: 99999999999999999999\r\n")))},
+    DOES(SAY(THROTTLED("Retry-After: 99999999999999999999\r\n"))), .pauses = true},
   {61, "429, Retry-After twice: the first counts", AGAIN, LEAT_RATE_LIMITED,
     DOES(SAY(THROTTLED("Retry-After: 0\r\nRetry-After: 999\r\n")))},
   {62, "429 without Retry-After", AGAIN, LEAT_RATE_LIMITED, DOES(SAY(THROTTLED("")))},
@@ -259,10 +259,10 @@ static const row rows[] = {
   {63, "500 with an envelope", CUT, LEAT_SERVER, DOES(SAY(MESSAGE("500 Oops")))},
   {64, "502 from a gateway", CUT, LEAT_SERVER, DOES(SAY(HTML("502 Bad Gateway")))},
   {64, "504 from a gateway", CUT, LEAT_SERVER, DOES(SAY(HTML("504 Gateway Timeout")))},
-  {65, "503 with Retry-After: 1, HTML", SUSPECT, LEAT_MAINTENANCE,
+  {65, "503 with Retry-After: 1, HTML", CUT, LEAT_MAINTENANCE,
     DOES(SAY("HTTP/1.1 503 Down\r\nRetry-After: 1\r\nContent-Type: text/html\r\n" PAGE))},
-  {65, "503, JSON", SUSPECT, LEAT_MAINTENANCE, DOES(SAY(MESSAGE("503 Down")))},
-  {65, "503, empty", SUSPECT, LEAT_MAINTENANCE, DOES(SAY(EMPTY("503 Down")))},
+  {65, "503, JSON", CUT, LEAT_MAINTENANCE, DOES(SAY(MESSAGE("503 Down")))},
+  {65, "503, empty", CUT, LEAT_MAINTENANCE, DOES(SAY(EMPTY("503 Down")))},
   {66, "a black hole after the request", TIMES_OUT, LEAT_TIMEOUT, DOES(HANG)},
   {66, "a black hole from the first byte on", TIMES_OUT, LEAT_TIMEOUT, GATE(HANG)},
   {67, "headers, a byte now and then", TIMES_OUT, LEAT_TIMEOUT, DOES(DRIP(40, GOOD))},

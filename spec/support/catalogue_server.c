@@ -112,6 +112,7 @@ static void print_trial(const trial *t, int number) {
   print_flag("spoilt", r->warmth == SPOILT);
   print_flag("large", r->large);
   print_flag("last", r->last);
+  print_flag("pauses", r->pauses);
   printf(" },\n");
 }
 

@@ -64,8 +64,7 @@ static inline ending expect(const row *r, mode m) {
   switch (r->fate) {
     case FINE: return fine;
     case KNOWN: return fails;
-    case AGAIN:
-    case SUSPECT: return again(r, m);
+    case AGAIN: return again(r, m);
     case CUT: return creates(m) ? looked_up(r, m) : again(r, m);
     case LOST:
     case TIMES_OUT: break;
