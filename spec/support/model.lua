@@ -1,4 +1,4 @@
--- The service as the API documents it, about one card: what an operation makes of it, and
+-- The service as the API documents it, about the card "x": what an operation makes of it, and
 -- what may be reported of that. It knows neither the library nor the sandbox.
 local model = {}
 
@@ -33,7 +33,7 @@ end
 local function change(card, ask)
   local what = ask.operation
   if what == "create" then
-    return { name = ask.name, active = true, contact = ask.contact }
+    return { name = ask.name or "x", active = true, contact = ask.contact } -- its value is its name by itself
   elseif what == "delete" then
     return nil
   end

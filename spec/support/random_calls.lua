@@ -25,7 +25,7 @@ function random.ask(draw)
   local ask = { operation = OPERATION_NAMES[draw(#OPERATION_NAMES)] }
   local name, contact = ({ "a", "b" })[draw(2)], ({ "ann", "bob", "ann", "bob", "nobody" })[draw(5)]
   if ask.operation == "create" or ask.operation == "link" then ask.contact = contact end
-  if ask.operation == "create" or ask.operation == "update" then ask.name = name end
+  if ask.operation == "create" and draw(2) == 1 or ask.operation == "update" then ask.name = name end
   if ask.operation == "update" and draw(2) == 1 then ask.active = draw(3) > 1 end
   return ask
 end
