@@ -55,6 +55,7 @@ typedef struct ask {
   int card;
   char name, contact; /* 0: not given; the contact 'n' does not exist */
   int active;         /* -1: not given */
+  char expect;        /* the contact that the card must belong to; '-': nobody; 0: any */
 } ask;
 
 static char value_of(const ask *a) {
@@ -144,16 +145,18 @@ typedef struct job { /* a call, and what the record says of it */
   int64_t began_ms, ended_ms;
   int64_t oldest_ms; /* the oldest state that a find of it saw */
   int exchanges;
-  bool maybe;  /* a change was sent, and no response tells what became of it */
-  int applied; /* how often the server carried it out */
-  /* since then: what finds showed, one after the other, and when they were sent */
+  bool maybe;    /* a change was sent, and no response tells what became of it */
+  bool verified; /* finds showed since then that it did not happen */
+  int applied;   /* how often the server carried it out */
+  bool compared; /* a find showed the expected contact, since the change was last sent */
+  /* What finds showed since then, one after the other, and when they were sent. */
   int seen_count;
   state seen[2];
   int64_t seen_ms[2];
   leat_error error;
   leat_info info;
   bool has_card;
-  state card;
+  state card; /* that it returned, or that is in conflict with it */
 } job;
 
 typedef struct late { /* on its way to the server */
@@ -168,6 +171,7 @@ typedef struct client {
   int job, jobs;   /* the one under way; how many it began */
   int64_t next_ms; /* when something happens next */
   bool waits;      /* for a response */
+  bool idle;       /* until then, or until something happens to its client */
   exchange x;      /* the response, if `answered` */
   bool answered;   /* else the exchange fails: */
   leat_kind kind;
@@ -280,7 +284,8 @@ static plan random_plan(const world *w, const ask *a) {
     p.fault.apply = p.way == DONE;
     if (p.way == DONE_LATE) p.fault.apply_after_ms = 1 + draw(LONGEST_LATE_MS);
   } else if (kind == 8) {
-    p.fault = (leat_sandbox_fault){.kind = "rate_limited", .retry_after_s = draw(3)};
+    p.fault = (leat_sandbox_fault){.kind = "rate_limited",
+                                   .retry_after_s = draw(8) ? draw(3) : 100};
     p.faulty = true;
     p.way = NOT_DONE;
   } else if (kind == 9 && works) { /* empty, which the service says only of what it did */
@@ -318,7 +323,7 @@ static bool holds(leat_string text, const char *piece) {
 
 /* What is asked, read from the request as the API would. */
 static ask read_request(const leat_request *r) {
-  ask a = {FIND, 0, 0, 0, -1};
+  ask a = {FIND, 0, 0, 0, -1, 0};
   if (r->method.data[0] == 'D') a.verb = DELETE;
   else if (r->method.data[1] == 'O') a.verb = CREATE;
   else if (holds(r->target, "/unlink")) a.verb = UNLINK;
@@ -352,7 +357,7 @@ static bool is_undone(const state *s, const ask *a) {
 ** same result however often it is sent. */
 static void check_repetition(world *w, const job *j) {
   const state *first = &j->seen[0], *second = &j->seen[1];
-  if (j->asked.verb == UPDATE || !j->maybe) return;
+  if (j->asked.verb == UPDATE || !j->maybe || j->verified) return;
   if (j->seen_count < 2 || j->seen_ms[1] - j->seen_ms[0] < VERIFY_MS)
     complain(w, j, "it is sent again without two finds, a second apart");
   else if (!is_undone(first, &j->asked) || !is_undone(second, &j->asked) ||
@@ -360,7 +365,7 @@ static void check_repetition(world *w, const job *j) {
     complain(w, j, "it is sent again although it may have happened");
 }
 
-static void check_sending(world *w, const job *j, const ask *a) {
+static void check_sending(world *w, job *j, const ask *a) {
   const ask *asked = &j->asked;
   if (a->card != asked->card) complain(w, j, "it is about another card");
   if (a->verb == FIND) return;
@@ -368,6 +373,30 @@ static void check_sending(world *w, const job *j, const ask *a) {
       a->active != asked->active)
     complain(w, j, "something else is sent than asked");
   check_repetition(w, j);
+  j->verified = true;
+  if (asked->expect && !j->compared)
+    complain(w, j, "it is sent, and nobody knows whose the card is");
+  j->compared = false;
+}
+
+static bool is_owner(char expect, const state *s) {
+  return s->exists && s->active && s->contact == (expect == '-' ? 0 : expect);
+}
+
+/* A change was sent, and what became of it is not known. */
+static void doubt(job *j) {
+  j->maybe = true;
+  j->verified = false;
+  j->seen_count = 0;
+}
+
+static void note_find(const world *w, job *j, state seen) {
+  j->seen[0] = j->seen[1];
+  j->seen_ms[0] = j->seen_ms[1];
+  j->seen[1] = seen;
+  j->seen_ms[1] = w->moment.monotonic_ms;
+  j->seen_count++;
+  j->compared = is_owner(j->asked.expect, &seen);
 }
 
 /* The model's part: what the server does, and what the record says of it. Returns what a
@@ -454,14 +483,8 @@ static void serve(world *w, client *c, const leat_request *r, const ask *a, plan
   c->answered = !c->x.close && c->x.delay_ms >= 0;
   c->kind = c->x.close ? LEAT_CONNECTION : LEAT_TIMEOUT;
   c->sent = LEAT_SENT_MAYBE;
-  if (a->verb != FIND && p->unanswered) j->maybe = true, j->seen_count = 0;
-  if (a->verb == FIND && !p->unanswered && c->x.status != 429) {
-    j->seen[0] = j->seen[1];
-    j->seen_ms[0] = j->seen_ms[1];
-    j->seen[1] = seen;
-    j->seen_ms[1] = w->moment.monotonic_ms;
-    j->seen_count++;
-  }
+  if (a->verb != FIND && p->unanswered) doubt(j);
+  if (a->verb == FIND && !p->unanswered && c->x.status != 429) note_find(w, j, seen);
 }
 
 /* One exchange: the server has it at once, or never; the client hears of it later. */
@@ -482,7 +505,7 @@ static void send_request(world *w, client *c) {
   c->kind = LEAT_CONNECTION;
   c->sent = fate == 0 ? LEAT_SENT_NO : LEAT_SENT_MAYBE;
   if (fate > 1) serve(w, c, r, &a, &p);
-  else if (fate == 1 && a.verb != FIND) j->maybe = true, j->seen_count = 0; /* lost */
+  else if (fate == 1 && a.verb != FIND) doubt(j); /* it never arrives */
   bool times_out = !c->answered && c->sent && (c->kind == LEAT_TIMEOUT || draw(2));
   if (times_out) c->kind = LEAT_TIMEOUT;
   c->next_ms = times_out ? r->deadline_ms : w->moment.monotonic_ms + draw(60);
@@ -518,18 +541,20 @@ static void deliver(world *w, client *c) {
 /* ---- calls ----------------------------------------------------------------------- */
 
 static ask random_ask(void) {
-  ask a = {(verb)draw(6), draw(4) == 0, 0, 0, -1};
+  ask a = {(verb)draw(6), draw(4) == 0, 0, 0, -1, 0};
   if (a.verb == CREATE || a.verb == UPDATE) a.name = "\0ab"[draw(3)];
   if (a.verb == CREATE) a.contact = "\0aabbn"[draw(6)];
   if (a.verb == LINK) a.contact = "aaabbbn"[draw(7)];
   if (a.verb == UPDATE) a.active = a.name ? draw(3) - 1 : draw(2);
+  if (a.verb == UNLINK || a.verb == UPDATE || a.verb == DELETE)
+    a.expect = "\0\0\0ab-"[draw(6)];
   return a;
 }
 
 static void begin_job(world *w, client *c) {
   job *j = &w->jobs[c->job = w->job_count++];
   ask a = random_ask();
-  char text[3][2] = {{value_of(&a)}, {a.name}, {a.contact}};
+  char text[4][2] = {{value_of(&a)}, {a.name}, {a.contact}, {a.expect}};
   *j = (job){.asked = a,
              .began_ms = w->moment.monotonic_ms,
              .oldest_ms = w->moment.monotonic_ms};
@@ -540,6 +565,8 @@ static void begin_job(world *w, client *c) {
   if (a.name) leat_call_set(c->call, "contact_identifier_name", leat_s(text[1]));
   if (a.contact) leat_call_set(c->call, "contact_uuid", leat_s(text[2]));
   if (a.active >= 0) leat_call_set_bool(c->call, "contact_identifier_active", a.active);
+  if (a.expect)
+    leat_call_expect(c->call, a.expect == '-' ? (leat_string){NULL, 0} : leat_s(text[3]));
   leat_call_set_max_attempts(c->call, 1 + draw(4));
   if (tracing)
     printf("    %lld ms: job %d begins: %s %c, name %c, contact %c, active %d\n",
@@ -553,7 +580,8 @@ static void end_job(world *w, client *c) {
   j->ended_ms = w->moment.monotonic_ms;
   j->error = *leat_call_error(c->call);
   j->info = leat_call_info(c->call);
-  j->has_card = leat_call_contact_identifier(c->call, &card);
+  j->has_card = leat_call_contact_identifier(c->call, &card) ||
+                leat_call_conflicting(c->call, &card);
   if (j->has_card)
     j->card = (state){true, card.active == 1, card.name.data ? card.name.data[0] : '\0',
                       card.contact_uuid.data ? card.contact_uuid.data[0] : '\0'};
@@ -569,6 +597,7 @@ static void end_job(world *w, client *c) {
 static void advance(world *w, client *c) {
   if (c->call == NULL) begin_job(w, c);
   else if (c->waits) deliver(w, c);
+  c->idle = false;
   w->moment.random = chance;
   switch (leat_call_next(c->call, w->moment)) {
     case LEAT_SEND: send_request(w, c); break;
@@ -576,9 +605,16 @@ static void advance(world *w, client *c) {
       end_job(w, c);
       c->next_ms = w->moment.monotonic_ms + draw(1500);
       break;
-    default: c->next_ms = leat_call_until(c->call); break;
+    default: c->idle = true; c->next_ms = leat_call_until(c->call);
   }
   if (c->next_ms < w->moment.monotonic_ms) c->next_ms = w->moment.monotonic_ms;
+}
+
+/* Calls of one client that wait are asked again when anything happened to it. */
+static void wake_others(world *w, const client *c) {
+  for (client *other = w->clients; other < w->clients + CLIENTS; other++)
+    if (other != c && other->idle && other->client == c->client)
+      other->next_ms = w->moment.monotonic_ms;
 }
 
 /* ---- reports --------------------------------------------------------------------- */
@@ -605,8 +641,15 @@ static bool fits_card(const state *s, const job *j) {
   return is_same(s, &j->card);
 }
 
+/* Whoever says whose card it must be has it found first. */
 static bool fits_code(const state *s, const job *j) {
-  return is_reason(j->error.code, s, &j->asked);
+  ask first = {FIND, j->asked.card, 0, 0, -1, 0};
+  return is_reason(j->error.code, s, &j->asked) ||
+         (j->asked.expect && is_reason(j->error.code, s, &first));
+}
+
+static bool fits_another(const state *s, const job *j) {
+  return s->exists && !is_owner(j->asked.expect, s);
 }
 
 static void check_success(world *w, const job *j) {
@@ -620,8 +663,22 @@ static void check_success(world *w, const job *j) {
   }
 }
 
+/* With a change in doubt: something else is there. Without: it is not the expected one's. */
+static void check_conflict(world *w, const job *j) {
+  bool unknown = j->error.outcome_unknown;
+  bool of_another = j->asked.expect && !is_owner(j->asked.expect, &j->card);
+  if (j->has_card && !was(w, j, fits_card))
+    complain(w, j, "a conflict with a card that never was so");
+  if (j->has_card && unknown && is_as_asked(&j->card, &j->asked) && !of_another)
+    complain(w, j, "a conflict with what was asked");
+  if (!unknown && !(j->asked.expect && was(w, j, fits_another)))
+    complain(w, j, "a conflict with nothing");
+}
+
 static void check_failure(world *w, const job *j) {
   const leat_error *error = &j->error;
+  if (error->kind == LEAT_MISUSE) complain(w, j, "the call is misuse");
+  if (error->kind == LEAT_CONFLICT) check_conflict(w, j);
   if (error->outcome_unknown) {
     if (j->asked.verb == FIND || !j->maybe)
       complain(w, j, "unknown, but nothing was lost");
@@ -630,7 +687,6 @@ static void check_failure(world *w, const job *j) {
   if (j->applied > 0) complain(w, j, "failed, but the server did it");
   if (error->code && error->code != 1000 && !was(w, j, fits_code))
     complain(w, j, "there never was a reason for this code");
-  if (error->kind == LEAT_CONFLICT) complain(w, j, "a conflict with nothing");
 }
 
 static void check_report(world *w, const job *j) {
@@ -664,8 +720,10 @@ static bool open_world(world *w) {
                                 .cards = cards,
                                 .card_count = count};
   leat_config settings = {.api_key = test_key()};
+  bool shared = draw(3) == 0; /* two calls of one client */
   for (int i = 0; i < CLIENTS; i++) {
-    w->clients[i].client = leat_client_new(&settings, NULL);
+    w->clients[i].client =
+        shared && i > 0 ? w->clients[0].client : leat_client_new(&settings, NULL);
     w->clients[i].next_ms = w->moment.monotonic_ms + draw(200);
   }
   return leat__sandbox_open(&w->api, &config, NULL);
@@ -690,7 +748,9 @@ static bool run(uint64_t seed) {
   while (!w.wrong && (c = next_client(&w)) != NULL) {
     w.moment.unix_s += (c->next_ms - w.moment.monotonic_ms) / 1000;
     w.moment.monotonic_ms = c->next_ms;
+    bool waited = c->idle;
     advance(&w, c);
+    if (!(waited && c->idle)) wake_others(&w, c);
   }
   catch_up(&w, INT64_MAX); /* what was on its way arrives */
   for (int i = 0; i < w.job_count && !w.wrong; i++)
@@ -698,7 +758,8 @@ static bool run(uint64_t seed) {
   for (int i = 0; i < CLIENTS; i++) {
     if (w.clients[i].waits) leat__sandbox_answer_free(&w.clients[i].x);
     leat_call_free(w.clients[i].call);
-    leat_client_free(w.clients[i].client);
+    if (i == 0 || w.clients[i].client != w.clients[0].client)
+      leat_client_free(w.clients[i].client);
   }
   leat__sandbox_close(&w.api);
   return !w.wrong;
