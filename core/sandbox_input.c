@@ -131,13 +131,17 @@ static void add_parts(exchange *x, leat_string line) {
   if (!good) add_error(x, "body", "body", "must be multipart");
 }
 
+static bool ends_boundary(char c) {
+  return c == '"' || c == ';' || c == ' ';
+}
+
 static bool add_multipart(exchange *x, leat_string type) {
   leat_buffer line;
   size_t length = 0;
   leat__buffer_init(&line, SANDBOX_MAX_HEAD);
   bool named = cut(&type, leat_s("boundary=")).data != NULL;
   if (named && type.length > 0 && type.data[0] == '"') cut(&type, leat_s("\""));
-  while (named && length < type.length && !memchr("\"; ", type.data[length], 3))
+  while (named && length < type.length && !ends_boundary(type.data[length]))
     length++;
   leat__append_s(&line, "\r\n--");
   leat__append(&line, type.data, length);
