@@ -13,7 +13,7 @@
 #   make torture          fails each allocation in turn, from C and under $(TORTURE_LUAS)
 #   make coverage         which lines and branches the tests run, into build/coverage
 #   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
-#   make model            more random operations, on a clock of their own and over sockets
+#   make model            $(MODEL_N) random operations of two clients, and some over sockets, against a model
 #   make soak             $(SOAK_N) values through tasks.each: none lost, memory flat
 #   make soak-nginx       $(SOAK_NGINX_N) requests in nginx, of a service that fails: none wrong, nothing lost
 #   make canary           the tests with a fresh key and secret, looked for in all they leave
@@ -218,8 +218,9 @@ test-core: tests
 	if [ "$$failed" ]; then tail -n 40 $$failed; exit 1; fi
 test-lua: lua
 	$(run_env) $(RUN_LUA) $(LUA) spec/run.lua $(BUSTED_FLAGS)
+MODEL_N ?= 100000
 model: tests lua
-	$(T)/model_test spec/cases 1000000
+	$(T)/model_test spec/cases $(MODEL_N)
 	LEAT_OPERATIONS=1000 $(MAKE) -s --no-print-directory test-lua \
 	  BUSTED_FLAGS="--filter=random spec/outcomes_spec.lua"
 canary:

@@ -555,7 +555,7 @@ static void contradict(leat_call *call, leat_call *look) {
         "nothing was changed, for the card is not the expected contact's: it ");
   describe(call, look);
   leat__error_add(error, call->in_doubt ? "; find it, then decide" : "");
-  if (leat_call_error(look)->kind == LEAT_OK) take_document(call, look);
+  take_document(call, look); /* of an inactive card there is none: also no earlier one */
   give_up(call);
 }
 

@@ -2,7 +2,11 @@
 ** leat_sandbox.h - a server in your process that behaves like the API, and fails when you
 ** ask it to: for tests, and for trying things out. It listens on 127.0.0.1 only.
 **
-** It is made from the API's documentation and knows nothing of the client in leat.h.
+** It is made from the API's documentation and knows nothing of the client in leat.h. Other
+** clients can use it too: parameters may come as JSON, urlencoded or multipart, or in the
+** query. As with the service, a create without a name gives the card its value as its name,
+** and a request that does not accept JSON is redirected if it fails in authentication or
+** validation. It also finds and creates contacts, as far as cards need them.
 **
 **   leat_sandbox *sandbox = leat_sandbox_new(NULL, &error);
 **   leat_config settings = { .api_key = "sandbox", .base_url = leat_sandbox_url(sandbox) };
@@ -41,8 +45,10 @@ typedef enum leat_sandbox_close { /* of the connection, without a word */
 /*
 ** What goes wrong, as data: which requests a fault hits, and what becomes of them.
 **
-** Each fault counts the requests that concern it, from the moment it was given; where
-** several would hit the same request, the one given first does.
+** A fault without `nth` matches the next requests that concern it and that no fault given
+** before it matches: several for one operation form a queue. With `nth` it counts every
+** request that concerns it, from the moment it was given; where several faults would match
+** the same request, the one given first does.
 **
 ** With `kind`, `code`, `status` or `close` the request fails: nothing is carried out,
 ** unless `apply` or `apply_after_ms` says so. Without any of them the request is carried
@@ -64,7 +70,7 @@ typedef enum leat_sandbox_close { /* of the connection, without a word */
 typedef struct leat_sandbox_fault { /* zero or NULL means the default */
   const char *operation;            /* only of this name; NULL: every request */
   const char *value;                /* only about this contact identifier; NULL: any */
-  int nth;                          /* 1: from the first of them on */
+  int nth;                          /* from the nth of them on; 0: queued, see above */
   int times;                        /* 1: so many of them, or LEAT_SANDBOX_ALWAYS */
   const char *kind;
   int code;   /* of the API: HTTP 400, with the message that goes with it */
@@ -79,18 +85,19 @@ typedef struct leat_sandbox_fault { /* zero or NULL means the default */
   bool apply;         /* carry it out nevertheless, at once */
   int apply_after_ms; /* or so much later: until then nobody sees it */
   int lag_ms;         /* a find or list sees the state of so long ago; 60000 at most */
+  bool stale;         /* a find or list sees the state when this fault was given */
 } leat_sandbox_fault;
 
 /* ---- starting and stopping ------------------------------------------------------- */
 
-typedef struct leat_sandbox_contact {
+typedef struct leat_sandbox_contact { /* each uuid once */
   const char *uuid;
   const char *email; /* may be NULL */
   const char *more;  /* NULL, or a JSON object: what else it shows, such as
                         {"credit_balance":{"balance":12}} */
 } leat_sandbox_contact;
 
-typedef struct leat_sandbox_card {
+typedef struct leat_sandbox_card { /* each value once */
   const char *value;
   const char *name;         /* may be NULL */
   const char *contact_uuid; /* may be NULL: not linked */
@@ -107,13 +114,15 @@ typedef struct leat_sandbox_config { /* zero or NULL means the default */
   int port; /* 0: any */
   const leat_sandbox_fault *faults;
   size_t fault_count;
-  const char *client_id;     /* "sandbox-client": of the token endpoint */
+  const char *client_id;     /* "sandbox-client": of the token endpoint; the service's own
+                                are numbers, and may be sent as such in JSON */
   const char *client_secret; /* "sandbox-secret" */
   int token_lifetime_ms;     /* 3600000; told in whole seconds, rounded up */
   const char *meta;          /* "[]": JSON that answers carry as meta; "absent": none */
   int rate_limit;            /* so many requests in each window, then 429 with
                                 Retry-After; 0: no limit, but 5000 in the headers */
   int rate_window_ms;        /* 60000: from the first request in it on */
+  bool idempotent_unlink; /* unlinking a card that is not linked succeeds; false: 60011 */
 } leat_sandbox_config;
 
 /* Starts it. NULL: `error` (which may be NULL) says why; LEAT_MISUSE: a fault is none. */
@@ -160,7 +169,9 @@ typedef struct leat_sandbox_request {
   int status;       /* that it is answered with; 0: closed before the answer */
   leat_string
       operation;   /* "find", "create", "link", "unlink", "update", "delete", "list",
-                            "check", "token"; or "": none of them */
+                            "check", "token", "contacts.get", "contacts.find_one_by",
+                            "contacts.find_or_create", "contacts.create_anonymous"; or "":
+                            none of them */
   int64_t time_ms; /* when it came, since the sandbox started */
   int fault;       /* the number of the fault that hit it, or 0 */
   bool changed;    /* it changed the state, whatever it was answered */

@@ -20,6 +20,7 @@ static void free_findings(exchange *x) {
   leat__sjson_free(x->errors);
   leat__sjson_free(x->cards);
   leat__sjson_free(x->card);
+  leat__sjson_free(x->contact);
   leat__sjson_free(x->reply);
 }
 
@@ -29,13 +30,6 @@ void leat__sandbox_answer_free(exchange *x) {
 }
 
 /* ---- judging --------------------------------------------------------------------- */
-
-static bool contains(leat_string text, const char *piece) {
-  size_t length = strlen(piece);
-  for (size_t i = 0; i + length <= text.length; i++)
-    if (memcmp(text.data + i, piece, length) == 0) return true;
-  return false;
-}
 
 /* Everything but the token endpoint. */
 static bool is_limited(const exchange *x) {
@@ -57,7 +51,21 @@ static bool take_from_rate(sandbox_api *api, exchange *x) {
   return false;
 }
 
+/* A request that does not ask for JSON is taken for a browser's where it fails in
+** authentication or validation: it is sent to the login page, or back to the form. */
+static bool redirect(exchange *x, const char *location) {
+  leat_string accept = leat__sandbox_header(x, "Accept");
+  if (leat__sandbox_search(accept, leat_s("/json")) ||
+      leat__sandbox_search(accept, leat_s("+json")))
+    return false;
+  x->status = 302;
+  x->location = location;
+  x->page = leat_s("<html>Redirecting</html>");
+  return true;
+}
+
 static void reply_invalid(exchange *x) {
+  if (redirect(x, "/")) return;
   leat__sandbox_reply_code(x, 1003);
   leat__sjson_set(x->reply, "errors", x->errors);
   x->errors = NULL;
@@ -71,17 +79,14 @@ static void judge_known(sandbox_api *api, exchange *x) {
 
 static void judge(sandbox_api *api, exchange *x) {
   bool limited = is_limited(x);
-  if (limited && !contains(leat__sandbox_header(x, "Accept"), "/json")) {
-    x->status = 302;
-    x->page = leat_s("<html>Log in, please</html>");
-  } else if (limited && !take_from_rate(api, x)) {
+  if (limited && !take_from_rate(api, x)) {
     leat__sandbox_reply(x, 429, "Too Many Attempts.");
   } else if (x->route == NULL) {
     if (x->path_known)
       leat__sandbox_reply(x, 405, "The method is not supported for this route.");
     else leat__sandbox_reply(x, 404, "The route could not be found.");
   } else if (limited && !leat__sandbox_authorized(api, x)) {
-    leat__sandbox_reply(x, 401, "Unauthenticated.");
+    if (!redirect(x, NULL)) leat__sandbox_reply(x, 401, "Unauthenticated.");
   } else {
     judge_known(api, x);
   }
@@ -92,8 +97,10 @@ static void judge(sandbox_api *api, exchange *x) {
 /* Carries out what it changes; `record` is the index of its request. */
 static void carry_out(sandbox_api *api, exchange *x, int64_t at_ms, size_t record) {
   const char *value = leat__sandbox_input(x, "contact_identifier_value");
-  if (!x->changes || !leat__sandbox_put(api, value, x->card, at_ms)) return;
-  if (record < api->record_count) api->records[record]->request.changed = true;
+  bool done = x->changes || x->contact;
+  if (x->contact) done = leat__sandbox_put_contact(api, x->contact);
+  if (x->changes) done = done && leat__sandbox_put(api, value, x->card, at_ms);
+  if (done && record < api->record_count) api->records[record]->request.changed = true;
 }
 
 static bool put_off(sandbox_api *api, const exchange *x, int after_ms, size_t record) {
@@ -167,7 +174,7 @@ static void write_answer(const sandbox_api *api, exchange *x) {
   if (x->retry_after_s > 0 && x->status == 429)
     add_number(x, "X-RateLimit-Reset", x->now.unix_s + x->retry_after_s);
   if (x->status >= 300 && x->status < 400)
-    add_header(x, "Location", "https://login.example/login");
+    add_header(x, "Location", x->location ? x->location : "https://login.example/login");
 }
 
 static bool settle(sandbox_api *api, exchange *x, const sandbox_fault *f) {
@@ -175,7 +182,7 @@ static bool settle(sandbox_api *api, exchange *x, const sandbox_fault *f) {
   size_t record = api->record_count;
   if (f) leat__sandbox_spoil(x, f);
   if (!leat__sandbox_keep(api, x, number)) return false;
-  if (f && f->apply_after_ms > 0 && x->changes)
+  if (f && f->apply_after_ms > 0 && (x->changes || x->contact))
     return put_off(api, x, f->apply_after_ms, record);
   if (f == NULL || f->apply) carry_out(api, x, x->now.monotonic_ms, record);
   return true;
@@ -186,8 +193,11 @@ static bool process(sandbox_api *api, exchange *x) {
   leat__sandbox_find_route(x);
   if (x->route && !leat__sandbox_read_input(x)) return false;
   const sandbox_fault *f = leat__sandbox_hit(api, x);
-  int lag_ms = f && x->route && x->route->reads ? f->lag_ms : 0;
-  x->cards = leat__sandbox_cards_at(api, x->now.monotonic_ms - lag_ms);
+  bool reads_past = f && x->route && x->route->reads;
+  int lag_ms = reads_past ? f->lag_ms : 0;
+  x->cards = reads_past && f->past
+                 ? leat__sjson_share(f->past)
+                 : leat__sandbox_cards_at(api, x->now.monotonic_ms - lag_ms);
   judge(api, x);
   if (x->reply == NULL && x->page.data == NULL) return false; /* out of memory */
   if (!settle(api, x, f)) return false;
@@ -225,6 +235,11 @@ static bool read_settings(sandbox_api *api, const leat_sandbox_config *config,
   const char *id = config->client_id ? config->client_id : "sandbox-client";
   const char *secret = config->client_secret ? config->client_secret : "sandbox-secret";
   size_t size = strlen(key) + sizeof "Bearer ";
+  if (!*key || !*id || !*secret) {
+    leat__error_set(error, LEAT_CONFIG,
+                    "api_key, client_id and client_secret must not be empty");
+    return false;
+  }
   if (config->token_lifetime_ms < 0 || config->rate_limit < 0 ||
       config->rate_window_ms < 0) {
     leat__error_set(error, LEAT_CONFIG,
@@ -234,6 +249,7 @@ static bool read_settings(sandbox_api *api, const leat_sandbox_config *config,
   api->token_lifetime_ms =
       config->token_lifetime_ms ? config->token_lifetime_ms : SANDBOX_TOKEN_LIFETIME_MS;
   api->limited = config->rate_limit > 0;
+  api->idempotent_unlink = config->idempotent_unlink;
   api->rate_limit = api->limited ? config->rate_limit : SANDBOX_TOLD_RATE_LIMIT;
   api->rate_window_ms =
       config->rate_window_ms ? config->rate_window_ms : SANDBOX_RATE_WINDOW_MS;
@@ -264,8 +280,9 @@ static bool fill(sandbox_api *api, const leat_sandbox_config *config, leat_error
   for (size_t i = 0; i < config->fault_count; i++)
     if (!add_first_fault(api, &config->faults[i], i + 1, error)) return false;
   api->first_faults = api->fault_count;
+  api->first_contacts = leat__sandbox_copy(api->contacts);
   api->first_cards = leat__sandbox_copy(api->cards);
-  return api->first_cards != NULL || no_memory(error);
+  return (api->first_contacts && api->first_cards) || no_memory(error);
 }
 
 bool leat__sandbox_open(sandbox_api *api, const leat_sandbox_config *config,
@@ -273,17 +290,24 @@ bool leat__sandbox_open(sandbox_api *api, const leat_sandbox_config *config,
   return read_settings(api, config, error) && fill(api, config, error);
 }
 
+/* Keeps what there is if memory ran out for what is to replace it. */
+static void replace(sjson **old, sjson *by) {
+  if (by == NULL) return;
+  leat__sjson_free(*old);
+  *old = by;
+}
+
 /* Lends nothing back: what a caller holds stays until it asks again. */
 void leat__sandbox_restart(sandbox_api *api) {
+  sjson *contacts = leat__sandbox_copy(api->first_contacts);
   sjson *cards = leat__sandbox_copy(api->first_cards);
   leat__sandbox_forget(api);
   leat__sandbox_free_records(api);
   leat__sandbox_free_faults(api, api->first_faults);
   api->token_count = 0;
   api->window_end_ms = 0;
-  if (cards == NULL) return;
-  leat__sjson_free(api->cards);
-  api->cards = cards;
+  replace(&api->contacts, contacts);
+  replace(&api->cards, cards);
 }
 
 void leat__sandbox_close(sandbox_api *api) {
@@ -294,6 +318,7 @@ void leat__sandbox_close(sandbox_api *api) {
   free(api->tokens);
   leat__sjson_free(api->contacts);
   leat__sjson_free(api->cards);
+  leat__sjson_free(api->first_contacts);
   leat__sjson_free(api->first_cards);
   leat__sjson_free(api->meta);
   leat__json_free(api->lent);

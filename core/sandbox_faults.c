@@ -85,6 +85,7 @@ static bool check_numbers(const leat_sandbox_fault *f, leat_error *error) {
   if (f->apply_after_ms < 0) return wrong(error, "apply_after", "must not be negative");
   if (f->lag_ms < 0 || f->lag_ms > SANDBOX_MAX_LAG_MS)
     return wrong(error, "lag", "must be from 0 to 60 seconds");
+  if (f->value && !*f->value) return wrong(error, "value", "must not be empty");
   if (f->close < LEAT_SANDBOX_KEEP || f->close > LEAT_SANDBOX_CLOSE_WITHIN)
     return wrong(error, "close", "is none of its values");
   return true;
@@ -135,7 +136,7 @@ static const preset *preset_of(const leat_sandbox_fault *f) {
 static void resolve(sandbox_fault *to, const leat_sandbox_fault *f) {
   const preset *p = preset_of(f);
   bool named = f->kind != NULL;
-  to->nth = f->nth ? f->nth : 1;
+  to->nth = f->nth;
   to->times = f->times ? f->times : 1;
   to->fails = named || f->code || f->status || f->close;
   to->apply = !to->fails || f->apply;
@@ -166,6 +167,7 @@ static bool copy_texts(sandbox_fault *to, const leat_sandbox_fault *f) {
 }
 
 static void free_fault(sandbox_fault *f) {
+  leat__sjson_free(f->past);
   leat__buffer_free(&f->head);
   free(f->value);
   free(f->body);
@@ -179,7 +181,8 @@ bool leat__sandbox_add_fault(sandbox_api *api, const leat_sandbox_fault *from,
     return false;
   faults = leat__sandbox_room(api->faults, api->fault_count, sizeof *faults);
   if (faults) api->faults = faults;
-  if (faults == NULL || !copy_texts(&made, from)) {
+  if (from->stale) made.past = leat__sandbox_copy(api->cards);
+  if (faults == NULL || !copy_texts(&made, from) || (from->stale && !made.past)) {
     free_fault(&made);
     leat__error_set(error, LEAT_NO_MEMORY, "out of memory, or too many headers");
     return false;
@@ -212,10 +215,11 @@ sandbox_fault *leat__sandbox_hit(sandbox_api *api, const exchange *x) {
   sandbox_fault *hit = NULL;
   for (size_t i = 0; i < api->fault_count; i++) {
     sandbox_fault *f = &api->faults[i];
-    if (!concerns(f, x)) continue;
+    if (!concerns(f, x) || (hit && f->nth == 0)) continue;
     f->seen++;
-    bool its_turn = f->seen >= f->nth &&
-                    (f->times == LEAT_SANDBOX_ALWAYS || f->seen - f->nth < f->times);
+    int first = f->nth ? f->nth : 1;
+    bool its_turn = f->seen >= first &&
+                    (f->times == LEAT_SANDBOX_ALWAYS || f->seen - first < f->times);
     if (its_turn && hit == NULL) hit = f;
   }
   return hit;

@@ -22,6 +22,12 @@ static void add_error(exchange *x, const char *field, const char *label,
   leat__sjson_set(x->errors, field, messages);
 }
 
+const char *leat__sandbox_search(leat_string text, leat_string piece) {
+  for (size_t i = 0; i + piece.length <= text.length; i++)
+    if (memcmp(text.data + i, piece.data, piece.length) == 0) return text.data + i;
+  return NULL;
+}
+
 /* ---- where they come from -------------------------------------------------------- */
 
 static int hex_digit(char c) {
@@ -88,12 +94,75 @@ static void add_json(exchange *x) {
   leat__sjson_free(body);
 }
 
+/* Returns the text before the next `mark` and moves `rest` behind that mark. Without a mark
+** it returns data NULL, and `rest` stays. */
+static leat_string cut(leat_string *rest, leat_string mark) {
+  const char *at = leat__sandbox_search(*rest, mark);
+  if (at == NULL) return (leat_string){NULL, 0};
+  leat_string piece = {rest->data, (size_t)(at - rest->data)};
+  rest->data = at + mark.length;
+  rest->length -= piece.length + mark.length;
+  return piece;
+}
+
+/* A part's name must fit and be UTF-8. Files are no parameters, and are ignored. */
+static void add_part(exchange *x, leat_string head, leat_string content) {
+  char name[128];
+  bool is_file = leat__sandbox_search(head, leat_s("; filename=")) != NULL;
+  if (is_file || cut(&head, leat_s("; name=\"")).data == NULL) return;
+  leat_string given = cut(&head, leat_s("\""));
+  if (given.data == NULL || given.length >= sizeof name) return;
+  memcpy(name, given.data, given.length);
+  name[given.length] = '\0';
+  if (!leat__utf8(leat_s(name))) add_error(x, "body", "body", "is not UTF-8");
+  else if (name[0]) add(x, name, leat__sjson_text(content));
+}
+
+/* multipart/form-data. `line` is the line that separates its parts, behind a CR LF. */
+static void add_parts(exchange *x, leat_string line) {
+  leat_string rest = x->body, start = {line.data + 2, line.length - 2};
+  bool good = cut(&rest, start).data != NULL;
+  while (good && !(rest.length >= 2 && memcmp(rest.data, "--", 2) == 0)) {
+    leat_string head = cut(&rest, leat_s("\r\n\r\n"));
+    leat_string content = cut(&rest, line);
+    good = head.data && content.data;
+    if (good) add_part(x, head, content);
+  }
+  if (!good) add_error(x, "body", "body", "must be multipart");
+}
+
+static bool ends_boundary(char c) {
+  return c == '"' || c == ';' || c == ' ';
+}
+
+static bool add_multipart(exchange *x, leat_string type) {
+  leat_buffer line;
+  size_t length = 0;
+  leat__buffer_init(&line, SANDBOX_MAX_HEAD);
+  bool named = cut(&type, leat_s("boundary=")).data != NULL;
+  if (named && type.length > 0 && type.data[0] == '"') cut(&type, leat_s("\""));
+  while (named && length < type.length && !ends_boundary(type.data[length]))
+    length++;
+  leat__append_s(&line, "\r\n--");
+  leat__append(&line, type.data, length);
+  bool good = line.failed == LEAT_OK;
+  if (good && length > 0) add_parts(x, (leat_string){line.data, line.length});
+  else if (good) add_error(x, "body", "body", "must be multipart");
+  leat__buffer_free(&line);
+  return good;
+}
+
+static bool begins_with(leat_string text, const char *start) {
+  size_t length = strlen(start);
+  return text.length >= length &&
+         leat__equal_nocase((leat_string){text.data, length}, start);
+}
+
 static bool add_body(exchange *x) {
-  static const char form[] = "application/x-www-form-urlencoded";
   leat_string type = leat__sandbox_header(x, "Content-Type");
-  size_t length = sizeof form - 1;
-  if (type.length >= length && leat__equal_nocase((leat_string){type.data, length}, form))
+  if (begins_with(type, "application/x-www-form-urlencoded"))
     return add_pairs(x, x->body);
+  if (begins_with(type, "multipart/form-data")) return add_multipart(x, type);
   x->has_types = true;
   add_json(x);
   return true;
@@ -120,6 +189,18 @@ static bool holds_nul(leat_string text) {
   return text.length > 0 && memchr(text.data, '\0', text.length);
 }
 
+/* Numbers in JSON become text, as forms send them. */
+static void convert_number(exchange *x, const rule *r) {
+  leat_buffer text;
+  const sjson *number = leat__sjson_get(x->input, r->field);
+  if (leat__sjson_type(number) != LEAT_INTEGER) return;
+  leat__buffer_init(&text, 64);
+  leat__sjson_write(number, &text);
+  leat__sjson_set(x->input, r->field,
+                  leat__sjson_text((leat_string){text.data, text.length}));
+  leat__buffer_free(&text);
+}
+
 /* The true and false of forms, which are all text. */
 static void convert(exchange *x, const rule *r) {
   const char *text = leat__sandbox_input(x, r->field);
@@ -129,6 +210,7 @@ static void convert(exchange *x, const rule *r) {
 }
 
 static void check_rule(exchange *x, const rule *r) {
+  if (r->number) convert_number(x, r);
   convert(x, r);
   const sjson *value = leat__sjson_get(x->input, r->field);
   if (!is_given(value)) {

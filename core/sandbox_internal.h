@@ -48,10 +48,11 @@ typedef struct rule {        /* of a parameter */
   const char *field, *label; /* the label as the service spells it in messages */
   leat_type type;
   bool required;
+  bool number; /* a number is as good as its digits in a string */
 } rule;
 
 /* Where the API reads parameters from. */
-enum { IN_QUERY = 1, IN_BODY = 2 };
+enum { IN_QUERY = 1, IN_BODY = 2, IN_ANY = IN_QUERY | IN_BODY };
 
 typedef struct route {
   const char *name, *method;
@@ -83,17 +84,19 @@ struct exchange {
   sjson *cards;   /* those that it sees, by value */
 
   /* what it changes, if that is carried out */
-  bool changes;
-  sjson *card; /* what becomes of it; NULL: it is deleted */
+  bool changes;   /* a card */
+  sjson *card;    /* what becomes of it; NULL: it is deleted */
+  sjson *contact; /* a new one, or NULL */
 
   /* the answer */
   int status;
   sjson *reply;
-  leat_string page;  /* instead of the reply, if it has data; borrowed from a fault */
-  int retry_after_s; /* 0: not told */
-  int remaining;     /* of the rate limit; -1: not told */
-  leat_buffer head;  /* name NUL value NUL, and so on */
-  leat_buffer text;  /* the body */
+  leat_string page;     /* instead of the reply, if it has data; borrowed from a fault */
+  const char *location; /* of a redirect; NULL: the login page */
+  int retry_after_s;    /* 0: not told */
+  int remaining;        /* of the rate limit; -1: not told */
+  leat_buffer head;     /* name NUL value NUL, and so on */
+  leat_buffer text;     /* the body */
   int delay_ms;
   leat_sandbox_close close;
 };
@@ -130,7 +133,9 @@ typedef struct sandbox_record {
 typedef struct sandbox_fault {
   const route *route; /* NULL: any */
   char *value;        /* NULL: any */
-  int nth, times, seen;
+  int nth;            /* 0: it waits while a fault given before it matches */
+  int times;          /* or LEAT_SANDBOX_ALWAYS */
+  int seen;
   bool off;
   bool fails, apply;
   int status, code; /* 0: as they would be */
@@ -138,6 +143,7 @@ typedef struct sandbox_fault {
   leat_string page; /* data NULL: what the status and code have */
   leat_buffer head; /* name NUL value NUL, and so on */
   int retry_after_s, delay_ms, apply_after_ms, lag_ms;
+  sjson *past; /* the cards that finds and lists see; NULL: those of now */
   leat_sandbox_close close;
 } sandbox_fault;
 
@@ -147,10 +153,11 @@ struct sandbox_api {
   sjson *meta; /* NULL: absent */
   int token_lifetime_ms, rate_limit, rate_window_ms;
   bool limited; /* by rate_limit */
+  bool idempotent_unlink;
 
   sjson *contacts; /* by uuid, as the API would show them */
   sjson *cards;    /* by value, likewise */
-  sjson *first_cards;
+  sjson *first_contacts, *first_cards;
   sandbox_change *history; /* oldest first */
   size_t history_count;
   sandbox_pending *pending;
@@ -158,7 +165,7 @@ struct sandbox_api {
 
   sandbox_token *tokens;
   size_t token_count;
-  uint64_t seed; /* of tokens */
+  uint64_t seed; /* of tokens and uuids */
   int used;      /* of the rate limit, in the window that ends then */
   int64_t window_end_ms;
 
@@ -189,6 +196,8 @@ void leat__sandbox_catch_up(sandbox_api *api, leat_moment now);
 bool leat__sandbox_read_input(exchange *x);
 /* A parameter's text, or NULL; ends with a NUL. */
 const char *leat__sandbox_input(const exchange *x, const char *name);
+/* Where `piece` first occurs in the text, or NULL. */
+const char *leat__sandbox_search(leat_string text, leat_string piece);
 
 /* ---- sandbox_operations.c -------------------------------------------------------- */
 
@@ -216,6 +225,9 @@ sjson *leat__sandbox_new_card(const sandbox_api *api, const leat_sandbox_card *f
 sjson *leat__sandbox_with(const sjson *card, const char *name, sjson *value);
 /* The contact to show in a card; null for NULL. */
 sjson *leat__sandbox_contact(const sandbox_api *api, const char *uuid);
+/* A contact that is nowhere yet; NULL: out of memory. The email may be NULL. */
+sjson *leat__sandbox_new_contact(const char *uuid, const char *email);
+bool leat__sandbox_put_contact(sandbox_api *api, const sjson *contact);
 bool leat__sandbox_put(sandbox_api *api, const char *value, const sjson *card,
                        int64_t at_ms);
 /* All cards as they were then, to be freed. */

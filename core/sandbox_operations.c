@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CARDS SANDBOX_BASE "/contact-identifiers"
+#define CARDS    SANDBOX_BASE "/contact-identifiers"
+#define CONTACTS SANDBOX_BASE "/contacts"
 
 /* ---- replies --------------------------------------------------------------------- */
 
@@ -103,8 +104,9 @@ static void find(sandbox_api *api, exchange *x) {
 }
 
 static void create(sandbox_api *api, exchange *x) {
-  leat_sandbox_card card = {value_of(x),
-                            leat__sandbox_input(x, "contact_identifier_name"),
+  const char *value = value_of(x);
+  const char *name = leat__sandbox_input(x, "contact_identifier_name");
+  leat_sandbox_card card = {value, name ? name : value,
                             leat__sandbox_input(x, "contact_uuid"), false};
   if (card_of(x)) leat__sandbox_reply_code(x, 60006);
   else if (knows_contact(api, x)) propose(api, x, leat__sandbox_new_card(api, &card));
@@ -123,8 +125,10 @@ static void link_to_contact(sandbox_api *api, exchange *x) {
 static void unlink_from_contact(sandbox_api *api, exchange *x) {
   const sjson *card = needed_card(x, true);
   if (card == NULL) return;
-  if (!is_linked(card)) leat__sandbox_reply_code(x, 60011);
-  else propose(api, x, leat__sandbox_with(card, "contact", leat__sjson_null()));
+  if (is_linked(card))
+    propose(api, x, leat__sandbox_with(card, "contact", leat__sjson_null()));
+  else if (api->idempotent_unlink) reply_data(api, x, leat__sjson_share(card));
+  else leat__sandbox_reply_code(x, 60011);
 }
 
 /* An inactive card may be changed: how else would it become active again? */
@@ -146,6 +150,75 @@ static void delete_card(sandbox_api *api, exchange *x) {
 }
 
 /* ---- contacts and keys ----------------------------------------------------------- */
+
+static const sjson *contact_by_email(const sandbox_api *api, const char *email) {
+  sjson_member member = {{NULL, 0}, NULL, NULL};
+  while (leat__sjson_next(api->contacts, &member))
+    if (leat__equal(leat__sjson_string(leat__sjson_get(member.value, "email")),
+                    leat_s(email)))
+      return member.value;
+  return NULL;
+}
+
+static uint64_t mix(uint64_t n) { /* SplitMix64's */
+  n = (n ^ (n >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+  n = (n ^ (n >> 27)) * UINT64_C(0x94D049BB133111EB);
+  return n ^ (n >> 31);
+}
+
+static uint64_t random_bits(sandbox_api *api) {
+  return mix(api->seed += UINT64_C(0x9E3779B97F4A7C15));
+}
+
+/* A new contact with a uuid of its own, that the exchange adds. */
+static const sjson *invent_contact(sandbox_api *api, exchange *x, const char *email) {
+  char uuid[40];
+  uint64_t high = random_bits(api), low = random_bits(api);
+  snprintf(uuid, sizeof uuid, "%08x-%04x-4%03x-8%03x-%012llx", (unsigned)(high >> 32),
+           (unsigned)(high >> 16) & 0xffff, (unsigned)high & 0xfff, (unsigned)(low >> 52),
+           (unsigned long long)(low & 0xffffffffffff));
+  x->contact = leat__sandbox_new_contact(uuid, email);
+  return x->contact;
+}
+
+static void reply_contact(const sandbox_api *api, exchange *x, const sjson *contact) {
+  if (contact) reply_data(api, x, leat__sjson_share(contact));
+}
+
+static void get_contact(sandbox_api *api, exchange *x) {
+  const char *uuid = leat__sandbox_input(x, "contact_uuid");
+  if (knows_contact(api, x)) reply_contact(api, x, leat__sjson_get(api->contacts, uuid));
+}
+
+static void find_contact(sandbox_api *api, exchange *x) {
+  const sjson *contact = contact_by_email(api, leat__sandbox_input(x, "email"));
+  reply_contact(api, x, contact);
+  if (contact == NULL) leat__sandbox_reply_code(x, 55031);
+}
+
+static void find_or_create_contact(sandbox_api *api, exchange *x) {
+  const char *email = leat__sandbox_input(x, "email");
+  const sjson *contact = contact_by_email(api, email);
+  reply_contact(api, x, contact ? contact : invent_contact(api, x, email));
+}
+
+/* With the value of a card that nobody has yet, the contact gets that card. */
+static void create_anonymous(sandbox_api *api, exchange *x) {
+  const char *value = value_of(x);
+  if (value && card_of(x)) {
+    leat__sandbox_reply_code(x, 60006);
+    return;
+  }
+  const sjson *contact = invent_contact(api, x, NULL);
+  if (contact && value) {
+    leat_sandbox_card card = {value, value, NULL, false};
+    x->card = leat__sandbox_new_card(api, &card);
+    x->changes =
+        x->card && leat__sjson_set(x->card, "contact", leat__sjson_share(contact));
+    if (!x->changes) return; /* out of memory */
+  }
+  reply_contact(api, x, contact);
+}
 
 static bool belongs_to(const sjson *card, leat_string uuid) {
   const sjson *contact = leat__sjson_get(card, "contact");
@@ -202,12 +275,6 @@ static void refuse_token(exchange *x, int status, const char *error, const char 
   leat__sjson_set(x->reply, "error_description", leat__sjson_text(leat_s(why)));
 }
 
-static uint64_t mix(uint64_t n) { /* SplitMix64's */
-  n = (n ^ (n >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-  n = (n ^ (n >> 27)) * UINT64_C(0x94D049BB133111EB);
-  return n ^ (n >> 31);
-}
-
 static void drop_expired(sandbox_api *api, int64_t now_ms) {
   size_t kept = 0;
   for (size_t i = 0; i < api->token_count; i++)
@@ -222,7 +289,7 @@ static void give_token(sandbox_api *api, exchange *x) {
   if (tokens == NULL) return;
   api->tokens = tokens;
   sandbox_token *token = &tokens[api->token_count++];
-  uint64_t secret = mix(api->seed += UINT64_C(0x9E3779B97F4A7C15));
+  uint64_t secret = random_bits(api);
   snprintf(token->text, sizeof token->text, "token|%016llx%016llx",
            (unsigned long long)secret, (unsigned long long)mix(secret));
   token->expires_ms = x->now.monotonic_ms + api->token_lifetime_ms;
@@ -252,32 +319,46 @@ static void exchange_credentials(sandbox_api *api, exchange *x) {
 
 /* ---- routes ---------------------------------------------------------------------- */
 
-static const rule value_rule = {"contact_identifier_value", "contact identifier value",
-                                LEAT_STRING, true};
-static const rule name_rule = {"contact_identifier_name", "contact identifier name",
-                               LEAT_STRING, false};
-static const rule active_rule = {"contact_identifier_active", "contact identifier active",
-                                 LEAT_BOOLEAN, false};
-static const rule contact_rule = {"contact_uuid", "contact uuid", LEAT_STRING, false};
-static const rule needed_contact_rule = {"contact_uuid", "contact uuid", LEAT_STRING,
-                                         true};
+#define VALUE   "contact_identifier_value", "contact identifier value"
+#define CONTACT "contact_uuid", "contact uuid"
 
-/* The official client deletes by query, the documentation by body. */
+static const rule value_rule = {VALUE, LEAT_STRING, true, false};
+static const rule optional_value_rule = {VALUE, LEAT_STRING, false, false};
+static const rule name_rule = {"contact_identifier_name", "contact identifier name",
+                               LEAT_STRING, false, false};
+static const rule active_rule = {"contact_identifier_active", "contact identifier active",
+                                 LEAT_BOOLEAN, false, false};
+static const rule contact_rule = {CONTACT, LEAT_STRING, true, false};
+static const rule optional_contact_rule = {CONTACT, LEAT_STRING, false, false};
+static const rule email_rule = {"email", "email", LEAT_STRING, true, false};
+static const rule client_rule = {"client_id", "client id", LEAT_STRING, false, true};
+
+/* Query and body are merged, so that parameters of a write may stand in either. Only
+** credentials don't belong into a URL. */
 /* clang-format off */
 static const route routes[] = {
     {"find", "GET", CARDS "/find", IN_QUERY, true, find, {&value_rule}},
-    {"create", "POST", CARDS, IN_BODY, false, create,
-     {&value_rule, &contact_rule, &name_rule}},
-    {"link", "PUT", CARDS "/link", IN_BODY, false, link_to_contact,
-     {&value_rule, &needed_contact_rule}},
-    {"unlink", "PUT", CARDS "/unlink", IN_BODY, false, unlink_from_contact, {&value_rule}},
-    {"update", "PUT", CARDS, IN_BODY, false, update,
+    {"create", "POST", CARDS, IN_ANY, false, create,
+     {&value_rule, &optional_contact_rule, &name_rule}},
+    {"link", "PUT", CARDS "/link", IN_ANY, false, link_to_contact,
+     {&value_rule, &contact_rule}},
+    {"unlink", "PUT", CARDS "/unlink", IN_ANY, false, unlink_from_contact, {&value_rule}},
+    {"update", "PUT", CARDS, IN_ANY, false, update,
      {&value_rule, &name_rule, &active_rule}},
-    {"delete", "DELETE", CARDS, IN_QUERY | IN_BODY, false, delete_card, {&value_rule}},
-    {"list", "GET", SANDBOX_BASE "/contacts/{contact_uuid}/contact-identifiers", 0, true,
-     list, {&needed_contact_rule}},
+    {"delete", "DELETE", CARDS, IN_ANY, false, delete_card, {&value_rule}},
+    {"list", "GET", CONTACTS "/{contact_uuid}/contact-identifiers", 0, true, list,
+     {&contact_rule}},
     {"check", "GET", SANDBOX_BASE, 0, false, check, {NULL}},
-    {"token", "POST", "/oauth/token", IN_BODY, false, exchange_credentials, {NULL}},
+    {"token", "POST", "/oauth/token", IN_BODY, false, exchange_credentials,
+     {&client_rule}},
+    {"contacts.find_one_by", "GET", CONTACTS "/find-one-by", IN_QUERY, false, find_contact,
+     {&email_rule}},
+    {"contacts.find_or_create", "GET", CONTACTS "/find-or-create", IN_QUERY, false,
+     find_or_create_contact, {&email_rule}},
+    {"contacts.create_anonymous", "POST", CONTACTS "/anonymous", IN_ANY, false,
+     create_anonymous, {&optional_value_rule}},
+    {"contacts.get", "GET", CONTACTS "/{contact_uuid}", 0, false, get_contact,
+     {&contact_rule}},
 };
 /* clang-format on */
 
@@ -304,7 +385,8 @@ static bool matches(const char *pattern, leat_string path, leat_string *in_path)
   if (path.length <= head || memcmp(path.data, pattern, head) != 0) return false;
   const char *start = path.data + head, *end = path.data + path.length;
   const char *slash = memchr(start, '/', (size_t)(end - start));
-  if (slash == NULL || slash == start) return false;
+  if (slash == NULL) slash = end;
+  if (slash == start) return false;
   *in_path = (leat_string){start, (size_t)(slash - start)};
   return leat__equal((leat_string){slash, (size_t)(end - slash)},
                      leat_s(strchr(pattern, '}') + 1));

@@ -4,6 +4,7 @@
 */
 #include "sandbox_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +30,7 @@ sjson *leat__sandbox_text(const char *text) {
 
 /* ---- filling --------------------------------------------------------------------- */
 
+/* A start option that can't be used. */
 static bool refuse(leat_error *error, const char *what, const char *name,
                    const char *why) {
   leat__error_set(error, LEAT_CONFIG, "the sandbox can't be filled: %s \"%s\" %s", what,
@@ -45,6 +47,16 @@ static bool fits(const char *text) {
   return text == NULL || leat__utf8(leat_s(text));
 }
 
+/* Whether `name` can be that of a new entry of `all`. */
+static bool check_name(const sjson *all, const char *what, const char *field,
+                       const char *name, leat_error *error) {
+  char why[64];
+  if (name && *name && fits(name) && leat__sjson_get(all, name) == NULL) return true;
+  if (name == NULL || !*name) snprintf(why, sizeof why, "has no %s", field);
+  else snprintf(why, sizeof why, fits(name) ? "is given twice" : "is not UTF-8");
+  return refuse(error, what, name, why);
+}
+
 /* The contact's further members; an empty object if there are none, NULL if `more` is no
 ** object. */
 static sjson *read_more(const char *more) {
@@ -54,17 +66,25 @@ static sjson *read_more(const char *more) {
   return NULL;
 }
 
+sjson *leat__sandbox_new_contact(const char *uuid, const char *email) {
+  sjson *contact = leat__sjson_object();
+  if (leat__sjson_set(contact, "uuid", leat__sandbox_text(uuid)) &&
+      leat__sjson_set(contact, "email", leat__sandbox_text(email)))
+    return contact;
+  leat__sjson_free(contact);
+  return NULL;
+}
+
 bool leat__sandbox_add_contact(sandbox_api *api, const leat_sandbox_contact *from,
                                leat_error *error) {
   sjson_member member = {{NULL, 0}, NULL, NULL};
-  if (from->uuid == NULL || !fits(from->uuid) || !fits(from->email))
-    return refuse(error, "contact", from->uuid, "has no uuid, or is not UTF-8");
+  if (!check_name(api->contacts, "contact", "uuid", from->uuid, error)) return false;
+  if (!fits(from->email)) return refuse(error, "contact", from->uuid, "is not UTF-8");
   sjson *more = read_more(from->more);
   if (more == NULL)
     return refuse(error, "contact", from->uuid, "has more that is no JSON object");
-  sjson *contact = leat__sjson_object();
-  bool good = leat__sjson_set(contact, "uuid", leat__sandbox_text(from->uuid)) &&
-              leat__sjson_set(contact, "email", leat__sandbox_text(from->email));
+  sjson *contact = leat__sandbox_new_contact(from->uuid, from->email);
+  bool good = contact != NULL;
   while (good && leat__sjson_next(more, &member))
     good = leat__sjson_set(contact, member.name.data, leat__sjson_share(member.value));
   leat__sjson_free(more);
@@ -91,8 +111,8 @@ sjson *leat__sandbox_new_card(const sandbox_api *api, const leat_sandbox_card *f
 
 bool leat__sandbox_add_card(sandbox_api *api, const leat_sandbox_card *from,
                             leat_error *error) {
-  if (from->value == NULL || !fits(from->value) || !fits(from->name))
-    return refuse(error, "card", from->value, "has no value, or is not UTF-8");
+  if (!check_name(api->cards, "card", "value", from->value, error)) return false;
+  if (!fits(from->name)) return refuse(error, "card", from->value, "is not UTF-8");
   if (from->contact_uuid && leat__sjson_get(api->contacts, from->contact_uuid) == NULL)
     return refuse(error, "card", from->value,
                   "is of nobody: its contact_uuid names no contact");
@@ -107,6 +127,11 @@ sjson *leat__sandbox_with(const sjson *card, const char *name, sjson *value) {
   if (leat__sjson_set(changed, name, value)) return changed;
   leat__sjson_free(changed);
   return NULL;
+}
+
+bool leat__sandbox_put_contact(sandbox_api *api, const sjson *contact) {
+  const char *uuid = leat__sjson_string(leat__sjson_get(contact, "uuid")).data;
+  return leat__sjson_set(api->contacts, uuid, leat__sjson_share(contact));
 }
 
 static void free_change(sandbox_change *change) {

@@ -4,16 +4,21 @@ local sandbox = require("leat.sandbox")
 
 local usage = [[
 usage: sandbox.lua [OPTION]...
-Serves the API, with cards of its own, on 127.0.0.1 until it gets SIGINT or SIGTERM. Its
-base URL is the first line that it prints, the file of its certificate the second, if any.
+Serves the API, with cards of its own, on 127.0.0.1 until it gets SIGINT or SIGTERM. It
+prints its base URL, the URL of its token endpoint and, with --tls, the file of its
+certificate, each on a line of its own.
 
   --port N                listen there; any port by itself
   --tls                   HTTPS
   --key KEY               the API key that it accepts: sandbox
+  --client-id ID          the credentials that its token endpoint accepts: sandbox-client
+  --client-secret SECRET  and sandbox-secret
+  --idempotent-unlink     unlinking a card that is not linked succeeds
   --contact UUID[=EMAIL]  a contact; may be repeated, like the next two
   --card VALUE[=UUID]     a card, linked to that contact or to nobody
   --fault NAME=VALUE,...  what goes wrong: operation=create,nth=2,status=503
-                          (see leat.sandbox; numbers may be "always")
+                          (see leat.sandbox; numbers may be "always"); several for one
+                          operation come one after the other
   --until-eof             serve until standard input ends
   --help
 ]]
@@ -54,12 +59,15 @@ end
 
 local flags = {
   ["--tls"] = function() given.tls = true end,
+  ["--idempotent-unlink"] = function() given.idempotent_unlink = true end,
   ["--until-eof"] = function() until_eof = true end,
   ["--help"] = function() io.write(usage) os.exit(0) end,
 }
 local settings = {
   ["--port"] = function(value) given.port = tonumber(value) or fail("not a port: " .. value) end,
   ["--key"] = function(value) given.api_key = value end,
+  ["--client-id"] = function(value) given.client_id = value end,
+  ["--client-secret"] = function(value) given.client_secret = value end,
   ["--contact"] = function(value)
     add(given.contacts, { uuid = value:match("^[^=]*"), email = value:match("=(.*)$") })
   end,
@@ -91,6 +99,7 @@ elseif not server then
   os.exit(1)
 end
 print(server.url)
+print(server.token_url)
 if server.ca_file then
   print(server.ca_file)
 end

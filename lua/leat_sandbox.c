@@ -154,6 +154,7 @@ static leat_sandbox_fault read_fault(lua_State *L, int index) {
       .apply = is_boolean(L, index, "apply", true),
       .apply_after_ms = ms_field(L, index, "apply_after"),
       .lag_ms = ms_field(L, index, "lag"),
+      .stale = is_boolean(L, index, "stale", true),
   };
   lua_getfield(L, index, "body");
   if (lua_type(L, -1) == LUA_TSTRING)
@@ -189,6 +190,7 @@ static int server_start(lua_State *L) {
   config.meta = text_field(L, 1, "meta");
   config.rate_limit = int_field(L, 1, "rate_limit");
   config.rate_window_ms = ms_field(L, 1, "rate_window");
+  config.idempotent_unlink = is_boolean(L, 1, "idempotent_unlink", true);
   config.tls = is_boolean(L, 1, "tls", true);
   config.port = int_field(L, 1, "port");
   read_contacts(L, &config);

@@ -45,7 +45,7 @@ for _, tls in ipairs { false, true } do
 
     it("leaves out what is null", function()
       local card = leat.assert(cards:create("0042"))
-      assert.same({ value = "0042", active = true }, card)
+      assert.same({ value = "0042", name = "0042", active = true }, card) -- no contact
     end)
 
     it("links and unlinks, by value and by card", function()
@@ -382,8 +382,8 @@ describe("a card", function()
       names[#names + 1] = name
     end
     table.sort(names)
-    assert.same({ "active", "contact", "value" }, names)
-    assert.same({ value = "0042", active = true, contact = { uuid = ANN, email = "ann@example.org" } },
+    assert.same({ "active", "contact", "name", "value" }, names)
+    assert.same({ value = "0042", name = "0042", active = true, contact = { uuid = ANN, email = "ann@example.org" } },
       cjson.decode(cjson.encode(card)))
     server:stop()
   end)

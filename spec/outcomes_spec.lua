@@ -35,6 +35,7 @@ describe("a change that happened, and whose answer", function()
     ["was closed before it"] = { close = "before" },
     ["was closed within it"] = { close = "within" },
     ["was a 500"] = { status = 500 },
+    ["was a 503"] = { kind = "maintenance" },
     ["was a gateway's 502"] = { status = 502, body = "<html>Bad Gateway</html>" },
     ["was HTML"] = { status = 200, body = "<html>Free Wi-Fi</html>" },
     ["was empty"] = { status = 200, body = "{" },
@@ -74,7 +75,7 @@ end)
 
 local model = dofile("spec/support/model.lua")
 local random = dofile("spec/support/random_calls.lua")
-local LIVES = math.min(50, OPERATIONS) -- so many at once, each with a card and a service of its own
+local LIVES = math.min(100, OPERATIONS) -- so many at once, each with a card and a service of its own
 
 -- A driver for calls in coroutines, over one set of connections.
 local function new_crowd()
@@ -123,7 +124,7 @@ local function live(crowd, draw, operations, found)
     retry_base = 0.001, retry_cap = 0.01 }.contact_identifiers
   for i = 1, operations do
     local before = model.read(server:card("x"))
-    local ask, reach = random.ask(draw), random.plan_faults(server, draw)
+    local ask, reach = random.ask(draw, "ensure"), random.plan_faults(server, draw)
     crowd.sleep(reach) -- what it can see of the past is what is now
     local value, err, info = carry_out(cards, ask)
     crowd.sleep(reach) -- what comes later has come

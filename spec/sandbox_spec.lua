@@ -107,6 +107,46 @@ describe("faults", function()
     end
   end)
 
+  it("form a queue, several for one operation", function()
+    server:fault { operation = "find", status = 500, times = 2 }
+    server:fault { operation = "find", kind = "maintenance" }
+    server:fault { operation = "find", code = 7002 }
+    local seen = {}
+    for i = 1, 5 do
+      local _, err = cards:find("1")
+      seen[i] = err and (err.code or err.status) or "fine"
+    end
+    assert.same({ 500, 500, 503, 7002, "fine" }, seen)
+  end)
+
+  -- What a gateway does that gives up on a request that it has already passed on.
+  for _, fault in ipairs { { status = 503 }, { kind = "maintenance" }, { kind = "maintenance", retry_after = 1 } } do
+    it("carry out, and say 503" .. (fault.kind and " as " .. fault.kind or ""), function()
+      fault.apply, fault.times = true, math.huge
+      server:fault(fault)
+      local function refused(card)
+        assert.is_nil(card)
+      end
+      refused(cards:create("new", { name = "N", contact_uuid = "bob" }))
+      assert.same({ value = "new", name = "N", active = true, contact = { uuid = "bob" } }, server:card("new"))
+      for _, step in ipairs {
+        { "unlink", function() return client_of(server).contact_identifiers:unlink("1") end,
+          function(card) return card.contact == nil end },
+        { "link", function() return client_of(server).contact_identifiers:link("1", "bob") end,
+          function(card) return card.contact.uuid == "bob" end },
+        { "update", function() return client_of(server).contact_identifiers:update("1", { name = "M" }) end,
+          function(card) return card.name == "M" end },
+        { "delete", function() return client_of(server).contact_identifiers:delete("1") end,
+          function(card) return card == nil end },
+      } do
+        refused(step[2]())
+        local requests = server:requests(step[1])
+        assert.same({ 1, 503, true }, { #requests, requests[1].status, requests[1].changed })
+        assert.is_true(step[3](server:card("1")))
+      end
+    end)
+  end
+
   it("carry out, and hide it", function()
     for i, way in ipairs {
       { close = "before" }, { close = "within" }, { status = 500 }, { kind = "server" }, { code = 1000 },
@@ -149,6 +189,16 @@ describe("faults", function()
     assert.truthy(server:card("3"))
     wait(0.22)
     assert.truthy(cards:find("3"))
+  end)
+
+  it("show exactly the next finds what was when they were given", function()
+    server:fault { operation = "find", stale = true, times = 2 }
+    leat.assert(cards:create("3"))
+    leat.assert(cards:unlink("1"))
+    assert.equal("not_found", select(2, cards:find("3")).kind)
+    assert.equal("ann", cards:find("1").contact.uuid)
+    assert.truthy(cards:find("3"))
+    assert.is_nil(cards:find("1").contact)
   end)
 
   it("let answers come late", function()
@@ -194,6 +244,87 @@ describe("a sandbox", function()
     assert.equal("N", server:card("0042").name) -- and still does when it is stopped
     assert.is_nil(server:card("x"))
     assert.equal(2, #server:cards())
+  end)
+
+  it("gives a card that is created without a name its value as its name", function()
+    local server = serve { cards = { { value = "1" } } }
+    local cards = client_of(server).contact_identifiers
+    assert.equal("0042", leat.assert(cards:create("0042")).name)
+    assert.equal("0042", server:card("0042").name)
+    assert.equal("Gold", leat.assert(cards:create("0043", { name = "Gold" })).name)
+    assert.is_nil(server:card("1").name) -- one that it starts with may have none
+    server:stop()
+  end)
+
+  it("keeps an empty list a list", function()
+    local more = { attributes = {}, current_values = { tags = {}, note = "[]" }, list = { {}, "" } }
+    local server = serve { contacts = { { uuid = "ann", more = more }, { uuid = "bob", more = {} } }, cards = {} }
+    local client = client_of(server)
+    assert.same({ uuid = "bob" }, leat.assert(client:request("GET", "/contacts/bob")))
+    assert.same({ uuid = "ann", attributes = {}, current_values = { tags = {}, note = "[]" }, list = { {}, "" } },
+      leat.assert(client:request("GET", "/contacts/ann")))
+    -- A Lua table does not show the difference, so this looks at the bytes.
+    local pipe = assert(io.popen("curl -s -H 'Authorization: Bearer sandbox' '" .. server.url .. "/contacts/ann'"))
+    local body = pipe:read("*a")
+    pipe:close()
+    assert.truthy(body:find('"attributes":[]', 1, true), body)
+    assert.truthy(body:find('"tags":[]', 1, true), body)
+    assert.truthy(body:find('"note":"[]"', 1, true), body)
+    assert.is_nil(body:find("{}", 1, true), body)
+    server:stop()
+  end)
+
+  it("finds and creates contacts", function()
+    local server = serve()
+    local client = client_of(server)
+    local ann = leat.assert(client:request("GET", "/contacts/find-one-by", { query = { email = "ann@example.org" } }))
+    assert.equal("ann", ann.uuid)
+    local eve = leat.assert(client:request("GET", "/contacts/find-or-create", { query = { email = "eve@x" } }))
+    assert.equal("eve@x", leat.assert(client:request("GET", "/contacts/" .. eve.uuid)).email)
+    local card = leat.assert(client.contact_identifiers:create("3", { contact_uuid = eve.uuid }))
+    assert.equal("eve@x", card.contact.email)
+    local nobody = leat.assert(client:request("POST", "/contacts/anonymous", { body = { contact_identifier_value = "4" }
+    }))
+    assert.equal(nobody.uuid, server:card("4").contact.uuid)
+    local _, err = client:request("POST", "/contacts/anonymous", { body = { contact_identifier_value = "4" } })
+    assert.equal("already_exists", err.kind)
+    _, err = client:request("GET", "/contacts/find-one-by", { query = { email = "bob@x" } })
+    assert.equal("contact_not_found", err.kind)
+    assert.equal(1, #server:requests("contacts.find_or_create"))
+    assert.is_true(server:requests("contacts.find_or_create")[1].changed)
+    server:stop()
+  end)
+
+  it("may succeed in unlinking what is not linked", function()
+    for idempotent, kind in pairs { [true] = false, [false] = "not_linked" } do
+      local server = serve { idempotent_unlink = idempotent }
+      local card, err = client_of(server).contact_identifiers:unlink("2")
+      assert.equal(kind, err and err.kind or false)
+      assert.equal(not kind, card ~= nil)
+      server:stop()
+    end
+  end)
+
+  it("takes numbers as client ids", function()
+    local server = serve { client_id = 1234567890123, client_secret = secrets.secret }
+    assert.equal("1234567890123", server.client_id)
+    assert.truthy(client_of(server, { client_id = server.client_id, client_secret = secrets.secret,
+      token_url = server.token_url }):check())
+    server:stop()
+  end)
+
+  it("starts with each card and contact once, and each has a value", function()
+    for why, options in pairs {
+      ['card "0042" is given twice'] = { cards = { { value = "0042" }, { value = "1" }, { value = "0042" } } },
+      ['card "" has no value'] = { cards = { { value = "" } } },
+      ['contact "ann" is given twice'] = { contacts = { { uuid = "ann" }, { uuid = "ann", email = "a" } } },
+      ['contact "" has no uuid'] = { contacts = { { uuid = "" } } },
+      ["api_key, client_id and client_secret must not be empty"] = { client_id = "" },
+    } do
+      local server, message = sandbox.start(options)
+      assert.is_nil(server)
+      assert.truthy(message:find(why, 1, true), message)
+    end
   end)
 
   it("tells what it received", function()
@@ -349,6 +480,11 @@ describe("misuse is raised at the caller's line", function()
     ["b.start { faults = { { kind = 'server' }, { kind = 'x' } } }"] = 'start: faults 2: kind "x" is unknown',
     ["b.start { faults = { { headers = { 1 } } } }"] = "start: faults 1: headers must be",
     ["b.start { contacts = { { uuid = 'u', more = { f = print } } } }"] = "contacts 1: more can't be JSON",
+    ["a:fault { value = '' }"] = "value must not be empty",
+    ["a:fault { stale = 1 }"] = "stale must be a boolean",
+    ["b.start { client_id = 1.5 }"] = "client_id must be a string",
+    ["b.start { client_id = {} }"] = "client_id must be a string",
+    ["b.start { idempotent_unlink = 200 }"] = "idempotent_unlink must be a boolean",
     ["b.start { rate_limit = 0 }"] = "rate_limit must be a whole number greater than 0",
   } do
     it(code, function()
@@ -384,13 +520,14 @@ describe("the program", function()
   it("says where it is, and serves until its input ends", function()
     local name = os.tmpname()
     local input = assert(io.popen(program .. "--until-eof --port 0 --key k --contact u=e@x --contact v --card 1 " ..
+      "--client-id 17 --client-secret '" .. secrets.secret .. "' --idempotent-unlink " ..
       "--card 2 --card 3=v --fault operation=find,value=2,times=always,status=503 >" .. name, "w"))
-    local url
+    local url, token_url
     for _ = 1, 200 do
       local file = assert(io.open(name))
-      url = file:read("*l")
+      url, token_url = file:read("*l"), file:read("*l")
       file:close()
-      if url then
+      if token_url then
         break
       end
       wait(0.02)
@@ -401,6 +538,11 @@ describe("the program", function()
     for _ = 1, 2 do
       assert.equal("maintenance", select(2, cards:find("2")).kind)
     end
+    assert.equal(url:gsub("/api.*", "/oauth/token"), token_url)
+    assert.truthy(client_of({ url = url }, { client_id = "17", client_secret = secrets.secret,
+      token_url = token_url }):check())
+    leat.assert(cards:unlink("1"))
+    leat.assert(cards:unlink("1"))
     input:close()
     os.remove(name)
     assert.equal("connection", select(2, cards:find("1")).kind)
@@ -409,7 +551,7 @@ describe("the program", function()
   for _, signal in ipairs { "TERM", "INT" } do
     it("ends in good order by SIG" .. signal, function()
       local output = shell(([[
-        %s --tls >"$0.$$" & while test "$(wc -l <"$0.$$" 2>/dev/null || echo 0)" -lt 2; do sleep 0.02; done
+        %s --tls >"$0.$$" & while test "$(wc -l <"$0.$$" 2>/dev/null || echo 0)" -lt 3; do sleep 0.02; done
         sleep 0.1; file=$(tail -n 1 "$0.$$"); rm "$0.$$"
         grep -c CERTIFICATE "$file"; kill -%s $!; wait $!; echo "exit $?"; test -e "$file" || echo removed
       ]]):format(program, signal):gsub('"%$0%.%$%$"', os.tmpname()))

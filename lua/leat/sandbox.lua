@@ -11,6 +11,10 @@
 --    assert(#sandbox:requests("create") == 1)             -- what it received
 --    sandbox:stop()
 --
+-- Other clients than leat's can use it too: parameters may come as JSON, urlencoded or
+-- multipart, or in the query. As with the service, a create without a name gives the card its
+-- value as its name. It also finds and creates contacts, as far as cards need them.
+--
 -- It listens on 127.0.0.1 only, on a port that the system picks, in threads of its own.
 -- Times are in seconds. It stops when it is no longer used; on Lua 5.4 it may be a
 -- `<close>` variable.
@@ -40,7 +44,7 @@ local bytes = { "string" }
 
 local known = {
   api_key = "string",
-  client_id = "string",
+  client_id = "any", -- a string, or a number: see check_client_id
   client_secret = "string",
   token_lifetime = seconds,
   contacts = "table",
@@ -49,6 +53,7 @@ local known = {
   meta = "string",
   rate_limit = "count",
   rate_window = seconds,
+  idempotent_unlink = "boolean",
   tls = "boolean",
   port = "port",
 }
@@ -72,6 +77,7 @@ local fault = {
   apply = "boolean",
   apply_after = seconds,
   lag = seconds,
+  stale = "boolean",
 }
 
 -- The list `given[name]`, each entry with what it needs.
@@ -92,14 +98,43 @@ local function check_list(given, name, entry, needed)
   return list
 end
 
--- What a contact shows besides becomes JSON.
+-- The service's client ids are whole numbers.
+local function check_client_id(given)
+  local id = given.client_id
+  if type(id) == "number" and id % 1 == 0 then
+    given.client_id = ("%.0f"):format(id)
+  elseif id ~= nil and (type(id) ~= "string" or id:find("\0", 1, true)) then
+    error("leat.sandbox.start: client_id must be a string without a NUL byte, or a whole number", 3)
+  end
+end
+
+-- Stands for an empty table while that is encoded. No string of JSON that the sandbox takes
+-- contains a NUL, so nothing else is encoded like it.
+local EMPTY = "\0empty"
+
+local function mark_empty(value)
+  if type(value) ~= "table" then
+    return value
+  elseif next(value) == nil then
+    return EMPTY
+  end
+  local copy = {}
+  for key, one in pairs(value) do
+    copy[key] = mark_empty(one)
+  end
+  return copy
+end
+
+-- What a contact shows besides becomes JSON. An empty table is a list there, as in responses of
+-- the service.
 local function encode_more(contacts)
   for i, one in ipairs(contacts) do
     local fine, text = pcall(encode, one.more or {})
     if not fine then
       error(("leat.sandbox.start: contacts %d: more can't be JSON: %s"):format(i, text), 3)
     end
-    one.more = one.more and text
+    one.more = one.more and next(one.more) ~= nil and
+      encode(mark_empty(one.more)):gsub('"\\u0000empty"', "[]") or nil
   end
 end
 
@@ -119,17 +154,21 @@ end
 
 --- What goes wrong, as data: which requests a fault hits, and what becomes of them.
 --
--- Each fault counts the requests that concern it, from the moment it was given; where
--- several would hit the same request, the one given first does.
+-- A fault without `nth` matches the next requests that concern it and that no fault given before
+-- it matches: several for one operation form a queue. With `nth` it counts every request that
+-- concerns it, from the moment it was given; where several faults would match the same request,
+-- the one given first does.
 --
 -- With `kind`, `code`, `status` or `close` the request fails: nothing is carried out, unless
 -- `apply` or `apply_after` says so. Without any of them the request is carried out as ever,
 -- and only its answer comes late, or looks otherwise.
 -- @table fault
 -- @field operation only requests of this one: `find`, `create`, `link`, `unlink`, `update`,
---   `delete`, `list` (of one contact), `check` (whose key it is), `token`; else every request
+--   `delete`, `list` (of one contact), `check` (whose key it is), `token`, `contacts.get`,
+--   `contacts.find_one_by`, `contacts.find_or_create`, `contacts.create_anonymous`; else every
+--   request
 -- @field value only requests about this card
--- @field nth from which of them on: 1, the next
+-- @field nth from which of them on; else the fault is queued, see above
 -- @field times how many of them: 1; `math.huge` for all that follow
 -- @field kind what a client will call it: `not_found`, `inactive`, `already_exists`,
 --   `already_linked`, `not_linked`, `contact_not_found`, `invalid_input`, `quota_reached`,
@@ -146,20 +185,27 @@ end
 -- @field apply true: carry it out nevertheless, at once
 -- @field apply_after carry it out nevertheless, so much later; until then nobody sees it
 -- @field lag a find or list sees the state of so long ago, 60 seconds at most
+-- @field stale true: a find or list sees the state when this fault was given; with `operation =
+--   "find"` and `times = n`, exactly the next n finds do
 
 --- Starts a sandbox.
 -- @tparam[opt] table given the options:
 --
---   * `contacts` a list of `{ uuid = "...", email = "...", more = { ... } }`: `more` is what
---     a contact shows besides, such as `{ credit_balance = { balance = 12 } }`
---   * `cards` a list of `{ value = "...", name =, contact_uuid =, active = false }`
+--   * `contacts` a list of `{ uuid = "...", email = "...", more = { ... } }`, each uuid once:
+--     `more` is what a contact shows besides, such as `{ credit_balance = { balance = 12 } }`;
+--     an empty table in it is an empty list
+--   * `cards` a list of `{ value = "...", name =, contact_uuid =, active = false }`, each value
+--     once
 --   * `faults` a list of faults, see `fault`
 --   * `api_key` that it accepts: "sandbox"
---   * `client_id`, `client_secret` that its token endpoint accepts: "sandbox-client",
---     "sandbox-secret"; and `token_lifetime` of what it gives: 3600
+--   * `client_id`, `client_secret` that its token endpoint accepts: "sandbox-client" (the id may
+--     be a number, as the service's are), "sandbox-secret"; and `token_lifetime` of what it
+--     gives: 3600
 --   * `meta` what answers carry as meta, as JSON: "[]"; or "absent"
 --   * `rate_limit` so many requests in each `rate_window` (60), then 429 with Retry-After:
 --     no limit
+--   * `idempotent_unlink` true: unlinking a card that is not linked succeeds; else it fails with
+--     60011
 --   * `tls` true: HTTPS, with a certificate of its own (see `ca_file`)
 --   * `port` any
 -- @treturn Sandbox with `url`, `token_url`, `api_key`, `client_id`, `client_secret` and, if
@@ -167,6 +213,7 @@ end
 -- @raise what is wrong with the options
 function sandbox.start(given)
   given = options.check("leat.sandbox.start", known, given or {}, 2)
+  check_client_id(given)
   encode_more(check_list(given, "contacts", contact, "uuid"))
   check_list(given, "cards", card, "value")
   for i, one in ipairs(check_list(given, "faults", fault)) do

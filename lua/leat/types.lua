@@ -441,17 +441,18 @@ function sandbox.start(given) end
 ---@field cards? { value: string, name?: string, contact_uuid?: string, active?: boolean }[]
 ---@field faults? leat.Fault[]
 ---@field api_key? string
----@field client_id? string
+---@field client_id? string|integer
 ---@field client_secret? string
 ---@field token_lifetime? number seconds
 ---@field meta? string JSON, or "absent"
 ---@field rate_limit? integer
 ---@field rate_window? number seconds
+---@field idempotent_unlink? boolean
 ---@field tls? boolean
 ---@field port? integer
 
 ---@class leat.Fault
----@field operation? "find"|"create"|"link"|"unlink"|"update"|"delete"|"list"|"check"|"token"
+---@field operation? "find"|"create"|"link"|"unlink"|"update"|"delete"|"list"|"check"|"token"|"contacts.get"|"contacts.find_one_by"|"contacts.find_or_create"|"contacts.create_anonymous"
 ---@field value? string
 ---@field nth? integer
 ---@field times? number
@@ -466,6 +467,7 @@ function sandbox.start(given) end
 ---@field apply? boolean
 ---@field apply_after? number
 ---@field lag? number
+---@field stale? boolean
 
 ---@class leat.Sandbox
 ---@field url string

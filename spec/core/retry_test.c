@@ -1490,6 +1490,23 @@ static void test_conflicting_card(void) {
   leat_client_free(client);
 }
 
+/* It must not have that of another card, which the refused response was about. */
+static void test_conflicting_inactive(void) {
+  const scene scenes[] = {{"POST", SAYS("{\"data\":{\"value\":\"another\"}}")},
+                          {"GET", ERROR(60004)},
+                          {"GET", ERROR(60004)},
+                          {0}};
+  leat_client *client = new_client(NULL);
+  leat_call *call = new_call(client, "create");
+  leat_contact_identifier card;
+  TEST("a conflict with an inactive card has none");
+  perform(call, scenes);
+  CHECK(leat_call_error(call)->kind == LEAT_CONFLICT);
+  CHECK(!leat_call_conflicting(call, &card) && card.value.data == NULL);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
 /* ---- time to connect ------------------------------------------------------------- */
 
 static void test_connected(void) {
@@ -1566,6 +1583,7 @@ int main(void) {
   test_retry_budget();
   test_expectations();
   test_conflicting_card();
+  test_conflicting_inactive();
   test_connected();
   test_given_up();
   return test_summary("retry");

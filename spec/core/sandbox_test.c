@@ -159,6 +159,30 @@ static void check_rows(const stage *s, const row *rows, size_t count) {
   }
 }
 
+/* ---- faults, and what they leave ------------------------------------------------- */
+
+static int add(const stage *s, leat_sandbox_fault fault) {
+  leat_error error;
+  int number = leat_sandbox_add_fault(s->sandbox, &fault, &error);
+  if (!CHECK(number > 0)) printf("  %s\n", error.message);
+  return number;
+}
+
+static leat_sandbox_request last_request(const stage *s) {
+  leat_sandbox_request request = {.status = -1};
+  for (size_t i = 0; leat_sandbox_request_at(s->sandbox, i, &request); i++)
+    ;
+  return request;
+}
+
+/* Whether the sandbox holds that card, linked to that contact if one is named. */
+static bool has_card(const stage *s, const char *value, const char *uuid) {
+  const leat_json *card = leat_sandbox_find_card(s->sandbox, leat_s(value));
+  const leat_json *contact = leat_json_get(card, "contact");
+  leat_string found = leat_json_string(leat_json_get(contact, "uuid"));
+  return card && (uuid == NULL || (found.data && strcmp(found.data, uuid) == 0));
+}
+
 /* ---- the API --------------------------------------------------------------------- */
 
 static void test_operations(const stage *s) {
@@ -216,12 +240,11 @@ static void test_raw(void) {
       {"GET /", AUTH, "", 404, "The route could not be found."},
       {"GET " BASE "/", AUTH, "", 404, "\"message\""},
       {"GET //api/v3/oauth/clients", AUTH, "", 404, "\"message\""},
-      {"GET " BASE "/contacts/find?email=a", AUTH, "", 404, "\"message\""},
+      {"GET " BASE "/contacts/find/a?email=a", AUTH, "", 404, "\"message\""},
       {"GET " BASE "/contacts//contact-identifiers", AUTH, "", 404, "\"message\""},
       {"GET " BASE "/contacts/a/b/contact-identifiers", AUTH, "", 404, "\"message\""},
       {"PUT " BASE, AUTH, "", 405, "\"message\""},
       {"POST " CARDS "/find", AUTH, "", 405, "\"message\""},
-      {"GET " BASE, "", "", 302, "Location: https://login.example/login"},
       {"GET " BASE, ACCEPT, "", 401, "{\"message\":\"Unauthenticated.\"}"},
       {"GET " BASE, AUTH, "", 200, "\"company\""},
       {"GET " BASE "/contacts/bob" LIST, AUTH, "", 200, "{\"data\":[],\"meta\":[]}"},
@@ -270,7 +293,7 @@ static void test_raw(void) {
       {"POST " CARDS, AUTH JSON, "{\"contact_identifier_value\":\"\"}", 400, "required"},
       {"POST " CARDS, AUTH JSON, "[]", 400, "must be a JSON object"},
       {"POST " CARDS, AUTH JSON, "{", 400, "must be a JSON object"},
-      {"POST " CARDS "?contact_identifier_value=q", AUTH, "", 400, "required"},
+      {"POST /oauth/token?grant_type=client_credentials", AUTH, "", 400, "unsupported"},
       {"PUT " CARDS "/link", AUTH FORM, "contact_identifier_value=free", 400,
        "The contact uuid field is required."},
   };
@@ -281,6 +304,196 @@ static void test_raw(void) {
   CHECK(strstr(answer, "X-RateLimit-Limit: 5000\r\n") != NULL);
   CHECK(strstr(answer, "Content-Type: application/json\r\n") != NULL);
   CHECK(strstr(answer, "Retry-After") == NULL);
+  close_stage(&s);
+}
+
+/* Other clients do not say what they accept, and PHP's and Postman's send bodies of other
+** types. */
+static void test_plain(void) {
+  static const char bearer[] = "Authorization: Bearer " KEY "\r\n";
+  static const row rows[] = {
+      {"GET " BASE, bearer, "", 200, "X-RateLimit-Remaining: 4999\r\n"},
+      {"POST " CARDS, "Authorization: Bearer " KEY "\r\n" JSON,
+       "{\"contact_identifier_value\":\"plain\"}", 200, "\"value\":\"plain\""},
+      {"POST " CARDS, "Authorization: Bearer " KEY "\r\n" JSON,
+       "{\"contact_identifier_value\":\"plain\"}", 400, "\"code\":60006"},
+      {"GET /nowhere", bearer, "", 404, "\"message\""},
+      {"GET " BASE, "", "", 302, "Location: https://login.example/login\r\n"},
+      {"GET " BASE, "", "", 302, "X-RateLimit-Remaining: 4995\r\n"},
+      {"GET " BASE, "Accept: text/html\r\nAuthorization: Bearer x\r\n", "", 302, "login"},
+      {"GET " BASE, "Accept: application/problem+json\r\n", "", 401, "Unauthenticated."},
+      {"GET " CARDS "/find", bearer, "", 302, "Location: /\r\n"},
+      {"GET " CARDS "/find", bearer, "", 302, "X-RateLimit-Remaining: 4991\r\n"},
+  };
+  stage s = open_stage((leat_sandbox_config){0});
+  TEST("requests that do not ask for JSON");
+  check_rows(&s, rows, sizeof rows / sizeof rows[0]);
+  close_stage(&s);
+}
+
+#define PARTS        "Content-Type: multipart/form-data; boundary=xYz\r\n"
+#define PART(name)   "--xYz\r\nContent-Disposition: form-data; name=\"" name "\"\r\n"
+#define END_OF_PARTS "--xYz--\r\n"
+
+static void test_bodies(void) {
+  static const row rows[] = {
+      {"POST " CARDS, AUTH PARTS,
+       PART("contact_identifier_value") "\r\na\r\nb&c=1\r\n" PART(
+           "contact_uuid") "Content-Length: 3\r\n\r\nbob\r\n" END_OF_PARTS,
+       200, "\"value\":\"a\\r\\nb&c=1\",\"active\":true,\"contact\":{\"uuid\":\"bob\""},
+      {"PUT " CARDS, AUTH "Content-Type: multipart/form-data; boundary=\"x Y\"\r\n",
+       "ignored\r\n--x Y\r\nContent-Disposition: form-data; "
+       "name=\"contact_identifier_value\"\r\n\r\nfree\r\n--x Y\r\n"
+       "Content-Disposition: form-data; name=\"contact_identifier_active\"\r\n\r\n0\r\n"
+       "--x Y--",
+       400, "must be multipart"},
+      {"PUT " CARDS, AUTH PARTS,
+       PART("contact_identifier_value") "\r\nfree\r\n" PART(
+           "contact_identifier_active") "\r\n0\r\n" END_OF_PARTS "behind it",
+       200, "\"active\":false"},
+      {"DELETE " CARDS, AUTH "Content-Type: multipart/form-data; boundary=\"xYz\"\r\n",
+       PART("contact_identifier_value") "\r\nfree\r\n" END_OF_PARTS, 200, "null"},
+      {"POST " CARDS, AUTH PARTS,
+       PART("contact_identifier_value\"; filename=\"f") "\r\nx\r\n" END_OF_PARTS, 400,
+       "required"},
+      {"POST " CARDS, AUTH PARTS,
+       PART("contact_identifier_value") "\r\n\r\n" END_OF_PARTS, 400, "required"},
+      {"POST " CARDS, AUTH PARTS, PART("\xff") "\r\nx\r\n" END_OF_PARTS, 400, "UTF-8"},
+      {"POST " CARDS, AUTH PARTS, "--xYz\r\n\r\nx\r\n" END_OF_PARTS, 400, "required"},
+      {"POST " CARDS, AUTH PARTS, PART("contact_identifier_value") "\r\nx", 400,
+       "must be multipart"},
+      {"POST " CARDS, AUTH PARTS, "x", 400, "must be multipart"},
+      {"POST " CARDS, AUTH "Content-Type: multipart/form-data\r\n", "x", 400,
+       "must be multipart"},
+      {"POST " CARDS, AUTH "Content-Type: multipart/form-data; boundary=\r\n", "x", 400,
+       "must be multipart"},
+      /* in the query, or some there and some in the body */
+      {"POST " CARDS "?contact_identifier_value=q&contact_uuid=bob", AUTH, "", 200,
+       "{\"name\":\"q\",\"value\":\"q\",\"active\":true,\"contact\":{\"uuid\":\"bob\""},
+      {"PUT " CARDS "/unlink?contact_identifier_value=q", AUTH, "", 200,
+       "\"contact\":null"},
+      {"PUT " CARDS "/link?contact_identifier_value=q", AUTH JSON,
+       "{\"contact_uuid\":\"" ANN "\"}", 200, ANN},
+      {"PUT " CARDS "?contact_identifier_value=q", AUTH FORM, "contact_identifier_name=N",
+       200, "{\"name\":\"N\",\"value\":\"q\""},
+      {"PUT " CARDS "/link?contact_identifier_value=q", AUTH FORM,
+       "contact_identifier_value=r&contact_uuid=bob", 400, "given twice, differently"},
+  };
+  stage s = open_stage((leat_sandbox_config){0});
+  TEST("bodies of each type, and parameters in the query");
+  check_rows(&s, rows, sizeof rows / sizeof rows[0]);
+  close_stage(&s);
+}
+
+static void test_names(const stage *s) {
+  TEST("a card that is created without a name has its value as its name");
+  static const row rows[] = {
+      {"POST " CARDS, AUTH FORM, "contact_identifier_value=0042", 200,
+       "{\"name\":\"0042\",\"value\":\"0042\""},
+      {"POST " CARDS, AUTH JSON,
+       "{\"contact_identifier_value\":\"0043\",\"contact_identifier_name\":null}", 200,
+       "{\"name\":\"0043\",\"value\":\"0043\""},
+      {"POST " CARDS, AUTH FORM,
+       "contact_identifier_value=0044&contact_identifier_name=Gold", 200,
+       "{\"name\":\"Gold\",\"value\":\"0044\""},
+      {"GET " CARDS "/find?contact_identifier_value=free", AUTH, "", 200,
+       "{\"name\":null,\"value\":\"free\""},
+  };
+  check_rows(s, rows, sizeof rows / sizeof rows[0]);
+}
+
+static void test_contacts(const stage *s) {
+#define ANN_JSON                                                                         \
+  "{\"data\":{\"uuid\":\"" ANN "\",\"email\":\"ann@example.org\","                       \
+  "\"credit_balance\":{\"balance\":12}},\"meta\":[]}"
+  static const char other[] =
+      "GET " BASE "/contacts/find-or-create?email=eve%40example.org";
+  static const row rows[] = {
+      {"GET " BASE "/contacts/" ANN, AUTH, "", 200, ANN_JSON},
+      {"GET " BASE "/contacts/nobody", AUTH, "", 400, "\"code\":55031"},
+      {"GET " BASE "/contacts/find-one-by?email=ann%40example.org", AUTH, "", 200,
+       ANN_JSON},
+      {"GET " BASE "/contacts/find-one-by?email=eve%40example.org", AUTH, "", 400,
+       "\"code\":55031"},
+      {"GET " BASE "/contacts/find-one-by", AUTH, "", 400,
+       "The email field is required."},
+      {"POST " BASE "/contacts/find-one-by", AUTH, "", 405, "\"message\""},
+      {"GET " BASE "/contacts/find-or-create?email=ann%40example.org", AUTH, "", 200,
+       ANN_JSON},
+      {"POST " BASE "/contacts/anonymous", AUTH, "contact_identifier_value=free", 400,
+       "must be a JSON object"},
+      {"POST " BASE "/contacts/anonymous", AUTH FORM, "contact_identifier_value=free",
+       400, "\"code\":60006"},
+  };
+  char uuid[64], line[160];
+  TEST("contacts");
+  check_rows(s, rows, sizeof rows / sizeof rows[0]);
+  const char *answer = ask(s, other, AUTH, "");
+  CHECK(is_answer(answer, 200, "\"email\":\"eve@example.org\""));
+  const char *found = strstr(answer, "{\"uuid\":\"");
+  snprintf(uuid, sizeof uuid, "%.36s", found ? found + 9 : "");
+  CHECK(uuid[8] == '-' && uuid[14] == '4' && uuid[23] == '-' && strlen(uuid) == 36);
+  CHECK(is_answer(ask(s, other, AUTH, ""), 200, uuid)); /* it is there now */
+  snprintf(line, sizeof line, "GET " BASE "/contacts/%s", uuid);
+  CHECK(is_answer(ask(s, line, AUTH, ""), 200, "\"email\":\"eve@example.org\""));
+  TEST("contacts of nobody in particular");
+  answer = ask(s, "POST " BASE "/contacts/anonymous", AUTH FORM,
+               "contact_identifier_value=till");
+  CHECK(is_answer(answer, 200, "\"email\":null}"));
+  CHECK(strstr(answer, uuid) == NULL);
+  found = strstr(answer, "{\"uuid\":\"");
+  snprintf(uuid, sizeof uuid, "%.36s", found ? found + 9 : "");
+  CHECK(has_card(s, "till", uuid));
+  CHECK(is_answer(ask(s, "POST " BASE "/contacts/anonymous", AUTH, ""), 200, "uuid"));
+  CHECK(leat_json_size(leat_sandbox_all_cards(s->sandbox)) == 4);
+  leat_sandbox_reset(s->sandbox);
+  CHECK(is_answer(ask(s, line, AUTH, ""), 400, "\"code\":55031"));
+  CHECK(!has_card(s, "till", NULL));
+}
+
+static void test_contact_faults(const stage *s) {
+  static const char find[] = "GET " BASE "/contacts/find-one-by?email=e";
+  static const char make[] = "GET " BASE "/contacts/find-or-create?email=e";
+  leat_sandbox_request request;
+  leat_sandbox_reset(s->sandbox);
+  TEST("faults of contacts");
+  add(s, (leat_sandbox_fault){.operation = "contacts.find_or_create", .status = 503});
+  add(s, (leat_sandbox_fault){
+             .operation = "contacts.find_or_create", .status = 503, .apply = true});
+  CHECK(is_answer(ask(s, make, AUTH, ""), 503, ""));
+  CHECK(is_answer(ask(s, find, AUTH, ""), 400, "55031"));
+  CHECK(is_answer(ask(s, make, AUTH, ""), 503, ""));
+  CHECK(is_answer(ask(s, find, AUTH, ""), 200, "\"email\":\"e\""));
+  CHECK(is_answer(ask(s, make, AUTH, ""), 200, "\"email\":\"e\""));
+  static const bool changed[] = {false, false, true, false, false};
+  for (size_t i = 0; i < 5; i++)
+    CHECK(leat_sandbox_request_at(s->sandbox, i, &request) &&
+          request.changed == changed[i]);
+  leat_sandbox_reset(s->sandbox);
+  add(s, (leat_sandbox_fault){.operation = "contacts.create_anonymous",
+                              .close = LEAT_SANDBOX_CLOSE_BEFORE,
+                              .apply_after_ms = 200});
+  CHECK_STR(ask(s, "POST " BASE "/contacts/anonymous", AUTH FORM,
+                "contact_identifier_value=late"),
+            "");
+  CHECK(!has_card(s, "late", NULL));
+  sleep_ms(220);
+  CHECK(has_card(s, "late", NULL));
+  leat_sandbox_reset(s->sandbox);
+}
+
+static void test_idempotent_unlink(void) {
+  static const char unlink[] = "PUT " CARDS "/unlink?contact_identifier_value=free";
+  stage s = open_stage((leat_sandbox_config){.idempotent_unlink = true});
+  TEST("unlinking a card that is not linked may succeed");
+  CHECK(is_answer(ask(&s, unlink, AUTH, ""), 200, "\"value\":\"free\""));
+  CHECK(!last_request(&s).changed);
+  check(&s, "unlink", "linked", NULL, NULL, LEAT_OK, 0);
+  check(&s, "unlink", "linked", NULL, NULL, LEAT_OK, 0);
+  check(&s, "unlink", "nowhere", NULL, NULL, LEAT_NOT_FOUND, 60003);
+  close_stage(&s);
+  s = open_stage((leat_sandbox_config){0});
+  CHECK(is_answer(ask(&s, unlink, AUTH, ""), 400, "60011"));
   close_stage(&s);
 }
 
@@ -370,6 +583,10 @@ static void test_token_errors(const stage *s) {
       {"POST /oauth/token", "", "", 400, "\"message\""},
       {"POST /oauth/token", JSON, "{", 400, "\"error\""},
       {"GET /oauth/token", AUTH, "", 405, "\"message\""},
+      {"POST /oauth/token", JSON,
+       "{\"grant_type\":\"client_credentials\",\"client_id\":17,\"client_secret\":"
+       "\"x\"}",
+       401, "\"error\":\"invalid_client\""},
       {"GET " BASE, ACCEPT "Authorization: Bearer token|0\r\n", "", 401, "Unauthenti"},
       {"GET " BASE, ACCEPT "Authorization: " KEY "\r\n", "", 401, "Unauthenticated."},
   };
@@ -404,6 +621,39 @@ static void test_tokens(void) {
   leat_sandbox_expire_tokens(s.sandbox);
   CHECK(is_answer(ask(&s, "GET " BASE, two, ""), 401, "Unauthenticated."));
   CHECK(is_answer(ask(&s, "GET " BASE, AUTH, ""), 200, "uuid"));
+  close_stage(&s);
+}
+
+static void test_numeric_id(void) {
+  static const row rows[] = {
+      {"POST /oauth/token", JSON,
+       "{\"grant_type\":\"client_credentials\",\"client_id\":1234567890123,"
+       "\"client_secret\":\"sandbox-secret\"}",
+       200, "access_token"},
+      {"POST /oauth/token", JSON,
+       "{\"grant_type\":\"client_credentials\",\"client_id\":\"1234567890123\","
+       "\"client_secret\":\"sandbox-secret\"}",
+       200, "access_token"},
+      {"POST /oauth/token", FORM,
+       "grant_type=client_credentials&client_id=1234567890123"
+       "&client_secret=sandbox-secret",
+       200, "access_token"},
+      {"POST /oauth/token", PARTS,
+       PART("grant_type") "\r\nclient_credentials\r\n" PART(
+           "client_id") "\r\n1234567890123\r\n" PART("client_secret") "\r\nsandbox-"
+                                                                      "secret\r"
+                                                                      "\n" END_OF_PARTS,
+       200, "access_token"},
+  };
+  leat_sandbox_request request;
+  stage s = open_stage((leat_sandbox_config){.client_id = "1234567890123"});
+  TEST("client ids are numbers");
+  check_rows(&s, rows, sizeof rows / sizeof rows[0]);
+  for (size_t i = 0; i < 4; i++) {
+    CHECK(leat_sandbox_request_at(s.sandbox, i, &request));
+    CHECK_STR(request.body.data, "grant_type=client_credentials&client_id=1234567890123"
+                                 "&client_secret=[secret]");
+  }
   close_stage(&s);
 }
 
@@ -454,20 +704,6 @@ static void test_secrets(void) {
 
 /* ---- faults ---------------------------------------------------------------------- */
 
-static int add(const stage *s, leat_sandbox_fault fault) {
-  leat_error error;
-  int number = leat_sandbox_add_fault(s->sandbox, &fault, &error);
-  if (!CHECK(number > 0)) printf("  %s\n", error.message);
-  return number;
-}
-
-static leat_sandbox_request last_request(const stage *s) {
-  leat_sandbox_request request = {.status = -1};
-  for (size_t i = 0; leat_sandbox_request_at(s->sandbox, i, &request); i++)
-    ;
-  return request;
-}
-
 static int status_of(const stage *s, const char *value) {
   char line[128];
   snprintf(line, sizeof line, "GET " CARDS "/find?contact_identifier_value=%s", value);
@@ -499,6 +735,14 @@ static void test_which(void) {
   add(&s, (leat_sandbox_fault){.value = "linked", .nth = 2, .status = 504});
   CHECK(status_of(&s, "linked") == 503);
   CHECK(status_of(&s, "linked") == 504);
+  TEST("several for one operation form a queue");
+  add(&s, (leat_sandbox_fault){.operation = "check", .status = 500, .times = 2});
+  add(&s, (leat_sandbox_fault){.operation = "check", .status = 501});
+  add(&s, (leat_sandbox_fault){.operation = "check", .nth = 5, .status = 503});
+  add(&s, (leat_sandbox_fault){.operation = "check", .status = 502});
+  static const int queue[] = {500, 500, 501, 502, 503, 200};
+  for (size_t i = 0; i < sizeof queue / sizeof queue[0]; i++)
+    CHECK(is_answer(ask(&s, "GET " BASE, AUTH, ""), queue[i], ""));
   TEST("the first given hits");
   add(&s, (leat_sandbox_fault){.value = "free", .status = 502});
   CHECK(status_of(&s, "free") == 501);
@@ -561,14 +805,6 @@ static void test_answers(void) {
   close_stage(&s);
 }
 
-/* Whether the sandbox holds that card, linked to that contact if one is named. */
-static bool has_card(const stage *s, const char *value, const char *uuid) {
-  const leat_json *card = leat_sandbox_find_card(s->sandbox, leat_s(value));
-  const leat_json *contact = leat_json_get(card, "contact");
-  leat_string found = leat_json_string(leat_json_get(contact, "uuid"));
-  return card && (uuid == NULL || (found.data && strcmp(found.data, uuid) == 0));
-}
-
 /* Sends a request that a fault hits, and starts afresh. Whether it changed anything, as
 ** the record has it; `is_there` is what the sandbox held then of the card. */
 static bool changes(const stage *s, const char *line, const char *body, const char *value,
@@ -588,6 +824,8 @@ static void test_apply(void) {
   static const leat_sandbox_fault ways[] = {{.status = 500},
                                             {.code = 1000},
                                             {.kind = "maintenance"},
+                                            {.status = 503},
+                                            {.status = 503, .retry_after_s = 1},
                                             {.close = LEAT_SANDBOX_CLOSE_BEFORE},
                                             {.close = LEAT_SANDBOX_CLOSE_WITHIN}};
   for (size_t i = 0; i < 2 * sizeof ways / sizeof ways[0]; i++) {
@@ -606,6 +844,10 @@ static void test_apply(void) {
     CHECK(changes(&s, "PUT " CARDS "/unlink", "contact_identifier_value=linked", "linked",
                   ANN, &is) == apply);
     CHECK(is == !apply);
+    CHECK(changes(&s, "PUT " CARDS,
+                  "contact_identifier_value=off&contact_identifier_active=1", "off", NULL,
+                  &is) == apply);
+    CHECK(is);
     CHECK(changes(&s, "DELETE " CARDS, "contact_identifier_value=free", "free", NULL,
                   &is) == apply);
     CHECK(is == !apply);
@@ -678,6 +920,33 @@ static void test_lag(void) {
   CHECK(status_of(&s, "free") == 400);
   const char *answer = ask(&s, list_bob, AUTH, "");
   CHECK(strstr(answer, "\"default\":true}") && strstr(answer, "\"default\":false}"));
+  close_stage(&s);
+}
+
+static void test_stale(void) {
+  static const leat_sandbox_fault stale = {
+      .operation = "find", .times = 2, .stale = true};
+  stage s = open_stage((leat_sandbox_config){.faults = &stale, .fault_count = 1});
+  TEST("finds that see what was when the fault was given");
+  for (int i = 0; i < 2; i++) { /* after a reset too */
+    ask(&s, "POST " CARDS, AUTH FORM, "contact_identifier_value=new");
+    ask(&s, "DELETE " CARDS "?contact_identifier_value=free", AUTH, "");
+    CHECK(status_of(&s, "new") == 400);
+    CHECK(is_answer(ask(&s, "POST " CARDS, AUTH FORM, "contact_identifier_value=new"),
+                    400, "60006"));
+    CHECK(status_of(&s, "free") == 200);
+    CHECK(status_of(&s, "free") == 400);
+    CHECK(status_of(&s, "new") == 200);
+    CHECK(last_request(&s).fault == 0);
+    leat_sandbox_reset(s.sandbox);
+  }
+  leat_sandbox_clear_faults(s.sandbox);
+  ask(&s, "DELETE " CARDS "?contact_identifier_value=free", AUTH, "");
+  add(&s, stale);
+  ask(&s, "POST " CARDS, AUTH FORM, "contact_identifier_value=free");
+  CHECK(status_of(&s, "free") == 400);
+  CHECK(status_of(&s, "free") == 400);
+  CHECK(status_of(&s, "free") == 200);
   close_stage(&s);
 }
 
@@ -869,6 +1138,7 @@ static void test_wrong_faults(void) {
       {{.apply_after_ms = -1}, "apply_after must not"},
       {{.retry_after_s = -1}, "retry_after must not"},
       {{.lag_ms = 60001}, "lag must be"},
+      {{.value = ""}, "value must not be empty"},
       {{.close = (leat_sandbox_close)3}, "close is none"},
       {{.headers = &bad[0], .header_count = 1}, "a name that is none"},
       {{.headers = &bad[1], .header_count = 1}, "a name that is none"},
@@ -913,6 +1183,22 @@ static void test_refused(void) {
   refused((leat_sandbox_config){.contacts = &contact, .contact_count = 1}, "JSON object");
   contact = (leat_sandbox_contact){.email = "e"};
   refused((leat_sandbox_config){.contacts = &contact, .contact_count = 1}, "no uuid");
+  contact = (leat_sandbox_contact){.uuid = ""};
+  refused((leat_sandbox_config){.contacts = &contact, .contact_count = 1}, "no uuid");
+  contact = (leat_sandbox_contact){.uuid = "u", .email = "\xFF"};
+  refused((leat_sandbox_config){.contacts = &contact, .contact_count = 1}, "UTF-8");
+  bad = (leat_sandbox_card){"", NULL, NULL, false};
+  refused((leat_sandbox_config){.cards = &bad, .card_count = 1},
+          "card \"\" has no value");
+  leat_sandbox_card twice[] = {{"v", "N", NULL, false}, {"v", NULL, NULL, true}};
+  refused((leat_sandbox_config){.cards = twice, .card_count = 2},
+          "card \"v\" is given twice");
+  leat_sandbox_contact same[] = {{.uuid = "u", .email = "a"}, {.uuid = "u"}};
+  refused((leat_sandbox_config){.contacts = same, .contact_count = 2},
+          "contact \"u\" is given twice");
+  refused((leat_sandbox_config){.api_key = ""}, "must not be empty");
+  refused((leat_sandbox_config){.client_id = ""}, "must not be empty");
+  refused((leat_sandbox_config){.client_secret = ""}, "must not be empty");
   refused((leat_sandbox_config){.meta = "{"}, "meta is not JSON");
   refused((leat_sandbox_config){.rate_limit = -1}, "negative");
   leat_sandbox *first = leat_sandbox_new(NULL, NULL);
@@ -972,18 +1258,28 @@ int main(void) {
   test_operations(&s);
   test_record(&s);
   test_other_doors(&s);
+  leat_sandbox_reset(s.sandbox);
+  test_names(&s);
+  leat_sandbox_reset(s.sandbox);
+  test_contacts(&s);
+  test_contact_faults(&s);
   close_stage(&s);
   test_tls();
   test_raw();
+  test_plain();
+  test_bodies();
+  test_idempotent_unlink();
   test_large();
   test_meta();
   test_tokens();
+  test_numeric_id();
   test_secrets();
   test_which();
   test_answers();
   test_apply();
   test_apply_later();
   test_lag();
+  test_stale();
   test_delay();
   test_close();
   test_stop(false);

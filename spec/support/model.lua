@@ -1,4 +1,4 @@
--- The service as the API documents it, about one card: what an operation makes of it, and
+-- The service as the API documents it, about the card "x": what an operation makes of it, and
 -- what may be reported of that. It knows neither the library nor the sandbox.
 local model = {}
 
@@ -33,7 +33,7 @@ end
 local function change(card, ask)
   local what = ask.operation
   if what == "create" then
-    return { name = ask.name, active = true, contact = ask.contact }
+    return { name = ask.name or "x", active = true, contact = ask.contact } -- its value is its name by itself
   elseif what == "delete" then
     return nil
   end
@@ -45,6 +45,50 @@ local function change(card, ask)
     if ask.active ~= nil then new.active = ask.active end
   end
   return new
+end
+
+-- A card without a name of its own has its value as its name.
+local function own_name(card)
+  return card.name ~= "x" and card.name or nil
+end
+
+-- What keeps ensure from giving the card what it asks for: another contact, or another name.
+local function is_of_another(card, ask)
+  local name = own_name(card)
+  return ask.contact and card.contact and card.contact ~= ask.contact or ask.name and name and name ~= ask.name
+end
+
+-- The card that there is when ensure is done.
+local function ensured(card, ask)
+  if not card then
+    return change(nil, { operation = "create", name = ask.name, contact = ask.contact })
+  end
+  return { name = ask.name or card.name, active = true, contact = ask.contact or card.contact }
+end
+
+-- The same for ensure, which takes several steps: whether it failed between them is not told.
+local function ensure_contradiction(before, ask, after, value, err, info)
+  local refused = before and (not before.active or is_of_another(before, ask)) or
+    ask.contact == "nobody" and not (before and before.contact)
+  local was, is, asked = model.show(before), model.show(after), not refused and model.show(ensured(before, ask))
+  if value then
+    if model.show(model.read(value)) ~= is then
+      return "the answer shows another card"
+    elseif info.outcome == (before and "created" or "existed") then -- or recovered
+      return "the outcome is not what happened"
+    end
+    return refused and "done, though there was a reason to refuse it" or is ~= asked and "done, but it is not" or nil
+  elseif err.kind == "conflict" and not (before and is_of_another(before, ask)) then
+    return "there is nothing that it is in conflict with"
+  elseif err.code == 60006 or err.code == 60014 then
+    return "ensure takes care of this code"
+  elseif err.outcome_unknown then
+    local partly = before and after and after.active == before.active and
+      (after.name == before.name or after.name == ask.name) and
+      (after.contact == before.contact or after.contact == ask.contact)
+    return is ~= was and is ~= asked and not partly and "something else has changed" or nil
+  end
+  return is ~= was and "failed, but it has changed" or nil
 end
 
 local function is_as_asked(card, ask)
@@ -59,6 +103,9 @@ end
 -- What does not fit together: the card before and after an operation, and what was reported
 -- of it; nil: nothing.
 function model.contradiction(before, ask, after, value, err, info)
+  if ask.operation == "ensure" then
+    return ensure_contradiction(before, ask, after, value, err, info)
+  end
   local refused = reasons(before, ask)
   local asked = not refused and model.show(change(before, ask))
   local was, is = model.show(before), model.show(after)

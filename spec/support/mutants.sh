@@ -142,28 +142,36 @@ mutant no-lag core/sandbox_api.c \
 mutant secrets-in-the-record core/sandbox_record.c \
   's/secret ? masked_secret : //'
 
-# Bugs that the model catches by itself: of the library on a clock of its own, of the sandbox
-# over sockets.
+# Bugs of the library and of the sandbox that the model catches by itself.
 passes=model_alone
 mutant model-no-verification core/retry.c \
   's/^    default: return LEAT_LOOK;/    default: return LEAT_TRY_AGAIN;/'
-mutant model-one-look-suffices core/internal.h \
-  's/^  LEAT_LOOKS = 2, /  LEAT_LOOKS = 1, /'
+mutant model-one-find-suffices core/call.c \
+  's/^  else if (verdict != call->seen) confirm/  else if (call->looks < 0) confirm/'
+mutant model-second-find-at-once core/internal.h \
+  's/^  LEAT_LOOK_APART_MS = 1000,/  LEAT_LOOK_APART_MS = 10,/'
 mutant model-doubt-forgotten core/call.c \
   's/^  if (error->outcome_unknown) call->in_doubt = true;/  if (error->outcome_unknown) call->in_doubt = false;/'
 mutant model-anything-adopted core/retry.c \
-  's/^  return name_fits \&\& contact_fits ?/  return name_fits || contact_fits ?/'
+  's/^  return name_fits \&\& leat__is_owner(/  return name_fits || leat__is_owner(/'
+mutant model-next-owner-unlinked core/retry.c \
+  's/^  bool same = !asked->owner_known || .*/  bool same = asked != NULL;/'
+mutant model-expect-ignored core/call.c \
+  's/^  if (call->expects \&\& !call->compared) {/  if (false) {/'
 mutant model-lost-taken-as-unsent core/call.c \
   's/= call->op->writes \&\& sent == LEAT_SENT_MAYBE;/= false;/'
-mutant model-500-taken-as-proof core/answer.c \
-  's/(status >= 300 \&\& status < 500) || status == 503/status >= 300/'
+mutant model-503-taken-as-proof core/answer.c \
+  's/^  return status != 408 \&\& status >= 300 \&\& status < 500;/  return status >= 300 \&\& (status < 500 || status == 503);/'
 mutant model-another-card-accepted core/answer.c \
   's/^  if (!leat_same_value(leat_json_string(value), wanted))/  if (wanted.length == 0)/'
-passes=model_over_sockets
+mutant model-wrong-card-in-conflict core/call.c \
+  's/^  take_document(call, look); .*/  if (leat_call_error(look)->kind == LEAT_OK) take_document(call, look);/'
 mutant sandbox-creates-what-exists core/sandbox_operations.c \
   's/^  if (card_of(x)) leat__sandbox_reply_code(x, 60006);/  if (card_of(x) \&\& !x->route) leat__sandbox_reply_code(x, 60006);/'
 mutant sandbox-carries-out-nothing core/sandbox_api.c \
   's/^  if (f == NULL || f->apply) carry_out(.*/  (void)record;/'
+mutant sandbox-carries-out-nothing-late core/sandbox_api.c \
+  's/^    carry_out_late(api, \&p);/    leat__sjson_free(p.input);/'
 mutant sandbox-links-what-is-linked core/sandbox_operations.c \
   's/^  if (is_linked(card)) leat/  if (is_linked(card) \&\& !uuid) leat/'
 mutant sandbox-keeps-what-is-deleted core/sandbox_state.c \
@@ -174,6 +182,18 @@ mutant sandbox-finds-what-is-inactive core/sandbox_operations.c \
   's/^  if (card \&\& (!must_live || is_active(card))) return card;/  if (card) return card;/'
 mutant sandbox-knows-every-contact core/sandbox_operations.c \
   's/^  if (uuid == NULL || leat__sjson_get(api->contacts, uuid)) return true;/  if (uuid == NULL || api) return true;/'
+mutant sandbox-names-nothing core/sandbox_operations.c \
+  's/{value, name ? name : value,/{value, name,/'
+mutant sandbox-lags-for-nobody core/sandbox_api.c \
+  's/^  int lag_ms = reads_past ? f->lag_ms : 0;/  int lag_ms = 0;/'
+mutant sandbox-is-never-stale core/sandbox_api.c \
+  's/^  x->cards = reads_past \&\& f->past/  x->cards = reads_past \&\& f->past == api->cards/'
+# The other model, over sockets and from Lua.
+passes=model_over_sockets
+mutant sockets-doubt-forgotten core/call.c \
+  's/^  if (error->outcome_unknown) call->in_doubt = true;/  if (error->outcome_unknown) call->in_doubt = false;/'
+mutant sockets-keep-what-is-deleted core/sandbox_state.c \
+  's/^  if (card == NULL) return leat__sjson_remove(api->cards, value);/  if (card == NULL) return true;/'
 # What is printed where it should not be.
 passes=no_leak
 mutant canary-token-in-a-message core/error.c \

@@ -15,17 +15,21 @@ local OPERATION_NAMES = { "find", "create", "create", "link", "unlink", "update"
 local FAULTS = {
   {}, {}, {}, {}, {}, {},
   { close = "before" }, { close = "before", apply = true }, { close = "within" }, { close = "within", apply = true },
-  { status = 500 }, { status = 500, apply = true }, { status = 502, apply = true }, { kind = "maintenance" },
+  { status = 500 }, { status = 500, apply = true }, { status = 502, apply = true },
+  { kind = "maintenance" }, { kind = "maintenance", apply = true }, { status = 503, apply_after = 0.02 },
   { kind = "rate_limited", headers = { ["Retry-After"] = "0" } }, { status = 200, body = "<html>", apply = true },
   { close = "before", apply_after = 0.02 }, { status = 504, apply_after = 0.7 }, { status = 504, apply_after = 1.3 },
-  { lag = 0.02 }, { lag = 0.7 }, { lag = 1.3 },
+  { lag = 0.02 }, { lag = 0.7 }, { lag = 1.3 }, { stale = true },
 }
 
-function random.ask(draw)
-  local ask = { operation = OPERATION_NAMES[draw(#OPERATION_NAMES)] }
+-- Of creates every other one is what `also` names, if anything.
+function random.ask(draw, also)
+  local number = draw(#OPERATION_NAMES)
+  local ask = { operation = number == 3 and also or OPERATION_NAMES[number] }
   local name, contact = ({ "a", "b" })[draw(2)], ({ "ann", "bob", "ann", "bob", "nobody" })[draw(5)]
-  if ask.operation == "create" or ask.operation == "link" then ask.contact = contact end
-  if ask.operation == "create" or ask.operation == "update" then ask.name = name end
+  local makes = ask.operation == "create" or ask.operation == "ensure"
+  if makes or ask.operation == "link" then ask.contact = contact end
+  if makes and draw(2) == 1 or ask.operation == "update" then ask.name = name end
   if ask.operation == "update" and draw(2) == 1 then ask.active = draw(3) > 1 end
   return ask
 end
