@@ -675,10 +675,11 @@ static void look(leat_call *call, leat_moment now) {
   else find(call, now, LEAT__LOOKING);
 }
 
-/* A token that the service refuses is renewed, once: nothing was done with it. */
+/* A token that the service refuses is renewed, once: nothing was done with it. One that a store
+** had may have been revoked too, so taking it was not a renewal. */
 static bool may_renew(const leat_call *call) {
   return call->outcome.error.kind == LEAT_UNAUTHORIZED &&
-         !call->outcome.error.outcome_unknown && !call->renewed &&
+         !call->outcome.error.outcome_unknown && (!call->renewed || call->token_shared) &&
          (call->client->asks_token || call->client->fetches_token) &&
          !leat__call_is_elsewhere(call);
 }
@@ -774,6 +775,7 @@ const leat_request *leat_call_request(leat_call *call) {
   if (call && inside(call)) return leat_call_request(inside(call));
   if (call == NULL || call->state != LEAT__SENDING) return NULL;
   call->token_number = call->client->token_number;
+  call->token_shared = call->client->token_shared;
   return &call->request;
 }
 

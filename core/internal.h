@@ -280,6 +280,7 @@ struct leat_client {
   char *client_id, *client_secret;
   int64_t token_until; /* 0: there is none, or it was refused */
   unsigned token_number;
+  bool token_shared; /* it came from a store, and may be older than the one it replaced */
   const leat_call *lease;               /* who gets one, */
   int64_t lease_until;                  /* and how long the others wait for it */
   int retry_budget, retry_budget_limit; /* the limit -1: no budget */
@@ -411,7 +412,8 @@ struct leat_call {
   bool expects;          /* its owner was given: it is compared before each sending */
   bool compared;         /* so it may be sent */
   bool in_doubt;         /* a response was lost: it may have happened */
-  unsigned token_number; /* that it was sent with */
+  unsigned token_number; /* that it was sent with, */
+  bool token_shared;     /* and whether a store had it */
   leat_call *inner;      /* a call of its own inside it, or NULL */
 
   leat_outcome outcome;

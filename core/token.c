@@ -52,8 +52,9 @@ static bool is_token(leat_string token) {
          leat__is_field_value(token);
 }
 
-static bool accept(leat_client *client, leat_string token, int64_t until) {
+static bool accept(leat_client *client, leat_string token, int64_t until, bool shared) {
   if (!is_token(token) || !leat__token_set(client, token)) return false;
+  client->token_shared = shared;
   client->token_until = until;
   client->token_number++;
   client->lease = NULL;
@@ -66,7 +67,7 @@ bool leat_client_set_token(leat_client *client, leat_moment now, leat_string tok
   int64_t life = (int64_t)lifetime_s * 1000, margin = life / 10;
   if (margin > MARGIN_MS) margin = MARGIN_MS;
   return accept(client, token,
-                lifetime_s > 0 ? now.monotonic_ms + life - margin : INT64_MAX);
+                lifetime_s > 0 ? now.monotonic_ms + life - margin : INT64_MAX, false);
 }
 
 leat_string leat_client_token(const leat_client *client, leat_moment now,
@@ -81,7 +82,7 @@ bool leat_client_share_token(leat_client *client, leat_moment now, leat_string t
                              int64_t until_ms) {
   return now.monotonic_ms < until_ms &&
          !leat__equal(token, token_of(&client->headers.list[0])) &&
-         accept(client, token, until_ms);
+         accept(client, token, until_ms, true);
 }
 
 void leat__token_refused(leat_client *client, unsigned number) {

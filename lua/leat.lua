@@ -527,7 +527,7 @@ end
 --     doubles with each try up to 20; after "slow down" it is twice as long
 --   * `rate` calls a second at most, of all calls of the client
 --   * `shared` in nginx: the name of a `lua_shared_dict`, by which all workers have one token,
---     and `rate` holds for all of them together
+--     `rate` holds for all of them together, and all of them wait when the service asks one to
 --   * `account` with `shared` and `token`: a name for whose tokens these are
 --   * `on_attempt` a function that is called with a table for each exchange that ended, to log
 --     or to count: see `attempt`. It must not make calls; its errors are raised by the call

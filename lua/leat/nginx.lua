@@ -14,8 +14,8 @@
 -- not waited for beyond a call's own time. A client that is made while a module loads serves all
 -- requests of the worker, each with a connection of its own.
 --
--- With `shared` all workers have one token and one rate: see `leat.new`. It names a dict, for
--- which a megabyte is plenty:
+-- With `shared` all workers have one token, one rate and one pause: see `leat.new`. It names a
+-- dict, for which a megabyte is plenty:
 --
 --    lua_shared_dict leat 1m;
 --
@@ -205,9 +205,8 @@ local NO_HOST = "["
 
 -- Connections are kept by a name that says whom they were verified as: the origin is scheme,
 -- host and port, the host is the name that is asked for and compared, and none goes by a proxy
--- or unverified. (What a location trusts Lua can't see.) A new one was waited for, and
--- has its timeouts set again. Returns the socket, and whether it was used before; or nil, the
--- kind of error and a message.
+-- or unverified. (What a location trusts Lua can't see.) Returns the socket, and whether it was
+-- used before; or nil, the kind of error and a message.
 local function connect(to, pool, deadline, connect_timeout)
   local socket = ngx.socket.tcp()
   local due = math.min(deadline, clock() + connect_timeout)
@@ -226,7 +225,6 @@ local function connect(to, pool, deadline, connect_timeout)
   if why then
     return nil, explain(to, why)
   end
-  set_timeouts(socket, deadline, deadline)
   return socket, false
 end
 
@@ -381,6 +379,10 @@ local function connect_and_talk(self, to, http, call, deadline, connect_timeout)
     if not socket then
       return nil, reused, message
     end
+    if not reused then -- it was waited for
+      deadline = call:connected((clock()))
+      set_timeouts(socket, deadline, deadline)
+    end
     local state, why = talk(self, socket, reused, http, piece, deadline, to.tls)
     if state ~= "stale" then
       if reused then
@@ -437,6 +439,9 @@ end
 -- What it asks for next, and whether others wait for the token that it gets.
 local function ask(self, call, hooks)
   local ms, unix = clock()
+  if hooks.store then
+    hooks.store:take_pause(call, ms)
+  end
   local step, epoch, gets_token = call:next(ms, unix, random(self))
   note(self, call, hooks, epoch)
   return step, gets_token

@@ -1,12 +1,14 @@
--- What the workers of an nginx share, in a lua_shared_dict: the token of an account, and the
--- slots of its rate. For leat.nginx only. The core decides when a token is renewed and how long
--- a call waits; here is only what the workers tell each other:
+-- What the workers of an nginx share, in a lua_shared_dict: the token of an account, the slots of its
+-- rate, and the pause that the service asked for. For leat.nginx only. The core decides when a
+-- token is renewed and how long a call waits; here is only what the workers tell each other:
 --
 --    leat ACCOUNT token     "UNTIL TOKEN"; UNTIL is when its worker will renew it, in milliseconds
---    leat ACCOUNT getting   by whom: there for as long as one of them gets a token, at most
+--    leat ACCOUNT getting   the lock of the worker that gets a token
+--    leat ACCOUNT pause     "UNTIL KIND FLAGS" of a pause
 --    leat ACCOUNT NUMBER    who has that slot: its moment, in microseconds
 --
--- What is lost there, or is none of that, costs a fetch, or a call at the wrong moment.
+-- Anything else under these names, or a lost entry, costs a fetch, or a call at the wrong moment. (A
+-- dict's `get` returns a value and maybe its flags: take the first alone.)
 
 local ngx = package.loaded.ngx
 local driver = require("leat.driver")
@@ -15,7 +17,8 @@ local shared = {}
 local Store = {}
 Store.__index = Store
 
-local PAUSE = 50 -- milliseconds until a token that another worker gets is looked for again
+local AGAIN = 50 -- milliseconds until a token that another worker gets is looked for again
+local LOCK = 3 -- seconds: a worker that takes longer to get a token may have died
 
 -- ---- the token --------------------------------------------------------------------------
 
@@ -26,16 +29,17 @@ function Store:take(call, ms, unix)
   return ends ~= nil and call:share(ms, unix, token, tonumber(ends))
 end
 
--- Whether this call is the one that gets it. The lock ends by itself in half of the time that
--- others wait for it, for a worker may die.
+-- Whether this call is the one that gets it. The lock ends by itself, because a worker may die: in
+-- half of the timeout, so that others can still get one, and whatever the timeout, in LOCK seconds.
 function Store:lock(call)
   local key = self.name .. "getting"
-  if self.dict:ttl(key) == 0 then -- none of ours: it would stay for ever
+  local ttl = self.dict:ttl(key)
+  if ttl and (ttl <= 0 or ttl > LOCK) then -- none of ours: it would stay for too long
     self.dict:delete(key)
   end
   self.locks = self.locks + 1
   local mine = ngx.worker.pid() .. " " .. self.locks
-  if not self.dict:add(key, mine, self.timeout / 2) then
+  if not self.dict:add(key, mine, math.min(self.timeout / 2, LOCK)) then
     return false
   end
   self.mine, self.holder = mine, call
@@ -55,7 +59,7 @@ function Store:get_token(call, ms, unix, ask)
   if self:take(call, ms, unix) then
     return
   elseif not self:lock(call) then
-    call:await(ms, unix, ms + PAUSE)
+    call:await(ms, unix, ms + AGAIN)
   elseif not self:take(call, ms, unix) then -- nor did it come just now
     self.dict:delete(self.name .. "token")
     if ask then
@@ -66,8 +70,10 @@ function Store:get_token(call, ms, unix, ask)
   end
 end
 
--- The call went on. If it was to get a token, others may have it now.
+-- The call went on. If it was to get a token, others may have it now; and if the service asked
+-- it to wait, they wait too.
 function Store:note(call, ms, unix)
+  self:put_pause(call, ms)
   if self.holder ~= call or call:gets_token() then
     return
   end
@@ -76,6 +82,35 @@ function Store:note(call, ms, unix)
     self.dict:set(self.name .. "token", ("%.0f %s"):format(ends, token))
   end
   unlock(self)
+end
+
+-- ---- the pause --------------------------------------------------------------------------
+
+-- Before a call is asked what it does next: what another worker was told counts here as well.
+function Store:take_pause(call, ms)
+  local entry = self.dict:get(self.name .. "pause")
+  if entry == nil or entry == self.pause then
+    return
+  end
+  self.pause = entry
+  local ends, kind, asked, too_long = tostring(entry):match("^(%d+) ([%l_]+) ([01])([01])$")
+  if ends then
+    local seconds = (tonumber(ends) - ms + 0.5) / 1000 -- which the core cuts to whole milliseconds
+    call:share_pause(ms, { seconds = seconds, kind = kind, asked = asked == "1", too_long = too_long == "1" })
+  end
+end
+
+function Store:put_pause(call, ms)
+  local pause = call:pause(ms)
+  if not pause then
+    return
+  end
+  local entry = ("%.0f %s %d%d"):format(ms + pause.seconds * 1000, pause.kind, pause.asked and 1 or 0,
+    pause.too_long and 1 or 0)
+  if entry ~= self.pause then
+    self.pause = entry
+    self.dict:set(self.name .. "pause", entry, math.max(0.001, pause.seconds))
+  end
 end
 
 -- ---- the rate ---------------------------------------------------------------------------
@@ -93,8 +128,9 @@ end
 function Store:earliest(cell, now, length)
   local start = cell * length
   local undecided = self:add(cell - 1, "", now, length)
-  local taken = not undecided and tonumber(self.dict:get(self.name .. cell - 1))
-  return math.max(now, start, taken and math.min(taken, start) + length or 0)
+  local entry = not undecided and self.dict:get(self.name .. cell - 1)
+  local taken = tonumber(entry) or 0
+  return math.max(now, start, taken > 0 and math.min(taken, start) + length or 0)
 end
 
 -- What "slot" asks for. Beyond `last` none is taken: the call won't wait for it.
@@ -132,7 +168,8 @@ function shared.new(given)
   elseif given.token and not given.account then
     return nil, "account is missing: a name for whose tokens they are that are shared"
   end
-  return setmetatable({ dict = dict, name = name_of(given), timeout = given.timeout or 30, locks = 0, cell = 0 },
+  return setmetatable({ dict = dict, name = name_of(given), timeout = given.timeout or 30, locks = 0, cell = 0,
+    pause = false },
     Store)
 end
 

@@ -502,6 +502,39 @@ static void test_shared(void) {
   leat_client_free(client);
 }
 
+static void test_stale_in_store(void) {
+  leat_client *client = new_shared();
+  leat_call *first = new_find(client), *second = new_find(client);
+  TEST("a token that a store had is not a call's one renewal");
+  CHECK(leat_call_next(first, now) == LEAT_TOKEN);
+  leat_call_fetch(first, now);
+  CHECK(fetches(first));
+  answer(first, 200, TOKEN("ours", 100));
+  CHECK(finds(first, "Bearer ours") && finds(second, "Bearer ours"));
+  answer(first, 401, "");
+  CHECK(leat_call_next(first, now) == LEAT_TOKEN);
+  CHECK(leat_client_share_token(client, now, leat_s("theirs"), INT64_MAX));
+  CHECK(finds(first, "Bearer theirs"));
+  answer(second, 401, ""); /* of the one before */
+  CHECK(finds(second, "Bearer theirs"));
+  answer(first, 401, "");
+  CHECK(leat_call_next(first, now) == LEAT_TOKEN);
+  CHECK(!leat_client_share_token(client, now, leat_s("theirs"), INT64_MAX));
+  leat_call_fetch(first, now);
+  CHECK(fetches(first));
+  answer(first, 200, TOKEN("new", 100));
+  CHECK(finds(first, "Bearer new"));
+  answer(second, 401, "");
+  CHECK(finds(second, "Bearer new") && ends_well(second));
+  TEST("but a new one that is refused ends it");
+  answer(first, 401, "");
+  CHECK(leat_call_next(first, now) == LEAT_DONE);
+  CHECK(leat_call_error(first)->kind == LEAT_UNAUTHORIZED);
+  leat_call_free(first);
+  leat_call_free(second);
+  leat_client_free(client);
+}
+
 static void test_awaited(void) {
   leat_client *client = new_shared();
   leat_call *first = new_find(client), *second = new_find(client);
@@ -577,6 +610,7 @@ int main(void) {
   test_asked();
   test_no_time();
   test_shared();
+  test_stale_in_store();
   test_awaited();
   test_config();
   return test_summary("token");

@@ -55,7 +55,7 @@ describe("workers of nginx that share", function()
     end
     return by_worker, all
   end
-  local find = "local card, err = cards:find('1') return card and card.value or err.text, ngx.worker.pid()"
+  local find = "local card, err = cards:find('1') return card and card.value or tostring(err), ngx.worker.pid()"
 
   local function all_found(code)
     local _, all = ask_all(code)
@@ -92,6 +92,49 @@ describe("workers of nginx that share", function()
     assert.equal(2, #upstream:requests("token"))
   end)
 
+  it("renew a token though the one that another left there was revoked too", function()
+    local options = credentials() .. "timeout = 20,"
+    local code = client("revoked", options) .. find
+    all_found(code)
+    nginx:run("content", [[
+      local dict = ngx.shared.leat
+      for _, key in ipairs(dict:get_keys()) do
+        if key:find("token$") then dict:set(key, "99999999999999 a-revoked-token") end
+      end
+    ]])
+    upstream:expire_tokens()
+    all_found(code)
+    assert.equal(2, #upstream:requests("token"))
+  end)
+
+  it("are not kept waiting by one that died with a long timeout, nor by a lock of others", function()
+    upstream:fault { operation = "token", delay = 30 }
+    local first = nginx:ask("content", client("long", credentials(), "timeout = 600")
+      .. "ngx.shared.tiny:set('pid', ngx.worker.pid()) " .. find)
+    repeat
+      socket.sleep(0.01)
+    until #upstream:requests("token") == 1
+    assert(os.execute(("kill -KILL %d"):format(nginx:run("content", "return ngx.shared.tiny:get('pid')"))))
+    first:close()
+    local began = socket.gettime()
+    local code = client("short", credentials(), "timeout = 8") .. find
+    all_found(code)
+    assert.truthy(socket.gettime() - began < 7, socket.gettime() - began)
+
+    began = socket.gettime()
+    nginx:run("content", [[
+      local dict = ngx.shared.leat
+      for _, key in ipairs(dict:get_keys()) do
+        local account = key:match("^leat %S+ ")
+        dict:delete(account .. "token")
+        dict:set(account .. "getting", "somebody", 3600)
+      end
+    ]])
+    upstream:expire_tokens()
+    all_found(code)
+    assert.truthy(socket.gettime() - began < 7, socket.gettime() - began)
+  end)
+
   it("wait for one of them, and go on if it dies while it gets the token", function()
     upstream:fault { operation = "token", delay = 20 }
     local code = client("dying", credentials(), "timeout = 4") .. find
@@ -120,13 +163,18 @@ describe("workers of nginx that share", function()
   it("are not harmed by rubbish, or by what was lost", function()
     local code = client("rubbish", credentials(), "timeout = 20, rate = 1000") .. find
     all_found(code)
-    for _, rubbish in ipairs { "'x'", "true", "42", "'99999999999999 no\\ntoken'", "'99999999999999 a-wrong-token'",
-      "'-1 a'" } do
+    for _, rubbish in ipairs { "'x'", "true", "42", "0/0", "1/0", "'nan'", "-1e300", "'99999999999999 no\\ntoken'",
+      "'99999999999999 a-wrong-token'", "'-1 a'", "'1 rate_limited 11'" } do
       nginx:run("content", ([[
-        local dict = ngx.shared.leat
-        for _, key in ipairs(dict:get_keys()) do dict:set(key, %s) end
-        for _, key in ipairs(dict:get_keys()) do dict:set(key:gsub(" %%w+$", " getting"), %s) end
-      ]]):format(rubbish, rubbish))
+        local dict, rubbish, flags = ngx.shared.leat, %s, 3
+        for _, key in ipairs(dict:get_keys()) do
+          local account = key:match("^leat %%S+ ")
+          dict:set(key, rubbish, 0, flags)
+          for _, name in ipairs { "token", "getting", "pause" } do dict:set(account .. name, rubbish, 0, flags) end
+          local cell = math.floor(require("leat.core").now()) -- one millisecond each
+          for i = 0, 500 do dict:set(account .. cell + i, rubbish, 0, flags) end
+        end
+      ]]):format(rubbish))
       upstream:expire_tokens()
       all_found(code)
       nginx:run("content", "ngx.shared.leat:flush_all() ngx.shared.leat:flush_expired()")
@@ -181,6 +229,49 @@ describe("workers of nginx that share", function()
     ]])
     assert.truthy(closest >= 10000, closest)
     assert.equal(0, first)
+  end)
+
+  for kind, status in pairs { rate_limited = 429, maintenance = 503 } do
+    it("pause together when one of them is asked to wait: " .. kind, function()
+      upstream:fault { operation = "find", kind = kind, retry_after = 2 }
+      local once = client("paused " .. kind, key, "queue_timeout = 10")
+        .. "local cards = client:with { max_attempts = 1 }.contact_identifiers\n"
+      local first = nginx:run("content", once .. "return select(2, cards:find('1'))")
+      assert.equal(status, first.status)
+      local began = socket.gettime()
+      local by_worker, refused = ask_all(once .. [[
+        local card, err = cards:find("1")
+        return card and "found" or { err.kind, err.sent, err.retry_after }, ngx.worker.pid()
+      ]], 5)
+      for _, err in ipairs(refused) do
+        assert.equal(kind, err[1])
+        assert.equal("no", err[2])
+        assert.truthy(err[3] > 0 and err[3] <= 2, err[3])
+      end
+      assert.truthy(next(by_worker, next(by_worker)))
+      assert.truthy(#refused >= 15 and socket.gettime() - began < 1.5, socket.gettime() - began)
+      assert.equal(1, #upstream:requests("find"))
+
+      all_found(client("paused " .. kind, key, "queue_timeout = 10") .. find) -- these wait
+      local requests = upstream:requests("find")
+      assert.truthy(requests[2].time - requests[1].time >= 1.99, requests[2].time - requests[1].time)
+      assert.truthy(requests[2].time - requests[1].time < 4, requests[2].time - requests[1].time)
+    end)
+  end
+
+  it("pause together when that is too long to wait for", function()
+    upstream:fault { operation = "find", kind = "rate_limited", retry_after = 120 }
+    local code = client("long pause", key) .. [[
+      local card, err = cards:find("1")
+      return card and "found" or { err.kind, err.sent, err.retry_after }, ngx.worker.pid()
+    ]]
+    nginx:run("content", code)
+    local _, refused = ask_all(code, 5)
+    for _, err in ipairs(refused) do
+      assert.same({ "rate_limited", "no" }, { err[1], err[2] })
+      assert.truthy(err[3] > 100 and err[3] <= 120, err[3])
+    end
+    assert.equal(1, #upstream:requests("find"))
   end)
 
   it("refuse what can't be sent in time, and keep no slot for it", function()
