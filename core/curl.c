@@ -1045,6 +1045,8 @@ static void connected(leat_curl *curl, connection *c) {
   }
   end_connecting(curl, c);
   c->fd = fd;
+  leat__heap_set(&curl->timers, &c->job->timer,
+                 leat_call_connected(c->job->call, moment(curl)));
   begin_exchange(curl, c);
 }
 

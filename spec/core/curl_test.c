@@ -261,6 +261,29 @@ static void test_deadline(void) {
   close_stage(&s);
 }
 
+/* A change's half of the time begins when it is connected. The program does something else
+** meanwhile, so that connecting takes as long as that. */
+static void test_time_to_connect(void) {
+  enum { TIMEOUT_MS = 3000, OCCUPIED_MS = 200 };
+  static const reply nothing = {NULL, STAY};
+  stage s;
+  open_stage(&s, "connecting takes nothing from a change's half", &nothing, 1, TIMEOUT_MS,
+             0);
+  leat_call *call = call_of(s.client, "create");
+  leat_call_set_max_attempts(call, 2);
+  int64_t start = now_ms();
+  leat_curl_start(s.curl, call);
+  usleep(OCCUPIED_MS * 1000);
+  while (leat_call_request(call)->deadline_ms - start <= TIMEOUT_MS / 2 &&
+         now_ms() - start < 1000)
+    leat_curl_wait(s.curl, 10);
+  int64_t deadline = leat_call_request(call)->deadline_ms - start;
+  CHECK(deadline >= (TIMEOUT_MS + OCCUPIED_MS) / 2 && deadline <= TIMEOUT_MS);
+  leat_curl_cancel(s.curl, call);
+  leat_call_free(call);
+  close_stage(&s);
+}
+
 static void test_ca_file(void) {
   leat_curl_config config = {.ca_file = "no/such/file.pem"};
   leat_config settings = {.api_key = test_key(), .base_url = "https://127.0.0.1:1"};
@@ -1066,6 +1089,7 @@ int main(void) {
   test_greeting();
   test_not_tls();
   test_deadline();
+  test_time_to_connect();
   test_ca_file();
   test_many(1);
   test_many(4);
