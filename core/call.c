@@ -858,6 +858,10 @@ static void conclude(leat_call *call, leat_moment now) {
 }
 
 void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answer) {
+  if (answer == NULL) {
+    leat_call_fail(call, now, LEAT_MISUSE, LEAT_SENT_MAYBE, "the response is NULL");
+    return;
+  }
   if (call && inside(call)) {
     leat_call_answer(inside(call), now, answer);
     adopt_note(call);

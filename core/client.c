@@ -67,6 +67,7 @@ static const char *check_config(const leat_config *config, const char *token) {
     return "rate must lie between 0 and 1000000 a second";
   if (config->max_body > LEAT_MAX_MAX_BODY) return "max_body is too large";
   if (config->header_count > LEAT_MAX_EXTRA_HEADERS) return "there are too many headers";
+  if (config->header_count > 0 && config->headers == NULL) return "headers is NULL";
   return NULL;
 }
 

@@ -151,7 +151,7 @@ static size_t hidden(leat_string text, leat_string secret) {
 
 void leat__clean(char *out, size_t size, leat_string text, leat_secrets secrets) {
   size_t length = 0;
-  if (secrets.hide) text.length = 0;
+  if (secrets.hide || text.data == NULL) text.length = 0;
   while (text.length > 0) {
     size_t skip = hidden(text, secrets.token), other = hidden(text, secrets.before);
     leat_string shown = leat_s("[token]");

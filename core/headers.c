@@ -68,7 +68,9 @@ static bool is_reserved(leat_string name) {
 }
 
 const char *leat__check_header(leat_header header, bool content_type_too) {
-  if (!leat__is_token(header.name)) return "is no name of a header";
+  if (leat__is_missing(header.name) || !leat__is_token(header.name))
+    return "is no name of a header";
+  if (leat__is_missing(header.value)) return "has no value: it is NULL";
   if (is_reserved(header.name)) return "is a header that the library writes itself";
   if (!content_type_too && leat__equal_nocase(header.name, "content-type"))
     return "is a header that the library writes itself";

@@ -85,6 +85,10 @@ static inline int64_t leat__add_ms(int64_t a, int64_t b) {
 static inline bool leat__equal(leat_string a, leat_string b) {
   return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
 }
+/* A pointer is missing, of a text that claims to have a length. */
+static inline bool leat__is_missing(leat_string text) {
+  return text.data == NULL && text.length > 0;
+}
 /* ASCII; of the same length. */
 bool leat__same_letters(const char *a, const char *b, size_t length);
 /* Within the header, so that the length of a literal is known beforehand. */

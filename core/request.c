@@ -38,6 +38,7 @@ static bool may_be_set(const leat_call *call) {
 /* The place of a parameter that may be set now; NULL: misuse, already noted. */
 static leat_argument *find_argument(leat_call *call, const char *name, leat_type type) {
   if (!may_be_set(call)) return NULL;
+  if (name == NULL) name = "NULL";
   for (size_t i = 0; i < call->op->parameter_count; i++) {
     if (strcmp(call->op->parameters[i].name, name) != 0) continue;
     if (call->op->parameters[i].type == type) return &call->arguments[i];
@@ -54,7 +55,7 @@ static bool is_dots(leat_string value) {
 }
 
 static const char *check_text(leat_string value) {
-  if (value.length == 0) return " is empty";
+  if (value.data == NULL || value.length == 0) return " is empty";
   if (value.length > LEAT_MAX_VALUE) return " is too long";
   if (memchr(value.data, '\0', value.length)) return " holds a NUL byte";
   if (!leat__utf8(value)) return " is not UTF-8";
@@ -88,7 +89,8 @@ void leat_call_set_bool(leat_call *call, const char *name, bool value) {
 
 void leat_call_expect(leat_call *call, leat_string contact_uuid) {
   if (!may_be_set(call)) return;
-  const char *wrong = contact_uuid.data ? check_text(contact_uuid) : NULL;
+  bool given = contact_uuid.data || contact_uuid.length > 0;
+  const char *wrong = given ? check_text(contact_uuid) : NULL;
   if (!call->op->takes_expect) wrong = " is for unlink, update and delete";
   if (wrong) {
     leat__misuse(call, wrong, "expect");
@@ -178,6 +180,7 @@ static bool is_raw(leat_call *call, const char *what) {
 void leat_call_add_query(leat_call *call, const char *name, leat_string value) {
   if (!is_raw(call, "a query")) return;
   const char *wrong = value.length > 0 ? check_text(value) : NULL;
+  if (name == NULL) name = "";
   if (name[0] == '\0' || !leat__utf8(leat_s(name))) wrong = " is no name";
   if (wrong) {
     leat__misuse(call, wrong, name);
@@ -193,11 +196,13 @@ void leat_call_add_query(leat_call *call, const char *name, leat_string value) {
 void leat_call_set_body(leat_call *call, leat_string body) {
   if (!is_raw(call, "a body")) return;
   call->body.length = 0;
-  leat__append(&call->body, body.data, body.length);
+  if (leat__is_missing(body)) leat__misuse(call, "the body is NULL", "");
+  else leat__append(&call->body, body.data, body.length);
 }
 
 void leat_call_add_header(leat_call *call, const char *name, leat_string value) {
   if (!is_raw(call, "a header")) return;
+  if (name == NULL) name = "";
   leat_header header = {leat_s(name), value};
   const char *wrong = leat__check_header(header, true);
   if (call->raw->headers.count == LEAT_MAX_EXTRA_HEADERS) wrong = "is one too many";

@@ -57,12 +57,8 @@ bool leat__retry_settles(leat_kind kind) {
 
 /* ---- what a find shows ----------------------------------------------------------- */
 
-static bool is_same(leat_string given, leat_string found) {
-  return found.data && leat__equal(given, found);
-}
-
 bool leat__is_owner(leat_string owner, const leat_contact_identifier *card) {
-  return owner.data ? is_same(owner, card->contact_uuid)
+  return owner.data ? leat_same_value(owner, card->contact_uuid)
                     : card->contact_uuid.data == NULL;
 }
 
@@ -95,8 +91,8 @@ leat_verdict leat__look_found(leat_when_unknown row, const leat_asked *asked,
     case LEAT_LOOK_CREATED: return look_created(asked, card);
     case LEAT_LOOK_LINKED:
       if (!linked) return LEAT_TRY_AGAIN;
-      return is_same(asked->contact_uuid, card->contact_uuid) ? LEAT_RECOVERED
-                                                              : LEAT_CONTRADICTED;
+      return leat_same_value(asked->contact_uuid, card->contact_uuid) ? LEAT_RECOVERED
+                                                                      : LEAT_CONTRADICTED;
     case LEAT_LOOK_UNLINKED: return linked ? look_unchanged(asked, card) : LEAT_RECOVERED;
     case LEAT_LOOK_DELETED: return look_unchanged(asked, card);
     default: return LEAT_GIVE_UP;

@@ -48,7 +48,7 @@ bool leat__token_is_there(const leat_client *client, leat_moment now) {
 }
 
 static bool is_token(leat_string token) {
-  return token.length > 0 && token.length <= LEAT_MAX_TOKEN &&
+  return token.data && token.length > 0 && token.length <= LEAT_MAX_TOKEN &&
          leat__is_field_value(token);
 }
 
@@ -80,7 +80,7 @@ leat_string leat_client_token(const leat_client *client, leat_moment now,
 /* What it has when it asks has expired, or was refused. */
 bool leat_client_share_token(leat_client *client, leat_moment now, leat_string token,
                              int64_t until_ms) {
-  return now.monotonic_ms < until_ms &&
+  return now.monotonic_ms < until_ms && is_token(token) &&
          !leat__equal(token, token_of(&client->headers.list[0])) &&
          accept(client, token, until_ms, true);
 }

@@ -21,7 +21,7 @@ end
 -- What nothing but its owner may change; nil: nothing.
 local function contradiction(card, wanted)
   local uuid, name = card.contact and card.contact.uuid, own_name(card)
-  if wanted.contact_uuid and uuid and uuid ~= wanted.contact_uuid then
+  if wanted.contact_uuid and uuid and trimmed(uuid):lower() ~= trimmed(wanted.contact_uuid):lower() then
     return ("the card belongs to contact %s: unlink it first, if that is right"):format(uuid)
   elseif wanted.name and name and not has_name(card, wanted.name) then
     return ("the card's name is \"%s\": update it, if that is right"):format(name)

@@ -317,6 +317,55 @@ static void test_null(void) {
   leat_http1_free(NULL);
 }
 
+/* Where a string is to stand: the mistake sticks to the call. */
+static void test_null_arguments(leat_client *client) {
+  static const leat_string none = {NULL, 3};
+  leat_header header = {{NULL, 3}, {NULL, 3}};
+  leat_error error;
+  TEST("NULL for a string");
+  leat_call *call = new_call(client, "find");
+  leat_call_set(call, NULL, leat_s("1"));
+  check_misuse(call, "is not a parameter");
+  call = new_call(client, "find");
+  leat_call_set_bool(call, NULL, true);
+  check_misuse(call, "is not a parameter");
+  call = new_call(client, "find");
+  leat_call_set(call, "contact_identifier_value", none);
+  check_misuse(call, "is empty");
+  call = new_call(client, "delete");
+  leat_call_expect(call, none);
+  check_misuse(call, "expect is empty");
+  check_misuse(leat_call_new_request(client, NULL, "/x"), "method");
+  check_misuse(leat_call_new_request(client, "GET", NULL), "path");
+  void (*const add[])(leat_call *, const char *, leat_string) = {leat_call_add_query,
+                                                                 leat_call_add_header};
+  for (int i = 0; i < 2; i++) {
+    call = leat_call_new_request(client, "POST", "/x");
+    add[i](call, NULL, leat_s("1"));
+    check_misuse(call, "is no name");
+    call = leat_call_new_request(client, "POST", "/x");
+    add[i](call, "x", none);
+    check_misuse(call, i ? "is NULL" : "is empty");
+  }
+  call = leat_call_new_request(client, "POST", "/x");
+  leat_call_set_body(call, none);
+  check_misuse(call, "the body is NULL");
+  call = new_call(client, "find");
+  set(call, "contact_identifier_value", "1");
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  leat_call_answer(call, now, NULL);
+  check_misuse(call, "the response is NULL");
+  CHECK(!leat_client_set_token(client, now, none, 1));
+  CHECK(!leat_client_share_token(client, now, none, INT64_MAX));
+  CHECK(leat_client_new(
+            &(leat_config){.api_key = "k", .headers = &header, .header_count = 1},
+            &error) == NULL);
+  CHECK(error.kind == LEAT_CONFIG);
+  CHECK(leat_client_new(&(leat_config){.api_key = "k", .header_count = 1}, &error) ==
+        NULL);
+  CHECK(error.kind == LEAT_CONFIG && strstr(error.message, "headers is NULL") != NULL);
+}
+
 static void test_config(void) {
   static const struct {
     leat_config config;
@@ -1099,6 +1148,7 @@ int main(int argc, char **argv) {
   test_misused_requests(client);
   test_large_request(client);
   test_null();
+  test_null_arguments(client);
   test_config();
   test_urls();
   test_answers(client);
