@@ -153,19 +153,19 @@ describe("examples/openresty", function()
   end)
 
   it("answers 400 at once for as many cards, though nginx drops timers", function()
-    upstream:fault { operation = "find", delay = 0.5, times = math.huge }
+    upstream:fault { operation = "find", delay = 1, times = math.huge }
+    finally(function() upstream:clear_faults() end)
     local began, asked = socket.gettime(), {}
-    for round = 1, 2 do
+    for _ = 1, 2 do
       for i = 1, 400 do
         asked[i] = ask(site, "/members/?card=cold" .. i)
       end
       for i, connection in ipairs(asked) do
         assert.same({ i, 403 }, { i, (take(connection)) })
       end
-      assert.truthy(read(site.log):find("lua_max_running_timers are not enough", 1, true), round)
     end
+    assert.truthy(read(site.log):find("lua_max_running_timers are not enough", 1, true))
     assert.truthy(socket.gettime() - began < 15, socket.gettime() - began)
-    upstream:clear_faults()
   end)
 
   it("tells fifty at once of a failure, and asks again afterwards", function()
