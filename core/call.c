@@ -592,13 +592,14 @@ static void after_look(leat_call *call, leat_moment now) {
   leat_call *look = end_inner(call);
   const leat_error *error = leat_call_error(look);
   leat_verdict verdict = look_at(call, look);
+  bool seen_twice = verdict == call->seen;
   call->looks++;
   if (verdict == LEAT_RECOVERED) recover(call, look);
-  else if (verdict == LEAT_GIVE_UP) remain_unknown(call, leat_kind_name(error->kind));
-  else if (verdict != call->seen) confirm(call, now, verdict);
+  else if (verdict == LEAT_GIVE_UP || (seen_twice && verdict == LEAT_NOT_TOLD))
+    remain_unknown(call, leat_kind_name(error->kind));
+  else if (!seen_twice) confirm(call, now, verdict);
   else if (verdict == LEAT_CONTRADICTED) contradict(call, look);
   else if (verdict == LEAT_VANISHED) end_as(call, error);
-  else if (verdict == LEAT_NOT_TOLD) remain_unknown(call, leat_kind_name(error->kind));
   else send_again(call);
   leat_call_free(look);
 }
