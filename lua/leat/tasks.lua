@@ -241,6 +241,7 @@ local function mend(task)
     do_act(task)
     for entry in entries(task) do
       if is_under_way(entry) and entry.call:is_done() then
+        entry.driver:drop(entry.call) -- which may have been what was interrupted
         entry.news = "trouble"
       end
     end
