@@ -817,6 +817,84 @@ describe("tasks", function()
       assert.equal(0, tasks.poll())
     end)
 
+    it("makes no more workers than there is something for", function()
+      local created, create = 0, coroutine.create
+      coroutine.create = function(...) -- luacheck: ignore
+        created = created + 1
+        return create(...)
+      end
+      local i = 0
+      local fine, summary = pcall(tasks.each, function()
+        i = i + 1
+        return i <= 20 and leat.assert(cards:find(tostring(i))).value or nil
+      end, function(value) return cards:find(value) end, { concurrency = 100000 })
+      coroutine.create = create -- luacheck: ignore
+      assert.is_true(fine, summary)
+      assert.equal(20, summary.done)
+      assert.truthy(created <= 21, created)
+    end)
+
+    it("makes as many as it may, though each value needs a call", function()
+      local at_once, most, i = 0, 0, 0
+      slow(0.05)
+      server:fault { operation = "list", delay = 0, times = math.huge }
+      local function values()
+        i = i + 1
+        leat.assert(cards:list { contact_uuid = "ann" })
+        return i <= 12 and tostring(i) or nil
+      end
+      for _, run in ipairs { function(f) return f() end, function(f) return tasks.spawn(f):wait() end } do
+        at_once, most, i = 0, 0, 0
+        local summary = run(function()
+          return tasks.each(values, function(value)
+            at_once = at_once + 1
+            most = math.max(most, at_once)
+            local card, err = cards:find(value)
+            at_once = at_once - 1
+            return card, err
+          end, { concurrency = 4 })
+        end)
+        assert.same({ 12, 0, 4 }, { summary.done, summary.failed, most })
+      end
+    end)
+
+    it("of a list with holes says so, and begins nothing", function()
+      for _, name in ipairs { "each", "map" } do
+        for _, list in ipairs { { "1", nil, "3" }, { nil, "2" }, { [1] = "1", [1000000] = "2" } } do
+          local fine, why = pcall(function()
+            local results = tasks[name](list, function(value) return cards:find(value) end)
+            return results
+          end)
+          assert.is_false(fine)
+          assert.truthy(why:find("^spec/tasks_spec.lua:%d+: leat.tasks." .. name .. ": the list has a hole"), why)
+        end
+      end
+      assert.equal(0, #server:requests())
+      assert.equal(2, tasks.each({ "1", "2", n = 2 }, function(value) return cards:find(value) end).done)
+    end)
+
+    it("has nothing left when there are more values than was said", function()
+      local least = 0
+      local summary = tasks.each({ "1", "2", "3" }, function(value) return cards:find(value) end, { total = 1,
+        concurrency = 1, progress_every = 0.000001, progress = function(p) least = math.min(least, p.eta) end })
+      assert.same({ 3, 1, 0, 0 }, { summary.done, summary.total, summary.eta, least })
+    end)
+
+    it("begins nothing in a task that was canceled", function()
+      local summary
+      local task = tasks.spawn(function()
+        cards:find("1")
+        summary = tasks.each({ "x", "y" }, function(value) return cards:create(value) end)
+      end)
+      task:cancel()
+      assert.is_false(pcall(task.wait, task))
+      assert.is_nil(summary)
+      for _ = 1, 5 do -- the server sees what was sent before
+        leat.assert(cards:find("1"))
+      end
+      assert.equal(0, #server:requests("create"))
+    end)
+
     it("says what is wrong", function()
       local wrongs = { { 5, print }, { {}, 5 }, { {}, print, { concurency = 4 } }, { {}, print, { concurrency = 0 } } }
       for _, wrong in ipairs(wrongs) do
@@ -861,6 +939,49 @@ describe("tasks", function()
       assert.same({ "canceled", "canceled", "canceled" }, kinds)
     end)
   end
+
+  it("Ctrl-C in an each with a rate leaves no slots behind", function()
+    local script = os.tmpname()
+    local file = assert(io.open(script, "w"))
+    file:write(([[
+      local leat, tasks = require("leat"), require("leat.tasks")
+      local now = require("leat.curl.core").now
+      local client = leat.new { api_key = %q, base_url = %q, rate = 4 }
+      local function find() return client.contact_identifiers:find("1") end
+      local fine, why = pcall(tasks.each, function() return "1" end, find, { concurrency = 24 })
+      local begun = now()
+      print(fine, why, tasks.each({ "1" }, find).failed)
+      print("took", now() - begun)
+    ]]):format(server.api_key, server.url))
+    file:close()
+    local output = interrupt(interpreter .. " " .. script, server, "find", 2)
+    os.remove(script)
+    assert.truthy(output:find("^false\t[^\t]*interrupted!\t0\n"), output)
+    assert.truthy(tonumber(output:match("took\t([%d.]+)")) < 0.75, output)
+  end)
+
+  it("that are left when the program ends are told of, in one line", function()
+    local function run(rest)
+      local script = os.tmpname()
+      local file = assert(io.open(script, "w"))
+      file:write(([[
+        local leat, tasks = require("leat"), require("leat.tasks")
+        local client = leat.new { api_key = %q, base_url = %q }
+        tasks.spawn(function() client.contact_identifiers:find("1") end)
+        tasks.spawn(function() client.contact_identifiers:find("2") end)
+        %s
+      ]]):format(server.api_key, server.url, rest))
+      file:close()
+      local pipe = assert(io.popen(interpreter .. " " .. script .. " 2>&1"))
+      local output = pipe:read("*a")
+      pipe:close()
+      os.remove(script)
+      return output
+    end
+    assert.equal("leat.tasks: the program ended, and 2 of its tasks did not: call tasks.run() before\n", run(""))
+    assert.equal("", run("tasks.run()"))
+    assert.equal("", run("tasks.cancel()"))
+  end)
 
   it("Ctrl-C ends an each, and says what may have happened", function()
     slow(5, "create")

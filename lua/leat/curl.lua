@@ -126,8 +126,9 @@ function Driver:perform(call, hooks)
   if hooks.attempts then
     observe(self, hooks)
   end
-  if carry(self, call, hooks) then
-    return
+  local carried, refused = carry(self, call, hooks)
+  if carried then
+    return refused
   end
   local place = tasks.place()
   if place == "inside" or hooks.blocking == false then

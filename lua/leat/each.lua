@@ -253,7 +253,6 @@ local function run_all(values, f, given)
   run.most_kept = 2 * run.concurrency
   run.workers_have = run:fields()
   if run.parent then
-    scheduler.take_turn()
     run:carry_out()
   else
     run:carry_out_outside()
@@ -295,6 +294,10 @@ local function check(where, values, f, given)
     error(("%s: the list has a hole: there is nothing at %d, and something behind it"):format(where, hole), 3)
   end
   given = options.check(where, known, given or {}, 3)
+  local refused = scheduler.take_turn()
+  if refused then
+    error(("%s: %s"):format(where, refused), 3)
+  end
   return given -- no tail call: levels count
 end
 

@@ -9,10 +9,10 @@
 --
 -- Same methods, same errors, no callbacks. What is suspended is the task's own coroutine:
 -- in a coroutine of your own inside a task a call raises an error. Where Lua cannot suspend
--- a coroutine, a call raises Lua's own error ("attempt to yield across a C-call boundary")
--- before anything is sent: inside `string.gsub`, `table.sort`, `require` or `tostring`; on
--- Lua 5.1 also inside `pcall`, a metamethod or the iterator of a `for`. Make the call
--- before or after those, or in a task of its own.
+-- a coroutine, a call raises one before anything is sent: inside `string.gsub`, `table.sort`,
+-- `require` or `tostring`. On Lua 5.1 that is so inside `pcall`, a metamethod and the iterator
+-- of a `for`, too, and the error is Lua's own: "attempt to yield across metamethod/C-call
+-- boundary". Make the call before or after those, or in a task of its own.
 --
 -- What goes wrong in a task is raised by `task:wait()`; if nobody waits, by the next `poll`
 -- or `run`.
@@ -176,6 +176,28 @@ end
 local function suspend(task, act, a, b, c)
   task.act, task.a, task.b, task.c = act, a, b, c
   yield(SUSPENDED)
+end
+
+local REFUSED = "Lua can't suspend the task here, inside of string.gsub, table.sort, require, tostring or the like "
+  .. "(attempt to yield across a C-call boundary): do it before that or after it, or in another task: "
+  .. "tasks.spawn(function() ... end)"
+
+local function is_refusal(why)
+  return type(why) == "string" and why:find("attempt to yield", 1, true) ~= nil
+end
+
+-- The same; but returns why it can't be suspended.
+local function try_to_suspend(task, act, a)
+  local fine, why = true, nil
+  if PCALL_SUSPENDS then
+    fine, why = pcall(suspend, task, act, a)
+  else
+    suspend(task, act, a)
+  end
+  if fine then
+    return nil
+  end
+  return is_refusal(why) and REFUSED or error(why, 0)
 end
 
 -- After an interrupt it may be done twice, so `act` must not mind.
@@ -404,9 +426,12 @@ local function carry_to_end(task, entry, driver, call, hooks)
   end
 end
 
--- An error broke into it, such as one of the token function's.
+-- An error broke into it, such as one of the token function's. Returns why it never began, if
+-- Lua could not suspend the task.
 local function abandon(task, entry, call, why)
-  if entry.call == call then
+  if entry.call ~= call and is_refusal(why) then
+    return REFUSED
+  elseif entry.call == call then
     if is_under_way(entry) then
       entry.driver:drop(call)
       entry.news = "trouble"
@@ -423,6 +448,8 @@ end
 -- @param driver
 -- @param call of the core
 -- @tparam table hooks of its client
+-- @treturn boolean
+-- @treturn string why it can't be carried here; else nil
 function tasks.carry(driver, call, hooks)
   local task = current
   if not task or running() ~= task.thread then
@@ -435,7 +462,7 @@ function tasks.carry(driver, call, hooks)
   if PCALL_SUSPENDS then
     local fine, why = pcall(carry_to_end, task, entry, driver, call, hooks)
     if not fine then
-      abandon(task, entry, call, why)
+      return true, abandon(task, entry, call, why)
     end
   else -- an error that is raised here ends the task
     carry_to_end(task, entry, driver, call, hooks)
@@ -572,11 +599,9 @@ local function wait_for_news()
   step(0.1)
 end
 
--- Raises where the task can't be suspended, before anything is begun that waits.
+-- Before anything is begun that waits: returns why the task can't be suspended.
 local function take_turn()
-  if current then
-    suspend(current, wake)
-  end
+  return current and try_to_suspend(current, wake)
 end
 
 local function add_waiter(waiter, task)
@@ -588,9 +613,11 @@ end
 local function wait_in_task(waiter, task)
   local act = add_waiter
   while not task.done do
-    suspend(waiter, act, task)
+    local refused = try_to_suspend(waiter, act, task)
     act = false
-    if waiter.canceled and not task.done then
+    if refused then
+      error("leat.tasks: " .. refused, 3)
+    elseif waiter.canceled and not task.done then
       error("leat.tasks: the task was canceled while it waited for another", 3)
     end
   end
@@ -731,7 +758,7 @@ end
 
 -- Lua 5.1 and LuaJIT finalize no tables.
 local newproxy = rawget(_G, "newproxy")
-local sentinel = newproxy and newproxy(true) or setmetatable({}, {})
+local sentinel = newproxy and newproxy(true) or setmetatable({}, { __gc = warn })
 getmetatable(sentinel).__gc = warn
 Task.__metatable = sentinel -- which keeps it until the end
 
