@@ -367,6 +367,7 @@ static int64_t pause_client(leat_call *call, leat_moment now) {
 /* ---- sending --------------------------------------------------------------------- */
 
 static void begin(leat_call *call) {
+  leat_call_check(call);
   call->state = LEAT__READY;
   if (call->outcome.error.kind == LEAT_OK) leat__make_request(call);
   if (call->outcome.error.kind != LEAT_OK) call->state = LEAT__DONE;

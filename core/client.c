@@ -15,11 +15,19 @@ static bool is_header_value(const char *text) {
          !strchr(" \t", text[value.length - 1]);
 }
 
+static bool is_quoted(const char *text) {
+  size_t length = strlen(text);
+  return length > 1 && (text[0] == '"' || text[0] == '\'') && text[length - 1] == text[0];
+}
+
 /* A token is opaque: nothing is assumed of its letters. */
 static const char *check_token(const char *token) {
   if (token == NULL) return "api_key is missing";
   if (token[0] == '\0') return "api_key is empty: was it read from where it is?";
   if (strlen(token) > LEAT_MAX_TOKEN) return "api_key is too long";
+  if (is_quoted(token))
+    return "api_key stands in quotes: was it copied from a file of variables? Give it "
+           "without them";
   if (strncmp(token, "Bearer ", 7) == 0)
     return "api_key begins with \"Bearer \": give the key alone, that word is added";
   if (!is_header_value(token))

@@ -352,6 +352,10 @@ LEAT_API void leat_call_free(leat_call *call);
 LEAT_API void leat_call_set(leat_call *call, const char *name, leat_string value);
 LEAT_API void leat_call_set_bool(leat_call *call, const char *name, bool value);
 
+/* Notes as misuse what is missing: a parameter that is required, or in an update a name or
+** whether it is active. Else that is noted once the call is asked for its first step. */
+LEAT_API void leat_call_check(leat_call *call);
+
 /* For every other endpoint of the API: any method, and a path behind the base URL's.
 ** leat_call_data is the answer's "data", or all of it if it has none. */
 LEAT_API leat_call *leat_call_new_request(leat_client *client, const char *method,

@@ -352,20 +352,26 @@ static void fill_request(leat_call *call) {
   request->max_body = client->max_body;
 }
 
-static const char *missing_argument(const leat_call *call) {
+/* The service takes an update of nothing, and says that it went well. */
+static bool changes_nothing(const leat_call *call) {
+  if (strcmp(call->op->name, "update") != 0) return false;
+  for (size_t i = 0; i < call->op->parameter_count; i++)
+    if (!call->op->parameters[i].required && call->arguments[i].set) return false;
+  return true;
+}
+
+void leat_call_check(leat_call *call) {
+  if (!may_be_set(call)) return;
   for (size_t i = 0; i < call->op->parameter_count; i++)
     if (call->op->parameters[i].required && !call->arguments[i].set)
-      return call->op->parameters[i].name;
-  return NULL;
+      leat__misuse(call, " is missing", call->op->parameters[i].name);
+  if (changes_nothing(call))
+    leat__misuse(call, "there is nothing to change: give a name, or whether it is active",
+                 "");
 }
 
 void leat__make_request(leat_call *call) {
   leat_error *error = &call->outcome.error;
-  const char *missing = missing_argument(call);
-  if (missing) {
-    leat__misuse(call, " is missing", missing);
-    return;
-  }
   fill_request(call);
   leat_kind failed = call->target.failed ? call->target.failed : call->body.failed;
   if (failed == LEAT_TOO_LARGE)

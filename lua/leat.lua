@@ -25,7 +25,7 @@ end
 
 local core = load_core()
 local contact_identifier = require("leat.contact_identifier")
-local raise_again = require("leat.driver").raise
+local drivers = require("leat.driver")
 local encode = require("leat.encode")
 local ensure = require("leat.ensure")
 local options = require("leat.options")
@@ -56,7 +56,14 @@ local leat = {
 -- @field attempts how many exchanges were begun
 -- @field retry_after seconds that the service asked to wait, or nil
 -- @field card of a `conflict`: the card that contradicts what was asked, or nil
-local failure = { __tostring = core.error_text }
+-- @field where the line of `leat.assert` that raised it: `"file.lua:12:"`, which `tostring`
+--   then begins with; nil if none did
+local failure = {}
+
+function failure.__tostring(err)
+  local text = core.error_text(err)
+  return type(err.where) == "string" and err.where .. " " .. text or text
+end
 
 function failure.__concat(a, b)
   return tostring(a) .. tostring(b)
@@ -143,29 +150,67 @@ local function result(call, metatable, card)
   return value, err, info
 end
 
--- Performs the call; `card` is the one to refresh. When memory runs out only afterwards,
--- what was to be changed may have been. A call that is done is some KB that the collector
--- knows nothing of: they are given back at once. Raises at the line of whoever called the
--- method that calls this.
-function finish(self, row, call, card)
-  local metatable, hooks = self.card or card_metatable(self), self.hooks
-  if self.settings then apply(self.settings, call) end
-  local driver = self.driver
-  local refused = driver:perform(call, hooks)
+local getinfo, running = debug and debug.getinfo, coroutine.running
+
+-- Raises at the line of the user's that led here, however many of our functions are between,
+-- some of them gone by tail calls.
+local function blame(row, wrong)
+  local level, here = 2, getinfo and getinfo(1, "S").source
+  local info = getinfo and getinfo(level, "S")
+  while info and (info.what == "C" or info.what == "tail" or info.source == here) do
+    level = level + 1
+    info = getinfo(level, "S")
+  end
+  error(("leat: %s: %s"):format(row.title, wrong), level)
+end
+
+local OWN_CLIENT = "the token function uses its own client, which waits for that token: make another client for it, "
+  .. "with a key of its own"
+
+local function perform(self, row, call)
+  local hooks = self.hooks
+  if hooks.token and drivers.is_asking(hooks.token) then
+    blame(row, OWN_CLIENT)
+  end
+  local refused = self.driver:perform(call, hooks)
   if hooks.attempts then hooks.attempts() end
   if refused then
-    error(("leat: %s: %s"):format(row.title, refused), 3)
+    blame(row, call:may_have_happened() and drivers.note(refused) or refused)
   end
+end
+
+local function change(call, self, row, card)
+  perform(self, row, call)
+  return result(call, self.card, card)
+end
+
+-- In a coroutine, which may be suspended meanwhile, and on Lua 5.1 not within pcall.
+local function change_in_coroutine(call, self, row, card)
+  perform(self, row, call)
+  local fine, value, err, info = pcall(result, call, self.card, card)
+  if not fine then
+    drivers.raise(value, call)
+  end
+  return value, err, info
+end
+
+-- Performs the call; `card` is the one to refresh. When an interrupt comes, or memory runs
+-- out, once a change was sent, the error says so, up to the end of the method: so there it
+-- is called by tail calls, and ends in C. A call that is done is some KB that the collector
+-- knows nothing of: they are given back at once.
+function finish(self, row, call, card)
+  local metatable = self.card or card_metatable(self)
+  if self.settings then apply(self.settings, call) end
   if not row.writes then
-    local value, err, info = result_of(call, failure, metatable, true, driver.forgets)
+    perform(self, row, call)
+    local value, err, info = result_of(call, failure, metatable, true, self.driver.forgets)
     return value, err, info
   end
-  local fine, value, err, info = pcall(result, call, metatable, card)
-  if not fine then
-    raise_again(value, call)
+  local thread, main = running()
+  if main or not thread then -- nothing can yield here
+    return core.protect(call, drivers.raise, change, call, self, row, card)
   end
-  call:free()
-  return value, err, info
+  return core.conclude(call, change_in_coroutine(call, self, row, card))
 end
 
 local function make_method(class, row)
@@ -181,8 +226,7 @@ local function make_method(class, row)
     if not call then
       error(("leat: %s: %s"):format(title, wrong), 2)
     end
-    local value, err, info = finish(self, row, call)
-    return value, err, info -- no tail call: levels count
+    return finish(self, row, call)
   end
 end
 
@@ -381,7 +425,7 @@ end
 local function new_client(handle, driver, base_url, hooks, settings, parent)
   local view = parent and true
   local client = { handle = handle, driver = driver, base_url = base_url, hooks = hooks, settings = settings,
-    parent = parent, view = view, closed = false, card = false }
+    parent = parent or false, view = view, closed = false, card = false, own_driver = false }
   for name, class in pairs(resources) do
     if class ~= Client then
       client[name] = setmetatable({ handle = handle, driver = driver, hooks = hooks, settings = settings,
@@ -477,8 +521,36 @@ function Client:request(method, path, given)
   if not call then
     raise(wrong)
   end
-  local value, err, info = finish(self, any_request, call)
-  return value, err, info -- no tail call: levels count
+  return finish(self, any_request, call)
+end
+
+-- ---- what is not there ------------------------------------------------------------------
+
+local meant = { get = "find", fetch = "find", read = "find", add = "create", new = "create", insert = "create",
+  remove = "delete", destroy = "delete", set = "update", rename = "update", upsert = "ensure", all = "list" }
+
+-- Raises at the line that asks for an operation which a client, or a resource of one, lacks.
+local function lacks(what, class, name)
+  local known = {}
+  for other in pairs(class == Client and resources or {}) do
+    known[other] = other ~= "client" or nil
+  end
+  for other in pairs(class) do
+    known[other] = not other:find("^__") or nil
+  end
+  local cards = resources.contact_identifiers
+  local other = known[meant[name]] and meant[name] or options.nearest(known, name)
+  local hint = other and (": did you mean '%s'?"):format(other) or ":"
+  if class == Client and rawget(cards, meant[name] or name) then
+    hint = (": did you mean client.contact_identifiers:%s(...)?"):format(meant[name] or name)
+  end
+  error(("leat: %s has no '%s'%s There are: %s"):format(what, name, hint, options.list(known)), 3)
+end
+
+for what, class in pairs(resources) do
+  setmetatable(class, { __index = function(_, name)
+    return type(name) == "string" and lacks(what, class, name) or nil
+  end })
 end
 
 local of_a_call = { timeout = "time_limit", connect_timeout = "time_limit", max_attempts = "attempts" }
@@ -575,8 +647,14 @@ end
 -- Lua 5.1 and LuaJIT print an uncaught error that is a table as no more than that.
 local raise_text = _VERSION == "Lua 5.1"
 
+-- "file.lua:12:", of whoever called the function that calls this.
+local function caller()
+  local _, position = pcall(error, "", 4)
+  return position:match("^(.+:)%s*$")
+end
+
 --- Like `assert`, but keeps the error's fields where Lua can show them: raises `err`
--- itself, or its text on Lua 5.1 and LuaJIT.
+-- itself, with the line that raised it in `where`; or its text on Lua 5.1 and LuaJIT.
 -- @param value returned, with what follows, if it is not nil or false
 -- @param err raised otherwise
 function leat.assert(value, err, ...)
@@ -585,6 +663,8 @@ function leat.assert(value, err, ...)
   end
   if err == nil then
     err = "assertion failed!"
+  elseif not raise_text and getmetatable(err) == failure then
+    err.where = err.where or caller()
   end
   error(raise_text and tostring(err) or err, 2)
 end

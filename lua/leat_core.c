@@ -11,14 +11,19 @@
 **   core.request(client, method, path, query, headers, body)   likewise; query and
 **                                        headers as { name, value, name, value, ... }
 **   call:set_timeout(seconds)  call:set_connect_timeout(seconds)  call:set_max_attempts(n)
-**   call:is_done()
+**   call:is_done()                       or freed
 **   call:attempts()                      and whether it ended with an unknown outcome
-**   call:may_have_happened()             likewise, or that it is a change that succeeded
+**   call:may_have_happened()             likewise, or that it is a change that succeeded, or
+**                                        is under way; false once it is freed
 **   core.result(call, error_metatable, card_metatable, last, forgotten)   value, nil, info; or
 **                                        nil, error; then, if it is the last that is asked of
 **                                        it, frees it; if nobody else knows it, its userdata
 **                                        is that of a call to come
 **   call:free()                          now, and not once the collector comes by
+**   core.conclude(call, ...)             frees it, and returns the rest
+**   core.protect(call, on_error, f, ...) calls f(...), frees the call and returns what f did;
+**                                        if f raises, calls on_error(why, call). Where nothing
+**                                        can yield: on the main coroutine
 **
 ** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
 **   core.now()                           ms of a clock that is never set, of all processes
@@ -382,22 +387,32 @@ static bool names_hold_nul(lua_State *L, int list) {
   return holds;
 }
 
-static const char *wrong_type(leat_type wanted, int type) {
+/* Cards have a metatable; what goes by name in a table, and a card's contact, have none. */
+static const char *no_string(lua_State *L, const leat_parameter *p, int index) {
+  if (strcmp(p->alias, "contact_uuid") == 0)
+    return "must be a string, not a table: is it a contact? contact.uuid";
+  if (!lua_getmetatable(L, index))
+    return "must be a string, not a table: it stands alone, before the table of what is "
+           "optional: (\"...\", { ... })";
+  lua_pop(L, 1);
+  return "must be a string, not a table: is it a card? card.value";
+}
+
+static const char *wrong_type(lua_State *L, const leat_parameter *p, int index) {
+  int type = lua_type(L, index);
   if (type == LUA_TNIL || type == LUA_TNONE) return "is missing";
-  if (wanted == LEAT_BOOLEAN) return "must be true or false";
+  if (p->type == LEAT_BOOLEAN) return "must be true or false";
   if (type == LUA_TNUMBER)
     return "must be a string, not a number: write it in quotes, leading zeros count";
-  return type == LUA_TTABLE ? "must be a string, not a table: is it a card? card.value"
-                            : "must be a string";
+  return type == LUA_TTABLE ? no_string(L, p, index) : "must be a string";
 }
 
 /* Sets a parameter from the value at `index`; else says what is wrong with it. */
 static const char *set_argument(lua_State *L, leat_call *call, const leat_parameter *p,
                                 int index) {
-  int type = lua_type(L, index);
   leat_string text = {NULL, 0};
-  if (type != (p->type == LEAT_BOOLEAN ? LUA_TBOOLEAN : LUA_TSTRING))
-    return wrong_type(p->type, type);
+  if (lua_type(L, index) != (p->type == LEAT_BOOLEAN ? LUA_TBOOLEAN : LUA_TSTRING))
+    return wrong_type(L, p, index);
   if (p->type == LEAT_BOOLEAN) {
     leat_call_set_bool(call, p->name, lua_toboolean(L, index));
   } else {
@@ -482,19 +497,6 @@ static int set_options(lua_State *L, leat_call *call, const leat_op *op, int ind
   return 0;
 }
 
-/* What must be there and is given by name. */
-static const leat_parameter *missing_option(lua_State *L, const leat_op *op, int index) {
-  for (size_t i = 0; i < op->parameter_count; i++) {
-    if (!op->parameters[i].in_path) continue;
-    if (!lua_istable(L, index)) return &op->parameters[i];
-    lua_getfield(L, index, op->parameters[i].alias);
-    bool given = !lua_isnil(L, -1);
-    lua_pop(L, 1);
-    if (!given) return &op->parameters[i];
-  }
-  return NULL;
-}
-
 /* The arguments stand from `argument` on. Returns how many results it pushed; 0: all is
 ** well. */
 static int set_arguments(lua_State *L, leat_call *call, int argument) {
@@ -507,8 +509,11 @@ static int set_arguments(lua_State *L, leat_call *call, int argument) {
     return misuse(L, "too many arguments:", "what is optional goes in one table");
   int pushed = set_options(L, call, op, argument);
   if (pushed) return pushed;
-  const leat_parameter *missing = missing_option(L, op, argument);
-  return missing ? misuse(L, missing->alias, "is missing") : 0;
+  leat_call_check(call);
+  if (leat_call_error(call)->kind != LEAT_MISUSE) return 0;
+  lua_pushnil(L);
+  lua_pushstring(L, leat_call_error(call)->message);
+  return 2;
 }
 
 /* The userdata of a call that is over is that of the next one: to collect one with a
@@ -625,12 +630,37 @@ static int call_free(lua_State *L) {
 }
 
 /* For who was interrupted, and knows less than the call. */
-static int call_may_have_happened(lua_State *L) {
-  const leat_call *call = check_call(L, 1);
+static bool may_have_happened(const leat_call *call) {
+  if (call == NULL) return false;
   const leat_error *error = leat_call_error(call);
-  bool happened = leat_call_is_done(call) && error->kind == LEAT_OK;
-  lua_pushboolean(L, error->outcome_unknown || (happened && leat_call_op(call)->writes));
+  bool begun = leat_call_is_done(call) ? error->kind == LEAT_OK : error->attempts > 0;
+  return error->outcome_unknown || (begun && leat_call_op(call)->writes);
+}
+
+static int call_may_have_happened(lua_State *L) {
+  lua_pushboolean(L, may_have_happened(check_call_box(L, 1)->call));
   return 1;
+}
+
+/* As a tail call it leaves an interrupt no instruction between the end of a change and the
+** line of its caller, on Lua 5.4 and LuaJIT. */
+static int core_conclude(lua_State *L) {
+  empty(check_call_box(L, 1));
+  return lua_gettop(L) - 1;
+}
+
+/* Likewise, with all that leads to the end inside. */
+static int core_protect(lua_State *L) {
+  call_box *box = check_call_box(L, 1);
+  luaL_checkany(L, 3);
+  if (lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 0) == 0) {
+    empty(box);
+    return lua_gettop(L) - 2;
+  }
+  lua_settop(L, 3);
+  lua_pushvalue(L, 1);
+  lua_call(L, 2, 0);
+  return luaL_error(L, "on_error returned");
 }
 
 static int call_attempts(lua_State *L) {
@@ -641,7 +671,7 @@ static int call_attempts(lua_State *L) {
 }
 
 static int call_is_done(lua_State *L) {
-  lua_pushboolean(L, leat_call_is_done(check_call(L, 1)));
+  lua_pushboolean(L, leat_call_is_done(check_call_box(L, 1)->call));
   return 1;
 }
 
@@ -1291,6 +1321,8 @@ static const luaL_Reg functions[] = {{"operations", core_operations},
                                      {"call", core_call},
                                      {"request", core_request},
                                      {"result", core_result},
+                                     {"conclude", core_conclude},
+                                     {"protect", core_protect},
                                      {"http1", core_http1},
                                      {"now", core_now},
                                      {"is_yieldable", core_is_yieldable},

@@ -2,15 +2,17 @@
 ** leat_curl.c - the module leat.curl.core: the driver on libcurl for Lua.
 **
 **   curl.new({ ca_file =, proxy =, max_connections = }, entries)   a driver; or nil, message
-**   curl.start(driver, call, entry)   takes the call into work; false: it was not taken. Until
-**                          it is done or given up, the entry, a table that holds the call,
-**                          stands in `entries`
+**   curl.start(driver, call, entry)   takes the call into work; false: it was not taken. Then
+**                          whether it is a change. Until it is done or given up, the entry,
+**                          a table that holds the call, stands in `entries`
 **   curl.wait(driver, seconds)   waits for something to do, and does it; at most 0.1 s, and
 **                          less after a signal, so that Lua can see to its hooks. Then:
 **   curl.news(driver)      the entry of a call, and "done"; or "trouble": done, but it took more
 **                          than one exchange or its outcome is unknown; or "token", which it
 **                          needs: before the next wait call:give(ms, unix, ...), or
-**                          call:fail(ms, unix, ...); then whether there may be more; or nil
+**                          call:fail(ms, unix, ...); then whether there may be more; or nil.
+**                          It stands in the entry's field `news`, too: an error that a hook
+**                          raises behind the wait does not lose it
 **   driver:now()           ms and unix, of its clocks
 **   driver:fd()            readable when a wait has something to do
 **   driver:timeout()       seconds until it has, at most; nil: not before that
@@ -90,7 +92,8 @@ static int driver_start(lua_State *L) {
     if (!taken) remove_entry(L, 4, call);
   }
   lua_pushboolean(L, taken);
-  return 1;
+  lua_pushboolean(L, leat_call_op(call) && leat_call_op(call)->writes);
+  return 2;
 }
 
 static int driver_now(lua_State *L) {
@@ -126,6 +129,10 @@ static int push_news(lua_State *L, leat_curl *curl) {
   if (asks) lua_pushliteral(L, "token");
   else if (had_trouble(call)) lua_pushliteral(L, "trouble");
   else lua_pushliteral(L, "done");
+  if (lua_istable(L, 3)) {
+    lua_pushvalue(L, 4);
+    lua_setfield(L, 3, "news");
+  }
   lua_pushboolean(L, asks || leat_curl_timeout_ms(curl) == 0);
   return 3;
 }

@@ -477,3 +477,110 @@ describe("a recorder", function()
     assert.equal("[token]", recorder.requests[1].headers["Authorization"])
   end)
 end)
+
+describe("a transport, or a token function, that yields", function()
+  local suspends = coroutine.status((function()
+    local inner = coroutine.create(function() pcall(coroutine.yield) end)
+    coroutine.resume(inner)
+    return inner
+  end)()) == "suspended"
+
+  -- Finds cards in coroutines, which a loop resumes in turn. Returns what each returned or raised.
+  local function find_all(count, options, of)
+    local transport = require("leat.transport")
+    options.driver = transport.new(function(request)
+      if options.transport_yields then coroutine.yield() end
+      local value = request.url:match("value=(%w+)")
+      if options.fails == value then
+        options.fails = nil
+        return 500, { ["Content-Type"] = "application/json" }, "{}"
+      end
+      return 200, { ["Content-Type"] = "application/json" }, ('{"data":{"value":"%s"}}'):format(value)
+    end, of)
+    local client = leat.new { driver = options.driver, token = options.token, api_key = options.api_key,
+      retry_base = 0.001, timeout = 2 }
+    local threads, results = {}, {}
+    for i = 1, count do
+      threads[i] = coroutine.create(function()
+        local card, err = client.contact_identifiers:find(tostring(i))
+        results[i] = card and card.value or err
+      end)
+    end
+    local alive = true
+    while alive do
+      alive = false
+      for i, thread in ipairs(threads) do
+        if coroutine.status(thread) == "suspended" then
+          local fine, why = coroutine.resume(thread)
+          results[i] = results[i] or not fine and why or nil
+          alive = alive or coroutine.status(thread) == "suspended"
+        end
+      end
+    end
+    return results
+  end
+
+  local function asks(counted)
+    return function()
+      counted.asked = (counted.asked or 0) + 1
+      coroutine.yield()
+      coroutine.yield()
+      return "token"
+    end
+  end
+
+  it("has its calls wait by a sleep that yields too", function()
+    if not suspends then return end
+    local counted, slept = {}, 0
+    local function sleep(seconds)
+      assert.truthy(seconds <= 0.1, seconds)
+      slept = slept + 1
+      coroutine.yield()
+    end
+    assert.same({ "1", "2", "3" }, find_all(3, { token = asks(counted) }, { sleep = sleep }))
+    assert.equal(1, counted.asked)
+    assert.truthy(slept >= 2)
+    assert.same({ "1", "2", "3" }, find_all(3, { api_key = "k", transport_yields = true, fails = "2" }, { sleep = sleep }))
+  end)
+
+  it("is refused a call that would block its loop otherwise", function()
+    local begun, refusal = os.time(), "would block the loop that is to resume it: give a sleep"
+    local results = find_all(2, { token = asks {} })
+    if suspends then
+      assert.equal("1", results[1])
+      assert.truthy(results[2]:find(refusal, 1, true), tostring(results[2]))
+      results = find_all(2, { api_key = "k", transport_yields = true, fails = "2" })
+      assert.equal("1", results[1])
+      assert.equal("2", find_all(2, { api_key = "k", transport_yields = true })[2])
+    else -- Lua 5.1 can't suspend what is inside of pcall
+      assert.truthy(results[1]:find("yield", 1, true) and results[2]:find("yield", 1, true))
+    end
+    assert.truthy(os.time() - begun < 2)
+  end)
+
+  it("that uses its own client is told so", function()
+    local client
+    client = leat.new { timeout = 2, token = function() return client:check() and "token" end,
+      transport = function() return 200, { ["Content-Type"] = "application/json" }, '{"data":{}}' end }
+    local begun = os.time()
+    local function check() client:check() end
+    for _ = 1, 2 do
+      local fine, why = pcall(check)
+      assert.is_false(fine)
+      assert.truthy(why:find("^spec/doors_spec.lua:%d+: leat: client.check: the token function uses its own client"), why)
+      fine, why = coroutine.resume(coroutine.create(check))
+      assert.is_false(fine)
+      assert.truthy(why:find("the token function uses its own client", 1, true), why)
+    end
+    assert.truthy(os.time() - begun < 2)
+  end)
+
+  it("or raises nil, raises that", function()
+    for _, raised in ipairs { "nil", "false" } do
+      local why = nil
+      if raised == "false" then why = false end
+      local client = leat.new { api_key = "k", transport = function() error(why) end }
+      assert.same({ n = 2, false, why }, { n = select("#", pcall(client.check, client)), pcall(client.check, client) })
+    end
+  end)
+end)

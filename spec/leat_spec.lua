@@ -2,6 +2,7 @@
 local cjson = require("cjson")
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
+local interpreter = dofile("spec/support/interpreter.lua")
 
 local ANN, BOB = "8b1a6c0e-2f6b-4c60-9d1c-4a7d0a4a5d11", "3f0f0f54-7d0e-4b0b-9f9e-6a1d7f1c2b22"
 local KEY = dofile("spec/support/secrets.lua").key
@@ -18,7 +19,7 @@ end
 
 -- Runs code as a user's chunk, so that the line of an error can be checked.
 local function line_of(code, ...)
-  local chunk = assert((loadstring or load)("local a, b = ...\n" .. code, "@user.lua"))
+  local chunk = assert((loadstring or load)("local a, b, c = ...\n" .. code, "@user.lua"))
   local fine, message = pcall(chunk, ...)
   assert.is_false(fine)
   return message
@@ -289,13 +290,31 @@ describe("errors", function()
       leat.assert(false)
     end)
   end)
+
+  it("that leat.assert raised and nobody caught show the file and the line", function()
+    local script = os.tmpname()
+    local file = assert(io.open(script, "w"))
+    file:write(([[
+      local leat = require("leat")
+      local client = leat.new { api_key = %q, base_url = %q }
+      leat.assert(client.contact_identifiers:find("none"))
+    ]]):format(KEY, server.url))
+    file:close()
+    local pipe = assert(io.popen(interpreter .. " " .. script .. " 2>&1"))
+    local output = pipe:read("*a")
+    pipe:close()
+    os.remove(script)
+    assert.truthy(output:find(script:match("[^/]+$") .. ":3: leat: contact_identifiers.find: not_found (60003", 1, true),
+      output)
+  end)
 end)
 
 describe("misuse is raised at the caller's line", function()
-  local cards, card
+  local client, cards, card
 
   setup(function()
-    cards = leat.new { api_key = KEY, base_url = "http://127.0.0.1:1" }.contact_identifiers
+    client = leat.new { api_key = KEY, base_url = "http://127.0.0.1:1" }
+    cards = client.contact_identifiers
     card = cards:wrap { value = "1" }
   end)
 
@@ -319,6 +338,24 @@ describe("misuse is raised at the caller's line", function()
     { "a:link('1', {})", "contact_uuid must be a string" },
     { "a:update('1', { active = 'yes' })", "active must be true or false" },
     { "a:update('1', { 'x' })", "is unknown" },
+    { "a:update('1')", "update: there is nothing to change: give a name" },
+    { "a:update('1', {})", "update: there is nothing to change" },
+    { "a:update('1', { name = nil })", "update: there is nothing to change" },
+    { "b:update()", "update: there is nothing to change" },
+    { "b:update {}", "update: there is nothing to change" },
+    { "a:create { value = '1' }", "value must be a string, not a table: it stands alone" },
+    { "a:find { '1' }", "value must be a string, not a table: it stands alone" },
+    { "a:link('1', { uuid = 'ann' })", "is it a contact? contact.uuid" },
+    { "a:get('1')", "contact_identifiers has no 'get': did you mean 'find'? There are: create, delete, ensure, find" },
+    { "a:Find('1')", "did you mean 'find'?" },
+    { "a:unlnik('1')", "did you mean 'unlink'?" },
+    { "a:quux('1')", "contact_identifiers has no 'quux': There are: create" },
+    { "return a.remove", "did you mean 'delete'?" },
+    { "c:find('1')", "client has no 'find': did you mean client.contact_identifiers:find(...)?" },
+    { "c:add('1')", "did you mean client.contact_identifiers:create(...)?" },
+    { "c.cards:find('1')", "client has no 'cards': There are: check, close, contact_identifiers" },
+    { "c.contact_identifier:find('1')", "did you mean 'contact_identifiers'?" },
+    { "c:with({ timeout = 1 }):requets('GET', '/')", "did you mean 'request'?" },
     { "b:link()", "contact_uuid is missing" },
     { "b.unlink()", "with a colon" },
     { "b:update('x')", "options must be a table: such as { name" },
@@ -327,7 +364,7 @@ describe("misuse is raised at the caller's line", function()
   }
   for _, row in ipairs(rows) do
     it(row[1], function()
-      local message = line_of("\n" .. row[1] .. "\n", cards, card)
+      local message = line_of("\n" .. row[1] .. "\n", cards, card, client)
       assert.truthy(message:find("^user.lua:3: leat: "), message)
       assert.truthy(message:find(row[2], 1, true), message)
     end)
@@ -338,6 +375,8 @@ describe("misuse is raised at the caller's line", function()
     { "a.new {}", "api_key is missing" },
     { "a.new { api_key = '' }", "api_key is empty" },
     { "a.new { api_key = 'Bearer k' }", "the key alone" },
+    { [[a.new { api_key = '"k"' }]], "api_key stands in quotes" },
+    { [[a.new { api_key = "'k'" }]], "api_key stands in quotes" },
     { "a:new { api_key = 'k' }", "with a dot" },
     { "a.new { api_key = 'a\\n' }", "control character" },
     { "a.new { api_key = ' a' }", "a space at its end" },
@@ -386,6 +425,15 @@ describe("a card", function()
     assert.same({ value = "0042", name = "0042", active = true, contact = { uuid = ANN, email = "ann@example.org" } },
       cjson.decode(cjson.encode(card)))
     server:stop()
+  end)
+
+  it("is shown by its value, name and contact", function()
+    local cards = leat.new { api_key = KEY }.contact_identifiers
+    assert.equal("contact identifier 0042, name Gold, contact ann",
+      tostring(cards:wrap { value = "0042", name = "Gold", contact = { uuid = "ann" } }))
+    assert.equal("contact identifier 0042, no contact", tostring(cards:wrap { value = "0042" }))
+    assert.equal("contact identifier 0042, name a?[2Jb, no contact",
+      tostring(cards:wrap { value = "0042", name = "a\27[2Jb", contact = 42 }))
   end)
 
   it("works while its client's driver is shared", function()

@@ -465,6 +465,244 @@ describe("tasks", function()
     end)
   end
 
+  describe("where Lua can't suspend them", function()
+    local places = {
+      { "string.gsub", function(f) return (("x"):gsub("x", function() f() return "y" end)) end, true },
+      { "table.sort", function(f) table.sort({ 1, 2 }, function(a, b) f() return a < b end) return "sorted" end, true },
+      { "require", function(f)
+        package.loaded["a module of the spec"] = nil
+        package.preload["a module of the spec"] = function() f() return true end
+        return tostring(require("a module of the spec"))
+      end },
+      { "tostring", function(f) return tostring(setmetatable({}, { __tostring = function() f() return "text" end })) end },
+      { "pcall", function(f) assert(pcall(f)) return "called" end },
+      { "__index", function(f) return setmetatable({}, { __index = function() f() return "field" end }).field end },
+      { "__lt", function(f)
+        local with = { __lt = function() f() return true end }
+        return tostring(setmetatable({}, with) < setmetatable({}, with))
+      end },
+      { "the iterator of a for", function(f) for _ in function(_, last) return not last and f() and true or nil end do end end },
+      { "a coroutine of its own", function(f) assert(coroutine.resume(coroutine.create(f))) end, true },
+    }
+    local actions = {
+      ["a call"] = function() return leat.assert(cards:create("new")) end,
+      ["each"] = function() return tasks.each({ "new" }, function(value) return cards:create(value) end) end,
+      ["map"] = function() return tasks.map({ "new" }, function(value) return cards:create(value) end) end,
+    }
+    for _, place in ipairs(places) do
+      for name, act in pairs(actions) do
+        it(("nothing is sent: %s within %s"):format(name, place[1]), function()
+          leat.assert(cards:find("1")) -- over whose connection one would be sent at once
+          local task = tasks.spawn(place[2], act)
+          local fine, why = pcall(task.wait, task)
+          for _ = 1, 5 do -- the server sees what was sent before
+            leat.assert(cards:find("1"))
+          end
+          local asked = #server:requests("create")
+          if fine then
+            assert.truthy(asked > 0 and not place[3])
+            assert.truthy(server:card("new"))
+          else
+            assert.truthy(tostring(why):find("yield", 1, true) or tostring(why):find("suspended", 1, true), why)
+            assert.equal(0, asked)
+          end
+          assert.equal(0, tasks.poll())
+          assert.equal("1", leat.assert(tasks.spawn(cards.find, cards, "1"):wait()).value)
+        end)
+      end
+    end
+
+    it("they go on without it", function()
+      local task = tasks.spawn(function()
+        local fine = pcall(string.gsub, "x", "x", function() cards:create("new") end)
+        return fine, leat.assert(cards:find("1")).value
+      end)
+      assert.same({ false, "1" }, { task:wait() })
+      assert.equal(0, #server:requests("create"))
+    end)
+
+    it("they don't wait for another", function()
+      slow(0.05)
+      local other = tasks.spawn(function() cards:find("1") error("mine") end)
+      local waiter = tasks.spawn(string.gsub, "x", "x", function() other:wait() end)
+      local fine, why = pcall(waiter.wait, waiter)
+      assert.is_false(fine)
+      assert.truthy(why:find("yield", 1, true), why)
+      fine, why = pcall(tasks.run) -- nobody was told of the other's error yet
+      assert.is_false(fine)
+      assert.truthy(why:find("mine", 1, true), why)
+    end)
+  end)
+
+  it("each and map in a coroutine of the user's inside a task raise, as a call does", function()
+    for _, name in ipairs { "each", "map" } do
+      local told
+      local task = tasks.spawn(function()
+        local inner = coroutine.create(function()
+          local results = tasks[name]({ "1", "2" }, function(value) return cards:find(value) end)
+          return results
+        end)
+        local fine, why = coroutine.resume(inner)
+        told = { fine, why, coroutine.status(inner) }
+        return cards:find("1").value
+      end)
+      assert.equal("1", task:wait())
+      assert.same({ false, "dead" }, { told[1], told[3] })
+      assert.truthy(told[2]:find("^spec/tasks_spec.lua:%d+: leat.tasks." .. name .. ": in a coroutine of your own"), told[2])
+      assert.equal(name == "each" and 1 or 2, #server:requests())
+    end
+  end)
+
+  it("raise what is nil or false, too", function()
+    for _, where in ipairs { "outside", "inside" } do
+      for _, name in ipairs { "each", "map" } do
+        for _, broken in ipairs { "f", "values", "in_order", "progress" } do
+          for _, nothing in ipairs { "nil", "false" } do
+            local why = nil
+            if nothing == "false" then why = false end
+            local function fail() error(why) end
+            local seen = 0
+            local function run()
+              return tasks[name](broken == "values" and fail or { "1", "2", "3" }, function(value)
+                seen = seen + 1
+                return broken == "f" and fail() or cards:find(value)
+              end, { concurrency = 1, progress_every = 0.000001, in_order = broken == "in_order" and fail or nil,
+                progress = broken == "progress" and fail or nil })
+            end
+            local result
+            if where == "outside" then
+              result = { pcall(run) }
+            else
+              local task = tasks.spawn(run)
+              result = { pcall(task.wait, task) }
+            end
+            local what = table.concat({ where, name, broken, nothing }, " ")
+            assert.is_false(result[1], what)
+            assert.equal(why, result[2], what)
+            assert.truthy(seen <= 1, what)
+            assert.equal(0, tasks.poll())
+          end
+        end
+      end
+    end
+    local task = tasks.spawn(function() error(nil) end)
+    assert.same({ n = 2, false, nil }, { n = select("#", pcall(task.wait, task)), pcall(task.wait, task) })
+    tasks.spawn(function() error(false) end)
+    assert.same({ false, false }, { pcall(tasks.run) })
+    local nothing = leat.new { base_url = server.url, token = function() error(nil) end }
+    assert.is_false(pcall(nothing.contact_identifiers.find, nothing.contact_identifiers, "1"))
+    nothing:close()
+  end)
+
+  it("that are canceled give back the slots of the rate that they did not use", function()
+    local rated = connect { rate = 4 }
+    for i = 1, 24 do
+      tasks.spawn(function() rated.contact_identifiers:find(tostring(i)) end)
+    end
+    tasks.poll(0.05)
+    tasks.cancel()
+    assert.equal(0, tasks.poll())
+    local asked, begun = #server:requests(), now()
+    assert.truthy(asked <= 2, asked)
+    leat.assert(rated.contact_identifiers:find("1"))
+    assert.truthy(now() - begun < 0.75, now() - begun)
+    rated:close()
+  end)
+
+  describe("whose token function uses its own client", function()
+    local OWN = "contact_identifiers.find: the token function uses its own client"
+
+    local function own(options)
+      local guarded
+      options.base_url, options.timeout = server.url, 1
+      options.token = function()
+        local card = guarded.contact_identifiers:find("1")
+        return card and server.api_key
+      end
+      guarded = leat.new(options)
+      return guarded
+    end
+
+    it("are told so, blocking or not", function()
+      local guarded = own {}
+      for _ = 1, 2 do -- and again
+        local begun = now()
+        local fine, why = pcall(guarded.contact_identifiers.find, guarded.contact_identifiers, "2")
+        assert.is_false(fine)
+        assert.truthy(why:find("^spec/tasks_spec.lua:%d+: leat: " .. OWN), why)
+        local task = tasks.spawn(guarded.contact_identifiers.find, guarded.contact_identifiers, "2")
+        fine, why = pcall(task.wait, task)
+        assert.is_false(fine)
+        assert.truthy(why:find(OWN, 1, true), why)
+        assert.truthy(now() - begun < 0.9)
+      end
+      assert.equal(0, #server:requests())
+      guarded:close()
+    end)
+
+    it("by way of another client, or of another task", function()
+      local first, second
+      first = leat.new { base_url = server.url, timeout = 1, token = function()
+        return second.contact_identifiers:find("1") and server.api_key
+      end }
+      second = leat.new { base_url = server.url, timeout = 1, token = function()
+        return first.contact_identifiers:find("1") and server.api_key
+      end }
+      local in_task = leat.new { base_url = server.url, timeout = 1, token = function()
+        local inner = tasks.spawn(function() return first.contact_identifiers:find("1") end)
+        return inner:wait() and server.api_key
+      end }
+      for _, guarded in ipairs { first, in_task } do
+        local fine, why = pcall(guarded.contact_identifiers.find, guarded.contact_identifiers, "2")
+        assert.is_false(fine)
+        assert.truthy(why:find(OWN, 1, true), why)
+        local task = tasks.spawn(guarded.contact_identifiers.find, guarded.contact_identifiers, "2")
+        fine, why = pcall(task.wait, task)
+        assert.is_false(fine)
+        assert.truthy(why:find(OWN, 1, true), why)
+      end
+      first:close()
+      second:close()
+      in_task:close()
+    end)
+
+    it("and no others: calls that wait meanwhile get the token", function()
+      local good, guarded = true, nil
+      local vault = connect {}
+      slow(0.05)
+      guarded = leat.new { base_url = server.url, timeout = 2, token = function()
+        leat.assert(vault.contact_identifiers:find("1"))
+        good = not good
+        if good then error("now and then") end
+        return server.api_key
+      end }
+      local found = tasks.map({ "1", "2", "3" }, function(value) return guarded.contact_identifiers:find(value) end)
+      assert.equal(3, #found)
+      server:fault { operation = "find", kind = "unauthorized", nth = 2 } -- behind that of the vault
+      local task = tasks.spawn(guarded.contact_identifiers.find, guarded.contact_identifiers, "1")
+      pcall(task.wait, task)
+      assert.equal("1", leat.assert(guarded.contact_identifiers:find("1")).value)
+      vault:close()
+      guarded:close()
+    end)
+  end)
+
+  it("are not blocked by a token function that yields in a coroutine of the user's: it is told so", function()
+    local guarded = leat.new { base_url = server.url, timeout = 2, token = function()
+      coroutine.yield("to a loop")
+      return server.api_key
+    end }
+    local inner = coroutine.create(function() return guarded.contact_identifiers:find("1") end)
+    local fine, why = coroutine.resume(inner)
+    assert.same({ false, "dead" }, { fine, coroutine.status(inner) })
+    assert.truthy(why:find("the token function yielded outside of a task", 1, true), why)
+    local task = tasks.spawn(guarded.contact_identifiers.find, guarded.contact_identifiers, "1")
+    fine, why = pcall(task.wait, task)
+    assert.is_false(fine)
+    assert.truthy(why:find("something else yielded in it", 1, true), why)
+    guarded:close()
+  end)
+
   describe("each", function()
     it("takes each value once, so many at a time", function()
       local seen, at_once, most = {}, 0, 0
@@ -579,6 +817,84 @@ describe("tasks", function()
       assert.equal(0, tasks.poll())
     end)
 
+    it("makes no more workers than there is something for", function()
+      local created, create = 0, coroutine.create
+      coroutine.create = function(...) -- luacheck: ignore
+        created = created + 1
+        return create(...)
+      end
+      local i = 0
+      local fine, summary = pcall(tasks.each, function()
+        i = i + 1
+        return i <= 20 and leat.assert(cards:find(tostring(i))).value or nil
+      end, function(value) return cards:find(value) end, { concurrency = 100000 })
+      coroutine.create = create -- luacheck: ignore
+      assert.is_true(fine, summary)
+      assert.equal(20, summary.done)
+      assert.truthy(created <= 21, created)
+    end)
+
+    it("makes as many as it may, though each value needs a call", function()
+      local at_once, most, i = 0, 0, 0
+      slow(0.05)
+      server:fault { operation = "list", delay = 0, times = math.huge }
+      local function values()
+        i = i + 1
+        leat.assert(cards:list { contact_uuid = "ann" })
+        return i <= 12 and tostring(i) or nil
+      end
+      for _, run in ipairs { function(f) return f() end, function(f) return tasks.spawn(f):wait() end } do
+        at_once, most, i = 0, 0, 0
+        local summary = run(function()
+          return tasks.each(values, function(value)
+            at_once = at_once + 1
+            most = math.max(most, at_once)
+            local card, err = cards:find(value)
+            at_once = at_once - 1
+            return card, err
+          end, { concurrency = 4 })
+        end)
+        assert.same({ 12, 0, 4 }, { summary.done, summary.failed, most })
+      end
+    end)
+
+    it("of a list with holes says so, and begins nothing", function()
+      for _, name in ipairs { "each", "map" } do
+        for _, list in ipairs { { "1", nil, "3" }, { nil, "2" }, { [1] = "1", [1000000] = "2" } } do
+          local fine, why = pcall(function()
+            local results = tasks[name](list, function(value) return cards:find(value) end)
+            return results
+          end)
+          assert.is_false(fine)
+          assert.truthy(why:find("^spec/tasks_spec.lua:%d+: leat.tasks." .. name .. ": the list has a hole"), why)
+        end
+      end
+      assert.equal(0, #server:requests())
+      assert.equal(2, tasks.each({ "1", "2", n = 2 }, function(value) return cards:find(value) end).done)
+    end)
+
+    it("has nothing left when there are more values than was said", function()
+      local least = 0
+      local summary = tasks.each({ "1", "2", "3" }, function(value) return cards:find(value) end, { total = 1,
+        concurrency = 1, progress_every = 0.000001, progress = function(p) least = math.min(least, p.eta) end })
+      assert.same({ 3, 1, 0, 0 }, { summary.done, summary.total, summary.eta, least })
+    end)
+
+    it("begins nothing in a task that was canceled", function()
+      local summary
+      local task = tasks.spawn(function()
+        cards:find("1")
+        summary = tasks.each({ "x", "y" }, function(value) return cards:create(value) end)
+      end)
+      task:cancel()
+      assert.is_false(pcall(task.wait, task))
+      assert.is_nil(summary)
+      for _ = 1, 5 do -- the server sees what was sent before
+        leat.assert(cards:find("1"))
+      end
+      assert.equal(0, #server:requests("create"))
+    end)
+
     it("says what is wrong", function()
       local wrongs = { { 5, print }, { {}, 5 }, { {}, print, { concurency = 4 } }, { {}, print, { concurrency = 0 } } }
       for _, wrong in ipairs(wrongs) do
@@ -623,6 +939,49 @@ describe("tasks", function()
       assert.same({ "canceled", "canceled", "canceled" }, kinds)
     end)
   end
+
+  it("Ctrl-C in an each with a rate leaves no slots behind", function()
+    local script = os.tmpname()
+    local file = assert(io.open(script, "w"))
+    file:write(([[
+      local leat, tasks = require("leat"), require("leat.tasks")
+      local now = require("leat.curl.core").now
+      local client = leat.new { api_key = %q, base_url = %q, rate = 4 }
+      local function find() return client.contact_identifiers:find("1") end
+      local fine, why = pcall(tasks.each, function() return "1" end, find, { concurrency = 24 })
+      local begun = now()
+      print(fine, why, tasks.each({ "1" }, find).failed)
+      print("took", now() - begun)
+    ]]):format(server.api_key, server.url))
+    file:close()
+    local output = interrupt(interpreter .. " " .. script, server, "find", 2)
+    os.remove(script)
+    assert.truthy(output:find("^false\t[^\t]*interrupted!\t0\n"), output)
+    assert.truthy(tonumber(output:match("took\t([%d.]+)")) < 0.75, output)
+  end)
+
+  it("that are left when the program ends are told of, in one line", function()
+    local function run(rest)
+      local script = os.tmpname()
+      local file = assert(io.open(script, "w"))
+      file:write(([[
+        local leat, tasks = require("leat"), require("leat.tasks")
+        local client = leat.new { api_key = %q, base_url = %q }
+        tasks.spawn(function() client.contact_identifiers:find("1") end)
+        tasks.spawn(function() client.contact_identifiers:find("2") end)
+        %s
+      ]]):format(server.api_key, server.url, rest))
+      file:close()
+      local pipe = assert(io.popen(interpreter .. " " .. script .. " 2>&1"))
+      local output = pipe:read("*a")
+      pipe:close()
+      os.remove(script)
+      return output
+    end
+    assert.equal("leat.tasks: the program ended, and 2 of its tasks did not: call tasks.run() before\n", run(""))
+    assert.equal("", run("tasks.run()"))
+    assert.equal("", run("tasks.cancel()"))
+  end)
 
   it("Ctrl-C ends an each, and says what may have happened", function()
     slow(5, "create")

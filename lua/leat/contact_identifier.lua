@@ -6,7 +6,9 @@
 --
 --    card:unlink():link(uuid)
 --
--- On failure they return `nil, err`, and nothing in the card changes.
+-- On failure they return `nil, err`, and nothing in the card changes. `tostring(card)` shows
+-- its value, name and contact. A field of the service's that has the name of a method (`link`,
+-- `unlink`, `update`, `delete`) is dropped: the method wins.
 -- @classmod leat.contact_identifier
 
 local contact_identifier = {}
@@ -33,19 +35,29 @@ local contact_identifier = {}
 -- @return true; or nil, err
 local actions = { "link", "unlink", "update", "delete" }
 
+-- One line, without what would move a terminal's cursor.
+local function describe(card)
+  local text = "contact identifier " .. tostring(card.value)
+  if card.name ~= nil and card.name ~= card.value then
+    text = ("%s, name %s"):format(text, tostring(card.name))
+  end
+  local contact = card.contact
+  local whose = type(contact) == "table" and contact.uuid and "contact " .. tostring(contact.uuid) or "no contact"
+  return (("%s, %s"):format(text, whose):gsub("%c", "?"))
+end
+
 -- The metatable of the cards of one client: `cards` is its resource, the rest is leat.lua's
 -- way to make a call.
 function contact_identifier.metatable(cards, rows, prepare, finish)
   local methods = {}
-  local metatable = { __index = methods, __name = "leat.contact_identifier" }
+  local metatable = { __index = methods, __name = "leat.contact_identifier", __tostring = describe }
   for _, name in ipairs(actions) do
     local row = rows["contact_identifiers." .. name]
     methods[name] = function(card, ...)
       if getmetatable(card) ~= metatable then
         error(("leat: call it with a colon: card:%s(...)"):format(name), 2)
       end
-      local value, err, info = finish(cards, row, prepare(cards, row, card.value, ...), card)
-      return value, err, info -- no tail call: levels count
+      return finish(cards, row, prepare(cards, row, card.value, ...), card)
     end
   end
   return metatable

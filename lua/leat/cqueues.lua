@@ -11,11 +11,16 @@ local cqueues = require("cqueues")
 local tasks = require("leat.tasks")
 
 local adapter = {}
+local attached = setmetatable({}, { __mode = "k" })
 
---- From now on the controller carries what tasks call. Once is enough.
+--- From now on the controller carries what tasks call. Once is enough, and more does nothing.
 -- @function attach
 -- @param cq a controller
 function adapter.attach(cq)
+  if attached[cq] then
+    return
+  end
+  attached[cq] = true
   local ends = {}
   -- What a poll raises ends the loop's step, and must not end the watching.
   local function poll()
@@ -26,6 +31,9 @@ function adapter.attach(cq)
   end
   tasks.attach {
     watch = function(driver)
+      if ends[driver] then
+        return
+      end
       local over = condition.new()
       ends[driver] = over
       cq:wrap(function()
@@ -36,9 +44,12 @@ function adapter.attach(cq)
       end)
     end,
     unwatch = function(driver)
-      cqueues.cancel(driver:fd()) -- it may close before it is watched again
-      ends[driver]:signal()
+      local over = ends[driver]
       ends[driver] = nil
+      if over then
+        cqueues.cancel(driver:fd()) -- it may close before it is watched again
+        over:signal()
+      end
     end,
     soon = function()
       cq:wrap(tasks.poll)

@@ -25,7 +25,8 @@ local carry, tell = tasks.carry, tasks.tell
 
 -- ---- calls under way --------------------------------------------------------------------
 
--- Each has an entry, which holds it: that of `tasks.carry`; or, if it blocks, one of `block`.
+-- Each has an entry, which holds it: that of `tasks.carry`; or, if it blocks, one of `block`,
+-- which finds its news there.
 
 --- For `leat.tasks`: gives a call up; nobody is told. It must not need memory.
 function Driver:drop(call)
@@ -54,12 +55,8 @@ function Driver:step(seconds)
   while entry do
     if entry.task then
       tell(entry, news)
-    elseif news == "token" then -- another's, perhaps: a token function may make calls too
-      self:give_token(entry.call, entry.hooks)
-    else
-      entry.news = news
     end
-    if not more or self.closed then -- a token function may close it
+    if not more or self.closed then
       break
     end
     entry, news, more = next_news(handle)
@@ -80,13 +77,30 @@ function Driver.wait_for(drivers, seconds)
   core.wait_for(handles, seconds)
 end
 
+-- In a coroutine of its own: if it yielded through a call that blocks, calls of other
+-- coroutines would wait for its token, and keep the loop from resuming it.
+local function give_token_blocking(self, call, hooks)
+  local asking = coroutine.create(self.give_token)
+  driver.inherit(asking)
+  local fine, why = coroutine.resume(asking, self, call, hooks)
+  if not fine then
+    error(why, 0)
+  elseif coroutine.status(asking) ~= "dead" then
+    error("leat: the token function yielded outside of a task: make what it waits for a call of leat, or let it block", 0)
+  end
+end
+
 local function block(self, call, hooks)
-  local entry = { call = call, hooks = hooks }
+  local entry = { call = call, news = false }
   if not core.start(self.handle, call, entry) then
     return
   end
   repeat
     tasks.step(self, WAIT)
+    if entry.news == "token" then
+      entry.news = false
+      give_token_blocking(self, call, hooks)
+    end
   until entry.news
 end
 
@@ -112,8 +126,9 @@ function Driver:perform(call, hooks)
   if hooks.attempts then
     observe(self, hooks)
   end
-  if carry(self, call, hooks) then
-    return
+  local carried, refused = carry(self, call, hooks)
+  if carried then
+    return refused
   end
   local place = tasks.place()
   if place == "inside" or hooks.blocking == false then

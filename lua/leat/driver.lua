@@ -12,6 +12,42 @@
 
 local driver = {}
 
+-- Which token functions run, and for which call, by the coroutine; the innermost first. One
+-- that raised an error did not leave, but its call was given up then.
+local asking = setmetatable({}, { __mode = "k" })
+local MAIN = {}
+
+local function here()
+  return coroutine.running() or MAIN
+end
+
+local function ask_for(call, ask)
+  local where = here()
+  local visit = { ask = ask, call = call, outer = asking[where], left = false }
+  asking[where] = visit
+  local token, more = ask()
+  asking[where] = visit.outer
+  visit.left = true
+  return token, more
+end
+
+--- Lets a coroutine that is made in a token function count as part of it.
+-- @param thread
+function driver.inherit(thread)
+  asking[thread] = asking[here()]
+end
+
+--- Whether this is run by the token function `ask`, whose client a call would wait for.
+-- @tparam function ask
+-- @treturn boolean
+function driver.is_asking(ask)
+  local visit = asking[here()]
+  while visit and (visit.ask ~= ask or visit.left or visit.call:is_done()) do
+    visit = visit.outer
+  end
+  return visit ~= nil
+end
+
 --- Asks the user's function `ask` for a token, for `call`, which wants one; `ms` and `unix`
 -- are the driver's clocks. The function returns a token and, if it knows, for how many
 -- seconds it is good; or nil and why not.
@@ -22,7 +58,7 @@ local driver = {}
 function driver.give_token(call, ms, unix, ask)
   local token, more
   if ask then
-    token, more = ask()
+    token, more = ask_for(call, ask)
   else
     more = "nobody is there to ask"
   end
@@ -37,18 +73,31 @@ end
 local NOTE = "(leat: this interrupted a change that may have happened or not: find it, then decide)"
 local NO_MEMORY = "not enough memory\n" .. NOTE
 
-local function add_note(why)
-  return why .. "\n" .. NOTE
+local function add_note(why, note)
+  if type(why) == "table" then
+    rawset(why, "outcome_unknown", true)
+    return why
+  end
+  why = tostring(why)
+  return why:find(note, 1, true) and why or why .. "\n" .. note
+end
+
+--- An error that broke into a change, with what is to be said of that: in its text, or, if it
+-- is a table, by its field `outcome_unknown`. There may be no memory to write the note.
+-- @param why
+-- @tparam[opt] string note instead of what is usually said
+function driver.note(why, note)
+  local fine, noted = pcall(add_note, why, note or NOTE)
+  return fine and noted or NO_MEMORY
 end
 
 --- Raises once more the error that broke into a call, which was given up, or into what was
--- made of its answer. There may be no memory to write the note.
+-- made of its answer.
 -- @param why
 -- @param call
 function driver.raise(why, call)
-  if type(why) == "string" and call:may_have_happened() then
-    local fine, text = pcall(add_note, why)
-    why = fine and text or NO_MEMORY
+  if call:may_have_happened() then
+    why = driver.note(why)
   end
   error(why, 0)
 end

@@ -4,6 +4,7 @@
 -- no more values. So there are never more tasks than workers, however many values there are.
 
 local options = require("leat.options")
+local interrupted = require("leat.driver")
 
 local known = {
   concurrency = "count",
@@ -26,8 +27,8 @@ end
 
 local unpack = table.unpack or unpack -- luacheck: ignore
 
--- leat.tasks' own side: start(fields, f, ...), claim(task), current(), wake(task),
--- wait_for_news() and now().
+-- leat.tasks' own side: start(fields, f, ...), claim(task), current(), place(), wake(task),
+-- take_turn(), wait_for_news() and now().
 local scheduler
 
 local Run = {}
@@ -49,7 +50,7 @@ end
 function Run:summary()
   local seconds = scheduler.now() - self.begun
   local rate = seconds > 0 and self.done / seconds or 0
-  local left = self.total and self.total - self.done
+  local left = self.total and math.max(0, self.total - self.done) -- there may be more than was said
   return {
     done = self.done,
     failed = self.failed,
@@ -104,6 +105,9 @@ local function work(run, value, ...)
   if run.parked[1] then
     run:unpark()
   end
+  if run.short then
+    run:ask_for_more()
+  end
   if run.ended then
     return
   end
@@ -132,6 +136,7 @@ end
 local function worker(run)
   local this = scheduler.current()
   table.insert(run.workers, this) -- first, for whoever stops them
+  run.working[this] = true
   while not run.ended do
     if run.taking or run.in_order and run.taken - run.handed >= run.most_kept then
       table.insert(run.parked, this)
@@ -143,28 +148,49 @@ local function worker(run)
   end
 end
 
+-- What a worker raised may be nil, or false.
+function Run:fail(why)
+  if not self.failed_with then
+    self.failed_with = { why = why }
+  end
+  self.ended = true
+end
+
+-- What its workers have as tasks.
+function Run:fields()
+  return {
+    at_end = function(task)
+      self.working[task] = nil
+      if not task.fine then
+        scheduler.claim(task)
+        self:fail(task.why)
+      end
+      self:unpark()
+      if self.parent then
+        scheduler.wake(self.parent)
+      end
+    end,
+    tally = function(_, call)
+      local attempts, unknown = call:attempts()
+      if attempts > 1 then self.retried = self.retried + attempts - 1 end
+      if unknown then self.unknown = self.unknown + 1 end
+    end,
+  }
+end
+
+-- Makes workers, as long as there is something to take for them: while the next value needs a
+-- call itself there is not.
 function Run:start()
-  local fields = {}
-  function fields.at_end(task)
-    self.working = self.working - 1
-    if not task.fine then
-      scheduler.claim(task)
-      self.why = self.why or task.why
-      self.ended = true
-    end
-    self:unpark()
-    if self.parent then
-      scheduler.wake(self.parent)
-    end
+  while not self.ended and not self.taking and #self.workers < self.concurrency do
+    scheduler.start(self.workers_have, worker, self)
   end
-  function fields.tally(_, call)
-    local attempts, unknown = call:attempts()
-    if attempts > 1 then self.retried = self.retried + attempts - 1 end
-    if unknown then self.unknown = self.unknown + 1 end
-  end
-  while not self.ended and #self.workers < self.concurrency do
-    self.working = self.working + 1
-    scheduler.start(fields, worker, self)
+  self.short = not self.ended and #self.workers < self.concurrency
+end
+
+-- Outside of tasks it is looked at after each step.
+function Run:ask_for_more()
+  if self.parent then
+    scheduler.wake(self.parent)
   end
 end
 
@@ -177,15 +203,21 @@ function Run:stop()
   end
 end
 
+-- One more round for its workers; false: there are none left.
+function Run:go_on()
+  if not (self.parent and self.parent.canceled) then
+    self:start()
+  elseif not self.stopped then
+    self.stopped = true
+    self:fail("leat.tasks: the task was canceled")
+    self:stop()
+  end
+  return next(self.working) ~= nil
+end
+
 function Run:carry_out()
-  self:start()
-  while self.working > 0 do
+  while self:go_on() do
     scheduler.wait_for_news()
-    if self.parent and self.parent.canceled and not self.stopped then
-      self.stopped = true
-      self.why = "leat.tasks: the task was canceled"
-      self:stop()
-    end
   end
 end
 
@@ -196,9 +228,9 @@ function Run:carry_out_outside()
     return
   end
   self:stop()
-  if type(why) == "string" and self.unknown > 0 then
-    why = ("%s\n(leat: of the changes that were under way %d may have happened or not: find them, then decide)")
-      :format(why, self.unknown)
+  if self.unknown > 0 then
+    why = interrupted.note(why, ("(leat: of the changes that were under way %d may have happened or not: "
+      .. "find them, then decide)"):format(self.unknown))
   end
   error(why, 0)
 end
@@ -214,31 +246,58 @@ local function run_all(values, f, given)
     total = given.total or type(values) == "table" and #values or nil,
     concurrency = given.concurrency or 16,
     parent = scheduler.current(),
-    parked = {}, results = {}, workers = {}, taking = false, ended = false,
+    parked = {}, results = {}, workers = {}, working = {}, taking = false, ended = false, short = false,
     begun = now, reported = now,
-    taken = 0, handed = 0, done = 0, failed = 0, retried = 0, unknown = 0, working = 0,
+    taken = 0, handed = 0, done = 0, failed = 0, retried = 0, unknown = 0,
   }, Run)
   run.most_kept = 2 * run.concurrency
+  run.workers_have = run:fields()
   if run.parent then
     run:carry_out()
   else
     run:carry_out_outside()
   end
-  if run.why then
-    error(run.why, 0)
+  if run.failed_with then
+    error(run.failed_with.why, 0)
   elseif run.progress then
     run.progress(run:summary())
   end
   return run:summary()
 end
 
+-- The place of a list's first hole, behind which nothing would be taken; nil: it has none.
+local function find_hole(list)
+  local last = 0
+  for i in pairs(list) do
+    if type(i) == "number" and i > last and i % 1 == 0 then
+      last = i
+    end
+  end
+  for i = 1, last do
+    if list[i] == nil then
+      return i
+    end
+  end
+end
+
 local function check(where, values, f, given)
-  if type(values) ~= "table" and type(values) ~= "function" then
+  if scheduler.place() == "inside" then
+    error(where .. ": in a coroutine of your own inside a task it can't be suspended: call it in the task itself, "
+      .. "or in another task: tasks.spawn(function() ... end)", 3)
+  elseif type(values) ~= "table" and type(values) ~= "function" then
     error(where .. ": give a list, or a function that gives the next value, as io.lines does", 3)
   elseif type(f) ~= "function" then
     error(where .. ": give a function to call with each value", 3)
   end
+  local hole = type(values) == "table" and find_hole(values)
+  if hole then
+    error(("%s: the list has a hole: there is nothing at %d, and something behind it"):format(where, hole), 3)
+  end
   given = options.check(where, known, given or {}, 3)
+  local refused = scheduler.take_turn()
+  if refused then
+    error(("%s: %s"):format(where, refused), 3)
+  end
   return given -- no tail call: levels count
 end
 

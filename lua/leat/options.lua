@@ -56,8 +56,8 @@ local function distance(a, b)
   return row[#b]
 end
 
--- The one that was meant, if that is plain; else all that there are.
-local function suggest(known, name)
+-- The one that was meant, if that is plain; nil: it is not.
+local function nearest_of(known, name)
   local nearest, least = nil, 3
   for other in pairs(known) do
     local far = distance(tostring(name):sub(1, 40):lower(), other)
@@ -65,6 +65,12 @@ local function suggest(known, name)
       nearest, least = other, far
     end
   end
+  return nearest
+end
+options.nearest, options.list = nearest_of, list
+
+local function suggest(known, name)
+  local nearest = nearest_of(known, name)
   return nearest and (": did you mean '%s'?"):format(nearest) or (" (known: %s)"):format(list(known))
 end
 

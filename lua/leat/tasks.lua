@@ -8,17 +8,20 @@
 --    tasks.poll()       -- what can be done now; never blocks
 --
 -- Same methods, same errors, no callbacks. What is suspended is the task's own coroutine:
--- in a coroutine of your own inside a task a call raises an error. On Lua 5.1 no call may
--- be made inside `pcall`, a metamethod or the iterator of a `for`: that Lua can't suspend
--- there.
+-- in a coroutine of your own inside a task a call raises an error. Where Lua cannot suspend
+-- a coroutine, a call raises one before anything is sent: inside `string.gsub`, `table.sort`,
+-- `require` or `tostring`. On Lua 5.1 that is so inside `pcall`, a metamethod and the iterator
+-- of a `for`, too, and the error is Lua's own: "attempt to yield across metamethod/C-call
+-- boundary". Make the call before or after those, or in a task of its own.
 --
 -- What goes wrong in a task is raised by `task:wait()`; if nobody waits, by the next `poll`
 -- or `run`.
 -- @module leat.tasks
 
 local core = require("leat.curl.core")
+local interrupted = require("leat.driver")
 local now, take = core.now, core.start
-local continue, yield, running = coroutine.resume, coroutine.yield, coroutine.running
+local continue, yield, running, status = coroutine.resume, coroutine.yield, coroutine.running, coroutine.status
 
 local tasks = {}
 local Task = {}
@@ -30,8 +33,14 @@ local ready, first, last = {}, 1, 0 -- a queue: whom to resume
 local orphans, failures = {}, 0 -- tasks that failed while nobody waited; which one it was
 local busy = {} -- drivers with calls of tasks under way: each has in `carried` how many
 local loops = {} -- that watch them
+local at_work = false -- the scheduler is; true when it is entered anew: an error broke into it
 
 local SUSPENDED = {} -- what our own yields give; any other is somebody else's
+
+-- Lua 5.1 cannot suspend a coroutine inside pcall.
+local probe = coroutine.create(function() pcall(yield) end)
+continue(probe)
+local PCALL_SUSPENDS = status(probe) == "suspended"
 
 local function tell_loops(what, driver)
   for _, loop in ipairs(loops) do
@@ -39,176 +48,32 @@ local function tell_loops(what, driver)
   end
 end
 
--- ---- the scheduler ----------------------------------------------------------------------
+-- ---- calls under way --------------------------------------------------------------------
+
+-- A call under way has an entry: its task; or, for one that a token function makes in a task,
+-- whose own call waits for that, one more, `inner`. Its `news` is false until it is told.
 
 local function wake(task)
   last = last + 1
   ready[last] = task
 end
 
-local function finish(task, fine, why)
-  living[task] = nil
-  count = count - 1
-  task.done, task.fine = true, fine
-  if not fine then
-    task.why = type(why) == "string" and debug.traceback(task.thread, why) or why
-    if not task.claimed then
-      failures = failures + 1
-      orphans[task] = failures
-      tell_loops("soon")
-    end
-  end
-  task:give_up()
-  if task.at_end then
-    task:at_end()
-  end
-  for _, waiter in ipairs(task.waiters or {}) do
-    wake(waiter)
-  end
-end
-
--- Somebody sees to it if the task fails.
-local function claim(task)
-  task.claimed = true
-  if orphans[task] then
-    orphans[task] = nil
-  end
-end
-
-local function after(task, fine, what)
-  if not fine then
-    finish(task, false, what)
-  elseif coroutine.status(task.thread) == "dead" then
-    finish(task, true)
-  elseif what ~= SUSPENDED then
-    finish(task, false, "leat.tasks: a task can be suspended by its calls only, and something else yielded in it")
-  end
-end
-
-local function keep(task, ...)
-  task.results, task.n = { ... }, select("#", ...)
-end
-
--- What a task's coroutine runs.
-local function body(task, f, ...)
-  keep(task, f(...))
-end
-
-local function begin(task, f, ...)
-  local before = current
-  current = task
-  after(task, continue(task.thread, task, f, ...))
-  current = before
-end
-
--- An interrupt raises its error anywhere, just behind the end of a resume too: then the
--- task that is said to run does not.
-local function recover()
-  local status = current and coroutine.status(current.thread)
-  if status == "dead" then
-    finish(current, false, "leat.tasks: interrupted as the task ended")
-  end
-  if status == "dead" or status == "suspended" then
-    current = nil
-  end
-end
-
--- Resumes all that are ready, and who becomes so meanwhile. To be resumed once too often
--- does a task no harm, to be forgotten would.
-local function drain()
-  if current then
-    recover()
-  end
-  if current then
-    return
-  end
-  while first <= last do
-    local task = ready[first]
-    if task and not task.done then
-      current = task
-      local fine, what = continue(task.thread)
-      if not fine or what ~= SUSPENDED then
-        after(task, fine, what)
-      end
-      current = nil
-    end
-    ready[first] = nil
-    first = first + 1
-  end
-  first = 1 -- one by one: an interrupt in between must not leave it beyond who comes next
-  last = 0
-end
-
--- `fields` of the task may be `at_end(task)`, called when it is done, and `tally(task, call)`,
--- when a call of its is, if there was trouble. What is false is looked up sooner than what
--- is not there.
-local function start(fields, f, ...)
-  local task = setmetatable({ thread = coroutine.create(body), at_end = fields.at_end, tally = fields.tally or false,
-    done = false, canceled = false, driver = false, call = false, news = false, inner = false, outer = false }, Task)
-  task.task = task
-  living[task] = true
-  count = count + 1
-  begin(task, f, ...)
-  drain()
-  return task
-end
-
---- Starts a task: runs `f(...)`, up to its first call.
--- @tparam function f
--- @treturn Task
-function tasks.spawn(f, ...)
-  if type(f) ~= "function" then
-    error("leat.tasks.spawn: give a function, not a " .. type(f) .. ": tasks.spawn(function() ... end)", 2)
-  end
-  recover()
-  return start({}, f, ...)
-end
-
--- ---- for drivers ------------------------------------------------------------------------
-
--- A call under way has an entry: its task; or, for one that a token function makes in a task,
--- whose own call waits for that, one more, `inner`. Its `news` is false until it is told.
---
--- A driver of tasks has a `handle`, that of leat.curl.core; `drop(call)`, to give a call up;
--- `step(seconds)`, which calls tasks.tell(entry, news); `give_token(call, hooks)`; and
--- `wait_for(drivers, seconds)`, until one of them has something to do.
-
---- Where a call would be made: `"task"`; `"outside"` of any; or `"inside"` a coroutine of
--- the user's in a task, which can't be suspended.
-function tasks.place()
-  if not current then
-    return "outside"
-  elseif running() == current.thread then
-    return "task"
-  end
-  recover()
-  return current and "inside" or "outside"
-end
-
+-- A loop hears of it before it is noted: an interrupt in between costs a repetition.
 local function begin_carrying(driver)
+  tell_loops("watch", driver)
   driver.carried = 1
   busy[#busy + 1] = driver
-  tell_loops("watch", driver)
 end
 
 local function stop_carrying(driver)
   driver.carried = nil
   for i, other in ipairs(busy) do
     if other == driver then
-      table.remove(busy, i)
       tell_loops("unwatch", driver)
+      table.remove(busy, i)
       return
     end
   end
-end
-
---- That the driver is closed: nobody waits for it any more.
-tasks.forget = stop_carrying
-
---- The task that runs now; nil outside of any.
--- @treturn Task
-function tasks.current()
-  return tasks.place() == "task" and current or nil
 end
 
 local function count_down(driver)
@@ -224,9 +89,358 @@ local function is_under_way(entry)
   return entry.call and (not entry.news or entry.news == "token")
 end
 
-local function add_inner(task)
-  task.inner = { task = task, outer = task.inner or task }
-  return task.inner
+-- All of a task's entries, the innermost first.
+local function next_entry(task, entry)
+  if not entry then
+    return task.inner or task
+  end
+  return entry.outer or nil
+end
+
+local function entries(task)
+  return next_entry, task, nil
+end
+
+-- Of a task that failed: whether it leaves a change behind of which nobody was told.
+local function has_unknown(task)
+  for entry in entries(task) do
+    if entry.call and entry.call:may_have_happened() then
+      return true
+    end
+  end
+  return task.unreported and task.unreported:may_have_happened()
+end
+
+-- ---- the scheduler ----------------------------------------------------------------------
+
+-- The end of a task that is done; it may be done twice.
+local function settle(task)
+  if not task.fine and not task.claimed and not orphans[task] then
+    failures = failures + 1
+    orphans[task] = failures
+    tell_loops("soon")
+  end
+  if task.at_end then
+    task:at_end()
+  end
+  for _, waiter in ipairs(task.waiters or {}) do
+    wake(waiter)
+  end
+  if living[task] then
+    living[task] = nil
+    count = count - 1
+  end
+end
+
+local function finish(task, fine, why)
+  task:give_up()
+  if not fine then
+    why = has_unknown(task) and interrupted.note(why) or why
+    task.why = type(why) == "string" and debug.traceback(task.thread, why) or why
+  end
+  task.fine = fine
+  task.done = true
+  settle(task)
+end
+
+-- Somebody sees to it if the task fails.
+local function claim(task)
+  task.claimed = true
+  if orphans[task] then
+    orphans[task] = nil
+  end
+end
+
+local function after(task, fine, what)
+  if not fine then
+    finish(task, false, what)
+  elseif status(task.thread) == "dead" then
+    finish(task, true)
+  elseif what ~= SUSPENDED then
+    finish(task, false, "leat.tasks: a task can be suspended by its calls only, and something else yielded in it")
+  end
+end
+
+local function keep(task, ...)
+  task.results, task.n = { ... }, select("#", ...)
+end
+
+-- What a task's coroutine runs.
+local function body(task, f, ...)
+  task.begun = true
+  keep(task, f(...))
+end
+
+-- Suspends the task that runs. What it waits for, `act(task, a, b, c)`, is begun by the
+-- scheduler, once the coroutine has yielded: where Lua refuses that, nothing has happened.
+local function suspend(task, act, a, b, c)
+  task.act, task.a, task.b, task.c = act, a, b, c
+  yield(SUSPENDED)
+end
+
+local REFUSED = "Lua can't suspend the task here, inside of string.gsub, table.sort, require, tostring or the like "
+  .. "(attempt to yield across a C-call boundary): do it before that or after it, or in another task: "
+  .. "tasks.spawn(function() ... end)"
+
+local function is_refusal(why)
+  return type(why) == "string" and why:find("attempt to yield", 1, true) ~= nil
+end
+
+-- The same; but returns why it can't be suspended.
+local function try_to_suspend(task, act, a)
+  local fine, why = true, nil
+  if PCALL_SUSPENDS then
+    fine, why = pcall(suspend, task, act, a)
+  else
+    suspend(task, act, a)
+  end
+  if fine then
+    return nil
+  end
+  return is_refusal(why) and REFUSED or error(why, 0)
+end
+
+-- After an interrupt it may be done twice, so `act` must not mind.
+local function do_act(task)
+  local act = task.act
+  if act then
+    act(task, task.a, task.b, task.c)
+    task.act = false
+  end
+end
+
+local function resume(task, ...)
+  local before = current
+  current = task
+  local fine, what = continue(task.thread, ...)
+  current = before
+  if fine and what == SUSPENDED then
+    do_act(task)
+  else
+    after(task, fine, what)
+  end
+end
+
+-- ---- after an interrupt -----------------------------------------------------------------
+
+-- An error that a hook raises may break into the scheduler between any two instructions.
+-- Each step above leaves enough to tell how far it came, and may be done again.
+
+local function count_anew()
+  local carried = {}
+  count = 0
+  for task in pairs(living) do
+    count = count + 1
+    for entry in entries(task) do
+      if is_under_way(entry) then
+        carried[entry.driver] = (carried[entry.driver] or 0) + 1
+      end
+    end
+  end
+  for i = #busy, 1, -1 do
+    local driver = busy[i]
+    if not carried[driver] then
+      stop_carrying(driver)
+    end
+    driver.carried, carried[driver] = carried[driver], nil
+  end
+  for driver, calls in pairs(carried) do
+    begin_carrying(driver)
+    driver.carried = calls
+  end
+end
+
+-- The task is unchanged, or done. To be resumed once too often does it no harm.
+local function mend(task)
+  if not task.begun then -- whoever spawned it was told by the interrupt
+    living[task] = nil
+    task.done, task.fine, task.claimed = true, false, true
+  elseif task.done then
+    settle(task)
+  elseif status(task.thread) == "dead" then
+    finish(task, task.n ~= nil, "leat.tasks: interrupted as the task ended")
+  else
+    do_act(task)
+    for entry in entries(task) do
+      if is_under_way(entry) and entry.call:is_done() then
+        entry.driver:drop(entry.call) -- which may have been what was interrupted
+        entry.news = "trouble"
+      end
+    end
+    wake(task)
+  end
+end
+
+local function mend_all()
+  local all = {}
+  for task in pairs(living) do
+    all[#all + 1] = task
+  end
+  for _, task in ipairs(all) do
+    mend(task)
+  end
+  count_anew()
+  at_work = false
+end
+
+-- Whoever comes from outside comes by here.
+local function enter()
+  if current and running() ~= current.thread then
+    local how = status(current.thread)
+    if how == "dead" or how == "suspended" then
+      current = nil
+    end
+  end
+  if at_work and not current then
+    mend_all()
+  end
+end
+
+-- Resumes all that are ready, and who becomes so meanwhile.
+local function drain()
+  enter()
+  if current then
+    return
+  end
+  at_work = true
+  while first <= last do
+    local task = ready[first]
+    if task and not task.done then
+      resume(task)
+    end
+    ready[first] = nil
+    first = first + 1
+  end
+  first = 1 -- one by one: an interrupt in between must not leave it beyond who comes next
+  last = 0
+  at_work = false
+end
+
+-- `fields` of the task may be `at_end(task)`, called when it is done, maybe more than once, and
+-- `tally(task, call)`, when a call of its is, if there was trouble. What is false is looked up
+-- sooner than what is not there.
+local function start(fields, f, ...)
+  enter()
+  local task = setmetatable({ thread = coroutine.create(body), at_end = fields.at_end, tally = fields.tally or false,
+    begun = false, done = false, canceled = false, unreported = false, act = false, a = false, b = false, c = false,
+    driver = false, call = false, news = false, writes = false, inner = false, outer = false }, Task)
+  task.task = task
+  interrupted.inherit(task.thread)
+  local before = at_work
+  at_work = true
+  living[task] = true
+  count = count + 1
+  resume(task, task, f, ...)
+  at_work = before
+  drain()
+  return task
+end
+
+--- Starts a task: runs `f(...)`, up to its first call.
+-- @tparam function f
+-- @treturn Task
+function tasks.spawn(f, ...)
+  if type(f) ~= "function" then
+    error("leat.tasks.spawn: give a function, not a " .. type(f) .. ": tasks.spawn(function() ... end)", 2)
+  end
+  local task = start({}, f, ...)
+  return task
+end
+
+-- ---- for drivers ------------------------------------------------------------------------
+
+-- A driver of tasks has a `handle`, that of leat.curl.core; `drop(call)`, to give a call up;
+-- `step(seconds)`, which calls tasks.tell(entry, news); `give_token(call, hooks)`; and
+-- `wait_for(drivers, seconds)`, until one of them has something to do.
+
+--- Where a call would be made: `"task"`; `"outside"` of any; or `"inside"` a coroutine of
+-- the user's in a task, which can't be suspended.
+function tasks.place()
+  if current and running() == current.thread then
+    return "task"
+  end
+  enter()
+  return current and "inside" or "outside"
+end
+
+--- That the driver is closed: nobody waits for it any more.
+tasks.forget = stop_carrying
+
+--- The task that runs now; nil outside of any.
+-- @treturn Task
+function tasks.current()
+  return tasks.place() == "task" and current or nil
+end
+
+-- Only the memory for the call itself is asked for inside pcall: an interrupt is for whoever
+-- entered the scheduler, and not for this task.
+local function begin_call(task, entry, driver, call)
+  if entry ~= task then
+    task.inner = entry
+  end
+  entry.driver, entry.call, entry.news = driver, call, false
+  local carried = driver.carried
+  if carried then
+    driver.carried = carried + 1
+  else
+    begin_carrying(driver)
+  end
+  local fine, taken, writes = pcall(take, driver.handle, call, entry)
+  entry.writes = fine and writes
+  if not fine then
+    entry.why, entry.news = taken, "refused"
+  elseif not taken and call:is_done() then
+    entry.news = "done"
+  else
+    return
+  end
+  count_down(driver)
+  wake(task)
+end
+
+local function leave(task, entry)
+  entry.driver, entry.call = false, false
+  if task.inner then
+    task.inner = entry.outer ~= task and entry.outer
+  end
+end
+
+local function carry_to_end(task, entry, driver, call, hooks)
+  suspend(task, begin_call, entry, driver, call)
+  local news = entry.news
+  while news ~= "done" and news ~= "trouble" do
+    if news == "token" then
+      entry.news = false
+      driver:give_token(call, hooks)
+    elseif news == "refused" then
+      error(entry.why, 0)
+    else
+      suspend(task, false)
+    end
+    news = entry.news
+  end
+  task.unreported = entry.writes and call -- until its result is the caller's, who frees it
+  leave(task, entry)
+  if news == "trouble" and task.tally then
+    task:tally(call)
+  end
+end
+
+-- An error broke into it, such as one of the token function's. Returns why it never began, if
+-- Lua could not suspend the task.
+local function abandon(task, entry, call, why)
+  if entry.call ~= call and is_refusal(why) then
+    return REFUSED
+  elseif entry.call == call then
+    if is_under_way(entry) then
+      entry.driver:drop(call)
+      entry.news = "trouble"
+      count_down(entry.driver)
+    end
+    leave(task, entry)
+  end
+  task.unreported = false
+  interrupted.raise(why, call)
 end
 
 --- Carries a call in the task that runs now, and returns true once it is done; false: no
@@ -234,43 +448,24 @@ end
 -- @param driver
 -- @param call of the core
 -- @tparam table hooks of its client
+-- @treturn boolean
+-- @treturn string why it can't be carried here; else nil
 function tasks.carry(driver, call, hooks)
   local task = current
   if not task or running() ~= task.thread then
     return false
   elseif task.canceled then
     driver:drop(call)
-  else
-    local entry = task.call and add_inner(task) or task
-    -- What takes memory comes first: if it runs out, the task gives up what it has noted.
-    entry.driver, entry.call, entry.news = driver, call, false
-    local carried = driver.carried
-    if carried then
-      driver.carried = carried + 1
-    else
-      begin_carrying(driver)
+    return true
+  end
+  local entry = task.call and { task = task, outer = task.inner or task, news = false } or task
+  if PCALL_SUSPENDS then
+    local fine, why = pcall(carry_to_end, task, entry, driver, call, hooks)
+    if not fine then
+      return true, abandon(task, entry, call, why)
     end
-    if not take(driver.handle, call, entry) then
-      entry.news = "done"
-      count_down(driver)
-    end
-    local news = entry.news
-    while news ~= "done" and news ~= "trouble" do
-      if news then
-        entry.news = false
-        driver:give_token(call, hooks)
-      else
-        yield(SUSPENDED)
-      end
-      news = entry.news
-    end
-    entry.driver, entry.call = false, false
-    if task.inner then
-      task.inner = entry.outer ~= task and entry.outer
-    end
-    if news == "trouble" and task.tally then
-      task:tally(call)
-    end
+  else -- an error that is raised here ends the task
+    carry_to_end(task, entry, driver, call, hooks)
   end
   return true
 end
@@ -280,8 +475,7 @@ end
 -- @param entry
 -- @tparam string news `"done"`, `"trouble"`, `"token"`
 function tasks.tell(entry, news)
-  last = last + 1 -- before it is noted as told, for an interrupt may come between the two
-  ready[last] = entry.task
+  wake(entry.task)
   entry.news = news
   if news ~= "token" then
     count_down(entry.driver)
@@ -326,6 +520,7 @@ end
 -- @param driver of the call
 -- @tparam number seconds to wait at most
 function tasks.step(driver, seconds)
+  at_work = true
   if busy[1] then
     local all = { driver }
     for _, other in ipairs(busy) do
@@ -335,6 +530,7 @@ function tasks.step(driver, seconds)
   else
     driver:step(seconds)
   end
+  at_work = false
   drain()
 end
 
@@ -342,7 +538,9 @@ end
 -- interrupt, no descriptor tells of those that are ready.
 local function step(seconds)
   drain()
+  at_work = true
   local fine, why = pcall(step_all, busy, seconds)
+  at_work = not fine
   if not fine then
     tell_loops("soon")
     error(why, 0)
@@ -373,25 +571,12 @@ function tasks.poll(budget)
   return count
 end
 
--- After an interrupt: a call that is done, and whose task was not told.
-local function find_untold()
-  for task in pairs(living) do
-    local entry = task.inner or task
-    while entry do
-      if is_under_way(entry) and entry.call:is_done() then
-        tasks.tell(entry, "trouble")
-      end
-      entry = entry.outer
-    end
-  end
-end
-
 --- Waits until all tasks are done. After an interrupt they are as they were: run again.
 function tasks.run()
   if tasks.place() ~= "outside" then
     error("leat.tasks.run: call it outside of tasks", 2)
   end
-  find_untold()
+  enter()
   while count > 0 do
     if not goes_on() then
       error("leat.tasks.run: the tasks that are left wait for each other", 2)
@@ -405,7 +590,7 @@ end
 -- Suspends the task until there is news for it; outside of tasks, waits for any.
 local function wait_for_news()
   if current then
-    yield(SUSPENDED)
+    suspend(current, false)
     return
   end
   if not goes_on() then
@@ -414,27 +599,45 @@ local function wait_for_news()
   step(0.1)
 end
 
+-- Before anything is begun that waits: returns why the task can't be suspended.
+local function take_turn()
+  return current and try_to_suspend(current, wake)
+end
+
+local function add_waiter(waiter, task)
+  claim(task)
+  task.waiters = task.waiters or {}
+  table.insert(task.waiters, waiter)
+end
+
+local function wait_in_task(waiter, task)
+  local act = add_waiter
+  while not task.done do
+    local refused = try_to_suspend(waiter, act, task)
+    act = false
+    if refused then
+      error("leat.tasks: " .. refused, 3)
+    elseif waiter.canceled and not task.done then
+      error("leat.tasks: the task was canceled while it waited for another", 3)
+    end
+  end
+end
+
 --- Waits for the task's end: in another task, or, blocking, outside of any.
 -- @return what its function returned
 -- @raise what ended it
 function Task:wait()
   local place = tasks.place()
   local waiter = current
-  claim(self)
   if place == "inside" or self == waiter then
     error("leat.tasks: a task can't wait for itself, nor in a coroutine of its own making", 2)
   elseif waiter then
-    self.waiters = self.waiters or {}
-    table.insert(self.waiters, waiter)
-  else
-    find_untold()
+    wait_in_task(waiter, self)
   end
   while not self.done do
     wait_for_news()
-    if waiter and waiter.canceled and not self.done then
-      error("leat.tasks: the task was canceled while it waited for another", 2)
-    end
   end
+  claim(self)
   if not self.fine then
     error(self.why, 0)
   end
@@ -443,28 +646,30 @@ end
 
 --- For the scheduler: its calls end as canceled.
 function Task:give_up()
-  local entry = self.inner or self
-  while entry do
+  for entry in entries(self) do
     if is_under_way(entry) then
       entry.driver:drop(entry.call)
       entry.news = "trouble"
       count_down(entry.driver)
     end
-    entry = entry.outer
   end
 end
 
 --- Gives the task's call up: it ends as `canceled`, with `outcome_unknown` if it is a change
 -- that may have been received, and so does each call that the task makes from now on.
 function Task:cancel()
+  enter()
   if self.done then
     return
   end
+  local before = at_work
+  at_work = true
   self.canceled = true
   self:give_up()
   if self ~= current then
     wake(self)
   end
+  at_work = before
   drain()
 end
 
@@ -482,7 +687,8 @@ end
 --- Lets an event loop carry the calls: `leat.luv` and `leat.cqueues` do.
 -- @tparam table loop `watch(driver)`: from now on it calls `tasks.poll()` whenever
 --   `driver:fd()` is readable; `unwatch(driver)`: no longer; `soon()`: it calls `tasks.poll()`
---   once, for a task failed, maybe before its first call, or a poll did
+--   once, for a task failed, maybe before its first call, or a poll did. After an interrupt
+--   it may be told twice to watch a driver, or not to
 function tasks.attach(loop)
   loops[#loops + 1] = loop
   for _, driver in ipairs(busy) do
@@ -535,8 +741,25 @@ tasks.each, tasks.map = require("leat.each") {
   claim = claim,
   current = tasks.current,
   wake = wake,
+  place = tasks.place,
+  take_turn = take_turn,
   wait_for_news = wait_for_news,
   now = now,
 }
+
+-- A program may have forgotten to run its tasks. (With a loop attached that is the loop's.)
+local stderr = io and io.stderr
+local function warn()
+  if count > 0 and not loops[1] and stderr then
+    stderr:write(("leat.tasks: the program ended, and %d of its tasks did not: call tasks.run() before\n")
+      :format(count))
+  end
+end
+
+-- Lua 5.1 and LuaJIT finalize no tables.
+local newproxy = rawget(_G, "newproxy")
+local sentinel = newproxy and newproxy(true) or setmetatable({}, { __gc = warn })
+getmetatable(sentinel).__gc = warn
+Task.__metatable = sentinel -- which keeps it until the end
 
 return tasks --[[@as leat.tasks]]

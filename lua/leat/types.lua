@@ -104,6 +104,7 @@ function leat.assert(value, err, ...) end
 ---@field attempts integer
 ---@field retry_after? number seconds
 ---@field card? leat.ContactIdentifier of a conflict: what contradicts
+---@field where? string the line of the leat.assert that raised it
 
 ---@class leat.Info
 ---@field status? integer
@@ -415,7 +416,7 @@ function Driver.wait_for(drivers, seconds) end
 local transport = {}
 
 ---@param f fun(request: leat.Request): any, any, any
----@param of? { now: fun(): number, number, sleep: fun(seconds: number) }
+---@param of? { now?: fun(): number, number, sleep?: fun(seconds: number) }
 ---@return table driver
 function transport.new(f, of) end
 

@@ -130,6 +130,52 @@ describe("the heart of a loop beats on:", function()
     end
   end)
 
+  local SERVED = [[
+    local leat, tasks = require("leat"), require("leat.tasks")
+    local server = require("leat.sandbox").start { cards = { { value = "1" } } }
+    server:fault { operation = "find", delay = 0.05, times = math.huge }
+    local client = leat.new { api_key = server.api_key, base_url = server.url }
+    local function find() return client.contact_identifiers:find("1") end ]]
+
+  it("when it is attached twice", function()
+    for _, script in ipairs {
+      [[local uv = require("luv")
+        for _ = 1, 3 do require("leat.luv").attach(uv) end
+        local function run() uv.run() end ]],
+      [[local cq = require("cqueues").new()
+        for _ = 1, 3 do require("leat.cqueues").attach(cq) end
+        local function run() assert(cq:loop()) end ]],
+    } do
+      local output = read(("timeout 10 %s -e '%s'; echo $?"):format(interpreter, SERVED .. script .. [[
+        for _ = 1, 3 do
+          for _ = 1, 3 do tasks.spawn(function() io.write(leat.assert(find()).value) find() end) end
+          run()
+          io.write(tasks.poll())
+        end ]]))
+      assert.equal("1110" .. "1110" .. "1110" .. "0\n", output, script)
+    end
+  end)
+
+  it("and ends when the program closes all that libuv knows, with a call under way", function()
+    for _, rest in ipairs {
+      [[uv.walk(function(handle) handle:close() end) uv.run() client:close() uv.run()]],
+      [[uv.walk(function(handle) handle:close() end) tasks.cancel() uv.run()]],
+      [[client:close() uv.walk(function(handle) if not handle:is_closing() then handle:close() end end) uv.run()]],
+    } do
+      local output = read(("timeout 10 %s -e '%s'; echo $?"):format(interpreter, SERVED .. [[
+        local uv = require("luv")
+        require("leat.luv").attach(uv)
+        local kind
+        tasks.spawn(function() local _, err = find() kind = err.kind end)
+        for _ = 1, 3 do uv.run("nowait") end
+        ]] .. rest .. [[ print(kind, tasks.poll())
+        tasks.spawn(function() print(leat.new { api_key = server.api_key, base_url = server.url }
+          .contact_identifiers:find("1").value) end)
+        uv.run() ]]))
+      assert.equal("canceled\t0\n1\n0\n", output, rest)
+    end
+  end)
+
   it("when a task fails while others' calls are under way", function()
     local output = read(("timeout 10 %s -e '%s'"):format(interpreter, [[
       local leat, tasks = require("leat"), require("leat.tasks")
