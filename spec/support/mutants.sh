@@ -190,8 +190,8 @@ mutant sandbox-is-never-stale core/sandbox_api.c \
   's/^  x->cards = reads_past \&\& f->past/  x->cards = reads_past \&\& f->past == api->cards/'
 # The other model, over sockets and from Lua.
 passes=model_over_sockets
-mutant sockets-doubt-forgotten core/call.c \
-  's/^  if (error->outcome_unknown) call->in_doubt = true;/  if (error->outcome_unknown) call->in_doubt = false;/'
+mutant sockets-lost-taken-as-unsent core/call.c \
+  's/= call->op->writes \&\& sent == LEAT_SENT_MAYBE;/= false;/'
 mutant sockets-keep-what-is-deleted core/sandbox_state.c \
   's/^  if (card == NULL) return leat__sjson_remove(api->cards, value);/  if (card == NULL) return true;/'
 # What is printed where it should not be.
