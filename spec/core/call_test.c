@@ -733,6 +733,7 @@ static leat_call *answered(leat_client *client, const struct answer_case *c) {
   leat_call *call = new_call(client, c->operation);
   set(call, "contact_identifier_value", "1");
   if (strcmp(c->operation, "link") == 0) set(call, "contact_uuid", "u");
+  if (strcmp(c->operation, "update") == 0) set(call, "contact_identifier_name", "N");
   now.monotonic_ms += 60000; /* no pause is left of the case before */
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   leat_call_answer(call, now, &answer);

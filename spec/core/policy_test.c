@@ -268,6 +268,8 @@ static leat_call *call_of(leat_client *client, const subject *s) {
     if (op->parameters[i].required)
       leat_call_set(call, op->parameters[i].name,
                     leat_s(strstr(op->parameters[i].name, "uuid") ? "ann" : "1"));
+  if (strcmp(s->name, "update") == 0)
+    leat_call_set(call, "contact_identifier_name", leat_s("N"));
   return call;
 }
 

@@ -23,6 +23,8 @@ static leat_call *new_call(leat_client *client, const char *operation) {
       leat_call_new(client, leat_operation("contact_identifiers", operation));
   leat_call_set(call, "contact_identifier_value", leat_s("1"));
   if (strcmp(operation, "link") == 0) leat_call_set(call, "contact_uuid", leat_s(ANN));
+  if (strcmp(operation, "update") == 0)
+    leat_call_set_bool(call, "contact_identifier_active", true);
   return call;
 }
 
@@ -1443,8 +1445,6 @@ static void test_expectations(void) {
     leat_call *call = new_call(client, e->operation);
     leat_contact_identifier card;
     TEST(e->name);
-    if (strcmp(e->operation, "update") == 0)
-      leat_call_set_bool(call, "contact_identifier_active", true);
     leat_call_expect(call, (leat_string){e->expect, e->expect ? strlen(e->expect) : 0});
     perform(call, e->scenes);
     const leat_error *error = leat_call_error(call);
