@@ -452,8 +452,12 @@ function sandbox.start(given) end
 ---@field tls? boolean
 ---@field port? integer
 
+---@alias leat.SandboxOperation
+---| "find"|"create"|"link"|"unlink"|"update"|"delete"|"list"|"check"|"token"
+---| "contacts.get"|"contacts.find_one_by"|"contacts.find_or_create"|"contacts.create_anonymous"
+
 ---@class leat.Fault
----@field operation? "find"|"create"|"link"|"unlink"|"update"|"delete"|"list"|"check"|"token"|"contacts.get"|"contacts.find_one_by"|"contacts.find_or_create"|"contacts.create_anonymous"
+---@field operation? leat.SandboxOperation
 ---@field value? string
 ---@field nth? integer
 ---@field times? number
