@@ -152,6 +152,8 @@ static leat_call *new_call(leat_client *client, const scenario *s) {
     leat_call_set(call, "contact_identifier_value", leat_s("1"));
   if (strcmp(op, "link") == 0 || strcmp(op, "list") == 0)
     leat_call_set(call, "contact_uuid", leat_s("u"));
+  if (strcmp(op, "update") == 0)
+    leat_call_set(call, "contact_identifier_name", leat_s("n"));
   return call;
 }
 
