@@ -155,9 +155,12 @@ local getinfo, running = debug and debug.getinfo, coroutine.running
 -- Raises at the line of the user's that led here, however many of our functions are between,
 -- some of them gone by tail calls.
 local function blame(row, wrong)
-  local level, here = 2, getinfo and getinfo(1, "S").source
+  local level, ours = 2, {}
+  for _, f in ipairs(getinfo and { prepare, ensure, contact_identifier.metatable } or {}) do
+    ours[getinfo(f, "S").source] = true
+  end
   local info = getinfo and getinfo(level, "S")
-  while info and (info.what == "C" or info.what == "tail" or info.source == here) do
+  while info and (info.what == "C" or info.what == "tail" or ours[info.source]) do
     level = level + 1
     info = getinfo(level, "S")
   end
@@ -179,26 +182,34 @@ local function perform(self, row, call)
   end
 end
 
-local function change(call, self, row, card)
+-- `go_on` takes the result further.
+local function change(call, self, row, card, go_on)
   perform(self, row, call)
-  return result(call, self.card, card)
-end
-
--- In a coroutine, which may be suspended meanwhile, and on Lua 5.1 not within pcall.
-local function change_in_coroutine(call, self, row, card)
-  perform(self, row, call)
-  local fine, value, err, info = pcall(result, call, self.card, card)
-  if not fine then
-    drivers.raise(value, call)
+  local value, err, info = result(call, self.card, card)
+  if go_on then
+    return go_on(value, err, info)
   end
   return value, err, info
 end
 
--- Performs the call; `card` is the one to refresh. When an interrupt comes, or memory runs
+-- In a coroutine, which may be suspended meanwhile, and on Lua 5.1 not within pcall.
+local function change_in_coroutine(call, self, row, card, go_on)
+  perform(self, row, call)
+  local fine, value, err, info = pcall(result, call, self.card, card)
+  if not fine then
+    drivers.raise(value, call)
+  elseif go_on then
+    return go_on(value, err, info)
+  end
+  return value, err, info
+end
+
+-- Performs the call; `card` is the one to refresh, `go_on` what is to be done with the result
+-- of a change, and gives what is returned. When an interrupt comes, or memory runs
 -- out, once a change was sent, the error says so, up to the end of the method: so there it
 -- is called by tail calls, and ends in C. A call that is done is some KB that the collector
 -- knows nothing of: they are given back at once.
-function finish(self, row, call, card)
+function finish(self, row, call, card, go_on)
   local metatable = self.card or card_metatable(self)
   if self.settings then apply(self.settings, call) end
   if not row.writes then
@@ -208,9 +219,9 @@ function finish(self, row, call, card)
   end
   local thread, main = running()
   if main or not thread then -- nothing can yield here
-    return core.protect(call, drivers.raise, change, call, self, row, card)
+    return core.protect(call, drivers.raise, change, call, self, row, card, go_on)
   end
-  return core.conclude(call, change_in_coroutine(call, self, row, card))
+  return core.conclude(call, change_in_coroutine(call, self, row, card, go_on))
 end
 
 local function make_method(class, row)
@@ -312,13 +323,14 @@ function resources.contact_identifiers:ensure(value, given)
     error("leat: call it with a colon: contact_identifiers:ensure(...)", 2)
   end
   local row = rows["contact_identifiers.create"]
-  local wanted = { value = value }
-  local card, err, info = finish(self, row, prepare(self, row, value, given))
-  for name, wish in pairs(given or {}) do
-    wanted[name] = wish
-  end
-  card, err, info = ensure(self, wanted, function() return self:create(value, given) end, card, err, info)
-  return card, err and setmetatable(err, failure), info
+  return finish(self, row, prepare(self, row, value, given), nil, function(card, err, info)
+    local wanted = { value = value }
+    for name, wish in pairs(given or {}) do
+      wanted[name] = wish
+    end
+    card, err, info = ensure(self, wanted, function() return self:create(value, given) end, card, err, info)
+    return card, err and setmetatable(err, failure), info
+  end)
 end
 
 -- There libcurl stays out of the worker: it may bring a second OpenSSL, of another version.
@@ -531,20 +543,20 @@ local meant = { get = "find", fetch = "find", read = "find", add = "create", new
 
 -- Raises at the line that asks for an operation which a client, or a resource of one, lacks.
 local function lacks(what, class, name)
-  local known = {}
+  local there = {}
   for other in pairs(class == Client and resources or {}) do
-    known[other] = other ~= "client" or nil
+    there[other] = other ~= "client" or nil
   end
   for other in pairs(class) do
-    known[other] = not other:find("^__") or nil
+    there[other] = not other:find("^__") or nil
   end
   local cards = resources.contact_identifiers
-  local other = known[meant[name]] and meant[name] or options.nearest(known, name)
+  local other = there[meant[name]] and meant[name] or options.nearest(there, name)
   local hint = other and (": did you mean '%s'?"):format(other) or ":"
   if class == Client and rawget(cards, meant[name] or name) then
     hint = (": did you mean client.contact_identifiers:%s(...)?"):format(meant[name] or name)
   end
-  error(("leat: %s has no '%s'%s There are: %s"):format(what, name, hint, options.list(known)), 3)
+  error(("leat: %s has no '%s'%s There are: %s"):format(what, name, hint, options.list(there)), 3)
 end
 
 for what, class in pairs(resources) do

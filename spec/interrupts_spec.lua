@@ -86,7 +86,8 @@ describe("an interrupt at any instruction", function()
       local n, applied, hit = 0, 0, true
       while hit and n < MANY do
         n = n + 1
-        local value, why, result = "card " .. n, raised(), nil
+        local value, why = "card " .. n, raised()
+        local result
         hit, result = interrupt(n, why, cards.create, cards, value)
         if server:card(value) then
           applied = applied + 1
@@ -135,7 +136,8 @@ describe("an interrupt at any instruction", function()
     local n, hit = 0, true
     while hit and n < MANY do
       n = n + 1
-      local why, result = "interrupted!", nil
+      local why = "interrupted!"
+      local result
       hit, result = interrupt(n, why, tasks.each, { "1", "none" }, function(value) return cards:find(value) end,
         { concurrency = 2 })
       if result and not result[1] then

@@ -474,14 +474,18 @@ describe("tasks", function()
         package.preload["a module of the spec"] = function() f() return true end
         return tostring(require("a module of the spec"))
       end },
-      { "tostring", function(f) return tostring(setmetatable({}, { __tostring = function() f() return "text" end })) end },
+      { "tostring", function(f)
+        return tostring(setmetatable({}, { __tostring = function() f() return "text" end }))
+      end },
       { "pcall", function(f) assert(pcall(f)) return "called" end },
       { "__index", function(f) return setmetatable({}, { __index = function() f() return "field" end }).field end },
       { "__lt", function(f)
         local with = { __lt = function() f() return true end }
         return tostring(setmetatable({}, with) < setmetatable({}, with))
       end },
-      { "the iterator of a for", function(f) for _ in function(_, last) return not last and f() and true or nil end do end end },
+      { "the iterator of a for", function(f)
+        for _ in function(_, last) return not last and f() and true or nil end do end
+      end },
       { "a coroutine of its own", function(f) assert(coroutine.resume(coroutine.create(f))) end, true },
     }
     local actions = {
@@ -548,7 +552,8 @@ describe("tasks", function()
       end)
       assert.equal("1", task:wait())
       assert.same({ false, "dead" }, { told[1], told[3] })
-      assert.truthy(told[2]:find("^spec/tasks_spec.lua:%d+: leat.tasks." .. name .. ": in a coroutine of your own"), told[2])
+      local why = "^spec/tasks_spec.lua:%d+: leat.tasks." .. name .. ": in a coroutine of your own"
+      assert.truthy(told[2]:find(why), told[2])
       assert.equal(name == "each" and 1 or 2, #server:requests())
     end
   end)
@@ -667,10 +672,9 @@ describe("tasks", function()
     end)
 
     it("and no others: calls that wait meanwhile get the token", function()
-      local good, guarded = true, nil
-      local vault = connect {}
+      local good, vault = true, connect {}
       slow(0.05)
-      guarded = leat.new { base_url = server.url, timeout = 2, token = function()
+      local guarded = leat.new { base_url = server.url, timeout = 2, token = function()
         leat.assert(vault.contact_identifiers:find("1"))
         good = not good
         if good then error("now and then") end
@@ -835,7 +839,7 @@ describe("tasks", function()
     end)
 
     it("makes as many as it may, though each value needs a call", function()
-      local at_once, most, i = 0, 0, 0
+      local at_once, most, i
       slow(0.05)
       server:fault { operation = "list", delay = 0, times = math.huge }
       local function values()

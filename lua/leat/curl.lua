@@ -86,7 +86,8 @@ local function give_token_blocking(self, call, hooks)
   if not fine then
     error(why, 0)
   elseif coroutine.status(asking) ~= "dead" then
-    error("leat: the token function yielded outside of a task: make what it waits for a call of leat, or let it block", 0)
+    error("leat: the token function yielded outside of a task: make what it waits for a call of leat, or let it block",
+      0)
   end
 end
 

@@ -760,6 +760,6 @@ end
 local newproxy = rawget(_G, "newproxy")
 local sentinel = newproxy and newproxy(true) or setmetatable({}, { __gc = warn })
 getmetatable(sentinel).__gc = warn
-Task.__metatable = sentinel -- which keeps it until the end
+Task.__end_of_program = sentinel -- which keeps it until then
 
 return tasks --[[@as leat.tasks]]

@@ -201,6 +201,25 @@ static void test_misuse(leat_client *client) {
   call = new_call(client, "update");
   leat_call_set_bool(call, "contact_identifier_name", true);
   check_misuse(call, "must be a string");
+  call = new_call(client, "update");
+  set(call, "contact_identifier_value", "1");
+  check_misuse(call, "there is nothing to change: give a name");
+  call = new_call(client, "update");
+  check_misuse(call, "contact_identifier_value is missing");
+  TEST("and found to be missing before the first step, too");
+  call = new_call(client, "update");
+  set(call, "contact_identifier_value", "1");
+  leat_call_check(call);
+  CHECK(leat_call_error(call)->kind == LEAT_MISUSE && !leat_call_is_done(call));
+  leat_call_set_bool(call, "contact_identifier_active", false); /* too late */
+  check_misuse(call, "there is nothing to change");
+  call = new_call(client, "update");
+  set(call, "contact_identifier_value", "1");
+  leat_call_set_bool(call, "contact_identifier_active", false);
+  leat_call_check(call);
+  CHECK(leat_call_error(call)->kind == LEAT_OK && leat_call_next(call, now) == LEAT_SEND);
+  leat_call_free(call);
+  leat_call_check(NULL);
   TEST("the first misuse sticks");
   call = new_call(client, "find");
   set(call, "contact_identifier_value", "");
@@ -373,6 +392,8 @@ static void test_config(void) {
   } bad[] = {
       {{.api_key = NULL}, "api_key is missing"},
       {{.api_key = "Bearer k"}, "the key alone"},
+      {{.api_key = "\"k\""}, "api_key stands in quotes"},
+      {{.access_token = "'k'"}, "stands in quotes"},
       {{.api_key = ""}, "api_key is empty"},
       {{.api_key = "a\r\nX: y"}, "line end"},
       {{.api_key = "a\t"}, "control character"},

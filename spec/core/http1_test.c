@@ -112,6 +112,8 @@ static leat_call *new_call(leat_client *client, const char *operation) {
       leat_call_new(client, leat_operation("contact_identifiers", operation));
   leat_call_set(call, "contact_identifier_value", leat_s("1"));
   if (strcmp(operation, "link") == 0) leat_call_set(call, "contact_uuid", leat_s("u"));
+  if (strcmp(operation, "update") == 0)
+    leat_call_set(call, "contact_identifier_name", leat_s("n"));
   return call;
 }
 

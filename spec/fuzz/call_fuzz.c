@@ -24,6 +24,8 @@ static leat_call *new_call(const leat_op *op) {
   for (size_t i = 0; i < op->parameter_count; i++)
     if (op->parameters[i].required)
       leat_call_set(call, op->parameters[i].name, leat_s("1"));
+  if (strcmp(op->name, "update") == 0)
+    leat_call_set(call, "contact_identifier_name", leat_s("1"));
   return call;
 }
 
