@@ -594,7 +594,8 @@ end
 --     and `client_secret`, for which tokens are fetched and renewed (at `token_url`, or else
 --     at `/oauth/token` on the origin of `base_url`); or `token`, a function that returns a
 --     token and, if it knows, for how many seconds it is good, or nil and why not: it is
---     asked when one is needed, and when one was refused
+--     asked when one is needed, and when one was refused. It must not use this client, nor
+--     yield outside of tasks (over a `transport` it may: see there)
 --   * `base_url` default `https://api.piggy.eu/api/v3/oauth/clients`. https, except for
 --     this very machine
 --   * `allow_http` true lets base_url be cleartext http elsewhere too

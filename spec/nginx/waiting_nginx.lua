@@ -112,6 +112,21 @@ describe("in nginx, many at once:", function()
     assert.truthy(why:find("no luck", 1, true), why)
   end)
 
+  it("a token function that uses its own client is told so", function()
+    local began = socket.gettime()
+    local own = client("own", ([[base_url = %q, timeout = 2, token = function()
+      local client = require("app").client("own")
+      return client.contact_identifiers:find("1") and %q
+    end]]):format(upstream.url, secrets.key))
+    for _ = 1, 2 do
+      local fine, why = pcall(nginx.run, nginx, "content", own .. "return cards:find('1')")
+      assert.is_false(fine)
+      assert.truthy(why:find("contact_identifiers.find: the token function uses its own client", 1, true), why)
+    end
+    assert.truthy(socket.gettime() - began < 1.9)
+    assert.equal(0, #upstream:requests())
+  end)
+
   it("a token comes though nginx drops the timer that was to get it", function()
     local full = server.start { conf = "lua_max_running_timers 2;" }
     finally(function() full:stop() end)
