@@ -43,6 +43,8 @@ PREFIX     ?= /usr/local
 PKG_CONFIG ?= pkg-config
 INSTALL    ?= install
 FUZZ_SECONDS ?= 20
+# How many tests or checks run at once, where they are programs of their own.
+JOBS ?= 2
 
 # LuaRocks names a folder instead, and not the version in it, which 5.5 reckons.
 ifneq ($(LUA_INCDIR),)
@@ -102,7 +104,7 @@ has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $
 parts     := leat $(if $(has_sandbox),sandbox)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan asan-lua tsan valgrind valgrind-lua torture torture-c torture-lua fuzz mutants bench bench-nginx lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly bench bench-nginx lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%)
@@ -209,13 +211,15 @@ $(T)/memory_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--
 $(T)/json_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=realloc \
   -Wl,--wrap=strtod,--wrap=snprintf,--wrap=__snprintf_chk
 test: test-core test-lua
-tests: $(TESTS) $(T)/differential
+CORE_TESTS := $(TESTS) $(T)/differential
+tests: $(CORE_TESTS)
 # What failed is printed last, where a long log is read.
 test-core: tests
-	@failed=; for test in $(TESTS) $(T)/differential; do \
-	  if $(RUN_TEST) $$test spec/cases >$$test.log 2>&1; then cat $$test.log; \
-	  else failed="$$failed $$test.log"; fi; done; \
-	if [ "$$failed" ]; then tail -n 40 $$failed; exit 1; fi
+	@rm -f $(T)/*.log $(T)/*.failed
+	@printf '%s\n' $(CORE_TESTS) | xargs -P $(JOBS) -I TEST \
+	  sh -c '$(RUN_TEST) TEST spec/cases >TEST.log 2>&1 || mv TEST.log TEST.failed'
+	@for test in $(CORE_TESTS); do if [ -e $$test.log ]; then cat $$test.log; fi; done
+	@! tail -n 40 $(T)/*.failed 2>/dev/null
 test-lua: lua
 	$(run_env) $(RUN_LUA) $(LUA) spec/run.lua $(BUSTED_FLAGS)
 MODEL_N ?= 100000
@@ -227,14 +231,16 @@ canary:
 	@LUA=$(LUA) sh spec/support/canary.sh
 
 # What needs other programs: event loops, Neovim, a game's server.
+HOST_SPECS ?= spec/hosts
 test-hosts: lua $(T)/slow_server
-	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(LUA) spec/run.lua --pattern=_host spec/hosts $(BUSTED_FLAGS)
+	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(LUA) spec/run.lua --pattern=_host $(HOST_SPECS) $(BUSTED_FLAGS)
 
 # Its Lua is LuaJIT, whatever the spec's own is.
+NGINX_SPECS ?= spec/nginx
 test-nginx: lua $(T)/catalogue_server
 	@$(MAKE) -s --no-print-directory LUA=luajit lua
 	$(run_env) LEAT_ROOT=$(CURDIR) LEAT_TOOLS=$(CURDIR)/$(T) LEAT_NGINX_MODULES=$(CURDIR)/$(BUILD)/luajit \
-	  $(LUA) spec/run.lua --pattern=_nginx spec/nginx $(BUSTED_FLAGS)
+	  $(LUA) spec/run.lua --pattern=_nginx $(NGINX_SPECS) $(BUSTED_FLAGS)
 
 SOAK_N ?= 1000000
 soak: lua $(T)/slow_server
@@ -253,21 +259,22 @@ test-all-luas:
 VALGRIND := valgrind -q --error-exitcode=99 --leak-check=full \
   --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
-asan:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)" \
-	  LDFLAGS="$(SANITIZE)" test-core
-# The specs under sanitizers: a stock interpreter, our modules instrumented.
-asan-lua:
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CC=gcc LDFLAGS="$(SANITIZE)" \
-	  CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)" lua
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CC=gcc LDFLAGS="$(SANITIZE)" \
-	  CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)" test-lua \
-	  RUN_LUA="env LD_PRELOAD=$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)"
+IN_ASAN   = $(MAKE) --no-print-directory BUILD=$(BUILD)/asan LDFLAGS="$(SANITIZE)" \
+  CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)"
+asan-build:
+	+@$(IN_ASAN) lua tests
+asan: asan-build
+	+@$(IN_ASAN) test-core
+# The specs under gcc's sanitizers: a stock interpreter, our modules instrumented.
+asan-lua: asan-build
+	+@$(IN_ASAN) test-lua \
+	  RUN_LUA="env LD_PRELOAD=$$($(CC) -print-file-name=libasan.so):$$($(CC) -print-file-name=libubsan.so)"
 valgrind-lua: lua
 	@$(MAKE) --no-print-directory test-lua RUN_LUA="$(VALGRIND)"
-tsan:
+tsan-build:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS="-O1 -g -fsanitize=thread" \
 	  LDFLAGS="-fsanitize=thread" $(BUILD)/tsan/test/threads_test $(BUILD)/tsan/test/sandbox_test
+tsan: tsan-build
 	TSAN_OPTIONS=halt_on_error=1 $(BUILD)/tsan/test/threads_test
 	TSAN_OPTIONS=halt_on_error=1 $(BUILD)/tsan/test/sandbox_test
 valgrind:
@@ -288,10 +295,8 @@ TORTURE_STEP ?= 1
 TORTURE_LUAS ?= lua5.4 luajit
 TORTURE_WRAP := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc free clock_gettime leat_call_next)
 torture:
-	@for lua in $(TORTURE_LUAS); do $(MAKE) --no-print-directory BUILD=$(BUILD)/asan LUA=$$lua \
-	  CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)" LDFLAGS="$(SANITIZE)" torture-lua || exit 1; done
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan LDFLAGS="$(SANITIZE)" \
-	  CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)" torture-c
+	+@for lua in $(TORTURE_LUAS); do $(IN_ASAN) LUA=$$lua torture-lua || exit 1; done
+	+@$(IN_ASAN) torture-c
 torture-c: $(T)/curl_torture
 	$(T)/curl_torture $(TORTURE_STEP)
 torture-lua: $(M)/lua_torture
@@ -309,7 +314,8 @@ $(M)/%.o: spec/torture/%.c $(FLAGS)
 	$(CC) $(CPPFLAGS) -Ilua $(LUA_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
 FUZZERS := $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*_fuzz.c))
-fuzz: $(FUZZERS)
+fuzz-build: $(FUZZERS)
+fuzz: fuzz-build
 	@sh spec/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
 $(BUILD)/fuzz/%: spec/fuzz/%.c spec/core/cases.c $(PURE) core/internal.h core/leat.h spec/support/json_oracle.h
 	@mkdir -p $(@D)
@@ -336,8 +342,8 @@ C_FILES  := $(wildcard core/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec
 SH_FILES := $(wildcard .ci/run examples/*.sh examples/*/*.sh rockspec/*.sh spec/*.sh spec/*/*.sh)
 lint:
 	clang-format --dry-run -Werror $(C_FILES)
-	clang-tidy --quiet --warnings-as-errors='*' $(wildcard core/*.c lua/*.c) -- \
-	  $(STANDARD) $(CPPFLAGS) $(LUA_CFLAGS) $(WARNINGS)
+	printf '%s\n' $(wildcard core/*.c lua/*.c) | xargs -P $(JOBS) -I FILE clang-tidy --quiet \
+	  --warnings-as-errors='*' FILE -- $(STANDARD) $(CPPFLAGS) $(LUA_CFLAGS) $(WARNINGS)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --error-exitcode=1 \
 	  --inline-suppr --suppress=missingIncludeSystem -Icore core lua
 	luacheck --quiet .

@@ -5,6 +5,6 @@ set -eu
 cd "$(dirname "$0")/.."
 LUA=${LUA:-lua5.4}
 sh rockspec/deps.sh install build sandbox "$LUA"
-make -s LUA="$LUA"
+make -s -j2 LUA="$LUA"
 eval "$(make -s env LUA="$LUA")"
 exec "$LUA" examples/demo.lua

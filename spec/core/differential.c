@@ -82,13 +82,22 @@ static bool listen_on(peer *p) {
   return true;
 }
 
+/* Chunks may be tiny, so the room doubles: each of its sizes is a power of two. */
 static size_t collect(char *data, size_t size, size_t count, void *user) {
   bytes *body = user;
+  size_t room = 1, had;
   size *= count;
-  char *grown = realloc(body->data, body->length + size + 1);
-  if (grown == NULL) return 0;
-  memcpy(grown + body->length, data, size);
-  body->data = grown;
+  while (room <= body->length)
+    room *= 2;
+  had = body->data ? room : 0;
+  while (room <= body->length + size)
+    room *= 2;
+  if (room > had) {
+    char *grown = realloc(body->data, room);
+    if (grown == NULL) return 0;
+    body->data = grown;
+  }
+  memcpy(body->data + body->length, data, size);
   body->length += size;
   return size;
 }

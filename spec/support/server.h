@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,10 +49,10 @@ static inline bool server_wait(server *s, int fd) {
 
 /* Reads one request: its head, and as much body as Content-Length says. */
 static inline bool server_read(server *s, int fd) {
-  static const size_t size = 1 << 20;
+  size_t size = 4096, length = 0, wanted = SIZE_MAX;
   char *text = malloc(size), *end = NULL;
-  size_t length = 0, wanted = size;
   while (text && length < wanted && server_wait(s, fd)) {
+    if (length > size / 2) text = realloc(text, size *= 2);
     ssize_t n = recv(fd, text + length, size - 1 - length, 0);
     if (n <= 0) break;
     length += (size_t)n;
