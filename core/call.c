@@ -64,7 +64,8 @@ static bool take_slot(leat_call *call, leat_moment now) {
   leat_client *client = call->client;
   int64_t now_us = now.monotonic_ms * 1000;
   if (client->slot_length_us == 0) return true;
-  if (call->slot_us + client->slot_length_us < now_us) use_slot(call); /* missed */
+  if (leat__add_ms(call->slot_us, client->slot_length_us) < now_us)
+    use_slot(call); /* missed */
   if (call->has_slot) return true;
   if (client->shared) return false;
   call->has_slot = true;
@@ -202,13 +203,14 @@ static void give_up_as(leat_call *call, leat_kind kind, const char *why) {
 int64_t leat__call_patience(const leat_call *call, int64_t now) {
   int patience = call->client ? call->client->queue_timeout_ms : 0;
   bool waits = call->state == LEAT__QUEUED;
-  int64_t waited = call->line_ms + (waits ? now - call->wait_began : 0);
-  return patience ? now + patience - waited : INT64_MAX;
+  int64_t waited = waits ? now - call->wait_began : 0;
+  if (patience == 0) return INT64_MAX;
+  return leat__add_ms(leat__add_ms(now + patience, -waited), -call->line_ms);
 }
 
 /* An answer that asked it to wait is still there; else it says for what it stood. */
 static void lose_patience(leat_call *call, leat_moment now) {
-  int64_t asked = call->client->pause.until_ms - now.monotonic_ms;
+  int64_t asked = leat__add_ms(call->client->pause.until_ms, -now.monotonic_ms);
   if (leat__retry_throttled(call->outcome.error.kind)) {
     give_up(call);
     return;
@@ -233,7 +235,7 @@ static void wait_in_line(leat_call *call, leat_moment now, int64_t until, bool s
 
 /* Once it has waited by itself, it knows from the clock. */
 void leat__call_waited(leat_call *call, int64_t ms) {
-  if (call->state == LEAT__NEW) call->line_ms += ms;
+  if (call->state == LEAT__NEW) call->line_ms = leat__add_ms(call->line_ms, ms);
 }
 
 static void wait_before(leat_call *call, leat_moment now, int64_t delay,
@@ -247,7 +249,8 @@ static void wait_before(leat_call *call, leat_moment now, int64_t delay,
 /* The clock of a call begins with its first exchange, whatever that is for. */
 static int64_t time_left(leat_call *call, leat_moment now) {
   if (call->deadline == 0) call->deadline = now.monotonic_ms + call->timeout_ms;
-  return call->deadline - now.monotonic_ms;
+  int64_t left = leat__add_ms(call->deadline, -now.monotonic_ms);
+  return left < call->timeout_ms ? left : call->timeout_ms;
 }
 
 /* In the time that this call has left. It may be NULL: out of memory. */
@@ -269,7 +272,7 @@ static leat_call *end_inner(leat_call *call) {
   leat_call *inner = call->inner;
   call->inner = NULL;
   call->outcome.error.attempts += leat_call_error(inner)->attempts;
-  call->deadline += inner->line_ms;
+  call->deadline = leat__add_ms(call->deadline, inner->line_ms);
   return inner;
 }
 
@@ -412,9 +415,10 @@ static void send(leat_call *call, leat_moment now) {
 }
 
 int64_t leat_call_connected(leat_call *call, leat_moment now) {
+  now = leat__limit_moment(now);
   if (call && inside(call)) return leat_call_connected(inside(call), now);
   if (call == NULL || call->state != LEAT__SENDING) return now.monotonic_ms;
-  int64_t left = call->deadline - now.monotonic_ms;
+  int64_t left = time_left(call, now);
   if (left > 0) call->request.deadline_ms = now.monotonic_ms + time_for_one(call, left);
   return call->request.deadline_ms;
 }
@@ -435,8 +439,8 @@ static void get_ready(leat_call *call, leat_moment now) {
     call->state = LEAT__STANDING;
     return;
   }
-  int64_t until = call->has_slot ? (call->slot_us + 999) / 1000 : 0;
-  if (until > now.monotonic_ms) wait_in_line(call, now, until, true);
+  int64_t until = call->slot_us / 1000 + (call->slot_us % 1000 > 0); /* rounded up */
+  if (call->has_slot && until > now.monotonic_ms) wait_in_line(call, now, until, true);
   else send(call, now);
 }
 
@@ -721,8 +725,9 @@ static bool end_wait(leat_call *call, leat_moment now) {
   if (now.monotonic_ms < call->until && !(queued && call->epoch != call->client->epoch))
     return false;
   int64_t waited = now.monotonic_ms - (queued ? call->wait_began : call->until);
-  if (call->deadline) call->deadline += waited;
-  call->line_ms += waited;
+  if (waited < 0) waited = 0; /* a clock that goes back */
+  if (call->deadline) call->deadline = leat__add_ms(call->deadline, waited);
+  call->line_ms = leat__add_ms(call->line_ms, waited);
   if (call->state == LEAT__LOOKS_LATER) find(call, now, LEAT__LOOKING);
   else call->state = LEAT__READY;
   return true;
@@ -766,8 +771,10 @@ static leat_step next(leat_call *call, leat_moment now) {
 }
 
 leat_step leat_call_next(leat_call *call, leat_moment now) {
+  now = leat__limit_moment(now);
   leat_step step = next(call, now);
-  int64_t wait = step == LEAT_WAIT ? leat_call_until(call) - now.monotonic_ms : 0;
+  int64_t wait =
+      step == LEAT_WAIT ? leat__add_ms(leat_call_until(call), -now.monotonic_ms) : 0;
   if (call) leat__attempt_tell(call, step == LEAT_DONE ? -1 : wait);
   return step;
 }
@@ -791,13 +798,14 @@ static leat_call *innermost(leat_call *call) {
 void leat_call_fetch(leat_call *call, leat_moment now) {
   call = innermost(call);
   if (call && call->state == LEAT__ASKING && call->client->fetches_token)
-    fetch_token(call, now);
+    fetch_token(call, leat__limit_moment(now));
 }
 
 /* The lease stays its own meanwhile. */
 void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms) {
   call = innermost(call);
-  if (call && call->state == LEAT__ASKING) wait_in_line(call, now, until_ms, false);
+  if (call && call->state == LEAT__ASKING)
+    wait_in_line(call, leat__limit_moment(now), until_ms, false);
 }
 
 void leat_call_take_slot(leat_call *call, int64_t slot_us) {
@@ -864,6 +872,7 @@ void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answe
     leat_call_fail(call, now, LEAT_MISUSE, LEAT_SENT_MAYBE, "the response is NULL");
     return;
   }
+  now = leat__limit_moment(now);
   if (call && inside(call)) {
     leat_call_answer(inside(call), now, answer);
     adopt_note(call);
@@ -910,6 +919,7 @@ static void fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sen
 
 void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sent,
                     const char *detail) {
+  now = leat__limit_moment(now);
   if (call == NULL || call->state == LEAT__DONE) return;
   if (call->state == LEAT__NEW && call->outcome.error.kind != LEAT_OK) {
     call->state = LEAT__DONE;

@@ -117,7 +117,7 @@ static bool set_credentials(leat_client *client, const leat_config *config,
                             const char *token) {
   client->asks_token = config->asks_token;
   client->fetches_token = config->client_id != NULL;
-  client->token_until = token ? INT64_MAX : 0;
+  client->token_until = token ? INT64_MAX : INT64_MIN;
   if (!client->fetches_token) return true;
   client->client_id = leat__copy(config->client_id, strlen(config->client_id));
   client->client_secret =
@@ -163,6 +163,7 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
       or_default(config->retry_budget, LEAT_DEFAULT_RETRY_BUDGET);
   client->retry_budget = client->retry_budget_limit;
   client->rate_limit = client->rate_remaining = -1;
+  client->slot_us = client->pause.until_ms = INT64_MIN; /* a clock may begin anywhere */
   client->retry = (leat_retry){
       config->max_attempts == LEAT_UNLIMITED
           ? INT_MAX
@@ -228,7 +229,7 @@ void leat_client_rate(const leat_client *client, int *limit, int *remaining) {
 
 bool leat_client_pause(const leat_client *client, leat_moment now, leat_pause *pause) {
   *pause = client->pause;
-  return now.monotonic_ms < client->pause.until_ms;
+  return leat__limit_moment(now).monotonic_ms < client->pause.until_ms;
 }
 
 void leat__client_pause(leat_client *client, leat_moment now, const leat_pause *pause) {
@@ -245,6 +246,7 @@ void leat__client_pause(leat_client *client, leat_moment now, const leat_pause *
 void leat_client_share_pause(leat_client *client, leat_moment now,
                              const leat_pause *pause) {
   leat_pause copy = *pause;
+  now = leat__limit_moment(now);
   int64_t most = now.monotonic_ms + LEAT_LONGEST_PAUSE_MS;
   if (copy.until_ms <= now.monotonic_ms) return;
   if (copy.until_ms > most) copy.until_ms = most;

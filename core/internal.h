@@ -282,7 +282,7 @@ struct leat_client {
   bool shared;                    /* its token and rate are other processes' too */
   leat_url token_url;
   char *client_id, *client_secret;
-  int64_t token_until; /* 0: there is none, or it was refused */
+  int64_t token_until; /* INT64_MIN: there is none, or it was refused */
   unsigned token_number;
   bool token_shared; /* it came from a store, and may be older than the one it replaced */
   const leat_call *lease;               /* who gets one, */

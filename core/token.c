@@ -67,26 +67,29 @@ bool leat_client_set_token(leat_client *client, leat_moment now, leat_string tok
   int64_t life = (int64_t)lifetime_s * 1000, margin = life / 10;
   if (margin > MARGIN_MS) margin = MARGIN_MS;
   return accept(client, token,
-                lifetime_s > 0 ? now.monotonic_ms + life - margin : INT64_MAX, false);
+                lifetime_s > 0 ? leat__limit_moment(now).monotonic_ms + life - margin
+                               : INT64_MAX,
+                false);
 }
 
 leat_string leat_client_token(const leat_client *client, leat_moment now,
                               int64_t *until_ms) {
   *until_ms = client->token_until;
-  if (!leat__token_is_there(client, now)) return (leat_string){NULL, 0};
+  if (!leat__token_is_there(client, leat__limit_moment(now)))
+    return (leat_string){NULL, 0};
   return token_of(&client->headers.list[0]);
 }
 
 /* What it has when it asks has expired, or was refused. */
 bool leat_client_share_token(leat_client *client, leat_moment now, leat_string token,
                              int64_t until_ms) {
-  return now.monotonic_ms < until_ms && is_token(token) &&
+  return leat__limit_moment(now).monotonic_ms < until_ms && is_token(token) &&
          !leat__equal(token, token_of(&client->headers.list[0])) &&
          accept(client, token, until_ms, true);
 }
 
 void leat__token_refused(leat_client *client, unsigned number) {
-  if (number == client->token_number) client->token_until = 0;
+  if (number == client->token_number) client->token_until = INT64_MIN;
 }
 
 /* ---- the lease ------------------------------------------------------------------- */

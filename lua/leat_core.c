@@ -761,8 +761,17 @@ static int client_rate_limit(lua_State *L) {
   return 1;
 }
 
+/* A moment, whatever the number: further away is as good as never, and is nothing that a
+** duration can be added to. */
+static int64_t check_time(lua_State *L, int index) {
+  const lua_Number furthest = 4e15;
+  lua_Number time = luaL_checknumber(L, index);
+  if (time >= furthest) return (int64_t)furthest;
+  return (int64_t)(time > -furthest ? time : -furthest);
+}
+
 static leat_moment moment_at(lua_State *L, int index) {
-  return (leat_moment){(int64_t)luaL_checknumber(L, index), 0, 0};
+  return (leat_moment){check_time(L, index), 0, 0};
 }
 
 static int push_pause(lua_State *L, const leat_client *client, leat_moment now) {
@@ -903,8 +912,7 @@ static int core_is_yieldable(lua_State *L) {
 /* Behind the call: two clocks. Its chance is that of the last call:next. */
 static leat_moment check_moment(lua_State *L, int call) {
   const call_box *box = check_call_box(L, call);
-  return (leat_moment){(int64_t)luaL_checknumber(L, call + 1),
-                       (int64_t)luaL_checknumber(L, call + 2), box->random};
+  return (leat_moment){check_time(L, call + 1), check_time(L, call + 2), box->random};
 }
 
 static void push_epoch(lua_State *L, const leat_call *call) {
@@ -922,7 +930,8 @@ static int call_next(lua_State *L) {
                                       [LEAT_DONE] = "done",
                                       [LEAT_SLOT] = "slot"};
   call_box *box = check_call_box(L, 1);
-  box->random = (uint64_t)luaL_optnumber(L, 4, 0) * UINT64_C(0x9E3779B97F4A7C15);
+  box->random = (lua_isnoneornil(L, 4) ? 0 : (uint64_t)check_time(L, 4)) *
+                UINT64_C(0x9E3779B97F4A7C15);
   leat_moment now = check_moment(L, 1);
   leat_call *call = check_call(L, 1);
   lua_pushstring(L, steps[leat_call_next(call, now)]);
@@ -1012,12 +1021,6 @@ static int call_give(lua_State *L) {
   return 1;
 }
 
-/* A moment, which may be beyond all that a double holds exactly. */
-static int64_t check_until(lua_State *L, int index) {
-  lua_Number until = luaL_checknumber(L, index);
-  return until < 9e15 ? (int64_t)until : INT64_MAX;
-}
-
 static int call_token(lua_State *L) {
   int64_t until;
   leat_moment now = check_moment(L, 1);
@@ -1033,7 +1036,7 @@ static int call_share(lua_State *L) {
   leat_string token;
   token.data = luaL_checklstring(L, 4, &token.length);
   lua_pushboolean(
-      L, leat_client_share_token(client, check_moment(L, 1), token, check_until(L, 5)));
+      L, leat_client_share_token(client, check_moment(L, 1), token, check_time(L, 5)));
   return 1;
 }
 
@@ -1043,7 +1046,7 @@ static int call_fetch(lua_State *L) {
 }
 
 static int call_await(lua_State *L) {
-  leat_call_await(check_call(L, 1), check_moment(L, 1), check_until(L, 4));
+  leat_call_await(check_call(L, 1), check_moment(L, 1), check_time(L, 4));
   return 0;
 }
 
@@ -1060,7 +1063,7 @@ static int call_slot_length(lua_State *L) {
 }
 
 static int call_take_slot(lua_State *L) {
-  leat_call_take_slot(check_call(L, 1), (int64_t)luaL_checknumber(L, 2));
+  leat_call_take_slot(check_call(L, 1), check_time(L, 2));
   return 0;
 }
 

@@ -40,6 +40,25 @@ local function end_of(call)
 end
 
 describe("the codec", function()
+  it("takes clocks that show anything", function()
+    for _, time in ipairs { 1e300, -1e300, math.huge, -math.huge, 0 / 0, 2^63, -2^63, 2^53, -1, 0 } do
+      local own = assert(core.client { api_key = secrets.key, base_url = "http://127.0.0.1:8080", max_attempts = 1 })
+      local call = assert(core.call(own, operation("find"), "0042"))
+      assert.equal("send", call:next(time, time, time))
+      local deadline = select(5, call:destination())
+      if time == time and math.abs(time) < 1e15 then
+        assert.equal(time + 30000, deadline)
+      else -- as far away as there is
+        assert.truthy(deadline > 1e15 == (time > 0) and math.abs(deadline) < 1e16, deadline)
+      end
+      call:connected(time)
+      call:fail(time, time, "timeout", "no", "late")
+      assert.equal("done", call:next(time, time, 0))
+      call:pause(time)
+      call:share_pause(time, { seconds = 1, kind = "maintenance" })
+    end
+  end)
+
   it("says where a call wants to go", function()
     local origin, host, port, tls, deadline, connect_timeout = new_call("find", "0042"):destination()
     assert.same({ "http://127.0.0.1:8080", "127.0.0.1", 8080, false, 30000, 5000 },
