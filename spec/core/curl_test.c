@@ -494,6 +494,35 @@ static void test_cancel(void) {
   leat_call_free(calls[1]);
 }
 
+/* Calls that are canceled while they wait for the rate leave their slots to others. */
+static void test_cancel_rated(void) {
+  enum { MANY = 24 };
+  char url[64];
+  leat_call *calls[MANY];
+  stage s;
+  open_stage(&s, "canceled while they wait for the rate", &good, 1, 0, 0);
+  snprintf(url, sizeof url, "http://127.0.0.1:%d/api", s.server.port);
+  leat_client *rated = leat_client_new(
+      &(leat_config){.api_key = "curl-test-key", .base_url = url, .rate_per_minute = 240},
+      NULL);
+  for (int i = 0; i < MANY; i++)
+    leat_curl_start(s.curl, calls[i] = call_of(rated, "find"));
+  for (int64_t start = now_ms(); now_ms() < start + 50;)
+    leat_curl_wait(s.curl, 10);
+  for (int i = 0; i < MANY - 1; i++)
+    leat_curl_cancel(s.curl, calls[i]);
+  int64_t start = now_ms();
+  while (!leat_call_is_done(calls[MANY - 1])) /* which moved up */
+    leat_curl_wait(s.curl, 1000);
+  CHECK(leat_call_error(calls[MANY - 1])->kind == LEAT_OK && now_ms() - start < 1000);
+  CHECK(perform(s.curl, rated, "find").kind == LEAT_OK && now_ms() - start < 1500);
+  for (int i = 0; i < MANY; i++)
+    leat_call_free(calls[i]);
+  leat_client_free(rated);
+  close_stage(&s);
+  CHECK(s.server.requests == 3);
+}
+
 /* Client, call and driver freed in each order, with the call not started, under way, and
 ** done. That nothing is touched afterwards, or left, is the sanitizers' to say. */
 static void free_in_order(stage *s, leat_call *call, const char *order) {
@@ -734,6 +763,7 @@ static void check_busy_line(const char *name, int many, int connections, bool wa
   leat_client *client = impatient_client(s.server.port, 300);
   if (warm) perform_many(&s, connections, 30000);
   int before = s.server.requests;
+  s.server.delay_ms = 200;
   for (int i = 0; i < many; i++)
     leat_curl_start(s.curl, calls[i] = call_of(client, "create"));
   while (warm && s.server.requests < before + connections)
@@ -757,30 +787,45 @@ static void test_busy_line(void) {
                   false);
 }
 
-/* A process that is stopped, past its call's deadline, while the response arrives. */
-static void test_stopped(void) {
+static void on_signal(int number) {
+  (void)number;
+}
+
+/* A process that is stopped, past its call's deadline and past the patience of the next one
+** in line, while the response arrives. */
+static void test_stopped(const char *name, int timeout_ms) {
   stage s;
   int status = 1;
-  open_stage(&s, "stopped past the deadline", &good, 1, 400, 0);
+  open_stage(&s, name, &good, 1, timeout_ms, 1);
   s.server.delay_ms = 200;
+  leat_client *impatient = impatient_client(s.server.port, 400);
   fflush(stdout);
   pid_t child = fork();
   if (child == 0) {
-    leat_error error = perform(s.curl, s.client, "create");
-    if (error.kind != LEAT_OK) printf("  %s\n", error.message);
+    sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_signal}, NULL);
+    leat_call *calls[2] = {call_of(s.client, "create"), call_of(impatient, "create")};
+    leat_curl_start(s.curl, calls[0]);
+    leat_curl_perform(s.curl, calls[1]);
+    bool fine = true;
+    for (int i = 0; i < 2; i++) {
+      fine = fine && leat_call_error(calls[i])->kind == LEAT_OK;
+      if (!fine) printf("  %s\n", leat_call_error(calls[i])->message);
+    }
     fflush(stdout);
-    execlp(error.kind == LEAT_OK ? "true" : "false", "", (char *)NULL);
+    execlp(fine ? "true" : "false", "", (char *)NULL);
     _exit(2);
   }
   while (s.server.requests == 0)
     usleep(1000);
   kill(child, SIGSTOP);
   usleep(700 * 1000);
+  kill(child, SIGUSR1); /* which ends a wait for sure */
   kill(child, SIGCONT);
   waitpid(child, &status, 0);
   CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  leat_client_free(impatient);
   close_stage(&s);
-  CHECK(s.server.requests == 1);
+  CHECK(s.server.requests == 2);
 }
 
 /* ---- two addresses --------------------------------------------------------------- */
@@ -1099,6 +1144,7 @@ int main(void) {
   test_two_lines();
   test_begun_first();
   test_cancel();
+  test_cancel_rated();
   test_free_orders();
   test_descriptor();
   test_descriptor_alone();
@@ -1110,7 +1156,8 @@ int main(void) {
   test_busy("busy, then it watches the descriptor", BUSY_WATCHES);
   test_busy("busy, then it performs another call", BUSY_PERFORMS);
   test_busy_line();
-  test_stopped();
+  test_stopped("stopped past the deadline", 400);
+  test_stopped("stopped past the patience of the next in line", 5000);
   test_second_address();
   test_proxy_secrets();
   test_settings();

@@ -9,6 +9,7 @@
 #include "tls_server.h"
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 enum { SHORT_MS = 700 }; /* for what never comes */
@@ -219,6 +220,24 @@ static void test_refusals(void) {
     check_refusal(&refusals[i], 0);
     check_refusal(&refusals[i], 50);
   }
+}
+
+/* An alert on a connection that was good before is a lost response. */
+static void test_late_alert(void) {
+  static const reply replies[] = {{GOOD, STAY}, {NULL, STAY}};
+  tls_options options = {.identity = &good};
+  stage s;
+  open_stage(&s, "an alert in place of the second response", &options, replies, 2, 0);
+  check_fine(perform(s.curl, s.client, "find"));
+  leat_call *call = call_of(s.client, "create");
+  leat_curl_start(s.curl, call);
+  while (s.behind.requests < 2)
+    leat_curl_wait(s.curl, 1);
+  CHECK(tls_give_order(&s.tls, TLS_ALERT));
+  leat_error error = finish(s.curl, call);
+  CHECK(error.kind == LEAT_CONNECTION && error.outcome_unknown);
+  CHECK(strstr(error.message, "alert internal error") != NULL);
+  close_stage(&s);
 }
 
 /* An address that the certificate does not name. */
@@ -605,18 +624,68 @@ static void test_busy(void) {
   close_stage(&s);
 }
 
-static void test_busy_connecting(void) {
-  tls_options options = {.identity = &good};
+/* More of them than are seen to in one step. */
+static void test_busy_connecting(const char *name, int many, int timeout_ms) {
+  leat_call *calls[BUSY_CALLS];
+  tls_options options = {.identity = &good, .begin_ms = timeout_ms / 3};
   stage s;
-  open_stage(&s, "busy in the handshake", &options, &good_reply, 1, 200);
-  leat_call *call = call_of(s.client, "create");
-  leat_curl_start(s.curl, call);
-  while (s.tls.at.connections < 1)
-    leat_curl_wait(s.curl, 1);
-  usleep(400 * 1000);
-  check_fine(finish(s.curl, call));
+  open_stage(&s, name, &options, &good_reply, 1, timeout_ms);
+  leat_curl_config config = {.ca_file = ca_file, .max_connections = many};
+  leat_curl *curl = leat_curl_new(&config, NULL);
+  for (int i = 0; i < many; i++)
+    leat_curl_start(curl, calls[i] = call_of(s.client, "create"));
+  while (s.tls.at.connections < many)
+    leat_curl_wait(curl, 1);
+  usleep((useconds_t)timeout_ms * 1500);
+  for (int i = 0; i < many; i++)
+    check_fine(finish(curl, calls[i]));
+  leat_curl_free(curl);
   close_stage(&s);
-  CHECK(s.behind.requests == 1);
+  CHECK(s.behind.requests == many);
+}
+
+/* A file that is read for so long as nobody writes into it. */
+static void *write_late(void *path) {
+  char pem[4096];
+  int from = open(ca_file, O_RDONLY);
+  ssize_t size = read(from, pem, sizeof pem);
+  usleep(700 * 1000);
+  int to = open(path, O_WRONLY);
+  CHECK(size > 0 && write(to, pem, (size_t)size) == size);
+  close(to);
+  close(from);
+  return NULL;
+}
+
+/* What arrives within a step that takes long, here because libcurl reads certificates. */
+static void test_slow_step(void) {
+  char path[] = "/tmp/leat-slow-XXXXXX";
+  tls_options options = {.identity = &good};
+  pthread_t writer;
+  stage s;
+  close(mkstemp(path));
+  open_stage(&s, "a step in which a response arrives", &options, &good_reply, 1, 0);
+  s.behind.delay_ms = 200;
+  CHECK(unlink(path) == 0 && mkfifo(path, 0600) == 0);
+  leat_curl_config config = {.ca_file = path};
+  leat_curl *curl = leat_curl_new(&config, NULL);
+  leat_client *plain = client_of("http", "127.0.0.1", s.behind.port, 0);
+  leat_client *secure = client_of("https", "127.0.0.1", s.tls.at.port, 0);
+  leat_call *call = call_of(plain, "create"), *other = call_of(secure, "create");
+  leat_call_set_timeout_ms(call, 400);
+  leat_curl_start(curl, call);
+  while (s.behind.requests < 1)
+    leat_curl_wait(curl, 1);
+  pthread_create(&writer, NULL, write_late, path);
+  leat_curl_start(curl, other);
+  check_fine(finish(curl, call));
+  check_fine(finish(curl, other));
+  pthread_join(writer, NULL);
+  leat_client_free(plain);
+  leat_client_free(secure);
+  leat_curl_free(curl);
+  close_stage(&s);
+  unlink(path);
 }
 
 /* ---- forks ----------------------------------------------------------------------- */
@@ -725,6 +794,7 @@ int main(void) {
   test_bad();
   test_wrong_address();
   test_refusals();
+  test_late_alert();
   test_http2_settings();
   test_plain();
   test_plain_to_tls();
@@ -744,7 +814,9 @@ int main(void) {
   test_large_request();
   test_call_timeout();
   test_busy();
-  test_busy_connecting();
+  test_busy_connecting("busy in the handshake", 1, 200);
+  test_busy_connecting("busy in many handshakes", 100, 1000);
+  test_slow_step();
   test_fork();
   test_fork_under_way();
   test_fork_in_handshake();

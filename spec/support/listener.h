@@ -90,7 +90,7 @@ static inline bool listener_start(listener *at, void (*visit)(listener *at, int 
   socklen_t length = sizeof address;
   at->visit = visit;
   at->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (pipe(at->stop) != 0 || bind(at->fd, a, length) != 0 || listen(at->fd, 64) != 0 ||
+  if (pipe(at->stop) != 0 || bind(at->fd, a, length) != 0 || listen(at->fd, 512) != 0 ||
       getsockname(at->fd, a, &length) != 0)
     return false;
   at->port = ntohs(address.sin_port);

@@ -98,6 +98,12 @@ mutant line-ends-in-headers core/http1.c \
   's/if ((c < 0x20 \&\& c != .\\t.) || c == 0x7F) return false;/if (c == 0x7F) return false;/'
 mutant idle-connections-not-probed core/curl.c \
   's/< LEAT_MAX_IDLE_MS \&\& is_quiet(c)/< LEAT_MAX_IDLE_MS/'
+mutant idle-connections-probed-by-the-socket core/curl.c \
+  's/^  return receive_bytes(c, .byte, 1, .n) == CURLE_AGAIN;/  return recv(c->fd, \&byte, 1, MSG_PEEK) < 0 || receive_bytes(c, \&byte, 1, \&n) == CURLE_AGAIN;/'
+mutant deadlines-before-data core/curl.c \
+  's/^  if (!receive(curl, c)) return;//'
+mutant patience-before-data core/curl.c \
+  's/^  if (curl->unread .. first_due(curl, now)) read_all(curl);//'
 mutant bytes-past-the-tls-of-a-proxy core/curl.c \
   's/^  c->bare = !request->tls .*/  c->bare = !request->tls;/'
 mutant an-entry-used-twice lua/leat/tasks.lua \

@@ -126,16 +126,17 @@ typedef struct tls_options {
   after then;           /* and then; STAY: it hangs */
   const char *hello;    /* sent as soon as TLS stands */
   size_t hello_length;
-  int rest_ms; /* so long it reads nothing, and little fits in between */
-  bool cut;    /* the connection ends without TLS's own goodbye, close_notify */
+  int begin_ms; /* so long it waits before the handshake */
+  int rest_ms;  /* so long it reads nothing, and little fits in between */
+  bool cut;     /* the connection ends without TLS's own goodbye, close_notify */
   bool wants_certificate; /* of its clients; it refuses those that have none */
   gnutls_alert_description_t
       alert;           /* if not 0: instead of a connection, once TLS stands */
   int refuse_after_ms; /* so long it keeps an alert back: the request comes before */
 } tls_options;
 
-/* What it does while nobody asks anything. */
-typedef enum tls_order { TLS_TICKETS, TLS_NEW_KEYS, TLS_GOODBYE } tls_order;
+/* What it does without being asked anything, or behind a request. */
+typedef enum tls_order { TLS_TICKETS, TLS_NEW_KEYS, TLS_GOODBYE, TLS_ALERT } tls_order;
 
 typedef struct tls_server {
   listener at;
@@ -167,6 +168,7 @@ static inline bool tls_handshake(tls_server *s, tls_visitor *v) {
   const tls_options *o = &s->options;
   gnutls_datum_t alpn = {(unsigned char *)(uintptr_t)o->alpn, 0};
   int result;
+  usleep((useconds_t)o->begin_ms * 1000);
   v->left = o->flight ? o->flight : SIZE_MAX;
   gnutls_priority_set_direct(v->session, o->priority ? o->priority : "NORMAL", NULL);
   gnutls_credentials_set(v->session, GNUTLS_CRD_CERTIFICATE, s->credentials);
@@ -205,8 +207,10 @@ static inline bool tls_obey(tls_server *s, const tls_visitor *v) {
   if (order == TLS_TICKETS) gnutls_session_ticket_send(v->session, 2, 0);
   if (order == TLS_NEW_KEYS) gnutls_session_key_update(v->session, GNUTLS_KU_PEER);
   if (order == TLS_GOODBYE) gnutls_bye(v->session, GNUTLS_SHUT_WR);
+  if (order == TLS_ALERT)
+    gnutls_alert_send(v->session, GNUTLS_AL_FATAL, GNUTLS_A_INTERNAL_ERROR);
   s->obeyed++;
-  return order != TLS_GOODBYE;
+  return order != TLS_GOODBYE && order != TLS_ALERT;
 }
 
 /* Carries what there is, one way or the other. False: it is over. */
