@@ -182,7 +182,7 @@ fi
 if wants ci; then
   for tool in g++:g++ clang:clang clang-format:clang-format clang-tidy:clang-tidy scan-build:clang-tools cppcheck:cppcheck \
     luacheck:lua-check shellcheck:shellcheck valgrind:valgrind \
-    debootstrap:debootstrap; do
+    mmdebstrap:mmdebstrap; do
     has "${tool%:*}" || need "${tool%:*}" "${tool#*:}" - - - -
   done
   printf 'int LLVMFuzzerTestOneInput(const char *d, long n) { return d && n < 0; }\n' |

@@ -1,28 +1,52 @@
 #!/bin/sh
 # Breaks the library on purpose, one line at a time, and sees some test fail each time.
-#   sh spec/support/mutants.sh [NAME]...
+# Every mutant must still change something; those that are selected are built and tested.
+#   sh spec/support/mutants.sh [NAME]...          all of them, or those
+#   sh spec/support/mutants.sh --slice I/N        every Nth, from the one with the number I
+#                                                 modulo N; I is hexadecimal, as a commit is
 set -eu
 cd "$(dirname "$0")/../.."
+unset LEAT_TEST_KEY LEAT_TEST_SECRET LEAT_TEST_LOGS # which other tests look for in all output
+slice=0 slices=1
+if [ "${1:-}" = --slice ]; then
+  slices=${2#*/}
+  slice=$((0x${2%/*} % slices))
+  shift 2
+fi
+wanted=" $* "
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 git ls-files -z | tar --null -T - -c | tar -x -C "$dir"
 cd "$dir"
-wanted=" $* "
 LUA=${LUA:-lua5.4}
 export CFLAGS='-O1 -g' # what is broken may leave something unused
-caught=0 survived=0
+number=0 caught=0 survived=0
 
-# All tests, up to the first that fails.
-all_tests() {
-  for test in build/test/*_test build/test/differential; do
-    timeout 120 "$test" spec/cases || return 1
-  done
-  timeout 120 make -s LUA="$LUA" test-lua
+# A C test by itself. One that cannot be built catches nothing.
+c_test() {
+  make -s "build/test/$1" && ! timeout 120 "build/test/$1" spec/cases && return 1
+  return 0
+}
+
+# All tests, up to the first that fails: for C those that are named like the changed file
+# come first. What is written in Lua is reached by the specs alone.
+all_tests() { # all_tests FILE
+  stem=${1##*/}
+  stem=${stem%%[._]*}
+  case $1 in
+    core/*)
+      for test in spec/core/"$stem"*_test.c spec/core/*_test.c; do
+        if [ -e "$test" ]; then c_test "$(basename "$test" .c)" || return 1; fi
+      done
+      c_test differential || return 1
+      ;;
+  esac
+  timeout 120 make -s LUA="$LUA" test-lua BUSTED_FLAGS=--no-keep-going
 }
 
 # Random operations, and the model that knows what the API documents; nothing else.
 model_alone() {
-  timeout 120 build/test/model_test spec/cases
+  c_test model_test
 }
 model_over_sockets() {
   LEAT_OPERATIONS=1000 timeout 120 \
@@ -39,22 +63,35 @@ in_nginx() {
   timeout 300 make -s LUA="$LUA" test-nginx BUSTED_FLAGS=--no-keep-going
 }
 
+is_selected() {
+  case $wanted in
+    '  ') [ $((number % slices)) = "$slice" ] ;;
+    *" $1 "*) return 0 ;;
+    *) return 1 ;;
+  esac
+}
+survives() { # survives NAME WHY
+  echo "$1: $2"
+  survived=$((survived + 1))
+}
+
 # mutant NAME FILE SED: the change must be one, and must compile. Caught by $passes.
 passes=all_tests
 mutant() {
-  case $wanted in '  ' | *" $1 "*) ;; *) return 0 ;; esac
-  cp "$2" original
+  number=$((number + 1))
+  cp -p "$2" original
   sed -i "$3" "$2"
   if cmp -s "$2" original; then
-    echo "$1: changes nothing in $2 any more"
-    survived=$((survived + 1))
-  elif ! make -s LUA="$LUA" lua tests >log 2>&1; then
+    survives "$1" "changes nothing in $2 any more"
+  fi
+  if cmp -s "$2" original || ! is_selected "$1"; then
+    mv original "$2" # make need not know
+    return
+  elif ! make -s -j2 LUA="$LUA" lua >log 2>&1; then
     cat log
-    echo "$1: does not compile"
-    survived=$((survived + 1))
-  elif $passes >log 2>&1; then
-    echo "$1: SURVIVED"
-    survived=$((survived + 1))
+    survives "$1" "does not compile"
+  elif $passes "$2" >log 2>&1; then
+    survives "$1" SURVIVED
   else
     caught=$((caught + 1))
     echo "$1: caught: $(grep -m 1 -E 'failed:|Failure ->|Error ->|Sanitizer|Segmentation' log || tail -n 1 log)"

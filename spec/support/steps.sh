@@ -22,7 +22,7 @@ declare -A running=()
 failed=() table=''
 
 stop_all() {
-  for pid in "${running[@]}"; do kill -TERM -- "-$pid" 2>/dev/null; done
+  for pid in "${running[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
 }
 trap stop_all EXIT
 trap 'exit 130' INT TERM
