@@ -100,6 +100,7 @@ local places = {
   ["leat.ContactIdentifiers"] = { "modules/leat.html", "contact_identifiers:" },
   ["leat.CreateOptions"] = { "modules/leat.html" },
   ["leat.UpdateOptions"] = { "modules/leat.html" },
+  ["leat.ExpectOptions"] = { "modules/leat.html" },
   ["leat.ListOptions"] = { "modules/leat.html" },
   ["leat.ContactIdentifier"] = { "classes/leat.contact_identifier.html", "leat.contact_identifier:" },
   ["leat.tasks"] = { "modules/leat.tasks.html", "" },
@@ -134,7 +135,8 @@ end
 
 -- Said within the item of another, or with the method that takes them.
 local within = { access_token = true, client_id = true, client_secret = true, token = true, token_url = true,
-  token_lifetime = true, rate_window = true, progress_every = true, name = true, active = true }
+  token_lifetime = true, rate_window = true, progress_every = true, name = true, active = true,
+  expect = true }
 
 -- Options stand in a list of their own; of other fields it is enough to be named.
 local function check_field(class, name)
