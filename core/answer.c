@@ -484,8 +484,8 @@ static void fail_too_large(judging *j) {
 static bool is_refused(judging *j) {
   int status = j->answer->status;
   if (status >= 300 && status < 400 && status != 304) fail_redirect(j);
-  else if (j->answer->body.length > j->wanted->max_body) fail_too_large(j);
   else if (is_refusal_by_page(j->answer)) fail_page(j);
+  else if (j->answer->body.length > j->wanted->max_body) fail_too_large(j);
   else return false;
   return true;
 }

@@ -882,9 +882,21 @@ static void conclude(leat_call *call, leat_moment now) {
   settle(call, now);
 }
 
+static bool is_complete(const leat_answer *answer) {
+  if (answer == NULL || leat__is_missing(answer->body) ||
+      (answer->header_count > 0 && answer->headers == NULL))
+    return false;
+  for (size_t i = 0; i < answer->header_count; i++)
+    if (leat__is_missing(answer->headers[i].name) ||
+        leat__is_missing(answer->headers[i].value))
+      return false;
+  return true;
+}
+
 void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answer) {
-  if (answer == NULL) {
-    leat_call_fail(call, now, LEAT_MISUSE, LEAT_SENT_MAYBE, "the response is NULL");
+  if (!is_complete(answer)) {
+    leat_call_fail(call, now, LEAT_MISUSE, LEAT_SENT_MAYBE,
+                   "the response is NULL, or holds a string that is");
     return;
   }
   now = leat__limit_moment(now);
