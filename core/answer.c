@@ -321,9 +321,10 @@ static void fail_message(judging *j, leat_kind kind, int code, bool unchanged) {
 static void judge_code(judging *j, int code) {
   leat_kind kind = kind_of_code(code);
   int status = j->answer->status;
-  if (kind == LEAT_API_ERROR && status_decides(status))
-    fail_message(j, kind_of_status(status), code, proves_unchanged(status));
-  else fail_message(j, kind, code, code != 1000 && status < 500);
+  bool unknown = kind == LEAT_API_ERROR;
+  bool unchanged = unknown ? proves_unchanged(status) : code != 1000 && status < 500;
+  if (unknown && status_decides(status)) kind = kind_of_status(status);
+  fail_message(j, kind, code, unchanged);
 }
 
 static bool is_envelope(const leat_json *document) {
@@ -483,8 +484,8 @@ static void fail_too_large(judging *j) {
 static bool is_refused(judging *j) {
   int status = j->answer->status;
   if (status >= 300 && status < 400 && status != 304) fail_redirect(j);
-  else if (j->answer->body.length > j->wanted->max_body) fail_too_large(j);
   else if (is_refusal_by_page(j->answer)) fail_page(j);
+  else if (j->answer->body.length > j->wanted->max_body) fail_too_large(j);
   else return false;
   return true;
 }

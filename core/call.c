@@ -174,9 +174,9 @@ void *leat_call_user(const leat_call *call) {
 
 static void succeed(leat_call *call) {
   leat_client *client = call->client;
-  client->retry_budget += call->cost > 0 ? call->cost : 1;
-  if (client->retry_budget > client->retry_budget_limit)
-    client->retry_budget = client->retry_budget_limit;
+  int taken = client->retry_budget_limit - client->retry_budget;
+  int given = call->cost > 0 ? call->cost : 1;
+  client->retry_budget += given < taken ? given : taken;
   call->state = LEAT__DONE;
 }
 
@@ -244,6 +244,11 @@ static void wait_before(leat_call *call, leat_moment now, int64_t delay,
   call->until = now.monotonic_ms + delay;
 }
 
+/* Its attempts have no other end, so that all time counts once the first is made. */
+static bool tries_until_deadline(const leat_call *call) {
+  return call->max_attempts == INT_MAX;
+}
+
 /* ---- calls inside this one ------------------------------------------------------- */
 
 /* The clock of a call begins with its first exchange, whatever that is for. */
@@ -253,16 +258,19 @@ static int64_t time_left(leat_call *call, leat_moment now) {
   return left < call->timeout_ms ? left : call->timeout_ms;
 }
 
-/* In the time that this call has left. It may be NULL: out of memory. */
-static void begin_inner(leat_call *call, leat__state state, leat_call *inner,
-                        int64_t left) {
+/* It has the time and the patience that this call has left. NULL: out of memory. */
+static void begin_inner(leat_call *call, leat__state state, leat_call *inner) {
+  leat_client *client = call->client;
   call->state = state;
   call->inner = inner;
   if (inner == NULL) {
     give_up_as(call, LEAT_NO_MEMORY, "out of memory");
     return;
   }
-  inner->timeout_ms = (int)left;
+  if (client->probe == call) client->probe = inner; /* it sends the next request */
+  inner->timeout_ms = call->timeout_ms;
+  inner->deadline = call->deadline;
+  inner->line_ms = call->line_ms;
   inner->connect_timeout_ms = call->connect_timeout_ms;
   inner->max_attempts = call->max_attempts;
 }
@@ -272,7 +280,8 @@ static leat_call *end_inner(leat_call *call) {
   leat_call *inner = call->inner;
   call->inner = NULL;
   call->outcome.error.attempts += leat_call_error(inner)->attempts;
-  call->deadline = leat__add_ms(call->deadline, inner->line_ms);
+  call->deadline = inner->deadline;
+  call->line_ms = inner->line_ms;
   return inner;
 }
 
@@ -285,9 +294,9 @@ static leat_call *inside(const leat_call *call) {
 
 /* A fetch is a call of its own. */
 static void fetch_token(leat_call *call, leat_moment now) {
-  int64_t left = time_left(call, now);
-  if (left <= 0) give_up_as(call, LEAT_TIMEOUT, "no time is left to fetch a token");
-  else begin_inner(call, LEAT__FETCHING, leat__token_call(call->client), left);
+  if (time_left(call, now) <= 0)
+    give_up_as(call, LEAT_TIMEOUT, "no time is left to fetch a token");
+  else begin_inner(call, LEAT__FETCHING, leat__token_call(call->client));
 }
 
 static void get_token(leat_call *call, leat_moment now) {
@@ -344,7 +353,8 @@ static bool pass_pause(leat_call *call, leat_moment now) {
   return false;
 }
 
-/* What was told of the exchange is the end of a pause that it was to probe. */
+/* Whatever came of the exchange ends the long pause that this call probed, unless the service
+** asks for another one. */
 static void conclude_probe(leat_call *call, leat_moment now) {
   leat_pause *pause = &call->client->pause;
   if (call->client->probe != call) return;
@@ -427,7 +437,7 @@ static void compare(leat_call *call, leat_moment now);
 
 static void get_ready(leat_call *call, leat_moment now) {
   if (!pass_pause(call, now)) return;
-  if (call->expects && !call->compared) {
+  if (call->owner.set && !call->compared) {
     compare(call, now);
     return;
   }
@@ -448,14 +458,13 @@ static void get_ready(leat_call *call, leat_moment now) {
 
 static void find(leat_call *call, leat_moment now, leat__state state) {
   const leat_op *op = leat_operation("contact_identifiers", "find");
-  int64_t left = time_left(call, now);
-  if (left <= 0) {
+  if (time_left(call, now) <= 0) {
     if (call->outcome.error.kind == LEAT_OK)
       leat__error_set(&call->outcome.error, LEAT_TIMEOUT, "no time is left");
     give_up(call);
     return;
   }
-  begin_inner(call, state, leat_call_new(call->client, op), left);
+  begin_inner(call, state, leat_call_new(call->client, op));
   leat_call_set(call->inner, "contact_identifier_value", leat__argument_text(call, 0));
 }
 
@@ -550,6 +559,8 @@ static void describe(leat_call *call, const leat_call *look) {
 static void contradict(leat_call *call, leat_call *look) {
   leat_error *error = &call->outcome.error;
   error->code = 0;
+  error->status = leat_call_error(look)->status;
+  error->retry_after_ms = -1;
   if (call->in_doubt)
     leat__error_set(error, LEAT_CONFLICT,
                     "the response was lost, and now there is something else than was "
@@ -611,8 +622,10 @@ static void after_look(leat_call *call, leat_moment now) {
 
 /* ---- whose card it is ------------------------------------------------------------ */
 
+/* Before each sending. A change that may have been made already is looked for instead. */
 static void compare(leat_call *call, leat_moment now) {
-  find(call, now, LEAT__COMPARING);
+  bool looks = call->in_doubt && call->op->when_unknown != LEAT_AGAIN;
+  find(call, now, looks ? LEAT__LOOKING : LEAT__COMPARING);
 }
 
 static void after_compare(leat_call *call) {
@@ -647,8 +660,9 @@ static bool spend_retry_budget(leat_call *call) {
 
 /* A service that asks for too long a wait ends the call. */
 static bool may_follow(leat_call *call, leat_moment now, int64_t delay) {
-  bool throttled = leat__retry_throttled(call->outcome.error.kind);
-  bool too_late = !throttled && now.monotonic_ms + delay >= call->deadline;
+  bool waits_in_line = leat__retry_throttled(call->outcome.error.kind);
+  bool counts = !waits_in_line || tries_until_deadline(call);
+  bool too_late = counts && now.monotonic_ms + delay >= call->deadline;
   return delay <= LEAT_LONGEST_WAIT_MS && !too_late && spend_retry_budget(call);
 }
 
@@ -726,7 +740,8 @@ static bool end_wait(leat_call *call, leat_moment now) {
     return false;
   int64_t waited = now.monotonic_ms - (queued ? call->wait_began : call->until);
   if (waited < 0) waited = 0; /* a clock that goes back */
-  if (call->deadline) call->deadline = leat__add_ms(call->deadline, waited);
+  if (call->deadline && !tries_until_deadline(call))
+    call->deadline = leat__add_ms(call->deadline, waited);
   call->line_ms = leat__add_ms(call->line_ms, waited);
   if (call->state == LEAT__LOOKS_LATER) find(call, now, LEAT__LOOKING);
   else call->state = LEAT__READY;
@@ -863,13 +878,25 @@ static void adopt_note(leat_call *call) {
 /* The exchange is over, one way or the other. */
 static void conclude(leat_call *call, leat_moment now) {
   leat__attempt_note(call, now);
-  settle(call, now);
   conclude_probe(call, now);
+  settle(call, now);
+}
+
+static bool is_complete(const leat_answer *answer) {
+  if (answer == NULL || leat__is_missing(answer->body) ||
+      (answer->header_count > 0 && answer->headers == NULL))
+    return false;
+  for (size_t i = 0; i < answer->header_count; i++)
+    if (leat__is_missing(answer->headers[i].name) ||
+        leat__is_missing(answer->headers[i].value))
+      return false;
+  return true;
 }
 
 void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answer) {
-  if (answer == NULL) {
-    leat_call_fail(call, now, LEAT_MISUSE, LEAT_SENT_MAYBE, "the response is NULL");
+  if (!is_complete(answer)) {
+    leat_call_fail(call, now, LEAT_MISUSE, LEAT_SENT_MAYBE,
+                   "the response is NULL, or holds a string that is");
     return;
   }
   now = leat__limit_moment(now);

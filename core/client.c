@@ -236,16 +236,17 @@ void leat__client_pause(leat_client *client, leat_moment now, const leat_pause *
   leat_pause *held = &client->pause;
   bool holds = now.monotonic_ms < held->until_ms;
   bool was_strict = holds && held->too_long;
-  if (holds && pause->until_ms <= held->until_ms) return;
-  *held =
-      (leat_pause){pause->until_ms, pause->kind, pause->asked || (holds && held->asked),
-                   pause->too_long || was_strict};
+  bool was_asked = holds && held->asked;
+  if (!holds || pause->until_ms > held->until_ms) *held = *pause;
+  held->asked = pause->asked || was_asked;
+  held->too_long = pause->too_long || was_strict;
   if (held->too_long && !was_strict) client->epoch++; /* who waits is to fail at once */
 }
 
 void leat_client_share_pause(leat_client *client, leat_moment now,
                              const leat_pause *pause) {
   leat_pause copy = *pause;
+  if (!leat__retry_throttled(copy.kind)) copy.kind = LEAT_MAINTENANCE;
   now = leat__limit_moment(now);
   int64_t most = now.monotonic_ms + LEAT_LONGEST_PAUSE_MS;
   if (copy.until_ms <= now.monotonic_ms) return;

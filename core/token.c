@@ -132,6 +132,7 @@ static void fail(leat_error *error, const leat_error *why) {
   bool refused = why->kind == LEAT_UNAUTHORIZED || why->kind == LEAT_INVALID_INPUT;
   error->code = why->code;
   error->status = why->status;
+  error->retry_after_ms = why->retry_after_ms;
   leat__error_set(error, refused ? LEAT_UNAUTHORIZED : why->kind, "no token: %s%s",
                   why->message,
                   refused ? " (are client_id and client_secret right?)" : "");

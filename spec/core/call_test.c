@@ -1035,6 +1035,41 @@ static void test_max_body(void) {
 
 /* ---- what comes instead of an answer --------------------------------------------- */
 
+/* The page of something in between is no less a page for being long: it proves nothing. */
+static void test_large_page(void) {
+  leat_config config = {.api_key = KEY, .max_body = 16, .max_attempts = 1};
+  leat_client *client = leat_client_new(&config, NULL);
+  leat_call *call = new_call(client, "create");
+  leat_answer page = {403, NULL, 0, leat_s("<html><title>Blocked</title>"), LEAT_LENGTH};
+  TEST("a page that is larger than max_body");
+  set(call, "contact_identifier_value", "1");
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  leat_call_answer(call, now, &page);
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->outcome_unknown);
+  CHECK(leat_call_error(call)->kind == LEAT_PROTOCOL);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+/* What a driver says is missing is not read. */
+static void test_missing_text(leat_client *client) {
+  static const leat_string none = {NULL, 3};
+  leat_header headers[] = {{none, none}, {leat_s("Content-Type"), none}};
+  const leat_answer broken[] = {{200, NULL, 0, none, LEAT_LENGTH},
+                                {200, NULL, 2, leat_s("{}"), LEAT_LENGTH},
+                                {403, headers, 2, leat_s("x"), LEAT_LENGTH},
+                                {503, headers, 2, leat_s(""), LEAT_LENGTH}};
+  TEST("a response with NULL in it");
+  for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
+    leat_call *call = new_call(client, "find");
+    set(call, "contact_identifier_value", "1");
+    CHECK(leat_call_next(call, now) == LEAT_SEND);
+    leat_call_answer(call, now, &broken[i]);
+    check_misuse(call, "NULL");
+  }
+}
+
 static void test_failures(leat_client *client) {
   leat_call *call = new_call(client, "create");
   char text[1024];
@@ -1183,6 +1218,8 @@ int main(int argc, char **argv) {
   test_dates();
   test_max_body();
   test_failures(client);
+  test_large_page();
+  test_missing_text(client);
   test_secrets(client);
   test_control_characters(client);
   test_invisible_characters(client);

@@ -6,6 +6,8 @@
 #include "secrets.h"
 #include "test.h"
 
+#include <limits.h>
+
 #define ANN "ann"
 #define BOB "bob"
 
@@ -572,6 +574,34 @@ static const play plays[] = {
     {"maintenance, and it was deleted",
      "delete",
      {{"DELETE", STATUS(503)}, {"GET", ERROR(60003)}},
+     LEAT_OK,
+     true,
+     false},
+    {"a lost unlink is found once more before what never left is sent again",
+     "unlink",
+     {{"PUT", LOST},
+      {"GET", SAYS(OF(ANN))},
+      {"GET", SAYS(OF(ANN))},
+      {"PUT", STATUS(429)},
+      {"GET", SAYS(OF(BOB))},
+      {"GET", SAYS(OF(BOB))}},
+     LEAT_CONFLICT,
+     false,
+     true},
+    {"and so is a lost delete",
+     "delete",
+     {{"DELETE", LOST},
+      {"GET", SAYS(OF(ANN))},
+      {"GET", SAYS(OF(ANN))},
+      {"DELETE", REFUSED},
+      {"GET", SAYS(OF(BOB))},
+      {"GET", SAYS(OF(BOB))}},
+     LEAT_CONFLICT,
+     false,
+     true},
+    {"a code that nobody knows, on a response that says it went well",
+     "create",
+     {{"POST", SAYS(CODE(200))}, {"GET", SAYS(FREE)}},
      LEAT_OK,
      true,
      false},
@@ -1318,6 +1348,105 @@ static void test_retry_budget(void) {
   leat_client_free(client);
 }
 
+/* It probes by whatever it sends first, and does not wait for itself. */
+static void test_probe_by_find(void) {
+  leat_client *client = new_client(NULL);
+  const scene found = {"GET", SAYS(OF(ANN))}, done = {"PUT", SAYS(FREE)};
+  TEST("a probe that begins with a find of its own");
+  be_told(client, "find", 429, "100");
+  now.monotonic_ms += 100000;
+  leat_call *call = new_call(client, "unlink"), *other = new_call(client, "find");
+  leat_call_expect(call, leat_s(ANN));
+  if (CHECK(leat_call_next(call, now) == LEAT_SEND && asks(call, &found))) {
+    CHECK(leat_call_next(other, now) == LEAT_WAIT);
+    tell(call, &found, NULL);
+    CHECK(leat_call_next(other, now) == LEAT_SEND); /* the pause is over */
+    CHECK(leat_call_next(call, now) == LEAT_SEND && asks(call, &done));
+  }
+  leat_call_free(call);
+  leat_call_free(other);
+  leat_client_free(client);
+}
+
+/* However many finds it makes, and whatever each of them waits for. */
+static void test_queue_timeout_of_all(void) {
+  const scene down = {"POST", STATUS(503)};
+  leat_client *client = new_client(&(leat_config){.queue_timeout_ms = 5000});
+  int64_t start = now.monotonic_ms;
+  TEST("queue_timeout is for all that a call waits in line");
+  be_told(client, "find", 429, "4");
+  leat_call *call = new_call(client, "create");
+  CHECK(next(call) == LEAT_SEND);
+  tell(call, &down, "2");
+  CHECK(next(call) == LEAT_DONE && now.monotonic_ms - start <= 5000);
+  CHECK(leat_call_error(call)->outcome_unknown);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
+/* A pause that the service asked for is not call time, but such a call must end. */
+static void test_unlimited_attempts(void) {
+  static const struct {
+    const char *operation, *method;
+  } all[] = {{"find", "GET"}, {"create", "POST"}, {"update", "PUT"}};
+  TEST("attempts until the timeout, of a service that is down");
+  for (int i = 0; i < 3; i++) {
+    leat_client *client =
+        new_client(&(leat_config){.max_attempts = LEAT_UNLIMITED, .timeout_ms = 60000});
+    leat_call *call = new_call(client, all[i].operation);
+    int64_t start = now.monotonic_ms;
+    int sends = 0;
+    for (; next(call) == LEAT_SEND && sends < 1000; sends++) {
+      const scene down = {"", STATUS(503)};
+      now.monotonic_ms += 10;
+      tell(call, &down, NULL);
+    }
+    CHECK(sends > 3 && sends < 1000 && now.monotonic_ms - start <= 60000);
+    CHECK(leat_call_error(call)->kind == LEAT_MAINTENANCE);
+    CHECK(leat_call_error(call)->outcome_unknown == (i > 0));
+    leat_call_free(call);
+    leat_client_free(client);
+  }
+}
+
+static void test_large_budget(void) {
+  leat_client *client = new_client(&(leat_config){.retry_budget = INT_MAX});
+  TEST("the largest budget");
+  check_sent(client);
+  CHECK(sends_until_it_ends(client) == 3);
+  leat_client_free(client);
+}
+
+/* Of two pauses that overlap, each is kept to. */
+static void test_pauses_overlap(void) {
+  leat_client *client = new_client(&(leat_config){.max_attempts = 1});
+  leat_call *first = new_call(client, "find"), *second = new_call(client, "find");
+  const scene down = {"GET", STATUS(503)}, busy = {"GET", STATUS(429)};
+  TEST("a shorter pause that was asked for, in a longer one that was not");
+  now.random = 1000;
+  CHECK(leat_call_next(first, now) == LEAT_SEND);
+  CHECK(leat_call_next(second, now) == LEAT_SEND);
+  tell(first, &down, NULL); /* 1000 ms */
+  now.random = 500;
+  tell(second, &busy, NULL);
+  check_refused(client, LEAT_MAINTENANCE, 1000);
+  leat_call_free(first);
+  leat_call_free(second);
+  leat_client_free(client);
+}
+
+static void test_foreign_pause(void) {
+  leat_client *client = new_client(NULL);
+  TEST("a shared pause of no known kind");
+  leat_client_share_pause(client, now,
+                          &(leat_pause){.until_ms = now.monotonic_ms + 90000,
+                                        .kind = (leat_kind)0,
+                                        .asked = true,
+                                        .too_long = true});
+  check_refused(client, LEAT_MAINTENANCE, 90000);
+  leat_client_free(client);
+}
+
 /* ---- whose card it must be ------------------------------------------------------- */
 
 typedef struct expectation {
@@ -1436,6 +1565,30 @@ static const expectation expectations[] = {
      LEAT_CONFLICT,
      false,
      true},
+    {"a lost delete that worked late, seen when it is to be sent once more",
+     "delete",
+     ANN,
+     {{"GET", SAYS(OF(ANN))},
+      {"DELETE", LOST},
+      {"GET", SAYS(OF(ANN))},
+      {"GET", SAYS(OF(ANN))},
+      {"DELETE", REFUSED},
+      {"GET", ERROR(60003)}},
+     LEAT_OK,
+     true,
+     false},
+    {"a lost unlink that worked late",
+     "unlink",
+     ANN,
+     {{"GET", SAYS(OF(ANN))},
+      {"PUT", LOST},
+      {"GET", SAYS(OF(ANN))},
+      {"GET", SAYS(OF(ANN))},
+      {"PUT", STATUS(429)},
+      {"GET", SAYS(FREE)}},
+     LEAT_OK,
+     true,
+     false},
 };
 
 static void test_expectations(void) {
@@ -1486,6 +1639,21 @@ static void test_conflicting_card(void) {
   CHECK(leat_call_conflicting(call, &card));
   CHECK_STR(card.contact_uuid.data, BOB);
   CHECK(leat_call_data(call) == NULL && !leat_call_contact_identifier(call, &card));
+  leat_call_free(call);
+  TEST("and nothing of the responses before");
+  const scene busy = {"PUT", STATUS(429)}, other = {"GET", SAYS(OF(BOB))};
+  call = new_call(client, "unlink");
+  leat_call_expect(call, leat_s(ANN));
+  const scene found = {"GET", SAYS(OF(ANN))};
+  CHECK(next(call) == LEAT_SEND);
+  tell(call, &found, NULL);
+  CHECK(next(call) == LEAT_SEND);
+  tell(call, &busy, "2");
+  CHECK(next(call) == LEAT_SEND);
+  tell(call, &other, NULL);
+  CHECK(next(call) == LEAT_DONE && leat_call_error(call)->kind == LEAT_CONFLICT);
+  CHECK(leat_call_error(call)->retry_after_ms == -1);
+  CHECK(leat_call_error(call)->status == 200);
   leat_call_free(call);
   leat_client_free(client);
 }
@@ -1581,6 +1749,12 @@ int main(void) {
   test_late_driver();
   test_quota();
   test_retry_budget();
+  test_probe_by_find();
+  test_queue_timeout_of_all();
+  test_unlimited_attempts();
+  test_large_budget();
+  test_pauses_overlap();
+  test_foreign_pause();
   test_expectations();
   test_conflicting_card();
   test_conflicting_inactive();

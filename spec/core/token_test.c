@@ -397,6 +397,35 @@ static void test_fetch_again(void) {
   leat_client_free(client);
 }
 
+static void answer_wait(leat_call *call, int status, const char *retry_after) {
+  leat_header wait = {leat_s("Retry-After"), leat_s(retry_after)};
+  leat_answer a = {status, &wait, 1, leat_s("{\"message\":\"Later.\"}"), LEAT_LENGTH};
+  leat_call_answer(call, now, &a);
+}
+
+/* A token may well have expired while the client waited: then its fetch is what probes. */
+static void test_fetch_probes(void) {
+  leat_client *client = new_client(false);
+  leat_call *first = new_find(client), *second = new_find(client);
+  TEST("a token endpoint that asks for a long wait");
+  CHECK(fetches(first));
+  answer_wait(first, 429, "100");
+  CHECK(leat_call_next(first, now) == LEAT_DONE);
+  CHECK(leat_call_error(first)->kind == LEAT_RATE_LIMITED);
+  CHECK(leat_call_error(first)->retry_after_ms == 100000);
+  leat_call_free(first);
+  TEST("after a long pause the fetch of a token probes");
+  now.monotonic_ms += 100000;
+  first = new_find(client);
+  CHECK(fetches(first));
+  CHECK(leat_call_next(second, now) == LEAT_WAIT);
+  answer(first, 200, TOKEN("t", 60));
+  CHECK(finds(first, "Bearer t") && finds(second, "Bearer t"));
+  leat_call_free(first);
+  leat_call_free(second);
+  leat_client_free(client);
+}
+
 /* ---- tokens that the user gives --------------------------------------------------- */
 
 static void test_asked(void) {
@@ -607,6 +636,7 @@ int main(void) {
   test_redirects();
   test_token_url();
   test_fetch_again();
+  test_fetch_probes();
   test_asked();
   test_no_time();
   test_shared();
