@@ -17,6 +17,7 @@
 #   make soak             $(SOAK_N) values through tasks.each: none lost, memory flat
 #   make soak-nginx       $(SOAK_NGINX_N) requests in nginx, of a service that fails: none wrong, nothing lost
 #   make canary           the tests with a fresh key and secret, looked for in all they leave
+#   make nightly          everything, which takes hours; PART=luas runs one part of it
 #   make mutants          breaks the library on purpose, and sees tests fail
 #   make bench            what a find costs, beside libcurl, bare sockets and packaged peers
 #   make bench-nginx      a handler in nginx that finds a card, beside one by hand
@@ -323,6 +324,8 @@ $(BUILD)/fuzz/%: spec/fuzz/%.c spec/core/cases.c $(PURE) core/internal.h core/le
 	  -fno-sanitize-recover=all -o $@ $< spec/core/cases.c $(PURE) $(JANSSON_LIBS)
 
 BENCH_TOOLS := $(patsubst spec/bench/%.c,$(BUILD)/bench/%,$(wildcard spec/bench/*.c))
+nightly:
+	@bash spec/support/nightly.sh $(PART)
 mutants:
 	@sh spec/support/mutants.sh $(MUTANTS)
 BENCH_LUAS ?= $(LUA) luajit

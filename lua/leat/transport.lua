@@ -14,7 +14,7 @@
 -- `leat.tasks`). In the second case give a `sleep` that yields too, by which calls wait for a
 -- retry, a pause, or a token that another call gets:
 --
---    local driver = require("leat.transport").new(f, { sleep = require("cqueues").sleep })
+--    local driver = require("leat.transport").new(f, { sleep = sleep }) -- of cqueues, for example
 --    local client = leat.new { api_key = key, driver = driver }
 -- @module leat.transport
 
