@@ -309,6 +309,10 @@ LEAT_API void leat_client_share_pause(leat_client *client, leat_moment now,
 /* What the service said last of its rate: calls that it allows, and how many are left of
 ** them; -1: it did not say. */
 LEAT_API void leat_client_rate(const leat_client *client, int *limit, int *remaining);
+/* Text of the service made fit for one line of a message: without characters that are not
+** seen, and without any piece of the client's token; cut to `size`. Returns `out`. */
+LEAT_API const char *leat_client_clean(const leat_client *client, leat_string text,
+                                       char *out, size_t size);
 /* Changes whenever calls that wait should be asked again. */
 LEAT_API uint64_t leat_client_epoch(const leat_client *client);
 
