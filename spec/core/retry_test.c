@@ -1090,6 +1090,27 @@ static void test_pause_becomes_long(void) {
   leat_client_free(client);
 }
 
+/* What a call says that was sent before such a pause: not that nothing was. */
+static void test_long_pause_between_attempts(void) {
+  leat_client *client = new_client(NULL);
+  leat_call *first = new_call(client, "find"), *update = new_call(client, "update");
+  const scene down = {"PUT", STATUS(503)}, busy = {"GET", STATUS(429)};
+  TEST("a pause becomes a long one before a change is sent again");
+  CHECK(leat_call_next(first, now) == LEAT_SEND);
+  CHECK(leat_call_next(update, now) == LEAT_SEND);
+  tell(update, &down, "5");
+  CHECK(leat_call_next(update, now) == LEAT_WAIT);
+  tell(first, &busy, "120");
+  CHECK(leat_call_next(update, now) == LEAT_DONE);
+  const leat_error *error = leat_call_error(update);
+  CHECK(error->outcome_unknown && error->sent == LEAT_SENT_MAYBE);
+  CHECK(error->retry_after_ms == 120000 && error->kind == LEAT_RATE_LIMITED);
+  CHECK(strstr(error->message, "nothing was sent") == NULL);
+  leat_call_free(first);
+  leat_call_free(update);
+  leat_client_free(client);
+}
+
 static void test_probe(void) {
   leat_client *client = new_client(NULL);
   const scene busy = {"GET", STATUS(429)}, good = {"GET", SAYS(FREE)};
@@ -1740,6 +1761,7 @@ int main(void) {
   test_pause_too_long();
   test_long_pause();
   test_pause_becomes_long();
+  test_long_pause_between_attempts();
   test_probe();
   test_pause_for_one_attempt();
   test_shared_pause();
