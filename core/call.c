@@ -201,6 +201,8 @@ static void give_up_as(leat_call *call, leat_kind kind, const char *why) {
 /* ---- waiting --------------------------------------------------------------------- */
 
 int64_t leat__call_patience(const leat_call *call, int64_t now) {
+  while (call->inner)
+    call = call->inner; /* which began with what this one had waited */
   int patience = call->client ? call->client->queue_timeout_ms : 0;
   bool waits = call->state == LEAT__QUEUED;
   int64_t waited = waits ? now - call->wait_began : 0;

@@ -255,7 +255,8 @@ typedef struct leat_config {  /* zero or NULL means the default */
                                  writes itself */
   size_t header_count;
   int max_attempts;  /* 3: how often an operation is sent at most; 1: it is not retried,
-                           and waits for no pause; LEAT_UNLIMITED: until its timeout */
+                           and waits for no pause; LEAT_UNLIMITED: until its timeout,
+                           which pauses after its first exchange count towards then */
   int retry_budget;  /* 100; LEAT_UNLIMITED: none. A retry takes 5 of it, after a timeout
                            10; a call that succeeds gives back what its retries took, or 1.
                            What is left is all that calls of this client may retry, so that
