@@ -246,16 +246,16 @@ static void wait_before(leat_call *call, leat_moment now, int64_t delay,
   call->until = now.monotonic_ms + delay;
 }
 
-/* Its attempts have no other end, so that all time counts once the first is made. */
-static bool tries_until_deadline(const leat_call *call) {
-  return call->max_attempts == INT_MAX;
+/* Where attempts have no other end than the timeout, pauses between them count towards it. */
+static bool counts_pauses(const leat_call *call) {
+  return call->max_attempts == INT_MAX && call->deadline;
 }
 
 /* ---- calls inside this one ------------------------------------------------------- */
 
 /* The clock of a call begins with its first exchange, whatever that is for. */
-static int64_t time_left(leat_call *call, leat_moment now) {
-  if (call->deadline == 0) call->deadline = now.monotonic_ms + call->timeout_ms;
+static int64_t time_left(const leat_call *call, leat_moment now) {
+  if (call->deadline == 0) return call->timeout_ms;
   int64_t left = leat__add_ms(call->deadline, -now.monotonic_ms);
   return left < call->timeout_ms ? left : call->timeout_ms;
 }
@@ -351,7 +351,10 @@ static bool pass_pause(leat_call *call, leat_moment now) {
   if (over && (!pause->too_long || may_probe(call, now))) return true;
   if (!over && !waits && !pause->asked) return true;
   int64_t until = over ? call->client->probe_until : pause->until_ms;
-  if (!waits || (!over && pause->too_long)) refuse(call, now, until);
+  bool counts = !over && counts_pauses(call);
+  if (!waits || (!over && pause->too_long) || (counts && until >= call->deadline))
+    refuse(call, now, until);
+  else if (counts) wait_before(call, now, until - now.monotonic_ms, LEAT__BACKOFF);
   else wait_in_line(call, now, until, !over);
   return false;
 }
@@ -421,6 +424,7 @@ static void send(leat_call *call, leat_moment now) {
   call->seen = LEAT_GIVE_UP;
   call->compared = false;
   call->began = now.monotonic_ms;
+  if (call->deadline == 0) call->deadline = now.monotonic_ms + call->timeout_ms;
   call->reused = false;
   call->request.deadline_ms = now.monotonic_ms + time_for_one(call, left);
   call->state = LEAT__SENDING;
@@ -664,7 +668,7 @@ static bool spend_retry_budget(leat_call *call) {
 /* A service that asks for too long a wait ends the call. */
 static bool may_follow(leat_call *call, leat_moment now, int64_t delay) {
   bool waits_in_line = leat__retry_throttled(call->outcome.error.kind);
-  bool counts = !waits_in_line || tries_until_deadline(call);
+  bool counts = !waits_in_line || counts_pauses(call);
   bool too_late = counts && now.monotonic_ms + delay >= call->deadline;
   return delay <= LEAT_LONGEST_WAIT_MS && !too_late && spend_retry_budget(call);
 }
@@ -743,8 +747,7 @@ static bool end_wait(leat_call *call, leat_moment now) {
     return false;
   int64_t waited = now.monotonic_ms - (queued ? call->wait_began : call->until);
   if (waited < 0) waited = 0; /* a clock that goes back */
-  if (call->deadline && !tries_until_deadline(call))
-    call->deadline = leat__add_ms(call->deadline, waited);
+  if (call->deadline) call->deadline = leat__add_ms(call->deadline, waited);
   call->line_ms = leat__add_ms(call->line_ms, waited);
   if (call->state == LEAT__LOOKS_LATER) find(call, now, LEAT__LOOKING);
   else call->state = LEAT__READY;

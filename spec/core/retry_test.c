@@ -1430,6 +1430,22 @@ static void test_unlimited_attempts(void) {
   }
 }
 
+/* Pauses count, and nothing else that a call waits for in line. */
+static void test_unlimited_in_line(void) {
+  const scene found = {"GET", SAYS(OF(ANN))}, done = {"PUT", SAYS(FREE)};
+  leat_client *client = new_client(&(leat_config){
+      .max_attempts = LEAT_UNLIMITED, .timeout_ms = 30000, .rate_per_minute = 1});
+  leat_call *call = new_call(client, "unlink");
+  TEST("attempts until the timeout, in line for the rate");
+  leat_call_expect(call, leat_s(ANN));
+  check_sent(client);
+  if (CHECK(next(call) == LEAT_SEND)) tell(call, &found, NULL);
+  if (CHECK(next(call) == LEAT_SEND && asks(call, &done))) tell(call, &done, NULL);
+  CHECK(next(call) == LEAT_DONE && leat_call_error(call)->kind == LEAT_OK);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
 static void test_large_budget(void) {
   leat_client *client = new_client(&(leat_config){.retry_budget = INT_MAX});
   TEST("the largest budget");
@@ -1774,6 +1790,7 @@ int main(void) {
   test_probe_by_find();
   test_queue_timeout_of_all();
   test_unlimited_attempts();
+  test_unlimited_in_line();
   test_large_budget();
   test_pauses_overlap();
   test_foreign_pause();
