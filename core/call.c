@@ -38,13 +38,14 @@ static bool is_in_slots(const leat_call *call) {
   return call->has_slot && !call->client->shared;
 }
 
-/* The exchange begins, or its slot was missed: in either case the slot is gone. */
+/* The slot is used up: its exchange begins, or it was missed. */
 static void use_slot(leat_call *call) {
   if (is_in_slots(call)) leave_slots(call);
   call->has_slot = false;
 }
 
-/* Nothing was sent in it. Those behind move up, each by one. */
+/* Gives back a slot in which nothing was sent: each call behind it gets the slot before its
+** own. */
 static void give_slot_back(leat_call *call) {
   leat_client *client = call->client;
   if (client == NULL || !is_in_slots(call)) return;
@@ -59,7 +60,8 @@ static void give_slot_back(leat_call *call) {
   use_slot(call);
 }
 
-/* Taken once for each exchange. False: the driver takes it. */
+/* Reserves a slot for the next exchange, unless the call has one. False: the slots are shared
+** with other processes, and the driver reserves one. */
 static bool take_slot(leat_call *call, leat_moment now) {
   leat_client *client = call->client;
   int64_t now_us = now.monotonic_ms * 1000;
@@ -119,7 +121,7 @@ static void end_probe(leat_call *call) {
   client->epoch++;
 }
 
-/* Whatever it holds of its client, others may have. */
+/* Gives back what the call holds of its client: the lease for a token, a slot, the probe. */
 static void leave_client(leat_call *call) {
   leat__token_release(call);
   give_slot_back(call);
@@ -201,6 +203,8 @@ static void give_up_as(leat_call *call, leat_kind kind, const char *why) {
 /* ---- waiting --------------------------------------------------------------------- */
 
 int64_t leat__call_patience(const leat_call *call, int64_t now) {
+  while (call->inner)
+    call = call->inner; /* which began with what this one had waited */
   int patience = call->client ? call->client->queue_timeout_ms : 0;
   bool waits = call->state == LEAT__QUEUED;
   int64_t waited = waits ? now - call->wait_began : 0;
@@ -208,7 +212,8 @@ int64_t leat__call_patience(const leat_call *call, int64_t now) {
   return leat__add_ms(leat__add_ms(now + patience, -waited), -call->line_ms);
 }
 
-/* An answer that asked it to wait is still there; else it says for what it stood. */
+/* Fails after too long a wait in line. The error of a response that asked to wait is kept if
+** there is one; otherwise the message says what the call waited for. */
 static void lose_patience(leat_call *call, leat_moment now) {
   int64_t asked = leat__add_ms(call->client->pause.until_ms, -now.monotonic_ms);
   if (leat__retry_throttled(call->outcome.error.kind)) {
@@ -219,8 +224,9 @@ static void lose_patience(leat_call *call, leat_moment now) {
   if (asked > 0) call->outcome.error.retry_after_ms = asked;
 }
 
-/* In line, which is not call time: until a moment that is `sure` to be needed, or until
-** there is news. */
+/* Waits in line, which is not call time, until that moment or until the client's epoch
+** changes. If the wait is `sure` to take that long, and that is longer than queue_timeout
+** allows, the call fails at once. */
 static void wait_in_line(leat_call *call, leat_moment now, int64_t until, bool sure) {
   int64_t last = leat__call_patience(call, now.monotonic_ms);
   if (now.monotonic_ms >= last || (sure && until > last)) {
@@ -233,7 +239,7 @@ static void wait_in_line(leat_call *call, leat_moment now, int64_t until, bool s
   call->until = until > last ? last : until;
 }
 
-/* Once it has waited by itself, it knows from the clock. */
+/* For the wait before the first step; later waits are measured by the call itself. */
 void leat__call_waited(leat_call *call, int64_t ms) {
   if (call->state == LEAT__NEW) call->line_ms = leat__add_ms(call->line_ms, ms);
 }
@@ -244,21 +250,22 @@ static void wait_before(leat_call *call, leat_moment now, int64_t delay,
   call->until = now.monotonic_ms + delay;
 }
 
-/* Its attempts have no other end, so that all time counts once the first is made. */
-static bool tries_until_deadline(const leat_call *call) {
-  return call->max_attempts == INT_MAX;
+/* Where attempts have no other end than the timeout, pauses between them count towards it. */
+static bool counts_pauses(const leat_call *call) {
+  return call->max_attempts == INT_MAX && call->deadline;
 }
 
 /* ---- calls inside this one ------------------------------------------------------- */
 
-/* The clock of a call begins with its first exchange, whatever that is for. */
-static int64_t time_left(leat_call *call, leat_moment now) {
-  if (call->deadline == 0) call->deadline = now.monotonic_ms + call->timeout_ms;
+/* The timeout of a call begins with its first exchange, whatever that is for. */
+static int64_t time_left(const leat_call *call, leat_moment now) {
+  if (call->deadline == 0) return call->timeout_ms;
   int64_t left = leat__add_ms(call->deadline, -now.monotonic_ms);
   return left < call->timeout_ms ? left : call->timeout_ms;
 }
 
-/* It has the time and the patience that this call has left. NULL: out of memory. */
+/* The inner call gets the deadline of this one, and what is left of its queue_timeout. `inner`
+** may be NULL: out of memory. */
 static void begin_inner(leat_call *call, leat__state state, leat_call *inner) {
   leat_client *client = call->client;
   call->state = state;
@@ -275,7 +282,7 @@ static void begin_inner(leat_call *call, leat__state state, leat_call *inner) {
   inner->max_attempts = call->max_attempts;
 }
 
-/* It is the caller's to free. */
+/* Returns the inner call, which the caller frees. */
 static leat_call *end_inner(leat_call *call) {
   leat_call *inner = call->inner;
   call->inner = NULL;
@@ -324,9 +331,10 @@ static void refuse(leat_call *call, leat_moment now, int64_t until) {
   int64_t left = until - now.monotonic_ms;
   error->retry_after_ms = left > 0 ? left : 0;
   leat__error_set(error, pause->kind,
-                  "the service asked to wait, and %lld s of that are left: nothing was "
-                  "sent, try again then",
-                  (long long)((error->retry_after_ms + 999) / 1000));
+                  "the service asked to wait, and %lld s of that are left: %s, try again "
+                  "then",
+                  (long long)((error->retry_after_ms + 999) / 1000),
+                  call->sends > 0 ? "it was not sent again" : "nothing was sent");
   give_up(call);
 }
 
@@ -340,16 +348,33 @@ static bool may_probe(leat_call *call, leat_moment now) {
   return true;
 }
 
-/* False: it waits, or failed. */
+static void wait_for_probe(leat_call *call, leat_moment now) {
+  int64_t until = call->client->probe_until;
+  if (call->max_attempts == 1) refuse(call, now, until);
+  else wait_in_line(call, now, until, false);
+}
+
+static void wait_for_end_of_pause(leat_call *call, leat_moment now) {
+  const leat_pause *pause = &call->client->pause;
+  bool counts = counts_pauses(call);
+  bool too_late = counts && pause->until_ms >= call->deadline;
+  if (call->max_attempts == 1 || pause->too_long || too_late)
+    refuse(call, now, pause->until_ms);
+  else if (counts)
+    wait_before(call, now, pause->until_ms - now.monotonic_ms, LEAT__BACKOFF);
+  else wait_in_line(call, now, pause->until_ms, true);
+}
+
+/* False: the call waits, or failed. */
 static bool pass_pause(leat_call *call, leat_moment now) {
   const leat_pause *pause = &call->client->pause;
-  bool waits = call->max_attempts > 1;
-  bool over = pause->until_ms <= now.monotonic_ms;
-  if (over && (!pause->too_long || may_probe(call, now))) return true;
-  if (!over && !waits && !pause->asked) return true;
-  int64_t until = over ? call->client->probe_until : pause->until_ms;
-  if (!waits || (!over && pause->too_long)) refuse(call, now, until);
-  else wait_in_line(call, now, until, !over);
+  if (pause->until_ms <= now.monotonic_ms) {
+    if (!pause->too_long || may_probe(call, now)) return true;
+    wait_for_probe(call, now);
+  } else {
+    if (call->max_attempts == 1 && !pause->asked) return true;
+    wait_for_end_of_pause(call, now);
+  }
   return false;
 }
 
@@ -418,6 +443,7 @@ static void send(leat_call *call, leat_moment now) {
   call->seen = LEAT_GIVE_UP;
   call->compared = false;
   call->began = now.monotonic_ms;
+  if (call->deadline == 0) call->deadline = now.monotonic_ms + call->timeout_ms;
   call->reused = false;
   call->request.deadline_ms = now.monotonic_ms + time_for_one(call, left);
   call->state = LEAT__SENDING;
@@ -513,7 +539,7 @@ static void take_document(leat_call *call, leat_call *look) {
   look->outcome.document = NULL;
 }
 
-/* It is as asked, but the answer that said so was lost. */
+/* Succeeds: the state is as requested, although the response was lost. */
 static void recover(leat_call *call, leat_call *look) {
   leat__outcome_free(&call->outcome);
   if (look && leat_call_error(look)->kind == LEAT_OK) take_document(call, look);
@@ -527,7 +553,7 @@ static void recover(leat_call *call, leat_call *look) {
   succeed(call);
 }
 
-/* A find that failed says so itself. */
+/* Ends the call with the error of a find. */
 static void end_as(leat_call *call, const leat_error *error) {
   call->outcome.error.kind = error->kind;
   call->outcome.error.code = error->code;
@@ -539,7 +565,7 @@ static void end_as(leat_call *call, const leat_error *error) {
 
 static leat_secrets secrets_of(const leat_call *call);
 
-/* What there is instead: " belongs to bob, and its name is N". */
+/* Adds to the message what was found: "belongs to contact bob, and its name is "N"". */
 static void describe(leat_call *call, const leat_call *look) {
   char contact[80], name[80];
   leat_contact_identifier card;
@@ -555,7 +581,8 @@ static void describe(leat_call *call, const leat_call *look) {
   if (name[0]) leat__error_add(error, ", and its name is \"%s\"", name);
 }
 
-/* What was sent may have been done all the same, and something else after it. */
+/* Ends the call as a conflict. If the change was sent, it may have been made all the same, and
+** been changed by somebody else since: the outcome is unknown. */
 static void contradict(leat_call *call, leat_call *look) {
   leat_error *error = &call->outcome.error;
   error->code = 0;
@@ -571,7 +598,7 @@ static void contradict(leat_call *call, leat_call *look) {
         "nothing was changed, for the card is not the expected contact's: it ");
   describe(call, look);
   leat__error_add(error, call->in_doubt ? "; find it, then decide" : "");
-  take_document(call, look); /* of an inactive card there is none: also no earlier one */
+  take_document(call, look); /* of an inactive card it holds no card */
   give_up(call);
 }
 
@@ -588,7 +615,8 @@ static void remain_unknown(leat_call *call, const char *why) {
   give_up(call);
 }
 
-/* A find may show what was before the change: but for success, two must show the same. */
+/* A find may show the state before the change, so two finds must agree on anything but
+** success. */
 static void confirm(leat_call *call, leat_moment now, leat_verdict verdict) {
   call->seen = verdict;
   if (call->looks < LEAT_LOOK_TRIES &&
@@ -622,7 +650,8 @@ static void after_look(leat_call *call, leat_moment now) {
 
 /* ---- whose card it is ------------------------------------------------------------ */
 
-/* Before each sending. A change that may have been made already is looked for instead. */
+/* Finds out whose card it is before the change is sent. If an earlier attempt may have made
+** the change already, it is verified instead. */
 static void compare(leat_call *call, leat_moment now) {
   bool looks = call->in_doubt && call->op->when_unknown != LEAT_AGAIN;
   find(call, now, looks ? LEAT__LOOKING : LEAT__COMPARING);
@@ -642,8 +671,8 @@ static void after_compare(leat_call *call) {
 
 /* ---- what came of an exchange ---------------------------------------------------- */
 
-/* A pause is for all calls alike, which is brake enough: it costs nothing. False: what is
-** left of the budget is too little. */
+/* Waiting for the end of a pause costs nothing, for the pause already slows all calls of the
+** client. False: what is left of the budget is too little. */
 static bool spend_retry_budget(leat_call *call) {
   leat_client *client = call->client;
   leat_error *error = &call->outcome.error;
@@ -661,7 +690,7 @@ static bool spend_retry_budget(leat_call *call) {
 /* A service that asks for too long a wait ends the call. */
 static bool may_follow(leat_call *call, leat_moment now, int64_t delay) {
   bool waits_in_line = leat__retry_throttled(call->outcome.error.kind);
-  bool counts = !waits_in_line || tries_until_deadline(call);
+  bool counts = !waits_in_line || counts_pauses(call);
   bool too_late = counts && now.monotonic_ms + delay >= call->deadline;
   return delay <= LEAT_LONGEST_WAIT_MS && !too_late && spend_retry_budget(call);
 }
@@ -740,8 +769,7 @@ static bool end_wait(leat_call *call, leat_moment now) {
     return false;
   int64_t waited = now.monotonic_ms - (queued ? call->wait_began : call->until);
   if (waited < 0) waited = 0; /* a clock that goes back */
-  if (call->deadline && !tries_until_deadline(call))
-    call->deadline = leat__add_ms(call->deadline, waited);
+  if (call->deadline) call->deadline = leat__add_ms(call->deadline, waited);
   call->line_ms = leat__add_ms(call->line_ms, waited);
   if (call->state == LEAT__LOOKS_LATER) find(call, now, LEAT__LOOKING);
   else call->state = LEAT__READY;

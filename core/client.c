@@ -225,6 +225,12 @@ void leat_client_rate(const leat_client *client, int *limit, int *remaining) {
   *remaining = client->rate_remaining;
 }
 
+const char *leat_client_clean(const leat_client *client, leat_string text, char *out,
+                              size_t size) {
+  leat__clean(out, size, text, leat__client_secrets(client));
+  return out;
+}
+
 /* ---- pauses ---------------------------------------------------------------------- */
 
 bool leat_client_pause(const leat_client *client, leat_moment now, leat_pause *pause) {

@@ -23,8 +23,7 @@ enum {
   LEAT_LEAST_DELAY_MS = 50, /* before another try */
   LEAT_LOOK_TRIES = 5,      /* finds to learn what became of one sending of a change */
   LEAT_LOOK_APART_MS = 1000,
-  LEAT_LONGEST_WAIT_MS =
-      60 * 1000, /* a call waits for no longer pause than that: it fails at once */
+  LEAT_LONGEST_WAIT_MS = 60 * 1000,       /* calls fail at once in a longer pause */
   LEAT_LONGEST_PAUSE_MS = 15 * 60 * 1000, /* of a client, whatever the service asks for */
   LEAT_LONGEST_RETRY_AFTER_S = 10 * 365 * 24 * 60 * 60, /* a larger one is as good */
   LEAT_DEFAULT_RETRY_BUDGET = 100, /* of a client; a retry takes, a success gives */
@@ -393,13 +392,14 @@ struct leat_call {
 
   leat_raw *raw; /* NULL: a call of a row */
   leat_argument arguments[LEAT_MAX_PARAMETERS];
-  leat_argument owner; /* expected, or seen first: text NULL: nobody */
+  leat_argument owner; /* whose card it must be before each sending, as given or as first
+                          seen by a find that verified; text NULL: nobody's */
   int timeout_ms, connect_timeout_ms, max_attempts;
   leat_request request;
   leat_buffer target, body;
 
   leat__state state;
-  int64_t deadline;   /* of all of it; 0: nothing was sent yet */
+  int64_t deadline;   /* of the whole call; 0: nothing was sent yet */
   int64_t until;      /* of a wait */
   int64_t wait_began; /* in line: a wait that is not call time */
   int64_t line_ms;    /* all such waits together */
@@ -413,9 +413,8 @@ struct leat_call {
   int64_t began;        /* of the exchange */
   leat__attempt *noted; /* what became of it, not told yet */
   bool recovered, renewed, reused, has_slot;
-  bool expects;          /* its owner was given: it is compared before each sending */
-  bool compared;         /* so it may be sent */
-  bool in_doubt;         /* a response was lost: it may have happened */
+  bool compared;         /* the owner of the card was just compared with `owner` */
+  bool in_doubt;         /* a response was lost: the change may have been made */
   unsigned token_number; /* that it was sent with, */
   bool token_shared;     /* and whether a store had it */
   leat_call *inner;      /* a call of its own inside it, or NULL */

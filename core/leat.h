@@ -255,7 +255,8 @@ typedef struct leat_config {  /* zero or NULL means the default */
                                  writes itself */
   size_t header_count;
   int max_attempts;  /* 3: how often an operation is sent at most; 1: it is not retried,
-                           and waits for no pause; LEAT_UNLIMITED: until its timeout */
+                           and waits for no pause; LEAT_UNLIMITED: until its timeout,
+                           which pauses after its first exchange count towards then */
   int retry_budget;  /* 100; LEAT_UNLIMITED: none. A retry takes 5 of it, after a timeout
                            10; a call that succeeds gives back what its retries took, or 1.
                            What is left is all that calls of this client may retry, so that
@@ -309,6 +310,10 @@ LEAT_API void leat_client_share_pause(leat_client *client, leat_moment now,
 /* What the service said last of its rate: calls that it allows, and how many are left of
 ** them; -1: it did not say. */
 LEAT_API void leat_client_rate(const leat_client *client, int *limit, int *remaining);
+/* Text of the service made fit for one line of a message: without characters that are not
+** seen, and without any piece of the client's token; cut to `size`. Returns `out`. */
+LEAT_API const char *leat_client_clean(const leat_client *client, leat_string text,
+                                       char *out, size_t size);
 /* Changes whenever calls that wait should be asked again. */
 LEAT_API uint64_t leat_client_epoch(const leat_client *client);
 

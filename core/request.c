@@ -98,7 +98,6 @@ void leat_call_expect(leat_call *call, leat_string contact_uuid) {
   }
   free(call->owner.text);
   call->owner = (leat_argument){.set = true};
-  call->expects = true;
   if (contact_uuid.data == NULL) return;
   call->owner.text = leat__copy(contact_uuid.data, contact_uuid.length);
   call->owner.length = contact_uuid.length;

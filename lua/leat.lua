@@ -603,7 +603,8 @@ end
 --   * `connect_timeout` of one connection: 5
 --   * `max_attempts` how often an operation is sent at most: 3. A change whose answer was
 --     lost is looked up before it is sent again; with 1 it is told as `outcome_unknown`, and
---     the call waits for no pause: it fails at once. With 0 it is sent until `timeout`
+--     the call waits for no pause: it fails at once. With 0 it is sent until `timeout`, which
+--     pauses after the first attempt count towards then, as far as `retry_budget` allows
 --   * `retry_budget` of all calls of the client together: 100. A retry takes 5 of it, after a
 --     timeout 10; a call that succeeds gives back what its retries took, or 1. When it is spent
 --     nothing is retried, and errors say so: a service that is down is not asked three times as

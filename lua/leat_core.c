@@ -8,6 +8,9 @@
 **   client:pause(ms)                     { seconds =, kind =, asked =, too_long = } while the
 **                                        service asks to wait, or nil: see leat_pause
 **   client:attempt()                     the next exchange to tell of, or nil
+**   client:clean(text, size)             text of the service for a message, see
+**                                        leat_client_clean; the size is at most 256
+**   core.same_value(a, b)                whether they name the same card, or contact
 **   core.request(client, method, path, query, headers, body)   likewise; query and
 **                                        headers as { name, value, name, value, ... }
 **   call:set_timeout(seconds)  call:set_connect_timeout(seconds)  call:set_max_attempts(n)
@@ -754,6 +757,17 @@ static void push_rate(lua_State *L, int limit, int remaining) {
   lua_setfield(L, -2, "remaining");
 }
 
+static int client_clean(lua_State *L) {
+  char out[256];
+  leat_string text;
+  leat_client *client = check_client(L, 1);
+  lua_Integer size = luaL_optinteger(L, 3, sizeof out);
+  text.data = luaL_checklstring(L, 2, &text.length);
+  luaL_argcheck(L, size > 0 && size <= (lua_Integer)sizeof out, 3, "out of range");
+  lua_pushstring(L, leat_client_clean(client, text, out, (size_t)size));
+  return 1;
+}
+
 static int client_rate_limit(lua_State *L) {
   int limit, remaining;
   leat_client_rate(check_client(L, 1), &limit, &remaining);
@@ -892,6 +906,14 @@ static int core_result(lua_State *L) {
 
 static int core_now(lua_State *L) {
   lua_pushnumber(L, monotonic_ms());
+  return 1;
+}
+
+static int core_same_value(lua_State *L) {
+  leat_string a, b;
+  a.data = luaL_checklstring(L, 1, &a.length);
+  b.data = luaL_checklstring(L, 2, &b.length);
+  lua_pushboolean(L, leat_same_value(a, b));
   return 1;
 }
 
@@ -1281,6 +1303,7 @@ static void make_type(lua_State *L, const char *name, lua_CFunction collect,
 }
 
 static const luaL_Reg client_methods[] = {{"rate_limit", client_rate_limit},
+                                          {"clean", client_clean},
                                           {"pause", client_pause},
                                           {"attempt", client_attempt},
                                           {NULL, NULL}};
@@ -1328,6 +1351,7 @@ static const luaL_Reg functions[] = {{"operations", core_operations},
                                      {"protect", core_protect},
                                      {"http1", core_http1},
                                      {"now", core_now},
+                                     {"same_value", core_same_value},
                                      {"is_yieldable", core_is_yieldable},
                                      {"error_text", core_error_text},
                                      {NULL, NULL}};

@@ -8,7 +8,7 @@ local NOT_FOUND = { status = 400, body = { message = "Contact identifier not fou
 
 local function card(fields)
   fields = fields or {}
-  fields.value = "1"
+  fields.value = fields.value or "1"
   return { status = 200, body = { data = fields } }
 end
 
@@ -433,6 +433,30 @@ describe("contact_identifiers:ensure", function()
     assert.equal("ann", leat.assert(cards:ensure("1", GOLD_OF_ANN)).contact.uuid)
     cards = play { EXISTS, NOT_FOUND, GOLD } -- deleted in between
     assert.equal("created", select(3, cards:ensure("1", GOLD_OF_ANN)).outcome)
+  end)
+
+  it("knows a name that is the value in other letters for none", function()
+    local cards = play { EXISTS, card { name = "1 " }, card { name = "Gold" } }
+    assert.equal("Gold", leat.assert(cards:ensure("1", { name = "Gold" })).name)
+    local spelled = card { value = "ABC", name = "abc" }
+    local named = card { value = "ABC", name = "Gold" }
+    cards = play { spelled, named }
+    assert.equal("Gold", leat.assert(cards:ensure("abc", { name = "Gold" })).name)
+    cards = play { EXISTS, card { contact = { uuid = " ANN" } } }
+    assert.equal(" ANN", leat.assert(cards:ensure("1", { contact_uuid = "ann" })).contact.uuid)
+  end)
+
+  it("shows nothing in its message that would move a cursor, and no key", function()
+    local nasty = "G\27[31mo\nl\226\128\174d of " .. secrets.key .. ("x"):rep(300)
+    for _, there in ipairs { card { name = nasty }, card { contact = { uuid = nasty } } } do
+      local _, err = (play { EXISTS, there }):ensure("1", { name = "Silver", contact_uuid = "ann" })
+      assert.equal("conflict", err.kind)
+      assert.truthy(err.message:find("G [31mo l d of [token]", 1, true), err.message)
+      assert.truthy(err.message:find("if that is right$"), err.message)
+      local found = tostring(leat.assert((play { there }):find("1")))
+      assert.truthy(found:find("G [31mo l d of [token]", 1, true), found)
+      assert.is_nil(found:find(secrets.key, 1, true))
+    end
   end)
 
   it("fails as its parts do", function()

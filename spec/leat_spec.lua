@@ -432,7 +432,7 @@ describe("a card", function()
     assert.equal("contact identifier 0042, name Gold, contact ann",
       tostring(cards:wrap { value = "0042", name = "Gold", contact = { uuid = "ann" } }))
     assert.equal("contact identifier 0042, no contact", tostring(cards:wrap { value = "0042" }))
-    assert.equal("contact identifier 0042, name a?[2Jb, no contact",
+    assert.equal("contact identifier 0042, name a [2Jb, no contact",
       tostring(cards:wrap { value = "0042", name = "a\27[2Jb", contact = 42 }))
   end)
 

@@ -35,22 +35,28 @@ local contact_identifier = {}
 -- @return true; or nil, err
 local actions = { "link", "unlink", "update", "delete" }
 
--- One line, without what would move a terminal's cursor.
-local function describe(card)
-  local text = "contact identifier " .. tostring(card.value)
+-- One line: `clean` takes away what would move a terminal's cursor.
+local function describe(card, clean)
+  local text = "contact identifier " .. clean(tostring(card.value))
   if card.name ~= nil and card.name ~= card.value then
-    text = ("%s, name %s"):format(text, tostring(card.name))
+    text = ("%s, name %s"):format(text, clean(tostring(card.name)))
   end
   local contact = card.contact
-  local whose = type(contact) == "table" and contact.uuid and "contact " .. tostring(contact.uuid) or "no contact"
-  return (("%s, %s"):format(text, whose):gsub("%c", "?"))
+  local uuid = type(contact) == "table" and contact.uuid
+  return ("%s, %s"):format(text, uuid and "contact " .. clean(tostring(uuid)) or "no contact")
 end
 
 -- The metatable of the cards of one client: `cards` is its resource, the rest is leat.lua's
 -- way to make a call.
 function contact_identifier.metatable(cards, rows, prepare, finish)
   local methods = {}
-  local metatable = { __index = methods, __name = "leat.contact_identifier", __tostring = describe }
+  local metatable = { __index = methods, __name = "leat.contact_identifier" }
+  local function clean(text)
+    return cards.handle:clean(text)
+  end
+  function metatable.__tostring(card)
+    return describe(card, clean)
+  end
   for _, name in ipairs(actions) do
     local row = rows["contact_identifiers." .. name]
     methods[name] = function(card, ...)

@@ -3,6 +3,8 @@
 -- The result is the same however often it is called, and whatever happened on the way: success
 -- only with the name and the contact that were asked for, else a conflict.
 
+local same_value = require("leat.core").same_value
+
 local ROUNDS = 4 -- of steps, where others change the same card meanwhile
 
 local function trimmed(text)
@@ -11,20 +13,20 @@ end
 
 -- The service names a card after its value where it is given no name.
 local function own_name(card)
-  return card.name and card.name ~= card.value and card.name or nil
+  return card.name and not same_value(card.name, card.value) and card.name or nil
 end
 
 local function has_name(card, name)
   return card.name ~= nil and trimmed(card.name) == trimmed(name)
 end
 
--- What nothing but its owner may change; nil: nothing.
-local function contradiction(card, wanted)
+-- What only the program that calls may decide to change, as a message; nil: nothing.
+local function contradiction(cards, card, wanted)
   local uuid, name = card.contact and card.contact.uuid, own_name(card)
-  if wanted.contact_uuid and uuid and trimmed(uuid):lower() ~= trimmed(wanted.contact_uuid):lower() then
-    return ("the card belongs to contact %s: unlink it first, if that is right"):format(uuid)
+  if wanted.contact_uuid and uuid and not same_value(uuid, wanted.contact_uuid) then
+    return ("the card belongs to contact %s: unlink it first, if that is right"):format(cards.handle:clean(uuid, 80))
   elseif wanted.name and name and not has_name(card, wanted.name) then
-    return ("the card's name is \"%s\": update it, if that is right"):format(name)
+    return ("the card's name is \"%s\": update it, if that is right"):format(cards.handle:clean(name, 80))
   end
 end
 
@@ -41,11 +43,11 @@ local function count(so_far, value, err, info)
   return value, err
 end
 
--- Links the card, and names it, as far as that is missing and no one else's to decide.
+-- Links the card, and names it, as far as it has no contact and no name of its own.
 local function adopt(cards, card, wanted, so_far)
   for _ = 1, ROUNDS do
     local err
-    local wrong = contradiction(card, wanted)
+    local wrong = contradiction(cards, card, wanted)
     if wrong then
       return conflict(wrong, card, so_far)
     elseif wanted.contact_uuid and not card.contact then

@@ -435,6 +435,33 @@ static void test_two_lines(void) {
   close_stage(&s);
 }
 
+/* Likewise the pause before a find that verifies a change, then the line for a connection. */
+static void test_two_lines_to_verify(void) {
+  static const reply replies[] = {{"HTTP/1.1 503 Down\r\nRetry-After: 1\r\n"
+                                   "Content-Length: 0\r\n\r\n",
+                                   STAY},
+                                  {NULL, STAY}};
+  stage s;
+  open_stage(&s, "in two lines to verify a change", replies, 2, 3000, 1);
+  char url[64];
+  snprintf(url, sizeof url, "http://127.0.0.1:%d/api", s.server.port);
+  leat_config config = {
+      .api_key = "curl-test-key", .base_url = url, .queue_timeout_ms = 1200};
+  leat_client *client = leat_client_new(&config, NULL);
+  leat_call *create = call_of(client, "create"), *hangs = call_of(s.client, "find");
+  leat_curl_start(s.curl, create);
+  leat_curl_start(s.curl, hangs);
+  int64_t begun = now_ms();
+  while (!leat_call_is_done(create))
+    leat_curl_wait(s.curl, 1000);
+  CHECK(now_ms() - begun < 1800 && !leat_call_is_done(hangs));
+  CHECK(leat_call_error(create)->outcome_unknown);
+  leat_call_free(create);
+  leat_call_free(hangs);
+  leat_client_free(client);
+  close_stage(&s);
+}
+
 /* One connection: what was served before comes before what was not. */
 static void test_begun_first(void) {
   static const reply replies[] = {
@@ -1142,6 +1169,7 @@ int main(void) {
   test_long_line();
   test_impatience();
   test_two_lines();
+  test_two_lines_to_verify();
   test_begun_first();
   test_cancel();
   test_cancel_rated();

@@ -1090,6 +1090,27 @@ static void test_pause_becomes_long(void) {
   leat_client_free(client);
 }
 
+/* What a call says that was sent before such a pause: not that nothing was. */
+static void test_long_pause_between_attempts(void) {
+  leat_client *client = new_client(NULL);
+  leat_call *first = new_call(client, "find"), *update = new_call(client, "update");
+  const scene down = {"PUT", STATUS(503)}, busy = {"GET", STATUS(429)};
+  TEST("a pause becomes a long one before a change is sent again");
+  CHECK(leat_call_next(first, now) == LEAT_SEND);
+  CHECK(leat_call_next(update, now) == LEAT_SEND);
+  tell(update, &down, "5");
+  CHECK(leat_call_next(update, now) == LEAT_WAIT);
+  tell(first, &busy, "120");
+  CHECK(leat_call_next(update, now) == LEAT_DONE);
+  const leat_error *error = leat_call_error(update);
+  CHECK(error->outcome_unknown && error->sent == LEAT_SENT_MAYBE);
+  CHECK(error->retry_after_ms == 120000 && error->kind == LEAT_RATE_LIMITED);
+  CHECK(strstr(error->message, "nothing was sent") == NULL);
+  leat_call_free(first);
+  leat_call_free(update);
+  leat_client_free(client);
+}
+
 static void test_probe(void) {
   leat_client *client = new_client(NULL);
   const scene busy = {"GET", STATUS(429)}, good = {"GET", SAYS(FREE)};
@@ -1407,6 +1428,22 @@ static void test_unlimited_attempts(void) {
     leat_call_free(call);
     leat_client_free(client);
   }
+}
+
+/* Pauses count, and nothing else that a call waits for in line. */
+static void test_unlimited_in_line(void) {
+  const scene found = {"GET", SAYS(OF(ANN))}, done = {"PUT", SAYS(FREE)};
+  leat_client *client = new_client(&(leat_config){
+      .max_attempts = LEAT_UNLIMITED, .timeout_ms = 30000, .rate_per_minute = 1});
+  leat_call *call = new_call(client, "unlink");
+  TEST("attempts until the timeout, in line for the rate");
+  leat_call_expect(call, leat_s(ANN));
+  check_sent(client);
+  if (CHECK(next(call) == LEAT_SEND)) tell(call, &found, NULL);
+  if (CHECK(next(call) == LEAT_SEND && asks(call, &done))) tell(call, &done, NULL);
+  CHECK(next(call) == LEAT_DONE && leat_call_error(call)->kind == LEAT_OK);
+  leat_call_free(call);
+  leat_client_free(client);
 }
 
 static void test_large_budget(void) {
@@ -1740,6 +1777,7 @@ int main(void) {
   test_pause_too_long();
   test_long_pause();
   test_pause_becomes_long();
+  test_long_pause_between_attempts();
   test_probe();
   test_pause_for_one_attempt();
   test_shared_pause();
@@ -1752,6 +1790,7 @@ int main(void) {
   test_probe_by_find();
   test_queue_timeout_of_all();
   test_unlimited_attempts();
+  test_unlimited_in_line();
   test_large_budget();
   test_pauses_overlap();
   test_foreign_pause();
