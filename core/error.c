@@ -165,3 +165,8 @@ void leat__clean(char *out, size_t size, leat_string text, leat_secrets secrets)
   }
   out[length] = '\0';
 }
+
+const char *leat_clean_text(leat_string text, char *out, size_t size) {
+  if (size > 0) leat__clean(out, size, text, LEAT_NO_SECRETS);
+  return out;
+}

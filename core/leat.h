@@ -127,6 +127,11 @@ LEAT_API const char *leat_kind_name(leat_kind kind);
 ** leat: contact_identifiers.find: not_found (60003, HTTP 400): Contact identifier... */
 LEAT_API const char *leat_error_text(const leat_error *error, char *text, size_t size);
 
+/* Foreign text as all messages show it, cut to `size`; returns `out`. Invisible characters,
+** such as control characters and bidirectional marks, become blanks, and bytes that are not
+** UTF-8 question marks. It is never longer than `text`. */
+LEAT_API const char *leat_clean_text(leat_string text, char *out, size_t size);
+
 /* ---- JSON values: what the service answered, decoded strictly -------------------- */
 
 typedef struct leat_json leat_json; /* borrowed from the call that holds it */

@@ -66,6 +66,7 @@
 **   http:close()
 **
 **   core.error_text(error)               one line for people
+**   core.clean(text)                     foreign text as a message may show it
 **
 ** What is misuse comes back as a message: the Lua side raises it at the caller's line.
 */
@@ -1246,6 +1247,14 @@ static int http1_tell(lua_State *L) {
 
 /* ---- errors ---------------------------------------------------------------------- */
 
+static int core_clean(lua_State *L) {
+  leat_string text = {NULL, 0};
+  text.data = luaL_checklstring(L, 1, &text.length);
+  char *out = lua_newuserdata(L, text.length + 1);
+  lua_pushstring(L, leat_clean_text(text, out, text.length + 1));
+  return 1;
+}
+
 /* core.error_text(error): from its fields, so that there is one wording in the house. */
 static int core_error_text(lua_State *L) {
   leat_error error = {LEAT_OK, 0, 0, 0, LEAT_SENT_NO, false, -1, "", ""};
@@ -1330,6 +1339,7 @@ static const luaL_Reg functions[] = {{"operations", core_operations},
                                      {"now", core_now},
                                      {"is_yieldable", core_is_yieldable},
                                      {"error_text", core_error_text},
+                                     {"clean", core_clean},
                                      {NULL, NULL}};
 
 LEAT_API int luaopen_leat_core(lua_State *L);

@@ -12,6 +12,7 @@
 -- @classmod leat.contact_identifier
 
 local contact_identifier = {}
+local clean = require("leat.core").clean
 
 --- Links the card to a contact.
 -- @function link
@@ -35,7 +36,7 @@ local contact_identifier = {}
 -- @return true; or nil, err
 local actions = { "link", "unlink", "update", "delete" }
 
--- One line, without what would move a terminal's cursor.
+-- One line, without characters that are invisible or move a terminal's cursor.
 local function describe(card)
   local text = "contact identifier " .. tostring(card.value)
   if card.name ~= nil and card.name ~= card.value then
@@ -43,7 +44,7 @@ local function describe(card)
   end
   local contact = card.contact
   local whose = type(contact) == "table" and contact.uuid and "contact " .. tostring(contact.uuid) or "no contact"
-  return (("%s, %s"):format(text, whose):gsub("%c", "?"))
+  return clean(("%s, %s"):format(text, whose))
 end
 
 -- The metatable of the cards of one client: `cards` is its resource, the rest is leat.lua's

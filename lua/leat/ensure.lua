@@ -3,6 +3,8 @@
 -- The result is the same however often it is called, and whatever happened on the way: success
 -- only with the name and the contact that were asked for, else a conflict.
 
+local clean = require("leat.core").clean
+
 local ROUNDS = 4 -- of steps, where others change the same card meanwhile
 
 local function trimmed(text)
@@ -30,7 +32,7 @@ end
 
 -- What became of it so far: `changed` is true once something was changed, or may have been.
 local function conflict(message, card, so_far)
-  return nil, { kind = "conflict", message = message, card = card, attempts = so_far.attempts,
+  return nil, { kind = "conflict", message = clean(message), card = card, attempts = so_far.attempts,
     sent = so_far.attempts > 0 and "maybe" or "no", outcome_unknown = so_far.changed }
 end
 
