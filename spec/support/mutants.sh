@@ -162,7 +162,7 @@ mutant no-jitter core/retry.c \
 mutant anything-adopted core/retry.c \
   's/^  return name_fits \&\& leat__is_owner(/  return name_fits || leat__is_owner(/'
 mutant pause-is-call-time core/call.c \
-  's/^    call->deadline = leat__add_ms(call->deadline, waited);/    call->deadline = leat__add_ms(call->deadline, 0);/'
+  's/^  if (call->deadline) call->deadline = leat__add_ms(call->deadline, waited);//'
 mutant a-503-told-as-nothing-done core/answer.c \
   's/^  return status != 408 \&\& status >= 300 \&\& status < 500;/  return status != 408 \&\& status >= 300 \&\& status < 504;/'
 mutant a-long-pause-forgotten core/client.c \
@@ -174,7 +174,7 @@ mutant slots-not-given-back core/call.c \
 mutant a-next-owner-is-ignored core/retry.c \
   's/^  bool same = !asked->owner_known || .*/  bool same = true;/'
 mutant ensure-takes-any-contact lua/leat/ensure.lua \
-  's/^    local wrong = contradiction(card, wanted)/    local wrong = nil/'
+  's/^    local wrong = contradiction(.*/    local wrong = nil/'
 mutant pause-not-told core/call.c \
   's/^  if (leat__retry_throttled(call->outcome.error.kind)) {/  if (false) {/'
 mutant no-lease core/token.c \
