@@ -330,11 +330,10 @@ static void refuse(leat_call *call, leat_moment now, int64_t until) {
   leat_error *error = &call->outcome.error;
   int64_t left = until - now.monotonic_ms;
   error->retry_after_ms = left > 0 ? left : 0;
-  leat__error_set(error, pause->kind,
-                  "the service asked to wait, and %lld s of that are left: %s, try again "
-                  "then",
-                  (long long)((error->retry_after_ms + 999) / 1000),
-                  call->sends > 0 ? "it was not sent again" : "nothing was sent");
+  leat__error_set(
+      error, pause->kind,
+      "the service asked to wait, and %lld s of that are left: try again then",
+      (long long)((error->retry_after_ms + 999) / 1000));
   give_up(call);
 }
 

@@ -726,7 +726,7 @@ bool leat_http1_reusable(const leat_http1 *http) {
 }
 
 leat_string leat_answer_header(const leat_answer *answer, const char *name) {
-  size_t length = strlen(name);
+  size_t length = name ? strlen(name) : 0;
   for (size_t i = 0; i < answer->header_count; i++) {
     leat_string here = answer->headers[i].name;
     if (here.length == length && leat__same_letters(here.data, name, length))

@@ -374,6 +374,7 @@ static void test_null_arguments(leat_client *client) {
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   leat_call_answer(call, now, NULL);
   check_misuse(call, "the response is NULL");
+  CHECK(leat_answer_header(&(leat_answer){.status = 200}, NULL).data == NULL);
   CHECK(!leat_client_set_token(client, now, none, 1));
   CHECK(!leat_client_share_token(client, now, none, INT64_MAX));
   CHECK(leat_client_new(

@@ -1106,6 +1106,25 @@ static void test_long_pause_between_attempts(void) {
   CHECK(error->outcome_unknown && error->sent == LEAT_SENT_MAYBE);
   CHECK(error->retry_after_ms == 120000 && error->kind == LEAT_RATE_LIMITED);
   CHECK(strstr(error->message, "nothing was sent") == NULL);
+  TEST("or while its find waits in line");
+  leat_client *other = new_client(&(leat_config){.rate_per_minute = 60});
+  leat_call *compares = new_call(other, "update"), *find = new_call(other, "find");
+  const scene found = {"GET", SAYS(OF(ANN))}, lost = {"PUT", LOST};
+  leat_call_expect(compares, leat_s(ANN));
+  CHECK(leat_call_next(find, now) == LEAT_SEND);
+  CHECK(next(compares) == LEAT_SEND);
+  tell(compares, &found, NULL);
+  CHECK(next(compares) == LEAT_SEND);
+  tell(compares, &lost, NULL);
+  CHECK(leat_call_next(compares, now) == LEAT_WAIT); /* before the next attempt, */
+  now.monotonic_ms = leat_call_until(compares);
+  CHECK(leat_call_next(compares, now) == LEAT_WAIT); /* and for a slot of the rate */
+  tell(find, &busy, "120");
+  CHECK(next(compares) == LEAT_DONE && leat_call_error(compares)->outcome_unknown);
+  CHECK(strstr(leat_call_error(compares)->message, "nothing was sent") == NULL);
+  leat_call_free(compares);
+  leat_call_free(find);
+  leat_client_free(other);
   leat_call_free(first);
   leat_call_free(update);
   leat_client_free(client);
