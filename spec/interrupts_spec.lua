@@ -150,6 +150,43 @@ describe("an interrupt at any instruction", function()
     assert.is_true(n > 100 and n < MANY, n)
   end)
 
+  -- Where hooks belong to a coroutine, the task sets its own.
+  it("of what a task does with other tasks", function()
+    local n, hit = 0, true
+    while hit and n < MANY do
+      n = n + 1
+      local why, first, second = "interrupted!", nil, nil
+      tasks.spawn(function()
+        hit = interrupt(n, why, function()
+          first = tasks.spawn(function() return (cards:find("1")) end)
+          second = tasks.spawn(function() return first:wait() end)
+          first:cancel()
+          tasks.spawn(error, why):cancel()
+        end)
+      end)
+      carry_on(n, why)
+      assert.is_true((not first or first.done) and (not second or second.done), n)
+    end
+    assert.is_true(n > 100 and n < MANY, n)
+  end)
+
+  it("of closing a client whose calls are under way", function()
+    local n, hit, canceled = 0, true, 0
+    while hit and n < MANY do
+      n = n + 1
+      local why, err = "interrupted!", nil
+      local other = leat.new { api_key = server.api_key, base_url = server.url, timeout = 2 }
+      local task = tasks.spawn(function() err = select(2, other.contact_identifiers:find("1")) end)
+      hit = interrupt(n, why, other.close, other)
+      local begun = now()
+      carry_on(n, why)
+      assert.is_true(task.done and now() - begun < 1, n)
+      canceled = canceled + (err and err.kind == "canceled" and 1 or 0)
+      other:close()
+    end
+    assert.is_true(n > 30 and n < MANY and canceled > 5, n)
+  end)
+
   it("of a task that waits for another, or is canceled", function()
     local n, hit = 0, true
     while hit and n < MANY do

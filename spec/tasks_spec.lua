@@ -671,6 +671,32 @@ describe("tasks", function()
       in_task:close()
     end)
 
+    it("by way of a coroutine of the token function's own", function()
+      local guarded, on_transport
+      local function ask(client)
+        return coroutine.wrap(function() return client.contact_identifiers:find("1") and server.api_key end)()
+      end
+      guarded = leat.new { base_url = server.url, timeout = 1, token = function() return ask(guarded) end }
+      on_transport = leat.new { timeout = 1, token = function() return ask(on_transport) end,
+        transport = function() return 200, {}, '{"data":{"value":"1"}}' end }
+      for _, client in ipairs { guarded, on_transport } do
+        local begun = now()
+        local function find() return (client.contact_identifiers:find("2")) end
+        local fine, why = pcall(find)
+        assert.is_false(fine)
+        assert.truthy(why:find(OWN, 1, true), why)
+        fine, why = coroutine.resume(coroutine.create(find))
+        assert.is_false(fine)
+        assert.truthy(why:find(OWN, 1, true), why)
+        local task = tasks.spawn(find)
+        fine, why = pcall(task.wait, task)
+        assert.is_false(fine)
+        assert.truthy(why:find("its own client", 1, true) or why:find("of your own inside a task", 1, true), why)
+        assert.truthy(now() - begun < 0.9)
+      end
+      guarded:close()
+    end)
+
     it("and no others: calls that wait meanwhile get the token", function()
       local good, vault = true, connect {}
       slow(0.05)

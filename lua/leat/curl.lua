@@ -30,7 +30,9 @@ local carry, tell = tasks.carry, tasks.tell
 
 --- For `leat.tasks`: gives a call up; nobody is told. It must not need memory.
 function Driver:drop(call)
-  if not self.closed then
+  if self.closed then
+    self.handle:close() -- in case that was interrupted
+  else
     self.handle:cancel(call)
   end
   if not call:is_done() then -- it never began
@@ -144,18 +146,16 @@ end
 
 --- Closes its connections; what is under way ends as `canceled`. Once more does nothing.
 function Driver:close()
-  for place, entry in pairs(self.entries) do
-    self.entries[place] = nil
-    if entry.task then
-      tasks.tell(entry, "trouble")
-    else
+  local entries = self.entries
+  for _, entry in pairs(entries) do
+    if not entry.task then -- a call that blocks
       entry.news = "trouble"
     end
   end
-  tasks.forget(self)
-  self.closed = true
-  self.handle:close()
-  tasks.resume()
+  tasks.close(self)
+  for place in pairs(entries) do
+    entries[place] = nil
+  end
 end
 
 -- ---- for loops --------------------------------------------------------------------------

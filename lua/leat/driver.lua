@@ -12,37 +12,63 @@
 
 local driver = {}
 
--- Which token functions run, and for which call, by the coroutine; the innermost first. One
--- that raised an error did not leave, but its call was given up then.
+-- The token functions that are running, by the coroutine they were called in; the innermost
+-- first. If one raised an error its visit stays, but its call has ended.
 local asking = setmetatable({}, { __mode = "k" })
-local MAIN = {}
+local MAIN = {} -- the main program, where coroutine.running() is nil
+
+-- Whether a task of leat.tasks is running, which leat.tasks replaces.
+function driver.is_task()
+  return false
+end
 
 local function here()
   return coroutine.running() or MAIN
 end
 
+local function is_over(visit)
+  return visit.left or visit.call:is_done()
+end
+
+-- The visit that the running code is part of, or nil. A coroutine of the program's own belongs to
+-- those that are "normal", because these have resumed it. A task does not: the scheduler resumes it
+-- whatever else is running.
+local function current_visit()
+  local visit = asking[here()]
+  if visit or not next(asking) or driver.is_task() then
+    return visit
+  end
+  for where, other in pairs(asking) do
+    if (where == MAIN or coroutine.status(where) == "normal") and not is_over(other) then
+      return other
+    end
+  end
+end
+
 local function ask_for(call, ask)
   local where = here()
-  local visit = { ask = ask, call = call, outer = asking[where], left = false }
+  local before = asking[where]
+  local visit = { ask = ask, call = call, outer = current_visit(), left = false }
   asking[where] = visit
   local token, more = ask()
-  asking[where] = visit.outer
+  asking[where] = before
   visit.left = true
   return token, more
 end
 
---- Lets a coroutine that is made in a token function count as part of it.
+--- Makes a new coroutine part of the token function that is running, if one is.
 -- @param thread
 function driver.inherit(thread)
-  asking[thread] = asking[here()]
+  asking[thread] = current_visit()
 end
 
---- Whether this is run by the token function `ask`, whose client a call would wait for.
+--- Whether the token function `ask` is running, and the running code is part of it: a call that
+-- needs its token would wait for ever.
 -- @tparam function ask
 -- @treturn boolean
 function driver.is_asking(ask)
-  local visit = asking[here()]
-  while visit and (visit.ask ~= ask or visit.left or visit.call:is_done()) do
+  local visit = current_visit()
+  while visit and (visit.ask ~= ask or is_over(visit)) do
     visit = visit.outer
   end
   return visit ~= nil

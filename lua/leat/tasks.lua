@@ -33,7 +33,20 @@ local ready, first, last = {}, 1, 0 -- a queue: whom to resume
 local orphans, failures = {}, 0 -- tasks that failed while nobody waited; which one it was
 local busy = {} -- drivers with calls of tasks under way: each has in `carried` how many
 local loops = {} -- that watch them
-local at_work = false -- the scheduler is; true when it is entered anew: an error broke into it
+-- How many functions of the scheduler are running, one called by another. When it stays higher than
+-- that, an error broke into one of them.
+local at_work = 0
+
+local function begin_work()
+  at_work = at_work + 1
+  return at_work
+end
+
+local function end_work(level)
+  if at_work == level then
+    at_work = level - 1
+  end
+end
 
 local SUSPENDED = {} -- what our own yields give; any other is somebody else's
 
@@ -250,9 +263,19 @@ local function count_anew()
   end
 end
 
--- The task is unchanged, or done. To be resumed once too often does it no harm.
+-- Calls that ended without the task's knowledge, because a drop or a close was interrupted.
+local function end_lost_calls(task)
+  for entry in entries(task) do
+    if is_under_way(entry) and (entry.driver.closed or entry.call:is_done()) then
+      entry.driver:drop(entry.call)
+      entry.news = "trouble"
+    end
+  end
+end
+
+-- Leaves the task as it was, or done. A task may be resumed once too often: it checks what it waits for.
 local function mend(task)
-  if not task.begun then -- whoever spawned it was told by the interrupt
+  if not task.begun then -- the interrupt was raised to the program that spawned it
     living[task] = nil
     task.done, task.fine, task.claimed = true, false, true
   elseif task.done then
@@ -261,12 +284,7 @@ local function mend(task)
     finish(task, task.n ~= nil, "leat.tasks: interrupted as the task ended")
   else
     do_act(task)
-    for entry in entries(task) do
-      if is_under_way(entry) and entry.call:is_done() then
-        entry.driver:drop(entry.call) -- which may have been what was interrupted
-        entry.news = "trouble"
-      end
-    end
+    end_lost_calls(task)
     wake(task)
   end
 end
@@ -280,7 +298,7 @@ local function mend_all()
     mend(task)
   end
   count_anew()
-  at_work = false
+  at_work = 0
 end
 
 -- Whoever comes from outside comes by here.
@@ -291,18 +309,19 @@ local function enter()
       current = nil
     end
   end
-  if at_work and not current then
+  if at_work > 0 and not current then
     mend_all()
   end
 end
 
 -- Resumes all that are ready, and who becomes so meanwhile.
-local function drain()
+local drain
+function drain()
   enter()
   if current then
     return
   end
-  at_work = true
+  local level = begin_work()
   while first <= last do
     local task = ready[first]
     if task and not task.done then
@@ -313,7 +332,11 @@ local function drain()
   end
   first = 1 -- one by one: an interrupt in between must not leave it beyond who comes next
   last = 0
-  at_work = false
+  end_work(level)
+  if at_work >= level then -- an error broke into what a task did here, and the task took it for its own
+    mend_all()
+    return drain()
+  end
 end
 
 -- `fields` of the task may be `at_end(task)`, called when it is done, maybe more than once, and
@@ -326,12 +349,11 @@ local function start(fields, f, ...)
     driver = false, call = false, news = false, writes = false, inner = false, outer = false }, Task)
   task.task = task
   interrupted.inherit(task.thread)
-  local before = at_work
-  at_work = true
+  local level = begin_work()
   living[task] = true
   count = count + 1
   resume(task, task, f, ...)
-  at_work = before
+  end_work(level)
   drain()
   return task
 end
@@ -363,8 +385,29 @@ function tasks.place()
   return current and "inside" or "outside"
 end
 
---- That the driver is closed: nobody waits for it any more.
-tasks.forget = stop_carrying
+--- Closes the driver's handle, and ends the calls that tasks make over it.
+-- @param driver with a field `closed`
+function tasks.close(driver)
+  enter()
+  local level = begin_work()
+  stop_carrying(driver) -- first: a loop must let go of the descriptor before that is closed
+  driver.closed = true
+  driver.handle:close()
+  for task in pairs(living) do
+    for entry in entries(task) do
+      if entry.driver == driver and is_under_way(entry) then
+        entry.news = "trouble"
+        wake(task)
+      end
+    end
+  end
+  end_work(level)
+  drain()
+end
+
+function interrupted.is_task()
+  return current ~= nil and running() == current.thread
+end
 
 --- The task that runs now; nil outside of any.
 -- @treturn Task
@@ -482,9 +525,6 @@ function tasks.tell(entry, news)
   end
 end
 
---- Resumes the tasks that were told something. For drivers.
-tasks.resume = drain
-
 -- ---- driving ----------------------------------------------------------------------------
 
 -- The one that failed first; the others the next time.
@@ -520,7 +560,7 @@ end
 -- @param driver of the call
 -- @tparam number seconds to wait at most
 function tasks.step(driver, seconds)
-  at_work = true
+  local level = begin_work()
   if busy[1] then
     local all = { driver }
     for _, other in ipairs(busy) do
@@ -530,7 +570,7 @@ function tasks.step(driver, seconds)
   else
     driver:step(seconds)
   end
-  at_work = false
+  end_work(level)
   drain()
 end
 
@@ -538,13 +578,13 @@ end
 -- interrupt, no descriptor tells of those that are ready.
 local function step(seconds)
   drain()
-  at_work = true
+  local level = begin_work()
   local fine, why = pcall(step_all, busy, seconds)
-  at_work = not fine
   if not fine then
     tell_loops("soon")
     error(why, 0)
   end
+  end_work(level)
   drain()
 end
 
@@ -662,14 +702,13 @@ function Task:cancel()
   if self.done then
     return
   end
-  local before = at_work
-  at_work = true
+  local level = begin_work()
   self.canceled = true
   self:give_up()
   if self ~= current then
     wake(self)
   end
-  at_work = before
+  end_work(level)
   drain()
 end
 

@@ -318,13 +318,10 @@ function tasks.carry(driver, call, hooks) end
 function tasks.tell(entry, news) end
 
 ---For drivers.
-function tasks.resume() end
-
----For drivers.
 function tasks.step(driver, seconds) end
 
 ---For drivers.
-function tasks.forget(driver) end
+function tasks.close(driver) end
 
 ---@class leat.EachOptions
 ---@field concurrency? integer 16
