@@ -152,19 +152,22 @@ end
 
 local getinfo, running = debug and debug.getinfo, coroutine.running
 
--- Raises at the line of the user's that led here, however many of our functions are between,
--- some of them gone by tail calls.
+-- Whether a function on the stack is not the user's: it belongs to C or to this library.
+local function is_ours(info, here)
+  return info.what == "C" or info.what == "tail" or info.source == here
+    or info.source:find(here:gsub("%.lua$", "/"), 1, true) == 1
+end
+
+-- Raises at the user's line that led here, which may be behind several functions of the library;
+-- without a position if tail calls have removed it from the stack.
 local function blame(row, wrong)
-  local level, ours = 2, {}
-  for _, f in ipairs(getinfo and { prepare, ensure, contact_identifier.metatable } or {}) do
-    ours[getinfo(f, "S").source] = true
-  end
+  local level, here = 2, getinfo and getinfo(1, "S").source
   local info = getinfo and getinfo(level, "S")
-  while info and (info.what == "C" or info.what == "tail" or ours[info.source]) do
+  while info and is_ours(info, here) do
     level = level + 1
     info = getinfo(level, "S")
   end
-  error(("leat: %s: %s"):format(row.title, wrong), level)
+  error(("leat: %s: %s"):format(row.title, wrong), info and level or 0)
 end
 
 local OWN_CLIENT = "the token function uses its own client, which waits for that token: make another client for it, "
@@ -309,6 +312,10 @@ function resources.contact_identifiers:wrap(fields)
   return setmetatable(fields, metatable)
 end
 
+-- Its first step is a create, whose mistakes are its own.
+local first_of_ensure = setmetatable({ title = "contact_identifiers.ensure" },
+  { __index = rows["contact_identifiers.create"] })
+
 --- Creates a card, or adopts one that exists: links it if it is linked to nobody, and names it
 -- if it has no name of its own (the service gives a card its value as its name). The result is
 -- the same however often it is called, and success is only what was asked for: a card with
@@ -322,8 +329,7 @@ function resources.contact_identifiers:ensure(value, given)
   if getmetatable(self) ~= resources.contact_identifiers then
     error("leat: call it with a colon: contact_identifiers:ensure(...)", 2)
   end
-  local row = rows["contact_identifiers.create"]
-  return finish(self, row, prepare(self, row, value, given), nil, function(card, err, info)
+  return finish(self, first_of_ensure, prepare(self, first_of_ensure, value, given), nil, function(card, err, info)
     local wanted = { value = value }
     for name, wish in pairs(given or {}) do
       wanted[name] = wish

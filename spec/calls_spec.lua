@@ -414,6 +414,15 @@ describe("contact_identifiers:ensure", function()
     end
   end)
 
+  it("shows foreign text without invisible characters, and names itself in mistakes", function()
+    local cards = play { EXISTS, card { name = "Sil\226\128\174ver\226\128\168", contact = ANN } }
+    local _, err = cards:ensure("1", GOLD_OF_ANN)
+    assert.truthy(err.message:find('"Sil ver "', 1, true), err.message)
+    local fine, why = pcall(function() return (cards:ensure("1", { nam = "Gold" })) end)
+    assert.is_false(fine)
+    assert.truthy(why:find("^spec/calls_spec.lua:%d+: leat: contact_identifiers.ensure: option 'nam'"), why)
+  end)
+
   it("succeeds with no other contact or name than was asked for", function()
     local bob = { uuid = "bob" }
     local races = {

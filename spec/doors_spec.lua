@@ -559,6 +559,30 @@ describe("a transport, or a token function, that yields", function()
     assert.truthy(os.time() - begun < 2)
   end)
 
+  it("is known to be suspended although its token function made a call first", function()
+    local driver
+    local function transport() return 200, { ["Content-Type"] = "application/json" }, '{"data":{"value":"1"}}' end
+    driver = require("leat.transport").new(transport)
+    local vault = leat.new { api_key = "k", driver = driver }
+    local client = leat.new { driver = driver, timeout = 1, token = function()
+      leat.assert(vault:check())
+      coroutine.yield()
+      return "token"
+    end }
+    local first = coroutine.create(function() return client:check() end)
+    local begun, fine, why = os.time(), coroutine.resume(first)
+    if suspends then
+      assert.equal("suspended", coroutine.status(first))
+      fine, why = coroutine.resume(coroutine.create(function() return client:check() end))
+      assert.is_false(fine)
+      assert.truthy(why:find("would block the loop", 1, true), why)
+    else
+      assert.is_false(fine)
+      assert.truthy(why:find("yield", 1, true), why)
+    end
+    assert.truthy(os.time() - begun < 2)
+  end)
+
   it("that uses its own client is told so", function()
     local client
     client = leat.new { timeout = 2, token = function() return client:check() and "token" end,

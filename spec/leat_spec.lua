@@ -432,8 +432,8 @@ describe("a card", function()
     assert.equal("contact identifier 0042, name Gold, contact ann",
       tostring(cards:wrap { value = "0042", name = "Gold", contact = { uuid = "ann" } }))
     assert.equal("contact identifier 0042, no contact", tostring(cards:wrap { value = "0042" }))
-    assert.equal("contact identifier 0042, name a [2Jb, no contact",
-      tostring(cards:wrap { value = "0042", name = "a\27[2Jb", contact = 42 }))
+    assert.equal("contact identifier 0042, name a [2Jb c, no contact",
+      tostring(cards:wrap { value = "0042", name = "a\27[2Jb\226\128\174c", contact = 42 }))
   end)
 
   it("works while its client's driver is shared", function()

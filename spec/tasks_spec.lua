@@ -635,6 +635,11 @@ describe("tasks", function()
         local fine, why = pcall(guarded.contact_identifiers.find, guarded.contact_identifiers, "2")
         assert.is_false(fine)
         assert.truthy(why:find("^spec/tasks_spec.lua:%d+: leat: " .. OWN), why)
+        local direct = leat.new { base_url = server.url, token = function() return guarded.contact_identifiers:find("1") end }
+        fine, why = pcall(direct.contact_identifiers.find, direct.contact_identifiers, "2")
+        assert.is_false(fine)
+        assert.is_nil(why:find("lua/leat", 1, true), why)
+        direct:close()
         local task = tasks.spawn(guarded.contact_identifiers.find, guarded.contact_identifiers, "2")
         fine, why = pcall(task.wait, task)
         assert.is_false(fine)
@@ -673,15 +678,15 @@ describe("tasks", function()
 
     it("by way of a coroutine of the token function's own", function()
       local guarded, on_transport
-      local function ask(client)
-        return coroutine.wrap(function() return client.contact_identifiers:find("1") and server.api_key end)()
+      local function ask(own_client)
+        return coroutine.wrap(function() return own_client.contact_identifiers:find("1") and server.api_key end)()
       end
       guarded = leat.new { base_url = server.url, timeout = 1, token = function() return ask(guarded) end }
       on_transport = leat.new { timeout = 1, token = function() return ask(on_transport) end,
         transport = function() return 200, {}, '{"data":{"value":"1"}}' end }
-      for _, client in ipairs { guarded, on_transport } do
+      for _, asked in ipairs { guarded, on_transport } do
         local begun = now()
-        local function find() return (client.contact_identifiers:find("2")) end
+        local function find() return (asked.contact_identifiers:find("2")) end
         local fine, why = pcall(find)
         assert.is_false(fine)
         assert.truthy(why:find(OWN, 1, true), why)

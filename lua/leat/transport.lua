@@ -66,12 +66,13 @@ end
 
 local function visit(self, f, ...)
   local here = coroutine.running()
+  local before = here and self.visits[here] -- a token function may make calls over this driver
   if here then
     self.visits[here] = true
   end
   local status, headers, body = f(...)
   if here then
-    self.visits[here] = nil
+    self.visits[here] = before
   end
   return status, headers, body
 end
