@@ -31,7 +31,7 @@ local current -- the task that runs now
 local living, count = {}, 0 -- all that are not done
 local ready, first, last = {}, 1, 0 -- a queue: whom to resume
 local orphans, failures = {}, 0 -- tasks that failed while nobody waited; which one it was
-local busy = {} -- drivers with calls of tasks under way: each has in `carried` how many
+local busy = {} -- the drivers that carry calls of tasks; the field `carried` of each counts them
 local loops = {} -- that watch them
 -- How many functions of the scheduler are running, one called by another. When it stays higher than
 -- that, an error broke into one of them.
@@ -48,7 +48,7 @@ local function end_work(level)
   end
 end
 
-local SUSPENDED = {} -- what our own yields give; any other is somebody else's
+local SUSPENDED = {} -- the value that our own yields pass; any other value comes from somebody else's yield
 
 -- Lua 5.1 cannot suspend a coroutine inside pcall.
 local probe = coroutine.create(function() pcall(yield) end)
@@ -71,7 +71,7 @@ local function wake(task)
   ready[last] = task
 end
 
--- A loop hears of it before it is noted: an interrupt in between costs a repetition.
+-- Loops are told first: after an interrupt in between they are told once more, which does no harm.
 local function begin_carrying(driver)
   tell_loops("watch", driver)
   driver.carried = 1
@@ -90,7 +90,7 @@ local function stop_carrying(driver)
 end
 
 local function count_down(driver)
-  local left = (driver.carried or 1) - 1 -- nil: there was no memory to count it
+  local left = (driver.carried or 1) - 1 -- it is nil if memory ran out before it was set
   if left > 0 then
     driver.carried = left
   else
@@ -114,7 +114,7 @@ local function entries(task)
   return next_entry, task, nil
 end
 
--- Of a task that failed: whether it leaves a change behind of which nobody was told.
+-- Whether a task that failed leaves a change behind whose outcome was not reported.
 local function has_unknown(task)
   for entry in entries(task) do
     if entry.call and entry.call:may_have_happened() then
@@ -126,7 +126,7 @@ end
 
 -- ---- the scheduler ----------------------------------------------------------------------
 
--- The end of a task that is done; it may be done twice.
+-- Reports the end of a task. It may be called twice for the same task.
 local function settle(task)
   if not task.fine and not task.claimed and not orphans[task] then
     failures = failures + 1
@@ -156,7 +156,7 @@ local function finish(task, fine, why)
   settle(task)
 end
 
--- Somebody sees to it if the task fails.
+-- From now on someone waits for the task, and gets its error.
 local function claim(task)
   task.claimed = true
   if orphans[task] then
@@ -199,7 +199,7 @@ local function is_refusal(why)
   return type(why) == "string" and why:find("attempt to yield", 1, true) ~= nil
 end
 
--- The same; but returns why it can't be suspended.
+-- The same, but returns the reason if Lua refuses to suspend the task.
 local function try_to_suspend(task, act, a)
   local fine, why = true, nil
   if PCALL_SUSPENDS then
@@ -213,7 +213,7 @@ local function try_to_suspend(task, act, a)
   return is_refusal(why) and REFUSED or error(why, 0)
 end
 
--- After an interrupt it may be done twice, so `act` must not mind.
+-- After an interrupt `act` may be called twice, so it must be safe to repeat.
 local function do_act(task)
   local act = task.act
   if act then
@@ -236,8 +236,8 @@ end
 
 -- ---- after an interrupt -----------------------------------------------------------------
 
--- An error that a hook raises may break into the scheduler between any two instructions.
--- Each step above leaves enough to tell how far it came, and may be done again.
+-- A hook may raise an error between any two instructions of the scheduler. Each step above leaves
+-- enough to tell how far it got, and may be repeated.
 
 local function count_anew()
   local carried = {}
@@ -301,7 +301,7 @@ local function mend_all()
   at_work = 0
 end
 
--- Whoever comes from outside comes by here.
+-- Every function that a program calls begins with this. It repairs what an interrupt left.
 local function enter()
   if current and running() ~= current.thread then
     local how = status(current.thread)
@@ -314,7 +314,7 @@ local function enter()
   end
 end
 
--- Resumes all that are ready, and who becomes so meanwhile.
+-- Resumes all tasks that are ready, including those that become ready meanwhile.
 local drain
 function drain()
   enter()
@@ -330,7 +330,7 @@ function drain()
     ready[first] = nil
     first = first + 1
   end
-  first = 1 -- one by one: an interrupt in between must not leave it beyond who comes next
+  first = 1 -- before `last`: an interrupt in between must not leave it behind the next task
   last = 0
   end_work(level)
   if at_work >= level then -- an error broke into what a task did here, and the task took it for its own
@@ -415,8 +415,8 @@ function tasks.current()
   return tasks.place() == "task" and current or nil
 end
 
--- Only the memory for the call itself is asked for inside pcall: an interrupt is for whoever
--- entered the scheduler, and not for this task.
+-- Only `take`, which may run out of memory, is called by pcall: an interrupt is raised to the
+-- program that entered the scheduler, not to this task.
 local function begin_call(task, entry, driver, call)
   if entry ~= task then
     task.inner = entry
@@ -469,8 +469,8 @@ local function carry_to_end(task, entry, driver, call, hooks)
   end
 end
 
--- An error broke into it, such as one of the token function's. Returns why it never began, if
--- Lua could not suspend the task.
+-- Gives the call up because of an error, such as one of the token function's, and raises that. If
+-- Lua could not suspend the task, the call never began: then it returns that reason.
 local function abandon(task, entry, call, why)
   if entry.call ~= call and is_refusal(why) then
     return REFUSED
@@ -513,8 +513,8 @@ function tasks.carry(driver, call, hooks)
   return true
 end
 
---- That the call of this entry is done; or there is trouble: more is to be said of it than
--- its result; or it wants a token.
+--- Reports what happened to the call of this entry: it is done; or it is done and more is to be
+-- said of it than its result ("trouble"); or it wants a token.
 -- @param entry
 -- @tparam string news `"done"`, `"trouble"`, `"token"`
 function tasks.tell(entry, news)
@@ -527,7 +527,7 @@ end
 
 -- ---- driving ----------------------------------------------------------------------------
 
--- The one that failed first; the others the next time.
+-- Raises the error of the task that failed first. The next call raises the next one.
 local function raise_orphan()
   local failed
   for task, number in pairs(orphans) do
@@ -588,7 +588,7 @@ local function step(seconds)
   drain()
 end
 
--- Whether anything can still happen by itself.
+-- Whether a task can still make progress.
 local function goes_on()
   return busy[1] ~= nil or first <= last
 end
@@ -786,12 +786,20 @@ tasks.each, tasks.map = require("leat.each") {
   now = now,
 }
 
--- A program may have forgotten to run its tasks. (With a loop attached that is the loop's.)
+-- A program may have forgotten to run its tasks, or to wait for those that failed. (With a loop
+-- attached, running them is the loop's business.)
 local stderr = io and io.stderr
 local function warn()
-  if count > 0 and not loops[1] and stderr then
+  if not stderr or loops[1] then
+    return
+  elseif count > 0 then
     stderr:write(("leat.tasks: the program ended, and %d of its tasks did not: call tasks.run() before\n")
       :format(count))
+  end
+  local failed = next(orphans)
+  if failed then
+    stderr:write(("leat.tasks: the program ended without waiting for a task that failed: "
+      .. "call tasks.run() before (%s)\n"):format(tostring(failed.why):match("^[^\n]*")))
   end
 end
 
