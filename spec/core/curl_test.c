@@ -793,7 +793,8 @@ static void check_busy_line(const char *name, int many, int connections, bool wa
   s.server.delay_ms = 200;
   for (int i = 0; i < many; i++)
     leat_curl_start(s.curl, calls[i] = call_of(client, "create"));
-  while (warm && s.server.requests < before + connections)
+  while (warm && s.server.requests < before + connections &&
+         !leat_call_is_done(calls[many - 1]))
     leat_curl_wait(s.curl, 1);
   usleep(500 * 1000);
   for (int i = 0; i < many; i++) {

@@ -12,7 +12,6 @@
 enum {
   BUSY_CALLS = 150, /* more than are seen to in one step */
   BUSY_TIMEOUT_MS = 1000,
-  BUSY_DELAY_MS = 200, /* until the server answers */
   BUSY_MS = 1500
 };
 
@@ -49,16 +48,18 @@ static inline void busy_turn(leat_curl *curl, leat_client *client, busy_loop how
   }
 }
 
-/* So many calls, of which the server has got all; then the program does something else for
-** `busy_ms`. Returns how many succeed. */
+/* So many calls, all of them under way at once before the server answers the first; while it
+** does, the program does something else for `busy_ms`. Returns how many succeed. */
 static inline int busy_calls(leat_curl *curl, leat_client *client, server *s,
                              const char *operation, int busy_ms, busy_loop how) {
   leat_call *calls[BUSY_CALLS], *call;
   int good = 0, before = s->requests;
+  s->held = true;
   for (int i = 0; i < BUSY_CALLS; i++)
     calls[i] = busy_start(curl, client, operation, busy_ms ? BUSY_TIMEOUT_MS : 30000);
-  while (s->requests < before + BUSY_CALLS)
+  while (s->requests < before + BUSY_CALLS && !leat_call_is_done(calls[0]))
     leat_curl_wait(curl, 1);
+  s->held = false;
   usleep((useconds_t)busy_ms * 1000);
   for (int done = 0; done < BUSY_CALLS;) {
     for (; (call = leat_curl_done(curl)) != NULL; done++)
@@ -73,7 +74,6 @@ static inline int busy_calls(leat_curl *curl, leat_client *client, server *s,
 /* Over connections that are there already, for this is about responses. */
 static inline void busy_check(leat_curl *curl, leat_client *client, server *s,
                               busy_loop how) {
-  s->delay_ms = BUSY_DELAY_MS;
   CHECK(busy_calls(curl, client, s, "find", 0, BUSY_WAITS) == BUSY_CALLS);
   int good = busy_calls(curl, client, s, "create", BUSY_MS, how);
   if (!CHECK(good == BUSY_CALLS)) printf("  %d of %d succeeded\n", good, BUSY_CALLS);

@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -28,6 +29,7 @@ typedef struct server {
   int listener, port, stop[2];
   const char *greeting; /* sent at once to who connects */
   int delay_ms;         /* before each answer */
+  atomic_bool held;     /* so long there is none */
   const reply *replies;
   size_t reply_count; /* the last one is repeated */
   pthread_t thread;
@@ -84,6 +86,8 @@ static inline void *server_visit(void *argument) {
   if (v.of->greeting) send(v.fd, v.of->greeting, strlen(v.of->greeting), MSG_NOSIGNAL);
   while ((r == NULL || r->then == STAY) && server_read(v.of, v.fd)) {
     r = server_next(v.of);
+    while (v.of->held)
+      usleep(1000);
     if (v.of->delay_ms) usleep((useconds_t)v.of->delay_ms * 1000);
     if (r->bytes) send(v.fd, r->bytes, strlen(r->bytes), MSG_NOSIGNAL);
   }
