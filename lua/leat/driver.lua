@@ -17,7 +17,8 @@ local driver = {}
 local asking = setmetatable({}, { __mode = "k" })
 local MAIN = {} -- the main program, where coroutine.running() is nil
 
--- Whether a task of leat.tasks is running, which leat.tasks replaces.
+--- Whether a task of `leat.tasks` is running: that module, once loaded, replaces this function.
+-- @treturn boolean
 function driver.is_task()
   return false
 end
