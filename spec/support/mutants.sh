@@ -169,6 +169,12 @@ mutant a-long-pause-forgotten core/client.c \
   's/^  held->too_long = .*/  held->too_long = false;/'
 mutant no-probe-after-a-pause core/call.c \
   's/^  if (taken) return client->probe == call;/  if (taken) return true;/'
+mutant a-probe-waits-for-itself core/call.c \
+  's/^  if (client->probe == call) client->probe = inner;.*//'
+mutant patience-anew-for-each-find core/call.c \
+  's/^  inner->line_ms = call->line_ms;//'
+mutant sent-again-without-a-look core/call.c \
+  's/^  bool looks = call->in_doubt .*/  bool looks = false;/'
 mutant slots-not-given-back core/call.c \
   's/^  if (client->slot_us == free_us + client->slot_length_us) client->slot_us = free_us;//'
 mutant a-next-owner-is-ignored core/retry.c \
