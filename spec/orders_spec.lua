@@ -91,6 +91,8 @@ describe("in any order", function()
 
   for _, way in ipairs { "the end of the script", "os.exit(true, true)", "error('mine')" } do
     it("with calls under way comes " .. way, function()
+      server:clear_faults()
+      server:fault { operation = "find", delay = 1, times = math.huge }
       local script = os.tmpname()
       local file = assert(io.open(script, "w"))
       file:write(([[

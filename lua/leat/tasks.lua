@@ -50,10 +50,14 @@ end
 
 local SUSPENDED = {} -- the value that our own yields pass; any other value comes from somebody else's yield
 
--- Lua 5.1 cannot suspend a coroutine inside pcall.
-local probe = coroutine.create(function() pcall(yield) end)
-continue(probe)
-local PCALL_SUSPENDS = status(probe) == "suspended"
+-- Lua 5.1 cannot suspend a coroutine inside pcall. This is found out by the first task, because in
+-- nginx no coroutine can be resumed while a module loads.
+local pcall_suspends
+local function find_out_about_pcall()
+  local probe = coroutine.create(function() pcall(yield) end)
+  continue(probe)
+  pcall_suspends = status(probe) == "suspended"
+end
 
 local function tell_loops(what, driver)
   for _, loop in ipairs(loops) do
@@ -202,7 +206,7 @@ end
 -- The same, but returns the reason if Lua refuses to suspend the task.
 local function try_to_suspend(task, act, a)
   local fine, why = true, nil
-  if PCALL_SUSPENDS then
+  if pcall_suspends then
     fine, why = pcall(suspend, task, act, a)
   else
     suspend(task, act, a)
@@ -344,6 +348,9 @@ end
 -- sooner than what is not there.
 local function start(fields, f, ...)
   enter()
+  if pcall_suspends == nil then
+    find_out_about_pcall()
+  end
   local task = setmetatable({ thread = coroutine.create(body), at_end = fields.at_end, tally = fields.tally or false,
     begun = false, done = false, canceled = false, unreported = false, act = false, a = false, b = false, c = false,
     driver = false, call = false, news = false, writes = false, inner = false, outer = false }, Task)
@@ -502,7 +509,7 @@ function tasks.carry(driver, call, hooks)
     return true
   end
   local entry = task.call and { task = task, outer = task.inner or task, news = false } or task
-  if PCALL_SUSPENDS then
+  if pcall_suspends then
     local fine, why = pcall(carry_to_end, task, entry, driver, call, hooks)
     if not fine then
       return true, abandon(task, entry, call, why)

@@ -47,8 +47,10 @@ describe("in nginx, time:", function()
     for i = 1, count do
       asked[i] = nginx:ask("content", code)
     end
+    local due = socket.gettime() + 20
     repeat
       socket.sleep(0.001)
+      assert.is_true(socket.gettime() < due, "the calls were not made")
     until #upstream:requests("find") == before + count
     return asked
   end
