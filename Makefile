@@ -76,7 +76,7 @@ CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wpedantic
 STANDARD := -std=c11 -D_DEFAULT_SOURCE
 override CFLAGS   += $(STANDARD) -fPIC -fvisibility=hidden -fno-semantic-interposition $(WARNINGS)
-override CPPFLAGS += -Icore $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(MHD_CFLAGS)
+override CPPFLAGS += -Icore -Icore/curl -Icore/sandbox $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(MHD_CFLAGS)
 LIBFLAG ?= -shared
 # Threads of libcurl's resolver may outlive the interpreter: the module stays mapped.
 MODULE  := $(LIBFLAG) -Wl,--exclude-libs,ALL -Wl,-z,nodelete -Wl,-Bsymbolic
@@ -87,9 +87,11 @@ M := $(BUILD)/$(LUA)
 T := $(BUILD)/test
 
 # The protocol, without I/O; the driver on libcurl and the sandbox stand beside it.
-SANDBOX  := $(wildcard core/sandbox*.c)
-PURE     := $(filter-out core/curl.c core/watch.c $(SANDBOX),$(wildcard core/*.c))
+CURL     := $(wildcard core/curl/*.c)
+SANDBOX  := $(wildcard core/sandbox/*.c)
+PURE     := $(wildcard core/*.c)
 PURE_OBJ := $(PURE:core/%.c=$(B)/%.o)
+CURL_OBJ := $(CURL:core/%.c=$(B)/%.o)
 SANDBOX_OBJ := $(SANDBOX:core/%.c=$(B)/%.o)
 
 # The Lua modules, and those of the sandbox, which are a rock of their own.
@@ -128,7 +130,7 @@ $(M)/%.o: lua/%.c $(FLAGS)
 	$(CC) $(CPPFLAGS) $(LUA_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
 # The driver is in it too: whoever does not call it does not get it, nor needs libcurl.
-$(BUILD)/libleat.a: $(PURE_OBJ) $(B)/curl.o $(B)/watch.o
+$(BUILD)/libleat.a: $(PURE_OBJ) $(CURL_OBJ)
 $(BUILD)/libleat_sandbox.a: $(SANDBOX_OBJ)
 $(BUILD)/%.a:
 	@rm -f $@
@@ -138,7 +140,7 @@ $(BUILD)/%.a:
 # libleat what it needs inside, for the headers do not promise it.
 SOVERSION := 0
 SHARED = $(CC) -shared -Wl,-soname,$(@F) -Wl,-z,defs -Wl,--exclude-libs,ALL $(LDFLAGS) -o $@
-$(BUILD)/libleat.so.$(SOVERSION): $(PURE_OBJ) $(B)/curl.o $(B)/watch.o
+$(BUILD)/libleat.so.$(SOVERSION): $(PURE_OBJ) $(CURL_OBJ)
 	$(SHARED) $^ $(CURL_LIBS)
 $(BUILD)/libleat_sandbox.so.$(SOVERSION): $(SANDBOX_OBJ) $(BUILD)/libleat.a
 	$(SHARED) $^ $(MHD_LIBS) $(JANSSON_LIBS) -lpthread
@@ -200,9 +202,9 @@ test-driver: $(DRIVER_TESTS)
 
 # The public headers stand on their own, in C and in C++.
 test-headers:
-	@for header in core/leat.h core/leat_curl.h core/leat_sandbox.h; do \
+	@for header in core/leat.h core/curl/leat_curl.h core/sandbox/leat_sandbox.h; do \
 	  for cc in "$(CC) -x c -std=c99" "$(CC) -x c -std=c11" "$(CXX) -x c++ -std=c++11"; do \
-	    $$cc -Icore -Wall -Wextra -Wconversion -Wshadow -pedantic -Werror -fsyntax-only $$header || exit 1; \
+	    $$cc -Icore -Icore/curl -Wall -Wextra -Wconversion -Wshadow -pedantic -Werror -fsyntax-only $$header || exit 1; \
 	  done; done
 	@echo "headers: 9 passed, 0 failed"
 test-c-examples: lua
@@ -341,20 +343,20 @@ $(BUILD)/bench/%: spec/bench/%.c spec/bench/finds.h
 
 # ---- proof -----------------------------------------------------------------------
 
-C_FILES  := $(wildcard core/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/support/*.[ch] spec/fuzz/*.[ch] spec/bench/*.[ch] spec/torture/*.[ch])
+C_FILES  := $(wildcard core/*.[ch] core/*/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/support/*.[ch] spec/fuzz/*.[ch] spec/bench/*.[ch] spec/torture/*.[ch])
 SH_FILES := $(wildcard .ci/run examples/*.sh examples/*/*.sh rockspec/*.sh spec/*.sh spec/*/*.sh)
 lint:
 	clang-format --dry-run -Werror $(C_FILES)
-	printf '%s\n' $(wildcard core/*.c lua/*.c) | xargs -P $(JOBS) -I FILE clang-tidy --quiet \
+	printf '%s\n' $(wildcard core/*.c core/*/*.c lua/*.c) | xargs -P $(JOBS) -I FILE clang-tidy --quiet \
 	  --warnings-as-errors='*' FILE -- $(STANDARD) $(CPPFLAGS) $(LUA_CFLAGS) $(WARNINGS)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --error-exitcode=1 \
-	  --inline-suppr --suppress=missingIncludeSystem -Icore core lua
+	  --inline-suppr --suppress=missingIncludeSystem -Icore -Icore/curl -Icore/sandbox core lua
 	luacheck --quiet .
 	shellcheck $(SH_FILES)
 # What a sandbox's request holds goes with it: gcc loses sight of that in a call to libmicrohttpd.
 analyze:
-	@for file in $(wildcard core/*.c lua/*.c); do \
-	  case $$file in core/sandbox.c) but=-Wno-analyzer-malloc-leak ;; *) but= ;; esac; \
+	@for file in $(wildcard core/*.c core/*/*.c lua/*.c); do \
+	  case $$file in core/sandbox/sandbox.c) but=-Wno-analyzer-malloc-leak ;; *) but= ;; esac; \
 	  gcc $(CPPFLAGS) $(LUA_CFLAGS) $(STANDARD) -O2 -fanalyzer -Werror $$but -c $$file -o /dev/null || exit 1; done
 	@mkdir -p $(BUILD)/analyze && scan-build --status-bugs -o $(BUILD)/analyze \
 	  $(MAKE) -s BUILD=$(BUILD)/analyze/build lua libraries
@@ -374,7 +376,7 @@ doc: $(BUILD)/libleat.a $(BUILD)/libleat_sandbox.a
 	@rm -rf build/doc
 	$(LDOC) --fatalwarnings -c $(DOC)/config.ld .
 	@sed -i 's|<head>|&<meta name="viewport" content="width=device-width"/>|' build/doc/index.html build/doc/*/*.html
-	$(LUA) $(DOC)/headers.lua build/doc core/leat.h core/leat_curl.h core/leat_sandbox.h
+	$(LUA) $(DOC)/headers.lua build/doc core/leat.h core/curl/leat_curl.h core/sandbox/leat_sandbox.h
 	$(LUA) $(DOC)/guides.lua build/doc $(GUIDES)
 	$(LUA) $(DOC)/check.lua build/doc $^
 pictures: lua
@@ -385,7 +387,7 @@ pictures: lua
 LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 VERSION    := $(shell sed -n 's/^\#define LEAT_VERSION *"\(.*\)"/\1/p' core/leat.h)
-HEADERS    := leat.h leat_curl.h $(if $(has_sandbox),leat_sandbox.h)
+HEADERS    := core/leat.h core/curl/leat_curl.h $(if $(has_sandbox),core/sandbox/leat_sandbox.h)
 PC_FILES   := leat.pc $(if $(has_sandbox),leat-sandbox.pc)
 
 # $(call put,MODE,FILES,FROM,TO)
@@ -396,7 +398,7 @@ refresh = [ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 install: install-core install-lua
 install-core: libraries
-	@$(call put,644,$(HEADERS),core,$(INCLUDEDIR))
+	@$(foreach header,$(HEADERS),$(call put,644,$(notdir $(header)),$(patsubst %/,%,$(dir $(header))),$(INCLUDEDIR));)
 	@$(call put,644,$(LIBRARIES:%=%.a),$(BUILD),$(LIBDIR))
 	@$(call put,755,$(LIBRARIES:%=%.so.$(SOVERSION)),$(BUILD),$(LIBDIR))
 	@for so in $(LIBRARIES:%=%.so); do ln -sf $$so.$(SOVERSION) "$(DESTDIR)$(LIBDIR)/$$so" || exit 1; done
@@ -435,4 +437,4 @@ clean:
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
--include $(wildcard $(B)/*.d $(M)/*.d $(T)/*.d)
+-include $(wildcard $(B)/*.d $(B)/*/*.d $(M)/*.d $(T)/*.d)

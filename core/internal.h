@@ -333,7 +333,7 @@ void leat__call_waited(leat_call *call, int64_t ms);
   "token, or the rate)"
 #define LEAT_IMPATIENT_OF_PAUSE "the service asked to wait, longer than queue_timeout"
 
-/* What an answer came to (answer.c). */
+/* What an answer came to (response.c). */
 typedef struct leat_outcome {
   leat_error error; /* LEAT_OK: the value is there */
   leat_json *document;

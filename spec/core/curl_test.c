@@ -584,7 +584,7 @@ static void test_free_orders(void) {
 
 /* ---- in somebody's loop ---------------------------------------------------------- */
 
-#ifdef LEAT_POLL /* see core/watch.h: systems that have no one descriptor */
+#ifdef LEAT_POLL /* see core/curl/poller.h: systems that have no one descriptor */
 
 static void test_descriptor(void) {
   leat_curl *curl = leat_curl_new(NULL, NULL);

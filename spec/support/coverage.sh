@@ -7,8 +7,8 @@ cd "$(dirname "$0")/../.."
 mkdir -p "$BUILD/gcov"
 ln -sfn "$PWD/core" "$BUILD/gcov/core"
 ln -sfn "$PWD/lua" "$BUILD/gcov/lua"
-for file in core/*.c lua/*.c; do
-  case $file in lua/*) folder=$BUILD/$1 ;; *) folder=$BUILD/core ;; esac
+for file in core/*.c core/*/*.c lua/*.c; do
+  case $file in lua/*) folder=$BUILD/$1 ;; *) folder=$BUILD/$(dirname "$file") ;; esac
   name=$(basename "$file" .c)
   [ -e "$folder/$name.gcda" ] || continue
   cp "$folder/$name.gcda" "$folder/$name.gcno" "$BUILD/gcov"

@@ -39,8 +39,8 @@ library() { # library NAME HEADER...
   check "$name.a"
 }
 
-library libleat core/leat.h core/leat_curl.h
-library libleat_sandbox core/leat_sandbox.h
+library libleat core/leat.h core/curl/leat_curl.h
+library libleat_sandbox core/sandbox/leat_sandbox.h
 for module in "$@"; do
   path=${module#"$BUILD"/*/}
   echo "luaopen_${path%.so}" | tr / _ >"$dir/wanted"

@@ -99,19 +99,19 @@ mutant() {
   cp original "$2"
 }
 
-mutant reuse-after-an-error core/curl.c \
+mutant reuse-after-an-error core/curl/curl.c \
   's/^  if (j->connection) close_connection(curl, j->connection);/  if (j->connection) make_idle(curl, j->connection);/'
 mutant token-in-a-message core/error.c \
   's/^  return length < shortest ? 0 : length;/  return 0 * length;/'
 mutant missing-percent-encoding core/url.c \
   's/^    if (is_alphanumeric((char)c) || one_of((char)c, "-._~")) {/    if (is_alphanumeric((char)c) || one_of((char)c, "-._~\&+=")) {/'
-mutant status-before-code core/answer.c \
+mutant status-before-code core/response.c \
   's/^  if (code && !(good && has_data))/  if (code \&\& good \&\& !has_data)/'
 mutant depth-limit-off core/json.c \
   's/r->depth == LEAT_MAX_JSON_DEPTH/r->depth == 9 * LEAT_MAX_JSON_DEPTH/'
-mutant verification-off core/curl.c \
+mutant verification-off core/curl/curl.c \
   's/CURLOPT_SSL_VERIFYPEER, 1L/CURLOPT_SSL_VERIFYPEER, 0L/'
-mutant host-verification-off core/curl.c \
+mutant host-verification-off core/curl/curl.c \
   's/CURLOPT_SSL_VERIFYHOST, 2L/CURLOPT_SSL_VERIFYHOST, 0L/'
 mutant body-cap-off-length core/http1.c \
   's/^  if (http->length > http->max_body)/  if (http->length > http->max_body * 8)/'
@@ -119,29 +119,29 @@ mutant body-cap-off-chunked core/http1.c \
   's/^    if (http->expected + http->body.length > http->max_body)/    if (http->expected > http->max_body * 8)/'
 mutant body-cap-off-close core/http1.c \
   's/^  if (http->body.length > http->max_body)/  if (http->body.length > http->max_body * 8)/'
-mutant sent-never core/curl.c \
+mutant sent-never core/curl/curl.c \
   's/c->job->sent = LEAT_SENT_MAYBE;/c->job->sent = LEAT_SENT_NO;/'
-mutant another-value-accepted core/answer.c \
+mutant another-value-accepted core/response.c \
   's/^  if (!leat_same_value(leat_json_string(value), wanted))/  if (wanted.length == 0)/'
-mutant redirects-named-wrongly core/answer.c \
+mutant redirects-named-wrongly core/response.c \
   's/named.length ? named : j->wanted->origin/j->wanted->origin/'
 mutant duplicate-names-accepted core/json.c \
   's/^      object->repeats = leat__equal(.*/      object->repeats = false;/'
 mutant duplicate-names-accepted-among-many core/json.c \
   's/^    object->repeats = compare_names(.*/    object->repeats = false;/'
-mutant a-page-of-a-firewall-is-an-answer core/answer.c \
+mutant a-page-of-a-firewall-is-an-answer core/response.c \
   's/^  else if (is_refusal_by_page(.*/  else if (false) fail_page(j);/'
 mutant line-ends-in-headers core/http1.c \
   's/if ((c < 0x20 \&\& c != .\\t.) || c == 0x7F) return false;/if (c == 0x7F) return false;/'
-mutant idle-connections-not-probed core/curl.c \
+mutant idle-connections-not-probed core/curl/curl.c \
   's/< LEAT_MAX_IDLE_MS \&\& is_quiet(c)/< LEAT_MAX_IDLE_MS/'
-mutant idle-connections-probed-by-the-socket core/curl.c \
+mutant idle-connections-probed-by-the-socket core/curl/curl.c \
   's/^  return receive_bytes(c, .byte, 1, .n) == CURLE_AGAIN;/  return recv(c->fd, \&byte, 1, MSG_PEEK) < 0 || receive_bytes(c, \&byte, 1, \&n) == CURLE_AGAIN;/'
-mutant deadlines-before-data core/curl.c \
+mutant deadlines-before-data core/curl/curl.c \
   's/^  if (!receive(curl, c)) return;//'
-mutant patience-before-data core/curl.c \
+mutant patience-before-data core/curl/curl.c \
   's/^  if (curl->unread .. first_due(curl, now)) read_all(curl);//'
-mutant bytes-past-the-tls-of-a-proxy core/curl.c \
+mutant bytes-past-the-tls-of-a-proxy core/curl/curl.c \
   's/^  c->bare = !request->tls .*/  c->bare = !request->tls;/'
 mutant an-entry-used-twice lua/leat/tasks.lua \
   's/^  local entry = task.call and {.*/  local entry = task/'
@@ -149,7 +149,7 @@ mutant a-kept-call-is-another lua/leat_core.c \
   's/^  if (last \&\& forgotten) set_spare(L, 1);/  if (last) set_spare(L, 1);/'
 mutant trouble-not-told lua/leat_curl.c \
   's/^  return error->attempts > 1 || error->outcome_unknown;/  return error == NULL;/'
-mutant child-not-noticed core/curl.c \
+mutant child-not-noticed core/curl/curl.c \
   's/^  atomic_fetch_add(\&lives, 1);//'
 mutant no-verification core/retry.c \
   's/^    default: return LEAT_LOOK;/    default: return LEAT_TRY_AGAIN;/'
@@ -163,7 +163,7 @@ mutant anything-adopted core/retry.c \
   's/^  return name_fits \&\& leat__is_owner(/  return name_fits || leat__is_owner(/'
 mutant pause-is-call-time core/call.c \
   's/^  if (call->deadline) call->deadline = leat__add_ms(call->deadline, waited);//'
-mutant a-503-told-as-nothing-done core/answer.c \
+mutant a-503-told-as-nothing-done core/response.c \
   's/^  return status != 408 \&\& status >= 300 \&\& status < 500;/  return status != 408 \&\& status >= 300 \&\& status < 504;/'
 mutant a-long-pause-forgotten core/client.c \
   's/^  held->too_long = .*/  held->too_long = false;/'
@@ -194,13 +194,13 @@ mutant no-quota-of-retries core/call.c \
 mutant tls-tried-again core/retry.c \
   's/ || kind == LEAT_TLS;$/;/'
 # The sandbox is what tests rely on.
-mutant faults-that-do-not-carry-out core/sandbox_api.c \
+mutant faults-that-do-not-carry-out core/sandbox/api.c \
   's/if (f == NULL || f->apply) carry_out/if (f == NULL) carry_out/'
-mutant faults-that-carry-out core/sandbox_api.c \
+mutant faults-that-carry-out core/sandbox/api.c \
   's/if (f == NULL || f->apply) carry_out/carry_out/'
-mutant no-lag core/sandbox_api.c \
+mutant no-lag core/sandbox/api.c \
   's/x->now.monotonic_ms - lag_ms/x->now.monotonic_ms/'
-mutant secrets-in-the-record core/sandbox_record.c \
+mutant secrets-in-the-record core/sandbox/record.c \
   's/secret ? masked_secret : //'
 
 # Bugs of the library and of the sandbox that the model catches by itself.
@@ -221,45 +221,45 @@ mutant model-expect-ignored core/call.c \
   's/^  if (call->owner.set \&\& !call->compared) {/  if (false) {/'
 mutant model-lost-taken-as-unsent core/call.c \
   's/= call->op->writes \&\& sent == LEAT_SENT_MAYBE;/= false;/'
-mutant model-503-taken-as-proof core/answer.c \
+mutant model-503-taken-as-proof core/response.c \
   's/^  return status != 408 \&\& status >= 300 \&\& status < 500;/  return status >= 300 \&\& (status < 500 || status == 503);/'
-mutant model-another-card-accepted core/answer.c \
+mutant model-another-card-accepted core/response.c \
   's/^  if (!leat_same_value(leat_json_string(value), wanted))/  if (wanted.length == 0)/'
 mutant model-wrong-card-in-conflict core/call.c \
   's/^  take_document(call, look); .*/  if (leat_call_error(look)->kind == LEAT_OK) take_document(call, look);/'
-mutant sandbox-creates-what-exists core/sandbox_operations.c \
+mutant sandbox-creates-what-exists core/sandbox/operations.c \
   's/^  if (card_of(x)) leat__sandbox_reply_code(x, 60006);/  if (card_of(x) \&\& !x->route) leat__sandbox_reply_code(x, 60006);/'
-mutant sandbox-carries-out-nothing core/sandbox_api.c \
+mutant sandbox-carries-out-nothing core/sandbox/api.c \
   's/^  if (f == NULL || f->apply) carry_out(.*/  (void)record;/'
-mutant sandbox-carries-out-nothing-late core/sandbox_api.c \
+mutant sandbox-carries-out-nothing-late core/sandbox/api.c \
   's/^    carry_out_late(api, \&p);/    leat__sjson_free(p.input);/'
-mutant sandbox-links-what-is-linked core/sandbox_operations.c \
+mutant sandbox-links-what-is-linked core/sandbox/operations.c \
   's/^  if (is_linked(card)) leat/  if (is_linked(card) \&\& !uuid) leat/'
-mutant sandbox-keeps-what-is-deleted core/sandbox_state.c \
+mutant sandbox-keeps-what-is-deleted core/sandbox/state.c \
   's/^  if (card == NULL) return leat__sjson_remove(api->cards, value);/  if (card == NULL) return true;/'
-mutant sandbox-unlinks-with-another-code core/sandbox_operations.c \
+mutant sandbox-unlinks-with-another-code core/sandbox/operations.c \
   's/leat__sandbox_reply_code(x, 60011)/leat__sandbox_reply_code(x, 60014)/'
-mutant sandbox-finds-what-is-inactive core/sandbox_operations.c \
+mutant sandbox-finds-what-is-inactive core/sandbox/operations.c \
   's/^  if (card \&\& (!must_live || is_active(card))) return card;/  if (card) return card;/'
-mutant sandbox-knows-every-contact core/sandbox_operations.c \
+mutant sandbox-knows-every-contact core/sandbox/operations.c \
   's/^  if (uuid == NULL || leat__sjson_get(api->contacts, uuid)) return true;/  if (uuid == NULL || api) return true;/'
-mutant sandbox-names-nothing core/sandbox_operations.c \
+mutant sandbox-names-nothing core/sandbox/operations.c \
   's/{value, name ? name : value,/{value, name,/'
-mutant sandbox-lags-for-nobody core/sandbox_api.c \
+mutant sandbox-lags-for-nobody core/sandbox/api.c \
   's/^  int lag_ms = reads_past ? f->lag_ms : 0;/  int lag_ms = 0;/'
-mutant sandbox-is-never-stale core/sandbox_api.c \
+mutant sandbox-is-never-stale core/sandbox/api.c \
   's/^  x->cards = reads_past \&\& f->past/  x->cards = reads_past \&\& f->past == api->cards/'
 # The other model, over sockets and from Lua.
 passes=model_over_sockets
 mutant sockets-lost-taken-as-unsent core/call.c \
   's/= call->op->writes \&\& sent == LEAT_SENT_MAYBE;/= false;/'
-mutant sockets-keep-what-is-deleted core/sandbox_state.c \
+mutant sockets-keep-what-is-deleted core/sandbox/state.c \
   's/^  if (card == NULL) return leat__sjson_remove(api->cards, value);/  if (card == NULL) return true;/'
 # What is printed where it should not be.
 passes=no_leak
 mutant canary-token-in-a-message core/error.c \
   's/^  return length < shortest ? 0 : length;/  return 0 * length;/'
-mutant canary-secrets-in-the-record core/sandbox_record.c \
+mutant canary-secrets-in-the-record core/sandbox/record.c \
   's/secret ? masked_secret : //'
 mutant canary-key-in-the-log-of-nginx lua/leat/nginx.lua \
   's/^  local http = table.remove(self.codecs) or core.http1()$/&  ngx.log(ngx.WARN, call:request().headers.Authorization)/'

@@ -22,15 +22,15 @@ if [ -n "$writable" ]; then
 fi
 
 only() { # only FILE PATTERN: nobody but FILE includes it
-  others=$(grep -lE "#include <$2" core/*.c core/*.h | grep -v "^$1\$" || true)
+  others=$(grep -lE "#include <$2" core/*.[ch] core/*/*.[ch] | grep -v "^$1\$" || true)
   if [ -n "$others" ]; then
     echo "purity: only $1 may include $2:" "$others"
     status=1
   fi
 }
-only core/curl.c 'curl/'
-only core/sandbox.c 'microhttpd'
-only core/sandbox_json.c 'jansson'
+only core/curl/curl.c 'curl/'
+only core/sandbox/sandbox.c 'microhttpd'
+only core/sandbox/jansson.c 'jansson'
 only none 'l(ua|auxlib|ualib)'
 
 [ $status = 0 ] && echo "purity: $# objects, no I/O, no state"

@@ -11,7 +11,7 @@ local drivers = {
 local parts = {
   { "call.c", "what comes next? attempts, waits,", "lost answers are looked up" },
   { "http1.c", "a request becomes bytes,", "bytes become an answer" },
-  { "answer.c, json.c, ...", "strict JSON, data or an error", "operations are rows of a table" },
+  { "response.c, json.c, ...", "strict JSON, data or an error", "operations are rows of a table" },
 }
 
 -- What passes between a driver and a call, whichever they are.

@@ -189,12 +189,12 @@ end
 
 -- A function is documented by a comment in its own paragraph of the header.
 local documented = {}
-for _, header in ipairs { "leat", "leat_curl", "leat_sandbox" } do
+for _, header in ipairs { "leat", "curl/leat_curl", "sandbox/leat_sandbox" } do
   local text = read("core/" .. header .. ".h") .. "\n\n"
   for paragraph in text:gmatch("(.-)\n\n+") do
     local commented = paragraph:find("/%*") or paragraph:find("%*/")
     for name in paragraph:gmatch("([%w_]+)%(") do
-      documented[name] = documented[name] or commented and pages[header .. ".h.html"].anchors[name]
+      documented[name] = documented[name] or commented and pages[header:match("[^/]+$") .. ".h.html"].anchors[name]
     end
   end
 end

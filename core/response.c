@@ -1,5 +1,5 @@
 /*
-** answer.c - judges an answer: status and body in, data or error out.
+** response.c - judges an answer: status and body in, data or error out.
 **
 ** The API answers every error of its own with HTTP 400 and a code, so the code decides
 ** first and the status only where there is no code. An answer proves a success only if

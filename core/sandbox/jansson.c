@@ -1,5 +1,5 @@
 /*
-** sandbox_json.c - the sandbox's JSON, to build and to change: thin over jansson, and the
+** jansson.c - the sandbox's JSON, to build and to change: thin over jansson, and the
 ** only file that includes it. An sjson is a json_t by another name.
 */
 #include "sandbox_internal.h"

@@ -1,5 +1,5 @@
 /*
-** sandbox_faults.c - what goes wrong in the sandbox, as data: checked when it is given,
+** faults.c - what goes wrong in the sandbox, as data: checked when it is given,
 ** counted against each request, and then made of the answer.
 */
 #include "sandbox_internal.h"

@@ -1,5 +1,5 @@
 /*
-** sandbox_api.c - what becomes of a request to the sandbox: it is routed, read, hit by a
+** api.c - what becomes of a request to the sandbox: it is routed, read, hit by a
 ** fault, judged, carried out or not, recorded and answered. No I/O, no clock.
 */
 #include "sandbox_internal.h"

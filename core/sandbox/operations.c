@@ -1,5 +1,5 @@
 /*
-** sandbox_operations.c - the routes of the sandbox, and what each does. An operation
+** operations.c - the routes of the sandbox, and what each does. An operation
 ** changes nothing itself: it says what it would change, and what it would answer.
 */
 #include "sandbox_internal.h"

@@ -13,8 +13,8 @@
 */
 #include "internal.h"
 #include "leat_curl.h"
+#include "poller.h"
 #include "queue.h"
-#include "watch.h"
 
 #include <arpa/inet.h>
 #include <curl/curl.h>
@@ -101,7 +101,7 @@ struct leat_curl {
   uint64_t started;  /* jobs, ever */
   bool woken;        /* a client has news for those that wait */
   bool unread;       /* more may have arrived than this step has seen to */
-  leat__watch *watch;
+  leat__poller *watch;
   int64_t now; /* as of the event that is seen to */
   int64_t curl_due, sweep_due;
   uint64_t random;
@@ -271,7 +271,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *a
   connection *c = connection_of(easy);
   if (what == CURL_POLL_REMOVE) {
     if (assigned) count_watched(curl, c, -1);
-    if (owner_of(curl, fd) == NULL) leat__watch_unset(curl->watch, fd);
+    if (owner_of(curl, fd) == NULL) leat__poller_unset(curl->watch, fd);
     return 0;
   }
   if (assigned == NULL) count_watched(curl, c, 1);
@@ -279,9 +279,9 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *a
   if (c) c->asked = fd;
   curl_multi_assign(curl->multi, fd, curl);
   /* libcurl closes and opens descriptors as it likes: one may be watched already */
-  leat__watch_set(curl->watch, fd,
-                  (what & CURL_POLL_IN ? LEAT_READ : 0) |
-                      (what & CURL_POLL_OUT ? LEAT_WRITE : 0));
+  leat__poller_set(curl->watch, fd,
+                   (what & CURL_POLL_IN ? LEAT_READ : 0) |
+                       (what & CURL_POLL_OUT ? LEAT_WRITE : 0));
   return 0;
 }
 
@@ -372,7 +372,7 @@ static void end_connecting(leat_curl *curl, const connection *c) {
 /* This order, and no other, frees everything. */
 static void close_connection(leat_curl *curl, connection *c) {
   if (c->fd != CURL_SOCKET_BAD) {
-    leat__watch_unset(curl->watch, c->fd);
+    leat__poller_unset(curl->watch, c->fd);
     set_owner(curl, c->fd, NULL);
   }
   curl_multi_remove_handle(curl->multi, c->easy);
@@ -613,7 +613,7 @@ static void fail_io(leat_curl *curl, connection *c, CURLcode result, const char 
 static void want_write(leat_curl *curl, connection *c, bool wanted) {
   if (c->wants_write == wanted) return;
   c->wants_write = wanted;
-  leat__watch_set(curl->watch, c->fd, LEAT_READ | (wanted ? LEAT_WRITE : 0));
+  leat__poller_set(curl->watch, c->fd, LEAT_READ | (wanted ? LEAT_WRITE : 0));
 }
 
 /* True: the exchange goes on. */
@@ -1039,7 +1039,7 @@ static void connected(leat_curl *curl, connection *c) {
     fail_pin(curl, c, seen, result == CURLE_OK ? n : 0);
     return;
   }
-  if (!leat__watch_set(curl->watch, fd, LEAT_READ) || !set_owner(curl, fd, c)) {
+  if (!leat__poller_set(curl->watch, fd, LEAT_READ) || !set_owner(curl, fd, c)) {
     fail(curl, c->job, LEAT_NO_MEMORY, "out of memory at watching the connection");
     return;
   }
@@ -1220,7 +1220,7 @@ int leat_curl_timeout_ms(leat_curl *curl) {
 
 /* Whoever watches only the descriptor is woken by the timer behind it. */
 static void arm_timer(leat_curl *curl) {
-  leat__watch_alarm(curl->watch, next_due(curl));
+  leat__poller_alarm(curl->watch, next_due(curl));
 }
 
 /* ---- stepping -------------------------------------------------------------------- */
@@ -1250,7 +1250,7 @@ static void take_events(leat_curl *curl, const events *seen) {
 
 static void step(leat_curl *curl, int ms) {
   events seen;
-  seen.count = leat__watch_wait(curl->watch, seen.ready, EVENTS_AT_ONCE, ms);
+  seen.count = leat__poller_wait(curl->watch, seen.ready, EVENTS_AT_ONCE, ms);
   take_events(curl, &seen);
   drive_connecting(curl, curl->now);
   int64_t now = look_at_clock(curl); /* it may read certificates, or look for a name */
@@ -1278,7 +1278,7 @@ static void close_context(leat_curl *curl) {
   curl_share_cleanup(curl->share);
   curl->multi = NULL;
   curl->share = NULL;
-  leat__watch_free(curl->watch);
+  leat__poller_free(curl->watch);
   curl->watch = NULL;
 }
 
@@ -1287,7 +1287,7 @@ static bool open_context(leat_curl *curl, leat_error *error) {
   curl->curl_due = NEVER;
   curl->sweep_due = 0;
   seed(curl);
-  curl->watch = leat__watch_new();
+  curl->watch = leat__poller_new();
   if (curl->watch && open_multi(curl)) return true;
   if ((curl->watch == NULL && errno != ENOMEM) || lacks_descriptors())
     leat__error_set(error, LEAT_LOCAL, "no more descriptors");
@@ -1329,7 +1329,7 @@ static void forget_context(leat_curl *curl) {
   curl->count = curl->connecting = curl->unwatched = curl->fresh = 0;
   curl->broken = curl->stale = false;
   if (curl->by_fd) memset(curl->by_fd, 0, curl->by_fd_size * sizeof *curl->by_fd);
-  leat__watch_free(curl->watch);
+  leat__poller_free(curl->watch);
   curl->watch = NULL;
 }
 
@@ -1531,7 +1531,7 @@ leat_moment leat_curl_moment(leat_curl *curl) {
 
 int leat_curl_fd(leat_curl *curl) {
   same_process(curl);
-  int fd = curl->watch ? leat__watch_fd(curl->watch) : -1;
+  int fd = curl->watch ? leat__poller_fd(curl->watch) : -1;
   if (fd >= 0) arm_timer(curl);
   return fd;
 }

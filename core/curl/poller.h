@@ -1,10 +1,10 @@
 /*
-** watch.h - which of many descriptors can be read or written, and when the time has come:
+** poller.h - which of many descriptors can be read or written, and when the time has come:
 ** epoll and a timer behind one descriptor on Linux; poll elsewhere, or where LEAT_POLL is
 ** defined.
 */
-#ifndef LEAT_WATCH_H
-#define LEAT_WATCH_H
+#ifndef LEAT_POLLER_H
+#define LEAT_POLLER_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,7 +13,7 @@
 #define LEAT_POLL
 #endif
 
-typedef struct leat__watch leat__watch;
+typedef struct leat__poller leat__poller;
 
 enum { LEAT_READ = 1, LEAT_WRITE = 2, LEAT_BROKEN = 4 };
 
@@ -22,18 +22,18 @@ typedef struct leat__ready {
 } leat__ready;
 
 /* NULL: no descriptors; or no memory, and errno says ENOMEM. */
-leat__watch *leat__watch_new(void);
-void leat__watch_free(leat__watch *watch);
+leat__poller *leat__poller_new(void);
+void leat__poller_free(leat__poller *watch);
 /* Watches `fd` for these events, instead of what it was watched for. False: it can't. */
-bool leat__watch_set(leat__watch *watch, int fd, int events);
+bool leat__poller_set(leat__poller *watch, int fd, int events);
 /* Must come before `fd` is closed, or at least before its number means another. */
-void leat__watch_unset(leat__watch *watch, int fd);
+void leat__poller_unset(leat__poller *watch, int fd);
 /* Waits `ms` at most (-1: for ever; less after a signal); returns how many are `ready`: all
 ** of them, if these are fewer than `most` - 1. */
-int leat__watch_wait(leat__watch *watch, leat__ready *ready, int most, int ms);
+int leat__poller_wait(leat__poller *watch, leat__ready *ready, int most, int ms);
 /* Readable when a wait would not wait; -1: there is none on this system. */
-int leat__watch_fd(leat__watch *watch);
+int leat__poller_fd(leat__poller *watch);
 /* From that moment of the monotonic clock on it is readable too; INT64_MAX: never. */
-void leat__watch_alarm(leat__watch *watch, int64_t due_ms);
+void leat__poller_alarm(leat__poller *watch, int64_t due_ms);
 
 #endif

@@ -1,5 +1,5 @@
 /*
-** sandbox_state.c - contacts and cards, as they are and as they were. They are JSON
+** state.c - contacts and cards, as they are and as they were. They are JSON
 ** itself, as the API would show it.
 */
 #include "sandbox_internal.h"

@@ -1,7 +1,7 @@
 /*
-** watch.c - watching descriptors, by epoll or by poll.
+** poller.c - watching descriptors, by epoll or by poll.
 */
-#include "watch.h"
+#include "poller.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,36 +17,36 @@
 
 enum { EVENTS_AT_ONCE = 64 };
 
-struct leat__watch {
+struct leat__poller {
   int epoll, timer;
   bool alarmed; /* somebody watches the descriptor, so the timer matters */
   int64_t due;
 };
 
-leat__watch *leat__watch_new(void) {
-  leat__watch *watch = malloc(sizeof *watch);
+leat__poller *leat__poller_new(void) {
+  leat__poller *watch = malloc(sizeof *watch);
   errno = ENOMEM;
   if (watch == NULL) return NULL;
-  *watch = (leat__watch){-1, -1, false, INT64_MAX};
+  *watch = (leat__poller){-1, -1, false, INT64_MAX};
   watch->epoll = epoll_create1(EPOLL_CLOEXEC);
   watch->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
   if (watch->epoll >= 0 && watch->timer >= 0 &&
-      leat__watch_set(watch, watch->timer, LEAT_READ))
+      leat__poller_set(watch, watch->timer, LEAT_READ))
     return watch;
   int why = errno;
-  leat__watch_free(watch);
+  leat__poller_free(watch);
   errno = why;
   return NULL;
 }
 
-void leat__watch_free(leat__watch *watch) {
+void leat__poller_free(leat__poller *watch) {
   if (watch == NULL) return;
   if (watch->timer >= 0) close(watch->timer);
   if (watch->epoll >= 0) close(watch->epoll);
   free(watch);
 }
 
-bool leat__watch_set(leat__watch *watch, int fd, int events) {
+bool leat__poller_set(leat__poller *watch, int fd, int events) {
   struct epoll_event event = {.data.fd = fd};
   if (events & LEAT_READ) event.events |= EPOLLIN;
   if (events & LEAT_WRITE) event.events |= EPOLLOUT;
@@ -55,7 +55,7 @@ bool leat__watch_set(leat__watch *watch, int fd, int events) {
   return errno == ENOENT && epoll_ctl(watch->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-void leat__watch_unset(leat__watch *watch, int fd) {
+void leat__poller_unset(leat__poller *watch, int fd) {
   epoll_ctl(watch->epoll, EPOLL_CTL_DEL, fd, NULL);
 }
 
@@ -64,7 +64,7 @@ static int events_of(uint32_t events) {
          (events & (EPOLLERR | EPOLLHUP) ? LEAT_BROKEN : 0);
 }
 
-int leat__watch_wait(leat__watch *watch, leat__ready *ready, int most, int ms) {
+int leat__poller_wait(leat__poller *watch, leat__ready *ready, int most, int ms) {
   struct epoll_event events[EVENTS_AT_ONCE];
   uint64_t expirations;
   int count = 0;
@@ -80,12 +80,12 @@ int leat__watch_wait(leat__watch *watch, leat__ready *ready, int most, int ms) {
   return count;
 }
 
-int leat__watch_fd(leat__watch *watch) {
+int leat__poller_fd(leat__poller *watch) {
   watch->alarmed = true;
   return watch->epoll;
 }
 
-void leat__watch_alarm(leat__watch *watch, int64_t due_ms) {
+void leat__poller_alarm(leat__poller *watch, int64_t due_ms) {
   struct itimerspec spec = {{0, 0}, {0, 0}};
   if (!watch->alarmed || due_ms == watch->due) return;
   if (due_ms != INT64_MAX) {
@@ -102,26 +102,26 @@ void leat__watch_alarm(leat__watch *watch, int64_t due_ms) {
 
 #include <poll.h>
 
-struct leat__watch {
+struct leat__poller {
   struct pollfd *fds;
   int *places; /* by descriptor: where in fds, from 1 on; 0: it is not */
   int count, room, places_room;
   int next; /* where the next look begins, so that all get their turn */
 };
 
-leat__watch *leat__watch_new(void) {
+leat__poller *leat__poller_new(void) {
   errno = ENOMEM;
-  return calloc(1, sizeof(leat__watch));
+  return calloc(1, sizeof(leat__poller));
 }
 
-void leat__watch_free(leat__watch *watch) {
+void leat__poller_free(leat__poller *watch) {
   if (watch == NULL) return;
   free(watch->fds);
   free(watch->places);
   free(watch);
 }
 
-static bool make_place(leat__watch *watch, int fd) {
+static bool make_place(leat__poller *watch, int fd) {
   if (fd < watch->places_room) return true;
   int room = (fd + 1) * 2;
   int *places = realloc(watch->places, (size_t)room * sizeof *places);
@@ -133,7 +133,7 @@ static bool make_place(leat__watch *watch, int fd) {
   return true;
 }
 
-static bool make_room(leat__watch *watch) {
+static bool make_room(leat__poller *watch) {
   if (watch->count < watch->room) return true;
   int room = watch->room ? watch->room * 2 : 16;
   struct pollfd *fds = realloc(watch->fds, (size_t)room * sizeof *fds);
@@ -143,7 +143,7 @@ static bool make_room(leat__watch *watch) {
   return true;
 }
 
-bool leat__watch_set(leat__watch *watch, int fd, int events) {
+bool leat__poller_set(leat__poller *watch, int fd, int events) {
   short wanted =
       (short)((events & LEAT_READ ? POLLIN : 0) | (events & LEAT_WRITE ? POLLOUT : 0));
   if (!make_place(watch, fd)) return false;
@@ -155,7 +155,7 @@ bool leat__watch_set(leat__watch *watch, int fd, int events) {
   return true;
 }
 
-void leat__watch_unset(leat__watch *watch, int fd) {
+void leat__poller_unset(leat__poller *watch, int fd) {
   int place = fd < watch->places_room ? watch->places[fd] : 0;
   if (place == 0) return;
   struct pollfd last = watch->fds[--watch->count];
@@ -169,7 +169,7 @@ static int events_of(short events) {
          (events & (POLLERR | POLLHUP | POLLNVAL) ? LEAT_BROKEN : 0);
 }
 
-int leat__watch_wait(leat__watch *watch, leat__ready *ready, int most, int ms) {
+int leat__poller_wait(leat__poller *watch, leat__ready *ready, int most, int ms) {
   int count = 0;
   int n = poll(watch->fds, (nfds_t)watch->count, ms);
   if (n < 0) n = poll(watch->fds, (nfds_t)watch->count, 0); /* after a signal */
@@ -181,12 +181,12 @@ int leat__watch_wait(leat__watch *watch, leat__ready *ready, int most, int ms) {
   return count;
 }
 
-int leat__watch_fd(leat__watch *watch) {
+int leat__poller_fd(leat__poller *watch) {
   (void)watch;
   return -1;
 }
 
-void leat__watch_alarm(leat__watch *watch, int64_t due_ms) {
+void leat__poller_alarm(leat__poller *watch, int64_t due_ms) {
   (void)watch;
   (void)due_ms;
 }

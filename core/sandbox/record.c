@@ -1,5 +1,5 @@
 /*
-** sandbox_record.c - the record of what the sandbox received. It may end in a log: so it
+** record.c - the record of what the sandbox received. It may end in a log: so it
 ** shows neither token nor secret. The status tells whether they were right.
 */
 #include "sandbox_internal.h"

@@ -1,5 +1,5 @@
 /*
-** sandbox_input.c - the parameters of a request to the sandbox: those of query, body and
+** input.c - the parameters of a request to the sandbox: those of query, body and
 ** path become one JSON object, and what does not fit the route is noted by field.
 */
 #include "sandbox_internal.h"
