@@ -29,32 +29,32 @@ _Static_assert(sizeof(((leat_attempt *)NULL)->operation) ==
                    sizeof(((leat_error *)NULL)->operation),
                "they name the same");
 
-void leat__attempt_note(leat_call *call, leat_moment now) {
+void leat__attempt_record(leat_call *call, leat_moment now) {
   const leat_error *error = leat_call_error(call);
-  leat__attempt_free(call->noted);
-  call->noted = NULL;
+  leat__attempt_free(call->unreported);
+  call->unreported = NULL;
   if (call->client->observe == LEAT_OBSERVE_NOTHING) return;
-  call->noted = calloc(1, sizeof *call->noted);
-  if (call->noted == NULL) return; /* nobody's call fails for that */
-  call->noted->shown = (leat_attempt){.attempt = error->attempts,
-                                      .kind = error->kind,
-                                      .code = error->code,
-                                      .status = error->status,
-                                      .sent = error->sent,
-                                      .reused = call->reused,
-                                      .ms = now.monotonic_ms - call->began};
-  show_call(&call->noted->shown, call);
+  call->unreported = calloc(1, sizeof *call->unreported);
+  if (call->unreported == NULL) return; /* nobody's call fails for that */
+  call->unreported->shown = (leat_attempt){.attempt = error->attempts,
+                                           .kind = error->kind,
+                                           .code = error->code,
+                                           .status = error->status,
+                                           .sent = error->sent,
+                                           .reused = call->reused,
+                                           .ms = now.monotonic_ms - call->began};
+  show_call(&call->unreported->shown, call);
 }
 
-void leat__attempt_adopt(leat_call *call, leat_call *inside, leat_purpose purpose) {
-  leat__attempt *noted = inside->noted;
-  if (noted == NULL) return; /* it was told of an end once more */
-  inside->noted = NULL;
-  leat__attempt_free(call->noted);
-  call->noted = noted;
-  if (noted->shown.purpose == LEAT_TO_CALL) noted->shown.purpose = purpose;
-  noted->shown.attempt += leat_call_error(call)->attempts;
-  show_call(&noted->shown, call);
+void leat__attempt_take_inner(leat_call *call, leat_call *inside, leat_purpose purpose) {
+  leat__attempt *unreported = inside->unreported;
+  if (unreported == NULL) return; /* it was told of an end once more */
+  inside->unreported = NULL;
+  leat__attempt_free(call->unreported);
+  call->unreported = unreported;
+  if (unreported->shown.purpose == LEAT_TO_CALL) unreported->shown.purpose = purpose;
+  unreported->shown.attempt += leat_call_error(call)->attempts;
+  show_call(&unreported->shown, call);
 }
 
 static void show_value(leat__attempt *attempt, const leat_call *call) {
@@ -72,17 +72,17 @@ static void drop_oldest(leat__attempts *queue) {
   leat__attempt_free(oldest);
 }
 
-void leat__attempt_tell(leat_call *call, int64_t wait_ms) {
-  leat__attempt *noted = call->noted;
-  if (noted == NULL) return;
+void leat__attempt_report(leat_call *call, int64_t wait_ms) {
+  leat__attempt *unreported = call->unreported;
+  if (unreported == NULL) return;
   leat__attempts *queue = &call->client->attempts;
-  call->noted = NULL;
-  noted->shown.wait_ms = wait_ms;
-  if (call->client->observe == LEAT_OBSERVE_VALUES) show_value(noted, call);
+  call->unreported = NULL;
+  unreported->shown.wait_ms = wait_ms;
+  if (call->client->observe == LEAT_OBSERVE_VALUES) show_value(unreported, call);
   if (queue->count == LEAT_MAX_ATTEMPTS_KEPT) drop_oldest(queue);
-  if (queue->last) queue->last->next = noted;
-  else queue->first = noted;
-  queue->last = noted;
+  if (queue->last) queue->last->next = unreported;
+  else queue->first = unreported;
+  queue->last = unreported;
   queue->count++;
 }
 

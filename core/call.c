@@ -5,7 +5,7 @@
 **   NEW -> READY -> SENDING -> DONE        the plain way
 **   READY -> QUEUED -> READY               for a pause to end, a token, or a slot
 **   SENDING -> BACKOFF -> READY            before another try
-**   SENDING -> LOOKING -> READY, DONE      when an answer was lost: a find, a call of its
+**   SENDING -> LOOKING -> READY, DONE      when a response was lost: a find, a call of its
 **                                          own inside this one, shows what happened;
 **   LOOKING -> LOOKS_LATER -> LOOKING      a second later another one must show the same
 **   READY -> COMPARING -> READY            likewise, whose card it is, where that is asked
@@ -133,7 +133,7 @@ void leat_call_free(leat_call *call) {
   leave_client(call);
   leat__raw_free(call->raw);
   leat_call_free(call->inner);
-  leat__attempt_free(call->noted);
+  leat__attempt_free(call->unreported);
   for (size_t i = 0; i < LEAT_MAX_PARAMETERS; i++)
     free(call->arguments[i].text);
   free(call->owner.text);
@@ -190,7 +190,7 @@ static void give_up(leat_call *call) {
   leat_call_free(call->inner); /* and what it holds of the client */
   call->inner = NULL;
   leave_client(call);
-  if (!call->in_doubt) return;
+  if (!call->maybe_applied) return;
   error->sent = LEAT_SENT_MAYBE;
   if (!leat__retry_settles(error->kind)) error->outcome_unknown = true;
 }
@@ -202,46 +202,47 @@ static void give_up_as(leat_call *call, leat_kind kind, const char *why) {
 
 /* ---- waiting --------------------------------------------------------------------- */
 
-int64_t leat__call_patience(const leat_call *call, int64_t now) {
+int64_t leat__call_queue_deadline(const leat_call *call, int64_t now) {
   while (call->inner)
     call = call->inner; /* which began with what this one had waited */
   int patience = call->client ? call->client->queue_timeout_ms : 0;
   bool waits = call->state == LEAT__QUEUED;
-  int64_t waited = waits ? now - call->wait_began : 0;
+  int64_t waited = waits ? now - call->queued_at : 0;
   if (patience == 0) return INT64_MAX;
-  return leat__add_ms(leat__add_ms(now + patience, -waited), -call->line_ms);
+  return leat__add_ms(leat__add_ms(now + patience, -waited), -call->queued_ms);
 }
 
 /* Fails after too long a wait in line. The error of a response that asked to wait is kept if
 ** there is one; otherwise the message says what the call waited for. */
-static void lose_patience(leat_call *call, leat_moment now) {
+static void fail_queue_timeout(leat_call *call, leat_moment now) {
   int64_t asked = leat__add_ms(call->client->pause.until_ms, -now.monotonic_ms);
   if (leat__retry_throttled(call->outcome.error.kind)) {
     give_up(call);
     return;
   }
-  give_up_as(call, LEAT_TIMEOUT, asked > 0 ? LEAT_IMPATIENT_OF_PAUSE : LEAT_IMPATIENT);
+  give_up_as(call, LEAT_TIMEOUT,
+             asked > 0 ? LEAT_QUEUE_TIMEOUT_IN_PAUSE : LEAT_QUEUE_TIMEOUT);
   if (asked > 0) call->outcome.error.retry_after_ms = asked;
 }
 
 /* Waits in line, which is not call time, until that moment or until the client's epoch
 ** changes. If the wait is `sure` to take that long, and that is longer than queue_timeout
 ** allows, the call fails at once. */
-static void wait_in_line(leat_call *call, leat_moment now, int64_t until, bool sure) {
-  int64_t last = leat__call_patience(call, now.monotonic_ms);
+static void enqueue(leat_call *call, leat_moment now, int64_t until, bool sure) {
+  int64_t last = leat__call_queue_deadline(call, now.monotonic_ms);
   if (now.monotonic_ms >= last || (sure && until > last)) {
-    lose_patience(call, now);
+    fail_queue_timeout(call, now);
     return;
   }
   call->state = LEAT__QUEUED;
   call->epoch = call->client->epoch;
-  call->wait_began = now.monotonic_ms;
+  call->queued_at = now.monotonic_ms;
   call->until = until > last ? last : until;
 }
 
 /* For the wait before the first step; later waits are measured by the call itself. */
-void leat__call_waited(leat_call *call, int64_t ms) {
-  if (call->state == LEAT__NEW) call->line_ms = leat__add_ms(call->line_ms, ms);
+void leat__call_add_queue_time(leat_call *call, int64_t ms) {
+  if (call->state == LEAT__NEW) call->queued_ms = leat__add_ms(call->queued_ms, ms);
 }
 
 static void wait_before(leat_call *call, leat_moment now, int64_t delay,
@@ -277,7 +278,7 @@ static void begin_inner(leat_call *call, leat__state state, leat_call *inner) {
   if (client->probe == call) client->probe = inner; /* it sends the next request */
   inner->timeout_ms = call->timeout_ms;
   inner->deadline = call->deadline;
-  inner->line_ms = call->line_ms;
+  inner->queued_ms = call->queued_ms;
   inner->connect_timeout_ms = call->connect_timeout_ms;
   inner->max_attempts = call->max_attempts;
 }
@@ -288,7 +289,7 @@ static leat_call *end_inner(leat_call *call) {
   call->inner = NULL;
   call->outcome.error.attempts += leat_call_error(inner)->attempts;
   call->deadline = inner->deadline;
-  call->line_ms = inner->line_ms;
+  call->queued_ms = inner->queued_ms;
   return inner;
 }
 
@@ -309,12 +310,12 @@ static void fetch_token(leat_call *call, leat_moment now) {
 static void get_token(leat_call *call, leat_moment now) {
   leat_client *client = call->client;
   if (!leat__token_lease(client, call, now))
-    wait_in_line(call, now, client->lease_until, false);
-  else if (client->asks_token || client->shared) call->state = LEAT__ASKING;
+    enqueue(call, now, client->lease_until, false);
+  else if (client->token_from_caller || client->shared) call->state = LEAT__WAIT_TOKEN;
   else fetch_token(call, now);
 }
 
-static void after_fetch(leat_call *call, leat_moment now) {
+static void after_token_fetch(leat_call *call, leat_moment now) {
   leat_call *fetch = end_inner(call);
   if (leat__token_take(call->client, fetch, now, &call->outcome.error))
     call->state = LEAT__READY;
@@ -350,7 +351,7 @@ static bool may_probe(leat_call *call, leat_moment now) {
 static void wait_for_probe(leat_call *call, leat_moment now) {
   int64_t until = call->client->probe_until;
   if (call->max_attempts == 1) refuse(call, now, until);
-  else wait_in_line(call, now, until, false);
+  else enqueue(call, now, until, false);
 }
 
 static void wait_for_end_of_pause(leat_call *call, leat_moment now) {
@@ -361,7 +362,7 @@ static void wait_for_end_of_pause(leat_call *call, leat_moment now) {
     refuse(call, now, pause->until_ms);
   else if (counts)
     wait_before(call, now, pause->until_ms - now.monotonic_ms, LEAT__BACKOFF);
-  else wait_in_line(call, now, pause->until_ms, true);
+  else enqueue(call, now, pause->until_ms, true);
 }
 
 /* False: the call waits, or failed. */
@@ -412,8 +413,8 @@ static void begin(leat_call *call) {
 
 /* Of the time that is left a change takes half, so that there is some to learn of it. */
 static int64_t time_for_one(const leat_call *call, int64_t left) {
-  bool more = call->op->writes && call->op->when_unknown != LEAT_NEVER_AGAIN &&
-              call->max_attempts > 1;
+  bool more =
+      call->op->writes && call->op->recovery != LEAT_NO_RETRY && call->max_attempts > 1;
   return more ? (left + 1) / 2 : left;
 }
 
@@ -438,7 +439,7 @@ static void send(leat_call *call, leat_moment now) {
   error->attempts++;
   call->sends++;
   use_slot(call);
-  call->looks = 0;
+  call->verify_count = 0;
   call->seen = LEAT_GIVE_UP;
   call->compared = false;
   call->began = now.monotonic_ms;
@@ -466,16 +467,16 @@ static void get_ready(leat_call *call, leat_moment now) {
     compare(call, now);
     return;
   }
-  if (!leat__call_is_elsewhere(call) && !leat__token_is_there(call->client, now)) {
+  if (!leat__call_is_to_other_origin(call) && !leat__token_is_there(call->client, now)) {
     get_token(call, now);
     return;
   }
   if (!take_slot(call, now)) {
-    call->state = LEAT__STANDING;
+    call->state = LEAT__WAIT_SLOT;
     return;
   }
   int64_t until = call->slot_us / 1000 + (call->slot_us % 1000 > 0); /* rounded up */
-  if (call->has_slot && until > now.monotonic_ms) wait_in_line(call, now, until, true);
+  if (call->has_slot && until > now.monotonic_ms) enqueue(call, now, until, true);
   else send(call, now);
 }
 
@@ -507,8 +508,8 @@ static leat_string owner_of(const leat_call *call) {
 /* Whose card it is when it is first seen after an unlink or a delete: the change must not
 ** be sent again once it is another's. False: out of memory. */
 static bool remember_owner(leat_call *call, const leat_contact_identifier *card) {
-  leat_when_unknown row = call->op->when_unknown;
-  bool matters = row == LEAT_LOOK_UNLINKED || row == LEAT_LOOK_DELETED;
+  leat_recovery row = call->op->recovery;
+  bool matters = row == LEAT_VERIFY_UNLINKED || row == LEAT_VERIFY_DELETED;
   if (!matters || call->owner.set) return true;
   call->owner.set = true;
   if (card->contact_uuid.data == NULL) return true;
@@ -517,32 +518,32 @@ static bool remember_owner(leat_call *call, const leat_contact_identifier *card)
   return call->owner.text != NULL;
 }
 
-static leat_verdict look_at(leat_call *call, const leat_call *look) {
+static leat_decision decide_from(leat_call *call, const leat_call *verify) {
   leat_contact_identifier card;
-  leat_kind kind = leat_call_error(look)->kind;
-  leat_when_unknown row = call->op->when_unknown;
-  if (!leat_call_contact_identifier(look, &card))
-    return leat__look_failed(row, kind, call->owner.set);
-  leat_asked wanted = {.value = asked(call, "contact_identifier_value"),
-                       .name = asked(call, "contact_identifier_name"),
-                       .contact_uuid = asked(call, "contact_uuid"),
-                       .owner_known = call->owner.set,
-                       .owner = owner_of(call)};
-  leat_verdict verdict = leat__look_found(row, &wanted, &card);
+  leat_kind kind = leat_call_error(verify)->kind;
+  leat_recovery row = call->op->recovery;
+  if (!leat_call_contact_identifier(verify, &card))
+    return leat__verify_failed(row, kind, call->owner.set);
+  leat_desired expected = {.value = asked(call, "contact_identifier_value"),
+                           .name = asked(call, "contact_identifier_name"),
+                           .contact_uuid = asked(call, "contact_uuid"),
+                           .owner_known = call->owner.set,
+                           .owner = owner_of(call)};
+  leat_decision verdict = leat__verify_found(row, &expected, &card);
   return remember_owner(call, &card) ? verdict : LEAT_GIVE_UP;
 }
 
-static void take_document(leat_call *call, leat_call *look) {
+static void take_document(leat_call *call, leat_call *verify) {
   leat__outcome_free(&call->outcome);
-  call->outcome.document = look->outcome.document;
-  look->outcome.document = NULL;
+  call->outcome.document = verify->outcome.document;
+  verify->outcome.document = NULL;
 }
 
 /* Succeeds: the state is as requested, although the response was lost. */
-static void recover(leat_call *call, leat_call *look) {
+static void recover(leat_call *call, leat_call *verify) {
   leat__outcome_free(&call->outcome);
-  if (look && leat_call_error(look)->kind == LEAT_OK) take_document(call, look);
-  if (look) call->outcome.error.status = look->outcome.error.status;
+  if (verify && leat_call_error(verify)->kind == LEAT_OK) take_document(call, verify);
+  if (verify) call->outcome.error.status = verify->outcome.error.status;
   call->outcome.error.kind = LEAT_OK;
   call->outcome.error.code = 0;
   call->outcome.error.message[0] = '\0';
@@ -565,11 +566,11 @@ static void end_as(leat_call *call, const leat_error *error) {
 static leat_secrets secrets_of(const leat_call *call);
 
 /* Adds to the message what was found: "belongs to contact bob, and its name is "N"". */
-static void describe(leat_call *call, const leat_call *look) {
+static void describe(leat_call *call, const leat_call *verify) {
   char contact[80], name[80];
   leat_contact_identifier card;
   leat_error *error = &call->outcome.error;
-  if (!leat_call_contact_identifier(look, &card)) {
+  if (!leat_call_contact_identifier(verify, &card)) {
     leat__error_add(error, "is inactive");
     return;
   }
@@ -582,12 +583,12 @@ static void describe(leat_call *call, const leat_call *look) {
 
 /* Ends the call as a conflict. If the change was sent, it may have been made all the same, and
 ** been changed by somebody else since: the outcome is unknown. */
-static void contradict(leat_call *call, leat_call *look) {
+static void contradict(leat_call *call, leat_call *verify) {
   leat_error *error = &call->outcome.error;
   error->code = 0;
-  error->status = leat_call_error(look)->status;
+  error->status = leat_call_error(verify)->status;
   error->retry_after_ms = -1;
-  if (call->in_doubt)
+  if (call->maybe_applied)
     leat__error_set(error, LEAT_CONFLICT,
                     "the response was lost, and now there is something else than was "
                     "asked for: the card ");
@@ -595,15 +596,15 @@ static void contradict(leat_call *call, leat_call *look) {
     leat__error_set(
         error, LEAT_CONFLICT,
         "nothing was changed, for the card is not the expected contact's: it ");
-  describe(call, look);
-  leat__error_add(error, call->in_doubt ? "; find it, then decide" : "");
-  take_document(call, look); /* of an inactive card it holds no card */
+  describe(call, verify);
+  leat__error_add(error, call->maybe_applied ? "; find it, then decide" : "");
+  take_document(call, verify); /* of an inactive card it holds no card */
   give_up(call);
 }
 
 static bool is_safe_to_repeat(const leat_op *op) {
-  return op->when_unknown == LEAT_LOOK_CREATED || op->when_unknown == LEAT_LOOK_LINKED ||
-         op->when_unknown == LEAT_AGAIN;
+  return op->recovery == LEAT_VERIFY_CREATED || op->recovery == LEAT_VERIFY_LINKED ||
+         op->recovery == LEAT_RETRY;
 }
 
 static void remain_unknown(leat_call *call, const char *why) {
@@ -616,11 +617,11 @@ static void remain_unknown(leat_call *call, const char *why) {
 
 /* A find may show the state before the change, so two finds must agree on anything but
 ** success. */
-static void confirm(leat_call *call, leat_moment now, leat_verdict verdict) {
+static void confirm(leat_call *call, leat_moment now, leat_decision verdict) {
   call->seen = verdict;
-  if (call->looks < LEAT_LOOK_TRIES &&
-      now.monotonic_ms + LEAT_LOOK_APART_MS < call->deadline)
-    wait_before(call, now, LEAT_LOOK_APART_MS, LEAT__LOOKS_LATER);
+  if (call->verify_count < LEAT_MAX_VERIFY_FINDS &&
+      now.monotonic_ms + LEAT_VERIFY_INTERVAL_MS < call->deadline)
+    wait_before(call, now, LEAT_VERIFY_INTERVAL_MS, LEAT__VERIFY_LATER);
   else
     remain_unknown(call, "there was no time for a second find, which must show the same");
 }
@@ -631,20 +632,20 @@ static void send_again(leat_call *call) {
   else give_up(call);
 }
 
-static void after_look(leat_call *call, leat_moment now) {
-  leat_call *look = end_inner(call);
-  const leat_error *error = leat_call_error(look);
-  leat_verdict verdict = look_at(call, look);
+static void after_verifying_find(leat_call *call, leat_moment now) {
+  leat_call *verify = end_inner(call);
+  const leat_error *error = leat_call_error(verify);
+  leat_decision verdict = decide_from(call, verify);
   bool seen_twice = verdict == call->seen;
-  call->looks++;
-  if (verdict == LEAT_RECOVERED) recover(call, look);
-  else if (verdict == LEAT_GIVE_UP || (seen_twice && verdict == LEAT_NOT_TOLD))
+  call->verify_count++;
+  if (verdict == LEAT_RECOVERED) recover(call, verify);
+  else if (verdict == LEAT_GIVE_UP || (seen_twice && verdict == LEAT_INCONCLUSIVE))
     remain_unknown(call, leat_kind_name(error->kind));
   else if (!seen_twice) confirm(call, now, verdict);
-  else if (verdict == LEAT_CONTRADICTED) contradict(call, look);
-  else if (verdict == LEAT_VANISHED) end_as(call, error);
+  else if (verdict == LEAT_CONTRADICTED) contradict(call, verify);
+  else if (verdict == LEAT_MISSING) end_as(call, error);
   else send_again(call);
-  leat_call_free(look);
+  leat_call_free(verify);
 }
 
 /* ---- whose card it is ------------------------------------------------------------ */
@@ -652,8 +653,8 @@ static void after_look(leat_call *call, leat_moment now) {
 /* Finds out whose card it is before the change is sent. If an earlier attempt may have made
 ** the change already, it is verified instead. */
 static void compare(leat_call *call, leat_moment now) {
-  bool looks = call->in_doubt && call->op->when_unknown != LEAT_AGAIN;
-  find(call, now, looks ? LEAT__LOOKING : LEAT__COMPARING);
+  bool verify_count = call->maybe_applied && call->op->recovery != LEAT_RETRY;
+  find(call, now, verify_count ? LEAT__VERIFYING : LEAT__COMPARING);
 }
 
 static void after_compare(leat_call *call) {
@@ -704,23 +705,23 @@ static void try_again(leat_call *call, leat_moment now, int64_t delay) {
     give_up(call);
     return;
   }
-  if (error->outcome_unknown) call->in_doubt = true;
+  if (error->outcome_unknown) call->maybe_applied = true;
   if (throttled) call->state = LEAT__READY; /* where it waits for the pause to end */
   else wait_before(call, now, delay, LEAT__BACKOFF);
 }
 
 /* At once, unless the service asked to wait: the find waits for a pause by itself. */
-static void look(leat_call *call, leat_moment now) {
+static void verify(leat_call *call, leat_moment now) {
   const leat_error *error = &call->outcome.error;
   int64_t delay = error->retry_after_ms > 0 ? error->retry_after_ms : 0;
   if (!may_follow(call, now, delay)) {
     give_up(call);
     return;
   }
-  if (error->outcome_unknown) call->in_doubt = true;
+  if (error->outcome_unknown) call->maybe_applied = true;
   if (delay > 0 && !leat__retry_throttled(error->kind))
-    wait_before(call, now, delay, LEAT__LOOKS_LATER);
-  else find(call, now, LEAT__LOOKING);
+    wait_before(call, now, delay, LEAT__VERIFY_LATER);
+  else find(call, now, LEAT__VERIFYING);
 }
 
 /* A token that the service refuses is renewed, once: nothing was done with it. One that a store
@@ -728,8 +729,8 @@ static void look(leat_call *call, leat_moment now) {
 static bool may_renew(const leat_call *call) {
   return call->outcome.error.kind == LEAT_UNAUTHORIZED &&
          !call->outcome.error.outcome_unknown && (!call->renewed || call->token_shared) &&
-         (call->client->asks_token || call->client->fetches_token) &&
-         !leat__call_is_elsewhere(call);
+         (call->client->token_from_caller || call->client->fetches_token) &&
+         !leat__call_is_to_other_origin(call);
 }
 
 static void settle(leat_call *call, leat_moment now) {
@@ -747,12 +748,12 @@ static void settle(leat_call *call, leat_moment now) {
     return;
   }
   if (leat__retry_throttled(error->kind)) pause = pause_client(call, now);
-  leat_verdict verdict =
-      leat__retry_verdict(call->op->when_unknown, error, call->in_doubt);
+  leat_decision verdict =
+      leat__retry_decide(call->op->recovery, error, call->maybe_applied);
   if (call->max_attempts == 1) verdict = LEAT_GIVE_UP;
   switch (verdict) {
-    case LEAT_TRY_AGAIN: try_again(call, now, pause); break;
-    case LEAT_LOOK: look(call, now); break;
+    case LEAT_SEND_AGAIN: try_again(call, now, pause); break;
+    case LEAT_VERIFY: verify(call, now); break;
     case LEAT_RECOVERED: recover(call, NULL); break;
     default: give_up(call);
   }
@@ -766,19 +767,19 @@ static bool end_wait(leat_call *call, leat_moment now) {
   bool queued = call->state == LEAT__QUEUED;
   if (now.monotonic_ms < call->until && !(queued && call->epoch != call->client->epoch))
     return false;
-  int64_t waited = now.monotonic_ms - (queued ? call->wait_began : call->until);
+  int64_t waited = now.monotonic_ms - (queued ? call->queued_at : call->until);
   if (waited < 0) waited = 0; /* a clock that goes back */
   if (call->deadline) call->deadline = leat__add_ms(call->deadline, waited);
-  call->line_ms = leat__add_ms(call->line_ms, waited);
-  if (call->state == LEAT__LOOKS_LATER) find(call, now, LEAT__LOOKING);
+  call->queued_ms = leat__add_ms(call->queued_ms, waited);
+  if (call->state == LEAT__VERIFY_LATER) find(call, now, LEAT__VERIFYING);
   else call->state = LEAT__READY;
   return true;
 }
 
 static void after_inner(leat_call *call, leat_moment now) {
-  if (call->state == LEAT__FETCHING) after_fetch(call, now);
+  if (call->state == LEAT__FETCHING) after_token_fetch(call, now);
   else if (call->state == LEAT__COMPARING) after_compare(call);
-  else after_look(call, now);
+  else after_verifying_find(call, now);
 }
 
 static leat_step next(leat_call *call, leat_moment now) {
@@ -789,20 +790,20 @@ static leat_step next(leat_call *call, leat_moment now) {
       case LEAT__READY: get_ready(call, now); break;
       case LEAT__QUEUED:
       case LEAT__BACKOFF:
-      case LEAT__LOOKS_LATER:
+      case LEAT__VERIFY_LATER:
         if (!end_wait(call, now)) return LEAT_WAIT;
         break;
-      case LEAT__ASKING:
+      case LEAT__WAIT_TOKEN:
         if (!leat__token_is_there(call->client, now)) return LEAT_TOKEN;
         call->state = LEAT__READY;
         break;
-      case LEAT__STANDING:
-        call->until = leat__call_patience(call, now.monotonic_ms);
+      case LEAT__WAIT_SLOT:
+        call->until = leat__call_queue_deadline(call, now.monotonic_ms);
         return LEAT_SLOT;
       case LEAT__SENDING: return LEAT_SEND;
       case LEAT__FETCHING:
       case LEAT__COMPARING:
-      case LEAT__LOOKING:
+      case LEAT__VERIFYING:
         if ((step = next(inside(call), now)) != LEAT_DONE) return step;
         after_inner(call, now);
         break;
@@ -817,7 +818,7 @@ leat_step leat_call_next(leat_call *call, leat_moment now) {
   leat_step step = next(call, now);
   int64_t wait =
       step == LEAT_WAIT ? leat__add_ms(leat_call_until(call), -now.monotonic_ms) : 0;
-  if (call) leat__attempt_tell(call, step == LEAT_DONE ? -1 : wait);
+  if (call) leat__attempt_report(call, step == LEAT_DONE ? -1 : wait);
   return step;
 }
 
@@ -839,20 +840,20 @@ static leat_call *innermost(leat_call *call) {
 
 void leat_call_fetch(leat_call *call, leat_moment now) {
   call = innermost(call);
-  if (call && call->state == LEAT__ASKING && call->client->fetches_token)
+  if (call && call->state == LEAT__WAIT_TOKEN && call->client->fetches_token)
     fetch_token(call, leat__limit_moment(now));
 }
 
 /* The lease stays its own meanwhile. */
 void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms) {
   call = innermost(call);
-  if (call && call->state == LEAT__ASKING)
-    wait_in_line(call, leat__limit_moment(now), until_ms, false);
+  if (call && call->state == LEAT__WAIT_TOKEN)
+    enqueue(call, leat__limit_moment(now), until_ms, false);
 }
 
 void leat_call_take_slot(leat_call *call, int64_t slot_us) {
   call = innermost(call);
-  if (call == NULL || call->state != LEAT__STANDING) return;
+  if (call == NULL || call->state != LEAT__WAIT_SLOT) return;
   call->slot_us = slot_us;
   call->has_slot = true;
   call->state = LEAT__READY;
@@ -863,9 +864,9 @@ leat_purpose leat_call_purpose(const leat_call *call) {
   leat_purpose purpose = LEAT_TO_CALL;
   for (; call; call = inside(call)) {
     bool leads = call->client && call->client->lease == call;
-    if (call->state == LEAT__ASKING || call->state == LEAT__FETCHING || leads)
+    if (call->state == LEAT__WAIT_TOKEN || call->state == LEAT__FETCHING || leads)
       return LEAT_TO_GET_TOKEN;
-    if (inside(call)) purpose = LEAT_TO_LOOK;
+    if (inside(call)) purpose = LEAT_TO_VERIFY;
   }
   return purpose;
 }
@@ -878,12 +879,12 @@ int64_t leat_call_until(const leat_call *call) {
 static leat_secrets secrets_of(const leat_call *call) {
   if (call->client == NULL) return LEAT_NO_SECRETS;
   leat_secrets secrets = leat__client_secrets(call->client);
-  secrets.hide = leat__call_is_elsewhere(call);
+  secrets.hide = leat__call_is_to_other_origin(call);
   if (secrets.hide) secrets.token = leat_s(call->client->client_secret);
   return secrets;
 }
 
-static void note_rate(leat_call *call, const leat_answer *answer) {
+static void record_rate(leat_call *call, const leat_response *answer) {
   call->rate_limit = leat__rate(answer, "x-ratelimit-limit");
   call->rate_remaining = leat__rate(answer, "x-ratelimit-remaining");
   if (call->rate_remaining < 0) return;
@@ -896,20 +897,21 @@ void leat_call_set_reused(leat_call *call) {
   else if (call) call->reused = true;
 }
 
-/* What became of an exchange of the call inside is noted as one of this. */
-static void adopt_note(leat_call *call) {
-  leat__attempt_adopt(call, inside(call),
-                      call->state == LEAT__FETCHING ? LEAT_TO_GET_TOKEN : LEAT_TO_LOOK);
+/* What became of an exchange of the call inside is unreported as one of this. */
+static void take_inner_attempt(leat_call *call) {
+  leat__attempt_take_inner(call, inside(call),
+                           call->state == LEAT__FETCHING ? LEAT_TO_GET_TOKEN
+                                                         : LEAT_TO_VERIFY);
 }
 
 /* The exchange is over, one way or the other. */
 static void conclude(leat_call *call, leat_moment now) {
-  leat__attempt_note(call, now);
+  leat__attempt_record(call, now);
   conclude_probe(call, now);
   settle(call, now);
 }
 
-static bool is_complete(const leat_answer *answer) {
+static bool is_complete(const leat_response *answer) {
   if (answer == NULL || leat__is_missing(answer->body) ||
       (answer->header_count > 0 && answer->headers == NULL))
     return false;
@@ -920,7 +922,7 @@ static bool is_complete(const leat_answer *answer) {
   return true;
 }
 
-void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answer) {
+void leat_call_respond(leat_call *call, leat_moment now, const leat_response *answer) {
   if (!is_complete(answer)) {
     leat_call_fail(call, now, LEAT_MISUSE, LEAT_SENT_MAYBE,
                    "the response is NULL, or holds a string that is");
@@ -928,19 +930,19 @@ void leat_call_answer(leat_call *call, leat_moment now, const leat_answer *answe
   }
   now = leat__limit_moment(now);
   if (call && inside(call)) {
-    leat_call_answer(inside(call), now, answer);
-    adopt_note(call);
+    leat_call_respond(inside(call), now, answer);
+    take_inner_attempt(call);
   }
   if (call == NULL || call->state != LEAT__SENDING) return;
-  leat_wanted wanted = {call->op, leat__argument_text(call, 0), call->request.origin,
-                        secrets_of(call), call->request.max_body};
+  leat_expected expected = {call->op, leat__argument_text(call, 0), call->request.origin,
+                            secrets_of(call), call->request.max_body};
   call->outcome.error.sent = LEAT_SENT_MAYBE;
-  leat__judge(&call->outcome, &wanted, answer);
+  leat__classify(&call->outcome, &expected, answer);
   if (call->outcome.error.kind != LEAT_OK)
     call->outcome.error.retry_after_ms =
-        leat__retry_after(leat_answer_header(answer, "retry-after"),
-                          leat_answer_header(answer, "date"), now.unix_s);
-  note_rate(call, answer);
+        leat__retry_after(leat_response_header(answer, "retry-after"),
+                          leat_response_header(answer, "date"), now.unix_s);
+  record_rate(call, answer);
   conclude(call, now);
 }
 
@@ -962,7 +964,7 @@ static void fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sen
   leat_call *inner = inside(call);
   if (inner && leat_call_request(inner)) {
     fail(inner, now, kind, sent, detail);
-    adopt_note(call);
+    take_inner_attempt(call);
     if (kind != LEAT_CANCELED) return;
   }
   if (inner) call->outcome.error.attempts += leat_call_error(inner)->attempts;
@@ -981,7 +983,7 @@ void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent 
   }
   if (kind <= LEAT_OK || kind >= LEAT_KINDS) kind = LEAT_MISUSE;
   fail(call, now, kind, sent, detail);
-  if (call->state == LEAT__DONE) leat__attempt_tell(call, -1);
+  if (call->state == LEAT__DONE) leat__attempt_report(call, -1);
 }
 
 /* ---- results --------------------------------------------------------------------- */

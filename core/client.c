@@ -38,7 +38,7 @@ static const char *check_token(const char *token) {
 
 static const char *check_credentials(const leat_config *config, const char *token) {
   int ways = (config->api_key != NULL) + (config->access_token != NULL) +
-             (config->client_id || config->client_secret) + config->asks_token;
+             (config->client_id || config->client_secret) + config->token_from_caller;
   if (ways > 1)
     return "several of api_key, access_token, client_id and a token function are given, "
            "or "
@@ -48,7 +48,7 @@ static const char *check_credentials(const leat_config *config, const char *toke
                    config->client_secret[0]
                ? NULL
                : "client_id and client_secret are needed both";
-  return config->asks_token ? NULL : check_token(token);
+  return config->token_from_caller ? NULL : check_token(token);
 }
 
 static const char *check_config(const leat_config *config, const char *token) {
@@ -115,7 +115,7 @@ static int or_default(int value, int otherwise) {
 
 static bool set_credentials(leat_client *client, const leat_config *config,
                             const char *token) {
-  client->asks_token = config->asks_token;
+  client->token_from_caller = config->token_from_caller;
   client->fetches_token = config->client_id != NULL;
   client->token_until = token ? INT64_MAX : INT64_MIN;
   if (!client->fetches_token) return true;
@@ -210,7 +210,7 @@ void leat__client_release(leat_client *client) {
   leat__url_free(&client->token_url);
   leat__attempts_free(&client->attempts);
   leat__headers_free(&client->headers);
-  leat__header_wipe(&client->before);
+  leat__header_wipe(&client->previous_authorization);
   free(client->client_id);
   leat__wipe_free(client->client_secret);
   free(client);

@@ -153,7 +153,7 @@ void leat__clean(char *out, size_t size, leat_string text, leat_secrets secrets)
   size_t length = 0;
   if (secrets.hide || text.data == NULL) text.length = 0;
   while (text.length > 0) {
-    size_t skip = hidden(text, secrets.token), other = hidden(text, secrets.before);
+    size_t skip = hidden(text, secrets.token), other = hidden(text, secrets.previous);
     leat_string shown = leat_s("[token]");
     if (other > skip) skip = other;
     if (skip == 0) shown = clean_character(text, &skip);

@@ -37,7 +37,7 @@ typedef struct span { /* of the input */
 struct leat_http1 {
   leat_buffer output;
   size_t sent;
-  bool head_method; /* HEAD: the answer has no body, whatever it says */
+  bool head_method; /* HEAD: the response has no body, whatever it says */
   size_t max_body;
 
   leat_buffer input;
@@ -46,7 +46,7 @@ struct leat_http1 {
   size_t scanned; /* no line ends before here */
   size_t head_length;
   size_t chunk_excess; /* bytes of chunk lines beyond the usual */
-  int interim_answers;
+  int interim_responses;
 
   int status;
   bool minor_1;      /* HTTP/1.1, not 1.0 */
@@ -61,10 +61,10 @@ struct leat_http1 {
   size_t header_count;
   struct {
     span name, value;
-  } marks[LEAT_MAX_ANSWER_HEADERS];
+  } marks[LEAT_MAX_RESPONSE_HEADERS];
 
-  leat_header headers[LEAT_MAX_ANSWER_HEADERS];
-  leat_answer answer;
+  leat_header headers[LEAT_MAX_RESPONSE_HEADERS];
+  leat_response answer;
   leat_kind failure;
   char detail[256];
 };
@@ -260,10 +260,10 @@ leat_http1_state leat_http1_begin(leat_http1 *http, const leat_request *request)
   if (http->input.capacity > KEPT_CAPACITY) leat__buffer_free(&http->input);
   http->input.length = 0;
   http->input.failed = LEAT_OK;
-  http->input.limit = LEAT_MAX_ANSWER_HEAD + request->max_body + LEAT_RECEIVE_ROOM;
+  http->input.limit = LEAT_MAX_RESPONSE_HEAD + request->max_body + LEAT_RECEIVE_ROOM;
   http->at = http->scanned = http->head_length = http->sent = 0;
   http->chunk_excess = 0;
-  http->interim_answers = 0;
+  http->interim_responses = 0;
   http->failure = LEAT_OK;
   http->detail[0] = '\0';
   http->head_method = leat__equal(request->method, leat_s("HEAD"));
@@ -304,10 +304,10 @@ static bool take_line(leat_http1 *http, leat_string *line) {
     end = memchr(from, '\n', http->input.length - http->scanned);
   http->scanned = http->input.length;
   size_t length = end ? (size_t)(end - start) : http->input.length - http->at;
-  if (length > LEAT_MAX_ANSWER_LINE)
+  if (length > LEAT_MAX_RESPONSE_LINE)
     return fail(http, LEAT_TOO_LARGE,
                 "a line of the answer's head is longer than %d bytes",
-                LEAT_MAX_ANSWER_LINE);
+                LEAT_MAX_RESPONSE_LINE);
   if (end == NULL) return false;
   http->at += length + 1;
   http->scanned = http->at;
@@ -324,9 +324,9 @@ static bool take_head_line(leat_http1 *http, leat_string *line) {
   size_t before = http->at;
   if (!take_line(http, line)) return false;
   http->head_length += http->at - before;
-  if (http->head_length > LEAT_MAX_ANSWER_HEAD)
+  if (http->head_length > LEAT_MAX_RESPONSE_HEAD)
     return fail(http, LEAT_TOO_LARGE, "the answer's head is larger than %d bytes",
-                LEAT_MAX_ANSWER_HEAD);
+                LEAT_MAX_RESPONSE_HEAD);
   return true;
 }
 
@@ -430,7 +430,7 @@ static void parse_encoding(leat_http1 *http, leat_string value) {
 }
 
 /* The headers that the codec itself obeys. */
-static bool obey(leat_http1 *http, leat_string name, leat_string value) {
+static bool apply_framing_header(leat_http1 *http, leat_string name, leat_string value) {
   if (leat__equal_nocase(name, "content-length")) return parse_length(http, value);
   if (leat__equal_nocase(name, "transfer-encoding")) return parse_transfer(http, value);
   if (leat__equal_nocase(name, "connection")) parse_connection(http, value);
@@ -457,15 +457,15 @@ static bool parse_header(leat_http1 *http, leat_string line) {
   leat_string name, value;
   size_t i = http->header_count;
   if (!split_header(http, line, &name, &value)) return false;
-  if (i == LEAT_MAX_ANSWER_HEADERS)
+  if (i == LEAT_MAX_RESPONSE_HEADERS)
     return fail(http, LEAT_TOO_LARGE, "the answer has more than %d headers",
-                LEAT_MAX_ANSWER_HEADERS);
+                LEAT_MAX_RESPONSE_HEADERS);
   http->marks[i].name.at = (size_t)(name.data - http->input.data);
   http->marks[i].name.length = name.length;
   http->marks[i].value.at = (size_t)(value.data - http->input.data);
   http->marks[i].value.length = value.length;
   http->header_count++;
-  return obey(http, name, value);
+  return apply_framing_header(http, name, value);
 }
 
 /* ---- the body -------------------------------------------------------------------- */
@@ -477,9 +477,9 @@ static bool pass_interim(leat_http1 *http) {
   if (http->length > 0 || http->chunked)
     return fail(http, LEAT_PROTOCOL, "an interim answer (HTTP %d) with a body",
                 http->status);
-  if (++http->interim_answers > LEAT_MAX_INTERIM_ANSWERS)
+  if (++http->interim_responses > LEAT_MAX_INTERIM_RESPONSES)
     return fail(http, LEAT_PROTOCOL, "more than %d interim answers (HTTP %d)",
-                LEAT_MAX_INTERIM_ANSWERS, http->status);
+                LEAT_MAX_INTERIM_RESPONSES, http->status);
   begin_head(http);
   return true;
 }
@@ -555,10 +555,10 @@ static bool take_chunk_line(leat_http1 *http, leat_string *line) {
   if (!take_line(http, line)) return false;
   if (line->length > USUAL_CHUNK_LINE)
     http->chunk_excess += line->length - USUAL_CHUNK_LINE;
-  return http->chunk_excess <= LEAT_MAX_ANSWER_HEAD ||
+  return http->chunk_excess <= LEAT_MAX_RESPONSE_HEAD ||
          fail(http, LEAT_TOO_LARGE,
               "the answer's chunk extensions are larger than %d bytes",
-              LEAT_MAX_ANSWER_HEAD);
+              LEAT_MAX_RESPONSE_HEAD);
 }
 
 /* Blanks may stand behind the digits, as some servers pad them. */
@@ -640,7 +640,7 @@ static bool parse_part(leat_http1 *http) {
 }
 
 /* Chunked: what is not parsed yet moves up behind the body. */
-static void close_gap(leat_http1 *http) {
+static void compact_input(leat_http1 *http) {
   size_t end = http->body.at + http->body.length;
   size_t gap = http->at - end;
   if (http->part < CHUNK_SIZE || http->part > TRAILERS || gap == 0) return;
@@ -660,7 +660,7 @@ static leat_http1_state complete(leat_http1 *http) {
   http->answer.headers = http->headers;
   http->answer.header_count = http->header_count;
   http->answer.body = input_text(http, http->body);
-  return LEAT_HTTP1_ANSWER;
+  return LEAT_HTTP1_RESPONSE;
 }
 
 char *leat_http1_space(leat_http1 *http, size_t *room) {
@@ -678,19 +678,19 @@ char *leat_http1_space(leat_http1 *http, size_t *room) {
 }
 
 leat_http1_state leat_http1_received(leat_http1 *http, size_t length) {
-  if (http->part == COMPLETE) return LEAT_HTTP1_ANSWER;
+  if (http->part == COMPLETE) return LEAT_HTTP1_RESPONSE;
   if (http->part == FAILED) return LEAT_HTTP1_FAILED;
   http->input.length += length;
   while (parse_part(http)) {
   }
   if (http->part == FAILED) return LEAT_HTTP1_FAILED;
   if (http->part == COMPLETE) return complete(http);
-  close_gap(http);
+  compact_input(http);
   return LEAT_HTTP1_MORE;
 }
 
 leat_http1_state leat_http1_closed(leat_http1 *http) {
-  if (http->part == COMPLETE) return LEAT_HTTP1_ANSWER;
+  if (http->part == COMPLETE) return LEAT_HTTP1_RESPONSE;
   if (http->part == CLOSE_BODY) {
     http->part = COMPLETE;
     return complete(http);
@@ -710,7 +710,7 @@ leat_http1_state leat_http1_closed(leat_http1 *http) {
 
 /* ---- results --------------------------------------------------------------------- */
 
-const leat_answer *leat_http1_answer(const leat_http1 *http) {
+const leat_response *leat_http1_response(const leat_http1 *http) {
   return http->part == COMPLETE ? &http->answer : NULL;
 }
 
@@ -725,7 +725,7 @@ bool leat_http1_reusable(const leat_http1 *http) {
   return !http->close && (http->minor_1 || http->keep_alive);
 }
 
-leat_string leat_answer_header(const leat_answer *answer, const char *name) {
+leat_string leat_response_header(const leat_response *answer, const char *name) {
   size_t length = name ? strlen(name) : 0;
   for (size_t i = 0; i < answer->header_count; i++) {
     leat_string here = answer->headers[i].name;

@@ -20,9 +20,9 @@ enum {
   LEAT_MAX_MAX_ATTEMPTS = 100,
   LEAT_DEFAULT_RETRY_BASE_MS = 500,
   LEAT_DEFAULT_RETRY_CAP_MS = 20 * 1000,
-  LEAT_LEAST_DELAY_MS = 50, /* before another try */
-  LEAT_LOOK_TRIES = 5,      /* finds to learn what became of one sending of a change */
-  LEAT_LOOK_APART_MS = 1000,
+  LEAT_LEAST_DELAY_MS = 50,  /* before another try */
+  LEAT_MAX_VERIFY_FINDS = 5, /* finds to learn what became of one sending of a change */
+  LEAT_VERIFY_INTERVAL_MS = 1000,
   LEAT_LONGEST_WAIT_MS = 60 * 1000,       /* calls fail at once in a longer pause */
   LEAT_LONGEST_PAUSE_MS = 15 * 60 * 1000, /* of a client, whatever the service asks for */
   LEAT_LONGEST_RETRY_AFTER_S = 10 * 365 * 24 * 60 * 60, /* a larger one is as good */
@@ -43,14 +43,14 @@ enum {
   LEAT_MAX_EXTRA_HEADERS = 16,    /* of a client, and of a call */
   LEAT_MAX_METHOD = 16,
   LEAT_MAX_HEADER = 8 * 1024, /* one that a user gave */
-  LEAT_MAX_EXCERPT = 80,      /* of an answer, in a message */
+  LEAT_MAX_EXCERPT = 80,      /* of a response, in a message */
   LEAT_MIN_SECRET = 4,        /* a shorter token is none */
   LEAT_MIN_SECRET_PIECE = 8,  /* so many bytes of a token are still a secret */
-  LEAT_MAX_ANSWER_HEADERS = 128,
-  LEAT_MAX_ANSWER_LINE = 16 * 1024, /* status line, header, chunk size */
-  LEAT_MAX_ANSWER_HEAD = 64 * 1024, /* all lines of an answer, interim ones included */
-  LEAT_MAX_INTERIM_ANSWERS = 16,    /* 1xx before the answer */
-  LEAT_RECEIVE_ROOM = 16 * 1024,    /* offered to one receive */
+  LEAT_MAX_RESPONSE_HEADERS = 128,
+  LEAT_MAX_RESPONSE_LINE = 16 * 1024, /* status line, header, chunk size */
+  LEAT_MAX_RESPONSE_HEAD = 64 * 1024, /* all lines of a response, interim ones included */
+  LEAT_MAX_INTERIM_RESPONSES = 16,    /* 1xx before the response */
+  LEAT_RECEIVE_ROOM = 16 * 1024,      /* offered to one receive */
   LEAT_DEFAULT_MAX_CONNECTIONS = 16,
   LEAT_MAX_CONNECTIONS = 100000,
   LEAT_MAX_IDLE_MS = 60 * 1000, /* an unused connection is closed after that */
@@ -133,8 +133,8 @@ __attribute__((format(printf, 2, 3)))
 void leat__error_add(leat_error *error, const char *format, ...);
 /* What must not be seen in a message. */
 typedef struct leat_secrets {
-  leat_string token, before; /* before: the one that it took the place of */
-  bool hide;                 /* all foreign text, for it may be a token itself */
+  leat_string token, previous; /* previous: the one that it took the place of */
+  bool hide;                   /* all foreign text, for it may be a token itself */
 } leat_secrets;
 
 #define LEAT_NO_SECRETS ((leat_secrets){{NULL, 0}, {NULL, 0}, false})
@@ -214,37 +214,37 @@ typedef struct leat_retry {
   int max_attempts, base_ms, cap_ms;
 } leat_retry;
 
-typedef enum leat_verdict {
+typedef enum leat_decision {
   LEAT_GIVE_UP,
-  LEAT_TRY_AGAIN,    /* send the operation once more */
-  LEAT_LOOK,         /* find the card, to learn what became of it */
-  LEAT_NOT_TOLD,     /* the find did not show what became of it */
+  LEAT_SEND_AGAIN,   /* send the operation once more */
+  LEAT_VERIFY,       /* find the card, to learn what became of it */
+  LEAT_INCONCLUSIVE, /* the find did not show what became of it */
   LEAT_RECOVERED,    /* it is as asked */
   LEAT_CONTRADICTED, /* it is there, but not as asked */
-  LEAT_VANISHED      /* there is no such card */
-} leat_verdict;
+  LEAT_MISSING       /* there is no such card */
+} leat_decision;
 
 /* What a call asked for, as far as a look must know it; data NULL: not asked. */
-typedef struct leat_asked {
+typedef struct leat_desired {
   leat_string value, name, contact_uuid;
   bool owner_known;  /* whose card it was, or had to be, before the change: */
   leat_string owner; /* this contact's; data NULL: nobody's */
-} leat_asked;
+} leat_desired;
 
 bool leat__retry_throttled(leat_kind kind);
-leat_verdict leat__retry_verdict(leat_when_unknown row, const leat_error *error,
-                                 bool in_doubt);
+leat_decision leat__retry_decide(leat_recovery row, const leat_error *error,
+                                 bool maybe_applied);
 bool leat__retry_settles(leat_kind kind);
 /* What one find shows of a change. Anything but LEAT_RECOVERED may be old: it counts only
 ** when a second find shows the same. */
-leat_verdict leat__look_found(leat_when_unknown row, const leat_asked *asked,
-                              const leat_contact_identifier *card);
-leat_verdict leat__look_failed(leat_when_unknown row, leat_kind kind, bool owner_known);
+leat_decision leat__verify_found(leat_recovery row, const leat_desired *asked,
+                                 const leat_contact_identifier *card);
+leat_decision leat__verify_failed(leat_recovery row, leat_kind kind, bool owner_known);
 bool leat__is_owner(leat_string owner, const leat_contact_identifier *card);
 int64_t leat__retry_delay(const leat_retry *retry, int attempt, bool throttled,
                           uint64_t random);
 /* Milliseconds that a Retry-After asks for, as seconds or as a date; -1: it is neither. A
-** date is relative to `date`, the answer's Date header; without one, to our clock. */
+** date is relative to `date`, the response's Date header; without one, to our clock. */
 int64_t leat__retry_after(leat_string text, leat_string date, int64_t unix_s);
 
 /* ---- attempts (attempts.c) -------------------------------------------------------- */
@@ -260,11 +260,11 @@ typedef struct leat__attempts { /* begins as { 0 } */
 void leat__attempts_free(leat__attempts *queue);
 void leat__attempt_free(leat__attempt *attempt);
 /* The exchange of the call ended, with the error that is there now. */
-void leat__attempt_note(leat_call *call, leat_moment now);
+void leat__attempt_record(leat_call *call, leat_moment now);
 /* It was that of a call inside this one. */
-void leat__attempt_adopt(leat_call *call, leat_call *inside, leat_purpose purpose);
+void leat__attempt_take_inner(leat_call *call, leat_call *inside, leat_purpose purpose);
 /* What comes after it is known, so it is told. */
-void leat__attempt_tell(leat_call *call, int64_t wait_ms);
+void leat__attempt_report(leat_call *call, int64_t wait_ms);
 
 /* ---- structs --------------------------------------------------------------------- */
 
@@ -272,13 +272,14 @@ struct leat_client {
   int references; /* the owner's, and one for each call */
   leat_url url;
   leat_headers headers; /* of every request: Authorization first, Content-Type last */
-  leat_header before;   /* the Authorization that the first one took the place of */
+  leat_header
+      previous_authorization; /* the Authorization that the first one took the place of */
   int timeout_ms, connect_timeout_ms, queue_timeout_ms;
   size_t max_body;
   leat_retry retry;
   uint64_t epoch;
-  bool asks_token, fetches_token; /* neither: it has one for good */
-  bool shared;                    /* its token and rate are other processes' too */
+  bool token_from_caller, fetches_token; /* neither: it has one for good */
+  bool shared;                           /* its token and rate are other processes' too */
   leat_url token_url;
   char *client_id, *client_secret;
   int64_t token_until; /* INT64_MIN: there is none, or it was refused */
@@ -324,36 +325,36 @@ void leat__call_hold(leat_call *call);
 bool leat__call_is_shared(const leat_call *call);
 uint64_t leat__call_epoch(const leat_call *call); /* of its client */
 /* How long it stands in a driver's line, beginning at `now`, before it is told that it took
-** too long: LEAT_TIMEOUT, LEAT_IMPATIENT. INT64_MAX: for ever. */
-int64_t leat__call_patience(const leat_call *call, int64_t now);
+** too long: LEAT_TIMEOUT, LEAT_QUEUE_TIMEOUT. INT64_MAX: for ever. */
+int64_t leat__call_queue_deadline(const leat_call *call, int64_t now);
 /* It did, for so long. */
-void leat__call_waited(leat_call *call, int64_t ms);
-#define LEAT_IMPATIENT                                                                   \
+void leat__call_add_queue_time(leat_call *call, int64_t ms);
+#define LEAT_QUEUE_TIMEOUT                                                               \
   "queue_timeout is too short for the line before this call (for a connection, a "       \
   "token, or the rate)"
-#define LEAT_IMPATIENT_OF_PAUSE "the service asked to wait, longer than queue_timeout"
+#define LEAT_QUEUE_TIMEOUT_IN_PAUSE "the service asked to wait, longer than queue_timeout"
 
-/* What an answer came to (response.c). */
+/* What a response came to (response.c). */
 typedef struct leat_outcome {
   leat_error error; /* LEAT_OK: the value is there */
   leat_json *document;
   leat_buffer fields; /* name NUL message NUL, and so on */
 } leat_outcome;
 
-/* What a call wanted, as far as judging an answer needs it. */
-typedef struct leat_wanted {
+/* What a call wanted, as far as judging a response needs it. */
+typedef struct leat_expected {
   const leat_op *op;
   leat_string value; /* of the contact identifier */
   leat_string origin;
   leat_secrets secrets;
   size_t max_body;
-} leat_wanted;
+} leat_expected;
 
 /* Fills kind, code, status, message and outcome_unknown of the error, and the rest. */
-void leat__judge(leat_outcome *outcome, const leat_wanted *wanted,
-                 const leat_answer *answer);
+void leat__classify(leat_outcome *outcome, const leat_expected *wanted,
+                    const leat_response *answer);
 /* A small number that a header tells; -1: none. */
-int leat__rate(const leat_answer *answer, const char *name);
+int leat__rate(const leat_response *answer, const char *name);
 bool leat__field(const leat_outcome *outcome, size_t index, leat_field *field);
 void leat__outcome_free(leat_outcome *outcome);
 
@@ -361,17 +362,17 @@ void leat__outcome_free(leat_outcome *outcome);
 
 typedef enum leat__state {
   LEAT__NEW,
-  LEAT__READY,       /* to be sent, if nothing is in the way */
-  LEAT__QUEUED,      /* for a pause to end, a token or a slot; then ready */
-  LEAT__BACKOFF,     /* before another try; then ready */
-  LEAT__LOOKS_LATER, /* before a find that tells what happened; then looking */
-  LEAT__ASKING,      /* the user, or a store, for a token */
-  LEAT__STANDING,    /* in line: which slot is the next? */
-  LEAT__SENDING,     /* the driver has it */
+  LEAT__READY,        /* to be sent, if nothing is in the way */
+  LEAT__QUEUED,       /* for a pause to end, a token or a slot; then ready */
+  LEAT__BACKOFF,      /* before another try; then ready */
+  LEAT__VERIFY_LATER, /* before a find that tells what happened; then looking */
+  LEAT__WAIT_TOKEN,   /* the user, or a store, for a token */
+  LEAT__WAIT_SLOT,    /* in line: which slot is the next? */
+  LEAT__SENDING,      /* the driver has it */
   /* In the last three the call inside it is the one under way. */
   LEAT__FETCHING,  /* a token */
   LEAT__COMPARING, /* whose card it is with whose it must be, before a change is sent */
-  LEAT__LOOKING,   /* what became of a change */
+  LEAT__VERIFYING, /* what became of a change */
   LEAT__DONE
 } leat__state;
 
@@ -399,22 +400,22 @@ struct leat_call {
   leat_buffer target, body;
 
   leat__state state;
-  int64_t deadline;   /* of the whole call; 0: nothing was sent yet */
-  int64_t until;      /* of a wait */
-  int64_t wait_began; /* in line: a wait that is not call time */
-  int64_t line_ms;    /* all such waits together */
-  int64_t slot_us;    /* of the client's rate, if it has one */
+  int64_t deadline;  /* of the whole call; 0: nothing was sent yet */
+  int64_t until;     /* of a wait */
+  int64_t queued_at; /* in line: a wait that is not call time */
+  int64_t queued_ms; /* all such waits together */
+  int64_t slot_us;   /* of the client's rate, if it has one */
   leat_call *slot_next, *slot_prev;
   uint64_t epoch;
-  int sends;            /* of the operation itself */
-  int cost;             /* what its retries took of the client's retry budget */
-  int looks;            /* finds to learn what became of its last sending, */
-  leat_verdict seen;    /* and what the last of them showed */
-  int64_t began;        /* of the exchange */
-  leat__attempt *noted; /* what became of it, not told yet */
+  int sends;                 /* of the operation itself */
+  int cost;                  /* what its retries took of the client's retry budget */
+  int verify_count;          /* finds to learn what became of its last sending, */
+  leat_decision seen;        /* and what the last of them showed */
+  int64_t began;             /* of the exchange */
+  leat__attempt *unreported; /* what became of it, not told yet */
   bool recovered, renewed, reused, has_slot;
   bool compared;         /* the owner of the card was just compared with `owner` */
-  bool in_doubt;         /* a response was lost: the change may have been made */
+  bool maybe_applied;    /* a response was lost: the change may have been made */
   unsigned token_number; /* that it was sent with, */
   bool token_shared;     /* and whether a store had it */
   leat_call *inner;      /* a call of its own inside it, or NULL */
@@ -427,9 +428,9 @@ void leat__misuse(leat_call *call, const char *what, const char *which);
 leat_string leat__argument_text(const leat_call *call, size_t i);
 void leat__raw_free(leat_raw *raw);
 /* A call of another origin, with a form for a body, and without the client's token. */
-leat_call *leat__call_elsewhere(leat_client *client, const leat_op *op,
+leat_call *leat__call_to_origin(leat_client *client, const leat_op *op,
                                 const leat_url *url);
-bool leat__call_is_elsewhere(const leat_call *call);
+bool leat__call_is_to_other_origin(const leat_call *call);
 /* Makes the request of what was set; else the call's error says why not. */
 void leat__make_request(leat_call *call);
 /* Its headers, with the token of now. False: out of memory. */

@@ -248,7 +248,7 @@ static int compare_names(const void *a, const void *b) {
   return memcmp(x.data, y.data, x.length);
 }
 
-/* Many are sorted for it, so that no answer takes long. False: out of memory. */
+/* Many are sorted for it, so that no response takes long. False: out of memory. */
 static bool check_many_names(leat_json *object) {
   size_t count = object->is.items.count;
   leat_json **sorted = malloc(count * sizeof *sorted);

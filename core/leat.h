@@ -94,9 +94,9 @@ typedef enum leat_kind {
   LEAT_CONNECTION,        /* no connection, or it broke */
   LEAT_TLS,               /* the server's identity or the encryption failed */
   LEAT_TIMEOUT,           /* no answer in time */
-  LEAT_PROTOCOL,          /* an answer that is not what the API answers */
-  LEAT_TOO_LARGE,         /* an answer, or a request, beyond a limit */
-  LEAT_REDIRECT,          /* an answer that points elsewhere: never followed */
+  LEAT_PROTOCOL,          /* a response that is not what the API answers */
+  LEAT_TOO_LARGE,         /* a response, or a request, beyond a limit */
+  LEAT_REDIRECT,          /* a response that points elsewhere: never followed */
   LEAT_CANCELED,          /* given up by the caller */
   LEAT_CONFIG,            /* a setting is wrong: base URL, CA file, proxy, ... */
   LEAT_LOCAL,             /* this machine ran out of something (descriptors, ...) */
@@ -111,7 +111,7 @@ typedef enum leat_sent { LEAT_SENT_NO = 0, LEAT_SENT_MAYBE } leat_sent;
 typedef struct leat_error {
   leat_kind kind;
   int code;               /* the API's number, 0 if it gave none */
-  int status;             /* of HTTP, 0 if no answer came */
+  int status;             /* of HTTP, 0 if no response came */
   int attempts;           /* exchanges begun */
   leat_sent sent;         /* of the last exchange */
   bool outcome_unknown;   /* a change may or may not have happened: find, then decide */
@@ -161,7 +161,7 @@ LEAT_API size_t leat_json_size(const leat_json *value); /* array, object; or 0 *
 LEAT_API const leat_json *leat_json_at(const leat_json *array, size_t index);
 /* Of a name that occurs more than once, the last one. */
 LEAT_API const leat_json *leat_json_get(const leat_json *object, const char *name);
-/* The next member, in the order of the answer; false after the last. */
+/* The next member, in the order of the response; false after the last. */
 LEAT_API bool leat_json_next(const leat_json *object, leat_member *member);
 
 /* ---- operations: one row each ---------------------------------------------------- */
@@ -185,14 +185,14 @@ typedef enum leat_result {
 } leat_result;
 
 /* What to do when the answer to a change was lost, for it may have happened or not. */
-typedef enum leat_when_unknown {
-  LEAT_AGAIN,         /* the same result, however often it is sent */
-  LEAT_LOOK_CREATED,  /* find it: is it as asked? */
-  LEAT_LOOK_LINKED,   /* find it: is it linked as asked? */
-  LEAT_LOOK_UNLINKED, /* find it: is it linked no more? */
-  LEAT_LOOK_DELETED,  /* find it: is it gone? */
-  LEAT_NEVER_AGAIN    /* the caller must decide */
-} leat_when_unknown;
+typedef enum leat_recovery {
+  LEAT_RETRY,           /* the same result, however often it is sent */
+  LEAT_VERIFY_CREATED,  /* find it: is it as asked? */
+  LEAT_VERIFY_LINKED,   /* find it: is it linked as asked? */
+  LEAT_VERIFY_UNLINKED, /* find it: is it linked no more? */
+  LEAT_VERIFY_DELETED,  /* find it: is it gone? */
+  LEAT_NO_RETRY         /* the caller must decide */
+} leat_recovery;
 
 typedef struct leat_op {
   const char *resource; /* "contact_identifiers" */
@@ -204,7 +204,7 @@ typedef struct leat_op {
   leat_result result;
   const leat_parameter *parameters; /* required ones first */
   size_t parameter_count;
-  leat_when_unknown when_unknown;
+  leat_recovery recovery;
   bool takes_expect; /* leat_call_expect is for it */
 } leat_op;
 
@@ -241,7 +241,7 @@ typedef struct leat_config {  /* zero or NULL means the default */
   const char *api_key;        /* the token; this, or one of the next three, is needed */
   const char *access_token;   /* an OAuth access token */
   const char *client_id;      /* with client_secret: tokens are fetched, and renewed */
-  bool asks_token;            /* LEAT_TOKEN asks for one: leat_client_set_token */
+  bool token_from_caller;     /* LEAT_TOKEN asks for one: leat_client_set_token */
   const char *client_secret;  /* of client_id */
   const char *token_url;      /* where they are fetched: LEAT_TOKEN_PATH on the origin of
                                  base_url, which alone gets the secret then */
@@ -319,7 +319,7 @@ LEAT_API uint64_t leat_client_epoch(const leat_client *client);
 
 typedef enum leat_purpose {
   LEAT_TO_CALL = 0, /* the operation itself */
-  LEAT_TO_LOOK,     /* a find that tells what became of it */
+  LEAT_TO_VERIFY,   /* a find that tells what became of it */
   LEAT_TO_GET_TOKEN
 } leat_purpose;
 
@@ -358,11 +358,11 @@ LEAT_API void leat_call_set(leat_call *call, const char *name, leat_string value
 LEAT_API void leat_call_set_bool(leat_call *call, const char *name, bool value);
 
 /* Notes as misuse what is missing: a parameter that is required, or in an update a name or
-** whether it is active. Else that is noted once the call is asked for its first step. */
+** whether it is active. Else that is unreported once the call is asked for its first step. */
 LEAT_API void leat_call_check(leat_call *call);
 
 /* For every other endpoint of the API: any method, and a path behind the base URL's.
-** leat_call_data is the answer's "data", or all of it if it has none. */
+** leat_call_data is the response's "data", or all of it if it has none. */
 LEAT_API leat_call *leat_call_new_request(leat_client *client, const char *method,
                                           const char *path);
 /* Only for such a call; each copies. A body is JSON, unless a Content-Type says else. */
@@ -397,9 +397,9 @@ LEAT_API const leat_json *leat_call_data(const leat_call *call);   /* NULL if no
 LEAT_API const leat_json *leat_call_meta(const leat_call *call);   /* NULL if none */
 
 typedef struct leat_info {
-  int status;         /* of the last answer, 0 if none came */
+  int status;         /* of the last response, 0 if none came */
   int attempts;       /* exchanges begun */
-  bool recovered;     /* it is as asked, but the answer that said so was lost */
+  bool recovered;     /* it is as asked, but the response that said so was lost */
   int rate_limit;     /* calls that the service allows, and how many are left of them; */
   int rate_remaining; /* -1: it did not say */
 } leat_info;
@@ -444,11 +444,11 @@ LEAT_API bool leat_json_contact_identifier(const leat_json *value,
 ** Ask leat_call_next until it says LEAT_DONE, and do what it says:
 **
 **   LEAT_SEND   one HTTP exchange, described by leat_call_request. Then tell what came
-**               of it: leat_call_answer, or leat_call_fail with what is known of whether
+**               of it: leat_call_respond, or leat_call_fail with what is known of whether
 **               it was sent. It may be any exchange that the call needs, with an origin
 **               of its own; a driver knows no difference.
 **   LEAT_WAIT   nothing to do until leat_call_until, or until the client's epoch changes.
-**   LEAT_TOKEN  the client, made with asks_token, needs a token before this call can go on:
+**   LEAT_TOKEN  the client, made with token_from_caller, needs a token before this call can go on:
 **               leat_client_set_token, then ask again; or leat_call_fail.
 **   LEAT_DONE   the result is there.
 **
@@ -489,7 +489,7 @@ typedef struct leat_request {
   size_t max_body;
 } leat_request;
 
-/* How an answer's body ended. Only the first three prove that it is whole. */
+/* How a response's body ended. Only the first three prove that it is whole. */
 typedef enum leat_framing {
   LEAT_NO_BODY, /* HEAD, 204, 304 */
   LEAT_LENGTH,  /* Content-Length */
@@ -497,13 +497,13 @@ typedef enum leat_framing {
   LEAT_TO_CLOSE /* the connection closed */
 } leat_framing;
 
-typedef struct leat_answer {
+typedef struct leat_response {
   int status;
   const leat_header *headers;
   size_t header_count;
   leat_string body;
   leat_framing framing;
-} leat_answer;
+} leat_response;
 
 LEAT_API leat_step leat_call_next(leat_call *call, leat_moment now);
 /* After LEAT_SEND, when it is about to be sent; borrowed until the call is told, or freed,
@@ -522,9 +522,9 @@ LEAT_API void leat_call_take_slot(leat_call *call, int64_t slot_us);
 ** connecting does not count towards the share of the timeout that this exchange has. Returns
 ** its deadline, which leat_call_request then shows too. A driver may leave it out. */
 LEAT_API int64_t leat_call_connected(leat_call *call, leat_moment now);
-/* An answer came. It is only borrowed. */
-LEAT_API void leat_call_answer(leat_call *call, leat_moment now,
-                               const leat_answer *answer);
+/* A response came. It is only borrowed. */
+LEAT_API void leat_call_respond(leat_call *call, leat_moment now,
+                                const leat_response *answer);
 /* The exchange under way goes over a connection that was used before. */
 LEAT_API void leat_call_set_reused(leat_call *call);
 /* None came. `detail` is a short line for people, copied. */
@@ -532,7 +532,7 @@ LEAT_API void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind,
                              leat_sent sent, const char *detail);
 
 /* The value of the first header of that name (any case); data NULL if there is none. */
-LEAT_API leat_string leat_answer_header(const leat_answer *answer, const char *name);
+LEAT_API leat_string leat_response_header(const leat_response *answer, const char *name);
 
 /* ---- the HTTP/1.1 codec: for those who write drivers ----------------------------- */
 /*
@@ -554,9 +554,9 @@ LEAT_API leat_string leat_answer_header(const leat_answer *answer, const char *n
 typedef struct leat_http1 leat_http1;
 
 typedef enum leat_http1_state {
-  LEAT_HTTP1_MORE,   /* not whole yet */
-  LEAT_HTTP1_ANSWER, /* leat_http1_answer has it */
-  LEAT_HTTP1_FAILED  /* leat_http1_failure says what was seen */
+  LEAT_HTTP1_MORE,     /* not whole yet */
+  LEAT_HTTP1_RESPONSE, /* leat_http1_response has it */
+  LEAT_HTTP1_FAILED    /* leat_http1_failure says what was seen */
 } leat_http1_state;
 
 LEAT_API leat_http1 *leat_http1_new(void); /* NULL: out of memory */
@@ -576,7 +576,7 @@ LEAT_API leat_http1_state leat_http1_received(leat_http1 *http, size_t length);
 LEAT_API leat_http1_state leat_http1_closed(leat_http1 *http);
 
 /* Borrowed until the next leat_http1_begin. */
-LEAT_API const leat_answer *leat_http1_answer(const leat_http1 *http);
+LEAT_API const leat_response *leat_http1_response(const leat_http1 *http);
 LEAT_API leat_kind leat_http1_failure(const leat_http1 *http, const char **detail);
 /* Whether the next exchange may use the same connection. */
 LEAT_API bool leat_http1_reusable(const leat_http1 *http);

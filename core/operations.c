@@ -1,6 +1,6 @@
 /*
 ** operations.c - what the API can do: one row an operation. Methods, requests and the
-** judging of answers are made from these rows.
+** judging of responses are made from these rows.
 */
 #include "internal.h"
 
@@ -26,26 +26,26 @@ static const leat_parameter to_list[] = {CONTACT(true, true)};
 /* clang-format off */
 static const leat_op rows[] = {
   /* resource, name, method, path, where parameters go, writes, result, parameters, and what
-  ** to do when the answer was lost; and whether it takes `expect` */
+  ** to do when the response was lost; and whether it takes `expect` */
   { CARDS, "find",   "GET",    "/contact-identifiers/find",
-    LEAT_IN_QUERY, false, LEAT_RESULT_CARD, TAKES(value_only), LEAT_AGAIN, false },
+    LEAT_IN_QUERY, false, LEAT_RESULT_CARD, TAKES(value_only), LEAT_RETRY, false },
   { CARDS, "create", "POST",   "/contact-identifiers",
-    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_create), LEAT_LOOK_CREATED, false },
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_create), LEAT_VERIFY_CREATED, false },
   { CARDS, "link",   "PUT",    "/contact-identifiers/link",
-    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_link), LEAT_LOOK_LINKED, false },
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_link), LEAT_VERIFY_LINKED, false },
   { CARDS, "unlink", "PUT",    "/contact-identifiers/unlink",
-    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(value_only), LEAT_LOOK_UNLINKED, true },
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(value_only), LEAT_VERIFY_UNLINKED, true },
   { CARDS, "update", "PUT",    "/contact-identifiers",
-    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_update), LEAT_AGAIN, true },
+    LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_update), LEAT_RETRY, true },
   /* The documentation says body, the vendor's own client sends the query: send both. */
   { CARDS, "delete", "DELETE", "/contact-identifiers",
     LEAT_IN_QUERY | LEAT_IN_BODY, true, LEAT_RESULT_NOTHING, TAKES(value_only),
-    LEAT_LOOK_DELETED, true },
+    LEAT_VERIFY_DELETED, true },
   { CARDS, "list",   "GET",    "/contacts/{contact_uuid}/contact-identifiers",
-    0,             false, LEAT_RESULT_CARDS, TAKES(to_list), LEAT_AGAIN, false },
+    0,             false, LEAT_RESULT_CARDS, TAKES(to_list), LEAT_RETRY, false },
   /* Whose key this is. */
   { "client", "check", "GET",  "",
-    0,             false, LEAT_RESULT_DATA, NULL, 0, LEAT_AGAIN, false },
+    0,             false, LEAT_RESULT_DATA, NULL, 0, LEAT_RETRY, false },
 };
 /* clang-format on */
 

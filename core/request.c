@@ -35,7 +35,7 @@ static bool may_be_set(const leat_call *call) {
   return call && call->outcome.error.kind == LEAT_OK && call->state == LEAT__NEW;
 }
 
-/* The place of a parameter that may be set now; NULL: misuse, already noted. */
+/* The place of a parameter that may be set now; NULL: misuse, already unreported. */
 static leat_argument *find_argument(leat_call *call, const char *name, leat_type type) {
   if (!may_be_set(call)) return NULL;
   if (name == NULL) name = "NULL";
@@ -132,7 +132,7 @@ leat_call *leat_call_new_request(leat_client *client, const char *method,
                     .path = "",
                     .result = LEAT_RESULT_ANY};
   r->op.writes = strcmp(r->method, "GET") != 0 && strcmp(r->method, "HEAD") != 0;
-  if (r->op.writes) r->op.when_unknown = LEAT_NEVER_AGAIN;
+  if (r->op.writes) r->op.recovery = LEAT_NO_RETRY;
   leat_call *call = leat_call_new(client, &r->op);
   if (call == NULL) {
     free(r);
@@ -146,7 +146,7 @@ leat_call *leat_call_new_request(leat_client *client, const char *method,
   return call;
 }
 
-leat_call *leat__call_elsewhere(leat_client *client, const leat_op *op,
+leat_call *leat__call_to_origin(leat_client *client, const leat_op *op,
                                 const leat_url *url) {
   static const char form[] = "application/x-www-form-urlencoded";
   leat_raw *r = calloc(1, sizeof *r);
@@ -164,7 +164,7 @@ leat_call *leat__call_elsewhere(leat_client *client, const leat_op *op,
   return call;
 }
 
-bool leat__call_is_elsewhere(const leat_call *call) {
+bool leat__call_is_to_other_origin(const leat_call *call) {
   return call->raw && call->raw->url;
 }
 

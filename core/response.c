@@ -1,8 +1,8 @@
 /*
-** response.c - judges an answer: status and body in, data or error out.
+** response.c - judges a response: status and body in, data or error out.
 **
 ** The API answers every error of its own with HTTP 400 and a code, so the code decides
-** first and the status only where there is no code. An answer proves a success only if
+** first and the status only where there is no code. A response proves a success only if
 ** it is whole, of the expected shape, and speaks of what was asked.
 */
 #include "internal.h"
@@ -89,7 +89,7 @@ static bool status_decides(int status) {
          status == 429 || status >= 500;
 }
 
-/* Whether such an answer says for certain that nothing was changed. A 503 does not: it may
+/* Whether such a response says for certain that nothing was changed. A 503 does not: it may
 ** come from a gateway that had forwarded the request already. */
 static bool proves_unchanged(int status) {
   return status != 408 && status >= 300 && status < 500;
@@ -97,27 +97,27 @@ static bool proves_unchanged(int status) {
 
 /* ---- errors ---------------------------------------------------------------------- */
 
-typedef struct judging { /* what all of the below look at */
+typedef struct classification { /* what all of the below look at */
   leat_outcome *outcome;
-  const leat_wanted *wanted;
-  const leat_answer *answer;
+  const leat_expected *expected;
+  const leat_response *response;
   int fields; /* messages kept so far */
-} judging;
+} classification;
 
-static void fail(judging *j, leat_kind kind, bool unchanged) {
+static void fail(classification *j, leat_kind kind, bool unchanged) {
   j->outcome->error.kind = kind;
-  j->outcome->error.outcome_unknown = j->wanted->op->writes && !unchanged;
+  j->outcome->error.outcome_unknown = j->expected->op->writes && !unchanged;
 }
 
-/* An answer that the API does not give: shows its type and how it begins. */
-static void fail_protocol(judging *j, leat_kind kind, const char *why) {
+/* A response that the API does not give: shows its type and how it begins. */
+static void fail_protocol(classification *j, leat_kind kind, const char *why) {
   char type[64], excerpt[LEAT_MAX_EXCERPT + 1];
-  leat_string content_type = leat_answer_header(j->answer, "content-type");
-  leat__clean(type, sizeof type, content_type, j->wanted->secrets);
-  leat__clean(excerpt, sizeof excerpt, j->answer->body, j->wanted->secrets);
-  fail(j, kind, proves_unchanged(j->answer->status));
+  leat_string content_type = leat_response_header(j->response, "content-type");
+  leat__clean(type, sizeof type, content_type, j->expected->secrets);
+  leat__clean(excerpt, sizeof excerpt, j->response->body, j->expected->secrets);
+  fail(j, kind, proves_unchanged(j->response->status));
   leat__error_set(&j->outcome->error, kind, "%s%s", why, advice(kind));
-  if (j->wanted->secrets.hide) return;
+  if (j->expected->secrets.hide) return;
   leat__error_set(&j->outcome->error, kind, "%s; content type %s, body \"%s\"%s", why,
                   type[0] ? type : "none", excerpt, advice(kind));
 }
@@ -152,11 +152,11 @@ static leat_string skip_mark(leat_string text) {
 
 /* A firewall, a login page or a gateway refuses with a page; the API refuses with JSON, with
 ** plain text, or with nothing. */
-static bool is_refusal_by_page(const leat_answer *answer) {
-  if (answer->status != 401 && answer->status != 403) return false;
-  leat_string body = skip_blanks(skip_mark(answer->body));
+static bool is_refusal_by_page(const leat_response *response) {
+  if (response->status != 401 && response->status != 403) return false;
+  leat_string body = skip_blanks(skip_mark(response->body));
   return body.length > 0 &&
-         (body.data[0] == '<' || is_html(leat_answer_header(answer, "content-type")));
+         (body.data[0] == '<' || is_html(leat_response_header(response, "content-type")));
 }
 
 /* Where `piece`, in lower case, first occurs in the text; its length if nowhere. */
@@ -179,9 +179,9 @@ static leat_string page_title(leat_string page) {
 }
 
 /* It says nothing about the key, and nothing about whether the request got through. */
-static void fail_page(judging *j) {
+static void fail_page(classification *j) {
   char title[LEAT_MAX_EXCERPT + 1];
-  leat__clean(title, sizeof title, page_title(j->answer->body), j->wanted->secrets);
+  leat__clean(title, sizeof title, page_title(j->response->body), j->expected->secrets);
   for (size_t end = strlen(title); end > 0 && title[end - 1] == ' ';)
     title[--end] = '\0';
   fail(j, LEAT_PROTOCOL, false);
@@ -216,13 +216,13 @@ static leat_string named_host(leat_string location) {
 }
 
 /* The host is named even where a body would be hidden, for it is no token. */
-static void fail_redirect(judging *j) {
+static void fail_redirect(classification *j) {
   char host[128];
-  leat_secrets secrets = j->wanted->secrets;
+  leat_secrets secrets = j->expected->secrets;
   bool fetches_token = secrets.hide;
-  leat_string named = named_host(leat_answer_header(j->answer, "location"));
+  leat_string named = named_host(leat_response_header(j->response, "location"));
   secrets.hide = false;
-  leat__clean(host, sizeof host, named.length ? named : j->wanted->origin, secrets);
+  leat__clean(host, sizeof host, named.length ? named : j->expected->origin, secrets);
   fail(j, LEAT_REDIRECT, true);
   leat__error_set(&j->outcome->error, LEAT_REDIRECT,
                   "the server points to %s, which is never followed, for the %s would "
@@ -233,24 +233,24 @@ static void fail_redirect(judging *j) {
 
 /* ---- fields ---------------------------------------------------------------------- */
 
-static bool is_full(const judging *j) {
+static bool is_full(const classification *j) {
   return j->fields == LEAT_MAX_FIELDS || j->outcome->fields.failed;
 }
 
-static void add_field(judging *j, const char *name, const leat_json *message) {
+static void add_field(classification *j, const char *name, const leat_json *message) {
   char text[512];
   leat_buffer *fields = &j->outcome->fields;
   if (leat_json_type(message) != LEAT_STRING || is_full(j)) return;
-  leat__clean(text, sizeof text, leat_json_string(message), j->wanted->secrets);
+  leat__clean(text, sizeof text, leat_json_string(message), j->expected->secrets);
   leat__append(fields, name, strlen(name) + 1);
   leat__append(fields, text, strlen(text) + 1);
   j->fields++;
 }
 
 /* A message, or an array of them. */
-static void add_messages(judging *j, leat_string name, const leat_json *messages) {
+static void add_messages(classification *j, leat_string name, const leat_json *messages) {
   char clean[128];
-  leat__clean(clean, sizeof clean, name, j->wanted->secrets);
+  leat__clean(clean, sizeof clean, name, j->expected->secrets);
   add_field(j, clean, messages);
   if (leat_json_type(messages) != LEAT_ARRAY) return;
   for (size_t i = 0; i < leat_json_size(messages) && !is_full(j); i++)
@@ -258,7 +258,7 @@ static void add_messages(judging *j, leat_string name, const leat_json *messages
 }
 
 /* "errors" came as an object of strings or of arrays, as a list, and as a string. */
-static void add_fields(judging *j, const leat_json *errors) {
+static void add_fields(classification *j, const leat_json *errors) {
   leat_member member = {0};
   leat__buffer_init(&j->outcome->fields, LEAT_MAX_FIELD_TEXT);
   if (leat_json_type(errors) == LEAT_OBJECT)
@@ -301,15 +301,15 @@ static int read_code(const leat_json *value) {
   return code > 0 && code <= INT32_MAX ? (int)code : 0;
 }
 
-static void fail_message(judging *j, leat_kind kind, int code, bool unchanged) {
+static void fail_message(classification *j, leat_kind kind, int code, bool unchanged) {
   char text[256];
   leat_error *error = &j->outcome->error;
   const leat_json *document = j->outcome->document;
   leat__clean(text, sizeof text, leat_json_string(leat__get(document, "message")),
-              j->wanted->secrets);
+              j->expected->secrets);
   fail(j, kind, unchanged);
   error->code = code;
-  if (j->wanted->secrets.hide) leat__error_set(error, kind, "the service gave none");
+  if (j->expected->secrets.hide) leat__error_set(error, kind, "the service gave none");
   else
     leat__error_set(error, kind, "%s%s", text[0] ? text : "the service gave no message",
                     advice(kind));
@@ -318,9 +318,9 @@ static void fail_message(judging *j, leat_kind kind, int code, bool unchanged) {
 }
 
 /* The code decides, unless it is unknown and the status says more. */
-static void judge_code(judging *j, int code) {
+static void classify_code(classification *j, int code) {
   leat_kind kind = kind_of_code(code);
-  int status = j->answer->status;
+  int status = j->response->status;
   bool unknown = kind == LEAT_API_ERROR;
   bool unchanged = unknown ? proves_unchanged(status) : code != 1000 && status < 500;
   if (unknown && status_decides(status)) kind = kind_of_status(status);
@@ -332,8 +332,8 @@ static bool is_envelope(const leat_json *document) {
          leat_json_type(leat__get(document, "errors")) != LEAT_ABSENT;
 }
 
-static void judge_status(judging *j) {
-  int status = j->answer->status;
+static void classify_status(classification *j) {
+  int status = j->response->status;
   leat_kind kind = kind_of_status(status);
   if (is_envelope(j->outcome->document)) {
     fail_message(j, kind, 0, proves_unchanged(status));
@@ -364,14 +364,14 @@ static const char *const card_names[] = {"value", "name", "active", "contact", N
 static const char *const contact_names[] = {"uuid", "email", NULL};
 
 /* What is wrong with a contact identifier; NULL: nothing. */
-static const char *check_card(const leat_json *card, leat_string wanted) {
+static const char *check_card(const leat_json *card, leat_string expected) {
   const leat_json *value = leat__get(card, "value");
   if (leat_json_type(card) != LEAT_OBJECT) return "\"data\" is not an object";
   if (leat__json_repeats(card, card_names)) return "a duplicate name in \"data\"";
   if (leat__json_repeats(leat__get(card, "contact"), contact_names))
     return "a duplicate name in \"contact\"";
   if (leat_json_type(value) != LEAT_STRING) return "\"value\" is not a string";
-  if (!leat_same_value(leat_json_string(value), wanted))
+  if (!leat_same_value(leat_json_string(value), expected))
     return "the answer is about another value than the one asked for";
   if (!is_or_lacks(leat__get(card, "name"), LEAT_STRING))
     return "\"name\" is neither a string nor null";
@@ -383,14 +383,14 @@ static const char *check_card(const leat_json *card, leat_string wanted) {
 }
 
 /* A connection that merely ended proves nothing. */
-static const char *check_ending(const judging *j) {
-  return j->answer->framing == LEAT_TO_CLOSE
+static const char *check_ending(const classification *j) {
+  return j->response->framing == LEAT_TO_CLOSE
              ? "the answer ended with the connection, which proves nothing"
              : NULL;
 }
 
 /* Nothing, or an envelope around nothing in particular; but whole. */
-static const char *check_nothing(const judging *j) {
+static const char *check_nothing(const classification *j) {
   const leat_json *data = leat__get(j->outcome->document, "data");
   const leat_json *value = leat__get(data, "value");
   const char *wrong = check_ending(j);
@@ -399,7 +399,7 @@ static const char *check_nothing(const judging *j) {
   if (!is_or_lacks(data, LEAT_OBJECT) && leat_json_type(data) != LEAT_ARRAY)
     return "\"data\" is neither null nor an object";
   if (leat__json_repeats(data, card_names)) return "a duplicate name in \"data\"";
-  if (value && !leat_same_value(leat_json_string(value), j->wanted->value))
+  if (value && !leat_same_value(leat_json_string(value), j->expected->value))
     return "the answer is about another value than the one asked for";
   return NULL;
 }
@@ -419,21 +419,21 @@ static const char *check_cards(const leat_json *cards, leat_string contact_uuid)
   return NULL;
 }
 
-static const char *check_data(const judging *j) {
+static const char *check_data(const classification *j) {
   const leat_json *data = leat__get(j->outcome->document, "data");
   if (j->outcome->document == NULL) return "the answer is empty";
   if (data == NULL) return "\"data\" is missing";
-  switch (j->wanted->op->result) {
-    case LEAT_RESULT_CARD: return check_card(data, j->wanted->value);
-    case LEAT_RESULT_CARDS: return check_cards(data, j->wanted->value);
+  switch (j->expected->op->result) {
+    case LEAT_RESULT_CARD: return check_card(data, j->expected->value);
+    case LEAT_RESULT_CARDS: return check_cards(data, j->expected->value);
     default:
       return leat_json_type(data) == LEAT_OBJECT ? NULL : "\"data\" is not an object";
   }
 }
 
-static void judge_success(judging *j) {
+static void classify_success(classification *j) {
   const char *wrong = NULL;
-  switch (j->wanted->op->result) {
+  switch (j->expected->op->result) {
     case LEAT_RESULT_NOTHING: wrong = check_nothing(j); break;
     case LEAT_RESULT_ANY:
       if (j->outcome->document == NULL) wrong = check_ending(j);
@@ -454,57 +454,57 @@ static leat_json *parse(leat_string body, char *why, size_t size) {
 }
 
 /* False: the body is there, but it is no JSON; the error is set. */
-static bool decode(judging *j) {
+static bool decode(classification *j) {
   char why[80], line[144];
-  if (j->answer->body.length == 0) return true;
-  j->outcome->document = parse(j->answer->body, why, sizeof why);
+  if (j->response->body.length == 0) return true;
+  j->outcome->document = parse(j->response->body, why, sizeof why);
   if (j->outcome->document) return true;
   if (why[0] == '\0') {
     fail(j, LEAT_NO_MEMORY, false);
     leat__error_set(&j->outcome->error, LEAT_NO_MEMORY,
                     "out of memory at decoding an answer");
-  } else if (j->answer->status < 300) {
+  } else if (j->response->status < 300) {
     snprintf(line, sizeof line, "the answer is not the JSON expected (%s)", why);
     fail_protocol(j, LEAT_PROTOCOL, line);
   } else {
-    judge_status(j);
+    classify_status(j);
   }
   return false;
 }
 
 /* A transport may return more than the codec would have accepted. */
-static void fail_too_large(judging *j) {
-  fail(j, LEAT_TOO_LARGE, proves_unchanged(j->answer->status));
+static void fail_too_large(classification *j) {
+  fail(j, LEAT_TOO_LARGE, proves_unchanged(j->response->status));
   leat__error_set(&j->outcome->error, LEAT_TOO_LARGE,
                   "the answer's body is %zu bytes, allowed are %zu",
-                  j->answer->body.length, j->wanted->max_body);
+                  j->response->body.length, j->expected->max_body);
 }
 
 /* True: it is an error whatever its body says. */
-static bool is_refused(judging *j) {
-  int status = j->answer->status;
+static bool is_refused(classification *j) {
+  int status = j->response->status;
   if (status >= 300 && status < 400 && status != 304) fail_redirect(j);
-  else if (is_refusal_by_page(j->answer)) fail_page(j);
-  else if (j->answer->body.length > j->wanted->max_body) fail_too_large(j);
+  else if (is_refusal_by_page(j->response)) fail_page(j);
+  else if (j->response->body.length > j->expected->max_body) fail_too_large(j);
   else return false;
   return true;
 }
 
-void leat__judge(leat_outcome *outcome, const leat_wanted *wanted,
-                 const leat_answer *answer) {
-  judging j = {outcome, wanted, answer, 0};
-  bool good = answer->status >= 200 && answer->status < 300;
-  outcome->error.status = answer->status;
+void leat__classify(leat_outcome *outcome, const leat_expected *expected,
+                    const leat_response *response) {
+  classification j = {outcome, expected, response, 0};
+  bool good = response->status >= 200 && response->status < 300;
+  outcome->error.status = response->status;
   if (is_refused(&j) || !decode(&j)) return;
   int code = read_code(leat__get(outcome->document, "code"));
   bool has_data = leat__get(outcome->document, "data") != NULL;
-  if (code && !(good && has_data)) judge_code(&j, code);
-  else if (good) judge_success(&j);
-  else judge_status(&j);
+  if (code && !(good && has_data)) classify_code(&j, code);
+  else if (good) classify_success(&j);
+  else classify_status(&j);
 }
 
-int leat__rate(const leat_answer *answer, const char *name) {
-  leat_string digits = leat_answer_header(answer, name);
+int leat__rate(const leat_response *response, const char *name) {
+  leat_string digits = leat_response_header(response, name);
   int number = 0;
   if (digits.length == 0 || digits.length > 9) return -1;
   for (size_t i = 0; i < digits.length; i++) {

@@ -23,30 +23,30 @@ static bool is_transient(leat_kind kind) {
          leat__retry_throttled(kind);
 }
 
-/* What the service would say if an earlier attempt, whose answer was lost, had worked. */
-static bool tells_of_success(leat_when_unknown row, leat_kind kind) {
+/* What the service would say if an earlier attempt, whose response was lost, had worked. */
+static bool tells_of_success(leat_recovery row, leat_kind kind) {
   switch (row) {
-    case LEAT_LOOK_CREATED: return kind == LEAT_ALREADY_EXISTS;
-    case LEAT_LOOK_LINKED: return kind == LEAT_ALREADY_LINKED;
-    case LEAT_LOOK_UNLINKED: return kind == LEAT_NOT_LINKED;
-    case LEAT_LOOK_DELETED: return kind == LEAT_NOT_FOUND;
-    case LEAT_AGAIN:
-    case LEAT_NEVER_AGAIN: break;
+    case LEAT_VERIFY_CREATED: return kind == LEAT_ALREADY_EXISTS;
+    case LEAT_VERIFY_LINKED: return kind == LEAT_ALREADY_LINKED;
+    case LEAT_VERIFY_UNLINKED: return kind == LEAT_NOT_LINKED;
+    case LEAT_VERIFY_DELETED: return kind == LEAT_NOT_FOUND;
+    case LEAT_RETRY:
+    case LEAT_NO_RETRY: break;
   }
   return false;
 }
 
-leat_verdict leat__retry_verdict(leat_when_unknown row, const leat_error *error,
-                                 bool in_doubt) {
+leat_decision leat__retry_decide(leat_recovery row, const leat_error *error,
+                                 bool maybe_applied) {
   if (is_final(error->kind)) return LEAT_GIVE_UP;
-  if (in_doubt && tells_of_success(row, error->kind))
-    return row == LEAT_LOOK_DELETED ? LEAT_RECOVERED : LEAT_LOOK;
+  if (maybe_applied && tells_of_success(row, error->kind))
+    return row == LEAT_VERIFY_DELETED ? LEAT_RECOVERED : LEAT_VERIFY;
   if (!error->outcome_unknown)
-    return is_transient(error->kind) ? LEAT_TRY_AGAIN : LEAT_GIVE_UP;
+    return is_transient(error->kind) ? LEAT_SEND_AGAIN : LEAT_GIVE_UP;
   switch (row) {
-    case LEAT_AGAIN: return LEAT_TRY_AGAIN;
-    case LEAT_NEVER_AGAIN: return LEAT_GIVE_UP;
-    default: return LEAT_LOOK;
+    case LEAT_RETRY: return LEAT_SEND_AGAIN;
+    case LEAT_NO_RETRY: return LEAT_GIVE_UP;
+    default: return LEAT_VERIFY;
   }
 }
 
@@ -67,49 +67,51 @@ static bool is_same_name(leat_string given, leat_string found) {
 }
 
 /* A card that was given no name has its value as its name. */
-static leat_verdict look_created(const leat_asked *asked,
-                                 const leat_contact_identifier *card) {
-  bool name_fits = asked->name.data ? is_same_name(asked->name, card->name)
-                                    : card->name.data == NULL ||
-                                          leat_same_value(asked->value, card->name);
-  return name_fits && leat__is_owner(asked->contact_uuid, card) ? LEAT_RECOVERED
-                                                                : LEAT_CONTRADICTED;
+static leat_decision verify_created(const leat_desired *desired,
+                                    const leat_contact_identifier *card) {
+  bool name_fits = desired->name.data ? is_same_name(desired->name, card->name)
+                                      : card->name.data == NULL ||
+                                            leat_same_value(desired->value, card->name);
+  return name_fits && leat__is_owner(desired->contact_uuid, card) ? LEAT_RECOVERED
+                                                                  : LEAT_CONTRADICTED;
 }
 
 /* Nothing was changed yet, and it is still the same contact's: sent again, the change does
 ** what it was to do. */
-static leat_verdict look_unchanged(const leat_asked *asked,
-                                   const leat_contact_identifier *card) {
-  bool same = !asked->owner_known || leat__is_owner(asked->owner, card);
-  return same ? LEAT_TRY_AGAIN : LEAT_CONTRADICTED;
+static leat_decision verify_unchanged(const leat_desired *desired,
+                                      const leat_contact_identifier *card) {
+  bool same = !desired->owner_known || leat__is_owner(desired->owner, card);
+  return same ? LEAT_SEND_AGAIN : LEAT_CONTRADICTED;
 }
 
-leat_verdict leat__look_found(leat_when_unknown row, const leat_asked *asked,
-                              const leat_contact_identifier *card) {
+leat_decision leat__verify_found(leat_recovery row, const leat_desired *desired,
+                                 const leat_contact_identifier *card) {
   bool linked = card->contact_uuid.data != NULL;
   switch (row) {
-    case LEAT_LOOK_CREATED: return look_created(asked, card);
-    case LEAT_LOOK_LINKED:
-      if (!linked) return LEAT_TRY_AGAIN;
-      return leat_same_value(asked->contact_uuid, card->contact_uuid) ? LEAT_RECOVERED
-                                                                      : LEAT_CONTRADICTED;
-    case LEAT_LOOK_UNLINKED: return linked ? look_unchanged(asked, card) : LEAT_RECOVERED;
-    case LEAT_LOOK_DELETED: return look_unchanged(asked, card);
+    case LEAT_VERIFY_CREATED: return verify_created(desired, card);
+    case LEAT_VERIFY_LINKED:
+      if (!linked) return LEAT_SEND_AGAIN;
+      return leat_same_value(desired->contact_uuid, card->contact_uuid)
+                 ? LEAT_RECOVERED
+                 : LEAT_CONTRADICTED;
+    case LEAT_VERIFY_UNLINKED:
+      return linked ? verify_unchanged(desired, card) : LEAT_RECOVERED;
+    case LEAT_VERIFY_DELETED: return verify_unchanged(desired, card);
     default: return LEAT_GIVE_UP;
   }
 }
 
 /* An inactive card shows nothing of itself. */
-static leat_verdict look_inactive(leat_when_unknown row, bool owner_known) {
-  if (row == LEAT_LOOK_CREATED) return LEAT_CONTRADICTED;
-  return row == LEAT_LOOK_DELETED && !owner_known ? LEAT_TRY_AGAIN : LEAT_NOT_TOLD;
+static leat_decision verify_inactive(leat_recovery row, bool owner_known) {
+  if (row == LEAT_VERIFY_CREATED) return LEAT_CONTRADICTED;
+  return row == LEAT_VERIFY_DELETED && !owner_known ? LEAT_SEND_AGAIN : LEAT_INCONCLUSIVE;
 }
 
-leat_verdict leat__look_failed(leat_when_unknown row, leat_kind kind, bool owner_known) {
-  if (kind == LEAT_INACTIVE) return look_inactive(row, owner_known);
+leat_decision leat__verify_failed(leat_recovery row, leat_kind kind, bool owner_known) {
+  if (kind == LEAT_INACTIVE) return verify_inactive(row, owner_known);
   if (kind != LEAT_NOT_FOUND) return LEAT_GIVE_UP;
-  if (row == LEAT_LOOK_DELETED) return LEAT_RECOVERED;
-  return row == LEAT_LOOK_CREATED ? LEAT_TRY_AGAIN : LEAT_VANISHED;
+  if (row == LEAT_VERIFY_DELETED) return LEAT_RECOVERED;
+  return row == LEAT_VERIFY_CREATED ? LEAT_SEND_AGAIN : LEAT_MISSING;
 }
 
 /* ---- after how long -------------------------------------------------------------- */

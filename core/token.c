@@ -15,7 +15,7 @@ enum { MARGIN_MS = 60 * 1000 };
 static const char bearer[] = "Bearer ";
 
 static const leat_op fetch = {"client",        "token", "POST", "",         0,    false,
-                              LEAT_RESULT_ANY, NULL,    0,      LEAT_AGAIN, false};
+                              LEAT_RESULT_ANY, NULL,    0,      LEAT_RETRY, false};
 
 /* ---- the client's token ---------------------------------------------------------- */
 
@@ -25,7 +25,7 @@ bool leat__token_set(leat_client *client, leat_string token) {
   if (text == NULL) return false;
   memcpy(text, bearer, sizeof bearer - 1);
   if (token.length > 0) memcpy(text + sizeof bearer - 1, token.data, token.length);
-  bool good = leat__headers_put(&client->headers, &client->before,
+  bool good = leat__headers_put(&client->headers, &client->previous_authorization,
                                 leat_s("Authorization"), (leat_string){text, size});
   explicit_bzero(text, size);
   free(text);
@@ -39,8 +39,8 @@ static leat_string token_of(const leat_header *header) {
 }
 
 leat_secrets leat__client_secrets(const leat_client *client) {
-  return (leat_secrets){token_of(&client->headers.list[0]), token_of(&client->before),
-                        false};
+  return (leat_secrets){token_of(&client->headers.list[0]),
+                        token_of(&client->previous_authorization), false};
 }
 
 bool leat__token_is_there(const leat_client *client, leat_moment now) {
@@ -119,7 +119,7 @@ static void append_field(leat_buffer *form, const char *name, const char *value)
 }
 
 leat_call *leat__token_call(leat_client *client) {
-  leat_call *call = leat__call_elsewhere(client, &fetch, &client->token_url);
+  leat_call *call = leat__call_to_origin(client, &fetch, &client->token_url);
   if (call == NULL) return NULL;
   append_field(&call->body, "grant_type", "client_credentials");
   append_field(&call->body, "client_id", client->client_id);

@@ -125,7 +125,7 @@ describe("bulk.lua", function()
 
   it("goes on after Ctrl-C: nothing is lost, nothing is done twice", function()
     write(many(4, 303))
-    sandbox:fault { operation = "create", value = "0093", delay = 30 } -- done, and its answer is awaited
+    sandbox:fault { operation = "create", value = "0093", delay = 30 } -- done, and its response is awaited
     local output = interrupt(command(path), sandbox, "create", 100)
     assert.truthy(output:find("run it again, and it goes on[^\n]*\n130\n$"), output)
     local outcomes = results()

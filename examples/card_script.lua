@@ -13,7 +13,7 @@ local function give(cards, value, uuid)
   elseif err.kind ~= "already_exists" and not err.outcome_unknown then
     return "failed", err
   end
-  card, err = cards:find(value) -- it was there before, or an answer was lost: look
+  card, err = cards:find(value) -- it was there before, or a response was lost: look
   if card and not card.contact then
     card, err = card:link(uuid)
   end

@@ -47,7 +47,7 @@ local leat = {
 --   `timeout`, `protocol`, `too_large`, `redirect`, `canceled`, `config`, `local` or
 --   `no_memory`
 -- @field code the number that the API gave, or nil
--- @field status of HTTP, nil if no answer came
+-- @field status of HTTP, nil if no response came
 -- @field message what happened, and what to do
 -- @field operation such as `contact_identifiers.find`
 -- @field fields what validation refused: `{ [field] = { message, ... } }`, or nil
@@ -72,8 +72,8 @@ end
 --- What became of one exchange: what `on_attempt` is called with. No token is in it.
 -- @table attempt
 -- @field operation of the call: `contact_identifiers.create`
--- @field purpose of the exchange: `"call"`, the operation itself; `"look"`, a find that tells
---   whether a change happened whose answer was lost; `"token"`
+-- @field purpose of the exchange: `"call"`, the operation itself; `"verify"`, a find that tells
+--   whether a change happened whose response was lost; `"token"`
 -- @field attempt the call's first exchange, its second, ...
 -- @field kind of error, as in `err`; nil: it went well
 -- @field code the number that the API gave, or nil
@@ -217,7 +217,7 @@ function finish(self, row, call, card, go_on)
   if self.settings then apply(self.settings, call) end
   if not row.writes then
     perform(self, row, call)
-    local value, err, info = result_of(call, failure, metatable, true, self.driver.forgets)
+    local value, err, info = result_of(call, failure, metatable, true, self.driver.releases_calls)
     return value, err, info
   end
   local thread, main = running()
@@ -512,7 +512,7 @@ local any_request = { title = "client.request", writes = true } -- who knows
 -- @tparam string path behind that of `base_url`
 -- @tparam[opt] table given `query` and `headers`, by name; `body`, a table, or a string of
 --   JSON. Of numbers beyond 14 digits write strings
--- @return the answer's `data`, or all of it if it has none, or true if it is empty; then
+-- @return the response's `data`, or all of it if it has none, or true if it is empty; then
 --   nil, info; or nil, err
 function Client:request(method, path, given)
   local function raise(wrong)
@@ -607,7 +607,7 @@ end
 --   * `allow_http` true lets base_url be cleartext http elsewhere too
 --   * `timeout` of a whole call, from its first byte on: 30
 --   * `connect_timeout` of one connection: 5
---   * `max_attempts` how often an operation is sent at most: 3. A change whose answer was
+--   * `max_attempts` how often an operation is sent at most: 3. A change whose response was
 --     lost is looked up before it is sent again; with 1 it is told as `outcome_unknown`, and
 --     the call waits for no pause: it fails at once. With 0 it is sent until `timeout`, which
 --     pauses after the first attempt count towards then, as far as `retry_budget` allows

@@ -64,7 +64,7 @@
 **   http:sent(length)                    likewise, what is to be sent next
 **   http:received(bytes)                 "more", "answer" or "failed"
 **   http:closed()                        likewise: the connection ended in an orderly way
-**   http:tell(call, ms, unix)            gives the call the answer, or the failure; true: the
+**   http:tell(call, ms, unix)            gives the call the response, or the failure; true: the
 **                                        connection may be used again
 **   http:close()
 **
@@ -92,7 +92,7 @@ typedef struct http1_box { /* born NULL */
   bool begun;
   leat_http1_state state;
   leat_sent sent;
-  bool surplus; /* bytes came behind the answer */
+  bool surplus; /* bytes came behind the response */
 } http1_box;
 
 /* ---- values to Lua --------------------------------------------------------------- */
@@ -323,7 +323,7 @@ static int core_client(lua_State *L) {
   config.client_id = text_field(L, 1, "client_id");
   config.client_secret = text_field(L, 1, "client_secret");
   config.token_url = text_field(L, 1, "token_url");
-  config.asks_token = boolean_option(L, 1, "token");
+  config.token_from_caller = boolean_option(L, 1, "token");
   config.shared = boolean_option(L, 1, "shared");
   config.base_url = text_field(L, 1, "base_url");
   config.user_agent = text_field(L, 1, "user_agent");
@@ -807,8 +807,9 @@ static int client_pause(lua_State *L) {
 }
 
 static int client_attempt(lua_State *L) {
-  static const char *const purposes[] = {
-      [LEAT_TO_CALL] = "call", [LEAT_TO_LOOK] = "look", [LEAT_TO_GET_TOKEN] = "token"};
+  static const char *const purposes[] = {[LEAT_TO_CALL] = "call",
+                                         [LEAT_TO_VERIFY] = "verify",
+                                         [LEAT_TO_GET_TOKEN] = "token"};
   leat_attempt attempt;
   if (!leat_client_attempt(check_client(L, 1), &attempt)) return 0;
   lua_createtable(L, 0, 11);
@@ -1015,12 +1016,12 @@ static int call_request(lua_State *L) {
 static int call_answer(lua_State *L) {
   leat_call *call = check_call(L, 1);
   leat_moment now = check_moment(L, 1);
-  leat_answer answer = {.framing = LEAT_LENGTH};
+  leat_response answer = {.framing = LEAT_LENGTH};
   answer.status = (int)luaL_checkinteger(L, 4);
   answer.body.data = luaL_checklstring(L, 6, &answer.body.length);
   if (answer.status == 204 || answer.status == 304) answer.framing = LEAT_NO_BODY;
   answer.headers = to_headers(L, 5, &answer.header_count);
-  leat_call_answer(call, now, &answer);
+  leat_call_respond(call, now, &answer);
   return 0;
 }
 
@@ -1186,7 +1187,7 @@ static http1_box *check_begun(lua_State *L) {
 
 static int push_state(lua_State *L, http1_box *box, leat_http1_state state) {
   static const char *const states[] = {[LEAT_HTTP1_MORE] = "more",
-                                       [LEAT_HTTP1_ANSWER] = "answer",
+                                       [LEAT_HTTP1_RESPONSE] = "answer",
                                        [LEAT_HTTP1_FAILED] = "failed"};
   box->state = state;
   lua_pushstring(L, states[state]);
@@ -1256,8 +1257,8 @@ static int http1_tell(lua_State *L) {
   leat_moment now = check_moment(L, 2);
   const char *detail;
   luaL_argcheck(L, box->state != LEAT_HTTP1_MORE, 1, "the exchange is not at its end");
-  if (box->state == LEAT_HTTP1_ANSWER) {
-    leat_call_answer(call, now, leat_http1_answer(box->http));
+  if (box->state == LEAT_HTTP1_RESPONSE) {
+    leat_call_respond(call, now, leat_http1_response(box->http));
   } else {
     leat_kind kind = leat_http1_failure(box->http, &detail);
     leat_call_fail(call, now, kind, box->sent, detail);

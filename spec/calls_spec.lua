@@ -279,9 +279,9 @@ describe("on_attempt", function()
     first.wait_milliseconds = nil
     assert.same({ operation = "contact_identifiers.create", purpose = "call", attempt = 1, kind = "timeout",
       sent = "maybe", reused = false, milliseconds = 0 }, first)
-    assert.same({ operation = "contact_identifiers.create", purpose = "look", attempt = 2, kind = "not_found",
+    assert.same({ operation = "contact_identifiers.create", purpose = "verify", attempt = 2, kind = "not_found",
       code = 60003, status = 400, sent = "maybe", reused = false, milliseconds = 0, wait_milliseconds = 1000 }, seen[2])
-    assert.same({ operation = "contact_identifiers.create", purpose = "look", attempt = 3, status = 200,
+    assert.same({ operation = "contact_identifiers.create", purpose = "verify", attempt = 3, status = 200,
       sent = "maybe", reused = false, milliseconds = 0 }, seen[3])
   end)
 

@@ -1,4 +1,4 @@
--- Lost answers and other faults, over real sockets: what a call reports, and what the
+-- Lost responses and other faults, over real sockets: what a call reports, and what the
 -- service then holds, never contradict each other.
 --    LEAT_OPERATIONS=1000 LEAT_SEED=7 lua5.4 spec/run.lua spec/outcomes_spec.lua
 local leat = require("leat")

@@ -44,7 +44,7 @@ enum {
 static const int64_t NEVER = INT64_MAX;
 
 /* AGAIN: in line too, but before those that were never served. */
-typedef enum place { IN_LINE, AGAIN, WAITING, ASKING, WORKING, FINISHED } place;
+typedef enum place { QUEUED, REQUEUED, WAITING, ASKING, WORKING, FINISHED } place;
 
 typedef struct job {
   leat__link link; /* in the list of its place */
@@ -55,10 +55,10 @@ typedef struct job {
   struct connection *connection;
   place place;
   leat_sent sent;
-  int tries;          /* connections lost before the first byte */
-  int64_t line_since; /* that it stands in line */
-  bool told;          /* that it asks for a token */
-  uint64_t epoch;     /* of its client, as it was then */
+  int tries;            /* connections lost before the first byte */
+  int64_t queued_since; /* that it stands in line */
+  bool told;            /* that it asks for a token */
+  uint64_t epoch;       /* of its client, as it was then */
 } job;
 
 typedef struct connection {
@@ -85,7 +85,7 @@ typedef struct connection {
 struct leat_curl {
   int max_connections, count, connecting, slots_taken;
   char *ca_file, *proxy;
-  unsigned life; /* of the process that its connections are of */
+  unsigned fork_generation; /* of the process that its connections are of */
   CURLM *multi;
   CURLSH *share;
   connection **by_fd; /* NULL: libcurl's own, or nobody's */
@@ -96,10 +96,10 @@ struct leat_curl {
   bool stale;      /* multi may have read the authorities' certificates badly */
   bool broken;     /* multi had no memory for a socket, and must not see another */
   leat__link busy, idle; /* connections: all of them */
-  leat__link line, again, waiting, asking, working, finished; /* jobs */
+  leat__link line, requeued, waiting, asking, working, finished; /* jobs */
   leat__heap timers; /* of jobs that are not finished */
   uint64_t started;  /* jobs, ever */
-  bool woken;        /* a client has news for those that wait */
+  bool wake_pending; /* a client has news for those that wait */
   bool unread;       /* more may have arrived than this step has seen to */
   leat__poller *watch;
   int64_t now; /* as of the event that is seen to */
@@ -107,8 +107,8 @@ struct leat_curl {
   uint64_t random;
 };
 
-static void serve(leat_curl *curl);
-static void advance(leat_curl *curl, job *j);
+static void dispatch(leat_curl *curl);
+static void run_call(leat_curl *curl, job *j);
 static void fail_connect(leat_curl *curl, connection *c, CURLcode result);
 
 /* ---- moments --------------------------------------------------------------------- */
@@ -120,7 +120,7 @@ static int64_t now_ms(void) {
 }
 
 /* Once for each event: a call alone asks for the time ten times. */
-static int64_t look_at_clock(leat_curl *curl) {
+static int64_t read_clock(leat_curl *curl) {
   return curl->now = now_ms();
 }
 
@@ -145,30 +145,30 @@ static void seed(leat_curl *curl) {
 /* In a child of a process another life begins. It is counted there as it does: to ask the
 ** system each time which process this is costs half of what a receive does. Counted twice
 ** is counted as well. */
-static atomic_uint lives;
+static atomic_uint fork_count;
 static atomic_bool counted;
 
-static void begin_life(void) {
-  atomic_fetch_add(&lives, 1);
+static void on_fork_child(void) {
+  atomic_fetch_add(&fork_count, 1);
 }
 
 /* False: there is no memory for it. Linux's libraries forget it when this one is unloaded. */
-static bool count_lives(void) {
-  if (!counted) counted = pthread_atfork(NULL, NULL, begin_life) == 0;
+static bool watch_forks(void) {
+  if (!counted) counted = pthread_atfork(NULL, NULL, on_fork_child) == 0;
   return counted;
 }
 
-static unsigned life(void) {
-  return lives;
+static unsigned fork_generation(void) {
+  return fork_count;
 }
 
 #else
 
-static bool count_lives(void) {
+static bool watch_forks(void) {
   return true;
 }
 
-static unsigned life(void) {
+static unsigned fork_generation(void) {
   return (unsigned)getpid();
 }
 
@@ -178,8 +178,8 @@ static unsigned life(void) {
 
 static leat__link *list_of(leat_curl *curl, place where) {
   switch (where) {
-    case IN_LINE: return &curl->line;
-    case AGAIN: return &curl->again;
+    case QUEUED: return &curl->line;
+    case REQUEUED: return &curl->requeued;
     case WAITING: return &curl->waiting;
     case ASKING: return &curl->asking;
     case WORKING: return &curl->working;
@@ -515,7 +515,7 @@ static CURLcode send_bytes(connection *c, const char *bytes, size_t length, size
 
 /* The connection to there that has been idle for the shortest time. */
 static connection *find_idle(leat_curl *curl, const leat_request *request) {
-  for (leat__link *l = curl->idle.before; l != &curl->idle; l = l->before)
+  for (leat__link *l = curl->idle.prev; l != &curl->idle; l = l->prev)
     if (leat__equal(leat_s(connection_at(l)->origin), request->origin))
       return connection_at(l);
   return NULL;
@@ -554,8 +554,8 @@ static void make_idle(leat_curl *curl, connection *c) {
 /* ---- the end of an exchange ------------------------------------------------------ */
 
 /* What a call is told may be news for others of its client. */
-static void note_news(leat_curl *curl, const job *j, uint64_t epoch) {
-  if (leat__call_epoch(j->call) != epoch) curl->woken = true;
+static void wake_waiters(leat_curl *curl, const job *j, uint64_t epoch) {
+  if (leat__call_epoch(j->call) != epoch) curl->wake_pending = true;
 }
 
 /* Nothing came: the connection goes, and the call is asked again. */
@@ -565,21 +565,21 @@ static void fail(leat_curl *curl, job *j, leat_kind kind, const char *detail) {
   j->connection = NULL;
   j->tries = 0;
   leat_call_fail(j->call, moment(curl), kind, j->sent, detail);
-  advance(curl, j);
-  note_news(curl, j, epoch);
+  run_call(curl, j);
+  wake_waiters(curl, j, epoch);
 }
 
 static void complete(leat_curl *curl, connection *c) {
   job *j = c->job;
   uint64_t epoch = leat__call_epoch(j->call);
-  leat_call_answer(j->call, moment(curl), leat_http1_answer(c->http));
+  leat_call_respond(j->call, moment(curl), leat_http1_response(c->http));
   j->connection = NULL;
   j->tries = 0;
   c->answered = true;
   make_idle(curl, c);
   if (!leat_http1_reusable(c->http)) close_connection(curl, c);
-  advance(curl, j);
-  note_news(curl, j, epoch);
+  run_call(curl, j);
+  wake_waiters(curl, j, epoch);
 }
 
 static void fail_codec(leat_curl *curl, connection *c) {
@@ -631,7 +631,7 @@ static bool receive(leat_curl *curl, connection *c) {
     }
     state = n > 0 ? leat_http1_received(c->http, n) : leat_http1_closed(c->http);
   }
-  if (state == LEAT_HTTP1_ANSWER) complete(curl, c);
+  if (state == LEAT_HTTP1_RESPONSE) complete(curl, c);
   else fail_codec(curl, c);
   return false;
 }
@@ -649,7 +649,7 @@ static void transmit(leat_curl *curl, connection *c) {
       want_write(curl, c, true);
       return;
     }
-    if (result != CURLE_OK) { /* an early answer may be there to read, or an alert */
+    if (result != CURLE_OK) { /* an early response may be there to read, or an alert */
       hear_alerts(c);
       if (receive(curl, c)) fail_io(curl, c, result, "sending");
       return;
@@ -730,10 +730,10 @@ static void exchange(leat_curl *curl, job *j) {
 }
 
 /* Asks the call that has a slot what it wants. That may be news for others too. */
-static void advance(leat_curl *curl, job *j) {
+static void run_call(leat_curl *curl, job *j) {
   uint64_t epoch = leat__call_epoch(j->call);
   leat_step step = leat_call_next(j->call, moment(curl));
-  note_news(curl, j, epoch);
+  wake_waiters(curl, j, epoch);
   switch (step) {
     case LEAT_SEND: exchange(curl, j); break;
     case LEAT_WAIT: move(curl, j, WAITING, leat_call_until(j->call)); break;
@@ -751,8 +751,8 @@ static void advance(leat_curl *curl, job *j) {
 }
 
 /* Connections are begun a few at a time, for whoever steps has something else to do too. */
-static bool can_serve(const leat_curl *curl) {
-  bool any = !leat__list_is_empty(&curl->line) || !leat__list_is_empty(&curl->again);
+static bool can_dispatch(const leat_curl *curl) {
+  bool any = !leat__list_is_empty(&curl->line) || !leat__list_is_empty(&curl->requeued);
   return any && curl->slots_taken < curl->max_connections &&
          curl->fresh < CONNECTS_AT_ONCE;
 }
@@ -768,18 +768,18 @@ static bool any_answered(const leat_curl *curl) {
   return false;
 }
 
-static void enter_line(leat_curl *curl, job *j, place where) {
-  j->line_since = curl->now;
-  move(curl, j, where, leat__call_patience(j->call, j->line_since));
+static void enqueue_job(leat_curl *curl, job *j, place where) {
+  j->queued_since = curl->now;
+  move(curl, j, where, leat__call_queue_deadline(j->call, j->queued_since));
 }
 
 /* Then it stands in line again, and so do those that wait for the same. */
-static void serve_asking(leat_curl *curl) {
+static void dispatch_with_token(leat_curl *curl) {
   for (leat__link *l = curl->asking.next, *next; l != &curl->asking; l = next) {
     next = l->next;
     if (!is_answered(job_at(l))) continue;
-    enter_line(curl, job_at(l), AGAIN);
-    curl->woken = true;
+    enqueue_job(curl, job_at(l), REQUEUED);
+    curl->wake_pending = true;
   }
 }
 
@@ -790,13 +790,13 @@ static bool asks(const leat_curl *curl) {
 }
 
 /* Gives free slots to those who stand in line, first come first served. */
-static void serve(leat_curl *curl) {
-  while (can_serve(curl)) {
-    job *j = first_of(&curl->again);
+static void dispatch(leat_curl *curl) {
+  while (can_dispatch(curl)) {
+    job *j = first_of(&curl->requeued);
     if (j == NULL) j = first_of(&curl->line);
-    leat__call_waited(j->call, curl->now - j->line_since);
+    leat__call_add_queue_time(j->call, curl->now - j->queued_since);
     move(curl, j, WORKING, NEVER);
-    advance(curl, j);
+    run_call(curl, j);
   }
 }
 
@@ -1006,7 +1006,7 @@ static bool connect_again(leat_curl *curl, connection *c) {
   if (++j->tries >= CONNECT_TRIES) return false;
   close_connection(curl, c);
   j->connection = NULL;
-  advance(curl, j); /* the call asks for the same once more */
+  run_call(curl, j); /* the call asks for the same once more */
   return true;
 }
 
@@ -1143,23 +1143,23 @@ static void fail_late(leat_curl *curl, connection *c) {
 /* Nobody in line is failed while a slot is free: it gets one now, or in one of the next
 ** steps, where there are more connections to begin than one step does. */
 static void end_patience(leat_curl *curl, job *j, int64_t now) {
-  serve(curl);
-  if ((j->place != IN_LINE && j->place != AGAIN) || j->timer.due > now) return;
+  dispatch(curl);
+  if ((j->place != QUEUED && j->place != REQUEUED) || j->timer.due > now) return;
   if (curl->slots_taken < curl->max_connections) {
     leat__heap_set(&curl->timers, &j->timer, now + 1);
     return;
   }
   j->sent = LEAT_SENT_NO;
-  fail(curl, j, LEAT_TIMEOUT, LEAT_IMPATIENT);
+  fail(curl, j, LEAT_TIMEOUT, LEAT_QUEUE_TIMEOUT);
 }
 
 /* A job's time has come. */
 static void on_due(leat_curl *curl, job *j, int64_t now) {
   switch (j->place) {
     case WORKING: fail_late(curl, j->connection); break;
-    case WAITING: enter_line(curl, j, AGAIN); break;
-    case IN_LINE:
-    case AGAIN: end_patience(curl, j, now); break;
+    case WAITING: enqueue_job(curl, j, REQUEUED); break;
+    case QUEUED:
+    case REQUEUED: end_patience(curl, j, now); break;
     case ASKING:
     case FINISHED: break; /* have none */
   }
@@ -1185,17 +1185,17 @@ static void keep_time(leat_curl *curl, int64_t now) {
   if (curl->unread && first_due(curl, now)) read_all(curl);
   for (job *j; (j = first_due(curl, now)) != NULL;)
     on_due(curl, j, now);
-  if (!curl->woken) return;
-  curl->woken = false;
+  if (!curl->wake_pending) return;
+  curl->wake_pending = false;
   for (job *j; (j = first_of(&curl->waiting)) != NULL;)
-    enter_line(curl, j, AGAIN);
+    enqueue_job(curl, j, REQUEUED);
 }
 
 /* When there is work to do; 0: at once. */
 static int64_t work_due(const leat_curl *curl) {
   const leat__timer *first = leat__heap_first(&curl->timers);
   int64_t due = first ? first->due : NEVER;
-  if (curl->woken || can_serve(curl) || any_answered(curl)) return 0;
+  if (curl->wake_pending || can_dispatch(curl) || any_answered(curl)) return 0;
   if (curl->connecting == 0) return due;
   if (curl->curl_due < due) due = curl->curl_due;
   if (curl->unwatched > 0 && curl->sweep_due < due) due = curl->sweep_due;
@@ -1239,11 +1239,11 @@ static void take_event(leat_curl *curl, const leat__ready *ready) {
 }
 
 static void take_events(leat_curl *curl, const events *seen) {
-  int64_t begun = look_at_clock(curl), now = begun;
+  int64_t begun = read_clock(curl), now = begun;
   int i = 0;
   for (; i < seen->count && now - begun < STEP_MS; i++) {
     take_event(curl, &seen->ready[i]);
-    now = look_at_clock(curl);
+    now = read_clock(curl);
   }
   curl->unread = i < seen->count || seen->count >= EVENTS_AT_ONCE - 1;
 }
@@ -1253,11 +1253,11 @@ static void step(leat_curl *curl, int ms) {
   seen.count = leat__poller_wait(curl->watch, seen.ready, EVENTS_AT_ONCE, ms);
   take_events(curl, &seen);
   drive_connecting(curl, curl->now);
-  int64_t now = look_at_clock(curl); /* it may read certificates, or look for a name */
+  int64_t now = read_clock(curl); /* it may read certificates, or look for a name */
   take_messages(curl, &seen);
-  serve_asking(curl);
+  dispatch_with_token(curl);
   keep_time(curl, now);
-  serve(curl);
+  dispatch(curl);
   arm_timer(curl);
 }
 
@@ -1283,7 +1283,7 @@ static void close_context(leat_curl *curl) {
 }
 
 static bool open_context(leat_curl *curl, leat_error *error) {
-  curl->life = life();
+  curl->fork_generation = fork_generation();
   curl->curl_due = NEVER;
   curl->sweep_due = 0;
   seed(curl);
@@ -1297,8 +1297,8 @@ static bool open_context(leat_curl *curl, leat_error *error) {
 }
 
 static void cancel_all(leat_curl *curl, const char *why) {
-  static const place all[] = {IN_LINE, AGAIN, WAITING, ASKING, WORKING};
-  look_at_clock(curl);
+  static const place all[] = {QUEUED, REQUEUED, WAITING, ASKING, WORKING};
+  read_clock(curl);
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     for (job *j; (j = first_of(list_of(curl, all[i]))) != NULL;)
       fail(curl, j, LEAT_CANCELED, why);
@@ -1335,7 +1335,7 @@ static void forget_context(leat_curl *curl) {
 
 /* False: a child that could not make a context of its own; it may try again. */
 static bool same_process(leat_curl *curl) {
-  bool same = curl->life == life();
+  bool same = curl->fork_generation == fork_generation();
   if (!same) forget_context(curl);
   return (same && curl->multi) || open_context(curl, NULL);
 }
@@ -1383,13 +1383,13 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
     return NULL;
   }
   leat_curl *curl = calloc(1, sizeof *curl);
-  if (curl == NULL || !count_lives() ||
+  if (curl == NULL || !watch_forks() ||
       curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
     leat__error_set(error, LEAT_NO_MEMORY, "out of memory at setting up libcurl");
     free(curl);
     return NULL;
   }
-  leat__link *lists[] = {&curl->busy,    &curl->idle,   &curl->line,    &curl->again,
+  leat__link *lists[] = {&curl->busy,    &curl->idle,   &curl->line,    &curl->requeued,
                          &curl->waiting, &curl->asking, &curl->working, &curl->finished};
   for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
     leat__list_init(lists[i]);
@@ -1417,7 +1417,7 @@ static void release_finished(leat_curl *curl) {
 
 void leat_curl_free(leat_curl *curl) {
   if (curl == NULL) return;
-  if (curl->life != life()) forget_context(curl);
+  if (curl->fork_generation != fork_generation()) forget_context(curl);
   curl->max_connections = 0; /* nobody is served any more */
   cancel_all(curl, "the driver was freed");
   release_finished(curl);
@@ -1448,7 +1448,7 @@ static job *new_job(leat_curl *curl, leat_call *call) {
 
 bool leat_curl_start(leat_curl *curl, leat_call *call) {
   if (call == NULL || leat__call_is_shared(call)) return false;
-  look_at_clock(curl);
+  read_clock(curl);
   leat_kind wrong = same_process(curl) ? LEAT_NO_MEMORY : LEAT_LOCAL;
   job *j = wrong == LEAT_LOCAL ? NULL : new_job(curl, call);
   if (j == NULL) {
@@ -1456,8 +1456,8 @@ bool leat_curl_start(leat_curl *curl, leat_call *call) {
                    "no more descriptors, or no more memory");
     return false;
   }
-  enter_line(curl, j, IN_LINE);
-  serve(curl);
+  enqueue_job(curl, j, QUEUED);
+  dispatch(curl);
   arm_timer(curl);
   return true;
 }
@@ -1500,13 +1500,14 @@ static job *job_of(const leat_curl *curl, const leat_call *call) {
 void leat_curl_cancel(leat_curl *curl, leat_call *call) {
   bool usable = same_process(curl);
   job *j = job_of(curl, call);
-  look_at_clock(curl);
+  read_clock(curl);
   if (j == NULL) return;
-  if (j->place == ASKING && is_answered(j)) curl->woken = true; /* others wait for that */
+  if (j->place == ASKING && is_answered(j))
+    curl->wake_pending = true; /* others wait for that */
   if (j->place != FINISHED) fail(curl, j, LEAT_CANCELED, "canceled");
   release(curl, j);
   if (!usable) return;
-  serve(curl);
+  dispatch(curl);
   arm_timer(curl);
 }
 
@@ -1525,7 +1526,7 @@ void leat_curl_perform(leat_curl *curl, leat_call *call) {
 }
 
 leat_moment leat_curl_moment(leat_curl *curl) {
-  look_at_clock(curl);
+  read_clock(curl);
   return moment(curl);
 }
 

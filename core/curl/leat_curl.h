@@ -45,7 +45,7 @@ LEAT_API void leat_curl_step(leat_curl *curl);
 LEAT_API void leat_curl_wait(leat_curl *curl, int ms);
 /* The next call that is done, NULL if there is none. */
 LEAT_API leat_call *leat_curl_done(leat_curl *curl);
-/* A call that needs a token of its client, made with asks_token, each once; NULL: there is
+/* A call that needs a token of its client, made with token_from_caller, each once; NULL: there is
 ** none. It goes on after leat_client_set_token (on leat_curl_moment), or leat_call_fail;
 ** who watches the descriptor then asks for it by leat_curl_fd, or steps. */
 LEAT_API leat_call *leat_curl_token(leat_curl *curl);

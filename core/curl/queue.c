@@ -8,7 +8,7 @@
 /* ---- lists ----------------------------------------------------------------------- */
 
 void leat__list_init(leat__link *list) {
-  list->next = list->before = list;
+  list->next = list->prev = list;
 }
 
 bool leat__list_is_empty(const leat__link *list) {
@@ -17,14 +17,14 @@ bool leat__list_is_empty(const leat__link *list) {
 
 void leat__list_put(leat__link *list, leat__link *link) {
   link->next = list;
-  link->before = list->before;
-  list->before->next = link;
-  list->before = link;
+  link->prev = list->prev;
+  list->prev->next = link;
+  list->prev = link;
 }
 
 void leat__list_leave(leat__link *link) {
-  link->before->next = link->next;
-  link->next->before = link->before;
+  link->prev->next = link->next;
+  link->next->prev = link->prev;
   leat__list_init(link);
 }
 

@@ -15,7 +15,7 @@
 
 /* A list is a link too, which is no member: behind its last comes its first. */
 typedef struct leat__link {
-  struct leat__link *next, *before;
+  struct leat__link *next, *prev;
 } leat__link;
 
 void leat__list_init(leat__link *list);

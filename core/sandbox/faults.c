@@ -1,6 +1,6 @@
 /*
 ** faults.c - what goes wrong in the sandbox, as data: checked when it is given,
-** counted against each request, and then made of the answer.
+** counted against each request, and then made of the response.
 */
 #include "sandbox_internal.h"
 

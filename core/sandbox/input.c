@@ -1,6 +1,6 @@
 /*
 ** input.c - the parameters of a request to the sandbox: those of query, body and
-** path become one JSON object, and what does not fit the route is noted by field.
+** path become one JSON object, and what does not fit the route is unreported by field.
 */
 #include "sandbox_internal.h"
 

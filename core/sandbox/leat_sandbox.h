@@ -11,7 +11,7 @@
 **   leat_sandbox *sandbox = leat_sandbox_new(NULL, &error);
 **   leat_config settings = { .api_key = "sandbox", .base_url = leat_sandbox_url(sandbox) };
 **   ... a client with these settings works as with the service; and then, as an example:
-**   the next create happens, but its answer is lost
+**   the next create happens, but its response is lost
 **   leat_sandbox_add_fault(sandbox, &(leat_sandbox_fault){
 **     .operation = "create", .apply = true, .close = LEAT_SANDBOX_CLOSE_BEFORE }, &error);
 **   ... what the client reports is to be compared with what the server holds:
@@ -38,7 +38,7 @@ enum { LEAT_SANDBOX_ALWAYS = -1, LEAT_SANDBOX_FOREVER = -1 };
 
 typedef enum leat_sandbox_close { /* of the connection, without a word */
                                   LEAT_SANDBOX_KEEP = 0,
-                                  LEAT_SANDBOX_CLOSE_BEFORE, /* before the first byte of the answer */
+                                  LEAT_SANDBOX_CLOSE_BEFORE, /* before the first byte of the response */
                                   LEAT_SANDBOX_CLOSE_WITHIN /* after the whole head and half of the body */
 } leat_sandbox_close;
 
@@ -52,7 +52,7 @@ typedef enum leat_sandbox_close { /* of the connection, without a word */
 **
 ** With `kind`, `code`, `status` or `close` the request fails: nothing is carried out,
 ** unless `apply` or `apply_after_ms` says so. Without any of them the request is carried
-** out as ever, and only its answer comes late, or looks otherwise.
+** out as ever, and only its response comes late, or looks otherwise.
 **
 **   kind           what a client will call it; each is answered as the API would:
 **     "not_found" "inactive" "already_exists" "already_linked" "not_linked"
@@ -62,8 +62,8 @@ typedef enum leat_sandbox_close { /* of the connection, without a word */
 **     "maintenance"  503, an HTML page
 **     "redirect"     302 to a login page
 **     "protocol"     200 with an HTML page, as somebody in between would
-**     "connection"   closed before the answer
-**     "timeout"      no answer, until the client goes or the sandbox is freed
+**     "connection"   closed before the response
+**     "timeout"      no response, until the client goes or the sandbox is freed
 **
 ** What else is set wins over what the kind stands for.
 */
@@ -80,7 +80,7 @@ typedef struct leat_sandbox_fault { /* zero or NULL means the default */
   size_t header_count;
   leat_string body;  /* instead; data NULL: not. JSON, or HTML if it begins with "<" */
   int retry_after_s; /* a Retry-After header */
-  int delay_ms;      /* the answer comes so much later, or LEAT_SANDBOX_FOREVER */
+  int delay_ms;      /* the response comes so much later, or LEAT_SANDBOX_FOREVER */
   leat_sandbox_close close;
   bool apply;         /* carry it out nevertheless, at once */
   int apply_after_ms; /* or so much later: until then nobody sees it */
@@ -118,7 +118,7 @@ typedef struct leat_sandbox_config { /* zero or NULL means the default */
                                 are numbers, and may be sent as such in JSON */
   const char *client_secret; /* "sandbox-secret" */
   int token_lifetime_ms;     /* 3600000; told in whole seconds, rounded up */
-  const char *meta;          /* "[]": JSON that answers carry as meta; "absent": none */
+  const char *meta;          /* "[]": JSON that responses carry as meta; "absent": none */
   int rate_limit;            /* so many requests in each window, then 429 with
                                 Retry-After; 0: no limit, but 5000 in the headers */
   int rate_window_ms;        /* 60000: from the first request in it on */
@@ -128,7 +128,7 @@ typedef struct leat_sandbox_config { /* zero or NULL means the default */
 /* Starts it. NULL: `error` (which may be NULL) says why; LEAT_MISUSE: a fault is none. */
 LEAT_API leat_sandbox *leat_sandbox_new(const leat_sandbox_config *config,
                                         leat_error *error);
-/* Stops it at once, whoever waits for an answer, and frees what it handed out. */
+/* Stops it at once, whoever waits for a response, and frees what it handed out. */
 LEAT_API void leat_sandbox_free(leat_sandbox *sandbox);
 
 /* The base URL to give to a client: "http://127.0.0.1:PORT/api/v3/oauth/clients". */
@@ -166,7 +166,7 @@ typedef struct leat_sandbox_request {
   const leat_header *headers; /* with "[token]" for Authorization's value */
   size_t header_count;
   leat_string body; /* of a token request: as a form, with "[secret]" for the secret */
-  int status;       /* that it is answered with; 0: closed before the answer */
+  int status;       /* that it is answered with; 0: closed before the response */
   leat_string
       operation;   /* "find", "create", "link", "unlink", "update", "delete", "list",
                             "check", "token", "contacts.get", "contacts.find_one_by",

@@ -268,7 +268,7 @@ bool leat__sandbox_authorized(const sandbox_api *api, const exchange *x) {
   return false;
 }
 
-/* Errors of the token endpoint have a shape of their own, and so has its answer. */
+/* Errors of the token endpoint have a shape of their own, and so has its response. */
 static void refuse_token(exchange *x, int status, const char *error, const char *why) {
   leat__sandbox_reply(x, status, why);
   leat__sjson_set(x->reply, "error", leat__sjson_text(leat_s(error)));

@@ -3,10 +3,10 @@
 **
 ** It has the shape of the house: sandbox.c speaks HTTP, and is the only one to know
 ** sockets, threads and clocks. Behind it stands the API as a machine without I/O: a
-** request and the time go in, an answer comes out.
+** request and the time go in, a response comes out.
 **
 **   sandbox.c             the HTTP server, and the public functions
-**   sandbox_api.c         what becomes of a request, from its arrival to its answer
+**   sandbox_api.c         what becomes of a request, from its arrival to its response
 **   sandbox_input.c       its parameters: of query, body and path; validation
 **   sandbox_operations.c  the routes and what they do
 **   sandbox_state.c       contacts and cards, as they are and as they were
@@ -27,7 +27,7 @@
 enum { /* every limit of the sandbox */
        SANDBOX_MAX_BODY = 1024 * 1024,
        SANDBOX_MAX_ANSWER = 16 * 1024 * 1024, /* the list of a contact with many cards */
-       SANDBOX_MAX_HEAD = 64 * 1024,          /* headers of an answer */
+       SANDBOX_MAX_HEAD = 64 * 1024,          /* headers of a response */
        SANDBOX_MAX_RECORDS = 100000,
        SANDBOX_MAX_LAG_MS = 60 * 1000,
        SANDBOX_TOLD_RATE_LIMIT = 5000,
@@ -88,7 +88,7 @@ struct exchange {
   sjson *card;    /* what becomes of it; NULL: it is deleted */
   sjson *contact; /* a new one, or NULL */
 
-  /* the answer */
+  /* the response */
   int status;
   sjson *reply;
   leat_string page;     /* instead of the reply, if it has data; borrowed from a fault */
@@ -183,7 +183,7 @@ bool leat__sandbox_open(sandbox_api *api, const leat_sandbox_config *config,
                         leat_error *error);
 void leat__sandbox_close(sandbox_api *api);
 void leat__sandbox_restart(sandbox_api *api);
-/* Takes a request to its answer, of which only status, head, text, delay_ms and close are
+/* Takes a request to its response, of which only status, head, text, delay_ms and close are
 ** left then. False: out of memory. */
 bool leat__sandbox_serve(sandbox_api *api, exchange *x);
 void leat__sandbox_answer_free(exchange *x);
@@ -241,7 +241,7 @@ bool leat__sandbox_add_fault(sandbox_api *api, const leat_sandbox_fault *from,
 void leat__sandbox_free_faults(sandbox_api *api, size_t but); /* but the first so many */
 /* The fault that hits this request, or NULL; each that it concerns counts it. */
 sandbox_fault *leat__sandbox_hit(sandbox_api *api, const exchange *x);
-/* Makes the answer what the fault wants it to be. */
+/* Makes the response what the fault wants it to be. */
 void leat__sandbox_spoil(exchange *x, const sandbox_fault *f);
 
 /* ---- sandbox_json.c -------------------------------------------------------------- */

@@ -202,7 +202,7 @@ function curl.new(given)
     return nil, wrong
   end
   -- Behind `perform` nobody here knows the call: its userdata may be that of another.
-  return setmetatable({ handle = handle, entries = entries, closed = false, forgets = true, observing = false,
+  return setmetatable({ handle = handle, entries = entries, closed = false, releases_calls = true, observing = false,
     observed = setmetatable({}, { __mode = "k" }) }, Driver)
 end
 

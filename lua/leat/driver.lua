@@ -6,7 +6,7 @@
 -- does so), and maybe `attempts()`, to be called now and then between two exchanges; it is
 -- called anyhow when `perform` returns. And `blocking`, the option of that name; and
 -- `token_timeout`, the seconds after which a driver that can may give up a token function. The call is
--- good until `perform` returns; a driver that keeps none beyond that may say so by `forgets`,
+-- good until `perform` returns; a driver that keeps none beyond that may say so by `releases_calls`,
 -- true: then its userdata may be that of the next.
 -- @module leat.driver
 
@@ -114,12 +114,12 @@ end
 -- @param why
 -- @tparam[opt] string note instead of what is usually said
 function driver.note(why, note)
-  local fine, noted = pcall(add_note, why, note or NOTE)
-  return fine and noted or NO_MEMORY
+  local fine, unreported = pcall(add_note, why, note or NOTE)
+  return fine and unreported or NO_MEMORY
 end
 
 --- Raises once more the error that broke into a call, which was given up, or into what was
--- made of its answer.
+-- made of its response.
 -- @param why
 -- @param call
 function driver.raise(why, call)

@@ -4,7 +4,7 @@
 --    local sandbox = require("leat.sandbox").start { contacts = { { uuid = "u-1" } } }
 --    local client = leat.new { api_key = sandbox.api_key, base_url = sandbox.url }
 --
---    -- the next create happens, but its answer is lost
+--    -- the next create happens, but its response is lost
 --    sandbox:fault { operation = "create", apply = true, close = "before" }
 --    client.contact_identifiers:create("0042", { contact_uuid = "u-1" })
 --    assert(sandbox:card("0042").contact.uuid == "u-1")   -- what the server holds
@@ -161,7 +161,7 @@ end
 --
 -- With `kind`, `code`, `status` or `close` the request fails: nothing is carried out, unless
 -- `apply` or `apply_after` says so. Without any of them the request is carried out as ever,
--- and only its answer comes late, or looks otherwise.
+-- and only its response comes late, or looks otherwise.
 -- @table fault
 -- @field operation only requests of this one: `find`, `create`, `link`, `unlink`, `update`,
 --   `delete`, `list` (of one contact), `check` (whose key it is), `token`, `contacts.get`,
@@ -174,14 +174,14 @@ end
 --   `already_linked`, `not_linked`, `contact_not_found`, `invalid_input`, `quota_reached`,
 --   `unauthorized`, `forbidden`, `rate_limited` (with `Retry-After: 1` unless told else),
 --   `server`, `maintenance`, `redirect`, `protocol` (200, with a page of HTML), `connection`
---   (closed before the answer), `timeout` (no answer at all)
+--   (closed before the response), `timeout` (no response at all)
 -- @field code a number of the API: HTTP 400, and the message that goes with it
 -- @field status of HTTP, with the body that the API sends with it, or none
 -- @field headers besides the usual ones, or instead of them: `{ [name] = value }`
 -- @field body instead of the API's: JSON, or HTML if it begins with `<`
 -- @field retry_after a `Retry-After` header, in whole seconds
--- @field delay the answer comes so much later; `math.huge` for never
--- @field close the connection without a word: `"before"` the answer, or `"within"` its body
+-- @field delay the response comes so much later; `math.huge` for never
+-- @field close the connection without a word: `"before"` the response, or `"within"` its body
 -- @field apply true: carry it out nevertheless, at once
 -- @field apply_after carry it out nevertheless, so much later; until then nobody sees it
 -- @field lag a find or list sees the state of so long ago, 60 seconds at most
@@ -314,7 +314,7 @@ end
 --   time =, fault =, changed = }`: the target is path and query as they came; the status is
 --   what it answers, nil if it never does; `operation` is nil for what the API does not have;
 --   `time` is when it came, in seconds since the start; `fault` is the number of the fault
---   that hit it, or nil; `changed` tells whether it changed the state, whatever the answer
+--   that hit it, or nil; `changed` tells whether it changed the state, whatever the response
 function Sandbox:requests(operation)
   local server = check(self, "requests")
   if operation ~= nil and not is_operation[operation] then
@@ -339,7 +339,7 @@ function Sandbox:serve(until_eof)
   check(self, "serve", true):serve(until_eof)
 end
 
---- Stops it, whoever waits for an answer. Once more does nothing.
+--- Stops it, whoever waits for a response. Once more does nothing.
 function Sandbox:stop()
   local server = check(self, "stop")
   if not self.stopped then

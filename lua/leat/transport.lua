@@ -7,7 +7,7 @@
 --
 -- The function gets `request`: `method`, `url`, `headers` (a table by name), `body` (a
 -- string, maybe empty) and `timeout` (seconds). It returns `status, headers, body`; or
--- `nil, failure` when no answer came: a message, or a table `{ kind = "timeout", sent =
+-- `nil, failure` when no response came: a message, or a table `{ kind = "timeout", sent =
 -- "maybe", message = "..." }`, whose `sent` is `"no"` only if nothing can have left.
 --
 -- It blocks, or yields to a loop of yours, from a coroutine of yours (not from a task of

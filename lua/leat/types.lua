@@ -54,7 +54,7 @@ function leat.assert(value, err, ...) end
 
 ---@class leat.Attempt
 ---@field operation string
----@field purpose "call"|"look"|"token"
+---@field purpose "call"|"verify"|"token"
 ---@field attempt integer
 ---@field kind? leat.Kind nil: it went well
 ---@field code? integer

@@ -1,6 +1,6 @@
 /*
 ** epoll_loop.c - the floor: finds over bare sockets, so many at a time, by epoll. No client
-** does less: the request is made once, of an answer no more is read than its length.
+** does less: the request is made once, of a response no more is read than its length.
 ** Cleartext only. LEAT_BASE_URL must be http://127.0.0.1:PORT/PATH, for nothing is looked up.
 **
 **   epoll_loop N IN_FLIGHT

@@ -6,7 +6,7 @@
 ** changes its target only; no proxy is looked for.
 **
 ** LEAT_BASE_URL, LEAT_API_KEY and BENCH_CA say where, as whom, and whom to trust; BENCH_VALUE
-** what to find, and BENCH_SIZE how long the answer has to be.
+** what to find, and BENCH_SIZE how long the response has to be.
 */
 #ifndef LEAT_BENCH_FINDS_H
 #define LEAT_BENCH_FINDS_H

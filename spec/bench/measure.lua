@@ -64,7 +64,7 @@ function measure.instructions(env, command)
   return { instructions = numbers_of(callgrind:format(env, command), "Collected : (%d+).*\nwell\n$") }
 end
 
--- Against a server that answers once so many finds wait for it, and then `ms` later.
+-- Against a server that responses once so many finds wait for it, and then `ms` later.
 local held = "%s sh spec/bench/held.sh %d %d %s"
 
 --- The most `memory` that it had resident, in kB, and the most `descriptors`.

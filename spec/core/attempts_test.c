@@ -36,9 +36,9 @@ static leat_step go(leat_call *call) {
 }
 
 static void answer(leat_call *call, int ms, int status, const char *body) {
-  leat_answer a = {status, NULL, 0, leat_s(body), LEAT_LENGTH};
+  leat_response a = {status, NULL, 0, leat_s(body), LEAT_LENGTH};
   now.monotonic_ms += ms;
-  leat_call_answer(call, now, &a);
+  leat_call_respond(call, now, &a);
 }
 
 static void give_token(leat_call *call) {
@@ -86,10 +86,10 @@ static void test_all(leat_observe observe) {
                                LEAT_SENT_MAYBE, false, 30, 0, value, &now});
   check(client, (leat_attempt){CREATE, LEAT_TO_CALL, 2, LEAT_TIMEOUT, 0, 0,
                                LEAT_SENT_MAYBE, false, 50, 0, value, &now});
-  check(client, (leat_attempt){CREATE, LEAT_TO_LOOK, 3, LEAT_NOT_FOUND, 60003, 400,
+  check(client, (leat_attempt){CREATE, LEAT_TO_VERIFY, 3, LEAT_NOT_FOUND, 60003, 400,
                                LEAT_SENT_MAYBE, true, 7, 1000, value, &now});
-  check(client, (leat_attempt){CREATE, LEAT_TO_LOOK, 4, LEAT_OK, 0, 200, LEAT_SENT_MAYBE,
-                               false, 8, -1, value, &now});
+  check(client, (leat_attempt){CREATE, LEAT_TO_VERIFY, 4, LEAT_OK, 0, 200,
+                               LEAT_SENT_MAYBE, false, 8, -1, value, &now});
   CHECK(!leat_client_attempt(client, &none));
   leat_call_free(call);
   leat_client_free(client);

@@ -1,6 +1,6 @@
 /*
 ** call_test.c - calls through their public face, without a socket: the requests that they
-** make, and what becomes of the answers.
+** make, and what becomes of the responses.
 */
 #include "leat.h"
 #include "test.h"
@@ -110,9 +110,9 @@ static bool target_is(leat_call *call, const char *method, const char *target) {
 
 static bool has_header(leat_call *call, const char *name, const char *value) {
   const leat_request *request = leat_call_request(call);
-  leat_answer as_answer = {.headers = request->headers,
-                           .header_count = request->header_count};
-  leat_string found = leat_answer_header(&as_answer, name);
+  leat_response as_answer = {.headers = request->headers,
+                             .header_count = request->header_count};
+  leat_string found = leat_response_header(&as_answer, name);
   return found.data && found.length == strlen(value) &&
          memcmp(found.data, value, found.length) == 0;
 }
@@ -372,9 +372,9 @@ static void test_null_arguments(leat_client *client) {
   call = new_call(client, "find");
   set(call, "contact_identifier_value", "1");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  leat_call_answer(call, now, NULL);
+  leat_call_respond(call, now, NULL);
   check_misuse(call, "the response is NULL");
-  CHECK(leat_answer_header(&(leat_answer){.status = 200}, NULL).data == NULL);
+  CHECK(leat_response_header(&(leat_response){.status = 200}, NULL).data == NULL);
   CHECK(!leat_client_set_token(client, now, none, 1));
   CHECK(!leat_client_share_token(client, now, none, INT64_MAX));
   CHECK(leat_client_new(
@@ -750,15 +750,15 @@ static const struct answer_case {
 
 static leat_call *answered(leat_client *client, const struct answer_case *c) {
   leat_header type = {leat_s("Content-Type"), leat_s(c->type)};
-  leat_answer answer = {c->status, &type, c->type[0] ? 1 : 0, leat_s(c->body),
-                        c->framing};
+  leat_response answer = {c->status, &type, c->type[0] ? 1 : 0, leat_s(c->body),
+                          c->framing};
   leat_call *call = new_call(client, c->operation);
   set(call, "contact_identifier_value", "1");
   if (strcmp(c->operation, "link") == 0) set(call, "contact_uuid", "u");
   if (strcmp(c->operation, "update") == 0) set(call, "contact_identifier_name", "N");
   now.monotonic_ms += 60000; /* no pause is left of the case before */
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  leat_call_answer(call, now, &answer);
+  leat_call_respond(call, now, &answer);
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   return call;
 }
@@ -790,12 +790,12 @@ static void check_same(const char *a, const char *b, bool same) {
 
 static void check_spelling(leat_client *client, const char *operation, const char *asked,
                            const char *body, leat_kind kind) {
-  leat_answer answer = {200, NULL, 0, leat_s(body), LEAT_LENGTH};
+  leat_response answer = {200, NULL, 0, leat_s(body), LEAT_LENGTH};
   leat_call *call = new_call(client, operation);
   set(call, strcmp(operation, "list") == 0 ? "contact_uuid" : "contact_identifier_value",
       asked);
   leat_call_next(call, now);
-  leat_call_answer(call, now, &answer);
+  leat_call_respond(call, now, &answer);
   if (!CHECK(leat_call_error(call)->kind == kind))
     printf("  %s %s: %s\n", operation, asked, leat_call_error(call)->message);
   leat_call_free(call);
@@ -934,11 +934,11 @@ static void test_many_fields(leat_client *client) {
 
 static void check_redirect(leat_client *client, const char *location, const char *host) {
   leat_header header = {leat_s("location"), leat_s(location)};
-  leat_answer answer = {302, &header, 1, leat_s("<html>"), LEAT_LENGTH};
+  leat_response answer = {302, &header, 1, leat_s("<html>"), LEAT_LENGTH};
   leat_call *call = new_call(client, "unlink");
   set(call, "contact_identifier_value", "1");
   leat_call_next(call, now);
-  leat_call_answer(call, now, &answer);
+  leat_call_respond(call, now, &answer);
   CHECK(leat_call_error(call)->kind == LEAT_REDIRECT);
   CHECK(!leat_call_error(call)->outcome_unknown);
   if (!CHECK(strstr(leat_call_error(call)->message, host) != NULL))
@@ -996,12 +996,12 @@ static void test_dates(void) {
     const struct date_case *c = &dates[i];
     leat_header headers[] = {{leat_s("Retry-After"), leat_s(c->retry_after)},
                              {leat_s("Date"), leat_s(c->date)}};
-    leat_answer answer = {429, headers, c->date[0] ? 2 : 1, leat_s("{}"), LEAT_LENGTH};
+    leat_response answer = {429, headers, c->date[0] ? 2 : 1, leat_s("{}"), LEAT_LENGTH};
     leat_client *client = new_client(); /* the last one is paused */
     leat_call *call = new_call(client, "find");
     set(call, "contact_identifier_value", "1");
     leat_call_next(call, now);
-    leat_call_answer(call, now, &answer);
+    leat_call_respond(call, now, &answer);
     if (!CHECK(leat_call_error(call)->retry_after_ms == c->ms))
       printf("  %s: %lld\n", c->retry_after,
              (long long)leat_call_error(call)->retry_after_ms);
@@ -1021,11 +1021,11 @@ static void test_max_body(void) {
       struct answer_case c = {
           operations[i], 200, LEAT_LENGTH, "", "{\"data\":{\"value\":\"1\"}} ",
           LEAT_OK,       0,   false,       ""};
-      leat_answer answer = {200, NULL, 0, {c.body, size}, LEAT_LENGTH};
+      leat_response answer = {200, NULL, 0, {c.body, size}, LEAT_LENGTH};
       leat_call *call = new_call(client, c.operation);
       set(call, "contact_identifier_value", "1");
       leat_call_next(call, now);
-      leat_call_answer(call, now, &answer);
+      leat_call_respond(call, now, &answer);
       const leat_error *error = leat_call_error(call);
       CHECK(error->kind == (size == 22 ? LEAT_OK : LEAT_TOO_LARGE));
       CHECK(error->outcome_unknown == (size > 22 && i == 1));
@@ -1034,18 +1034,19 @@ static void test_max_body(void) {
   leat_client_free(client);
 }
 
-/* ---- what comes instead of an answer --------------------------------------------- */
+/* ---- what comes instead of a response --------------------------------------------- */
 
 /* The page of something in between is no less a page for being long: it proves nothing. */
 static void test_large_page(void) {
   leat_config config = {.api_key = KEY, .max_body = 16, .max_attempts = 1};
   leat_client *client = leat_client_new(&config, NULL);
   leat_call *call = new_call(client, "create");
-  leat_answer page = {403, NULL, 0, leat_s("<html><title>Blocked</title>"), LEAT_LENGTH};
+  leat_response page = {403, NULL, 0, leat_s("<html><title>Blocked</title>"),
+                        LEAT_LENGTH};
   TEST("a page that is larger than max_body");
   set(call, "contact_identifier_value", "1");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  leat_call_answer(call, now, &page);
+  leat_call_respond(call, now, &page);
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->outcome_unknown);
   CHECK(leat_call_error(call)->kind == LEAT_PROTOCOL);
@@ -1057,16 +1058,16 @@ static void test_large_page(void) {
 static void test_missing_text(leat_client *client) {
   static const leat_string none = {NULL, 3};
   leat_header headers[] = {{none, none}, {leat_s("Content-Type"), none}};
-  const leat_answer broken[] = {{200, NULL, 0, none, LEAT_LENGTH},
-                                {200, NULL, 2, leat_s("{}"), LEAT_LENGTH},
-                                {403, headers, 2, leat_s("x"), LEAT_LENGTH},
-                                {503, headers, 2, leat_s(""), LEAT_LENGTH}};
+  const leat_response broken[] = {{200, NULL, 0, none, LEAT_LENGTH},
+                                  {200, NULL, 2, leat_s("{}"), LEAT_LENGTH},
+                                  {403, headers, 2, leat_s("x"), LEAT_LENGTH},
+                                  {503, headers, 2, leat_s(""), LEAT_LENGTH}};
   TEST("a response with NULL in it");
   for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
     leat_call *call = new_call(client, "find");
     set(call, "contact_identifier_value", "1");
     CHECK(leat_call_next(call, now) == LEAT_SEND);
-    leat_call_answer(call, now, &broken[i]);
+    leat_call_respond(call, now, &broken[i]);
     check_misuse(call, "NULL");
   }
 }

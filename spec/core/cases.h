@@ -14,7 +14,7 @@ typedef enum expectation {
   WANT_FAILURE
 } expectation;
 
-/* What a call makes of the answer. */
+/* What a call makes of the response. */
 typedef struct call_want {
   char operation[16];
   leat_kind kind; /* LEAT_OK: a value */

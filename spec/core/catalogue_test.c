@@ -131,25 +131,26 @@ static void limit_descriptors(bool none) {
 
 static void ask(leat_curl *curl, trial *t) {
   t->step = ASKING;
-  if (t->row->warmth != SPOILT) arm(t);
+  if (t->row->connection_state != SPOILT) arm(t);
   if (t->row->door == NO_FDS) limit_descriptors(true);
   start(curl, t, creates(t->mode) ? "create" : "find");
 }
 
 static void begin(leat_curl *curl, trial *t) {
   t->client = client_of(t);
-  if (t->row->warmth == COLD) {
+  if (t->row->connection_state == COLD) {
     ask(curl, t);
     return;
   }
   t->step = WARMING;
-  if (t->row->warmth == SPOILT) bad_arm(t->at, 1);
+  if (t->row->connection_state == SPOILT) bad_arm(t->at, 1);
   start(curl, t, "find");
 }
 
-/* What the server did after its answer has arrived. */
+/* What the server did after its response has arrived. */
 static void cool_down(const trial *t) {
-  for (int i = 0; i < 2000 && t->row->warmth == SPOILT && t->at->closed == 0; i++)
+  for (int i = 0; i < 2000 && t->row->connection_state == SPOILT && t->at->closed == 0;
+       i++)
     usleep(1000);
   t->at->finds = 0;
 }
@@ -168,7 +169,7 @@ static void check_counts(const trial *t) {
   if (t->mode == CREATE_LOST && expect(t->row, t->mode).sends == 2 &&
       t->row->fate >= LOST)
     check(t, finds == 2 && bad_now() - t->started >= 1000, "two looks, a second apart");
-  if (t->row->warmth == KEPT)
+  if (t->row->connection_state == KEPT)
     check(t, t->at->connections <= attempts, "the connection was kept");
   if (is_unseen(t->row) && (t->row->fate == KNOWN || t->row->fate == AGAIN))
     check(t, e->kind == LEAT_OK || e->sent == LEAT_SENT_NO, "it says that nothing left");
@@ -278,12 +279,12 @@ static leat_call *card_call(leat_client *client, const char *operation) {
 /* A pause on the clock that never jumps, whatever the other one does. */
 static void check_clock(leat_client *client, const char *operation, int jump_s) {
   static const leat_header two_seconds = {{"Retry-After", 11}, {"2", 1}};
-  const leat_answer down = {
+  const leat_response down = {
       .status = 503, .headers = &two_seconds, .header_count = 1, .framing = LEAT_LENGTH};
   leat_moment now = {1000, 1700000000, 0};
   leat_call *call = card_call(client, operation);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  leat_call_answer(call, now, &down);
+  leat_call_respond(call, now, &down);
   CHECK(leat_call_next(call, now) == LEAT_WAIT && leat_call_until(call) == 3000);
   now.unix_s += jump_s;
   now.monotonic_ms = 2999;
@@ -379,7 +380,7 @@ static void check_numbers(void) {
 
 /* Every row in every mode that it has, and one case more. */
 static size_t make_trials(trial *trials, bad_case *cases) {
-  static const bad_misdeed none = {.lag = 0};
+  static const bad_fault none = {.lag = 0};
   size_t n = 0;
   for (int i = 0; i < ROWS; i++)
     for (mode m = FIND_ONCE; m < MODES; m++) {

@@ -86,7 +86,7 @@ static void check_reuse(const char *name, reply r, int finds, int connections) {
   for (int i = 0; i < finds; i++) {
     leat_error error = perform(s.curl, s.client, "find");
     if (!CHECK(error.kind == LEAT_OK)) printf("  %s\n", error.message);
-    usleep(2000); /* what the server does after its answer arrives in its own time */
+    usleep(2000); /* what the server does after its response arrives in its own time */
   }
   close_stage(&s);
   CHECK(s.server.connections == connections);
@@ -124,7 +124,7 @@ static void test_surplus(void) {
   }
 }
 
-/* An answer that comes too late is never taken for the next one's. */
+/* A response that comes too late is never taken for the next one's. */
 static void test_late_answer(void) {
   static const reply replies[] = {{NULL, STAY}, {GOOD, STAY}};
   stage s;
@@ -699,7 +699,8 @@ static void test_asking(void) {
              0);
   snprintf(url, sizeof url, "http://127.0.0.1:%d/api", s.server.port);
   leat_client *asking = leat_client_new(
-      &(leat_config){.asks_token = true, .base_url = url, .max_attempts = 1}, NULL);
+      &(leat_config){.token_from_caller = true, .base_url = url, .max_attempts = 1},
+      NULL);
   leat_call *asks = call_of(asking, "find"), *waits = call_of(asking, "find");
   leat_curl_start(s.curl, asks);
   leat_curl_start(s.curl, waits);
@@ -708,7 +709,8 @@ static void test_asking(void) {
   leat_call_fail(asks, leat_curl_moment(s.curl), LEAT_CONFIG, LEAT_SENT_NO, "no token");
   leat_call_free(asks);
   leat_client *lone = leat_client_new(
-      &(leat_config){.asks_token = true, .base_url = url, .max_attempts = 1}, NULL);
+      &(leat_config){.token_from_caller = true, .base_url = url, .max_attempts = 1},
+      NULL);
   CHECK(perform(s.curl, lone, "find").kind == LEAT_CONFIG); /* nobody is there to ask */
   leat_client_free(lone);
   TEST("the next one asks, and gets it");
@@ -729,7 +731,8 @@ static void test_asking(void) {
   leat_call_free(waits);
   TEST("the lease of one that is canceled goes on at once");
   leat_client *third = leat_client_new(
-      &(leat_config){.asks_token = true, .base_url = url, .max_attempts = 1}, NULL);
+      &(leat_config){.token_from_caller = true, .base_url = url, .max_attempts = 1},
+      NULL);
   asks = call_of(third, "find");
   waits = call_of(third, "find");
   leat_curl_start(s.curl, asks);

@@ -1,5 +1,5 @@
 /*
-** differential.c - the answers of spec/cases/http1.cases once more, through libcurl's own
+** differential.c - the responses of spec/cases/http1.cases once more, through libcurl's own
 ** HTTP. Where it sees something else than our codec, which `-v` lists, the case says in a line
 ** "differs" why that is wanted; one that does not say so fails.
 */
@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* How long libcurl may wait: for what we take for an answer it need not at all. */
+/* How long libcurl may wait: for what we take for a response it need not at all. */
 enum { PATIENCE_MS = 100, LONG_PATIENCE_MS = 10000 };
 
 /* How an exchange ended: a status of 0 means in an error. */
@@ -37,7 +37,7 @@ static void take_answer(leat_http1 *http, const http_case *c, result *r) {
     state = leat_http1_received(http, room);
   }
   if (state == LEAT_HTTP1_MORE && c->closes) state = leat_http1_closed(http);
-  const leat_answer *answer = leat_http1_answer(http);
+  const leat_response *answer = leat_http1_response(http);
   if (answer == NULL) return;
   r->status = answer->status;
   r->body = (bytes){(char *)malloc(answer->body.length + 1), answer->body.length};

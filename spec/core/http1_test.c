@@ -1,5 +1,5 @@
 /*
-** http1_test.c - the codec through its public face, without a socket: the answers of
+** http1_test.c - the codec through its public face, without a socket: the responses of
 ** spec/cases/http1.cases in any splits, what calls make of them, and the requests.
 */
 #include "cases.h"
@@ -44,7 +44,7 @@ static leat_http1_state begin(leat_http1 *http, const http_case *c) {
   return state;
 }
 
-/* An exchange whose answer comes in pieces: a first one, then others of `step` bytes. */
+/* An exchange whose response comes in pieces: a first one, then others of `step` bytes. */
 static seen exchange(leat_http1 *http, const http_case *c, size_t first, size_t step) {
   leat_http1_state state = begin(http, c);
   size_t at = 0, left = 0, n = first;
@@ -61,8 +61,8 @@ static seen exchange(leat_http1 *http, const http_case *c, size_t first, size_t 
 }
 
 static bool is_wanted_answer(const leat_http1 *http, const http_case *c, seen s) {
-  const leat_answer *answer = leat_http1_answer(http);
-  if (s.state != LEAT_HTTP1_ANSWER || answer == NULL) return false;
+  const leat_response *answer = leat_http1_response(http);
+  if (s.state != LEAT_HTTP1_RESPONSE || answer == NULL) return false;
   return answer->status == c->status && answer->framing == c->framing &&
          s.reusable == c->reusable && answer->body.length == c->body.length &&
          (c->body.data == NULL || c->body.length == 0 ||
@@ -73,7 +73,7 @@ static bool is_wanted(const leat_http1 *http, const http_case *c, seen s, bool w
   const char *detail;
   leat_kind failure = leat_http1_failure(http, &detail);
   if (c->want == WANT_ANSWER) return is_wanted_answer(http, c, s);
-  if (leat_http1_answer(http) != NULL || leat_http1_reusable(http)) return false;
+  if (leat_http1_response(http) != NULL || leat_http1_reusable(http)) return false;
   if (c->want == WANT_MORE) return s.state == LEAT_HTTP1_MORE && failure == LEAT_OK;
   /* of a line in pieces the detail shows as much as had come */
   return s.state == LEAT_HTTP1_FAILED && failure == c->failure &&
@@ -84,7 +84,7 @@ static bool check(leat_http1 *http, const http_case *c, size_t first, size_t ste
   const char *detail;
   seen s = exchange(http, c, first, step);
   if (is_wanted(http, c, s, first >= c->answer.length)) return true;
-  const leat_answer *answer = leat_http1_answer(http);
+  const leat_response *answer = leat_http1_response(http);
   leat_http1_failure(http, &detail);
   printf(
       "  http1.cases:%d, first %zu, then %zu: state %d, status %d, %zu bytes, %s; %s\n",
@@ -120,7 +120,8 @@ static leat_call *new_call(leat_client *client, const char *operation) {
 static void tell(leat_call *call, leat_http1 *http, seen s) {
   const char *detail;
   leat_kind kind = leat_http1_failure(http, &detail);
-  if (s.state == LEAT_HTTP1_ANSWER) leat_call_answer(call, now, leat_http1_answer(http));
+  if (s.state == LEAT_HTTP1_RESPONSE)
+    leat_call_respond(call, now, leat_http1_response(http));
   else leat_call_fail(call, now, kind, LEAT_SENT_MAYBE, detail);
 }
 
@@ -128,7 +129,7 @@ static void test_calls(leat_http1 *http, const http_case *c) {
   TEST(c->name);
   for (size_t i = 0; i < c->call_count; i++) {
     const call_want *w = &c->calls[i];
-    leat_client *client = /* one for each: an answer may pause it */
+    leat_client *client = /* one for each: a response may pause it */
         leat_client_new(&(leat_config){.api_key = test_key(), .max_attempts = 1}, NULL);
     leat_call *call = new_call(client, w->operation);
     CHECK(leat_call_next(call, now) == LEAT_SEND);
@@ -151,7 +152,7 @@ static void check_bytes(leat_request request, const char *wanted) {
   leat_http1 *http = leat_http1_new();
   request.origin = leat_s("https://api.example:8443");
   CHECK(leat_http1_begin(http, &request) == LEAT_HTTP1_MORE);
-  CHECK(!leat_http1_reusable(http) && leat_http1_answer(http) == NULL);
+  CHECK(!leat_http1_reusable(http) && leat_http1_response(http) == NULL);
   leat_string out = leat_http1_output(http);
   char text[512] = "";
   if (CHECK(out.length < sizeof text)) memcpy(text, out.data, out.length);
@@ -223,10 +224,10 @@ static void test_refused_requests(void) {
 
 /* ---- answers --------------------------------------------------------------------- */
 
-static void check_header(const leat_answer *answer, const char *name,
+static void check_header(const leat_response *answer, const char *name,
                          const char *wanted) {
   char text[64] = "(none)";
-  leat_string value = leat_answer_header(answer, name);
+  leat_string value = leat_response_header(answer, name);
   if (value.data) snprintf(text, sizeof text, "%.*s", (int)value.length, value.data);
   CHECK_STR(text, wanted);
 }
@@ -237,7 +238,7 @@ static void test_headers(leat_http1 *http) {
   http_case c = {.method = "GET", .answer = {text, sizeof text - 1}};
   TEST("headers of an answer");
   exchange(http, &c, 1, 1);
-  const leat_answer *answer = leat_http1_answer(http);
+  const leat_response *answer = leat_http1_response(http);
   if (!CHECK(answer != NULL)) return;
   CHECK(answer->header_count == 4);
   check_header(answer, "RETRY-AFTER", "5");
@@ -257,10 +258,10 @@ static void test_end(leat_http1 *http) {
   CHECK(leat_http1_space(idle, &room) == NULL);
   leat_http1_free(idle);
   TEST("after the end");
-  CHECK(exchange(http, &c, 100, 1).state == LEAT_HTTP1_ANSWER);
+  CHECK(exchange(http, &c, 100, 1).state == LEAT_HTTP1_RESPONSE);
   CHECK(leat_http1_space(http, &room) == NULL && room == 0);
-  CHECK(leat_http1_received(http, 0) == LEAT_HTTP1_ANSWER);
-  CHECK(leat_http1_closed(http) == LEAT_HTTP1_ANSWER);
+  CHECK(leat_http1_received(http, 0) == LEAT_HTTP1_RESPONSE);
+  CHECK(leat_http1_closed(http) == LEAT_HTTP1_RESPONSE);
   text[0] = 'X';
   CHECK(exchange(http, &c, 100, 1).state == LEAT_HTTP1_FAILED);
   CHECK(leat_http1_space(http, &room) == NULL && room == 0);

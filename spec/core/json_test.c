@@ -1,5 +1,5 @@
 /*
-** json_test.c - JSON: what is made of an answer, and where it is refused; what requests say
+** json_test.c - JSON: what is made of a response, and where it is refused; what requests say
 ** of any text. All of it also beside jansson.
 */
 #include "json_oracle.h"
@@ -84,13 +84,13 @@ int __wrap___snprintf_chk(char *text, size_t size, int flag, size_t room,
 static const leat_moment now = {1000, 1700000000, 0};
 static leat_client *client;
 
-/* What a call makes of such an answer; its data is the whole document, unless that has a
+/* What a call makes of such a response; its data is the whole document, unless that has a
 ** member "data". */
 static leat_call *answered(leat_string text) {
-  leat_answer answer = {200, NULL, 0, text, LEAT_LENGTH};
+  leat_response answer = {200, NULL, 0, text, LEAT_LENGTH};
   leat_call *call = leat_call_new_request(client, "GET", "/x");
   leat_call_next(call, now);
-  leat_call_answer(call, now, &answer);
+  leat_call_respond(call, now, &answer);
   leat_call_next(call, now);
   return call;
 }
@@ -547,12 +547,12 @@ static void test_locales(void) {
 /* ---- out of memory --------------------------------------------------------------- */
 
 static leat_kind answered_without(const char *text, long allocation) {
-  leat_answer answer = {200, NULL, 0, leat_s(text), LEAT_LENGTH};
+  leat_response answer = {200, NULL, 0, leat_s(text), LEAT_LENGTH};
   leat_call *call = leat_call_new_request(client, "GET", "/x");
   leat_call_next(call, now);
   allocations = 0;
   fails_at = allocation;
-  leat_call_answer(call, now, &answer);
+  leat_call_respond(call, now, &answer);
   fails_at = 0;
   leat_call_next(call, now);
   leat_kind kind = leat_call_error(call)->kind;

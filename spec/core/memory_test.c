@@ -69,7 +69,7 @@ void __wrap_free(void *block) {
 static leat_moment now;
 
 typedef struct scene {
-  int status; /* 0: the answer is lost */
+  int status; /* 0: the response is lost */
   const char *body;
 } scene;
 
@@ -167,11 +167,11 @@ static leat_call *new_call(leat_client *client, const scenario *s) {
 /* One exchange, through the codec as a driver would. */
 static void exchange(leat_call *call, const scene *s) {
   leat_http1 *http = leat_http1_new();
-  leat_answer answer = {s->status, NULL, 0, leat_s(s->body), LEAT_LENGTH};
+  leat_response answer = {s->status, NULL, 0, leat_s(s->body), LEAT_LENGTH};
   if (http == NULL ||
       leat_http1_begin(http, leat_call_request(call)) == LEAT_HTTP1_FAILED)
     leat_call_fail(call, now, LEAT_NO_MEMORY, LEAT_SENT_NO, "out of memory");
-  else if (s->status) leat_call_answer(call, now, &answer);
+  else if (s->status) leat_call_respond(call, now, &answer);
   else leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "late");
   leat_http1_free(http);
 }
@@ -238,8 +238,8 @@ static void answer_by_codec(leat_call *call, const char *body) {
                strlen(body), body);
   char *space = leat_http1_space(http, &room);
   if (CHECK(space && room >= (size_t)length)) memcpy(space, text, (size_t)length);
-  CHECK(leat_http1_received(http, (size_t)length) == LEAT_HTTP1_ANSWER);
-  leat_call_answer(call, now, leat_http1_answer(http));
+  CHECK(leat_http1_received(http, (size_t)length) == LEAT_HTTP1_RESPONSE);
+  leat_call_respond(call, now, leat_http1_response(http));
   leat_http1_free(http);
 }
 

@@ -518,7 +518,7 @@ static void send_request(world *w, client *c) {
 
 static void deliver(world *w, client *c) {
   leat_header headers[16];
-  leat_answer answer = {
+  leat_response answer = {
       c->x.status, headers, 0, {c->x.text.data, c->x.text.length}, LEAT_LENGTH};
   c->waits = false;
   if (!c->answered) {
@@ -533,7 +533,7 @@ static void deliver(world *w, client *c) {
     headers[answer.header_count++] = (leat_header){name, value};
     at = value.data + value.length + 1;
   }
-  leat_call_answer(c->call, w->moment, &answer);
+  leat_call_respond(c->call, w->moment, &answer);
   leat__sandbox_answer_free(&c->x);
   c->x = (exchange){0};
 }

@@ -30,7 +30,7 @@ static leat_moment now;
 typedef enum effect { NOTHING, DONE, UNKNOWN } effect;
 
 typedef struct event {
-  leat_kind kind; /* without an answer */
+  leat_kind kind; /* without a response */
   leat_sent sent;
   int status; /* with one; 0: without */
   char body[112];
@@ -233,7 +233,7 @@ typedef enum view { AS_ASKED, UNCHANGED, OTHER, INACTIVE, SILENT, VIEWS } view;
 
 typedef struct subject {
   const char *resource, *name; /* of no resource: the method of a request */
-  const char *done;            /* the answer of success */
+  const char *done;            /* the response of success */
   bool writes;
   bool again;               /* may be sent again without a look */
   int told;                 /* the code that an earlier try's success leads to */
@@ -333,9 +333,9 @@ static const char *filled(const char *body) {
 
 static void answer(run *r, int status, const char *body, const char *retry_after) {
   leat_header header = {leat_s("Retry-After"), leat_s(retry_after)};
-  leat_answer a = {status, &header, retry_after ? 1 : 0, leat_s(filled(body)),
-                   LEAT_LENGTH};
-  leat_call_answer(r->call, now, &a);
+  leat_response a = {status, &header, retry_after ? 1 : 0, leat_s(filled(body)),
+                     LEAT_LENGTH};
+  leat_call_respond(r->call, now, &a);
 }
 
 static void happen(run *r, const event *e, const char *body) {

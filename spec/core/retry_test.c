@@ -1,6 +1,6 @@
 /*
 ** retry_test.c - calls over several exchanges, without a socket and on a clock of our own:
-** retries, lost answers, pauses, rates, deadlines.
+** retries, lost responses, pauses, rates, deadlines.
 */
 #include "leat.h"
 #include "secrets.h"
@@ -35,9 +35,9 @@ static leat_call *new_call(leat_client *client, const char *operation) {
 /* An exchange: what must be asked, and what becomes of it. */
 typedef struct scene {
   const char *method; /* "GET" is a find, whether to look or not */
-  int status;         /* 0: no answer */
+  int status;         /* 0: no response */
   const char *body;   /* or what is said where there was none */
-  leat_kind kind;     /* without an answer */
+  leat_kind kind;     /* without a response */
   leat_sent sent;
 } scene;
 
@@ -615,9 +615,9 @@ static const play plays[] = {
 
 static void tell(leat_call *call, const scene *s, const char *retry_after) {
   leat_header header = {leat_s("Retry-After"), leat_s(retry_after)};
-  leat_answer answer = {s->status, &header, retry_after ? 1 : 0, leat_s(s->body),
-                        LEAT_LENGTH};
-  if (s->status) leat_call_answer(call, now, &answer);
+  leat_response answer = {s->status, &header, retry_after ? 1 : 0, leat_s(s->body),
+                          LEAT_LENGTH};
+  if (s->status) leat_call_respond(call, now, &answer);
   else leat_call_fail(call, now, s->kind, s->sent, s->body);
 }
 

@@ -148,7 +148,7 @@ static bool is_answer(const char *answer, int status, const char *piece) {
 typedef struct row {
   const char *line, *headers, *body;
   int status;
-  const char *piece; /* of the answer */
+  const char *piece; /* of the response */
 } row;
 
 static void check_rows(const stage *s, const row *rows, size_t count) {

@@ -42,8 +42,8 @@ static leat_call *new_call(leat_client *client, const char *operation) {
 
 static void answer(leat_call *call, leat_moment now, int status, const char *body) {
   leat_header header = {leat_s("Retry-After"), leat_s(draw(2) ? "1" : "99999999999")};
-  leat_answer got = {status, &header, status >= 400, leat_s(body), LEAT_LENGTH};
-  leat_call_answer(call, now, &got);
+  leat_response got = {status, &header, status >= 400, leat_s(body), LEAT_LENGTH};
+  leat_call_respond(call, now, &got);
 }
 
 /* A clock that stands still, wherever it does, changes nothing. */
@@ -147,6 +147,6 @@ int main(void) {
               &(leat_config){.client_id = "times-id",
                              .client_secret = "times-secret",
                              .shared = true});
-  check_calls("with a token function", &(leat_config){.asks_token = true});
+  check_calls("with a token function", &(leat_config){.token_from_caller = true});
   return test_summary("times");
 }

@@ -397,7 +397,7 @@ static void test_descriptor_limit(const char *name, const char *host) {
   close_stage(&s);
 }
 
-/* ---- how an answer ends ---------------------------------------------------------- */
+/* ---- how a response ends ---------------------------------------------------------- */
 
 typedef struct ending {
   const char *name, *bytes;

@@ -24,7 +24,7 @@ static const char *form(void) {
 static leat_moment now;
 
 static leat_client *new_client(bool asks) {
-  leat_config config = {.asks_token = asks, .timeout_ms = 10000};
+  leat_config config = {.token_from_caller = asks, .timeout_ms = 10000};
   if (!asks) {
     config.client_id = "me";
     config.client_secret = test_secret();
@@ -53,9 +53,9 @@ static leat_call *new_find(leat_client *client) {
 
 static leat_string header(leat_call *call, const char *name) {
   const leat_request *request = leat_call_request(call);
-  leat_answer as_answer = {.headers = request->headers,
-                           .header_count = request->header_count};
-  return leat_answer_header(&as_answer, name);
+  leat_response as_answer = {.headers = request->headers,
+                             .header_count = request->header_count};
+  return leat_response_header(&as_answer, name);
 }
 
 static bool is(leat_string text, const char *wanted) {
@@ -63,8 +63,8 @@ static bool is(leat_string text, const char *wanted) {
 }
 
 static void answer(leat_call *call, int status, const char *body) {
-  leat_answer a = {status, NULL, 0, leat_s(body), LEAT_LENGTH};
-  leat_call_answer(call, now, &a);
+  leat_response a = {status, NULL, 0, leat_s(body), LEAT_LENGTH};
+  leat_call_respond(call, now, &a);
 }
 
 /* Whether it asks for a token now, as the documentation has it. */
@@ -239,7 +239,7 @@ static void test_lease_of_a_look(void) {
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "late");
   CHECK(finds(call, "Bearer t"));
-  CHECK(leat_call_purpose(call) == LEAT_TO_LOOK);
+  CHECK(leat_call_purpose(call) == LEAT_TO_VERIFY);
   answer(call, 401, "");
   CHECK(leat_call_next(call, now) == LEAT_TOKEN);
   CHECK(leat_call_purpose(call) == LEAT_TO_GET_TOKEN);
@@ -323,11 +323,11 @@ static void check_redirect(const char *format, const char *host) {
   char location[512], message[256];
   snprintf(location, sizeof location, format, test_secret());
   leat_header header = {leat_s("Location"), leat_s(location)};
-  leat_answer redirect = {307, &header, 1, leat_s(""), LEAT_LENGTH};
+  leat_response redirect = {307, &header, 1, leat_s(""), LEAT_LENGTH};
   leat_client *client = new_client(false);
   leat_call *call = new_find(client);
   CHECK(fetches(call));
-  leat_call_answer(call, now, &redirect);
+  leat_call_respond(call, now, &redirect);
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_REDIRECT);
   snprintf(message, sizeof message, "no token: the server points to %s, which", host);
@@ -399,8 +399,8 @@ static void test_fetch_again(void) {
 
 static void answer_wait(leat_call *call, int status, const char *retry_after) {
   leat_header wait = {leat_s("Retry-After"), leat_s(retry_after)};
-  leat_answer a = {status, &wait, 1, leat_s("{\"message\":\"Later.\"}"), LEAT_LENGTH};
-  leat_call_answer(call, now, &a);
+  leat_response a = {status, &wait, 1, leat_s("{\"message\":\"Later.\"}"), LEAT_LENGTH};
+  leat_call_respond(call, now, &a);
 }
 
 /* A token may well have expired while the client waited: then its fetch is what probes. */
@@ -612,7 +612,7 @@ static void test_config(void) {
       {.client_secret = "a"},
       {.client_id = "a", .client_secret = ""},
       {.client_id = "a", .client_secret = "b", .api_key = "k"},
-      {.asks_token = true, .api_key = "k"},
+      {.token_from_caller = true, .api_key = "k"},
       {.client_id = "a", .client_secret = "b", .token_url = "http://login.example/x"},
       {.client_id = "a", .client_secret = "b", .token_url = "nowhere"},
   };

@@ -42,7 +42,7 @@ static void check_error(const leat_call *call, const leat_op *op) {
   MUST(error->message[0] != '\0' && !strpbrk(error->message, "\r\n\t\033"));
   MUST(!error->outcome_unknown || op->writes);
   MUST(error->status ||
-       error->outcome_unknown == op->writes); /* no answer, no knowledge */
+       error->outcome_unknown == op->writes); /* no response, no knowledge */
   check_secret(leat_error_text(error, text, sizeof text));
   for (size_t i = 0; leat_call_field(call, i, &field); i++) {
     check_secret(field.name.data);
@@ -69,7 +69,8 @@ static void judge(leat_call *call, leat_http1 *http, leat_http1_state state) {
   const leat_moment now = {2, 2, 2};
   const char *detail;
   leat_kind kind = leat_http1_failure(http, &detail);
-  if (state == LEAT_HTTP1_ANSWER) leat_call_answer(call, now, leat_http1_answer(http));
+  if (state == LEAT_HTTP1_RESPONSE)
+    leat_call_respond(call, now, leat_http1_response(http));
   else if (state == LEAT_HTTP1_FAILED)
     leat_call_fail(call, now, kind, LEAT_SENT_MAYBE, detail);
   else leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "late");
@@ -90,7 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   feed(http, data + 2, size - 2, 1 + data[1], data[0] & CLOSES, &state);
   judge(call, http, state);
   if (leat_call_error(call)->kind != LEAT_OK) check_error(call, op);
-  else check_value(call, op, leat_http1_answer(http)->framing);
+  else check_value(call, op, leat_http1_response(http)->framing);
   leat_http1_free(http);
   leat_call_free(call);
   leat_client_free(client);

@@ -1,5 +1,5 @@
 /*
-** feed.h - what the fuzz targets share: two bytes of choices, then an answer's bytes, fed
+** feed.h - what the fuzz targets share: two bytes of choices, then a response's bytes, fed
 ** to the codec; and the cases of spec/cases/http1.cases as seeds.
 */
 #ifndef LEAT_FUZZ_FEED_H

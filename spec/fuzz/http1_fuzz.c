@@ -25,7 +25,7 @@ static leat_http1_state exchange(leat_http1 *http, const uint8_t *data, size_t s
   return state;
 }
 
-static void check_answer(const leat_answer *answer, const uint8_t *data) {
+static void check_answer(const leat_response *answer, const uint8_t *data) {
   MUST(answer->status >= 200 && answer->status <= 599);
   MUST(answer->body.length <= (data[0] & SMALL ? 16u : 4096u));
   MUST(answer->framing != LEAT_NO_BODY || answer->body.length == 0);
@@ -39,7 +39,7 @@ static void check_answer(const leat_answer *answer, const uint8_t *data) {
   }
 }
 
-static void check_same(const leat_answer *a, const leat_answer *b) {
+static void check_same(const leat_response *a, const leat_response *b) {
   MUST(a->status == b->status && a->framing == b->framing);
   MUST(a->header_count == b->header_count);
   MUST(a->body.length == b->body.length);
@@ -51,12 +51,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   leat_http1 *whole = leat_http1_new(), *pieces = leat_http1_new();
   leat_http1_state state = exchange(whole, data, size, SIZE_MAX);
   MUST(exchange(pieces, data, size, 1 + data[1] % 64) == state);
-  if (state == LEAT_HTTP1_ANSWER) {
-    check_answer(leat_http1_answer(whole), data);
-    check_same(leat_http1_answer(whole), leat_http1_answer(pieces));
+  if (state == LEAT_HTTP1_RESPONSE) {
+    check_answer(leat_http1_response(whole), data);
+    check_same(leat_http1_response(whole), leat_http1_response(pieces));
     MUST(!leat_http1_reusable(whole) || leat_http1_reusable(pieces));
   } else {
-    MUST(leat_http1_answer(whole) == NULL && !leat_http1_reusable(whole));
+    MUST(leat_http1_response(whole) == NULL && !leat_http1_reusable(whole));
     MUST(leat_http1_failure(whole, NULL) == leat_http1_failure(pieces, NULL));
   }
   leat_http1_free(whole);

@@ -68,7 +68,7 @@ function app.answer_kept()
   ngx.print(kept.result)
 end
 
--- A server that answers once more than it was asked, and waits for the next request.
+-- A server that responses once more than it was asked, and waits for the next request.
 function app.answer_twice()
   local body = '{"data":{"value":"1"}}'
   local head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"

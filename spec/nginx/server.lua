@@ -122,7 +122,7 @@ function server.start(given)
   error("nginx found no port")
 end
 
--- Asks for a path; the answer is to be read, or not.
+-- Asks for a path; the response is to be read, or not.
 function Server:ask(path, body)
   local connection = assert(socket.connect("127.0.0.1", self.port))
   connection:settimeout(20)

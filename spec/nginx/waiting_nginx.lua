@@ -298,7 +298,7 @@ describe("in nginx, many at once:", function()
     ]])
     assert.equal("timeout", err.kind)
     assert.is_true(reused)
-    socket.sleep(0.6) -- the late answer came
+    socket.sleep(0.6) -- the late response came
     local card, again = nginx:run("content", find)
     assert.equal("1", card.value)
     assert.is_false(again)

@@ -20,7 +20,7 @@ for i = 1, CARDS do
 end
 local upstream = assert(sandbox.start { cards = cards })
 
--- Each hits one request. What was answered, but is no answer, fails at once; so does what takes
+-- Each hits one request. What was answered, but is no response, fails at once; so does what takes
 -- too long; of any other three in a row would be needed.
 local may_fail = { protocol = true, timeout = true }
 local ways = {
@@ -114,7 +114,7 @@ local function judge(value, answer)
   end
 end
 
--- One of each client at once. Now and then one goes away instead of taking its answer.
+-- One of each client at once. Now and then one goes away instead of taking its response.
 local function round()
   local asked = {}
   for i = 1, CLIENTS do

@@ -7,8 +7,8 @@
 ** a port of each case's own, for it serves like the service, or leads to another port: to
 ** TLS, or to a proxy, behind which the service is met again.
 **
-** Armed, a case misbehaves so many times, as its `misdeed` says, and is good again after
-** that: at an answer, or already at a connection to its gate.
+** Armed, a case misbehaves so many times, as its `fault` says, and is good again after
+** that: at a response, or already at a connection to its gate.
 */
 #ifndef LEAT_TEST_BAD_SERVER_H
 #define LEAT_TEST_BAD_SERVER_H
@@ -23,7 +23,7 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-/* ---- misdeeds, as data ----------------------------------------------------------- */
+/* ---- faults, as data ----------------------------------------------------------- */
 
 typedef enum bad_verb {
   BAD_END = 0, /* what follows is another request */
@@ -66,15 +66,15 @@ typedef struct bad_step {
 
 typedef enum bad_ear { BAD_LISTENS = 0, BAD_REFUSES, BAD_IGNORES } bad_ear;
 
-typedef struct bad_misdeed {
-  bad_step steps[6]; /* instead of the answer, or of serving the connection */
+typedef struct bad_fault {
+  bad_step steps[6]; /* instead of the response, or of serving the connection */
   bad_step finds[3]; /* instead of the answer to a find; none: `steps` */
   bool at_gate;      /* it goes wrong with the connection, not with a request */
   bool early;        /* it does not wait for all of the request */
   bad_ear ear;       /* refuses connections, or ignores them, until it is healed */
   int late;          /* what was applied is there after so many more requests, */
   int lag;           /* or it is, and so many finds don't see it */
-} bad_misdeed;
+} bad_fault;
 
 /* ---- cases ----------------------------------------------------------------------- */
 
@@ -89,7 +89,7 @@ typedef struct bad_end {
 typedef struct bad_case {
   bad_end gate;
   bad_server *of;
-  const bad_misdeed *does;
+  const bad_fault *does;
   int port;               /* of the gate */
   bool applies;           /* a create that it spoils happens nevertheless */
   int bad_port;           /* where bad connections to the gate lead; 0: `steps` */
@@ -298,7 +298,7 @@ static inline const bad_step *bad_create(bad_case *c) {
   return made;
 }
 
-/* The misdeed, or the answer. */
+/* The fault, or the response. */
 static inline void bad_serve(bad_visitor *v, bool creates) {
   bad_case *c = v->whose;
   bool spoils = !c->does->at_gate && bad_spend(c);

@@ -9,10 +9,10 @@
 #include "bad_server.h"
 #include "leat.h"
 
-/* What an answer, or the lack of one, is to a call. How a find and a create go on from
+/* What a response, or the lack of one, is to a call. How a find and a create go on from
 ** there is the same for all rows: see `expect` in catalogue_test.c. */
 typedef enum fate {
-  FINE,      /* a good answer */
+  FINE,      /* a good response */
   KNOWN,     /* nothing was changed, and another try would get the same */
   AGAIN,     /* nothing was changed, and it is sent again */
   LOST,      /* who knows. A find gets the same another time */
@@ -20,7 +20,11 @@ typedef enum fate {
   TIMES_OUT, /* who knows. For a find no time is left, for a create half */
 } fate;
 
-typedef enum warmth { COLD = 0, KEPT, SPOILT } warmth; /* of the connection */
+typedef enum connection_state {
+  COLD = 0,
+  KEPT,
+  SPOILT
+} connection_state; /* of the connection */
 
 /* By which way a server is reached; from PROXY on each trial has a driver of its own. */
 typedef enum door {
@@ -35,7 +39,7 @@ typedef enum door {
 } door;
 
 typedef enum mode {
-  FIND_ONCE,      /* the misdeed once, then good service */
+  FIND_ONCE,      /* the fault once, then good service */
   FIND_ALWAYS,    /* nothing else */
   CREATE_LOST,    /* once; it was not carried out */
   CREATE_APPLIED, /* once; it was */
@@ -48,8 +52,9 @@ typedef struct row {
   const char *title;
   fate fate;
   leat_kind kind; /* what a call is told, if it is told so */
-  bad_misdeed does;
-  warmth warmth; /* KEPT: a find went well before; SPOILT: it is a find before */
+  bad_fault does;
+  connection_state
+      connection_state; /* KEPT: a find went well before; SPOILT: it is a find before */
   door door;
   const char *front; /* the name of a TLS server that bad connections lead to */
   bool large;        /* the request is of 60 kB at least */
@@ -100,9 +105,9 @@ static const row rows[] = {
   { 4, "closes as the request begins", CUT, LEAT_CONNECTION, GATE(HEAR, CLOSES)},
   { 5, "accepts, resets", CUT, LEAT_CONNECTION, DOES(RESETS)},
   { 5, "resets as the request begins", CUT, LEAT_CONNECTION, GATE(HEAR, RESETS)},
-  { 6, "a kept connection is closed as it is used", CUT, LEAT_CONNECTION, DOES(CLOSES), .warmth = KEPT},
-  { 7, "a kept connection is reset as it is used", CUT, LEAT_CONNECTION, DOES(RESETS), .warmth = KEPT},
-  { 8, "a kept connection was closed earlier", FINE, LEAT_OK, DOES(SAY(GOOD), CLOSES), .warmth = SPOILT},
+  { 6, "a kept connection is closed as it is used", CUT, LEAT_CONNECTION, DOES(CLOSES), .connection_state = KEPT},
+  { 7, "a kept connection is reset as it is used", CUT, LEAT_CONNECTION, DOES(RESETS), .connection_state = KEPT},
+  { 8, "a kept connection was closed earlier", FINE, LEAT_OK, DOES(SAY(GOOD), CLOSES), .connection_state = SPOILT},
   { 9, "Connection: close", FINE, LEAT_OK,
     DOES(SAY(OK_HEAD "Connection: close\r\nContent-Length: 44\r\n\r\n" CARD), CLOSES)},
   { 9, "Connection: close, and it stays", FINE, LEAT_OK,

@@ -4,7 +4,7 @@
 ** what is to come of it. Then it takes lines, "VERB TRIAL", and answers each one with
 ** "FINDS CREATES THERE CONNECTIONS LATE_MS", as they are then:
 **
-**   arm        the trial's misdeed is to come
+**   arm        the trial's fault is to come
 **   warmed     what came before it is done with, and does not count
 **   heal       from now on all is well
 **   see
@@ -107,9 +107,9 @@ static void print_trial(const trial *t, int number) {
   print_flag("unknown", w.unknown);
   print_flag("unseen", is_unseen(r));
   print_flag("never_left", is_unseen(r) && (r->fate == KNOWN || r->fate == AGAIN));
-  print_flag("warm", r->warmth != COLD);
-  print_flag("kept", r->warmth == KEPT);
-  print_flag("spoilt", r->warmth == SPOILT);
+  print_flag("warm", r->connection_state != COLD);
+  print_flag("kept", r->connection_state == KEPT);
+  print_flag("spoilt", r->connection_state == SPOILT);
   print_flag("large", r->large);
   print_flag("last", r->last);
   print_flag("pauses", r->pauses);
@@ -136,12 +136,13 @@ static void obey(const char *verb, size_t number, FILE *answers) {
   bad_case *c = &cases[number];
   const row *r = trials[number].row;
   if (strcmp(verb, "arm") == 0)
-    bad_arm(c, trials[number].row->warmth == SPOILT || !is_always(trials[number].mode)
+    bad_arm(c, trials[number].row->connection_state == SPOILT ||
+                       !is_always(trials[number].mode)
                    ? 1
                    : INT_MAX);
   if (strcmp(verb, "heal") == 0) bad_heal(c);
   if (strcmp(verb, "warmed") == 0) {
-    for (int i = 0; i < 2000 && r->warmth == SPOILT && c->closed == 0; i++)
+    for (int i = 0; i < 2000 && r->connection_state == SPOILT && c->closed == 0; i++)
       usleep(1000);
     c->finds = 0;
   }

@@ -50,7 +50,7 @@ static inline ending again(const row *r, mode m) {
   return (ending){LEAT_OK, m == CREATE_APPLIED, false, 2};
 }
 
-/* A create whose answer was lost is looked up, and sent again once it is sure that there
+/* A create whose response was lost is looked up, and sent again once it is sure that there
 ** is nothing. Two looks are a second apart, which some calls don't have. */
 static inline ending looked_up(const row *r, mode m) {
   bool in_vain = m == CREATE_ALWAYS || (m == CREATE_LOST && r->fate == TIMES_OUT);

@@ -122,9 +122,9 @@ mutant body-cap-off-close core/http1.c \
 mutant sent-never core/curl/curl.c \
   's/c->job->sent = LEAT_SENT_MAYBE;/c->job->sent = LEAT_SENT_NO;/'
 mutant another-value-accepted core/response.c \
-  's/^  if (!leat_same_value(leat_json_string(value), wanted))/  if (wanted.length == 0)/'
+  's/^  if (!leat_same_value(leat_json_string(value), expected))/  if (expected.length == 0)/'
 mutant redirects-named-wrongly core/response.c \
-  's/named.length ? named : j->wanted->origin/j->wanted->origin/'
+  's/named.length ? named : j->expected->origin/j->expected->origin/'
 mutant duplicate-names-accepted core/json.c \
   's/^      object->repeats = leat__equal(.*/      object->repeats = false;/'
 mutant duplicate-names-accepted-among-many core/json.c \
@@ -150,11 +150,11 @@ mutant a-kept-call-is-another lua/leat_core.c \
 mutant trouble-not-told lua/leat_curl.c \
   's/^  return error->attempts > 1 || error->outcome_unknown;/  return error == NULL;/'
 mutant child-not-noticed core/curl/curl.c \
-  's/^  atomic_fetch_add(\&lives, 1);//'
+  's/^  atomic_fetch_add(\&fork_count, 1);//'
 mutant no-verification core/retry.c \
-  's/^    default: return LEAT_LOOK;/    default: return LEAT_TRY_AGAIN;/'
+  's/^    default: return LEAT_VERIFY;/    default: return LEAT_SEND_AGAIN;/'
 mutant doubt-forgotten core/call.c \
-  's/^  if (error->outcome_unknown) call->in_doubt = true;/  if (error->outcome_unknown) call->in_doubt = false;/'
+  's/^  if (error->outcome_unknown) call->maybe_applied = true;/  if (error->outcome_unknown) call->maybe_applied = false;/'
 mutant unbounded-retry-after core/call.c \
   's/^  return delay <= LEAT_LONGEST_WAIT_MS \&\& !too_late/  return !too_late/'
 mutant no-jitter core/retry.c \
@@ -172,13 +172,13 @@ mutant no-probe-after-a-pause core/call.c \
 mutant a-probe-waits-for-itself core/call.c \
   's/^  if (client->probe == call) client->probe = inner;.*//'
 mutant patience-anew-for-each-find core/call.c \
-  's/^  inner->line_ms = call->line_ms;//'
+  's/^  inner->queued_ms = call->queued_ms;//'
 mutant sent-again-without-a-look core/call.c \
-  's/^  bool looks = call->in_doubt .*/  bool looks = false;/'
+  's/^  bool verify_count = call->maybe_applied .*/  bool verify_count = false;/'
 mutant slots-not-given-back core/call.c \
   's/^  if (client->slot_us == free_us + client->slot_length_us) client->slot_us = free_us;//'
 mutant a-next-owner-is-ignored core/retry.c \
-  's/^  bool same = !asked->owner_known || .*/  bool same = true;/'
+  's/^  bool same = !desired->owner_known || .*/  bool same = true;/'
 mutant ensure-takes-any-contact lua/leat/ensure.lua \
   's/^    local wrong = contradiction(.*/    local wrong = nil/'
 mutant pause-not-told core/call.c \
@@ -206,17 +206,17 @@ mutant secrets-in-the-record core/sandbox/record.c \
 # Bugs of the library and of the sandbox that the model catches by itself.
 passes=model_alone
 mutant model-no-verification core/retry.c \
-  's/^    default: return LEAT_LOOK;/    default: return LEAT_TRY_AGAIN;/'
+  's/^    default: return LEAT_VERIFY;/    default: return LEAT_SEND_AGAIN;/'
 mutant model-one-find-suffices core/call.c \
   's/^  bool seen_twice = .*/  bool seen_twice = true;/'
 mutant model-second-find-at-once core/internal.h \
-  's/^  LEAT_LOOK_APART_MS = 1000,/  LEAT_LOOK_APART_MS = 10,/'
+  's/^  LEAT_VERIFY_INTERVAL_MS = 1000,/  LEAT_VERIFY_INTERVAL_MS = 10,/'
 mutant model-doubt-forgotten core/call.c \
-  's/^  if (error->outcome_unknown) call->in_doubt = true;/  if (error->outcome_unknown) call->in_doubt = false;/'
+  's/^  if (error->outcome_unknown) call->maybe_applied = true;/  if (error->outcome_unknown) call->maybe_applied = false;/'
 mutant model-anything-adopted core/retry.c \
   's/^  return name_fits \&\& leat__is_owner(/  return name_fits || leat__is_owner(/'
 mutant model-next-owner-unlinked core/retry.c \
-  's/^  bool same = !asked->owner_known || .*/  bool same = asked != NULL;/'
+  's/^  bool same = !desired->owner_known || .*/  bool same = desired != NULL;/'
 mutant model-expect-ignored core/call.c \
   's/^  if (call->owner.set \&\& !call->compared) {/  if (false) {/'
 mutant model-lost-taken-as-unsent core/call.c \
@@ -224,9 +224,9 @@ mutant model-lost-taken-as-unsent core/call.c \
 mutant model-503-taken-as-proof core/response.c \
   's/^  return status != 408 \&\& status >= 300 \&\& status < 500;/  return status >= 300 \&\& (status < 500 || status == 503);/'
 mutant model-another-card-accepted core/response.c \
-  's/^  if (!leat_same_value(leat_json_string(value), wanted))/  if (wanted.length == 0)/'
+  's/^  if (!leat_same_value(leat_json_string(value), expected))/  if (expected.length == 0)/'
 mutant model-wrong-card-in-conflict core/call.c \
-  's/^  take_document(call, look); .*/  if (leat_call_error(look)->kind == LEAT_OK) take_document(call, look);/'
+  's/^  take_document(call, verify); .*/  if (leat_call_error(verify)->kind == LEAT_OK) take_document(call, verify);/'
 mutant sandbox-creates-what-exists core/sandbox/operations.c \
   's/^  if (card_of(x)) leat__sandbox_reply_code(x, 60006);/  if (card_of(x) \&\& !x->route) leat__sandbox_reply_code(x, 60006);/'
 mutant sandbox-carries-out-nothing core/sandbox/api.c \

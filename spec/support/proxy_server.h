@@ -17,7 +17,7 @@ typedef struct proxy_options {
   const char *challenge; /* the answer to others, who speak HTTP */
   const char *answer;    /* instead of a tunnel, and then `then`; NULL: a tunnel */
   after then;
-  int hasty;  /* 1: the end comes with the answer, not after it */
+  int hasty;  /* 1: the end comes with the response, not after it */
   bool hangs; /* says nothing, and does nothing */
   bool socks;
   unsigned char refusal; /* SOCKS5's code for it, 0: none */

@@ -28,7 +28,7 @@ typedef struct reply {
 typedef struct server {
   int listener, port, stop[2];
   const char *greeting; /* sent at once to who connects */
-  int delay_ms;         /* before each answer */
+  int delay_ms;         /* before each response */
   atomic_bool held;     /* so long there is none */
   const reply *replies;
   size_t reply_count; /* the last one is repeated */

@@ -1,9 +1,9 @@
 /*
-** slow_server.c - a server that answers every request alike, some time after it came, over
+** slow_server.c - a server that responses every request alike, some time after it came, over
 ** any number of connections and in one thread, so that it takes little of the machine that
 ** something else is measured on.
 **   slow_server MS                 prints its port, and serves until its standard input ends
-**   slow_server MS HELD BODY       the first so many get no answer before all of them wait;
+**   slow_server MS HELD BODY       the first so many get no response before all of them wait;
 **                                  then, so long after the last came, that body
 */
 #include <arpa/inet.h>
@@ -27,7 +27,7 @@ enum { MOST = 65536, EVENTS = 256 };
 static unsigned held; /* so many still have to wait for each other */
 static const char *body = BODY;
 
-/* Who waits for an answer; all wait equally long, so they stand in a line. */
+/* Who waits for a response; all wait equally long, so they stand in a line. */
 static struct {
   int fd;
   int64_t due;

@@ -308,7 +308,7 @@ static const char *judge(const run *x, const report *r) {
     return as_whole ? NULL : "it is not as the error says";
   if (!e->outcome_unknown && !unchanged) return "it happened, and it does not say so";
   if (e->kind == LEAT_NO_MEMORY || is_of_tls(x, e) || is_of_names(e)) return NULL;
-  /* the kind is that of the lost answer; it was the look that memory ran out for */
+  /* the kind is that of the lost response; it was the look that memory ran out for */
   return e->outcome_unknown && x->whole.error.attempts > 1 ? NULL : "another error";
 }
 

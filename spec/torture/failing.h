@@ -79,14 +79,14 @@ void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 void __wrap_free(void *block);
 
-static void *noted(source from, void *block) {
+static void *unreported(source from, void *block) {
   if (block) note_block(from, 1);
   return block;
 }
 
 static void *resize(source from, void *old, size_t size) {
   void *block = fails(from) ? NULL : __real_realloc(old, size);
-  return old ? block : noted(from, block);
+  return old ? block : unreported(from, block);
 }
 
 static void give_back(source from, void *block) {
@@ -95,11 +95,11 @@ static void give_back(source from, void *block) {
 }
 
 void *__wrap_malloc(size_t size) {
-  return fails(OURS) ? NULL : noted(OURS, __real_malloc(size));
+  return fails(OURS) ? NULL : unreported(OURS, __real_malloc(size));
 }
 
 void *__wrap_calloc(size_t count, size_t size) {
-  return fails(OURS) ? NULL : noted(OURS, __real_calloc(count, size));
+  return fails(OURS) ? NULL : unreported(OURS, __real_calloc(count, size));
 }
 
 void *__wrap_realloc(void *old, size_t size) {
@@ -118,7 +118,7 @@ static char *copy_text(const char *text) {
 
 static void *tls_malloc(size_t size, const char *file, int line) {
   (void)file, (void)line;
-  return fails(TLS) ? NULL : noted(TLS, __real_malloc(size));
+  return fails(TLS) ? NULL : unreported(TLS, __real_malloc(size));
 }
 
 static void *tls_realloc(void *old, size_t size, const char *file, int line) {

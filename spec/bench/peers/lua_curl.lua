@@ -1,5 +1,5 @@
 -- A peer: Debian's lua-curl (libcurl's easy interface, for Lua 5.1 and 5.2; its multi interface
--- it does not have). One handle; the answers are decoded by lua-cjson.
+-- it does not have). One handle; the responses are decoded by lua-cjson.
 --    lua_curl.lua N
 local curl, cjson = require("curl"), require("cjson")
 

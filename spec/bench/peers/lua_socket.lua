@@ -1,4 +1,4 @@
--- A peer: LuaSocket's HTTP client, which connects anew for each request. The answers are
+-- A peer: LuaSocket's HTTP client, which connects anew for each request. The responses are
 -- decoded by lua-cjson.
 --    lua_socket.lua N
 local http, ltn12, url, cjson = require("socket.http"), require("ltn12"), require("socket.url"), require("cjson")
