@@ -859,7 +859,7 @@ static void test_apply_later(void) {
   stage s = open_stage((leat_sandbox_config){0});
   TEST("fails now, is carried out later");
   add(&s,
-      (leat_sandbox_fault){.operation = "delete", .status = 504, .apply_after_ms = 250});
+      (leat_sandbox_fault){.operation = "delete", .status = 504, .apply_after_ms = 900});
   add(&s, (leat_sandbox_fault){.operation = "create",
                                .apply_after_ms = 150,
                                .close = LEAT_SANDBOX_CLOSE_BEFORE});
@@ -871,7 +871,7 @@ static void test_apply_later(void) {
   sleep_ms(180);
   CHECK(status_of(&s, "new") == 200);
   CHECK(status_of(&s, "free") == 200);
-  sleep_ms(100);
+  sleep_ms(800);
   leat_sandbox_request request;
   CHECK(leat_sandbox_request_at(s.sandbox, 0, &request) && request.changed);
   CHECK(!has_card(&s, "free", NULL));
