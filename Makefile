@@ -267,7 +267,7 @@ IN_ASAN   = $(MAKE) --no-print-directory BUILD=$(BUILD)/asan LDFLAGS="$(SANITIZE
 asan-build:
 	+@$(IN_ASAN) lua tests
 asan: asan-build
-	+@$(IN_ASAN) test-core
+	+@$(IN_ASAN) test-core RUN_TEST="env LEAT_SLOWNESS=3"
 # The specs under gcc's sanitizers: a stock interpreter, our modules instrumented.
 asan-lua: asan-build
 	+@$(IN_ASAN) test-lua \

@@ -398,7 +398,7 @@ static int64_t pause_client(leat_call *call, leat_moment now) {
       &(leat_pause){.until_ms = now.monotonic_ms + capped,
                     .kind = error->kind,
                     .asked = error->status == 429 || error->retry_after_ms >= 0,
-                    .too_long = delay > LEAT_LONGEST_WAIT_MS});
+                    .too_long = error->retry_after_ms > LEAT_LONGEST_WAIT_MS});
   return delay;
 }
 

@@ -80,7 +80,7 @@ local function wrong(name, value, kind)
   end
   local wanted, fits, how = kind[1], kind[2], kind[3]
   if type(value) ~= wanted then
-    return ("%s must be a %s, not a %s"):format(name, wanted, type(value))
+    return ("%s must be a %s%s, not a %s"):format(name, wanted, kind.none and ", or false" or "", type(value))
   elseif fits and not fits(value) then
     return ("%s must be %s%s"):format(name, how, wanted == "number" and ", not " .. value or "")
   end

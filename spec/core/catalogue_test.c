@@ -34,14 +34,8 @@ typedef struct trial {
 } trial;
 
 static int failures[ROWS]; /* of each row */
+/* A slow program has more time, and less to do at once: see test_slowness. */
 static int slowness = 1;
-
-/* What computes twenty times as long must not run out of time for that: it has more of
-** it, and less to do at once. */
-static void read_slowness(void) {
-  const char *factor = getenv("LEAT_SLOWNESS");
-  if (factor) slowness = atoi(factor);
-}
 
 static void check(const trial *t, bool good, const char *what) {
   const leat_error *e = leat_call_error(t->call);
@@ -433,7 +427,7 @@ static void allow_descriptors(void) {
 int main(int argc, char **argv) {
   static trial trials[ROWS * MODES];
   static bad_case cases[ROWS * MODES + 1];
-  read_slowness();
+  slowness = test_slowness();
   allow_descriptors();
   /* 8.14 on OpenSSL 3.5 does, 7.88 on 3.0 does not */
   sees_cut = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080000;

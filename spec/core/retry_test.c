@@ -1072,6 +1072,20 @@ static void test_long_pause(void) {
   leat_client_free(client);
 }
 
+static void test_long_backoff(void) {
+  leat_client *client =
+      new_client(&(leat_config){.retry_base_ms = 100000, .retry_cap_ms = 100000});
+  leat_pause pause;
+  TEST("a long backoff is not what the service asked for");
+  now.random = 90000;
+  be_told(client, "find", 503, NULL);
+  CHECK(leat_client_pause(client, now, &pause) && !pause.asked && !pause.too_long);
+  leat_call *call = new_call(client, "find");
+  CHECK(leat_call_next(call, now) == LEAT_WAIT);
+  leat_call_free(call);
+  leat_client_free(client);
+}
+
 /* Calls that wait for the end of a pause learn that it has become a long one. */
 static void test_pause_becomes_long(void) {
   leat_client *client = new_client(NULL);
@@ -1795,6 +1809,7 @@ int main(void) {
   test_queue_timeout();
   test_pause_too_long();
   test_long_pause();
+  test_long_backoff();
   test_pause_becomes_long();
   test_long_pause_between_attempts();
   test_probe();

@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int test_passed, test_failed;
@@ -34,6 +35,13 @@ static inline bool test_check_str(const char *got, const char *wanted, const cha
   if (!test_check(good, what, file, line))
     printf("  got    \"%s\"\n  wanted \"%s\"\n", got ? got : "(null)", wanted);
   return good;
+}
+
+/* By how much tests that measure time extend their limits: what runs under sanitizers or
+** valgrind takes longer. */
+static inline int test_slowness(void) {
+  const char *factor = getenv("LEAT_SLOWNESS");
+  return factor ? atoi(factor) : 1;
 }
 
 /* The program's last words, and its exit status. */

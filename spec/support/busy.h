@@ -10,8 +10,8 @@
 #include "test.h"
 
 enum {
-  BUSY_CALLS = 150, /* more than are seen to in one step */
-  BUSY_TIMEOUT_MS = 1000,
+  BUSY_CALLS = 150,       /* more than are seen to in one step */
+  BUSY_TIMEOUT_MS = 1000, /* each times test_slowness */
   BUSY_MS = 1500
 };
 
@@ -56,7 +56,8 @@ static inline int busy_calls(leat_curl *curl, leat_client *client, server *s,
   int good = 0, before = s->requests;
   s->held = true;
   for (int i = 0; i < BUSY_CALLS; i++)
-    calls[i] = busy_start(curl, client, operation, busy_ms ? BUSY_TIMEOUT_MS : 30000);
+    calls[i] = busy_start(curl, client, operation,
+                          busy_ms ? BUSY_TIMEOUT_MS * test_slowness() : 30000);
   while (s->requests < before + BUSY_CALLS && !leat_call_is_done(calls[0]))
     leat_curl_wait(curl, 1);
   s->held = false;
@@ -75,7 +76,7 @@ static inline int busy_calls(leat_curl *curl, leat_client *client, server *s,
 static inline void busy_check(leat_curl *curl, leat_client *client, server *s,
                               busy_loop how) {
   CHECK(busy_calls(curl, client, s, "find", 0, BUSY_WAITS) == BUSY_CALLS);
-  int good = busy_calls(curl, client, s, "create", BUSY_MS, how);
+  int good = busy_calls(curl, client, s, "create", BUSY_MS * test_slowness(), how);
   if (!CHECK(good == BUSY_CALLS)) printf("  %d of %d succeeded\n", good, BUSY_CALLS);
 }
 
