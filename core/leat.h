@@ -1,11 +1,11 @@
 /*
 ** leat.h - contact identifiers of the Leat loyalty service (formerly Piggy).
 **
-** A *contact identifier* is a loyalty card, or anything unique that stands for a
+** A *contact identifier* is a loyalty card, or any other unique value that identifies a
 ** customer. This library finds, creates, links, unlinks, updates and deletes them.
 **
-** A call is a state machine without I/O. It says what it wants next; a *driver* does
-** it and tells the call what came of it. leat_curl.h is such a driver, on libcurl:
+** A call is a state machine without I/O. leat_call_next returns the next step; a *driver*
+** performs it and reports the result. leat_curl.h is a driver based on libcurl:
 **
 **   leat_error   error;
 **   leat_client *client = leat_client_new(&(leat_config){ .api_key = key }, &error);
@@ -22,16 +22,18 @@
 **   leat_call_free(call);  leat_curl_free(curl);  leat_client_free(client);
 **
 ** Conventions
-**   Ownership  leat_x_new makes, leat_x_free frees and takes NULL. Strings given to the
-**              library are copied. Strings and values that it hands out are borrowed:
-**              each declaration says for how long.
-**   Errors     stick to a call: after the first, everything is a no-op until LEAT_DONE.
-**              A NULL call is one that memory ran out for; every function takes it.
-**   Text       is bytes with a length (leat_string), UTF-8, without NUL.
-**   Time       is in milliseconds where a name ends in _ms, in seconds where in _s.
-**   Threads    a client, its calls and their driver belong to one thread.
-**   Free order any. A client lives until its last call is freed; a call that a driver
-**              works on lives until that is done, and then nobody hears of it.
+**   Ownership  leat_x_new creates an object, leat_x_free frees it; freeing NULL does
+**              nothing. The library copies the strings it is given. The strings and
+**              values it returns are borrowed; each declaration states for how long.
+**   Errors     are sticky: after the first error the setters of a call do nothing, and
+**              leat_call_next returns LEAT_DONE. A NULL call means out of memory; every
+**              function that takes a call accepts it.
+**   Text       is UTF-8 without NUL, as bytes and a length (leat_string).
+**   Time       is in milliseconds where a name ends in _ms, in microseconds where it
+**              ends in _us, and in seconds where it ends in _s.
+**   Threads    A client, its calls and their driver belong to one thread.
+**   Free order Any. A client is kept until its last call is freed. A call that a driver
+**              works on is kept until it is done, and is then dropped silently.
 */
 #ifndef LEAT_H
 #define LEAT_H
@@ -59,80 +61,82 @@ enum { LEAT_UNLIMITED = -1 }; /* for max_attempts and retry_budget */
 /* ---- strings --------------------------------------------------------------------- */
 
 typedef struct leat_string {
-  const char *data; /* not terminated by a NUL unless the declaration says so */
+  const char *data; /* not NUL-terminated unless the declaration says so */
   size_t length;
 } leat_string;
 
-/* The string of a C string; NULL gives the empty string. Borrows `text`. */
+/* Returns a C string as a leat_string that borrows `text`. NULL gives an empty string. */
 LEAT_API leat_string leat_s(const char *text);
 
-/* Whether two values name the same contact identifier. The service trims what it is given
-** and ignores case, so blanks at the ends and the case of ASCII letters make no difference.
-** A string whose data is NULL is the same as none. */
+/* Returns whether two values name the same contact identifier. The service trims values
+** and ignores their case, so blanks at either end and the case of ASCII letters make no
+** difference. Returns false if either string has data NULL. */
 LEAT_API bool leat_same_value(leat_string a, leat_string b);
 
 /* ---- errors ---------------------------------------------------------------------- */
 
-/* What went wrong, to branch on. Messages are for people and may change. */
+/* The kinds of errors, for programs to branch on. Messages are for people, and may
+** change. */
 typedef enum leat_kind {
   LEAT_OK = 0,
   LEAT_NOT_FOUND,         /* no such contact identifier */
   LEAT_INACTIVE,          /* the contact identifier is not active */
   LEAT_ALREADY_EXISTS,    /* create: the value is taken */
-  LEAT_ALREADY_LINKED,    /* link: it belongs to a contact already */
-  LEAT_NOT_LINKED,        /* unlink: it belongs to no contact */
+  LEAT_ALREADY_LINKED,    /* link: the card already belongs to a contact */
+  LEAT_NOT_LINKED,        /* unlink: the card belongs to no contact */
   LEAT_CONTACT_NOT_FOUND, /* no contact has this uuid */
-  LEAT_INVALID_INPUT,     /* refused by validation: see leat_call_field */
+  LEAT_INVALID_INPUT,     /* validation failed: see leat_call_field */
   LEAT_UNAUTHORIZED,      /* the API key is wrong or has expired */
-  LEAT_FORBIDDEN,         /* the API key may not do this */
-  LEAT_QUOTA_REACHED,     /* the account's plan allows no more */
-  LEAT_RATE_LIMITED,      /* too many calls for now */
-  LEAT_MAINTENANCE,       /* the service is down for now (503) */
+  LEAT_FORBIDDEN,         /* the API key has no permission for this */
+  LEAT_QUOTA_REACHED,     /* the quota of the account's plan is used up */
+  LEAT_RATE_LIMITED,      /* too many requests at present (429) */
+  LEAT_MAINTENANCE,       /* the service is temporarily down (503) */
   LEAT_SERVER,            /* the service, or a gateway before it, failed (5xx) */
   LEAT_API_ERROR,         /* "api": an error code that this library does not know */
-  LEAT_CONFLICT,          /* the state contradicts what was asked */
-  LEAT_CONNECTION,        /* no connection, or it broke */
-  LEAT_TLS,               /* the server's identity or the encryption failed */
-  LEAT_TIMEOUT,           /* no answer in time */
-  LEAT_PROTOCOL,          /* a response that is not what the API answers */
-  LEAT_TOO_LARGE,         /* a response, or a request, beyond a limit */
-  LEAT_REDIRECT,          /* a response that points elsewhere: never followed */
-  LEAT_CANCELED,          /* given up by the caller */
+  LEAT_CONFLICT,          /* the state of the card contradicts the request */
+  LEAT_CONNECTION,        /* connecting failed, or the connection broke */
+  LEAT_TLS,               /* the server's certificate or the encryption failed */
+  LEAT_TIMEOUT,           /* no response in time */
+  LEAT_PROTOCOL,          /* the response is malformed, or not one of this API */
+  LEAT_TOO_LARGE,         /* a response or a request exceeds a limit */
+  LEAT_REDIRECT,          /* the server redirects; redirects are never followed */
+  LEAT_CANCELED,          /* the caller canceled the call */
   LEAT_CONFIG,            /* a setting is wrong: base URL, CA file, proxy, ... */
-  LEAT_LOCAL,             /* this machine ran out of something (descriptors, ...) */
+  LEAT_LOCAL,             /* this machine ran out of a resource (descriptors, ...) */
   LEAT_NO_MEMORY,
-  LEAT_MISUSE, /* this library was called wrongly: mend the program */
-  LEAT_KINDS   /* how many there are */
+  LEAT_MISUSE, /* the program called this library wrongly: a bug to fix */
+  LEAT_KINDS   /* the number of kinds */
 } leat_kind;
 
-/* Whether the request left: from the first attempt to write a byte of it on, MAYBE. */
+/* Whether the server may have received the request: NO until the first attempt to write
+** a byte of it, MAYBE from then on. */
 typedef enum leat_sent { LEAT_SENT_NO = 0, LEAT_SENT_MAYBE } leat_sent;
 
 typedef struct leat_error {
   leat_kind kind;
-  int code;               /* the API's number, 0 if it gave none */
-  int status;             /* of HTTP, 0 if no response came */
-  int attempts;           /* exchanges begun */
-  leat_sent sent;         /* of the last exchange */
-  bool outcome_unknown;   /* a change may or may not have happened: find, then decide */
-  int64_t retry_after_ms; /* the service asked to wait so long; -1 if it did not */
+  int code;             /* the API's error code; 0 if it gave none */
+  int status;           /* the HTTP status; 0 if no response was received */
+  int attempts;         /* HTTP exchanges begun */
+  leat_sent sent;       /* of the last exchange; MAYBE if an earlier one may be applied */
+  bool outcome_unknown; /* the change may have been made: find the card, then decide */
+  int64_t retry_after_ms; /* how long the service asked to wait; -1 if it did not */
   char operation[48];     /* "contact_identifiers.find", or "" */
-  char message[368];      /* what happened and what to do; one line, no secrets */
+  char message[368];      /* what happened and what to do: one line without secrets */
 } leat_error;
 
-/* "not_found" for LEAT_NOT_FOUND and so on. Lives for ever. */
+/* Returns the name of a kind, such as "not_found" for LEAT_NOT_FOUND. Never freed. */
 LEAT_API const char *leat_kind_name(leat_kind kind);
 
-/* The whole error as one line, cut to `size`; returns `text`:
+/* Writes the whole error as one line to `text`, truncated to `size`, and returns `text`:
 ** leat: contact_identifiers.find: not_found (60003, HTTP 400): Contact identifier... */
 LEAT_API const char *leat_error_text(const leat_error *error, char *text, size_t size);
 
-/* ---- JSON values: what the service answered, decoded strictly -------------------- */
+/* ---- JSON values: responses of the service, decoded strictly --------------------- */
 
 typedef struct leat_json leat_json; /* borrowed from the call that holds it */
 
 typedef enum leat_type {
-  LEAT_ABSENT = 0, /* the type of NULL */
+  LEAT_ABSENT = 0, /* the type of a NULL pointer */
   LEAT_NULL,
   LEAT_BOOLEAN,
   LEAT_INTEGER,
@@ -142,82 +146,88 @@ typedef enum leat_type {
   LEAT_OBJECT
 } leat_type;
 
-typedef struct leat_member { /* of an object; begin with { 0 } */
+typedef struct leat_member { /* a member of an object; initialize with { 0 } */
   leat_string name;
   const leat_json *value;
-  void *position; /* the library's own */
+  void *position; /* private to the library */
 } leat_member;
 
 LEAT_API leat_type leat_json_type(const leat_json *value);
 LEAT_API bool leat_json_boolean(const leat_json *value);    /* other types: false */
 LEAT_API int64_t leat_json_integer(const leat_json *value); /* other types: 0 */
 LEAT_API double leat_json_real(const leat_json *value);     /* other types: 0 */
-/* The text of a number that fits neither an int64_t nor a double, such as 1e400; its type is
-** LEAT_REAL, its real the nearest double or an infinity. Of anything else: data NULL. */
+/* Returns the text of a number that fits neither an int64_t nor a double, such as 1e400.
+** The type of such a number is LEAT_REAL, and its real value is the nearest double or an
+** infinity. For anything else, data is NULL. */
 LEAT_API leat_string leat_json_digits(const leat_json *value);
-/* Holds no NUL, and is terminated by one. Other types: data NULL. */
+/* Returns a string, NUL-terminated and without a NUL in it. Other types: data NULL. */
 LEAT_API leat_string leat_json_string(const leat_json *value);
-LEAT_API size_t leat_json_size(const leat_json *value); /* array, object; or 0 */
+/* Returns the number of items of an array, or of members of an object; otherwise 0. */
+LEAT_API size_t leat_json_size(const leat_json *value);
+/* Returns the item at `index`, counted from 0; NULL if there is none. */
 LEAT_API const leat_json *leat_json_at(const leat_json *array, size_t index);
-/* Of a name that occurs more than once, the last one. */
+/* Returns the member with that name, the last one if the name is repeated; NULL if there
+** is none. */
 LEAT_API const leat_json *leat_json_get(const leat_json *object, const char *name);
-/* The next member, in the order of the response; false after the last. */
+/* Advances `member` to the next member, in the order of the response. Returns false after
+** the last one. */
 LEAT_API bool leat_json_next(const leat_json *object, leat_member *member);
 
-/* ---- operations: one row each ---------------------------------------------------- */
+/* ---- operations: a table with a row for each ------------------------------------- */
 
 typedef struct leat_parameter {
-  const char *name;  /* as the service calls it: "contact_identifier_value" */
-  const char *alias; /* as people call it: "value" */
+  const char *name;  /* the service's name: "contact_identifier_value" */
+  const char *alias; /* a short name: "value" */
   leat_type type;    /* LEAT_STRING or LEAT_BOOLEAN */
   bool required;
-  bool in_path; /* stands in the path, for {name}; of Lua's options it is one */
+  bool in_path; /* replaces {name} in the path; in Lua it is always an option */
 } leat_parameter;
 
-enum { LEAT_IN_QUERY = 1, LEAT_IN_BODY = 2 }; /* leat_op.places, or both */
+enum { LEAT_IN_QUERY = 1, LEAT_IN_BODY = 2 }; /* leat_op.places: one of them, or both */
 
 typedef enum leat_result {
   LEAT_RESULT_CARD,    /* a contact identifier */
-  LEAT_RESULT_NOTHING, /* done is done */
+  LEAT_RESULT_NOTHING, /* no data, only success */
   LEAT_RESULT_CARDS,   /* an array of contact identifiers */
   LEAT_RESULT_DATA,    /* an object */
-  LEAT_RESULT_ANY      /* whatever there is: leat_call_new_request */
+  LEAT_RESULT_ANY      /* any response: leat_call_new_request */
 } leat_result;
 
-/* What to do when the answer to a change was lost, for it may have happened or not. */
+/* How to recover when the response to a change was lost, so that the change may or may
+** not have been made. */
 typedef enum leat_recovery {
-  LEAT_RETRY,           /* the same result, however often it is sent */
-  LEAT_VERIFY_CREATED,  /* find it: is it as asked? */
-  LEAT_VERIFY_LINKED,   /* find it: is it linked as asked? */
-  LEAT_VERIFY_UNLINKED, /* find it: is it linked no more? */
-  LEAT_VERIFY_DELETED,  /* find it: is it gone? */
-  LEAT_NO_RETRY         /* the caller must decide */
+  LEAT_RETRY,           /* retry it: the operation is idempotent */
+  LEAT_VERIFY_CREATED,  /* find the card, and check that it is as requested */
+  LEAT_VERIFY_LINKED,   /* find the card, and check that it is linked as requested */
+  LEAT_VERIFY_UNLINKED, /* find the card, and check that it is no longer linked */
+  LEAT_VERIFY_DELETED,  /* find the card, and check that it no longer exists */
+  LEAT_NO_RETRY         /* fail; the caller must decide */
 } leat_recovery;
 
 typedef struct leat_op {
   const char *resource; /* "contact_identifiers" */
   const char *name;     /* "find" */
   const char *method;   /* "GET" */
-  const char *path;     /* behind the base URL's path; {name}: a parameter */
-  int places;           /* where the other parameters go */
-  bool writes;          /* changes something */
+  const char *path;     /* appended to the base URL's path; {name} marks a parameter */
+  int places;           /* where the other parameters go: LEAT_IN_QUERY, LEAT_IN_BODY */
+  bool writes;          /* it changes data */
   leat_result result;
   const leat_parameter *parameters; /* required ones first */
   size_t parameter_count;
   leat_recovery recovery;
-  bool takes_expect; /* leat_call_expect is for it */
+  bool takes_expect; /* leat_call_expect may be used */
 } leat_op;
 
-/* The row of that name, NULL if there is none. Lives for ever. */
+/* Returns the row of an operation; NULL if there is none. Never freed. */
 LEAT_API const leat_op *leat_operation(const char *resource, const char *name);
-/* All rows by index; NULL behind the last. */
+/* Returns the row at `index`, counted from 0; NULL after the last one. */
 LEAT_API const leat_op *leat_operation_at(size_t index);
 
 /* ---- time ------------------------------------------------------------------------ */
 
-/* The library has no clock and no dice: whoever calls it has. */
+/* The library has no clock and no source of randomness: the caller supplies both. */
 typedef struct leat_moment {
-  int64_t monotonic_ms; /* of any origin, never goes back */
+  int64_t monotonic_ms; /* a clock with any origin that never goes back */
   int64_t unix_s;       /* the wall clock */
   uint64_t random;      /* fresh random bits */
 } leat_moment;
@@ -231,239 +241,270 @@ typedef struct leat_header {
 
 typedef struct leat_client leat_client;
 
+/* What a client records of each HTTP exchange, for leat_client_attempt to return. */
 typedef enum leat_observe {
   LEAT_OBSERVE_NOTHING = 0,
-  LEAT_OBSERVE_ATTEMPTS,
-  LEAT_OBSERVE_VALUES /* the cards' values too, which may be nobody's to log */
+  LEAT_OBSERVE_ATTEMPTS, /* everything but card values */
+  LEAT_OBSERVE_VALUES    /* card values too; they may be personal data */
 } leat_observe;
 
-typedef struct leat_config {  /* zero or NULL means the default */
-  const char *api_key;        /* the token; this, or one of the next three, is needed */
-  const char *access_token;   /* an OAuth access token */
-  const char *client_id;      /* with client_secret: tokens are fetched, and renewed */
-  bool token_from_caller;     /* LEAT_TOKEN asks for one: leat_client_set_token */
-  const char *client_secret;  /* of client_id */
-  const char *token_url;      /* where they are fetched: LEAT_TOKEN_PATH on the origin of
-                                 base_url, which alone gets the secret then */
-  const char *base_url;       /* LEAT_BASE_URL; https, with its path */
-  const char *user_agent;     /* "leat/" LEAT_VERSION */
-  bool allow_http;            /* cleartext to other hosts than this one */
-  int timeout_ms;             /* 30000: a whole call, from its first exchange on */
-  int connect_timeout_ms;     /* 5000: name, TCP and TLS of one connection */
-  size_t max_body;            /* 1 MiB: a larger answer is LEAT_TOO_LARGE */
-  const leat_header *headers; /* of every request, 16 at most; not those that the library
-                                 writes itself */
+/* The settings of a client. Zero or NULL means the default, which a comment states first.
+** Durations may be up to a day. */
+typedef struct leat_config {
+  /* Exactly one of these four is needed: api_key, access_token, client_id with its
+  ** client_secret, or token_from_caller. */
+  const char *api_key;       /* the API key, sent as the token */
+  const char *access_token;  /* an OAuth access token */
+  const char *client_id;     /* tokens are fetched with these credentials, and renewed */
+  bool token_from_caller;    /* LEAT_TOKEN requests them: leat_client_set_token */
+  const char *client_secret; /* belongs to client_id */
+  /* LEAT_TOKEN_PATH on the origin of base_url: where tokens are fetched. By default the
+  ** client_secret is therefore sent to that origin only. */
+  const char *token_url;
+  const char *base_url;   /* LEAT_BASE_URL: an https URL with its path */
+  const char *user_agent; /* "leat/" LEAT_VERSION */
+  bool allow_http;        /* permit cleartext HTTP to hosts other than this machine */
+  int timeout_ms;         /* 30000: for a whole call, from its first exchange on */
+  int connect_timeout_ms; /* 5000: for DNS, TCP and TLS of one connection */
+  size_t max_body;        /* 1 MiB: a larger response body is LEAT_TOO_LARGE */
+  /* Headers to add to every request, 16 at most. Headers that the library writes itself
+  ** are refused. */
+  const leat_header *headers;
   size_t header_count;
-  int max_attempts;  /* 3: how often an operation is sent at most; 1: it is not retried,
-                           and waits for no pause; LEAT_UNLIMITED: until its timeout,
-                           which pauses after its first exchange count towards then */
-  int retry_budget;  /* 100; LEAT_UNLIMITED: none. A retry takes 5 of it, after a timeout
-                           10; a call that succeeds gives back what its retries took, or 1.
-                           What is left is all that calls of this client may retry, so that
-                           a service that is down is not asked three times as often.
-                           Waiting out a pause takes nothing */
-  int retry_base_ms; /* 500: the wait before the second try is random, up to this; */
-  int retry_cap_ms;  /* 20000: it doubles with each try, up to that */
-  int queue_timeout_ms; /* 0, for ever: in line for the rate, or for the end of a pause */
-  int rate_per_minute;  /* 0: no limit of our own */
-  leat_observe observe; /* what leat_client_attempt tells */
-  bool shared;          /* other processes have the same token and rate: see LEAT_SLOT */
+  /* 3: how often an operation is sent at most, up to 100. With 1 it is not retried, and
+  ** does not wait for the end of a pause. With LEAT_UNLIMITED it is retried until its
+  ** timeout, which then includes the pauses after its first exchange. */
+  int max_attempts;
+  /* 100, or LEAT_UNLIMITED for no budget. All calls of the client share the budget, so
+  ** that a service that is down does not receive a multiple of its usual load. A retry
+  ** takes 5 of it, or 10 after a timeout; waiting for the end of a pause takes nothing. A
+  ** call that succeeds returns what its retries took, or 1 if it needed none. When too
+  ** little is left, calls fail instead of retrying. */
+  int retry_budget;
+  /* The delay before a retry is random (full jitter). Its upper limit is retry_base_ms
+  ** before the first retry and doubles with each further one, up to retry_cap_ms. */
+  int retry_base_ms; /* 500 */
+  int retry_cap_ms;  /* 20000 */
+  /* 0, no limit: how long a call may wait in queues, for a connection, a token, the rate
+  ** limiter, or the end of a pause. */
+  int queue_timeout_ms;
+  int rate_per_minute;  /* 0, no limit: how many requests the client sends per minute */
+  leat_observe observe; /* what leat_client_attempt returns */
+  bool shared; /* token and rate are shared with other processes: see LEAT_SLOT */
 } leat_config;
 
-/* No I/O. NULL: `error` (which may be NULL) says why, LEAT_CONFIG or LEAT_NO_MEMORY. */
+/* Creates a client, without I/O. Returns NULL on failure and sets `error` (which may be
+** NULL) to LEAT_CONFIG or LEAT_NO_MEMORY. */
 LEAT_API leat_client *leat_client_new(const leat_config *config, leat_error *error);
-/* Wipes its copy of the token once the last call is freed. */
+/* Frees a client. Its copies of the tokens are wiped when its last call is freed. */
 LEAT_API void leat_client_free(leat_client *client);
-/* Gives the token that LEAT_TOKEN asked for; copies. `lifetime_s`: it is renewed before that
-** is over; 0: when the service refuses it. False: it is none, or out of memory. */
+/* Supplies the token that LEAT_TOKEN requested; copies it. The token is renewed shortly
+** before `lifetime_s` is over; with 0, when the service refuses it. Returns false if it
+** is not a valid token, or if memory runs out. */
 LEAT_API bool leat_client_set_token(leat_client *client, leat_moment now,
                                     leat_string token, int lifetime_s);
-/* For a store that processes share. The token that the client has, and until when, on the
-** clock of leat_moment.monotonic_ms; data NULL: none that is good. Borrowed until the next
-** call into the library. */
+/* Returns the client's token, for a store that processes share, and sets `until_ms` to
+** the time when it is to be renewed, on the clock of leat_moment.monotonic_ms. Data is
+** NULL if it has no valid token. Borrowed until the next call into the library. */
 LEAT_API leat_string leat_client_token(const leat_client *client, leat_moment now,
                                        int64_t *until_ms);
-/* Gives it the one that another process has; copies. False: it is none, no longer good, or
-** the very one that is to be renewed; or out of memory. */
+/* Gives the client a token that another process obtained; copies it. Returns false if it
+** is not a valid token, has expired, or equals the token to be renewed, or if memory runs
+** out. */
 LEAT_API bool leat_client_share_token(leat_client *client, leat_moment now,
                                       leat_string token, int64_t until_ms);
-/* How far the slots of its rate are apart; 0: it has none. */
+/* Returns the interval between two slots of the client's rate, in microseconds; 0 if the
+** client has no rate limit. */
 LEAT_API int64_t leat_client_slot_length_us(const leat_client *client);
-/* The service asked this client to wait: a 429, or a 503. Until then its calls wait, as far as
-** queue_timeout allows. Calls with one attempt wait for nothing: they fail at once if the
-** service said how long (`asked`), and are sent if it did not. If it asked for more than a
-** minute (`too_long`), every call fails at once, unsent, with that kind and retry_after; a
-** pause ends after 15 minutes at most, and then one call is sent to learn how things are. */
+/* A pause: the service asked the client to wait, with a 429 or a 503. The client's calls
+** are queued until it ends, as long as queue_timeout allows. Calls with one attempt do
+** not wait: they fail at once if the service said how long to wait (`asked`), and are
+** sent if it did not. If the service asked to wait for more than a minute (`too_long`),
+** every call fails at once, unsent, with the pause's kind and the remaining time as
+** retry_after. A pause lasts 15 minutes at most. After one that was too long a single
+** call is sent as a probe, and the others wait for its result. */
 typedef struct leat_pause {
-  int64_t until_ms; /* on the clock of leat_moment.monotonic_ms */
+  int64_t until_ms; /* its end, on the clock of leat_moment.monotonic_ms */
   leat_kind kind;   /* LEAT_RATE_LIMITED or LEAT_MAINTENANCE */
-  bool asked;       /* by a 429, or a Retry-After */
-  bool too_long;
+  bool asked;       /* the response was a 429, or had a Retry-After */
+  bool too_long;    /* calls do not wait for its end */
 } leat_pause;
 
-/* False: there is no pause now. */
+/* Returns whether the client is in a pause now. Fills `pause` in any case. */
 LEAT_API bool leat_client_pause(const leat_client *client, leat_moment now,
                                 leat_pause *pause);
-/* Lets this client know of a pause that another process was asked for. */
+/* Informs the client of a pause that the service requested from another process. */
 LEAT_API void leat_client_share_pause(leat_client *client, leat_moment now,
                                       const leat_pause *pause);
-/* What the service said last of its rate: calls that it allows, and how many are left of
-** them; -1: it did not say. */
+/* Reports the rate limit that the service last stated: the number of requests that it
+** allows, and how many of them remain. Each is -1 if unknown. */
 LEAT_API void leat_client_rate(const leat_client *client, int *limit, int *remaining);
-/* Text of the service made fit for one line of a message: without characters that are not
-** seen, and without any piece of the client's token; cut to `size`. Returns `out`. */
+/* Copies text of the service to `out`, made safe for one line of a message: invisible and
+** control characters become spaces, and every piece of the client's token is masked.
+** Truncates to `size`. Returns `out`. */
 LEAT_API const char *leat_client_clean(const leat_client *client, leat_string text,
                                        char *out, size_t size);
-/* Changes whenever calls that wait should be asked again. */
+/* Returns a number that changes whenever calls that wait may be able to continue, so that
+** leat_call_next should be called for them again. */
 LEAT_API uint64_t leat_client_epoch(const leat_client *client);
 
+/* The purpose of an exchange. */
 typedef enum leat_purpose {
   LEAT_TO_CALL = 0, /* the operation itself */
-  LEAT_TO_VERIFY,   /* a find that tells what became of it */
+  LEAT_TO_VERIFY,   /* a find, to verify the outcome of a change or the card's owner */
   LEAT_TO_GET_TOKEN
 } leat_purpose;
 
-/* What became of one exchange. Holds no token. */
+/* The result of one exchange. It contains no token. */
 typedef struct leat_attempt {
   char operation[48];   /* of the call: "contact_identifiers.create" */
-  leat_purpose purpose; /* of the exchange */
-  int attempt;          /* the call's first, second, ... */
-  leat_kind kind;       /* LEAT_OK: it went well */
+  leat_purpose purpose; /* of this exchange */
+  int attempt;          /* 1 for the call's first exchange, 2 for its second, ... */
+  leat_kind kind;       /* LEAT_OK if it succeeded */
   int code, status;     /* as in leat_error */
   leat_sent sent;
-  bool reused;       /* over a connection that was there; false if nobody said */
-  int64_t ms;        /* that it took, connecting included */
-  int64_t wait_ms;   /* until the next one, as far as is known; -1: there is none */
-  leat_string value; /* of the card, terminated by a NUL; data NULL unless observed */
-  void *user;        /* leat_call_user */
+  bool reused;     /* it used an existing connection; false if the driver does not say */
+  int64_t ms;      /* its duration, connecting included */
+  int64_t wait_ms; /* until the next exchange, as far as known; -1 if none follows */
+  leat_string value; /* of the card, NUL-terminated; data NULL unless observed */
+  void *user;        /* leat_call_user of the call */
 } leat_attempt;
 
-/* The oldest that was not told yet, of any call; false: there is none. `value` lives until
-** the next one is asked for. Of more than 1024 the oldest are forgotten, and out of memory
-** some are never told. */
+/* Removes the oldest recorded exchange of any call of the client and copies it to
+** `attempt`. Returns false if there is none. `value` is borrowed until the next call of
+** this function. The client keeps the latest 1024 exchanges; when memory runs out, some
+** are not recorded. */
 LEAT_API bool leat_client_attempt(leat_client *client, leat_attempt *attempt);
 
 /* ---- calls ----------------------------------------------------------------------- */
 
 typedef struct leat_call leat_call;
 
-/* An `op` of NULL is misuse. Returns NULL out of memory. */
+/* Creates a call. A client or `op` of NULL is misuse. Returns NULL if memory runs out. */
 LEAT_API leat_call *leat_call_new(leat_client *client, const leat_op *op);
 LEAT_API void leat_call_free(leat_call *call);
 
-/* Sets a parameter by the service's name for it; copies. Not UTF-8, empty, with a NUL,
-** unknown or of another type: misuse, which sticks. A parameter never set is not sent.
-** After the first leat_call_next it is too late, and nothing changes. */
+/* Set a parameter by the service's name for it; copies the value. It is misuse if the
+** operation has no such parameter, or one of another type, and if a string is empty,
+** contains a NUL or is not UTF-8. A parameter that is never set is not sent. These
+** functions have no effect after the first leat_call_next. */
 LEAT_API void leat_call_set(leat_call *call, const char *name, leat_string value);
 LEAT_API void leat_call_set_bool(leat_call *call, const char *name, bool value);
 
-/* Notes as misuse what is missing: a parameter that is required, or in an update a name or
-** whether it is active. Else that is unreported once the call is asked for its first step. */
+/* Checks the parameters now, rather than in the first leat_call_next: it is misuse if a
+** required one is missing, or if an update sets neither a name nor an active state. */
 LEAT_API void leat_call_check(leat_call *call);
 
-/* For every other endpoint of the API: any method, and a path behind the base URL's.
-** leat_call_data is the response's "data", or all of it if it has none. */
+/* Creates a call to any other endpoint of the API. `path` begins with a slash and is
+** appended to the base URL's path. leat_call_data then returns the response's "data", or
+** the whole response if it has none. */
 LEAT_API leat_call *leat_call_new_request(leat_client *client, const char *method,
                                           const char *path);
-/* Only for such a call; each copies. A body is JSON, unless a Content-Type says else. */
+/* For calls of leat_call_new_request only; each copies its arguments. A body is JSON
+** unless a Content-Type header says otherwise. */
 LEAT_API void leat_call_add_query(leat_call *call, const char *name, leat_string value);
 LEAT_API void leat_call_set_body(leat_call *call, leat_string body);
 LEAT_API void leat_call_add_header(leat_call *call, const char *name, leat_string value);
 
-/* Only for unlink, update and delete: the card must belong to that contact; data NULL: to
-** none. It is found and compared before the change is sent, each time; if it belongs to
-** another, nothing is sent, and the call ends as LEAT_CONFLICT. */
+/* For unlink, update and delete only: requires that the card belongs to that contact, or
+** to none if data is NULL. Each time before the change is sent, the card is found and its
+** owner compared. If the owner differs, nothing is sent, and the call ends with
+** LEAT_CONFLICT. */
 LEAT_API void leat_call_expect(leat_call *call, leat_string contact_uuid);
 
-/* For this call instead of the client's. */
+/* Override the client's settings for this call. */
 LEAT_API void leat_call_set_timeout_ms(leat_call *call, int ms);
 LEAT_API void leat_call_set_connect_timeout_ms(leat_call *call, int ms);
 LEAT_API void leat_call_set_max_attempts(leat_call *call, int attempts);
 
-/* The row that it was made from; NULL if there was none. */
+/* Returns the operation that the call was created with; NULL if there was none. */
 LEAT_API const leat_op *leat_call_op(const leat_call *call);
 
-/* The client that it is of; lives as long as the call. */
+/* Returns the call's client, which is kept as long as the call. */
 LEAT_API leat_client *leat_call_client(const leat_call *call);
 
-/* A pointer of the caller's own, to know a call again by. */
+/* A pointer of the caller's own, by which to recognize a call. */
 LEAT_API void leat_call_set_user(leat_call *call, void *user);
 LEAT_API void *leat_call_user(const leat_call *call);
 
-/* The results; borrowed until the call is freed. */
+/* The results, borrowed until the call is freed. */
 LEAT_API bool leat_call_is_done(const leat_call *call);
 LEAT_API const leat_error *leat_call_error(const leat_call *call); /* never NULL */
 LEAT_API const leat_json *leat_call_data(const leat_call *call);   /* NULL if none */
 LEAT_API const leat_json *leat_call_meta(const leat_call *call);   /* NULL if none */
 
 typedef struct leat_info {
-  int status;         /* of the last response, 0 if none came */
-  int attempts;       /* exchanges begun */
-  bool recovered;     /* it is as asked, but the response that said so was lost */
-  int rate_limit;     /* calls that the service allows, and how many are left of them; */
-  int rate_remaining; /* -1: it did not say */
+  int status;         /* of the last response; 0 if none was received */
+  int attempts;       /* HTTP exchanges begun */
+  bool recovered;     /* the response was lost, but the state is as requested */
+  int rate_limit;     /* requests that the service allows; -1 if it did not say */
+  int rate_remaining; /* how many of them remain; -1 if it did not say */
 } leat_info;
 
-/* Of a call that is done, whichever way. */
+/* Returns information about a call that is done, whether it succeeded or failed. */
 LEAT_API leat_info leat_call_info(const leat_call *call);
 
-/* What validation refused: message `index` and its field, "" if it names none; both
-** terminated by a NUL. False behind the last. */
+/* A message of the service's validation. Both strings are NUL-terminated. */
 typedef struct leat_field {
-  leat_string name;
+  leat_string name; /* the parameter that was refused; "" if the message names none */
   leat_string message;
 } leat_field;
 
-/* The one of that index. */
+/* Fills `field` with the validation message at `index`, counted from 0. Returns false
+** after the last one. */
 LEAT_API bool leat_call_field(const leat_call *call, size_t index, leat_field *field);
 
-/* The typed view of a contact identifier. What the service left out, or sent as null,
-** has data NULL; what it sent is terminated by a NUL. */
+/* The typed view of a contact identifier. Strings are NUL-terminated; those that the
+** service omitted, or sent as null, have data NULL. */
 typedef struct leat_contact_identifier {
   leat_string value;
   leat_string name;
-  int active; /* 1, 0, or -1: not said */
+  int active; /* 1 or 0; -1 if unknown */
   leat_string contact_uuid;
   leat_string contact_email;
 } leat_contact_identifier;
 
-/* False, and everything empty, if the call did not end in a contact identifier. */
+/* Fills `card` with the call's result. Returns false and clears `card` if the result is
+** not a contact identifier. Borrowed until the call is freed. */
 LEAT_API bool leat_call_contact_identifier(const leat_call *call,
                                            leat_contact_identifier *card);
-/* The card that contradicts what was asked, if the call found one and ended as
-** LEAT_CONFLICT. False, and everything empty: there is none. */
+/* Fills `card` with the card that contradicts the request, if the call found one and
+** ended with LEAT_CONFLICT. Otherwise returns false and clears `card`. */
 LEAT_API bool leat_call_conflicting(const leat_call *call, leat_contact_identifier *card);
-/* The same, as the service sent it; NULL if there is none. */
+/* Returns the same card as the service sent it; NULL if there is none. */
 LEAT_API const leat_json *leat_call_conflicting_data(const leat_call *call);
-/* The same of a value, such as leat_json_at(leat_call_data(list), i). */
+/* Fills `card` from a JSON value, such as leat_json_at(leat_call_data(list), i). Returns
+** false and clears `card` if the value is not a contact identifier. */
 LEAT_API bool leat_json_contact_identifier(const leat_json *value,
                                            leat_contact_identifier *card);
 
 /* ---- the contract between a call and its driver ---------------------------------- */
 /*
-** Ask leat_call_next until it says LEAT_DONE, and do what it says:
+** A driver calls leat_call_next until it returns LEAT_DONE, and acts on each step:
 **
-**   LEAT_SEND   one HTTP exchange, described by leat_call_request. Then tell what came
-**               of it: leat_call_respond, or leat_call_fail with what is known of whether
-**               it was sent. It may be any exchange that the call needs, with an origin
-**               of its own; a driver knows no difference.
-**   LEAT_WAIT   nothing to do until leat_call_until, or until the client's epoch changes.
-**   LEAT_TOKEN  the client, made with token_from_caller, needs a token before this call can go on:
-**               leat_client_set_token, then ask again; or leat_call_fail.
-**   LEAT_DONE   the result is there.
+**   LEAT_SEND   Perform the HTTP exchange that leat_call_request describes. Then report
+**               its result: leat_call_respond with the response, or leat_call_fail with
+**               the kind of failure and whether the request may have been sent. An
+**               exchange may be any that the call needs, and may go to another origin; a
+**               driver treats all of them alike.
+**   LEAT_WAIT   Nothing to do until leat_call_until, or until the client's epoch changes.
+**   LEAT_TOKEN  The client was created with token_from_caller and needs a token. Call
+**               leat_client_set_token, then leat_call_next again; or leat_call_fail.
+**   LEAT_DONE   The result is available.
 **
-** Of a client that is `shared`, which drivers support that have a store for it:
+** For a client that is `shared`, which needs a driver with a store, two steps differ:
 **
-**   LEAT_TOKEN  the store may have one: leat_client_share_token. If not, get one, or have
-**               it fetched, leat_call_fetch, and put it there; while another process does
-**               so, leat_call_await.
-**   LEAT_SLOT   a slot of the rate is to be taken, of those that no other process has:
-**               leat_call_take_slot. The call can wait for it until leat_call_until; one
-**               that is later is not to be taken, only told.
+**   LEAT_TOKEN  If the store has a token, pass it to leat_client_share_token. If not,
+**               obtain one, by leat_call_fetch if the client has credentials, and store
+**               it. While another process does so, call leat_call_await.
+**   LEAT_SLOT   Reserve the next slot of the rate that no other process has reserved, and
+**               pass it to leat_call_take_slot. The call can wait until leat_call_until.
+**               Do not reserve a later slot, but pass it too: the call then fails with
+**               a queue timeout.
 **
-** Time in line is not call time: a call's timeout runs from its first LEAT_SEND, so a
-** driver asks only when it can serve. leat_call_fail before any LEAT_SEND gives the call
-** up, with the kind that it names.
+** Time in queues does not count towards a call's timeout, which begins with its first
+** LEAT_SEND. A driver therefore calls leat_call_next only when it is able to send.
+** leat_call_fail at any step but LEAT_SEND ends the call with the given kind.
 */
 
 typedef enum leat_step {
@@ -476,25 +517,26 @@ typedef enum leat_step {
 
 typedef struct leat_request {
   leat_string method;
-  leat_string origin; /* "https://api.piggy.eu"; its port where it is not the usual */
+  leat_string origin; /* "https://api.piggy.eu", with the port if it is not the default */
   leat_string host;   /* of the origin, without brackets or port; NUL-terminated */
   int port;
   bool tls;
   leat_string target;         /* "/api/v3/...?..."; the URL is origin + target */
-  const leat_header *headers; /* without Host and Content-Length: the codec's */
+  const leat_header *headers; /* without Host and Content-Length, which the codec adds */
   size_t header_count;
   leat_string body;
   int64_t deadline_ms;    /* on the clock of leat_moment.monotonic_ms */
-  int connect_timeout_ms; /* of one connection, within the deadline */
-  size_t max_body;
+  int connect_timeout_ms; /* for one connection, within the deadline */
+  size_t max_body;        /* the limit of the response's body */
 } leat_request;
 
-/* How a response's body ended. Only the first three prove that it is whole. */
+/* How the end of a response's body was found. LEAT_TO_CLOSE does not prove that the body
+** is complete; the others do. */
 typedef enum leat_framing {
   LEAT_NO_BODY, /* HEAD, 204, 304 */
-  LEAT_LENGTH,  /* Content-Length */
-  LEAT_CHUNKED, /* the last chunk came */
-  LEAT_TO_CLOSE /* the connection closed */
+  LEAT_LENGTH,  /* by Content-Length */
+  LEAT_CHUNKED, /* by the last chunk */
+  LEAT_TO_CLOSE /* by the end of the connection */
 } leat_framing;
 
 typedef struct leat_response {
@@ -505,38 +547,46 @@ typedef struct leat_response {
   leat_framing framing;
 } leat_response;
 
+/* Runs the call as far as it gets without I/O, and returns its next step. */
 LEAT_API leat_step leat_call_next(leat_call *call, leat_moment now);
-/* After LEAT_SEND, when it is about to be sent; borrowed until the call is told, or freed,
-** but its headers only until the next call into the library. */
+/* After LEAT_SEND: returns the request, with the current token; NULL at any other step.
+** Call it right before sending. Borrowed until the result is reported or the call is
+** freed; its headers only until the next call into the library. */
 LEAT_API const leat_request *leat_call_request(leat_call *call);
-/* What the exchange is for that it is at; LEAT_TO_GET_TOKEN: others may wait for it. */
+/* Returns the purpose of the call's current exchange. At LEAT_TO_GET_TOKEN other calls
+** may be waiting for the token. */
 LEAT_API leat_purpose leat_call_purpose(const leat_call *call);
-/* After LEAT_WAIT, and after LEAT_SLOT. */
+/* After LEAT_WAIT and LEAT_SLOT: returns the end of the wait, on the clock of
+** leat_moment.monotonic_ms. */
 LEAT_API int64_t leat_call_until(const leat_call *call);
-/* After LEAT_TOKEN: fetch it, of a client with credentials; or ask again then. */
+/* After LEAT_TOKEN: makes the call fetch a token with the client's credentials. */
 LEAT_API void leat_call_fetch(leat_call *call, leat_moment now);
+/* After LEAT_TOKEN: makes the call wait until then, or until its client gets a token. */
 LEAT_API void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms);
-/* After LEAT_SLOT: the slot's moment, in microseconds. */
+/* After LEAT_SLOT: gives the call a slot, as a time in microseconds on the clock of
+** leat_moment.monotonic_ms. */
 LEAT_API void leat_call_take_slot(leat_call *call, int64_t slot_us);
-/* The connection is there, and the first byte is about to be sent: what was spent on
-** connecting does not count towards the share of the timeout that this exchange has. Returns
-** its deadline, which leat_call_request then shows too. A driver may leave it out. */
+/* Reports that the connection is established and the first byte is about to be sent. Time
+** spent on connecting then does not count towards this exchange's share of the timeout.
+** Returns the exchange's new deadline, which leat_call_request shows too. Optional. */
 LEAT_API int64_t leat_call_connected(leat_call *call, leat_moment now);
-/* A response came. It is only borrowed. */
+/* Reports a response, which is borrowed for the duration of this call only. */
 LEAT_API void leat_call_respond(leat_call *call, leat_moment now,
                                 const leat_response *answer);
-/* The exchange under way goes over a connection that was used before. */
+/* Reports that the current exchange uses a connection that was used before. */
 LEAT_API void leat_call_set_reused(leat_call *call);
-/* None came. `detail` is a short line for people, copied. */
+/* Reports that there is no response, and why. `detail` is a short line for people, and is
+** copied. */
 LEAT_API void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind,
                              leat_sent sent, const char *detail);
 
-/* The value of the first header of that name (any case); data NULL if there is none. */
+/* Returns the value of the first header with that name, in any case; data NULL if there
+** is none. Borrowed from the response. */
 LEAT_API leat_string leat_response_header(const leat_response *answer, const char *name);
 
-/* ---- the HTTP/1.1 codec: for those who write drivers ----------------------------- */
+/* ---- the HTTP/1.1 codec, for authors of drivers ---------------------------------- */
 /*
-** Request in, bytes out; bytes in, answer out. One codec serves one connection, an
+** Encodes requests and decodes responses, without I/O. A codec serves one connection, one
 ** exchange at a time:
 **
 **   state = leat_http1_begin(http, request);
@@ -549,36 +599,44 @@ LEAT_API leat_string leat_response_header(const leat_response *answer, const cha
 **     state = n > 0 ? leat_http1_received(http, (size_t)n) : leat_http1_closed(http);
 **   }
 **
-** It is strict: whatever could make two readers see two answers is refused.
+** It is strict: it refuses everything that two parsers could understand differently.
 */
 typedef struct leat_http1 leat_http1;
 
 typedef enum leat_http1_state {
-  LEAT_HTTP1_MORE,     /* not whole yet */
-  LEAT_HTTP1_RESPONSE, /* leat_http1_response has it */
-  LEAT_HTTP1_FAILED    /* leat_http1_failure says what was seen */
+  LEAT_HTTP1_MORE,     /* the response is incomplete */
+  LEAT_HTTP1_RESPONSE, /* leat_http1_response returns it */
+  LEAT_HTTP1_FAILED    /* leat_http1_failure returns the reason */
 } leat_http1_state;
 
 LEAT_API leat_http1 *leat_http1_new(void); /* NULL: out of memory */
 LEAT_API void leat_http1_free(leat_http1 *http);
 
-/* Starts an exchange: copies the request's bytes. */
+/* Starts an exchange. Copies the request. */
 LEAT_API leat_http1_state leat_http1_begin(leat_http1 *http, const leat_request *request);
-/* What is left to send. Neither moves nor shrinks from its end until leat_http1_sent. */
+/* Returns the bytes that remain to be sent. They stay where they are, unchanged, until
+** leat_http1_sent. */
 LEAT_API leat_string leat_http1_output(const leat_http1 *http);
+/* Reports that the first `length` bytes of the output were sent. */
 LEAT_API void leat_http1_sent(leat_http1 *http, size_t length);
 
-/* Where to receive to, and how much at most; NULL (room 0) out of memory or after the
-** end. Valid until the next call on `http`. */
+/* Returns where to receive to, and sets `room` to how many bytes fit there. Returns NULL,
+** with a room of 0, if memory runs out and after the end of the exchange. Valid until the
+** next call with `http`. */
 LEAT_API char *leat_http1_space(leat_http1 *http, size_t *room);
+/* Decodes `length` bytes that were received into that space. */
 LEAT_API leat_http1_state leat_http1_received(leat_http1 *http, size_t length);
-/* The connection ended in an orderly way. One that broke is nobody's answer. */
+/* Reports that the server closed the connection in an orderly way. Do not call it for a
+** connection that broke: that proves no end of a response. */
 LEAT_API leat_http1_state leat_http1_closed(leat_http1 *http);
 
-/* Borrowed until the next leat_http1_begin. */
+/* Returns the complete response; NULL if there is none. Borrowed until the next
+** leat_http1_begin. */
 LEAT_API const leat_response *leat_http1_response(const leat_http1 *http);
+/* Returns why the exchange failed, LEAT_OK if it did not, and sets `detail` (which may be
+** NULL) to a line for people. Borrowed until the next leat_http1_begin. */
 LEAT_API leat_kind leat_http1_failure(const leat_http1 *http, const char **detail);
-/* Whether the next exchange may use the same connection. */
+/* Returns whether the next exchange may use the same connection. */
 LEAT_API bool leat_http1_reusable(const leat_http1 *http);
 
 #ifdef __cplusplus

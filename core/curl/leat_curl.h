@@ -1,9 +1,10 @@
 /*
-** leat_curl.h - the driver on libcurl: it finds, connects and verifies the server (DNS,
-** proxy, TCP, TLS); the codec of leat.h speaks HTTP over what it connected.
+** leat_curl.h - a driver for the calls of leat.h, based on libcurl. libcurl connects and
+** verifies the server (DNS, proxy, TCP, TLS); the codec of leat.h speaks HTTP over the
+** connection.
 **
-** Connections are kept and used again, after a complete and clean answer only.
-** HTTPS is verified always, TLS 1.2 at least.
+** Connections are kept and reused, but only after a complete and valid response. HTTPS
+** servers are always verified, with TLS 1.2 at least.
 */
 #ifndef LEAT_CURL_H
 #define LEAT_CURL_H
@@ -16,50 +17,61 @@ extern "C" {
 
 typedef struct leat_curl leat_curl;
 
-typedef struct leat_curl_config { /* zero or NULL means the default */
-  int max_connections;            /* 16; calls beyond that wait in line, in order */
-  const char *ca_file; /* PEM, instead of the system's certificates; of proxies too */
-  const char *proxy;   /* URL; NULL: as the environment says (https_proxy, ...),
-                        "": none. Never for this very machine's addresses */
+/* The settings of a driver. Zero or NULL means the default. */
+typedef struct leat_curl_config {
+  int max_connections; /* 16: further calls are queued, first come, first served */
+  const char *ca_file; /* PEM; replaces the system's CA certificates, for proxies too */
+  /* The URL of a proxy. NULL: as the environment says (https_proxy, ...). "": no proxy.
+  ** Loopback addresses are always connected directly. */
+  const char *proxy;
 } leat_curl_config;
 
-/* NULL: `error` (which may be NULL) says why. `config` may be NULL. */
+/* Creates a driver. `config` may be NULL. Returns NULL on failure and describes it in
+** `error`, which may be NULL. */
 LEAT_API leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error);
-/* Calls that it still holds end as LEAT_CANCELED. */
+/* Frees a driver. Calls that it still works on end with LEAT_CANCELED. */
 LEAT_API void leat_curl_free(leat_curl *curl);
 
-/* Blocks until the call is done: a loop over what follows. A token that it would ask the
-** user for fails it; other calls that ask for one go on asking. */
+/* Runs the call and blocks until it is done. The driver's other calls make progress
+** meanwhile, and stay available to leat_curl_done and leat_curl_token. If the call itself
+** needs a token from the caller, it fails with LEAT_CONFIG. */
 LEAT_API void leat_curl_perform(leat_curl *curl, leat_call *call);
 
 /*
-** In a loop of your own: start calls, step whenever the descriptor is readable or the
-** time has come, and take what is done.
+** To run calls in an event loop: start them with leat_curl_start, call leat_curl_step
+** whenever leat_curl_fd is readable or leat_curl_timeout_ms has passed, and collect the
+** calls that are done from leat_curl_done.
 */
-/* Takes the call into work, or in line. False: it was not taken, and does not come out of
-** leat_curl_done: it is done, and its error says why; or a driver works on it already. */
+/* Starts a call, or queues it. Returns false if the call was not accepted: it is then
+** done and its error says why, or a driver works on it already. leat_curl_done does not
+** return such a call. */
 LEAT_API bool leat_curl_start(leat_curl *curl, leat_call *call);
-/* Does what can be done now; never blocks. */
+/* Does what can be done now. Never blocks. */
 LEAT_API void leat_curl_step(leat_curl *curl);
-/* Waits for something to do, at most `ms` (less after a signal), then steps. */
+/* Waits until there is something to do, for `ms` at most (less after a signal), and then
+** steps. */
 LEAT_API void leat_curl_wait(leat_curl *curl, int ms);
-/* The next call that is done, NULL if there is none. */
+/* Returns the next call that is done; NULL if there is none. */
 LEAT_API leat_call *leat_curl_done(leat_curl *curl);
-/* A call that needs a token of its client, made with token_from_caller, each once; NULL: there is
-** none. It goes on after leat_client_set_token (on leat_curl_moment), or leat_call_fail;
-** who watches the descriptor then asks for it by leat_curl_fd, or steps. */
+/* Returns a call that needs a token, because its client was created with
+** token_from_caller. Each is returned once; NULL if there is none. The call continues
+** after leat_client_set_token (with leat_curl_moment) or leat_call_fail. An event loop
+** must then call leat_curl_fd, which rearms the descriptor, or leat_curl_step. */
 LEAT_API leat_call *leat_curl_token(leat_curl *curl);
-/* The moment on the driver's clock. */
+/* Returns the current time on the driver's clock. */
 LEAT_API leat_moment leat_curl_moment(leat_curl *curl);
-/* Gives a call up: it ends as LEAT_CANCELED, and does not come out of leat_curl_done. */
+/* Cancels a call: it ends with LEAT_CANCELED unless it is done already, and
+** leat_curl_done does not return it. */
 LEAT_API void leat_curl_cancel(leat_curl *curl, leat_call *call);
-/* Readable when a step has something to do: one descriptor for ever, until the process
-** forks. -1: this system has none (there is one on Linux): leat_curl_wait is the way. */
+/* Returns a descriptor that is readable when leat_curl_step has something to do; it also
+** signals timers. It stays the same until the process forks. Returns -1 on systems
+** without one (Linux has it): use leat_curl_wait there. */
 LEAT_API int leat_curl_fd(leat_curl *curl);
-/* Until the next step is due, at most; -1: not before the descriptor is readable. */
+/* Returns the longest time to wait before the next step, in milliseconds; -1 if only the
+** descriptor needs to be watched. */
 LEAT_API int leat_curl_timeout_ms(leat_curl *curl);
 
-/* "libcurl/7.88.1 OpenSSL/3.0.17 ..." Lives for ever. */
+/* Returns "libcurl/7.88.1 OpenSSL/3.0.17 ...". Never freed. */
 LEAT_API const char *leat_curl_version(void);
 
 #ifdef __cplusplus
