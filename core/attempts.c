@@ -1,7 +1,7 @@
 /*
-** attempts.c - what became of each exchange, for who observes a client. A call notes it
-** when it is told; how long it then waits is known when it is next asked. From there on
-** the note stands in a queue of the client's.
+** attempts.c - records of exchanges, for programs that observe a client. A call makes a
+** record when an exchange ends, and moves it to the client's queue once its next step
+** shows how long the call then waits.
 */
 #include "internal.h"
 
@@ -10,7 +10,7 @@
 
 struct leat__attempt {
   leat__attempt *next;
-  char *text; /* of the value */
+  char *text; /* of the card's value, or NULL; owned */
   leat_attempt shown;
 };
 
@@ -19,7 +19,7 @@ void leat__attempt_free(leat__attempt *attempt) {
   free(attempt);
 }
 
-/* Whose it is. */
+/* Copies the operation and the user pointer of the call. */
 static void show_call(leat_attempt *shown, const leat_call *call) {
   memcpy(shown->operation, leat_call_error(call)->operation, sizeof shown->operation);
   shown->user = leat_call_user(call);
@@ -35,7 +35,7 @@ void leat__attempt_record(leat_call *call, leat_moment now) {
   call->unreported = NULL;
   if (call->client->observe == LEAT_OBSERVE_NOTHING) return;
   call->unreported = calloc(1, sizeof *call->unreported);
-  if (call->unreported == NULL) return; /* nobody's call fails for that */
+  if (call->unreported == NULL) return; /* a call does not fail for lack of a record */
   call->unreported->shown = (leat_attempt){.attempt = error->attempts,
                                            .kind = error->kind,
                                            .code = error->code,
@@ -48,7 +48,7 @@ void leat__attempt_record(leat_call *call, leat_moment now) {
 
 void leat__attempt_take_inner(leat_call *call, leat_call *inside, leat_purpose purpose) {
   leat__attempt *unreported = inside->unreported;
-  if (unreported == NULL) return; /* it was told of an end once more */
+  if (unreported == NULL) return; /* not recorded, or already reported */
   inside->unreported = NULL;
   leat__attempt_free(call->unreported);
   call->unreported = unreported;

@@ -1,5 +1,5 @@
 /*
-** buffer.c - strings, and buffers that are born with their limit.
+** buffer.c - strings, and buffers that have a limit from the start.
 */
 #include "internal.h"
 
@@ -39,7 +39,7 @@ bool leat_same_value(leat_string a, leat_string b) {
   return a.length == b.length && leat__same_letters(a.data, b.data, a.length);
 }
 
-/* The second byte's range keeps out overlong forms, surrogates and what lies beyond
+/* The range of the second byte excludes overlong forms, surrogates and code points beyond
 ** U+10FFFF. */
 size_t leat__utf8_character(leat_string text) {
   const unsigned char *s = (const unsigned char *)text.data;

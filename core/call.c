@@ -1,18 +1,21 @@
 /*
 ** call.c - the state machine of a call. It opens no socket, reads no clock, draws no
-** random number and calls nobody back: it is asked, and told.
+** random number and invokes no callback: a driver asks it for the next step, and reports
+** what came of it.
 **
-**   NEW -> READY -> SENDING -> DONE        the plain way
-**   READY -> QUEUED -> READY               for a pause to end, a token, or a slot
-**   SENDING -> BACKOFF -> READY            before another try
-**   SENDING -> LOOKING -> READY, DONE      when a response was lost: a find, a call of its
-**                                          own inside this one, shows what happened;
-**   LOOKING -> LOOKS_LATER -> LOOKING      a second later another one must show the same
-**   READY -> COMPARING -> READY            likewise, whose card it is, where that is asked
-**   READY -> FETCHING -> READY             likewise, when a token must be fetched
-**   READY -> ASKING -> READY               when the user must give one, or a store may;
-**   ASKING -> FETCHING, QUEUED             or neither has it
-**   READY -> STANDING -> READY             when slots are other processes' too
+**   NEW -> READY -> SENDING -> DONE          the ordinary case
+**   READY -> QUEUED -> READY                 waits for a pause to end, a token, or a slot
+**   SENDING -> BACKOFF -> READY              waits before a retry
+**   SENDING -> VERIFYING -> READY, DONE      the response was lost: an inner call finds
+**                                            the card, to see if the change took effect
+**   VERIFYING -> VERIFY_LATER -> VERIFYING   a second find, a second later, must agree
+**   READY -> COMPARING -> READY              an inner call finds the card, to compare its
+**                                            owner with the one that the change requires
+**   READY -> FETCHING -> READY               an inner call fetches a token
+**   READY -> WAIT_TOKEN -> READY             gets a token from the program or a store
+**   WAIT_TOKEN -> FETCHING, QUEUED           the store has none: fetch one, or wait until
+**                                            another process has fetched it
+**   READY -> WAIT_SLOT -> READY              the driver takes a slot that processes share
 */
 #include "internal.h"
 
@@ -21,7 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* From 1024 bytes on, malloc first tidies up all that is small. */
+/* For 1024 bytes or more, glibc's malloc first consolidates its small free chunks. */
 _Static_assert(sizeof(leat_call) <= 1000, "a call has grown too large to be cheap");
 
 /* ---- slots of the client's rate -------------------------------------------------- */
@@ -38,14 +41,14 @@ static bool is_in_slots(const leat_call *call) {
   return call->has_slot && !call->client->shared;
 }
 
-/* The slot is used up: its exchange begins, or it was missed. */
+/* Gives the slot up, because its exchange begins or because it was missed. */
 static void use_slot(leat_call *call) {
   if (is_in_slots(call)) leave_slots(call);
   call->has_slot = false;
 }
 
-/* Gives back a slot in which nothing was sent: each call behind it gets the slot before its
-** own. */
+/* Gives back a slot in which nothing was sent: each later call moves up to the slot
+** before its own. */
 static void give_slot_back(leat_call *call) {
   leat_client *client = call->client;
   if (client == NULL || !is_in_slots(call)) return;
@@ -60,8 +63,8 @@ static void give_slot_back(leat_call *call) {
   use_slot(call);
 }
 
-/* Reserves a slot for the next exchange, unless the call has one. False: the slots are shared
-** with other processes, and the driver reserves one. */
+/* Reserves a slot for the next exchange, unless the call has one. Returns false if other
+** processes share the slots: then the driver reserves one. */
 static bool take_slot(leat_call *call, leat_moment now) {
   leat_client *client = call->client;
   int64_t now_us = now.monotonic_ms * 1000;
@@ -79,7 +82,8 @@ static bool take_slot(leat_call *call, leat_moment now) {
   return true;
 }
 
-/* "contact_identifiers.find"; snprintf would cost more than all the rest of making a call. */
+/* Writes "contact_identifiers.find". snprintf would take longer than the rest of
+** leat_call_new. */
 static void name_operation(leat_error *error, const leat_op *op) {
   char *out = error->operation, *end = out + sizeof error->operation - 1;
   for (const char *from = op->resource; *from && out < end;)
@@ -90,7 +94,7 @@ static void name_operation(leat_error *error, const leat_op *op) {
   *out = '\0';
 }
 
-/* ---- making ---------------------------------------------------------------------- */
+/* ---- creating and freeing -------------------------------------------------------- */
 
 leat_call *leat_call_new(leat_client *client, const leat_op *op) {
   leat_call *call = calloc(1, sizeof *call);
@@ -121,7 +125,7 @@ static void end_probe(leat_call *call) {
   client->epoch++;
 }
 
-/* Gives back what the call holds of its client: the lease for a token, a slot, the probe. */
+/* Gives back what the call holds of its client: the token lease, a slot, the probe. */
 static void leave_client(leat_call *call) {
   leat__token_release(call);
   give_slot_back(call);
@@ -172,7 +176,7 @@ void *leat_call_user(const leat_call *call) {
   return call ? call->user : NULL;
 }
 
-/* ---- ends ------------------------------------------------------------------------ */
+/* ---- ending ---------------------------------------------------------------------- */
 
 static void succeed(leat_call *call) {
   leat_client *client = call->client;
@@ -182,12 +186,12 @@ static void succeed(leat_call *call) {
   call->state = LEAT__DONE;
 }
 
-/* With the error that is there. What an earlier attempt did stays unknown, unless this
-** error shows that it did nothing. */
+/* Ends the call with its current error. What an earlier attempt did stays unknown, unless
+** this error shows that it did nothing. */
 static void give_up(leat_call *call) {
   leat_error *error = &call->outcome.error;
   call->state = LEAT__DONE;
-  leat_call_free(call->inner); /* and what it holds of the client */
+  leat_call_free(call->inner); /* also gives back its lease, slot and probe */
   call->inner = NULL;
   leave_client(call);
   if (!call->maybe_applied) return;
@@ -204,7 +208,7 @@ static void give_up_as(leat_call *call, leat_kind kind, const char *why) {
 
 int64_t leat__call_queue_deadline(const leat_call *call, int64_t now) {
   while (call->inner)
-    call = call->inner; /* which began with what this one had waited */
+    call = call->inner; /* its queued_ms began with that of its outer call */
   int patience = call->client ? call->client->queue_timeout_ms : 0;
   bool waits = call->state == LEAT__QUEUED;
   int64_t waited = waits ? now - call->queued_at : 0;
@@ -212,8 +216,8 @@ int64_t leat__call_queue_deadline(const leat_call *call, int64_t now) {
   return leat__add_ms(leat__add_ms(now + patience, -waited), -call->queued_ms);
 }
 
-/* Fails after too long a wait in line. The error of a response that asked to wait is kept if
-** there is one; otherwise the message says what the call waited for. */
+/* Fails the call because it waited too long in a queue. The 429 or 503 that made it wait
+** is kept as the error; otherwise the error is a queue timeout. */
 static void fail_queue_timeout(leat_call *call, leat_moment now) {
   int64_t asked = leat__add_ms(call->client->pause.until_ms, -now.monotonic_ms);
   if (leat__retry_throttled(call->outcome.error.kind)) {
@@ -225,9 +229,9 @@ static void fail_queue_timeout(leat_call *call, leat_moment now) {
   if (asked > 0) call->outcome.error.retry_after_ms = asked;
 }
 
-/* Waits in line, which is not call time, until that moment or until the client's epoch
-** changes. If the wait is `sure` to take that long, and that is longer than queue_timeout
-** allows, the call fails at once. */
+/* Queues the call until `until`, or until the client's epoch changes. Time in the queue
+** does not count towards the timeout. If the wait is `sure` to last until then, and
+** queue_timeout does not allow that, the call fails at once. */
 static void enqueue(leat_call *call, leat_moment now, int64_t until, bool sure) {
   int64_t last = leat__call_queue_deadline(call, now.monotonic_ms);
   if (now.monotonic_ms >= last || (sure && until > last)) {
@@ -240,7 +244,7 @@ static void enqueue(leat_call *call, leat_moment now, int64_t until, bool sure) 
   call->until = until > last ? last : until;
 }
 
-/* For the wait before the first step; later waits are measured by the call itself. */
+/* Only counts waits before the first step: the call measures later ones itself. */
 void leat__call_add_queue_time(leat_call *call, int64_t ms) {
   if (call->state == LEAT__NEW) call->queued_ms = leat__add_ms(call->queued_ms, ms);
 }
@@ -251,22 +255,24 @@ static void wait_before(leat_call *call, leat_moment now, int64_t delay,
   call->until = now.monotonic_ms + delay;
 }
 
-/* Where attempts have no other end than the timeout, pauses between them count towards it. */
+/* With unlimited attempts only the timeout ends the call, so pauses after its first
+** exchange count towards it. */
 static bool counts_pauses(const leat_call *call) {
   return call->max_attempts == INT_MAX && call->deadline;
 }
 
-/* ---- calls inside this one ------------------------------------------------------- */
+/* ---- inner calls ----------------------------------------------------------------- */
 
-/* The timeout of a call begins with its first exchange, whatever that is for. */
+/* Returns the milliseconds that are left of the call's timeout, which starts with its
+** first exchange, even if that is a find or a token fetch. */
 static int64_t time_left(const leat_call *call, leat_moment now) {
   if (call->deadline == 0) return call->timeout_ms;
   int64_t left = leat__add_ms(call->deadline, -now.monotonic_ms);
   return left < call->timeout_ms ? left : call->timeout_ms;
 }
 
-/* The inner call gets the deadline of this one, and what is left of its queue_timeout. `inner`
-** may be NULL: out of memory. */
+/* Starts `inner`, with the deadline of this call and what is left of its queue_timeout.
+** Takes ownership. A NULL `inner` means out of memory, and fails the call. */
 static void begin_inner(leat_call *call, leat__state state, leat_call *inner) {
   leat_client *client = call->client;
   call->state = state;
@@ -275,7 +281,7 @@ static void begin_inner(leat_call *call, leat__state state, leat_call *inner) {
     give_up_as(call, LEAT_NO_MEMORY, "out of memory");
     return;
   }
-  if (client->probe == call) client->probe = inner; /* it sends the next request */
+  if (client->probe == call) client->probe = inner; /* the inner call sends next */
   inner->timeout_ms = call->timeout_ms;
   inner->deadline = call->deadline;
   inner->queued_ms = call->queued_ms;
@@ -283,7 +289,7 @@ static void begin_inner(leat_call *call, leat__state state, leat_call *inner) {
   inner->max_attempts = call->max_attempts;
 }
 
-/* Returns the inner call, which the caller frees. */
+/* Detaches the inner call and returns it; the caller frees it. */
 static leat_call *end_inner(leat_call *call) {
   leat_call *inner = call->inner;
   call->inner = NULL;
@@ -293,14 +299,14 @@ static leat_call *end_inner(leat_call *call) {
   return inner;
 }
 
-/* The call inside it that is under way. */
+/* Returns the inner call that is under way, or NULL. */
 static leat_call *inside(const leat_call *call) {
   return call->inner;
 }
 
 /* ---- tokens ---------------------------------------------------------------------- */
 
-/* A fetch is a call of its own. */
+/* Fetches a token with an inner call. */
 static void fetch_token(leat_call *call, leat_moment now) {
   if (time_left(call, now) <= 0)
     give_up_as(call, LEAT_TIMEOUT, "no time is left to fetch a token");
@@ -325,7 +331,8 @@ static void after_token_fetch(leat_call *call, leat_moment now) {
 
 /* ---- pauses ---------------------------------------------------------------------- */
 
-/* The service asked for a longer pause than a call waits for, or this call waits for none. */
+/* Fails the call unsent: the pause is longer than it may wait, or it never waits because
+** it has only one attempt. */
 static void refuse(leat_call *call, leat_moment now, int64_t until) {
   const leat_pause *pause = &call->client->pause;
   leat_error *error = &call->outcome.error;
@@ -338,7 +345,8 @@ static void refuse(leat_call *call, leat_moment now, int64_t until) {
   give_up(call);
 }
 
-/* After a long pause one call is sent to learn how things are. False: another one is. */
+/* After a long pause a single call, the probe, is sent to test whether the service works
+** again. Returns false if another call is the probe. */
 static bool may_probe(leat_call *call, leat_moment now) {
   leat_client *client = call->client;
   bool taken = client->probe && now.monotonic_ms < client->probe_until;
@@ -365,7 +373,7 @@ static void wait_for_end_of_pause(leat_call *call, leat_moment now) {
   else enqueue(call, now, pause->until_ms, true);
 }
 
-/* False: the call waits, or failed. */
+/* Returns false if the call has to wait, or has failed. */
 static bool pass_pause(leat_call *call, leat_moment now) {
   const leat_pause *pause = &call->client->pause;
   if (pause->until_ms <= now.monotonic_ms) {
@@ -378,8 +386,8 @@ static bool pass_pause(leat_call *call, leat_moment now) {
   return false;
 }
 
-/* Whatever came of the exchange ends the long pause that this call probed, unless the service
-** asks for another one. */
+/* If this call was the probe, the long pause is over, whatever the response was, unless
+** the service asked for another pause. */
 static void conclude_probe(leat_call *call, leat_moment now) {
   leat_pause *pause = &call->client->pause;
   if (call->client->probe != call) return;
@@ -387,7 +395,8 @@ static void conclude_probe(leat_call *call, leat_moment now) {
   end_probe(call);
 }
 
-/* When the service asks to wait, all calls of the client do. Returns how long. */
+/* The service asked to wait, so all calls of the client pause, for 15 minutes at most.
+** Returns the delay that was asked for, in milliseconds, which may be longer. */
 static int64_t pause_client(leat_call *call, leat_moment now) {
   const leat_error *error = &call->outcome.error;
   int64_t delay = leat__retry_delay(&call->client->retry, call->sends, true, now.random);
@@ -411,7 +420,8 @@ static void begin(leat_call *call) {
   if (call->outcome.error.kind != LEAT_OK) call->state = LEAT__DONE;
 }
 
-/* Of the time that is left a change takes half, so that there is some to learn of it. */
+/* Returns the share of the remaining time that one exchange may take. A change that may
+** be retried or verified gets half of it, which leaves time for that. */
 static int64_t time_for_one(const leat_call *call, int64_t left) {
   bool more =
       call->op->writes && call->op->recovery != LEAT_NO_RETRY && call->max_attempts > 1;
@@ -429,7 +439,7 @@ static void clear_error(leat_error *error) {
 static void send(leat_call *call, leat_moment now) {
   leat_error *error = &call->outcome.error;
   int64_t left = time_left(call, now);
-  if (left <= 0) { /* the error of the last try is still there */
+  if (left <= 0) { /* the error of the last attempt is kept, if any */
     if (error->kind == LEAT_OK) give_up_as(call, LEAT_TIMEOUT, "no time is left");
     else give_up(call);
     return;
@@ -480,7 +490,7 @@ static void get_ready(leat_call *call, leat_moment now) {
   else send(call, now);
 }
 
-/* ---- finding out ----------------------------------------------------------------- */
+/* ---- verifying ------------------------------------------------------------------- */
 
 static void find(leat_call *call, leat_moment now, leat__state state) {
   const leat_op *op = leat_operation("contact_identifiers", "find");
@@ -505,8 +515,9 @@ static leat_string owner_of(const leat_call *call) {
   return (leat_string){call->owner.text, call->owner.length};
 }
 
-/* Whose card it is when it is first seen after an unlink or a delete: the change must not
-** be sent again once it is another's. False: out of memory. */
+/* Remembers the owner that the first verifying find after an unlink or a delete returned:
+** the change must not be retried once the card belongs to another contact. Returns false
+** out of memory. */
 static bool remember_owner(leat_call *call, const leat_contact_identifier *card) {
   leat_recovery row = call->op->recovery;
   bool matters = row == LEAT_VERIFY_UNLINKED || row == LEAT_VERIFY_DELETED;
@@ -539,7 +550,8 @@ static void take_document(leat_call *call, leat_call *verify) {
   verify->outcome.document = NULL;
 }
 
-/* Succeeds: the state is as requested, although the response was lost. */
+/* Ends the call as a success: the state is as requested, although the response was lost.
+** `verify` is the find that showed it, or NULL. */
 static void recover(leat_call *call, leat_call *verify) {
   leat__outcome_free(&call->outcome);
   if (verify && leat_call_error(verify)->kind == LEAT_OK) take_document(call, verify);
@@ -565,7 +577,7 @@ static void end_as(leat_call *call, const leat_error *error) {
 
 static leat_secrets secrets_of(const leat_call *call);
 
-/* Adds to the message what was found: "belongs to contact bob, and its name is "N"". */
+/* Appends the found card to the message: belongs to contact bob, and its name is "N". */
 static void describe(leat_call *call, const leat_call *verify) {
   char contact[80], name[80];
   leat_contact_identifier card;
@@ -581,8 +593,8 @@ static void describe(leat_call *call, const leat_call *verify) {
   if (name[0]) leat__error_add(error, ", and its name is \"%s\"", name);
 }
 
-/* Ends the call as a conflict. If the change was sent, it may have been made all the same, and
-** been changed by somebody else since: the outcome is unknown. */
+/* Ends the call as a conflict. If the change was sent, it may have taken effect before
+** somebody else changed the card, so the outcome stays unknown. */
 static void contradict(leat_call *call, leat_call *verify) {
   leat_error *error = &call->outcome.error;
   error->code = 0;
@@ -598,7 +610,7 @@ static void contradict(leat_call *call, leat_call *verify) {
         "nothing was changed, for the card is not the expected contact's: it ");
   describe(call, verify);
   leat__error_add(error, call->maybe_applied ? "; find it, then decide" : "");
-  take_document(call, verify); /* of an inactive card it holds no card */
+  take_document(call, verify); /* holds no card if it is inactive */
   give_up(call);
 }
 
@@ -615,8 +627,8 @@ static void remain_unknown(leat_call *call, const char *why) {
   give_up(call);
 }
 
-/* A find may show the state before the change, so two finds must agree on anything but
-** success. */
+/* A find may return the state from before the change, so any decision but a success needs
+** two finds that agree. Schedules the second one. */
 static void confirm(leat_call *call, leat_moment now, leat_decision verdict) {
   call->seen = verdict;
   if (call->verify_count < LEAT_MAX_VERIFY_FINDS &&
@@ -627,7 +639,7 @@ static void confirm(leat_call *call, leat_moment now, leat_decision verdict) {
 }
 
 static void send_again(leat_call *call) {
-  call->compared = true; /* just now */
+  call->compared = true; /* by the verifying find */
   if (call->sends < call->max_attempts) call->state = LEAT__READY;
   else give_up(call);
 }
@@ -648,10 +660,11 @@ static void after_verifying_find(leat_call *call, leat_moment now) {
   leat_call_free(verify);
 }
 
-/* ---- whose card it is ------------------------------------------------------------ */
+/* ---- comparing the owner --------------------------------------------------------- */
 
-/* Finds out whose card it is before the change is sent. If an earlier attempt may have made
-** the change already, it is verified instead. */
+/* Finds the card, to compare its owner before the change is sent. If an earlier attempt
+** may already have made the change, the find verifies that instead, unless the change is
+** idempotent. */
 static void compare(leat_call *call, leat_moment now) {
   bool verify_count = call->maybe_applied && call->op->recovery != LEAT_RETRY;
   find(call, now, verify_count ? LEAT__VERIFYING : LEAT__COMPARING);
@@ -669,10 +682,11 @@ static void after_compare(leat_call *call) {
   leat_call_free(found);
 }
 
-/* ---- what came of an exchange ---------------------------------------------------- */
+/* ---- after an exchange ----------------------------------------------------------- */
 
-/* Waiting for the end of a pause costs nothing, for the pause already slows all calls of the
-** client. False: what is left of the budget is too little. */
+/* Takes the cost of a retry, or of a verifying find, from the client's retry budget.
+** Waiting out a pause costs nothing, because the pause already slows all calls of the
+** client. Returns false if too little of the budget is left. */
 static bool spend_retry_budget(leat_call *call) {
   leat_client *client = call->client;
   leat_error *error = &call->outcome.error;
@@ -687,7 +701,8 @@ static bool spend_retry_budget(leat_call *call) {
   return true;
 }
 
-/* A service that asks for too long a wait ends the call. */
+/* Returns whether a retry or a verifying find may follow after `delay` ms. If not, the
+** caller ends the call. */
 static bool may_follow(leat_call *call, leat_moment now, int64_t delay) {
   bool waits_in_line = leat__retry_throttled(call->outcome.error.kind);
   bool counts = !waits_in_line || counts_pauses(call);
@@ -706,11 +721,12 @@ static void try_again(leat_call *call, leat_moment now, int64_t delay) {
     return;
   }
   if (error->outcome_unknown) call->maybe_applied = true;
-  if (throttled) call->state = LEAT__READY; /* where it waits for the pause to end */
+  if (throttled) call->state = LEAT__READY; /* waits there for the pause to end */
   else wait_before(call, now, delay, LEAT__BACKOFF);
 }
 
-/* At once, unless the service asked to wait: the find waits for a pause by itself. */
+/* Verifies at once, unless the service asked to wait. After a 429 or 503 the find itself
+** waits for the pause to end. */
 static void verify(leat_call *call, leat_moment now) {
   const leat_error *error = &call->outcome.error;
   int64_t delay = error->retry_after_ms > 0 ? error->retry_after_ms : 0;
@@ -724,8 +740,9 @@ static void verify(leat_call *call, leat_moment now) {
   else find(call, now, LEAT__VERIFYING);
 }
 
-/* A token that the service refuses is renewed, once: nothing was done with it. One that a store
-** had may have been revoked too, so taking it was not a renewal. */
+/* A refused token is renewed, and the request sent again, once: the refused request
+** changed nothing. A token from a shared store may have been revoked too, so having used
+** one does not count as the renewal. */
 static bool may_renew(const leat_call *call) {
   return call->outcome.error.kind == LEAT_UNAUTHORIZED &&
          !call->outcome.error.outcome_unknown && (!call->renewed || call->token_shared) &&
@@ -759,16 +776,17 @@ static void settle(leat_call *call, leat_moment now) {
   }
 }
 
-/* ---- asking and telling ---------------------------------------------------------- */
+/* ---- the contract with the driver ------------------------------------------------ */
 
-/* Whatever it waited for beyond its own delay is not its time: it stood in line then, in its
-** driver's too. */
+/* Returns false if the wait is not over. Time in a queue moves the deadline: all of a
+** queued wait, and what a backoff took beyond its own delay, because the driver could not
+** run the call earlier. */
 static bool end_wait(leat_call *call, leat_moment now) {
   bool queued = call->state == LEAT__QUEUED;
   if (now.monotonic_ms < call->until && !(queued && call->epoch != call->client->epoch))
     return false;
   int64_t waited = now.monotonic_ms - (queued ? call->queued_at : call->until);
-  if (waited < 0) waited = 0; /* a clock that goes back */
+  if (waited < 0) waited = 0; /* the clock went backwards */
   if (call->deadline) call->deadline = leat__add_ms(call->deadline, waited);
   call->queued_ms = leat__add_ms(call->queued_ms, waited);
   if (call->state == LEAT__VERIFY_LATER) find(call, now, LEAT__VERIFYING);
@@ -822,7 +840,8 @@ leat_step leat_call_next(leat_call *call, leat_moment now) {
   return step;
 }
 
-/* Whoever asks for the request is about to send it, with the token of now. */
+/* The driver calls this just before it sends the request, so the call records which token
+** the request carries. */
 const leat_request *leat_call_request(leat_call *call) {
   if (call && inside(call)) return leat_call_request(inside(call));
   if (call == NULL || call->state != LEAT__SENDING) return NULL;
@@ -831,7 +850,7 @@ const leat_request *leat_call_request(leat_call *call) {
   return &call->request;
 }
 
-/* The one that is at it: it may be inside of one that is inside. */
+/* Returns the call that is under way: an inner call may have an inner call itself. */
 static leat_call *innermost(leat_call *call) {
   while (call && inside(call))
     call = inside(call);
@@ -844,7 +863,7 @@ void leat_call_fetch(leat_call *call, leat_moment now) {
     fetch_token(call, leat__limit_moment(now));
 }
 
-/* The lease stays its own meanwhile. */
+/* The call keeps its lease while it waits. */
 void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms) {
   call = innermost(call);
   if (call && call->state == LEAT__WAIT_TOKEN)
@@ -859,7 +878,7 @@ void leat_call_take_slot(leat_call *call, int64_t slot_us) {
   call->state = LEAT__READY;
 }
 
-/* A look may need a token too. */
+/* A verifying find may need a token itself, and then the purpose is to get that token. */
 leat_purpose leat_call_purpose(const leat_call *call) {
   leat_purpose purpose = LEAT_TO_CALL;
   for (; call; call = inside(call)) {
@@ -897,14 +916,14 @@ void leat_call_set_reused(leat_call *call) {
   else if (call) call->reused = true;
 }
 
-/* What became of an exchange of the call inside is unreported as one of this. */
+/* Moves the record of the inner call's exchange to this call, which will report it. */
 static void take_inner_attempt(leat_call *call) {
   leat__attempt_take_inner(call, inside(call),
                            call->state == LEAT__FETCHING ? LEAT_TO_GET_TOKEN
                                                          : LEAT_TO_VERIFY);
 }
 
-/* The exchange is over, one way or the other. */
+/* Ends an exchange, whether a response came or not. */
 static void conclude(leat_call *call, leat_moment now) {
   leat__attempt_record(call, now);
   conclude_probe(call, now);
@@ -951,7 +970,7 @@ static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
   char text[320];
   leat_secrets secrets = secrets_of(call);
   if (secrets.hide && kind == LEAT_PROTOCOL) detail = "the answer is malformed";
-  secrets.hide = false; /* the rest is the driver's own text */
+  secrets.hide = false; /* any other detail is the driver's own text */
   leat__clean(text, sizeof text, leat_s(detail), secrets);
   leat__error_set(&call->outcome.error, kind, "%s", text);
   call->outcome.error.sent = sent;

@@ -1,5 +1,5 @@
 /*
-** client.c - settings, and what the calls of one account share.
+** client.c - a client's settings, and the state that its calls share.
 */
 #include "internal.h"
 
@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a header carries as it is: no control characters, no blanks at its ends. */
+/* Returns whether a header can carry the text unchanged: it is not empty, and has neither
+** control characters nor blanks at its ends. */
 static bool is_header_value(const char *text) {
   leat_string value = leat_s(text);
   return value.length > 0 && leat__is_field_value(value) && !strchr(" \t", text[0]) &&
@@ -20,7 +21,8 @@ static bool is_quoted(const char *text) {
   return length > 1 && (text[0] == '"' || text[0] == '\'') && text[length - 1] == text[0];
 }
 
-/* A token is opaque: nothing is assumed of its letters. */
+/* Returns what is wrong with the token, or NULL. Tokens are opaque, so any characters
+** that a header can carry are accepted. */
 static const char *check_token(const char *token) {
   if (token == NULL) return "api_key is missing";
   if (token[0] == '\0') return "api_key is empty: was it read from where it is?";
@@ -88,7 +90,7 @@ static bool make_headers(leat_client *client, const leat_config *config,
   const char *agent = config->user_agent ? config->user_agent : "leat/" LEAT_VERSION;
   leat_headers *headers = &client->headers;
   bool good = leat__token_set(client, leat_s(token)) &&
-              /* without it the service may answer with a login page */
+              /* without Accept, the service may respond with a login page */
               add_header(headers, "Accept", "application/json") &&
               add_header(headers, "Accept-Encoding", "identity") &&
               add_header(headers, "User-Agent", agent);
@@ -136,7 +138,8 @@ static bool parse_url(leat_url *url, const char *text, const char *name,
   return false;
 }
 
-/* Without one, tokens are fetched where calls go: the secret is for that origin alone. */
+/* The default token_url is on the origin of base_url, so that no other server gets the
+** secret. */
 static bool parse_token_url(leat_client *client, const leat_config *config,
                             leat_error *error) {
   char text[LEAT_MAX_URL + 64];
@@ -163,7 +166,7 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
       or_default(config->retry_budget, LEAT_DEFAULT_RETRY_BUDGET);
   client->retry_budget = client->retry_budget_limit;
   client->rate_limit = client->rate_remaining = -1;
-  client->slot_us = client->pause.until_ms = INT64_MIN; /* a clock may begin anywhere */
+  client->slot_us = client->pause.until_ms = INT64_MIN; /* a clock may start anywhere */
   client->retry = (leat_retry){
       config->max_attempts == LEAT_UNLIMITED
           ? INT_MAX
@@ -246,7 +249,7 @@ void leat__client_pause(leat_client *client, leat_moment now, const leat_pause *
   if (!holds || pause->until_ms > held->until_ms) *held = *pause;
   held->asked = pause->asked || was_asked;
   held->too_long = pause->too_long || was_strict;
-  if (held->too_long && !was_strict) client->epoch++; /* who waits is to fail at once */
+  if (held->too_long && !was_strict) client->epoch++; /* queued calls must fail now */
 }
 
 void leat_client_share_pause(leat_client *client, leat_moment now,

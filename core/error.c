@@ -1,5 +1,6 @@
 /*
-** error.c - errors: their names, their text, and nothing in them that must not be.
+** error.c - names and messages of errors. Secrets, and characters that would distort a
+** message, are removed from foreign text.
 */
 #include "internal.h"
 
@@ -59,7 +60,7 @@ void leat__error_clear(leat_error *error) {
   error->retry_after_ms = -1;
 }
 
-/* Takes the piece of a character away that a cut left at the end. */
+/* Removes an incomplete character that truncation left at the end of the text. */
 static void trim_cut(char *text, size_t length) {
   size_t start = length;
   while (start > 0 && ((unsigned char)text[start - 1] & 0xC0) == 0x80)
@@ -94,7 +95,7 @@ void leat__error_set(leat_error *error, leat_kind kind, const char *format, ...)
   va_end(arguments);
 }
 
-/* How many bytes at `text` stand in the secret too, in one piece. */
+/* Returns the length of the longest beginning of the text that occurs in the secret. */
 static size_t secret_piece(leat_string text, leat_string secret) {
   size_t longest = 0;
   for (size_t start = 0; start < secret.length; start++) {
@@ -107,8 +108,8 @@ static size_t secret_piece(leat_string text, leat_string secret) {
   return longest;
 }
 
-/* What shows nothing, or turns around what is shown: control characters, line and paragraph
-** separators, zero-width and bidirectional marks, tags. */
+/* Returns whether a code point is invisible or changes how a line is displayed: control
+** characters, line and paragraph separators, zero-width and bidirectional marks, tags. */
 static bool is_invisible(uint32_t c) {
   static const struct {
     uint32_t first, last;
@@ -122,7 +123,7 @@ static bool is_invisible(uint32_t c) {
   return false;
 }
 
-/* The code point of a character that is so long. */
+/* Returns the code point of a valid UTF-8 character of `length` bytes. */
 static uint32_t code_point(const char *text, size_t length) {
   static const unsigned char masks[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
   uint32_t c = (unsigned char)text[0] & masks[length];
@@ -131,7 +132,8 @@ static uint32_t code_point(const char *text, size_t length) {
   return c;
 }
 
-/* One character of foreign text as a message may show it; *skip is how long it was. */
+/* Returns the first character of foreign text in the form that a message shows. *skip is
+** its length in the text. */
 static leat_string clean_character(leat_string text, size_t *skip) {
   size_t length = leat__utf8_character(text);
   *skip = length > 0 ? length : 1;
@@ -140,7 +142,8 @@ static leat_string clean_character(leat_string text, size_t *skip) {
   return (leat_string){text.data, length};
 }
 
-/* How much of the text's beginning must not be seen. */
+/* Returns how many bytes at the beginning of the text must be hidden, because they are a
+** piece of the secret. */
 static size_t hidden(leat_string text, leat_string secret) {
   size_t shortest =
       secret.length < LEAT_MIN_SECRET_PIECE ? secret.length : LEAT_MIN_SECRET_PIECE;

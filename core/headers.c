@@ -1,12 +1,12 @@
 /*
-** headers.c - lists of headers for requests, and which of them are a user's to give.
+** headers.c - lists of request headers, and the check of those that a user supplies.
 */
 #include "internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* One block holds both texts. */
+/* Copies both texts into one allocation, which begins with the name. */
 static bool copy(leat_header *header, leat_string name, leat_string value) {
   char *text = malloc(name.length + value.length + 2);
   if (text == NULL) return false;
@@ -53,7 +53,8 @@ void leat__headers_free(leat_headers *headers) {
   *headers = (leat_headers){NULL, 0};
 }
 
-/* Those that the library writes, and those that change what a message is. */
+/* The headers that the library writes itself, and those that change a message's framing
+** or connection. */
 static bool is_reserved(leat_string name) {
   static const char *const reserved[] = {
       "accept",     "accept-encoding", "authorization",

@@ -1,12 +1,12 @@
 /*
-** http1.c - the client's side of HTTP/1.1 on one connection: request in, bytes out; bytes
-** in, answer out. It does no I/O.
+** http1.c - the client's side of HTTP/1.1 on one connection. It turns a request into
+** bytes, and received bytes into a response. It does no I/O.
 **
-** What was received stands in one buffer: the head's lines as they came, then the body.
-** Chunks are joined in place, and what is not parsed yet is moved up behind them, so the
-** buffer never holds more than head, body and one receive.
+** One buffer holds the received bytes: the lines of the head, then the body. Chunks are
+** joined in place, and bytes not yet parsed are moved up behind them, so the buffer never
+** holds more than the head, the body and one receive.
 **
-** RFC 9112 is the source; where it lets a client choose, this one refuses.
+** It follows RFC 9112; where that lets a client accept or refuse, it refuses.
 */
 #include "internal.h"
 
@@ -30,33 +30,33 @@ typedef enum part {
   FAILED
 } part;
 
-typedef struct span { /* of the input */
+typedef struct span { /* a part of the input, by offset */
   size_t at, length;
 } span;
 
 struct leat_http1 {
   leat_buffer output;
   size_t sent;
-  bool head_method; /* HEAD: the response has no body, whatever it says */
+  bool head_method; /* HEAD: the response has no body, whatever its headers say */
   size_t max_body;
 
   leat_buffer input;
   part part;
-  size_t at;      /* parsed up to here */
-  size_t scanned; /* no line ends before here */
+  size_t at;      /* the input is parsed up to here */
+  size_t scanned; /* no line feed between `at` and here */
   size_t head_length;
-  size_t chunk_excess; /* bytes of chunk lines beyond the usual */
+  size_t chunk_excess; /* bytes of chunk lines beyond USUAL_CHUNK_LINE each */
   int interim_responses;
 
   int status;
-  bool minor_1;      /* HTTP/1.1, not 1.0 */
+  bool minor_1;      /* the response is HTTP/1.1, not 1.0 */
   bool close;        /* Connection: close */
   bool keep_alive;   /* Connection: keep-alive */
   bool has_length;   /* Content-Length */
   bool chunked;      /* Transfer-Encoding: chunked */
-  bool encoded;      /* a Content-Encoding that was not asked for */
-  uint64_t length;   /* as declared */
-  uint64_t expected; /* of the body or the chunk, still to come */
+  bool encoded;      /* an encoding of the body, which was not requested */
+  uint64_t length;   /* the declared Content-Length */
+  uint64_t expected; /* bytes of the body, or chunk, still to come */
   span body;
   size_t header_count;
   struct {
@@ -85,7 +85,7 @@ void leat_http1_free(leat_http1 *http) {
   free(http);
 }
 
-/* ---- failing --------------------------------------------------------------------- */
+/* ---- failures -------------------------------------------------------------------- */
 
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
@@ -100,10 +100,10 @@ set_failure(leat_http1 *http, leat_kind kind, const char *format, ...) {
   http->part = FAILED;
 }
 
-/* Its value is what all below return: false, nothing more is to be parsed. */
+/* The value is false: there is no more to parse. */
 #define fail(...) (set_failure(__VA_ARGS__), false)
 
-/* Fails with what was seen. */
+/* Fails with a message that quotes the received text. Returns false. */
 static bool refuse(leat_http1 *http, const char *what, leat_string seen) {
   char excerpt[LEAT_MAX_EXCERPT + 1];
   leat__clean(excerpt, sizeof excerpt, seen, LEAT_NO_SECRETS);
@@ -124,7 +124,7 @@ static const bool in_token[256] = {
 };
 /* clang-format on */
 
-/* That a text begins with. */
+/* Returns the length of the token that the text begins with, or 0. */
 static size_t token_length(leat_string text) {
   size_t i = 0;
   while (i < text.length && in_token[(unsigned char)text.data[i]])
@@ -136,8 +136,8 @@ bool leat__is_token(leat_string text) {
   return text.length > 0 && token_length(text) == text.length;
 }
 
-/* Eight bytes at once: none is below `least`, nor DEL, nor beyond ASCII. It may be wrong
-** the other way. */
+/* Tests eight bytes at once. True means that they are all ASCII, not below `least`, and
+** not DEL. False may be wrong, so the caller then tests each byte. */
 static inline bool are_plain(const char *eight, unsigned char least) {
   const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones * 0x80;
   uint64_t bytes, no_del;
@@ -147,7 +147,8 @@ static inline bool are_plain(const char *eight, unsigned char least) {
   return ((below | del | bytes) & highs) == 0;
 }
 
-/* How much of a text's beginning is so; its last eight are looked at once more. */
+/* Returns how many bytes at the beginning of the text are known to be plain. A rest of
+** less than eight bytes is tested as part of the last eight. */
 static inline size_t count_plain(leat_string text, unsigned char least) {
   size_t i = 0;
   while (i + 8 <= text.length && are_plain(text.data + i, least))
@@ -156,7 +157,7 @@ static inline size_t count_plain(leat_string text, unsigned char least) {
   return rest && are_plain(text.data + text.length - 8, least) ? text.length : i;
 }
 
-/* No control characters but tabs. */
+/* Returns whether the text has no control characters other than tabs. */
 static bool is_clean(leat_string text) {
   for (size_t i = count_plain(text, 0x20); i < text.length; i++) {
     unsigned char c = (unsigned char)text.data[i];
@@ -165,7 +166,7 @@ static bool is_clean(leat_string text) {
   return true;
 }
 
-/* Nor spaces, and nothing but ASCII. */
+/* Returns whether the text is ASCII without control characters and spaces. */
 static bool is_visible(leat_string text) {
   for (size_t i = count_plain(text, 0x21); i < text.length; i++)
     if ((unsigned char)text.data[i] - 0x21u > 0x7Eu - 0x21u) return false;
@@ -200,7 +201,7 @@ static void append_line(leat_buffer *out, leat_string name, leat_string between,
   out->length += length;
 }
 
-/* The Host header: the origin without its scheme. */
+/* Returns the value of the Host header, which is the origin without its scheme. */
 static leat_string authority(leat_string origin) {
   for (size_t i = 0; i + 3 <= origin.length; i++)
     if (memcmp(origin.data + i, "://", 3) == 0)
@@ -208,7 +209,8 @@ static leat_string authority(leat_string origin) {
   return origin;
 }
 
-/* A request that has a meaning without a body says nothing of its length. */
+/* Returns whether the request needs a Content-Length. A GET, HEAD or DELETE without a
+** body does not, because a body is not expected in it. */
 static bool tells_length(const leat_request *request) {
   leat_string method = request->method;
   return request->body.length > 0 ||
@@ -234,8 +236,8 @@ static void append_request(leat_buffer *out, const leat_request *request) {
   leat__append(out, request->body.data, request->body.length);
 }
 
-/* Room for all of the request at once: a buffer that grew would leave pieces of the
-** token behind in what it gave back. */
+/* Reserves room for the whole request at once, so that the token is not copied each time
+** the buffer grows. */
 static void make_room(leat_buffer *out, const leat_request *request) {
   size_t needed = 128 + request->target.length + request->origin.length;
   for (size_t i = 0; i < request->header_count; i++)
@@ -295,7 +297,8 @@ void leat_http1_sent(leat_http1 *http, size_t length) {
 
 /* ---- lines ----------------------------------------------------------------------- */
 
-/* The next whole line, without its end. False: more is needed, or it failed. */
+/* Takes the next complete line, without its CR LF. Returns false if more bytes are
+** needed, or after a failure. */
 static bool take_line(leat_http1 *http, leat_string *line) {
   const char *start = http->input.data + http->at;
   const char *from = http->input.data + http->scanned;
@@ -332,8 +335,8 @@ static bool take_head_line(leat_http1 *http, leat_string *line) {
 
 /* ---- the head -------------------------------------------------------------------- */
 
-/* A first line that can't become HTTP is refused at once: a peer that speaks something
-** else may never end it. */
+/* Refuses a first line that cannot become HTTP before it is complete, because a peer that
+** speaks another protocol may never send its end. */
 static bool looks_like_http(leat_http1 *http) {
   static const char prefix[] = "HTTP/1.";
   leat_string seen = {http->input.data + http->at, http->input.length - http->at};
@@ -341,7 +344,7 @@ static bool looks_like_http(leat_http1 *http) {
   if (n == 0 || memcmp(seen.data, prefix, n) == 0) return true;
   if (seen.data[0] == 0x15 || seen.data[0] == 0x16)
     return fail(http, LEAT_PROTOCOL, "the server speaks TLS here: use https");
-  if (seen.data[0] == '\0') /* as the first frame of HTTP/2 does */
+  if (seen.data[0] == '\0') /* as in the first frame of HTTP/2 */
     return fail(http, LEAT_PROTOCOL,
                 "not an HTTP/1.1 answer: the server speaks HTTP/2, or no HTTP at all");
   return refuse(http, "not an HTTP/1.1 answer", seen);
@@ -351,7 +354,8 @@ static bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
-/* HTTP/1.1 200 OK; the reason, and the space before it, may be missing. */
+/* Parses a line such as "HTTP/1.1 200 OK". The reason, and the space before it, are
+** optional. */
 static bool parse_status(leat_http1 *http, leat_string line) {
   const char *s = line.data;
   bool good = line.length >= 12 && (s[7] == '0' || s[7] == '1') && s[8] == ' ' &&
@@ -400,7 +404,8 @@ static bool parse_transfer(leat_http1 *http, leat_string value) {
   return true;
 }
 
-/* The next item of a list, between commas; it may be empty. False: there is none left. */
+/* Takes the next item, which may be empty, off a comma-separated list. Returns false if
+** none is left. */
 static bool next_item(leat_string *list, leat_string *item) {
   if (list->length == 0) return false;
   const char *comma = memchr(list->data, ',', list->length);
@@ -420,7 +425,7 @@ static void parse_connection(leat_http1 *http, leat_string value) {
   }
 }
 
-/* "identity", or "none" as some servers call it: the body is as it is. */
+/* "identity", or "none" as some servers call it, means that the body is not encoded. */
 static void parse_encoding(leat_http1 *http, leat_string value) {
   leat_string coding;
   while (next_item(&value, &coding))
@@ -429,7 +434,7 @@ static void parse_encoding(leat_http1 *http, leat_string value) {
       http->encoded = true;
 }
 
-/* The headers that the codec itself obeys. */
+/* Applies a header that concerns the framing, the coding or the connection. */
 static bool apply_framing_header(leat_http1 *http, leat_string name, leat_string value) {
   if (leat__equal_nocase(name, "content-length")) return parse_length(http, value);
   if (leat__equal_nocase(name, "transfer-encoding")) return parse_transfer(http, value);
@@ -470,7 +475,8 @@ static bool parse_header(leat_http1 *http, leat_string line) {
 
 /* ---- the body -------------------------------------------------------------------- */
 
-/* 1xx: another answer follows. Some servers say that its body, which none has, is empty. */
+/* Skips a 1xx response, after which another one follows. It never has a body, but some
+** servers send a Content-Length of 0 with it. */
 static bool pass_interim(leat_http1 *http) {
   if (http->status == 101)
     return fail(http, LEAT_PROTOCOL, "the server switches protocols unasked (HTTP 101)");
@@ -510,7 +516,7 @@ static bool end_head(leat_http1 *http) {
   if (http->status < 200) return pass_interim(http);
   if (!http->head_method && http->status != 204 && http->status != 304)
     return begin_body(http);
-  /* A body where none may be would be taken for the next answer. */
+  /* A body after a 204 would be read as the next response: close the connection. */
   if (http->status == 204 && (http->chunked || http->length > 0)) http->close = true;
   http->body.at = http->at;
   http->answer.framing = LEAT_NO_BODY;
@@ -518,7 +524,7 @@ static bool end_head(leat_http1 *http) {
   return true;
 }
 
-/* Takes up to `length` bytes of what is there into the body. */
+/* Moves up to `length` received bytes into the body. Returns how many. */
 static size_t take_body(leat_http1 *http, uint64_t length) {
   size_t there = http->input.length - http->at;
   size_t n = length < there ? (size_t)length : there;
@@ -550,7 +556,7 @@ static int hex_digit(char c) {
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* What a chunk's size is padded or followed by is bounded like the head. */
+/* Limits the padding and extensions of all chunk sizes together, as it does the head. */
 static bool take_chunk_line(leat_http1 *http, leat_string *line) {
   if (!take_line(http, line)) return false;
   if (line->length > USUAL_CHUNK_LINE)
@@ -561,7 +567,7 @@ static bool take_chunk_line(leat_http1 *http, leat_string *line) {
               LEAT_MAX_RESPONSE_HEAD);
 }
 
-/* Blanks may stand behind the digits, as some servers pad them. */
+/* Accepts blanks after the digits, because some servers pad chunk sizes. */
 static bool chunk_size(leat_http1 *http) {
   leat_string line;
   size_t i = 0;
@@ -600,7 +606,7 @@ static bool chunk_end(leat_http1 *http) {
   return true;
 }
 
-/* ---- bytes in -------------------------------------------------------------------- */
+/* ---- received bytes -------------------------------------------------------------- */
 
 static bool status_line(leat_http1 *http) {
   leat_string line;
@@ -613,7 +619,7 @@ static bool headers(leat_http1 *http) {
   return line.length > 0 ? parse_header(http, line) : end_head(http);
 }
 
-/* Checked like headers, and dropped. */
+/* Trailers are checked like headers, and discarded. */
 static bool trailers(leat_http1 *http) {
   leat_string line, name, value;
   if (!take_head_line(http, &line)) return false;
@@ -622,7 +628,8 @@ static bool trailers(leat_http1 *http) {
   return true;
 }
 
-/* True: go on; false: more bytes are needed, or nothing is. */
+/* Returns whether parsing can go on; false if more bytes are needed, the response is
+** complete, or it failed. */
 static bool parse_part(leat_http1 *http) {
   switch (http->part) {
     case STATUS_LINE: return status_line(http);
@@ -639,7 +646,7 @@ static bool parse_part(leat_http1 *http) {
   return false;
 }
 
-/* Chunked: what is not parsed yet moves up behind the body. */
+/* Moves the unparsed input of a chunked response up behind its body. */
 static void compact_input(leat_http1 *http) {
   size_t end = http->body.at + http->body.length;
   size_t gap = http->at - end;

@@ -1,11 +1,11 @@
 /*
-** json.c - JSON: answers decoded, strictly (RFC 8259), and texts written.
+** json.c - JSON: decodes responses strictly (RFC 8259), and encodes strings.
 **
-** A document is one block: its values, and behind them a copy of the text, in which strings
-** are unescaped where they stand. The values are counted before, so there is room for
-** all of them. Those of containers that are still open form a stack at the front of the
-** room; when a container closes, its own go to the back of it, side by side. What remains
-** at the front is the document.
+** A document is one allocation: its values, followed by a copy of the text, in which
+** strings are unescaped in place. The values are counted beforehand, so there is room for
+** all of them. The values of containers that are still open form a stack at the front of
+** that room. When a container closes, its values move to the back, next to each other. In
+** the end only the document is left at the front.
 */
 #include "internal.h"
 
@@ -18,9 +18,9 @@
 
 struct leat_json {
   leat_type type;
-  bool repeats;     /* an object: some name occurs more than once */
-  bool unfit;       /* a number that fits no type: its text is in is.string */
-  leat_string name; /* of a member */
+  bool repeats;     /* an object in which some name occurs more than once */
+  bool unfit;       /* a number that fits no type; its text is in is.string */
+  leat_string name; /* of an object's member */
   union {
     bool boolean;
     int64_t integer;
@@ -35,14 +35,14 @@ struct leat_json {
 
 typedef struct block { /* a document */
   size_t size;
-  leat_json values[]; /* the first is the document; their text stands behind them */
+  leat_json values[]; /* the first is the document; the text follows them */
 } block;
 
 typedef struct reader {
-  char *at, *end;          /* of the text; a NUL stands at its end */
-  leat_json *open, *close; /* between them is room */
+  char *at, *end;          /* in the text, which ends with a NUL */
+  leat_json *open, *close; /* free room for values lies between them */
   int depth;
-  const char *wrong; /* with what is at `at`; NULL: nothing, or memory ran out */
+  const char *wrong; /* the error at `at`; NULL: none, or out of memory */
 } reader;
 
 static bool fail(reader *r, const char *wrong) {
@@ -55,7 +55,7 @@ static bool fail_at(reader *r, const char *place, const char *wrong) {
   return fail(r, wrong);
 }
 
-/* The first character that is no space. */
+/* Skips white space, and returns the next character. */
 static char next(reader *r) {
   while (*r->at == ' ' || *r->at == '\n' || *r->at == '\r' || *r->at == '\t')
     r->at++;
@@ -70,7 +70,7 @@ static int hex_digit(char c) {
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The four digits behind \u; -1: they are none. */
+/* Returns the value of the four digits after \u, or -1 if they are not hexadecimal. */
 static int32_t read_unit(reader *r) {
   int32_t unit = 0;
   for (int i = 0; i < 4; i++) {
@@ -95,7 +95,7 @@ static char *put_utf8(char *out, int32_t c) {
   return out;
 }
 
-/* What is written never overtakes what is read: it is shorter. */
+/* Writing in place is safe, because UTF-8 is shorter than the escape sequence. */
 static bool read_unicode(reader *r, char **out) {
   char *start = r->at - 2;
   int32_t c = read_unit(r), low = 0;
@@ -136,12 +136,12 @@ static bool read_character(reader *r, char **out) {
   return true;
 }
 
-/* What stands for itself in a string. */
+/* The ASCII characters that a string may hold unescaped. */
 /* clang-format off */
 #define ROW 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
 static const bool plain[256] = {
-    [' '] = 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, ROW, ROW, /* not the quote, */
-    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, ROW, ROW,         /* nor a backslash */
+    [' '] = 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, ROW, ROW, /* no quote */
+    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, ROW, ROW,         /* no backslash */
 };
 /* clang-format on */
 
@@ -167,8 +167,8 @@ static bool skip_digits(reader *r) {
   return r->at > start;
 }
 
-/* What fits neither an int64_t nor a double keeps its text. That moves up by a byte, over
-** what stood before it and was read, so that a NUL has room behind it. */
+/* Keeps the text of a number that fits neither an int64_t nor a double. The text moves
+** one byte towards the front, over a byte that has been read, to make room for a NUL. */
 static bool keep_text(const reader *r, char *start, leat_json *value) {
   size_t length = (size_t)(r->at - start);
   char *text = memmove(start - 1, start, length);
@@ -179,7 +179,7 @@ static bool keep_text(const reader *r, char *start, leat_json *value) {
   return true;
 }
 
-/* In negative numbers, of which there is one more. */
+/* Computes with negative numbers, because INT64_MIN has no positive counterpart. */
 static bool read_integer(reader *r, char *start, leat_json *value) {
   bool negative = *start == '-';
   int64_t number = 0;
@@ -194,7 +194,8 @@ static bool read_integer(reader *r, char *start, leat_json *value) {
   return true;
 }
 
-/* Where strtod wants another sign than the point, which it stopped at: a text with that. */
+/* In some locales strtod expects another decimal separator and stops at the point. Reads
+** a copy of the text that has this separator. Returns false out of memory. */
 static bool read_by_locale(const reader *r, const char *start, const char *point,
                            double *real) {
   char sample[32];
@@ -202,7 +203,7 @@ static bool read_by_locale(const reader *r, const char *start, const char *point
   snprintf(sample, sizeof sample, "%.1f", 0.0);
   leat__buffer_init(&text, (size_t)(r->at - start) + sizeof sample);
   leat__append(&text, start, (size_t)(point - start));
-  leat__append(&text, sample + 1, strlen(sample) - 2); /* between two digits */
+  leat__append(&text, sample + 1, strlen(sample) - 2); /* the separator, from "0.0" */
   leat__append(&text, point + 1, (size_t)(r->at - point) - 1);
   leat__append(&text, "", 1);
   if (!text.failed) *real = strtod(text.data, NULL);
@@ -248,7 +249,8 @@ static int compare_names(const void *a, const void *b) {
   return memcmp(x.data, y.data, x.length);
 }
 
-/* Many are sorted for it, so that no response takes long. False: out of memory. */
+/* Sorts the names to find duplicates, because comparing many pairs would take too long.
+** Returns false out of memory. */
 static bool check_many_names(leat_json *object) {
   size_t count = object->is.items.count;
   leat_json **sorted = malloc(count * sizeof *sorted);
@@ -302,7 +304,7 @@ static bool read_container(reader *r, leat_json *value, leat_type type, char end
   r->depth++;
   value->type = type;
   do {
-    r->at++; /* the bracket, or a comma */
+    r->at++; /* skips the bracket, or a comma */
     if (r->open == first && next(r) == end) break;
     if (!read_item(r, type)) return false;
   } while (next(r) == ',');
@@ -341,7 +343,7 @@ static bool read_value(reader *r, leat_json *value) {
 
 /* ---- documents ------------------------------------------------------------------- */
 
-/* Where the string ends that begins there; NULL: nowhere. */
+/* Returns the closing quote of the string that begins at `start`, or NULL. */
 static const char *string_end(const char *start, const char *end) {
   const char *quote = start;
   size_t escapes;
@@ -353,7 +355,8 @@ static const char *string_end(const char *start, const char *end) {
   return quote;
 }
 
-/* How many values a text may begin: the document, one behind each bracket and comma. */
+/* Returns the largest number of values that the text can hold: the document, and one
+** after each opening bracket and comma outside strings. */
 static size_t count_values(leat_string text) {
   const char *at = text.data, *end = at + text.length;
   size_t count = 1;
@@ -423,7 +426,7 @@ double leat_json_real(const leat_json *value) {
   if (leat_json_type(value) != LEAT_REAL) return 0;
   if (!value->unfit) return value->is.real;
   const char *text = value->is.string.data;
-  if (!strpbrk(text, ".eE")) return strtod(text, NULL); /* an integer */
+  if (!strpbrk(text, ".eE")) return strtod(text, NULL); /* an integer beyond int64_t */
   return *text == '-' ? -HUGE_VAL : HUGE_VAL;
 }
 

@@ -1,6 +1,6 @@
 /*
-** operations.c - what the API can do: one row an operation. Methods, requests and the
-** judging of responses are made from these rows.
+** operations.c - the operations of the API, one row each. Methods, requests and the
+** classification of responses are derived from these rows.
 */
 #include "internal.h"
 
@@ -25,8 +25,8 @@ static const leat_parameter to_list[] = {CONTACT(true, true)};
 
 /* clang-format off */
 static const leat_op rows[] = {
-  /* resource, name, method, path, where parameters go, writes, result, parameters, and what
-  ** to do when the response was lost; and whether it takes `expect` */
+  /* resource, name, method, path,
+  ** locations of parameters, writes, result, parameters, recovery, takes_expect */
   { CARDS, "find",   "GET",    "/contact-identifiers/find",
     LEAT_IN_QUERY, false, LEAT_RESULT_CARD, TAKES(value_only), LEAT_RETRY, false },
   { CARDS, "create", "POST",   "/contact-identifiers",
@@ -37,13 +37,14 @@ static const leat_op rows[] = {
     LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(value_only), LEAT_VERIFY_UNLINKED, true },
   { CARDS, "update", "PUT",    "/contact-identifiers",
     LEAT_IN_BODY,  true,  LEAT_RESULT_CARD, TAKES(to_update), LEAT_RETRY, true },
-  /* The documentation says body, the vendor's own client sends the query: send both. */
+  /* The documentation puts the value in the body, the vendor's own client puts it in the
+  ** query: both are sent. */
   { CARDS, "delete", "DELETE", "/contact-identifiers",
     LEAT_IN_QUERY | LEAT_IN_BODY, true, LEAT_RESULT_NOTHING, TAKES(value_only),
     LEAT_VERIFY_DELETED, true },
   { CARDS, "list",   "GET",    "/contacts/{contact_uuid}/contact-identifiers",
     0,             false, LEAT_RESULT_CARDS, TAKES(to_list), LEAT_RETRY, false },
-  /* Whose key this is. */
+  /* Returns the account that the key belongs to. */
   { "client", "check", "GET",  "",
     0,             false, LEAT_RESULT_DATA, NULL, 0, LEAT_RETRY, false },
 };

@@ -1,5 +1,5 @@
 /*
-** request.c - what a call asks: its parameters set and checked, and made into a request.
+** request.c - sets and checks the parameters of a call, and makes its request from them.
 */
 #include "internal.h"
 
@@ -7,13 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a call of no row has of its own. */
+/* What only raw calls have: those of leat_call_new_request, and token fetches. */
 struct leat_raw {
   leat_op op;
   char method[LEAT_MAX_METHOD + 1];
   leat_headers headers;
-  leat_headers all;    /* the client's and its own, as it is sent */
-  const leat_url *url; /* of another origin; NULL: the client's */
+  leat_headers all;    /* the client's and its own, as sent */
+  const leat_url *url; /* another origin; NULL: the client's */
   const char *separator;
 };
 
@@ -35,7 +35,8 @@ static bool may_be_set(const leat_call *call) {
   return call && call->outcome.error.kind == LEAT_OK && call->state == LEAT__NEW;
 }
 
-/* The place of a parameter that may be set now; NULL: misuse, already unreported. */
+/* Returns the argument to set. Returns NULL if none may be set now, or after recording
+** misuse: there is no such parameter, or it has another type. */
 static leat_argument *find_argument(leat_call *call, const char *name, leat_type type) {
   if (!may_be_set(call)) return NULL;
   if (name == NULL) name = "NULL";
@@ -105,7 +106,7 @@ void leat_call_expect(leat_call *call, leat_string contact_uuid) {
     leat__error_set(&call->outcome.error, LEAT_NO_MEMORY, "out of memory");
 }
 
-/* ---- calls of no row ------------------------------------------------------------- */
+/* ---- raw calls ------------------------------------------------------------------- */
 
 static const char *check_raw(const char *method, const char *path) {
   if (method == NULL || strlen(method) > LEAT_MAX_METHOD ||
@@ -168,7 +169,8 @@ bool leat__call_is_to_other_origin(const leat_call *call) {
   return call->raw && call->raw->url;
 }
 
-/* Whether it is a call of no row, and may be changed; else that is misuse. */
+/* Returns whether the call is raw and may still be changed. For another call that is
+** misuse, which is recorded. */
 static bool is_raw(leat_call *call, const char *what) {
   if (!may_be_set(call)) return false;
   if (call->raw == NULL)
@@ -245,7 +247,7 @@ leat_string leat__argument_text(const leat_call *call, size_t i) {
   return leat_s(a->boolean ? "true" : "false");
 }
 
-/* The row's path, the parameter that it names in braces put in. */
+/* Appends the operation's path, with the parameter's value in place of its {name}. */
 static void append_path(leat_call *call) {
   const char *path = call->op->path, *brace = strchr(path, '{');
   if (brace == NULL) {
@@ -261,7 +263,7 @@ static void append_path(leat_call *call) {
 
 static void make_target(leat_call *call) {
   const char *separator = "?";
-  if (call->raw) return; /* made as it was filled */
+  if (call->raw) return; /* built as the query was added */
   leat__append_s(&call->target, call->client->url.path);
   append_path(call);
   if (call->target.length == 0) leat__append_s(&call->target, "/");
@@ -310,8 +312,9 @@ static bool add_all(leat_headers *to, const leat_header *from, size_t count) {
   return good;
 }
 
-/* The client's headers and the call's own. Of the client's the first, Authorization, is
-** not for another origin, and the last, Content-Type, for a body without one of its own. */
+/* Joins the client's headers and the call's own. The client's first header,
+** Authorization, is not sent to another origin; its last, Content-Type, is only sent with
+** a body, and if the call has none of its own. Returns false out of memory. */
 static bool join_headers(leat_call *call) {
   const leat_headers *shared = &call->client->headers;
   leat_raw *r = call->raw;
@@ -351,7 +354,8 @@ static void fill_request(leat_call *call) {
   request->max_body = client->max_body;
 }
 
-/* The service takes an update of nothing, and says that it went well. */
+/* Returns whether the call is an update without any change, which the service would
+** accept and report as a success. */
 static bool changes_nothing(const leat_call *call) {
   if (strcmp(call->op->name, "update") != 0) return false;
   for (size_t i = 0; i < call->op->parameter_count; i++)

@@ -1,9 +1,10 @@
 /*
-** response.c - judges a response: status and body in, data or error out.
+** response.c - classifies a response: takes its status and body, and returns data or an
+** error.
 **
-** The API answers every error of its own with HTTP 400 and a code, so the code decides
-** first and the status only where there is no code. A response proves a success only if
-** it is whole, of the expected shape, and speaks of what was asked.
+** The API reports all of its own errors with HTTP 400 and a code, so the code decides
+** first, and the status only if there is no code. A response proves a success only if it
+** is complete, has the expected shape, and is about the requested value.
 */
 #include "internal.h"
 
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The codes of the service's documentation. */
+/* The error codes that the service documents. */
 static const struct {
   int code;
   leat_kind kind;
@@ -32,7 +33,7 @@ static const struct {
     {1053, LEAT_UNAUTHORIZED},    /* account secret invalid */
     {3000, LEAT_UNAUTHORIZED},    /* token expired */
     {1000, LEAT_SERVER},          /* internal error */
-    /* Of older loyalty cards; what they mean is not documented. */
+    /* Codes of older loyalty cards, whose meaning is not documented. */
     {55007, LEAT_API_ERROR},
     {55012, LEAT_API_ERROR},
     {55016, LEAT_API_ERROR},
@@ -48,7 +49,8 @@ static leat_kind kind_of_code(int code) {
   return LEAT_API_ERROR;
 }
 
-/* Without a code. A missing route is a wrong base URL, never a missing card. */
+/* Classifies a response without a code. A missing route means a wrong base URL, never a
+** missing card. */
 static leat_kind kind_of_status(int status) {
   switch (status) {
     case 400:
@@ -62,12 +64,12 @@ static leat_kind kind_of_status(int status) {
     case 429: return LEAT_RATE_LIMITED;
     case 503: return LEAT_MAINTENANCE;
     case 408:
-    case 425: return LEAT_SERVER; /* another try may do */
+    case 425: return LEAT_SERVER; /* a retry may succeed */
     default: return status >= 500 ? LEAT_SERVER : LEAT_PROTOCOL;
   }
 }
 
-/* What to do about it: the service does not say. */
+/* Returns advice for the user, which the service's messages lack. */
 static const char *advice(leat_kind kind) {
   switch (kind) {
     case LEAT_ALREADY_EXISTS: return " (find it and see)";
@@ -83,21 +85,21 @@ static const char *advice(leat_kind kind) {
   }
 }
 
-/* Whether a status says what to do even if the code in the body is unknown. */
+/* Returns whether the status classifies a response whose code is unknown. */
 static bool status_decides(int status) {
   return status == 401 || status == 403 || status == 408 || status == 425 ||
          status == 429 || status >= 500;
 }
 
-/* Whether such a response says for certain that nothing was changed. A 503 does not: it may
-** come from a gateway that had forwarded the request already. */
+/* Returns whether the status proves that nothing was changed. A 503 does not: it may come
+** from a gateway that had already forwarded the request. */
 static bool proves_unchanged(int status) {
   return status != 408 && status >= 300 && status < 500;
 }
 
 /* ---- errors ---------------------------------------------------------------------- */
 
-typedef struct classification { /* what all of the below look at */
+typedef struct classification { /* shared by the functions below */
   leat_outcome *outcome;
   const leat_expected *expected;
   const leat_response *response;
@@ -109,7 +111,8 @@ static void fail(classification *j, leat_kind kind, bool unchanged) {
   j->outcome->error.outcome_unknown = j->expected->op->writes && !unchanged;
 }
 
-/* A response that the API does not give: shows its type and how it begins. */
+/* Fails for a response that the API does not send. The message quotes its content type
+** and its beginning. */
 static void fail_protocol(classification *j, leat_kind kind, const char *why) {
   char type[64], excerpt[LEAT_MAX_EXCERPT + 1];
   leat_string content_type = leat_response_header(j->response, "content-type");
@@ -122,7 +125,7 @@ static void fail_protocol(classification *j, leat_kind kind, const char *why) {
                   type[0] ? type : "none", excerpt, advice(kind));
 }
 
-/* ---- pages that are not the API's ------------------------------------------------ */
+/* ---- HTML pages ------------------------------------------------------------------ */
 
 static bool is_one_of(char c, const char *set) {
   return c != '\0' && strchr(set, c) != NULL;
@@ -150,8 +153,8 @@ static leat_string skip_mark(leat_string text) {
   return (leat_string){text.data + length, text.length - length};
 }
 
-/* A firewall, a login page or a gateway refuses with a page; the API refuses with JSON, with
-** plain text, or with nothing. */
+/* Returns whether a 401 or 403 has an HTML page as its body. That comes from a firewall,
+** a login page or a gateway: the API's own has JSON, plain text, or no body. */
 static bool is_refusal_by_page(const leat_response *response) {
   if (response->status != 401 && response->status != 403) return false;
   leat_string body = skip_blanks(skip_mark(response->body));
@@ -159,7 +162,8 @@ static bool is_refusal_by_page(const leat_response *response) {
          (body.data[0] == '<' || is_html(leat_response_header(response, "content-type")));
 }
 
-/* Where `piece`, in lower case, first occurs in the text; its length if nowhere. */
+/* Returns the offset of the first `piece` in the text, whatever its case, or the text's
+** length if there is none. */
 static size_t find_letters(leat_string text, const char *piece) {
   size_t length = strlen(piece);
   for (size_t i = 0; i + length <= text.length; i++)
@@ -167,7 +171,7 @@ static size_t find_letters(leat_string text, const char *piece) {
   return text.length;
 }
 
-/* Empty if it has none. */
+/* Returns the title of an HTML page, or the empty string if it has none. */
 static leat_string page_title(leat_string page) {
   size_t start = find_letters(page, "<title");
   while (start < page.length && page.data[start] != '>')
@@ -178,7 +182,8 @@ static leat_string page_title(leat_string page) {
   return skip_blanks(title);
 }
 
-/* It says nothing about the key, and nothing about whether the request got through. */
+/* An intermediary's page does not show whether the key is valid, or whether the service
+** received the request. */
 static void fail_page(classification *j) {
   char title[LEAT_MAX_EXCERPT + 1];
   leat__clean(title, sizeof title, page_title(j->response->body), j->expected->secrets);
@@ -200,7 +205,8 @@ static bool is_scheme_character(char c) {
          c == '-' || c == '.';
 }
 
-/* The host that a Location names, without credentials; empty if it stays on this one. */
+/* Returns the host and port of a Location header, without credentials; empty if it names
+** none, and so redirects to the same host. */
 static leat_string named_host(leat_string location) {
   size_t at = 0, end;
   while (at < location.length && is_scheme_character(location.data[at]))
@@ -215,7 +221,8 @@ static leat_string named_host(leat_string location) {
   return (leat_string){location.data + at, end - at};
 }
 
-/* The host is named even where a body would be hidden, for it is no token. */
+/* The message names the host even in a token fetch, which hides bodies, because a host is
+** not a secret. */
 static void fail_redirect(classification *j) {
   char host[128];
   leat_secrets secrets = j->expected->secrets;
@@ -247,7 +254,7 @@ static void add_field(classification *j, const char *name, const leat_json *mess
   j->fields++;
 }
 
-/* A message, or an array of them. */
+/* `messages` is a string, or an array of strings. */
 static void add_messages(classification *j, leat_string name, const leat_json *messages) {
   char clean[128];
   leat__clean(clean, sizeof clean, name, j->expected->secrets);
@@ -257,7 +264,8 @@ static void add_messages(classification *j, leat_string name, const leat_json *m
     add_field(j, clean, leat_json_at(messages, i));
 }
 
-/* "errors" came as an object of strings or of arrays, as a list, and as a string. */
+/* The service sends "errors" as an object of strings or arrays, as an array, or as a
+** string. */
 static void add_fields(classification *j, const leat_json *errors) {
   leat_member member = {0};
   leat__buffer_init(&j->outcome->fields, LEAT_MAX_FIELD_TEXT);
@@ -272,7 +280,7 @@ bool leat__field(const leat_outcome *outcome, size_t index, leat_field *field) {
   for (size_t at = 0; at < fields->length; index--) {
     field->name = leat_s(fields->data + at);
     at += field->name.length + 1;
-    if (at >= fields->length) break; /* cut at the limit */
+    if (at >= fields->length) break; /* truncated at the limit */
     field->message = leat_s(fields->data + at);
     at += field->message.length + 1;
     if (index == 0) return true;
@@ -290,7 +298,7 @@ static void append_fields(leat_outcome *outcome) {
 
 /* ---- envelopes ------------------------------------------------------------------- */
 
-/* A positive number, or its digits as a string; 0: there is none. */
+/* Returns the code, a positive number or a string of its digits; 0 if there is none. */
 static int read_code(const leat_json *value) {
   int64_t code = leat_json_integer(value);
   leat_string digits = leat_json_string(value);
@@ -317,7 +325,7 @@ static void fail_message(classification *j, leat_kind kind, int code, bool uncha
   append_fields(j->outcome);
 }
 
-/* The code decides, unless it is unknown and the status says more. */
+/* Classifies by the code, unless that is unknown and the status decides. */
 static void classify_code(classification *j, int code) {
   leat_kind kind = kind_of_code(code);
   int status = j->response->status;
@@ -339,7 +347,7 @@ static void classify_status(classification *j) {
     fail_message(j, kind, 0, proves_unchanged(status));
     return;
   }
-  /* What refuses input in a body that is not the API's may be anything in between. */
+  /* A 400 or 422 without the API's body may come from an intermediary. */
   if (kind == LEAT_INVALID_INPUT) kind = LEAT_PROTOCOL;
   fail_protocol(j, kind, "the answer is not the API's");
 }
@@ -357,13 +365,13 @@ static bool is_contact(const leat_json *contact) {
          is_or_lacks(leat__get(contact, "email"), LEAT_STRING);
 }
 
-/* The names that are read: where one of them occurs twice, two readers may read two
-** answers. */
+/* The names that are read. A response in which one of them occurs twice is refused,
+** because two parsers could read it differently. */
 static const char *const document_names[] = {"data", "code", "message", "errors", NULL};
 static const char *const card_names[] = {"value", "name", "active", "contact", NULL};
 static const char *const contact_names[] = {"uuid", "email", NULL};
 
-/* What is wrong with a contact identifier; NULL: nothing. */
+/* Returns what is wrong with a contact identifier, or NULL if it is valid. */
 static const char *check_card(const leat_json *card, leat_string expected) {
   const leat_json *value = leat__get(card, "value");
   if (leat_json_type(card) != LEAT_OBJECT) return "\"data\" is not an object";
@@ -382,14 +390,15 @@ static const char *check_card(const leat_json *card, leat_string expected) {
   return NULL;
 }
 
-/* A connection that merely ended proves nothing. */
+/* A body that ends with the connection may be truncated, so it proves nothing. */
 static const char *check_ending(const classification *j) {
   return j->response->framing == LEAT_TO_CLOSE
              ? "the answer ended with the connection, which proves nothing"
              : NULL;
 }
 
-/* Nothing, or an envelope around nothing in particular; but whole. */
+/* Checks the response to a delete: no body, or an envelope whose "data" is null, an
+** object or an array. It must be complete. */
 static const char *check_nothing(const classification *j) {
   const leat_json *data = leat__get(j->outcome->document, "data");
   const leat_json *value = leat__get(data, "value");
@@ -404,7 +413,7 @@ static const char *check_nothing(const classification *j) {
   return NULL;
 }
 
-/* All cards of one contact; each may say whose it is. */
+/* Checks a list of one contact's cards, which may name no other contact. */
 static const char *check_cards(const leat_json *cards, leat_string contact_uuid) {
   if (leat_json_type(cards) != LEAT_ARRAY) return "\"data\" is not an array";
   for (size_t i = 0; i < leat_json_size(cards); i++) {
@@ -443,7 +452,7 @@ static void classify_success(classification *j) {
   if (wrong) fail_protocol(j, LEAT_PROTOCOL, wrong);
 }
 
-/* ---- judging --------------------------------------------------------------------- */
+/* ---- classifying ----------------------------------------------------------------- */
 
 static leat_json *parse(leat_string body, char *why, size_t size) {
   leat_json *document = leat__json_parse(body, why, size);
@@ -453,7 +462,8 @@ static leat_json *parse(leat_string body, char *why, size_t size) {
   return NULL;
 }
 
-/* False: the body is there, but it is no JSON; the error is set. */
+/* Returns false, and sets the error, if there is a body that is not valid JSON, or memory
+** ran out. */
 static bool decode(classification *j) {
   char why[80], line[144];
   if (j->response->body.length == 0) return true;
@@ -472,7 +482,7 @@ static bool decode(classification *j) {
   return false;
 }
 
-/* A transport may return more than the codec would have accepted. */
+/* The codec enforces max_body, but another transport may not. */
 static void fail_too_large(classification *j) {
   fail(j, LEAT_TOO_LARGE, proves_unchanged(j->response->status));
   leat__error_set(&j->outcome->error, LEAT_TOO_LARGE,
@@ -480,7 +490,7 @@ static void fail_too_large(classification *j) {
                   j->response->body.length, j->expected->max_body);
 }
 
-/* True: it is an error whatever its body says. */
+/* Returns true, and sets the error, if the response fails whatever its body says. */
 static bool is_refused(classification *j) {
   int status = j->response->status;
   if (status >= 300 && status < 400 && status != 304) fail_redirect(j);

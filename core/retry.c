@@ -1,14 +1,15 @@
 /*
-** retry.c - what to do after a failure, and after how long: pure functions, called by
-** call.c. Whether a change happened is never guessed: a row says how it can be found out.
+** retry.c - the retry policy: what to do after a failure, and after which delay. call.c
+** calls these pure functions. They never guess whether a change took effect: the
+** operation's recovery says how to verify it.
 */
 #include "internal.h"
 
 #include <string.h>
 
-/* ---- what to do ------------------------------------------------------------------ */
+/* ---- decisions ------------------------------------------------------------------- */
 
-/* What another try can't mend, or must not. */
+/* Failures that a retry cannot repair, or must not hide. */
 static bool is_final(leat_kind kind) {
   return kind == LEAT_CANCELED || kind == LEAT_NO_MEMORY || kind == LEAT_LOCAL ||
          kind == LEAT_MISUSE || kind == LEAT_CONFIG || kind == LEAT_TLS;
@@ -23,7 +24,8 @@ static bool is_transient(leat_kind kind) {
          leat__retry_throttled(kind);
 }
 
-/* What the service would say if an earlier attempt, whose response was lost, had worked. */
+/* Returns whether the service would respond with this error if an earlier attempt, whose
+** response was lost, had succeeded. */
 static bool tells_of_success(leat_recovery row, leat_kind kind) {
   switch (row) {
     case LEAT_VERIFY_CREATED: return kind == LEAT_ALREADY_EXISTS;
@@ -50,12 +52,13 @@ leat_decision leat__retry_decide(leat_recovery row, const leat_error *error,
   }
 }
 
-/* Errors that an earlier attempt would have met with too: it did not happen either. */
+/* Returns whether an earlier attempt would have failed with the same error, and so
+** changed nothing. */
 bool leat__retry_settles(leat_kind kind) {
   return kind == LEAT_INVALID_INPUT || kind == LEAT_CONTACT_NOT_FOUND;
 }
 
-/* ---- what a find shows ----------------------------------------------------------- */
+/* ---- verifying finds ------------------------------------------------------------- */
 
 bool leat__is_owner(leat_string owner, const leat_contact_identifier *card) {
   return owner.data ? leat_same_value(owner, card->contact_uuid)
@@ -66,7 +69,7 @@ static bool is_same_name(leat_string given, leat_string found) {
   return found.data && leat__equal(leat__trimmed(given), leat__trimmed(found));
 }
 
-/* A card that was given no name has its value as its name. */
+/* The service names a card after its value if no name was given. */
 static leat_decision verify_created(const leat_desired *desired,
                                     const leat_contact_identifier *card) {
   bool name_fits = desired->name.data ? is_same_name(desired->name, card->name)
@@ -76,8 +79,8 @@ static leat_decision verify_created(const leat_desired *desired,
                                                                   : LEAT_CONTRADICTED;
 }
 
-/* Nothing was changed yet, and it is still the same contact's: sent again, the change does
-** what it was to do. */
+/* The change has not taken effect. It may be retried only while the card still belongs to
+** the same contact, if that is known. */
 static leat_decision verify_unchanged(const leat_desired *desired,
                                       const leat_contact_identifier *card) {
   bool same = !desired->owner_known || leat__is_owner(desired->owner, card);
@@ -101,7 +104,7 @@ leat_decision leat__verify_found(leat_recovery row, const leat_desired *desired,
   }
 }
 
-/* An inactive card shows nothing of itself. */
+/* A find of an inactive card returns none of its fields, so there is little to verify. */
 static leat_decision verify_inactive(leat_recovery row, bool owner_known) {
   if (row == LEAT_VERIFY_CREATED) return LEAT_CONTRADICTED;
   return row == LEAT_VERIFY_DELETED && !owner_known ? LEAT_SEND_AGAIN : LEAT_INCONCLUSIVE;
@@ -114,9 +117,11 @@ leat_decision leat__verify_failed(leat_recovery row, leat_kind kind, bool owner_
   return row == LEAT_VERIFY_CREATED ? LEAT_SEND_AGAIN : LEAT_MISSING;
 }
 
-/* ---- after how long -------------------------------------------------------------- */
+/* ---- delays ---------------------------------------------------------------------- */
 
-/* Full jitter: anything from nothing to a limit that doubles; a little at least. */
+/* Exponential backoff with full jitter: a random delay between 0 and a limit, in
+** milliseconds. The limit is base_ms, or twice that after a 429 or 503, and doubles with
+** each attempt up to cap_ms. The delay is at least LEAT_LEAST_DELAY_MS, or the limit. */
 int64_t leat__retry_delay(const leat_retry *retry, int attempt, bool throttled,
                           uint64_t random) {
   int64_t limit = (int64_t)retry->base_ms * (throttled ? 2 : 1);
@@ -134,7 +139,7 @@ static bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
-/* Days since 1970, by the civil calendar. */
+/* Days since 1970-01-01 in the Gregorian calendar; months are 1 to 12. */
 static int64_t days_of(int year, int month, int day) {
   int64_t y = year - (month <= 2), era = y / 400, of_era = y - era * 400;
   int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
@@ -143,7 +148,7 @@ static int64_t days_of(int year, int month, int day) {
 
 enum { YEAR, MONTH, DAY, HOUR, MINUTE, SECOND, PARTS };
 
-/* 0 to 11; 12: it is none. */
+/* Returns 0 to 11 for the month's name, or 12 if it is not one. Reads three bytes. */
 static int month_of(const char *name) {
   static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
   int month = 0;
@@ -152,8 +157,9 @@ static int month_of(const char *name) {
   return month;
 }
 
-/* Reads by a layout of the letters "ymdhis", one for each digit, and "bbb", a month's name;
-** what else is in it must stand there. A day of two letters may begin with a space. */
+/* Parses `text` by a layout of the same length: each of the letters "ymdhis" stands for a
+** digit, "bbb" for a month's name, and any other character for itself. A day of two
+** digits may begin with a space instead. */
 static bool read_layout(leat_string text, const char *layout, int parts[PARTS]) {
   static const char letters[] = "ymdhis";
   memset(parts, 0, PARTS * sizeof *parts);
@@ -176,8 +182,8 @@ static int64_t seconds_of(const int parts[PARTS]) {
          parts[SECOND];
 }
 
-/* What stands behind the day of the week, in one of HTTP's three forms. A year of two digits
-** is one of the last hundred that lie no more than fifty years ahead. */
+/* Parses a date in one of HTTP's three forms; the day of the week is ignored. A year of
+** two digits is the latest matching one that is at most fifty years ahead of `now_s`. */
 static bool read_date(leat_string text, int64_t now_s, int parts[PARTS]) {
   const char *comma = text.length > 0 ? memchr(text.data, ',', text.length) : NULL;
   size_t start = comma ? (size_t)(comma - text.data) + 2 : 4;
@@ -191,7 +197,7 @@ static bool read_date(leat_string text, int64_t now_s, int parts[PARTS]) {
   return true;
 }
 
-/* Seconds since 1970; -1: it is no date. */
+/* Returns seconds since 1970, or -1 if the text is not a date. */
 static int64_t parse_date(leat_string text, int64_t now_s) {
   int parts[PARTS];
   bool good = read_date(text, now_s, parts) && parts[YEAR] >= 1970 && parts[MONTH] < 12 &&

@@ -1,7 +1,8 @@
 /*
-** token.c - tokens that expire: fetched for client credentials, or asked of the user. One
-** call of a client holds the lease to get one; the others wait. A lease expires, and is
-** released when its call is freed.
+** token.c - tokens that expire. They are fetched with client credentials, or supplied by
+** the program. One call of a client holds the lease to get a token, and the other calls
+** wait. The lease ends when there is a token, when its call fails or is freed, or after
+** the client's timeout.
 */
 #include "internal.h"
 
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Renewed before it expires by so much, or by a tenth of its life if that is less. */
+/* A token is renewed this long before it expires, or a tenth of its lifetime if less. */
 enum { MARGIN_MS = 60 * 1000 };
 
 static const char bearer[] = "Bearer ";
@@ -80,7 +81,8 @@ leat_string leat_client_token(const leat_client *client, leat_moment now,
   return token_of(&client->headers.list[0]);
 }
 
-/* What it has when it asks has expired, or was refused. */
+/* A client needs a token because its own has expired or was refused, so a store that has
+** the same one is of no use. */
 bool leat_client_share_token(leat_client *client, leat_moment now, leat_string token,
                              int64_t until_ms) {
   return leat__limit_moment(now).monotonic_ms < until_ms && is_token(token) &&
@@ -127,7 +129,8 @@ leat_call *leat__token_call(leat_client *client) {
   return call;
 }
 
-/* What went wrong with a fetch, for the call that needed it. */
+/* Copies the error of a failed fetch to the call that needed the token. A 401, or refused
+** input, means wrong credentials. */
 static void fail(leat_error *error, const leat_error *why) {
   bool refused = why->kind == LEAT_UNAUTHORIZED || why->kind == LEAT_INVALID_INPUT;
   error->code = why->code;

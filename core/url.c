@@ -1,5 +1,5 @@
 /*
-** url.c - base URLs, taken apart strictly, and percent-encoding.
+** url.c - strict parsing of base URLs, and percent-encoding.
 */
 #include "internal.h"
 
@@ -40,7 +40,8 @@ static bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
-/* Four numbers from 0 to 255, and nothing else; a leading zero would be octal to some. */
+/* Accepts four decimal numbers from 0 to 255. Leading zeros are refused, because some
+** parsers read them as octal. */
 static bool is_ipv4(const char *text) {
   for (int dots = 0; dots < 4; dots++) {
     int number = 0, digits = 0;
@@ -52,8 +53,8 @@ static bool is_ipv4(const char *text) {
   return *text == '\0';
 }
 
-/* Eight groups of hexadecimal digits; "::" may stand for some of them, once, and an IPv4
-** address for the last two. */
+/* Accepts eight groups of hexadecimal digits. "::" may replace some of them, once, and an
+** IPv4 address the last two. */
 static bool is_ipv6(const char *text) {
   int groups = 0;
   bool gap = strncmp(text, "::", 2) == 0;
@@ -74,7 +75,8 @@ static bool is_ipv6(const char *text) {
   return *text == '\0' && (gap ? groups < 8 : groups == 8);
 }
 
-/* No label is empty, but for a dot at the end; what ends in a number is an IPv4 address. */
+/* Accepts a name without empty labels, with or without a dot at its end. If its last
+** label is a number, it must be an IPv4 address. */
 static bool is_name(const char *text) {
   size_t length = strlen(text), start = length;
   if (length > 0 && text[length - 1] == '.') start = --length;
@@ -111,8 +113,8 @@ static bool take_scheme(leat_url *url, const char **text) {
   return true;
 }
 
-/* A name, an IPv4 address, or an IPv6 address in brackets; made lower-case. False: it is
-** none of them. */
+/* Takes a name, an IPv4 address, or an IPv6 address in brackets, in lower case. Returns
+** false if it is none of them. url->host is NULL out of memory. */
 static bool take_host(leat_url *url, const char **text) {
   bool brackets = **text == '[';
   const char *start = *text + (brackets ? 1 : 0);
@@ -143,7 +145,7 @@ static bool is_hex(char c) {
   return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
 }
 
-/* A dot in a path, "." or "%2e": its length; 0: it is none. */
+/* Returns the length of a leading dot, "." or "%2e", or 0 if there is none. */
 static size_t dot_length(leat_string text) {
   if (text.length > 0 && text.data[0] == '.') return 1;
   return text.length > 2 && leat__same_letters(text.data, "%2e", 3) ? 3 : 0;
@@ -159,7 +161,8 @@ static bool is_dot_segment(leat_string text) {
   return text.length == 0;
 }
 
-/* Not empty, not of dots alone, and a percent sign is followed by two hexadecimal digits. */
+/* Accepts a path segment: it is not empty and not a dot segment, and each percent sign is
+** followed by two hexadecimal digits. */
 static bool is_segment(leat_string text) {
   for (size_t i = 0; i < text.length; i++) {
     if (text.data[i] == '%') {
