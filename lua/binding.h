@@ -1,5 +1,5 @@
 /*
-** binding.h - what the C modules of leat share: the userdata that they hand each other.
+** binding.h - shared by the C modules of leat: the userdata that they exchange.
 */
 #ifndef LEAT_BINDING_H
 #define LEAT_BINDING_H
@@ -11,23 +11,26 @@
 #include <string.h>
 #include <time.h>
 
-/* With the version, so that modules of two versions refuse each other's userdata. */
+/* Contains the version, so that modules of different versions reject each other's
+** userdata. */
 #define LEAT_CALL_TYPE "leat.call " LEAT_VERSION
 
-typedef struct call_box { /* born NULL */
+typedef struct call_box { /* `call` is NULL until the call is made */
   leat_call *call;
-  uint64_t random; /* that a driver in Lua gave last */
+  uint64_t random; /* from the last call:next of a driver in Lua */
 } call_box;
 
-/* The upvalues of each function: the metatable of calls, and that of what is its module's. */
+/* The upvalues of each function: the metatable of calls, and the metatable of the
+** userdata that the module itself defines. */
 enum { CALLS = 1, OWN = 2, METATABLES = 2 };
 
 static inline void push_metatables(lua_State *L, const char *own) {
-  luaL_newmetatable(L, LEAT_CALL_TYPE); /* or the one that is there */
+  luaL_newmetatable(L, LEAT_CALL_TYPE); /* reuses an existing metatable */
   luaL_newmetatable(L, own);
 }
 
-/* As luaL_checkudata, which looks for the metatable by its name, each time. */
+/* Like luaL_checkudata, but faster: luaL_checkudata looks the metatable up by name
+** each time. */
 static inline void *check_box(lua_State *L, int index, int metatable, const char *name) {
   void *box = lua_touserdata(L, index);
   bool is = false;
@@ -48,8 +51,9 @@ static inline leat_call *check_call(lua_State *L, int index) {
   return box->call;
 }
 
-/* The text under `key` of the plain table at `index`, which keeps it; NULL if it is no string.
-** A text that holds a NUL is refused: C would see only what stands before it. */
+/* Returns the string in field `key` of the plain table at `index`, borrowed from that
+** table, or NULL if it is not a string. Raises an error for a string with a NUL byte,
+** because C would see only the part before it. */
 static inline const char *text_field(lua_State *L, int index, const char *key) {
   size_t length = 0;
   lua_getfield(L, index, key);
@@ -60,7 +64,7 @@ static inline const char *text_field(lua_State *L, int index, const char *key) {
   return text;
 }
 
-/* Of a clock that is never set, and that all processes have. */
+/* Milliseconds of a clock that is never set, and that all processes share. */
 static inline lua_Number monotonic_ms(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);

@@ -1,6 +1,6 @@
 /*
-** compat.h - the few differences between Lua 5.1 to 5.5 and LuaJIT that the binding
-** meets.
+** compat.h - the differences between Lua 5.1 to 5.5 and LuaJIT that matter to the
+** binding.
 */
 #ifndef LEAT_COMPAT_H
 #define LEAT_COMPAT_H
@@ -12,13 +12,14 @@
 
 #if LUA_VERSION_NUM == 501
 
-/* LuaJIT has it and Lua 5.1 has not; a module made for one of them must load in both. */
+/* LuaJIT has lua_isyieldable, Lua 5.1 does not; a module built for one of them must
+** load in both. */
 extern int lua_isyieldable(lua_State *L) __attribute__((weak));
 
 #define lua_rawlen(L, index) lua_objlen((L), (index))
 
-/* Under its own name: a module made with LuaJIT's headers, which have it, must load in
-** Lua 5.1 too. */
+/* Defined under a name of its own: LuaJIT's headers declare luaL_setfuncs, but a
+** module built with them must load in Lua 5.1 too. */
 static inline void leat_setfuncs(lua_State *L, const luaL_Reg *functions, int upvalues) {
   for (; functions->name; functions++) {
     for (int i = 0; i < upvalues; i++)
@@ -55,7 +56,8 @@ static inline void leat_rawsetp(lua_State *L, int index, const void *key) {
 
 #endif
 
-/* One value beside a userdata. In 5.1 it is its environment, which must be a table. */
+/* One user value for a userdata. In Lua 5.1 it is the environment, which must be a
+** table. */
 #if LUA_VERSION_NUM < 504
 #define lua_newuserdatauv(L, size, count) lua_newuserdata((L), (size))
 #if LUA_VERSION_NUM == 501

@@ -1,76 +1,109 @@
 /*
 ** leat_core.c - the module leat.core: the protocol for Lua, without I/O.
 **
-**   core.operations()                    the rows: { resource, name, writes, parameters, index }
-**   core.client { api_key = ... }        a client; or nil, message
-**   core.call(client, index, ...)        a call, its arguments set; or nil, message
-**   client:rate_limit()                  { limit =, remaining = }, or nil
-**   client:pause(ms)                     { seconds =, kind =, asked =, too_long = } while the
-**                                        service asks to wait, or nil: see leat_pause
-**   client:attempt()                     the next exchange to tell of, or nil
-**   client:clean(text, size)             text of the service for a message, see
-**                                        leat_client_clean; the size is at most 256
-**   core.same_value(a, b)                whether they name the same card, or contact
-**   core.request(client, method, path, query, headers, body)   likewise; query and
-**                                        headers as { name, value, name, value, ... }
-**   call:set_timeout(seconds)  call:set_connect_timeout(seconds)  call:set_max_attempts(n)
-**   call:is_done()                       or freed
-**   call:attempts()                      and whether it ended with an unknown outcome
-**   call:may_have_happened()             likewise, or that it is a change that succeeded, or
-**                                        is under way; false once it is freed
-**   core.result(call, error_metatable, card_metatable, last, forgotten)   value, nil, info; or
-**                                        nil, error; then, if it is the last that is asked of
-**                                        it, frees it; if nobody else knows it, its userdata
-**                                        is that of a call to come
-**   call:free()                          now, and not once the collector comes by
-**   core.conclude(call, ...)             frees it, and returns the rest
-**   core.protect(call, on_error, f, ...) calls f(...), frees the call and returns what f did;
-**                                        if f raises, calls on_error(why, call). Where nothing
-**                                        can yield: on the main coroutine
+**   core.operations()                    Returns the rows: { resource, name, writes,
+**                                        parameters, index }.
+**   core.client { api_key = ... }        Returns a client; or nil and a message.
+**   core.call(client, index, ...)        Returns a call with its arguments set; or nil
+**                                        and a message.
+**   core.request(client, method, path, query, headers, body)
+**                                        Returns a call to any endpoint; or nil and a
+**                                        message. Query and headers are
+**                                        { name, value, name, value, ... }.
+**   client:rate_limit()                  Returns { limit =, remaining = }, or nil.
+**   client:pause(ms)                     While the service asks clients to wait, returns
+**                                        { seconds =, kind =, asked =, too_long = }; else
+**                                        nothing. See leat_pause.
+**   client:attempt()                     Returns the next exchange to report, or nothing.
+**   client:clean(text, size)             Makes text of the service fit for a message: see
+**                                        leat_client_clean. `size` is at most 256.
+**   core.same_value(a, b)                Whether two values name the same card, or two
+**                                        uuids the same contact.
+**   call:set_timeout(seconds)  call:set_connect_timeout(seconds)
+**   call:set_max_attempts(n)
+**   call:is_done()                       Whether the call is done, or freed.
+**   call:attempts()                      Returns the number of attempts, and whether the
+**                                        outcome is unknown.
+**   call:may_have_happened()             Whether the outcome is unknown, or the call is a
+**                                        change that succeeded or is under way. False
+**                                        once the call is freed.
+**   core.result(call, error_metatable, card_metatable, last, forgotten)
+**                                        Returns value, nil, info; or nil, error. With
+**                                        `last` it frees the call. With `forgotten` too,
+**                                        the userdata is recycled for a later call:
+**                                        nothing else may refer to it.
+**   call:free()                          Frees the call without waiting for the
+**                                        collector.
+**   core.conclude(call, ...)             Frees the call and returns the other arguments.
+**   core.protect(call, on_error, f, ...) Calls f(...), frees the call and returns the
+**                                        results of f. If f raises, calls on_error(why,
+**                                        call), which must raise. Only for the main
+**                                        coroutine, where nothing can yield.
 **
-** For drivers in Lua; `ms` and `unix` are the driver's clocks, `random` 32 bits of chance:
-**   core.now()                           ms of a clock that is never set, of all processes
-**   call:next(ms, unix, random)          "send", "wait", "token" or "done"; then its epoch,
-**                                        and what gets_token tells
-**   call:until_ms()                      when it wants to be asked again; for "slot", the last
-**                                        moment that it can wait for
-**   call:request()                       { method, url, headers, body, deadline }
+** For drivers in Lua. `ms` and `unix` are the driver's monotonic clock in ms and the Unix
+** time in s; `random` is a number of 32 random bits:
+**   core.now()                           Returns ms of a clock that is never set, and
+**                                        that all processes share.
+**   call:next(ms, unix, random)          Returns "send", "wait", "token" or "done"; then
+**                                        what call:epoch and call:gets_token return.
+**   call:until_ms()                      After "wait": when to run the call again. After
+**                                        "slot": the latest time, in ms, that the call
+**                                        can wait for.
+**   call:request()                       Returns { method, url, headers, body,
+**                                        deadline }.
 **   call:answer(ms, unix, status, headers, body)
-**   call:give(ms, unix, token, seconds)  what "token" asked for; false if it is none
+**                                        Gives the call its response.
+**   call:give(ms, unix, token, seconds)  Gives the token after "token", and its lifetime.
+**                                        Returns false if it is not a valid token.
 **   call:fail(ms, unix, kind, sent, message)
 **
-** For drivers with a store that processes share, of clients that are `shared`; there "slot"
-** is a step too, and "token" asks the store first:
-**   call:token(ms, unix)                 token, until when (ms), of its client; nil: none
-**   call:share(ms, unix, token, until)   the store's; false if it is of no use
-**   call:fetch(ms, unix)                 the call gets one
-**   call:await(ms, unix, until)          it asks again then
-**   call:slot_length()                   how far slots are apart, in microseconds
+** For drivers with a store that processes share, and clients that are `shared`. Then
+** "slot" is a step too, and "token" consults the store first:
+**   call:token(ms, unix)                 Returns the client's token and its end (ms);
+**                                        nothing if it has none.
+**   call:share(ms, unix, token, until)   Gives the client the token of the store. Returns
+**                                        false if it is of no use.
+**   call:fetch(ms, unix)                 Makes the call fetch a token.
+**   call:await(ms, unix, until)          Makes the call wait until then for the store's
+**                                        token.
+**   call:slot_length()                   Returns the interval of slots, in microseconds.
 **   call:take_slot(us)
-**   call:pause(ms)                       as client:pause, of its client
-**   call:share_pause(ms, pause)          the store's, as call:pause gives it
+**   call:pause(ms)                       Like client:pause, for the call's client.
+**   call:share_pause(ms, pause)          Gives the client the pause of the store, in the
+**                                        form that call:pause returns.
 **
-** For drivers that have a pipe and no HTTP:
-**   call:connected(ms)                   the first byte is about to be sent: returns the
-**                                        deadline of the exchange, see leat_call_connected
-**   call:epoch()                         changes when calls that wait should be asked again
-**   call:gets_token()                    whether others may wait for what it does
-**   call:destination()                   origin, host, port, tls, deadline, connect_timeout (ms)
-**   core.http1()                         the codec, for one exchange
-**   core.is_yieldable()                  whether the running code may yield; nil: unknown
-**   call:set_reused()                    the exchange went over a connection used before
-**   http:begin(call)                     what "send" asks for: "more", or "failed"
-**   http:output()                        what is to be sent next, a piece of it; nil: no more
-**   http:sent(length)                    likewise, what is to be sent next
-**   http:received(bytes)                 "more", "answer" or "failed"
-**   http:closed()                        likewise: the connection ended in an orderly way
-**   http:tell(call, ms, unix)            gives the call the response, or the failure; true: the
-**                                        connection may be used again
+** For drivers that have a byte stream and no HTTP:
+**   call:connected(ms)                   The first byte is about to be sent. Returns the
+**                                        deadline of the exchange, see
+**                                        leat_call_connected.
+**   call:epoch()                         Returns a number that changes when calls that
+**                                        wait should be run again.
+**   call:gets_token()                    Whether the call's exchange fetches a token, for
+**                                        which others may wait.
+**   call:destination()                   Returns origin, host, port, tls, deadline (ms),
+**                                        connect_timeout (ms).
+**   call:set_reused()                    The exchange uses a connection that was used
+**                                        before.
+**   core.is_yieldable()                  Whether the running code may yield; nothing if
+**                                        that is unknown.
+**   core.http1()                         Returns a codec, for one exchange at a time.
+**   http:begin(call)                     Begins the exchange after "send". Returns "more"
+**                                        or "failed".
+**   http:output()                        Returns the next bytes to send, at most 16 KiB;
+**                                        nothing if there are none.
+**   http:sent(length)                    Records that so many were sent. Returns the
+**                                        next.
+**   http:received(bytes)                 Returns "more", "answer" or "failed".
+**   http:closed()                        The connection ended in an orderly way. Returns
+**                                        the same as http:received.
+**   http:tell(call, ms, unix)            Gives the call its response, or the failure.
+**                                        Returns whether the connection may be reused.
 **   http:close()
 **
-**   core.error_text(error)               one line for people
+**   core.error_text(error)               Returns one line for people.
 **
-** What is misuse comes back as a message: the Lua side raises it at the caller's line.
+** Misuse is returned as a message, so that the Lua side can raise it at the caller's
+** line.
 */
 #include "binding.h"
 
@@ -81,18 +114,18 @@
 #define CLIENT_TYPE "leat.client " LEAT_VERSION
 #define HTTP1_TYPE  "leat.http1 " LEAT_VERSION
 
-enum { LARGEST_PIECE = 16 * 1024 }; /* of what is to be sent */
+enum { LARGEST_PIECE = 16 * 1024 }; /* bytes to send that http:output returns at once */
 
-typedef struct client_box { /* born NULL */
+typedef struct client_box { /* `client` is NULL until it is made, and once it is freed */
   leat_client *client;
 } client_box;
 
-typedef struct http1_box { /* born NULL */
+typedef struct http1_box { /* `http` is NULL until it is made, and once it is closed */
   leat_http1 *http;
   bool begun;
   leat_http1_state state;
   leat_sent sent;
-  bool surplus; /* bytes came behind the response */
+  bool surplus; /* bytes followed the response */
 } http1_box;
 
 /* ---- values to Lua --------------------------------------------------------------- */
@@ -101,7 +134,7 @@ static void push_string(lua_State *L, leat_string text) {
   lua_pushlstring(L, text.data ? text.data : "", text.length);
 }
 
-/* Exact: what a Lua without integers would round comes as its digits. */
+/* Never rounds: where Lua has no integers, one beyond 2^53 becomes a string of digits. */
 static void push_integer(lua_State *L, int64_t value) {
 #if LUA_VERSION_NUM >= 503
   lua_pushinteger(L, (lua_Integer)value);
@@ -117,7 +150,8 @@ static void push_integer(lua_State *L, int64_t value) {
 #endif
 }
 
-/* What fits no number comes as its text, as written. */
+/* A number that fits neither an integer nor a double becomes its text, as it was
+** written. */
 static void push_real(lua_State *L, const leat_json *value) {
   leat_string digits = leat_json_digits(value);
   if (digits.data) push_string(L, digits);
@@ -126,8 +160,9 @@ static void push_real(lua_State *L, const leat_json *value) {
 
 static void push_value(lua_State *L, const leat_json *value);
 
-/* The fields that cards have, none of them the name of a method. The metatable of calls
-** holds them by number: a string that is there is pushed sooner than found. */
+/* The fields of cards, none of which is the name of a method. The metatable of calls
+** holds these strings by index, because pushing one from there is faster than
+** interning it again. */
 static const leat_string names[] = {{"value", 5},   {"name", 4}, {"active", 6},
                                     {"contact", 7}, {"uuid", 4}, {"email", 5}};
 enum { NAMES = sizeof names / sizeof names[0], SPARE = NAMES + 1, DEEPEST = 6 };
@@ -143,7 +178,7 @@ static void set_names(lua_State *L) {
   lua_pop(L, 1);
 }
 
-/* True: it is one of those. */
+/* Returns true if the name is one of those fields. */
 static bool push_name(lua_State *L, leat_string name) {
   for (int i = 0; i < NAMES; i++) {
     if (name.length != names[i].length) continue;
@@ -155,8 +190,8 @@ static bool push_name(lua_State *L, leat_string name) {
   return false;
 }
 
-/* Whether the name on top of the stack is one of a method of the cards that have the
-** metatable at this index; 0: of no cards. */
+/* Whether the name on top of the stack is a method of the cards whose metatable is at
+** this index. False if the index is 0, which stands for an object that is no card. */
 static bool is_method(lua_State *L, int metatable) {
   if (metatable == 0) return false;
   lua_getfield(L, metatable, "__index");
@@ -177,8 +212,8 @@ static void push_array(lua_State *L, const leat_json *array) {
   }
 }
 
-/* A member that is null is absent, as Lua has it; and so is one that would hide a method. Of
-** a name that occurs more than once, the last member counts. */
+/* Omits JSON nulls, and members that would hide a method. If a name occurs more than
+** once, the last member counts. */
 static void push_object(lua_State *L, const leat_json *object, int metatable) {
   leat_member member = {{NULL, 0}, NULL, NULL};
   luaL_checkstack(L, DEEPEST, "nested too deep");
@@ -214,7 +249,7 @@ static void set_string(lua_State *L, const char *key, const char *value) {
   lua_setfield(L, -2, key);
 }
 
-/* What is given by position: the rest goes by name, in a table. */
+/* Whether a parameter is given by position. The others are given by name, in a table. */
 static bool is_positional(const leat_parameter *p) {
   return p->required && !p->in_path;
 }
@@ -250,7 +285,8 @@ static int core_operations(lua_State *L) {
 
 /* ---- clients --------------------------------------------------------------------- */
 
-/* Copies a field of the table at `index`, cut to `size`; spaces take the place of NULs. */
+/* Copies a string field of the table at `index`, cut to `size`, with NULs replaced by
+** spaces. */
 static void copy_field(lua_State *L, int index, const char *key, char *out, size_t size) {
   leat_string text = {NULL, 0};
   lua_getfield(L, index, key);
@@ -276,13 +312,14 @@ static bool boolean_option(lua_State *L, int index, const char *key) {
   return value;
 }
 
-/* Cut to the range of an int, where 0 is a number like any other. */
+/* Returns 0 if the field is absent, not positive, or beyond the range of an int. */
 static int int_option(lua_State *L, int index, const char *key) {
   lua_Number value = number_option(L, index, key);
   return value > 0 && value <= INT_MAX ? (int)value : 0;
 }
 
-/* 0 is the default where it is not given, and none where it is: so is false. */
+/* Returns 0, the default, if the field is absent, and LEAT_UNLIMITED if it is 0 or
+** false. */
 static int limit_option(lua_State *L, int index, const char *key) {
   int limit = int_option(L, index, key);
   lua_getfield(L, index, key);
@@ -291,15 +328,16 @@ static int limit_option(lua_State *L, int index, const char *key) {
   return given && limit == 0 ? LEAT_UNLIMITED : limit;
 }
 
-/* Seconds to milliseconds; what does not fit becomes -1, which the core refuses. */
+/* Converts seconds to milliseconds. Returns -1, which the core rejects, if they are
+** negative or exceed 10^6. A positive time below 1 ms becomes 1. */
 static int milliseconds(lua_Number seconds) {
   if (!(seconds >= 0 && seconds <= 1e6)) return -1;
   if (seconds > 0 && seconds < 0.001) return 1;
   return (int)(seconds * 1000 + 0.5);
 }
 
-/* A list of names and values as headers, which stand in a userdata that it leaves on the
-** stack. Their text lives as long as the list does. */
+/* Converts a list { name, value, ... } to headers. Pushes the userdata that holds
+** them. Their text is borrowed from the list. */
 static leat_header *to_headers(lua_State *L, int list, size_t *count) {
   *count = lua_istable(L, list) ? lua_rawlen(L, list) / 2 : 0;
   leat_header *headers = lua_newuserdata(L, *count * sizeof *headers + 1);
@@ -361,7 +399,7 @@ static int client_free(lua_State *L) {
 
 /* ---- calls ----------------------------------------------------------------------- */
 
-/* Pushes nil and a message; returns how many that is. */
+/* Pushes nil and a message. Returns the number of values pushed. */
 static int misuse(lua_State *L, const char *alias, const char *what) {
   lua_pushnil(L);
   lua_pushfstring(L, "%s %s", alias, what);
@@ -370,7 +408,7 @@ static int misuse(lua_State *L, const char *alias, const char *what) {
 
 #define HOLDS_NUL "holds a NUL byte"
 
-/* Whether it is a string of which C would see only a part. */
+/* Whether the value is a string with a NUL byte, of which C would see only a part. */
 static bool holds_nul(lua_State *L, int index) {
   size_t length = 0;
   const char *text =
@@ -378,7 +416,7 @@ static bool holds_nul(lua_State *L, int index) {
   return text && strlen(text) != length;
 }
 
-/* Whether one of a list of names and values has such a name. */
+/* Whether a name in a list { name, value, ... } holds a NUL byte. */
 static bool names_hold_nul(lua_State *L, int list) {
   size_t count = lua_istable(L, list) ? lua_rawlen(L, list) : 0;
   bool holds = false;
@@ -390,7 +428,8 @@ static bool names_hold_nul(lua_State *L, int list) {
   return holds;
 }
 
-/* Cards have a metatable; what goes by name in a table, and a card's contact, have none. */
+/* Describes a table that was given for a string. Only cards have a metatable; tables
+** of options and a card's contact have none. */
 static const char *no_string(lua_State *L, const leat_parameter *p, int index) {
   if (strcmp(p->alias, "contact_uuid") == 0)
     return "must be a string, not a table: is it a contact? contact.uuid";
@@ -410,7 +449,8 @@ static const char *wrong_type(lua_State *L, const leat_parameter *p, int index) 
   return type == LUA_TTABLE ? no_string(L, p, index) : "must be a string";
 }
 
-/* Sets a parameter from the value at `index`; else says what is wrong with it. */
+/* Sets a parameter from the value at `index`. Returns what is wrong with the value, or
+** NULL. */
 static const char *set_argument(lua_State *L, leat_call *call, const leat_parameter *p,
                                 int index) {
   leat_string text = {NULL, 0};
@@ -424,10 +464,11 @@ static const char *set_argument(lua_State *L, leat_call *call, const leat_parame
   }
   const leat_error *error = leat_call_error(call);
   if (error->kind != LEAT_MISUSE) return NULL;
-  return error->message + strlen(p->name) + 1; /* "NAME is empty" */
+  return error->message + strlen(p->name) + 1; /* skips NAME of "NAME is empty" */
 }
 
-/* `expect`: a contact's uuid; or false, linked to nobody. */
+/* Sets `expect`: a contact's uuid, or false for a card that is linked to no contact.
+** Returns what is wrong with it, or NULL. */
 static const char *set_expect(lua_State *L, leat_call *call, int index) {
   leat_string uuid = {NULL, 0};
   int type = lua_type(L, index);
@@ -480,8 +521,8 @@ static int no_table(lua_State *L, const leat_op *op) {
   return misuse(L, "too many arguments:", "there are no options");
 }
 
-/* Named options: a table behind the required arguments. Returns how many results it
-** pushed; 0: all is well. */
+/* Sets the named options from the table that follows the required arguments. Returns
+** the number of results pushed; 0: success. */
 static int set_options(lua_State *L, leat_call *call, const leat_op *op, int index) {
   if (lua_isnoneornil(L, index)) return 0;
   if (!lua_istable(L, index)) return no_table(L, op);
@@ -500,8 +541,8 @@ static int set_options(lua_State *L, leat_call *call, const leat_op *op, int ind
   return 0;
 }
 
-/* The arguments stand from `argument` on. Returns how many results it pushed; 0: all is
-** well. */
+/* Sets the arguments, the first of which is at index `argument`. Returns the number of
+** results pushed; 0: success. */
 static int set_arguments(lua_State *L, leat_call *call, int argument) {
   const leat_op *op = leat_call_op(call);
   for (size_t i = 0; i < op->parameter_count && is_positional(&op->parameters[i]); i++) {
@@ -519,8 +560,9 @@ static int set_arguments(lua_State *L, leat_call *call, int argument) {
   return 2;
 }
 
-/* The userdata of a call that is over is that of the next one: to collect one with a
-** finalizer costs as much as to make a card. Sets a place that is there: takes no memory. */
+/* Recycles the userdata at `index` for the next call, because collecting one with a
+** finalizer costs as much as making a card; 0 empties the slot. Needs no memory: the
+** slot exists already. */
 static void set_spare(lua_State *L, int index) {
   if (index) lua_pushvalue(L, index);
   else lua_pushboolean(L, 0);
@@ -555,7 +597,7 @@ static int core_call(lua_State *L) {
   const leat_op *op = leat_operation_at((size_t)luaL_checkinteger(L, 2));
   luaL_argcheck(L, op != NULL, 2, "no such operation");
   leat_call **call = new_box(L);
-  lua_insert(L, 3); /* its arguments stand behind it */
+  lua_insert(L, 3); /* the arguments follow it */
   *call = leat_call_new(client, op);
   if (*call == NULL) return luaL_error(L, "not enough memory");
   int pushed = set_arguments(L, *call, 4);
@@ -632,7 +674,8 @@ static int call_free(lua_State *L) {
   return 0;
 }
 
-/* For who was interrupted, and knows less than the call. */
+/* Whether a change may have taken effect. For a program that was interrupted during
+** the call, and knows less than the call does. */
 static bool may_have_happened(const leat_call *call) {
   if (call == NULL) return false;
   const leat_error *error = leat_call_error(call);
@@ -645,14 +688,15 @@ static int call_may_have_happened(lua_State *L) {
   return 1;
 }
 
-/* As a tail call it leaves an interrupt no instruction between the end of a change and the
-** line of its caller, on Lua 5.4 and LuaJIT. */
+/* As a tail call, it leaves no instruction between the end of a change and its
+** caller's line at which an interrupt could strike, on Lua 5.4 and LuaJIT. */
 static int core_conclude(lua_State *L) {
   empty(check_call_box(L, 1));
   return lua_gettop(L) - 1;
 }
 
-/* Likewise, with all that leads to the end inside. */
+/* Like core_conclude, but also runs inside it everything that leads to the end of the
+** change. */
 static int core_protect(lua_State *L) {
   call_box *box = check_call_box(L, 1);
   luaL_checkany(L, 3);
@@ -680,7 +724,7 @@ static int call_is_done(lua_State *L) {
 
 /* ---- results --------------------------------------------------------------------- */
 
-/* { [field] = { message, ... } }; what names no field stands under "". */
+/* Pushes { [field] = { message, ... } }. Messages that name no field are under "". */
 static void push_fields(lua_State *L, const leat_call *call) {
   leat_field field;
   lua_newtable(L);
@@ -745,7 +789,7 @@ static void push_failure(lua_State *L, const leat_call *call, int metatable,
   lua_setmetatable(L, -2);
 }
 
-/* { limit =, remaining = }; or nil */
+/* Pushes { limit =, remaining = }, or nil if the service did not report them. */
 static void push_rate(lua_State *L, int limit, int remaining) {
   if (remaining < 0) {
     lua_pushnil(L);
@@ -775,8 +819,8 @@ static int client_rate_limit(lua_State *L) {
   return 1;
 }
 
-/* A moment, whatever the number: further away is as good as never, and is nothing that a
-** duration can be added to. */
+/* Returns a time in ms from any number, limited to 4e15 in both directions. Such a
+** time is as good as never, and adding a duration to it does not overflow. */
 static int64_t check_time(lua_State *L, int index) {
   const lua_Number furthest = 4e15;
   lua_Number time = luaL_checknumber(L, index);
@@ -835,7 +879,7 @@ static int client_attempt(lua_State *L) {
   return 1;
 }
 
-/* An empty one, as nearly all are, says as little as none. */
+/* An empty `meta`, as nearly all are, is treated like a missing one. */
 static bool says_something(const leat_json *meta) {
   leat_type type = leat_json_type(meta);
   bool has_members = type == LEAT_OBJECT || type == LEAT_ARRAY;
@@ -867,7 +911,7 @@ static void push_cards(lua_State *L, const leat_json *list, int metatable) {
   }
 }
 
-/* Success is never nil. */
+/* Pushes the value of a call that succeeded, which is never nil. */
 static void push_result(lua_State *L, const leat_call *call, int metatable) {
   const leat_json *data = leat_call_data(call);
   leat_result result = leat_call_op(call)->result;
@@ -878,7 +922,7 @@ static void push_result(lua_State *L, const leat_call *call, int metatable) {
   else push_value(L, data);
 }
 
-/* core.result(call, error_metatable, card_metatable, ...) */
+/* core.result without `last` and `forgotten` */
 static int push_outcome(lua_State *L) {
   const leat_call *call = check_call(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -918,7 +962,7 @@ static int core_same_value(lua_State *L) {
   return 1;
 }
 
-/* nginx hides coroutine.isyieldable. */
+/* Needed because nginx hides coroutine.isyieldable. */
 static int core_is_yieldable(lua_State *L) {
 #if LUA_VERSION_NUM == 502
   (void)L;
@@ -932,7 +976,8 @@ static int core_is_yieldable(lua_State *L) {
 #endif
 }
 
-/* Behind the call: two clocks. Its chance is that of the last call:next. */
+/* Reads the driver's clocks, the two arguments that follow the call. The random bits
+** are those of the last call:next. */
 static leat_moment check_moment(lua_State *L, int call) {
   const call_box *box = check_call_box(L, call);
   return (leat_moment){check_time(L, call + 1), check_time(L, call + 2), box->random};
@@ -1012,7 +1057,7 @@ static int call_request(lua_State *L) {
   return 1;
 }
 
-/* call:answer(ms, unix, status, headers, body); headers as { name, value, ... } */
+/* call:answer(ms, unix, status, headers, body), with headers as { name, value, ... } */
 static int call_answer(lua_State *L) {
   leat_call *call = check_call(L, 1);
   leat_moment now = check_moment(L, 1);
@@ -1032,7 +1077,7 @@ static leat_kind kind_by_name(const char *name) {
   return (leat_kind)kind;
 }
 
-/* call:give(ms, unix, token, seconds): what "token" asked for; false if it is none. */
+/* call:give(ms, unix, token, seconds) */
 static int call_give(lua_State *L) {
   leat_call *call = check_call(L, 1);
   leat_moment now = check_moment(L, 1);
@@ -1073,7 +1118,7 @@ static int call_await(lua_State *L) {
   return 0;
 }
 
-/* The connection is there; returns the deadline of the exchange, in ms. */
+/* call:connected(ms) */
 static int call_connected(lua_State *L) {
   lua_pushnumber(L, (lua_Number)leat_call_connected(check_call(L, 1), moment_at(L, 2)));
   return 1;
@@ -1094,7 +1139,8 @@ static int call_pause(lua_State *L) {
   return push_pause(L, leat_call_client(check_call(L, 1)), moment_at(L, 2));
 }
 
-/* What another process wrote may be anything: it counts as far as it makes sense. */
+/* call:share_pause(ms, pause). Another process wrote the pause, so it may hold
+** anything: values that make no sense are ignored. */
 static int call_share_pause(lua_State *L) {
   leat_client *client = leat_call_client(check_call(L, 1));
   leat_moment now = moment_at(L, 2);
@@ -1112,14 +1158,14 @@ static int call_share_pause(lua_State *L) {
   return 0;
 }
 
-/* A word, which C may compare. */
+/* Raises an error for a string with a NUL byte, so that C may compare it. */
 static const char *check_word(lua_State *L, int index) {
   const char *word = luaL_checkstring(L, index);
   luaL_argcheck(L, !holds_nul(L, index), index, HOLDS_NUL);
   return word;
 }
 
-/* A copy, left on the stack, with spaces where the text has NULs. */
+/* Pushes a copy with NULs replaced by spaces. Returns it, borrowed from the stack. */
 static const char *without_nul(lua_State *L, leat_string text) {
   luaL_Buffer copy;
   luaL_buffinit(L, &copy);
@@ -1205,7 +1251,7 @@ static int http1_begin(lua_State *L) {
   return push_state(L, box, leat_http1_begin(box->http, request));
 }
 
-/* Whoever has it may be sending it already. */
+/* Pushes the next bytes to send. From then on they may have been sent. */
 static int push_output(lua_State *L, http1_box *box) {
   leat_string out = leat_http1_output(box->http);
   if (out.length == 0) return 0;
@@ -1269,7 +1315,8 @@ static int http1_tell(lua_State *L) {
 
 /* ---- errors ---------------------------------------------------------------------- */
 
-/* core.error_text(error): from its fields, so that there is one wording in the house. */
+/* core.error_text(error). Composes the text from the fields, so that C and Lua word it
+** alike. */
 static int core_error_text(lua_State *L) {
   leat_error error = {LEAT_OK, 0, 0, 0, LEAT_SENT_NO, false, -1, "", ""};
   char text[sizeof error.message + 256], kind[32];

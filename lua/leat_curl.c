@@ -1,25 +1,38 @@
 /*
 ** leat_curl.c - the module leat.curl.core: the driver on libcurl for Lua.
 **
-**   curl.new({ ca_file =, proxy =, max_connections = }, entries)   a driver; or nil, message
-**   curl.start(driver, call, entry)   takes the call into work; false: it was not taken. Then
-**                          whether it is a change. Until it is done or given up, the entry,
-**                          a table that holds the call, stands in `entries`
-**   curl.wait(driver, seconds)   waits for something to do, and does it; at most 0.1 s, and
-**                          less after a signal, so that Lua can see to its hooks. Then:
-**   curl.news(driver)      the entry of a call, and "done"; or "trouble": done, but it took more
-**                          than one exchange or its outcome is unknown; or "token", which it
-**                          needs: before the next wait call:give(ms, unix, ...), or
-**                          call:fail(ms, unix, ...); then whether there may be more; or nil.
-**                          It stands in the entry's field `news`, too: an error that a hook
-**                          raises behind the wait does not lose it
-**   driver:now()           ms and unix, of its clocks
-**   driver:fd()            readable when a wait has something to do
-**   driver:timeout()       seconds until it has, at most; nil: not before that
-**   driver:cancel(call)    gives it up
+**   curl.new({ ca_file =, proxy =, max_connections = }, entries)
+**                          Returns a driver; or nil and a message. `entries` is the table
+**                          in which the driver keeps its entries.
+**   curl.start(driver, call, entry)
+**                          Starts a call. Returns whether it was started, and whether it
+**                          is a change. `entry` is a table that holds the call; it stays
+**                          in `entries` until the call is done or canceled.
+**   curl.wait(driver, seconds)
+**                          Waits for work and does it; for at most 0.1 s, and less after
+**                          a signal, so that Lua can run its hooks. Returns like
+**                          curl.news.
+**   curl.news(driver)      Returns the next event: an entry, its event, and whether there
+**                          may be more; nothing if there is none. The events:
+**                            "done"     the call is done
+**                            "trouble"  done, but it took more than one exchange, or its
+**                                       outcome is unknown
+**                            "token"    the call needs a token: call:give(ms, unix, ...)
+**                                       or call:fail(ms, unix, ...) must follow before
+**                                       the next wait
+**                          The event is also stored in the entry's field `news`, so that
+**                          an error that a hook raises after the wait does not lose it.
+**   driver:now()           Returns the driver's clocks: monotonic ms, and Unix time in s.
+**   driver:fd()            Returns a descriptor that is readable when a wait has work to
+**                          do; -1: this system has none.
+**   driver:timeout()       Returns the seconds until the next work is due, at most;
+**                          nothing if there is none before the descriptor is readable.
+**   driver:cancel(call)    Cancels a call; it is not reported as done.
 **   driver:close()
-**   curl.wait_for(drivers, seconds)     until one of them has something to do; at most 0.1 s
-**   curl.now()             seconds, of a clock that never goes back
+**   curl.wait_for(drivers, seconds)
+**                          Waits until one of the drivers has work to do; for at most
+**                          0.1 s.
+**   curl.now()             Returns seconds of a clock that never goes back.
 **   curl.version()
 */
 #include "leat_curl.h"
@@ -31,7 +44,7 @@
 
 enum { LONGEST_WAIT_MS = 100 };
 
-typedef struct driver_box { /* born NULL */
+typedef struct driver_box { /* `curl` is NULL until it is made, and once closed */
   leat_curl *curl;
 } driver_box;
 
@@ -62,14 +75,15 @@ static int driver_new(lua_State *L) {
   return 2;
 }
 
-/* An entry stands by its own address, which the call knows as its user: who uses an entry
-** again uses its place in the table again. Pushes the entries, and that of the call, or nil. */
+/* Pushes the table of entries, and the call's entry or nil. The key of an entry is its
+** own address, which is also the user pointer of its call. A caller that reuses an
+** entry therefore reuses its slot in the table. */
 static void push_entry(lua_State *L, const leat_call *call) {
   lua_getiuservalue(L, 1, 1);
   lua_rawgetp(L, -1, leat_call_user(call));
 }
 
-/* It is at no work any more. */
+/* Removes the entry of a call that the driver does not work on any more. */
 static void remove_entry(lua_State *L, int entries, leat_call *call) {
   lua_pushnil(L);
   lua_rawsetp(L, entries, leat_call_user(call));
@@ -109,7 +123,8 @@ static int driver_cancel(lua_State *L) {
   leat_curl_cancel(curl, call);
   lua_settop(L, 2);
   push_entry(L, call);
-  if (!lua_isnil(L, 4)) remove_entry(L, 3, call); /* else it would take memory */
+  /* Only an existing key: adding one could run out of memory. */
+  if (!lua_isnil(L, 4)) remove_entry(L, 3, call);
   return 0;
 }
 
@@ -118,7 +133,8 @@ static bool had_trouble(const leat_call *call) {
   return error->attempts > 1 || error->outcome_unknown;
 }
 
-/* The entry of a call, what is to be said of it, and whether there may be more. */
+/* Pushes the next event: the entry of a call, the name of the event, and whether there
+** may be more. Pushes nothing if there is none. */
 static int push_news(lua_State *L, leat_curl *curl) {
   leat_call *call = leat_curl_token(curl);
   bool asks = call != NULL;
@@ -141,7 +157,7 @@ static int driver_news(lua_State *L) {
   return push_news(L, check_driver(L));
 }
 
-/* Rounded up: less than a millisecond is not none. */
+/* Rounds up, because a wait of less than a millisecond must not become 0. */
 static int check_wait_ms(lua_State *L, int index) {
   lua_Number ms = luaL_checknumber(L, index) * 1000;
   if (!(ms > 0)) return 0;
@@ -166,7 +182,7 @@ static int driver_timeout(lua_State *L) {
   return 1;
 }
 
-/* The descriptors stand in a userdata, for what raises in between. */
+/* The array of descriptors is a userdata, so that an error does not leak it. */
 static int curl_wait_for(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   int ms = check_wait_ms(L, 2);
@@ -177,7 +193,8 @@ static int curl_wait_for(lua_State *L) {
     driver_box *box = check_box(L, -1, OWN, DRIVER_TYPE);
     luaL_argcheck(L, box->curl != NULL, 1, "driver is closed");
     fds[i] = (struct pollfd){leat_curl_fd(box->curl), POLLIN, 0};
-    if (fds[i].fd < 0 && ms > 1) ms = 1; /* without epoll there is none to watch */
+    /* Without epoll there is no descriptor to wait for. */
+    if (fds[i].fd < 0 && ms > 1) ms = 1;
     lua_pop(L, 1);
   }
   poll(fds, (nfds_t)count, ms);
@@ -189,7 +206,7 @@ static int curl_now(lua_State *L) {
   return 1;
 }
 
-/* Takes two arguments when it is __close. */
+/* As __close, it gets a second argument. */
 static int driver_close(lua_State *L) {
   driver_box *box = check_box(L, 1, OWN, DRIVER_TYPE);
   leat_curl *curl = box->curl;
@@ -211,7 +228,7 @@ LEAT_API int luaopen_leat_curl_core(lua_State *L) {
                                      {"close", driver_close}, {NULL, NULL}};
   static const luaL_Reg meta[] = {
       {"__gc", driver_close}, {"__close", driver_close}, {NULL, NULL}};
-  /* For each call: a method would be looked for each time. */
+  /* These are functions because a method would need a lookup for each call. */
   static const luaL_Reg functions[] = {
       {"new", driver_new},         {"start", driver_start},
       {"wait", driver_wait},       {"news", driver_news},

@@ -2,14 +2,17 @@
 ** leat_sandbox.c - the module leat.sandbox.core: the sandbox for Lua.
 **
 **   core.start { api_key =, contacts =, cards =, faults =, tls =, port =, ... }
-**                              a server; or nil, message, whether that is misuse
-**                              (the options are plain tables, checked)
-**   core.operations            a list of their names
+**                              Returns a server; or nil, a message, and whether it is
+**                              misuse. The options are plain tables, which the caller has
+**                              checked.
+**   core.operations            a list of the operations' names
 **   server:url()  server:token_url()  server:ca_file()
-**   server:fault { ... }       its number; or nil, message
+**   server:fault { ... }       Adds a fault. Returns its number; or nil and a message.
 **   server:clear_faults()  server:expire_tokens()  server:reset()
+**   server:card(value)         Returns the card, or nil.
 **   server:cards()  server:requests()
-**   server:serve(until_eof)    until a signal asks the process to end
+**   server:serve(until_eof)    Returns once SIGINT or SIGTERM asks the process to end or,
+**                              with `until_eof`, standard input has ended.
 **   server:stop()
 */
 #include "leat_sandbox.h"
@@ -26,7 +29,7 @@
 
 #define SERVER_TYPE "leat.sandbox " LEAT_VERSION
 
-typedef struct server_box { /* born NULL */
+typedef struct server_box { /* `sandbox` is NULL until it runs, and once stopped */
   leat_sandbox *sandbox;
 } server_box;
 
@@ -52,7 +55,8 @@ static lua_Number number_field(lua_State *L, int index, const char *key) {
   return number;
 }
 
-/* Rounded up. Absent: 0; infinite: -1, which means so much to the core. */
+/* Rounds up. Returns 0 if the field is absent, and -1 for infinity:
+** LEAT_SANDBOX_ALWAYS and LEAT_SANDBOX_FOREVER. */
 static int whole_field(lua_State *L, int index, const char *key, lua_Number scale) {
   lua_Number number = number_field(L, index, key);
   if (number == HUGE_VAL) return -1;
@@ -68,8 +72,9 @@ static int ms_field(lua_State *L, int index, const char *key) {
   return whole_field(L, index, key, 1000);
 }
 
-/* The list under `key` as room for so many structs, which the collector owns. Leaves the
-** list and the room on the stack. */
+/* Returns space for as many structs as the list under `key` has entries; `count` is
+** their number. The space is a userdata, so an error does not leak it. Pushes the list
+** and the userdata. */
 static void *new_list(lua_State *L, const char *key, size_t size, size_t *count) {
   lua_getfield(L, 1, key);
   *count = lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
@@ -81,7 +86,7 @@ static const char *needed_field(lua_State *L, int list, size_t i, const char *ke
   luaL_checktype(L, -1, LUA_TTABLE);
   const char *text = text_field(L, lua_gettop(L), key);
   if (text == NULL) luaL_error(L, "leat.sandbox: entry %d has no %s", (int)i + 1, key);
-  return text; /* its table is left on the stack */
+  return text; /* the entry's table stays on the stack */
 }
 
 static void read_contacts(lua_State *L, leat_sandbox_config *config) {
@@ -110,7 +115,8 @@ static void read_cards(lua_State *L, leat_sandbox_config *config) {
   config->cards = cards;
 }
 
-/* The headers of the fault at `index`, { [name] = value }. They stay in its table. */
+/* Reads the headers of the fault at `index`, { [name] = value }. Their structs are in
+** a userdata that is kept in the fault's table. */
 static void read_headers(lua_State *L, int index, leat_sandbox_fault *fault) {
   size_t count = 0;
   lua_getfield(L, index, "headers");
@@ -138,7 +144,7 @@ static leat_sandbox_close read_close(lua_State *L, int index) {
                                      : LEAT_SANDBOX_CLOSE_WITHIN;
 }
 
-/* The strings live as long as the table at `index`. */
+/* The strings are borrowed from the table at `index`. */
 static leat_sandbox_fault read_fault(lua_State *L, int index) {
   leat_sandbox_fault fault = {
       .operation = text_field(L, index, "operation"),
@@ -207,7 +213,7 @@ static int server_start(lua_State *L) {
   return 3;
 }
 
-/* Takes two arguments when it is __close. */
+/* As __close, it gets a second argument. */
 static int server_stop(lua_State *L) {
   server_box *box = luaL_checkudata(L, 1, SERVER_TYPE);
   leat_sandbox *sandbox = box->sandbox;
@@ -216,7 +222,7 @@ static int server_stop(lua_State *L) {
   return 0;
 }
 
-/* Whether standard input has come to its end. What it holds is thrown away. */
+/* Whether standard input has ended. Discards what it holds. */
 static bool input_ended(void) {
   char thrown_away[512];
   struct pollfd input = {STDIN_FILENO, POLLIN, 0};
@@ -294,7 +300,7 @@ static void push_text(lua_State *L, leat_string text) {
 
 static void push_json(lua_State *L, const leat_json *value);
 
-/* A member that is null is absent, as Lua has it. */
+/* Nulls are omitted, as is usual in Lua. */
 static void push_object(lua_State *L, const leat_json *object) {
   leat_member member = {{NULL, 0}, NULL, NULL};
   lua_createtable(L, 0, (int)leat_json_size(object));
@@ -315,7 +321,7 @@ static void push_array(lua_State *L, const leat_json *array) {
   }
 }
 
-/* As clients get to see it. */
+/* Pushes a value as clients see it. */
 static void push_json(lua_State *L, const leat_json *value) {
   luaL_checkstack(L, 4, "nested too deep");
   switch (leat_json_type(value)) {
@@ -350,14 +356,14 @@ static void set_text(lua_State *L, const char *key, leat_string text) {
   lua_setfield(L, -2, key);
 }
 
-/* 0 is absent. */
+/* Omits the field if the count is 0. */
 static void set_count(lua_State *L, const char *key, int count) {
   if (count == 0) return;
   lua_pushinteger(L, count);
   lua_setfield(L, -2, key);
 }
 
-/* { [name] = value }, the names as they came. */
+/* Pushes { [name] = value }, with the names as they were received. */
 static void push_headers(lua_State *L, const leat_sandbox_request *request) {
   lua_createtable(L, 0, (int)request->header_count);
   for (size_t i = 0; i < request->header_count; i++) {

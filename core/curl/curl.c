@@ -1,15 +1,15 @@
 /*
-** curl.c - connections made by libcurl, pooled and watched: the driver of scripts and
-** loops, and the only file that includes libcurl.
+** curl.c - the driver for scripts and event loops: connections made by libcurl, pooled
+** and watched. It is the only file that includes libcurl.
 **
-** libcurl connects (CURLOPT_CONNECT_ONLY: DNS, proxy, TCP, TLS, verification); from then
-** on the codec's bytes go through curl_easy_send and curl_easy_recv, or, where there is
-** neither TLS nor a proxy, straight through the socket, which is watched here. A connection
-** is *pinned* by one receive right after connecting: from then on libcurl counts it as in
-** use and never closes it by itself.
+** libcurl connects (CURLOPT_CONNECT_ONLY: DNS, proxy, TCP, TLS, verification). After
+** that the codec's bytes go through curl_easy_send and curl_easy_recv or, where there is
+** neither TLS nor a proxy, straight through the socket. The socket is watched here. A
+** connection is *pinned* by one receive right after connecting: from then on libcurl
+** counts it as in use and never closes it by itself.
 **
-** A job is a call under way. It stands in line until it has a slot; with a slot, the call
-** is asked what it wants, until it is done or has to wait.
+** A job is a call that the driver works on. It waits in a queue until it has a slot; with
+** a slot, the driver runs the call step by step until it is done or has to wait.
 */
 #include "internal.h"
 #include "leat_curl.h"
@@ -36,33 +36,33 @@
 enum {
   EVENTS_AT_ONCE = 64,
   CONNECTS_AT_ONCE = 16,
-  STEP_MS = 2, /* after that, what else has happened is left to the next step */
+  STEP_MS = 2, /* events that are left after this time wait for the next step */
   CONNECT_TRIES = 3,
   UNWATCHED_POLL_MS = 20
 };
 
 static const int64_t NEVER = INT64_MAX;
 
-/* AGAIN: in line too, but before those that were never served. */
+/* The state of a job. REQUEUED jobs are queued too, but go before those that never had
+** a slot (QUEUED). */
 typedef enum place { QUEUED, REQUEUED, WAITING, ASKING, WORKING, FINISHED } place;
 
 typedef struct job {
-  leat__link link; /* in the list of its place */
-  leat__timer
-      timer; /* the end of its exchange, of its wait, or of its patience in line */
+  leat__link link;   /* in the list of jobs with the same `place` */
+  leat__timer timer; /* deadline of its exchange, end of its wait, or queue deadline */
   leat_curl *of;
   leat_call *call;
   struct connection *connection;
   place place;
   leat_sent sent;
-  int tries;            /* connections lost before the first byte */
-  int64_t queued_since; /* that it stands in line */
-  bool told;            /* that it asks for a token */
-  uint64_t epoch;       /* of its client, as it was then */
+  int tries;            /* connections lost before the first byte was sent */
+  int64_t queued_since; /* when it entered the queue, in ms */
+  bool told;            /* leat_curl_token has reported that it needs a token */
+  uint64_t epoch;       /* the client's epoch when the call began to wait for a token */
 } job;
 
 typedef struct connection {
-  leat__link link; /* among the busy ones, or the idle, the one used last at the end */
+  leat__link link; /* in `busy` or `idle`; the most recently used one is last */
   CURL *easy;
   curl_socket_t fd; /* CURL_SOCKET_BAD while libcurl connects */
   char *origin;
@@ -70,39 +70,39 @@ typedef struct connection {
   job *job; /* NULL: idle */
   int64_t idle_since;
   bool wants_write;
-  curl_socket_t asked; /* the last socket that libcurl watched while it connects */
-  bool listens; /* libcurl, while it connects: the other end is there, and owes a word */
-  int watched;  /* how many sockets libcurl wants watched while it connects */
-  int os_error; /* why there is no socket */
-  int port;     /* the server's */
+  curl_socket_t asked; /* the last socket that libcurl watched while connecting */
+  bool listens;        /* while connecting: libcurl waits only to read from the peer */
+  int watched;         /* number of sockets that libcurl watches while connecting */
+  int os_error;        /* errno of the socket() that failed; 0: none failed */
+  int port;            /* of the server */
   bool proxied;
-  bool answered; /* once at least */
-  bool bare;     /* neither TLS nor a proxy: the socket carries what is sent */
-  char peer[INET6_ADDRSTRLEN + 16]; /* whom libcurl spoke to last: 127.0.0.1:443 */
+  bool answered; /* at least one response was received */
+  bool bare;     /* neither TLS nor a proxy: the socket is used directly */
+  char peer[INET6_ADDRSTRLEN + 16]; /* last address libcurl used: 127.0.0.1:443 */
   char message[CURL_ERROR_SIZE];
 } connection;
 
 struct leat_curl {
   int max_connections, count, connecting, slots_taken;
   char *ca_file, *proxy;
-  unsigned fork_generation; /* of the process that its connections are of */
+  unsigned fork_generation; /* fork generation that the connections belong to */
   CURLM *multi;
   CURLSH *share;
-  connection **by_fd; /* NULL: libcurl's own, or nobody's */
+  connection **by_fd; /* by descriptor; NULL: libcurl's own, or unused */
   size_t by_fd_size;
-  int unwatched;   /* connecting, without a watched socket */
-  int fresh;       /* which libcurl was not asked about yet */
-  bool unresolved; /* some name had no address, which libcurl remembers from 8.16 on */
-  bool stale;      /* multi may have read the authorities' certificates badly */
-  bool broken;     /* multi had no memory for a socket, and must not see another */
-  leat__link busy, idle; /* connections: all of them */
+  int unwatched;         /* connections that are connecting without a watched socket */
+  int fresh;             /* connections begun since libcurl was last driven */
+  bool unresolved;       /* a name was not resolved, which libcurl caches from 8.16 on */
+  bool stale;            /* multi may have cached CA certificates that failed to decode */
+  bool broken;           /* multi had no memory to watch a socket; it must get no more */
+  leat__link busy, idle; /* all connections */
   leat__link line, requeued, waiting, asking, working, finished; /* jobs */
-  leat__heap timers; /* of jobs that are not finished */
-  uint64_t started;  /* jobs, ever */
-  bool wake_pending; /* a client has news for those that wait */
-  bool unread;       /* more may have arrived than this step has seen to */
+  leat__heap timers; /* of all jobs; a finished one is never due */
+  uint64_t started;  /* number of jobs so far */
+  bool wake_pending; /* a client's epoch changed: waiting jobs must run again */
+  bool unread;       /* input may be left that this step has not handled */
   leat__poller *watch;
-  int64_t now; /* as of the event that is seen to */
+  int64_t now; /* time of the event that is being handled */
   int64_t curl_due, sweep_due;
   uint64_t random;
 };
@@ -111,7 +111,7 @@ static void dispatch(leat_curl *curl);
 static void run_call(leat_curl *curl, job *j);
 static void fail_connect(leat_curl *curl, connection *c, CURLcode result);
 
-/* ---- moments --------------------------------------------------------------------- */
+/* ---- time and randomness --------------------------------------------------------- */
 
 static int64_t now_ms(void) {
   struct timespec t;
@@ -119,7 +119,7 @@ static int64_t now_ms(void) {
   return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Once for each event: a call alone asks for the time ten times. */
+/* Reads the clock once per event: a single call needs the time about ten times. */
 static int64_t read_clock(leat_curl *curl) {
   return curl->now = now_ms();
 }
@@ -138,13 +138,13 @@ static void seed(leat_curl *curl) {
     curl->random = (uint64_t)now_ms() * 2654435761u + (uint64_t)getpid() + 1;
 }
 
-/* ---- lives of the process -------------------------------------------------------- */
+/* ---- fork detection -------------------------------------------------------------- */
 
 #ifdef __linux__
 
-/* In a child of a process another life begins. It is counted there as it does: to ask the
-** system each time which process this is costs half of what a receive does. Counted twice
-** is counted as well. */
+/* Counts forks in the child as they happen, because a getpid() for each check would
+** cost half as much as a receive. A handler that is registered twice, by two threads,
+** does no harm: any change of the count means a fork. */
 static atomic_uint fork_count;
 static atomic_bool counted;
 
@@ -152,7 +152,8 @@ static void on_fork_child(void) {
   atomic_fetch_add(&fork_count, 1);
 }
 
-/* False: there is no memory for it. Linux's libraries forget it when this one is unloaded. */
+/* Returns false if there was no memory for the handler. The C libraries of Linux
+** unregister it when this library is unloaded. */
 static bool watch_forks(void) {
   if (!counted) counted = pthread_atfork(NULL, NULL, on_fork_child) == 0;
   return counted;
@@ -188,7 +189,8 @@ static leat__link *list_of(leat_curl *curl, place where) {
   return &curl->finished;
 }
 
-/* Whoever works has a slot. */
+/* Moves a job to the list of its new place and sets its timer. A WORKING job holds a
+** slot. */
 static void move(leat_curl *curl, job *j, place where, int64_t due) {
   curl->slots_taken += (where == WORKING) - (j->place == WORKING);
   j->place = where;
@@ -201,26 +203,27 @@ static job *job_at(leat__link *link) {
   return LEAT_OWNER(job, link, link);
 }
 
-/* NULL: there is none. */
+/* Returns NULL if the list is empty. */
 static job *first_of(leat__link *list) {
   return leat__list_is_empty(list) ? NULL : job_at(list->next);
 }
 
-/* ---- what libcurl says ----------------------------------------------------------- */
+/* ---- messages of libcurl --------------------------------------------------------- */
 
 static bool has(const char *text, const char *piece) {
   return strstr(text, piece) != NULL;
 }
 
-/* Of TLS. */
+/* Whether the text reports a TLS alert. */
 static bool is_alert(const char *text) {
   return has(text, " alert ");
 }
 
 /* ---- descriptors ----------------------------------------------------------------- */
 
-/* Whether something just failed for want of descriptors, and did not say so. libcurl has
-** closed its own by now: a socket, and two that it resolves names with. */
+/* Whether an operation has just failed for lack of descriptors without reporting it.
+** By now libcurl has closed its own, a socket and two that it resolves names with, so
+** up to three free descriptors prove nothing: four must be available. */
 static bool lacks_descriptors(void) {
   enum { FEW = 4 };
   int fds[FEW], count = 0, error = 0;
@@ -253,7 +256,7 @@ static bool set_owner(leat_curl *curl, int fd, connection *c) {
 }
 
 static connection *connection_of(CURL *easy) {
-  connection *c = NULL; /* libcurl has a handle of its own, which is nobody's */
+  connection *c = NULL; /* stays NULL for a handle of libcurl's own */
   curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&c);
   return c;
 }
@@ -265,7 +268,8 @@ static void count_watched(leat_curl *curl, connection *c, int change) {
   if (c->fd == CURL_SOCKET_BAD) curl->unwatched += before - (c->watched > 0);
 }
 
-/* libcurl tells what it wants to know while it connects. */
+/* While libcurl connects, it calls this when the events that it waits for on a socket
+** change. */
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *assigned) {
   leat_curl *curl = user;
   connection *c = connection_of(easy);
@@ -278,7 +282,8 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *a
   if (c) c->listens = what == CURL_POLL_IN;
   if (c) c->asked = fd;
   curl_multi_assign(curl->multi, fd, curl);
-  /* libcurl closes and opens descriptors as it likes: one may be watched already */
+  /* libcurl closes and reopens descriptors at will, so this number may be watched
+  ** already */
   leat__poller_set(curl->watch, fd,
                    (what & CURL_POLL_IN ? LEAT_READ : 0) |
                        (what & CURL_POLL_OUT ? LEAT_WRITE : 0));
@@ -292,8 +297,8 @@ static int on_timer(CURLM *multi, long ms, void *user) {
   return 0;
 }
 
-/* libcurl 7.88 does not tell whether it goes through a proxy that the environment names;
-** but it goes to another port then. */
+/* libcurl 7.88 does not report whether it uses a proxy that is named by the
+** environment. A port that differs from the server's shows it. */
 static void note_peer(connection *c, const struct curl_sockaddr *a) {
   char host[INET6_ADDRSTRLEN] = "";
   const struct sockaddr_in *v4 = (const void *)&a->addr;
@@ -306,7 +311,8 @@ static void note_peer(connection *c, const struct curl_sockaddr *a) {
   if (port != c->port) c->proxied = true;
 }
 
-/* Our sockets must not live on in programs that the process starts. */
+/* Sockets are close-on-exec, so that programs started by this process do not inherit
+** them. */
 static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_sockaddr *a) {
   connection *c = user;
   int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
@@ -327,8 +333,9 @@ static CURLM *new_multi(leat_curl *curl) {
   return multi;
 }
 
-/* libcurl keeps the first of its errors, and tells the others here where it is verbose. One
-** of them may be the alert that the server sent before it closed the connection. */
+/* libcurl keeps only the first of its errors. In verbose mode it reports the others
+** here, and one of them may be the alert that the server sent before it closed the
+** connection. */
 static int on_debug(CURL *easy, curl_infotype type, char *data, size_t size, void *user) {
   connection *c = user;
   char text[CURL_ERROR_SIZE];
@@ -369,7 +376,7 @@ static void end_connecting(leat_curl *curl, const connection *c) {
   if (c->watched == 0) curl->unwatched--;
 }
 
-/* This order, and no other, frees everything. */
+/* The order of these steps matters: no other order frees everything. */
 static void close_connection(leat_curl *curl, connection *c) {
   if (c->fd != CURL_SOCKET_BAD) {
     leat__poller_unset(curl->watch, c->fd);
@@ -408,8 +415,9 @@ static connection *new_connection(leat_curl *curl, const leat_request *request) 
   return c;
 }
 
-/* An option that can't be set is a connection that must not be made: these add up what
-** curl_easy_setopt returned, 0 when all is well. */
+/* The following functions return 0 if curl_easy_setopt accepted every option, and
+** otherwise the bits of its error codes. If any option fails, the connection must not
+** be made. */
 static unsigned set_ca_file(CURL *easy, const leat_curl *curl) {
   unsigned bad = 0;
   const char *ca_file = curl->ca_file;
@@ -417,7 +425,8 @@ static unsigned set_ca_file(CURL *easy, const leat_curl *curl) {
   if (ca_file == NULL) return 0;
   bad |= curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
   bad |= curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, ca_file);
-  /* A path beside the file would keep libcurl from caching what it parsed. */
+  /* A path in addition to the file would keep libcurl from caching the parsed
+  ** certificates. */
   curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
   curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL);
   return bad;
@@ -433,7 +442,7 @@ static unsigned set_security(CURL *easy, const leat_curl *curl) {
   bad |= curl_easy_setopt(easy, CURLOPT_PROXY_SSL_VERIFYHOST, 2L);
   bad |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
   curl_easy_setopt(easy, CURLOPT_NETRC,
-                   (long)CURL_NETRC_IGNORED); /* not built in: fine */
+                   (long)CURL_NETRC_IGNORED); /* may fail: netrc may not be built in */
   return bad | set_ca_file(easy, curl);
 }
 
@@ -443,7 +452,7 @@ static unsigned set_proxy(connection *c, const leat_curl *curl,
   unsigned bad = 0;
   if (leat__loopback(request->host.data)) proxy = "";
   c->bare = !request->tls && proxy && proxy[0] == '\0';
-  /* Without a tunnel a cleartext request would be the proxy's to read. */
+  /* Without a tunnel the proxy could read a cleartext request. */
   bad |= curl_easy_setopt(c->easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
   if (proxy == NULL) return bad;
   c->proxied = proxy[0] != '\0';
@@ -473,8 +482,8 @@ static unsigned set_options(leat_curl *curl, connection *c, const leat_request *
   bad |= curl_easy_setopt(easy, CURLOPT_URL, c->origin);
   bad |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, request->tls ? "https" : "http");
   bad |= curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
-  bad |=
-      curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L); /* or it looks at all others */
+  /* Without it libcurl searches all its connections. */
+  bad |= curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
   bad |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(left > 1 ? left : 1));
   bad |= curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   bad |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -486,9 +495,9 @@ static unsigned set_options(leat_curl *curl, connection *c, const leat_request *
 
 /* ---- bytes ----------------------------------------------------------------------- */
 
-/* libcurl looks for a connection among all that it has, each time that it is to send or to
-** receive. What it would do then is little where nothing is encrypted; this is the same,
-** its messages too. */
+/* curl_easy_send and curl_easy_recv search all of libcurl's connections each time.
+** Without encryption they do little else, so the following functions do it directly,
+** with the same results and messages. */
 static CURLcode bare_result(connection *c, ssize_t length, size_t *n, CURLcode failed) {
   char why[128] = "";
   *n = length > 0 ? (size_t)length : 0;
@@ -513,7 +522,8 @@ static CURLcode send_bytes(connection *c, const char *bytes, size_t length, size
 
 /* ---- reuse ----------------------------------------------------------------------- */
 
-/* The connection to there that has been idle for the shortest time. */
+/* Returns the connection to this origin that was used most recently, or NULL if none
+** is idle. */
 static connection *find_idle(leat_curl *curl, const leat_request *request) {
   for (leat__link *l = curl->idle.prev; l != &curl->idle; l = l->prev)
     if (leat__equal(leat_s(connection_at(l)->origin), request->origin))
@@ -526,9 +536,10 @@ static void close_oldest_idle(leat_curl *curl) {
     close_connection(curl, connection_at(curl->idle.next));
 }
 
-/* Something to read, or its end, makes a connection useless. Only a receive through all of
-** its layers tells: the socket may show what TLS says to itself, such as a ticket, and it
-** does not show what OpenSSL has decrypted already. */
+/* Whether an idle connection can be reused: it has nothing to read, and has not ended.
+** Only a receive through all of its layers shows that: the socket may be readable
+** because of TLS itself (a session ticket), and is not when OpenSSL has already
+** decrypted what arrived. */
 static bool is_quiet(connection *c) {
   char byte;
   size_t n = 0;
@@ -553,12 +564,14 @@ static void make_idle(leat_curl *curl, connection *c) {
 
 /* ---- the end of an exchange ------------------------------------------------------ */
 
-/* What a call is told may be news for others of its client. */
+/* A response or failure of one call may concern others of its client: a changed epoch
+** wakes those that wait. */
 static void wake_waiters(leat_curl *curl, const job *j, uint64_t epoch) {
   if (leat__call_epoch(j->call) != epoch) curl->wake_pending = true;
 }
 
-/* Nothing came: the connection goes, and the call is asked again. */
+/* Closes the job's connection, reports to the call that no response came, and runs the
+** call again, which may retry. */
 static void fail(leat_curl *curl, job *j, leat_kind kind, const char *detail) {
   uint64_t epoch = leat__call_epoch(j->call);
   if (j->connection) close_connection(curl, j->connection);
@@ -586,12 +599,13 @@ static void fail_codec(leat_curl *curl, connection *c) {
   const char *detail;
   leat_kind kind = leat_http1_failure(c->http, &detail);
   char text[256];
-  snprintf(text, sizeof text, "%s", detail); /* the codec goes with the connection */
+  /* Closing the connection frees the codec and its text. */
+  snprintf(text, sizeof text, "%s", detail);
   fail(curl, c->job, kind, text);
 }
 
-/* In TLS 1.3 a server may refuse its client when that believes the connection to stand, and
-** has perhaps sent a request. */
+/* With TLS 1.3 a server may refuse the client after the client has completed its
+** handshake, and perhaps has sent a request. */
 static bool is_refused(const connection *c) {
   return !c->answered && is_alert(c->message);
 }
@@ -616,7 +630,7 @@ static void want_write(leat_curl *curl, connection *c, bool wanted) {
   leat__poller_set(curl->watch, c->fd, LEAT_READ | (wanted ? LEAT_WRITE : 0));
 }
 
-/* True: the exchange goes on. */
+/* Returns true if the exchange continues. */
 static bool receive(leat_curl *curl, connection *c) {
   leat_http1_state state = LEAT_HTTP1_MORE;
   while (state == LEAT_HTTP1_MORE) {
@@ -636,8 +650,9 @@ static bool receive(leat_curl *curl, connection *c) {
   return false;
 }
 
-/* TLS wants what it could not send to be offered again, at the same place and of the
-** same length: the codec's output stays where it is. */
+/* After a partial write, TLS requires the same bytes to be offered again, at the same
+** address and with the same length. The codec's output does not move, so it satisfies
+** that. */
 static void transmit(leat_curl *curl, connection *c) {
   leat_string out;
   while ((out = leat_http1_output(c->http)).length > 0) {
@@ -649,7 +664,7 @@ static void transmit(leat_curl *curl, connection *c) {
       want_write(curl, c, true);
       return;
     }
-    if (result != CURLE_OK) { /* an early response may be there to read, or an alert */
+    if (result != CURLE_OK) { /* an early response, or an alert, may be there to read */
       hear_alerts(c);
       if (receive(curl, c)) fail_io(curl, c, result, "sending");
       return;
@@ -677,7 +692,7 @@ static void begin_exchange(leat_curl *curl, connection *c) {
   else transmit(curl, c);
 }
 
-/* The connection is the job's, until the exchange ends. */
+/* Assigns the connection to the job until the exchange ends. */
 static void give(leat_curl *curl, job *j, connection *c, const leat_request *request) {
   leat__list_leave(&c->link);
   leat__list_put(&curl->busy, &c->link);
@@ -686,10 +701,10 @@ static void give(leat_curl *curl, job *j, connection *c, const leat_request *req
   leat__heap_set(&curl->timers, &j->timer, request->deadline_ms);
 }
 
-/* A multi is replaced, once no call is under way in it, when it may be of no more use.
-** libcurl 7.88 divides by zero when it meets the number of a socket again that it had no
-** memory to watch; and it keeps the certificates that OpenSSL had no memory to decode.
-** False: it must not be used now. */
+/* Replaces the multi, once none of its connections is in use, if it is broken or
+** stale. libcurl 7.88 divides by zero when it sees the number of a socket again that
+** it had no memory to watch, and it keeps CA certificates that OpenSSL had no memory
+** to decode. Returns false if the multi must not be used now. */
 static bool renew_multi(leat_curl *curl) {
   if (!curl->broken && !curl->stale) return true;
   if (!leat__list_is_empty(&curl->busy)) return !curl->broken;
@@ -729,7 +744,7 @@ static void exchange(leat_curl *curl, job *j) {
   begin_exchange(curl, c);
 }
 
-/* Asks the call that has a slot what it wants. That may be news for others too. */
+/* Runs a call that has a slot until its next step, and acts on that step. */
 static void run_call(leat_curl *curl, job *j) {
   uint64_t epoch = leat__call_epoch(j->call);
   leat_step step = leat_call_next(j->call, moment(curl));
@@ -742,7 +757,7 @@ static void run_call(leat_curl *curl, job *j) {
       j->epoch = leat__call_epoch(j->call);
       move(curl, j, ASKING, NEVER);
       break;
-    case LEAT_SLOT: /* there is no store here */
+    case LEAT_SLOT: /* this driver has no store */
       leat_call_fail(j->call, moment(curl), LEAT_MISUSE, LEAT_SENT_NO,
                      "leat_curl shares no rate with other processes");
       /* fall through */
@@ -750,14 +765,15 @@ static void run_call(leat_curl *curl, job *j) {
   }
 }
 
-/* Connections are begun a few at a time, for whoever steps has something else to do too. */
+/* Only a few connections are begun in each step, so that a step does not block the
+** program for long. */
 static bool can_dispatch(const leat_curl *curl) {
   bool any = !leat__list_is_empty(&curl->line) || !leat__list_is_empty(&curl->requeued);
   return any && curl->slots_taken < curl->max_connections &&
          curl->fresh < CONNECTS_AT_ONCE;
 }
 
-/* Whether one that asked for a token got it, or was given up. */
+/* Whether a job that needed a token got one, or ended. */
 static bool is_answered(const job *j) {
   return leat_call_is_done(j->call) || leat__call_epoch(j->call) != j->epoch;
 }
@@ -773,7 +789,8 @@ static void enqueue_job(leat_curl *curl, job *j, place where) {
   move(curl, j, where, leat__call_queue_deadline(j->call, j->queued_since));
 }
 
-/* Then it stands in line again, and so do those that wait for the same. */
+/* Queues the jobs that got a token or ended, and wakes those that wait for the same
+** token. */
 static void dispatch_with_token(leat_curl *curl) {
   for (leat__link *l = curl->asking.next, *next; l != &curl->asking; l = next) {
     next = l->next;
@@ -789,7 +806,7 @@ static bool asks(const leat_curl *curl) {
   return false;
 }
 
-/* Gives free slots to those who stand in line, first come first served. */
+/* Assigns free slots to queued jobs, in order; requeued jobs go first. */
 static void dispatch(leat_curl *curl) {
   while (can_dispatch(curl)) {
     job *j = first_of(&curl->requeued);
@@ -800,12 +817,12 @@ static void dispatch(leat_curl *curl) {
   }
 }
 
-/* ---- connected, or not ----------------------------------------------------------- */
+/* ---- connecting: results and failures -------------------------------------------- */
 
-/* Why there is no connection, and what to do about it. */
+/* Why there is no connection, and advice for people. */
 typedef struct reason {
   leat_kind kind;
-  const char *text, *advice; /* no advice: NULL */
+  const char *text, *advice; /* advice may be NULL */
 } reason;
 
 static const char dates[] =
@@ -829,7 +846,8 @@ static const char wants_user[] =
     "it wants a user and a password, or others: user:password@ before the host in its "
     "URL";
 
-/* What libcurl's text leaves unsaid, by a piece of that text. */
+/* Advice that libcurl's messages lack. The first row applies whose result is the same
+** and whose `seen` occurs in the message. */
 static const struct hint {
   CURLcode result;
   leat_kind kind;
@@ -860,7 +878,7 @@ static const struct hint {
      "and the port?"},
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "application protocol",
      "the server speaks HTTP/2 only, and HTTP/1.1 is needed"},
-    /* nobody's identity was in doubt: it may well work the next time */
+    /* these do not call the server's identity into question, and a retry may succeed */
     {CURLE_SSL_CONNECT_ERROR, LEAT_CONNECTION, "SYSCALL", broken},
     {CURLE_SSL_CONNECT_ERROR, LEAT_CONNECTION, "unexpected eof", broken},
     {CURLE_SSL_CONNECT_ERROR, LEAT_CONNECTION, " failure: ", broken},
@@ -890,14 +908,14 @@ static leat_kind kind_of(CURLcode result) {
 }
 
 static reason explain(CURLcode result, const char *text) {
-  if (is_alert(text)) result = CURLE_SSL_CONNECT_ERROR; /* a proxy's, perhaps */
+  if (is_alert(text)) result = CURLE_SSL_CONNECT_ERROR; /* perhaps from a proxy */
   for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
     if (hints[i].result == result && has(text, hints[i].seen))
       return (reason){hints[i].kind, text, hints[i].advice};
   return (reason){kind_of(result), text, NULL};
 }
 
-/* A proxy answered, and made no way through. */
+/* A proxy answered with an HTTP status instead of a tunnel. */
 static reason refused_by_http(const char *text, long status) {
   if (status == 407) return (reason){LEAT_CONFIG, text, wants_user};
   if (status >= 500) return (reason){LEAT_CONNECTION, text, unreached};
@@ -923,14 +941,15 @@ static reason refused_by_socks(const char *text, long why) {
   }
 }
 
-/* Libcurl 8 does not say so. */
+/* Whether connecting timed out in the TLS handshake. libcurl 8 does not report it. */
 static bool waited_for_tls(const leat_curl *curl, const connection *c, CURLcode result) {
   const char *other_end = c->proxied ? curl->proxy : c->origin;
   return result == CURLE_OPERATION_TIMEDOUT && c->listens && other_end &&
          strncasecmp(other_end, "https:", 6) == 0;
 }
 
-/* It reads files, or asks other programs. */
+/* Whether this error may come from a lack of descriptors: libcurl had to open files,
+** or sockets to resolve a name. */
 static bool needs_descriptors(CURLcode result) {
   return result == CURLE_SSL_CACERT_BADFILE || result == CURLE_COULDNT_RESOLVE_HOST ||
          result == CURLE_COULDNT_RESOLVE_PROXY;
@@ -945,7 +964,7 @@ static reason reason_of(const leat_curl *curl, connection *c, CURLcode result) {
   if (c->os_error == EMFILE || c->os_error == ENFILE ||
       (needs_descriptors(result) && lacks_descriptors()))
     return (reason){LEAT_LOCAL, "this process may open no more descriptors", NULL};
-  /* libcurl's own text shows the URL, password and all */
+  /* libcurl's own message would show the URL, with its password */
   if (has(c->message, "Unsupported proxy"))
     return (reason){LEAT_CONFIG, "the proxy's URL is not understood", settings};
   if (status >= 300)
@@ -957,7 +976,8 @@ static reason reason_of(const leat_curl *curl, connection *c, CURLcode result) {
   return socks != CURLPX_OK ? refused_by_socks(text, socks) : explain(result, text);
 }
 
-/* " (this machine's clock says 2026-12-31 23:59 UTC: if ...)" */
+/* Writes " (this machine's clock says 2026-12-31 23:59 UTC: if ...)", the clock only
+** for advice about dates; "" if there is no advice. */
 static void write_advice(char *out, size_t size, const char *advice) {
   char clock[64] = "";
   time_t now = time(NULL);
@@ -972,7 +992,8 @@ static bool proxied(const connection *c) {
   return c->proxied && c->peer[0];
 }
 
-/* "through the proxy 127.0.0.1:3128": where it is, and never its URL. */
+/* Writes " through the proxy 127.0.0.1:3128", with the address and never the URL,
+** which may hold a password; "" if there is no proxy. */
 static void write_proxy(char *out, size_t size, const leat_curl *curl,
                         const connection *c) {
   out[0] = '\0';
@@ -990,7 +1011,8 @@ static void fail_connect(leat_curl *curl, connection *c, CURLcode result) {
     r.advice = "is that the right address, does a server run there, and is this machine "
                "on the network?";
   size_t length = strlen(r.text);
-  while (length > 0 && r.text[length - 1] == ' ') /* OpenSSL's may end so */
+  /* OpenSSL's messages may end in blanks. */
+  while (length > 0 && r.text[length - 1] == ' ')
     length--;
   write_proxy(proxy, sizeof proxy, curl, c);
   write_advice(advice, sizeof advice, r.advice);
@@ -1000,17 +1022,19 @@ static void fail_connect(leat_curl *curl, connection *c, CURLcode result) {
   fail(curl, c->job, r.kind, text);
 }
 
-/* Connects once more, for nothing was sent. False: that was tried often enough. */
+/* Connects again, which is safe because nothing was sent. Returns false after
+** CONNECT_TRIES. */
 static bool connect_again(leat_curl *curl, connection *c) {
   job *j = c->job;
   if (++j->tries >= CONNECT_TRIES) return false;
   close_connection(curl, c);
   j->connection = NULL;
-  run_call(curl, j); /* the call asks for the same once more */
+  run_call(curl, j); /* the call repeats the same request */
   return true;
 }
 
-/* A connection that was lost, or talks, before it was asked anything. */
+/* Handles a new connection that the server closed, or sent data on, before any
+** request. */
 static void fail_pin(leat_curl *curl, connection *c, const char *seen, size_t length) {
   char text[160], excerpt[LEAT_MAX_EXCERPT + 1];
   job *j = c->job;
@@ -1050,14 +1074,14 @@ static void connected(leat_curl *curl, connection *c) {
   begin_exchange(curl, c);
 }
 
-/* What a step was told of. */
+/* The ready descriptors of one step. */
 typedef struct events {
   leat__ready ready[EVENTS_AT_ONCE];
   int count;
 } events;
 
-/* Whether libcurl let a connection's time run out before it looked at what had arrived for
-** it while the program did something else: it compares the clock first. */
+/* Whether libcurl reported a timeout although data had arrived in time, while the
+** program was busy: libcurl compares the clock before it reads. */
 static bool was_overlooked(const leat_curl *curl, const connection *c, CURLcode result,
                            const events *seen) {
   bool ready = curl->unread;
@@ -1088,7 +1112,8 @@ static void take_messages(leat_curl *curl, const events *seen) {
 
 /* ---- time ------------------------------------------------------------------------ */
 
-/* It does not say which of them it had no memory for. */
+/* Fails all connections that are connecting after libcurl ran out of memory, because
+** libcurl does not report which of them it concerns. */
 static void check_multi(leat_curl *curl, CURLMcode result) {
   if (result != CURLM_OUT_OF_MEMORY) return;
   curl->broken = true;
@@ -1096,12 +1121,12 @@ static void check_multi(leat_curl *curl, CURLMcode result) {
     next = l->next;
     if (connection_at(l)->fd != CURL_SOCKET_BAD) continue;
     fail(curl, connection_at(l)->job, LEAT_NO_MEMORY, "out of memory at connecting");
-    next = curl->busy.next; /* the list may be another now */
+    next = curl->busy.next; /* failing a job may have changed the list */
   }
 }
 
-/* Between two addresses of one name libcurl 7.88 watches no socket and says nothing: it
-** has to be asked about all of them. */
+/* Between two addresses of one name libcurl 7.88 watches no socket and reports
+** nothing, so it must check all of its sockets. */
 static void sweep(leat_curl *curl, int64_t now) {
   int running;
   curl->sweep_due = now + UNWATCHED_POLL_MS;
@@ -1128,7 +1153,8 @@ static void drive_connecting(leat_curl *curl, int64_t now) {
   if (curl->unwatched > 0 && now >= curl->sweep_due) sweep(curl, now);
 }
 
-/* What has arrived counts, however late it is read. */
+/* Handles the deadline of an exchange. A response that has arrived counts, however
+** late it is read. */
 static void fail_late(leat_curl *curl, connection *c) {
   char text[128];
   if (c->fd == CURL_SOCKET_BAD) {
@@ -1140,8 +1166,9 @@ static void fail_late(leat_curl *curl, connection *c) {
   fail(curl, c->job, LEAT_TIMEOUT, text);
 }
 
-/* Nobody in line is failed while a slot is free: it gets one now, or in one of the next
-** steps, where there are more connections to begin than one step does. */
+/* Handles the queue deadline of a job. A job is not failed while a slot is free: it
+** gets the slot now or, if more connections are to be begun than one step allows, in
+** one of the next steps. */
 static void end_patience(leat_curl *curl, job *j, int64_t now) {
   dispatch(curl);
   if ((j->place != QUEUED && j->place != REQUEUED) || j->timer.due > now) return;
@@ -1153,7 +1180,7 @@ static void end_patience(leat_curl *curl, job *j, int64_t now) {
   fail(curl, j, LEAT_TIMEOUT, LEAT_QUEUE_TIMEOUT);
 }
 
-/* A job's time has come. */
+/* Handles a job whose timer is due. */
 static void on_due(leat_curl *curl, job *j, int64_t now) {
   switch (j->place) {
     case WORKING: fail_late(curl, j->connection); break;
@@ -1161,11 +1188,12 @@ static void on_due(leat_curl *curl, job *j, int64_t now) {
     case QUEUED:
     case REQUEUED: end_patience(curl, j, now); break;
     case ASKING:
-    case FINISHED: break; /* have none */
+    case FINISHED: break; /* never due */
   }
 }
 
-/* Responses give slots and tokens to those that wait for them. */
+/* Reads what has arrived for all jobs, because responses free the slots and tokens
+** that other jobs wait for. */
 static void read_all(leat_curl *curl) {
   curl->unread = false;
   for (leat__link *l = curl->busy.next, *next; l != &curl->busy; l = next) {
@@ -1174,13 +1202,14 @@ static void read_all(leat_curl *curl) {
   }
 }
 
-/* NULL: nobody's time has come. */
+/* Returns NULL if no timer is due. */
 static job *first_due(const leat_curl *curl, int64_t now) {
   leat__timer *timer = leat__heap_first(&curl->timers);
   return timer && timer->due <= now ? LEAT_OWNER(job, timer, timer) : NULL;
 }
 
-/* Ends what is late, and wakes what has waited. Whatever has arrived is read before. */
+/* Handles the timers that are due, and requeues waiting jobs after a wake-up. Input
+** that has arrived is read first. */
 static void keep_time(leat_curl *curl, int64_t now) {
   if (curl->unread && first_due(curl, now)) read_all(curl);
   for (job *j; (j = first_due(curl, now)) != NULL;)
@@ -1191,7 +1220,7 @@ static void keep_time(leat_curl *curl, int64_t now) {
     enqueue_job(curl, j, REQUEUED);
 }
 
-/* When there is work to do; 0: at once. */
+/* Returns the time of the next work; 0: now, NEVER: nothing is scheduled. */
 static int64_t work_due(const leat_curl *curl) {
   const leat__timer *first = leat__heap_first(&curl->timers);
   int64_t due = first ? first->due : NEVER;
@@ -1202,7 +1231,8 @@ static int64_t work_due(const leat_curl *curl) {
   return due;
 }
 
-/* When there is something to do, or to tell. */
+/* Like work_due, but 0 also if there is something to report: a call that is done or
+** needs a token. */
 static int64_t next_due(const leat_curl *curl) {
   return !leat__list_is_empty(&curl->finished) || asks(curl) ? 0 : work_due(curl);
 }
@@ -1218,7 +1248,8 @@ int leat_curl_timeout_ms(leat_curl *curl) {
   return ms_until(next_due(curl));
 }
 
-/* Whoever watches only the descriptor is woken by the timer behind it. */
+/* Sets the timer behind the descriptor, so that a program that watches only the
+** descriptor wakes in time. */
 static void arm_timer(leat_curl *curl) {
   leat__poller_alarm(curl->watch, next_due(curl));
 }
@@ -1253,7 +1284,8 @@ static void step(leat_curl *curl, int ms) {
   seen.count = leat__poller_wait(curl->watch, seen.ready, EVENTS_AT_ONCE, ms);
   take_events(curl, &seen);
   drive_connecting(curl, curl->now);
-  int64_t now = read_clock(curl); /* it may read certificates, or look for a name */
+  /* Time may have passed: libcurl may have read certificates, or resolved a name. */
+  int64_t now = read_clock(curl);
   take_messages(curl, &seen);
   dispatch_with_token(curl);
   keep_time(curl, now);
@@ -1261,7 +1293,7 @@ static void step(leat_curl *curl, int ms) {
   arm_timer(curl);
 }
 
-/* ---- making and ending ----------------------------------------------------------- */
+/* ---- construction and teardown --------------------------------------------------- */
 
 static bool open_multi(leat_curl *curl) {
   curl->multi = new_multi(curl);
@@ -1313,13 +1345,13 @@ static void abandon(leat__link *connections) {
   leat__list_init(connections);
 }
 
-/* In a child process calls and connections are the parent's. libcurl must not close
-** them, for TLS would say goodbye in the parent's name: our copies of the descriptors are
-** closed, and the memory that libcurl holds is forgotten. */
+/* In a child process, calls and connections belong to the parent. libcurl must not
+** close them, because TLS would send a close_notify in the parent's name: the child's
+** copies of the descriptors are closed, and libcurl's memory is leaked deliberately. */
 static void forget_context(leat_curl *curl) {
   static const char why[] = "the process forked while the call was under way";
   int connections = curl->max_connections;
-  curl->max_connections = 0; /* nobody is served meanwhile */
+  curl->max_connections = 0; /* no call is dispatched meanwhile */
   abandon(&curl->busy);
   abandon(&curl->idle);
   cancel_all(curl, why);
@@ -1333,7 +1365,8 @@ static void forget_context(leat_curl *curl) {
   curl->watch = NULL;
 }
 
-/* False: a child that could not make a context of its own; it may try again. */
+/* Returns false if the process forked and no new context could be made; later calls
+** try again. */
 static bool same_process(leat_curl *curl) {
   bool same = curl->fork_generation == fork_generation();
   if (!same) forget_context(curl);
@@ -1399,7 +1432,8 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
   return NULL;
 }
 
-/* Lets go of a finished job; NULL: nobody else held its call any more. */
+/* Frees a finished job. Returns its call, or NULL if the driver held the last
+** reference to it. */
 static leat_call *release(leat_curl *curl, job *j) {
   leat_call *call = leat__call_is_shared(j->call) ? j->call : NULL;
   leat__list_leave(&j->link);
@@ -1418,7 +1452,7 @@ static void release_finished(leat_curl *curl) {
 void leat_curl_free(leat_curl *curl) {
   if (curl == NULL) return;
   if (curl->fork_generation != fork_generation()) forget_context(curl);
-  curl->max_connections = 0; /* nobody is served any more */
+  curl->max_connections = 0; /* no call is dispatched any more */
   cancel_all(curl, "the driver was freed");
   release_finished(curl);
   close_context(curl);
@@ -1429,7 +1463,7 @@ void leat_curl_free(leat_curl *curl) {
   free(curl);
 }
 
-/* ---- the public face ------------------------------------------------------------- */
+/* ---- public functions ------------------------------------------------------------ */
 
 static job *new_job(leat_curl *curl, leat_call *call) {
   job *j = calloc(1, sizeof *j);
@@ -1491,7 +1525,7 @@ leat_call *leat_curl_token(leat_curl *curl) {
   return NULL;
 }
 
-/* NULL: it does not work on it. */
+/* Returns NULL if this driver does not work on the call. */
 static job *job_of(const leat_curl *curl, const leat_call *call) {
   job *j = call ? call->job : NULL;
   return j && j->of == curl ? j : NULL;
@@ -1503,7 +1537,7 @@ void leat_curl_cancel(leat_curl *curl, leat_call *call) {
   read_clock(curl);
   if (j == NULL) return;
   if (j->place == ASKING && is_answered(j))
-    curl->wake_pending = true; /* others wait for that */
+    curl->wake_pending = true; /* others wait for the same token */
   if (j->place != FINISHED) fail(curl, j, LEAT_CANCELED, "canceled");
   release(curl, j);
   if (!usable) return;
@@ -1511,7 +1545,7 @@ void leat_curl_cancel(leat_curl *curl, leat_call *call) {
   arm_timer(curl);
 }
 
-/* Others' calls that are done, or ask, are theirs to see to: it waits for work alone. */
+/* Drives I/O only; other calls stay queued for leat_curl_done and leat_curl_token. */
 void leat_curl_perform(leat_curl *curl, leat_call *call) {
   if (!leat_curl_start(curl, call)) return;
   while (!leat_call_is_done(call)) {

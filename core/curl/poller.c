@@ -1,5 +1,5 @@
 /*
-** poller.c - watching descriptors, by epoll or by poll.
+** poller.c - watches descriptors, by epoll or by poll.
 */
 #include "poller.h"
 
@@ -19,7 +19,8 @@ enum { EVENTS_AT_ONCE = 64 };
 
 struct leat__poller {
   int epoll, timer;
-  bool alarmed; /* somebody watches the descriptor, so the timer matters */
+  /* The caller watches the descriptor, so the timer is needed. */
+  bool alarmed;
   int64_t due;
 };
 
@@ -51,7 +52,7 @@ bool leat__poller_set(leat__poller *watch, int fd, int events) {
   if (events & LEAT_READ) event.events |= EPOLLIN;
   if (events & LEAT_WRITE) event.events |= EPOLLOUT;
   if (epoll_ctl(watch->epoll, EPOLL_CTL_MOD, fd, &event) == 0) return true;
-  /* it was never watched, or another descriptor had its number then */
+  /* `fd` was never watched, or its number was reused for another descriptor */
   return errno == ENOENT && epoll_ctl(watch->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
@@ -70,7 +71,7 @@ int leat__poller_wait(leat__poller *watch, leat__ready *ready, int most, int ms)
   int count = 0;
   most = most < EVENTS_AT_ONCE ? most : EVENTS_AT_ONCE;
   int n = epoll_wait(watch->epoll, events, most, ms);
-  if (n < 0) n = epoll_wait(watch->epoll, events, most, 0); /* after a signal */
+  if (n < 0) n = epoll_wait(watch->epoll, events, most, 0); /* interrupted by a signal */
   for (int i = 0; i < n; i++) {
     if (events[i].data.fd != watch->timer)
       ready[count++] = (leat__ready){events[i].data.fd, events_of(events[i].events)};
@@ -90,7 +91,7 @@ void leat__poller_alarm(leat__poller *watch, int64_t due_ms) {
   if (!watch->alarmed || due_ms == watch->due) return;
   if (due_ms != INT64_MAX) {
     spec.it_value.tv_sec = (time_t)(due_ms / 1000);
-    spec.it_value.tv_nsec = (long)(due_ms % 1000) * 1000000 + 1; /* 0 is: never */
+    spec.it_value.tv_nsec = (long)(due_ms % 1000) * 1000000 + 1; /* 0 would disarm it */
   }
   timerfd_settime(watch->timer, TFD_TIMER_ABSTIME, &spec, NULL);
   watch->due = due_ms;
@@ -104,9 +105,9 @@ void leat__poller_alarm(leat__poller *watch, int64_t due_ms) {
 
 struct leat__poller {
   struct pollfd *fds;
-  int *places; /* by descriptor: where in fds, from 1 on; 0: it is not */
+  int *places; /* index in fds plus 1, by descriptor; 0: not watched */
   int count, room, places_room;
-  int next; /* where the next look begins, so that all get their turn */
+  int next; /* where the next scan begins, so that no descriptor starves */
 };
 
 leat__poller *leat__poller_new(void) {
@@ -172,7 +173,7 @@ static int events_of(short events) {
 int leat__poller_wait(leat__poller *watch, leat__ready *ready, int most, int ms) {
   int count = 0;
   int n = poll(watch->fds, (nfds_t)watch->count, ms);
-  if (n < 0) n = poll(watch->fds, (nfds_t)watch->count, 0); /* after a signal */
+  if (n < 0) n = poll(watch->fds, (nfds_t)watch->count, 0); /* interrupted by a signal */
   for (int i = 0; i < watch->count && count < n && count < most; i++) {
     struct pollfd *p = &watch->fds[(watch->next + i) % watch->count];
     if (p->revents) ready[count++] = (leat__ready){p->fd, events_of(p->revents)};

@@ -1,7 +1,7 @@
 /*
-** poller.h - which of many descriptors can be read or written, and when the time has come:
-** epoll and a timer behind one descriptor on Linux; poll elsewhere, or where LEAT_POLL is
-** defined.
+** poller.h - watches many descriptors for reading and writing, and one deadline: by
+** epoll and a timer behind one descriptor on Linux; by poll on other systems, or where
+** LEAT_POLL is defined.
 */
 #ifndef LEAT_POLLER_H
 #define LEAT_POLLER_H
@@ -21,19 +21,23 @@ typedef struct leat__ready {
   int fd, events;
 } leat__ready;
 
-/* NULL: no descriptors; or no memory, and errno says ENOMEM. */
+/* Returns NULL out of memory, with errno set to ENOMEM, or out of descriptors. */
 leat__poller *leat__poller_new(void);
 void leat__poller_free(leat__poller *watch);
-/* Watches `fd` for these events, instead of what it was watched for. False: it can't. */
+/* Watches `fd` for these events, which replace those it was watched for. Returns false
+** if the system refuses it, or out of memory. */
 bool leat__poller_set(leat__poller *watch, int fd, int events);
-/* Must come before `fd` is closed, or at least before its number means another. */
+/* Must be called before `fd` is closed, or at least before its number is reused. */
 void leat__poller_unset(leat__poller *watch, int fd);
-/* Waits `ms` at most (-1: for ever; less after a signal); returns how many are `ready`: all
-** of them, if these are fewer than `most` - 1. */
+/* Waits for at most `ms` milliseconds (-1: without a limit); a signal ends the wait
+** early. Returns the number of entries written to `ready`, at most `most`, which must
+** not exceed 64. Fewer than `most` - 1 means that no other descriptor was ready. */
 int leat__poller_wait(leat__poller *watch, leat__ready *ready, int most, int ms);
-/* Readable when a wait would not wait; -1: there is none on this system. */
+/* Returns a descriptor that is readable whenever leat__poller_wait would not block, or
+** -1 where the system has none (poll). */
 int leat__poller_fd(leat__poller *watch);
-/* From that moment of the monotonic clock on it is readable too; INT64_MAX: never. */
+/* Makes that descriptor readable at `due_ms` on the monotonic clock too; INT64_MAX:
+** never. Has no effect before the first leat__poller_fd, nor where that returns -1. */
 void leat__poller_alarm(leat__poller *watch, int64_t due_ms);
 
 #endif

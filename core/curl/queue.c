@@ -28,7 +28,7 @@ void leat__list_leave(leat__link *link) {
   leat__list_init(link);
 }
 
-/* ---- a heap: in each place one that is due no later than the two at twice the place ---- */
+/* ---- a binary heap: timers 2n and 2n + 1 are never due before n ------------------ */
 
 static bool is_before(const leat__timer *a, const leat__timer *b) {
   return a->due != b->due ? a->due < b->due : a->order < b->order;
