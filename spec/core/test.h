@@ -1,5 +1,6 @@
 /*
-** test.h - the harness of the C tests: checks that count, and go on.
+** test.h - the test harness of the C tests. A failed check is counted, and the test
+** continues.
 **
 **   int main(void) {
 **     TEST("buffers stop at their limit");
@@ -36,7 +37,7 @@ static inline bool test_check_str(const char *got, const char *wanted, const cha
   return good;
 }
 
-/* The program's last words, and its exit status. */
+/* Prints the totals, and returns the exit status. */
 static inline int test_summary(const char *program) {
   printf("%s: %d passed, %d failed\n", program, test_passed, test_failed);
   return test_failed > 0 || test_passed == 0;
