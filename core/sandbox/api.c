@@ -1,6 +1,7 @@
 /*
-** api.c - what becomes of a request to the sandbox: it is routed, read, hit by a
-** fault, judged, carried out or not, recorded and answered. No I/O, no clock.
+** api.c - processes a request to the sandbox: routes it, reads its parameters, matches it
+** with a fault, classifies it, applies its change or not, records it and writes the
+** response. It does no I/O and reads no clock.
 */
 #include "sandbox_internal.h"
 
@@ -14,7 +15,7 @@ leat_string leat__sandbox_header(const exchange *x, const char *name) {
   return (leat_string){"", 0};
 }
 
-/* Cards and contacts are shared with the state: this is done under its lock. */
+/* Needs the lock of the state, because cards and contacts are shared with it. */
 static void free_findings(exchange *x) {
   leat__sjson_free(x->input);
   leat__sjson_free(x->errors);
@@ -29,14 +30,15 @@ void leat__sandbox_answer_free(exchange *x) {
   leat__buffer_free(&x->text);
 }
 
-/* ---- judging --------------------------------------------------------------------- */
+/* ---- classifying ----------------------------------------------------------------- */
 
-/* Everything but the token endpoint. */
+/* The rate limit covers every path but the token endpoint. */
 static bool is_limited(const exchange *x) {
   return strncmp(x->target.data, SANDBOX_BASE, sizeof SANDBOX_BASE - 1) == 0;
 }
 
-/* Takes it from what the window has left; false if that was nothing. */
+/* Counts the request in its window. Returns false if the window's limit was already
+** reached; without a limit, always true. */
 static bool take_from_rate(sandbox_api *api, exchange *x) {
   int64_t now = x->now.monotonic_ms;
   if (now >= api->window_end_ms) {
@@ -51,8 +53,9 @@ static bool take_from_rate(sandbox_api *api, exchange *x) {
   return false;
 }
 
-/* A request that does not ask for JSON is taken for a browser's where it fails in
-** authentication or validation: it is sent to the login page, or back to the form. */
+/* If a request does not accept JSON, the service takes it for a browser's. A failed
+** authentication then redirects to the login page, and a failed validation to the form.
+** Returns false if the request accepts JSON. */
 static bool redirect(exchange *x, const char *location) {
   leat_string accept = leat__sandbox_header(x, "Accept");
   if (leat__sandbox_search(accept, leat_s("/json")) ||
@@ -92,9 +95,9 @@ static void judge(sandbox_api *api, exchange *x) {
   }
 }
 
-/* ---- carrying out ---------------------------------------------------------------- */
+/* ---- applying changes ------------------------------------------------------------ */
 
-/* Carries out what it changes; `record` is the index of its request. */
+/* Applies the changes of the exchange. `record` is the index of its request. */
 static void carry_out(sandbox_api *api, exchange *x, int64_t at_ms, size_t record) {
   const char *value = leat__sandbox_input(x, "contact_identifier_value");
   bool done = x->changes || x->contact;
@@ -113,7 +116,7 @@ static bool put_off(sandbox_api *api, const exchange *x, int after_ms, size_t re
   return true;
 }
 
-/* Judges it anew: things may have changed meanwhile. */
+/* Runs the operation again, because the state may have changed since the request. */
 static void carry_out_late(sandbox_api *api, const sandbox_pending *p) {
   exchange x = {.route = p->route, .input = p->input};
   x.now.monotonic_ms = p->due_ms;
@@ -137,17 +140,17 @@ void leat__sandbox_catch_up(sandbox_api *api, leat_moment now) {
   }
 }
 
-/* ---- answering ------------------------------------------------------------------- */
+/* ---- responding ------------------------------------------------------------------ */
 
 static bool has_header(const exchange *x, const char *name) {
   for (size_t at = 0; at < x->head.length; at += strlen(x->head.data + at) + 1) {
     if (leat__equal_nocase(leat_s(x->head.data + at), name)) return true;
-    at += strlen(x->head.data + at) + 1; /* the value */
+    at += strlen(x->head.data + at) + 1; /* skips the value */
   }
   return false;
 }
 
-/* Unless a fault has its own. */
+/* Adds the header unless it is there already: a header of a fault comes first. */
 static void add_header(exchange *x, const char *name, const char *value) {
   if (has_header(x, name)) return;
   leat__append(&x->head, name, strlen(name) + 1);
@@ -290,14 +293,15 @@ bool leat__sandbox_open(sandbox_api *api, const leat_sandbox_config *config,
   return read_settings(api, config, error) && fill(api, config, error);
 }
 
-/* Keeps what there is if memory ran out for what is to replace it. */
+/* Keeps the old value if `by` is NULL because memory ran out. */
 static void replace(sjson **old, sjson *by) {
   if (by == NULL) return;
   leat__sjson_free(*old);
   *old = by;
 }
 
-/* Lends nothing back: what a caller holds stays until it asks again. */
+/* Keeps api->lent, which the caller may read until its next leat_sandbox_find_card or
+** leat_sandbox_all_cards. */
 void leat__sandbox_restart(sandbox_api *api) {
   sjson *contacts = leat__sandbox_copy(api->first_contacts);
   sjson *cards = leat__sandbox_copy(api->first_cards);

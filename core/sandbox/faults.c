@@ -1,6 +1,6 @@
 /*
-** faults.c - what goes wrong in the sandbox, as data: checked when it is given,
-** counted against each request, and then made of the response.
+** faults.c - the faults of the sandbox, as data. A fault is validated when it is added,
+** counted against each request, and applied to the response.
 */
 #include "sandbox_internal.h"
 
@@ -10,7 +10,7 @@
 #define PAGE(text)    "<!DOCTYPE html><html><body><h1>" text "</h1></body></html>"
 #define MESSAGE(text) "{\"message\":\"" text "\"}"
 
-/* What the kinds stand for. Those with a code of the API have the reply of that code. */
+/* The meaning of each kind. A kind with a code of the API has that code's reply. */
 typedef struct preset {
   const char *kind;
   int status, code;
@@ -121,18 +121,19 @@ static bool check_headers(const leat_sandbox_fault *f, leat_error *error) {
   return true;
 }
 
-/* ---- taking ---------------------------------------------------------------------- */
+/* ---- adding ---------------------------------------------------------------------- */
 
-/* The preset of its kind, or the one that has the body for its status. */
+/* Returns the preset of the fault's kind. Without a kind, returns the preset of its
+** status, for the body. */
 static const preset *preset_of(const leat_sandbox_fault *f) {
   const preset *p = presets;
   while (p->kind && (f->kind ? strcmp(p->kind, f->kind) != 0
                              : f->status < 300 || p->status != f->status))
     p++;
-  return p; /* perhaps the last one, which stands for nothing */
+  return p; /* the last one, which is empty, if none fits */
 }
 
-/* What it comes to. */
+/* Merges the fault's fields with those of its preset. */
 static void resolve(sandbox_fault *to, const leat_sandbox_fault *f) {
   const preset *p = preset_of(f);
   bool named = f->kind != NULL;
@@ -202,7 +203,7 @@ void leat__sandbox_free_faults(sandbox_api *api, size_t but) {
   }
 }
 
-/* ---- hitting --------------------------------------------------------------------- */
+/* ---- matching -------------------------------------------------------------------- */
 
 static bool concerns(const sandbox_fault *f, const exchange *x) {
   if (f->off || (f->route && f->route != x->route)) return false;

@@ -1,6 +1,6 @@
 /*
-** input.c - the parameters of a request to the sandbox: those of query, body and
-** path become one JSON object, and what does not fit the route is unreported by field.
+** input.c - the parameters of a request to the sandbox. Those of query, body and path
+** become one JSON object; validation errors are reported by field.
 */
 #include "sandbox_internal.h"
 
@@ -28,7 +28,7 @@ const char *leat__sandbox_search(leat_string text, leat_string piece) {
   return NULL;
 }
 
-/* ---- where they come from -------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------- */
 
 static int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -36,8 +36,9 @@ static int hex_digit(char c) {
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Decodes in place, as PHP does: a % without two digits is itself; + is a space, but not
-** in a path. Ends with a NUL, for which there must be room. */
+/* Decodes in place, as PHP does: a % without two hex digits stays as it is, and + becomes
+** `plus`, which is a space except in a path. Ends with a NUL, for which there must be
+** room. */
 static leat_string decode(char *text, size_t length, char plus) {
   char *out = text;
   for (size_t i = 0; i < length; i++) {
@@ -54,7 +55,8 @@ static leat_string decode(char *text, size_t length, char plus) {
   return (leat_string){text, (size_t)(out - text)};
 }
 
-/* Takes `value`. A parameter that is there already, with another value, is a mistake. */
+/* Takes ownership of `value`. Reports an error if the parameter is already there with
+** another value. */
 static void add(exchange *x, const char *name, sjson *value) {
   const sjson *there = leat__sjson_get(x->input, name);
   if (there && !leat__equal(leat__sjson_string(there), leat__sjson_string(value)))
@@ -62,7 +64,8 @@ static void add(exchange *x, const char *name, sjson *value) {
   leat__sjson_set(x->input, name, value);
 }
 
-/* name=value&name=value, both of them encoded. */
+/* Reads name=value&name=value, with names and values URL-encoded. Returns false if out of
+** memory. */
 static bool add_pairs(exchange *x, leat_string text) {
   char *copy = leat__copy(text.data, text.length), *next = copy;
   if (copy == NULL) return false;
@@ -94,8 +97,8 @@ static void add_json(exchange *x) {
   leat__sjson_free(body);
 }
 
-/* Returns the text before the next `mark` and moves `rest` behind that mark. Without a mark
-** it returns data NULL, and `rest` stays. */
+/* Returns the text before the next `mark`, and moves `rest` behind that mark. Without a
+** mark, returns data NULL and leaves `rest` unchanged. */
 static leat_string cut(leat_string *rest, leat_string mark) {
   const char *at = leat__sandbox_search(*rest, mark);
   if (at == NULL) return (leat_string){NULL, 0};
@@ -105,7 +108,8 @@ static leat_string cut(leat_string *rest, leat_string mark) {
   return piece;
 }
 
-/* A part's name must fit and be UTF-8. Files are no parameters, and are ignored. */
+/* Ignores files, and parts whose name is too long. A name that is not UTF-8 is an
+** error. */
 static void add_part(exchange *x, leat_string head, leat_string content) {
   char name[128];
   bool is_file = leat__sandbox_search(head, leat_s("; filename=")) != NULL;
@@ -118,7 +122,8 @@ static void add_part(exchange *x, leat_string head, leat_string content) {
   else if (name[0]) add(x, name, leat__sjson_text(content));
 }
 
-/* multipart/form-data. `line` is the line that separates its parts, behind a CR LF. */
+/* Reads multipart/form-data. `line` is the line that separates the parts, preceded by a
+** CR LF. */
 static void add_parts(exchange *x, leat_string line) {
   leat_string rest = x->body, start = {line.data + 2, line.length - 2};
   bool good = cut(&rest, start).data != NULL;
@@ -176,9 +181,9 @@ static bool add_path(exchange *x) {
   return true;
 }
 
-/* ---- whether they fit ------------------------------------------------------------ */
+/* ---- validating ------------------------------------------------------------------ */
 
-/* Null is as good as absent, and so is the empty string. */
+/* Null and the empty string count as absent. */
 static bool is_given(const sjson *value) {
   return leat__sjson_type(value) > LEAT_NULL &&
          !(leat__sjson_type(value) == LEAT_STRING &&
@@ -189,7 +194,7 @@ static bool holds_nul(leat_string text) {
   return text.length > 0 && memchr(text.data, '\0', text.length);
 }
 
-/* Numbers in JSON become text, as forms send them. */
+/* Converts a JSON integer to text, as forms send it. */
 static void convert_number(exchange *x, const rule *r) {
   leat_buffer text;
   const sjson *number = leat__sjson_get(x->input, r->field);
@@ -201,7 +206,7 @@ static void convert_number(exchange *x, const rule *r) {
   leat__buffer_free(&text);
 }
 
-/* The true and false of forms, which are all text. */
+/* Converts "1" and "0" to booleans: a form has only strings. */
 static void convert(exchange *x, const rule *r) {
   const char *text = leat__sandbox_input(x, r->field);
   if (r->type != LEAT_BOOLEAN || x->has_types || text == NULL) return;

@@ -1,6 +1,6 @@
 /*
-** jansson.c - the sandbox's JSON, to build and to change: thin over jansson, and the
-** only file that includes it. An sjson is a json_t by another name.
+** jansson.c - JSON values for the sandbox to build and change: a thin layer over jansson,
+** and the only file that includes it. An sjson is a json_t under another name.
 */
 #include "sandbox_internal.h"
 
@@ -18,7 +18,7 @@ static sjson *wrap(json_t *value) {
   return (sjson *)(void *)value;
 }
 
-/* jansson takes its objects without const where it only reads them. */
+/* Removes const: some functions of jansson lack it although they only read. */
 static json_t *borrow(const sjson *value) {
   union {
     const sjson *given;

@@ -1,6 +1,6 @@
 /*
-** operations.c - the routes of the sandbox, and what each does. An operation
-** changes nothing itself: it says what it would change, and what it would answer.
+** operations.c - the routes of the sandbox and their operations. An operation changes
+** nothing itself: it stores the intended change and the response in the exchange.
 */
 #include "sandbox_internal.h"
 
@@ -75,7 +75,8 @@ static bool is_linked(const sjson *card) {
   return leat__sjson_type(leat__sjson_get(card, "contact")) == LEAT_OBJECT;
 }
 
-/* The card that there is, which must be active if it `must_live`; NULL: refused. */
+/* Returns the request's card, which must be active if `must_live`. Otherwise writes the
+** error reply and returns NULL. */
 static const sjson *needed_card(exchange *x, bool must_live) {
   const sjson *card = card_of(x);
   if (card && (!must_live || is_active(card))) return card;
@@ -90,7 +91,7 @@ static bool knows_contact(const sandbox_api *api, exchange *x) {
   return false;
 }
 
-/* Takes the card that there is to be; NULL: out of memory. */
+/* Takes ownership of `card`, the new state of the card; NULL means out of memory. */
 static void propose(const sandbox_api *api, exchange *x, sjson *card) {
   if (card == NULL) return;
   x->changes = true;
@@ -131,7 +132,7 @@ static void unlink_from_contact(sandbox_api *api, exchange *x) {
   else leat__sandbox_reply_code(x, 60011);
 }
 
-/* An inactive card may be changed: how else would it become active again? */
+/* Inactive cards may be updated, so that they can be made active again. */
 static void update(sandbox_api *api, exchange *x) {
   const sjson *name = leat__sjson_get(x->input, "contact_identifier_name");
   const sjson *active = leat__sjson_get(x->input, "contact_identifier_active");
@@ -160,7 +161,7 @@ static const sjson *contact_by_email(const sandbox_api *api, const char *email) 
   return NULL;
 }
 
-static uint64_t mix(uint64_t n) { /* SplitMix64's */
+static uint64_t mix(uint64_t n) { /* the finalizer of SplitMix64 */
   n = (n ^ (n >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
   n = (n ^ (n >> 27)) * UINT64_C(0x94D049BB133111EB);
   return n ^ (n >> 31);
@@ -170,7 +171,8 @@ static uint64_t random_bits(sandbox_api *api) {
   return mix(api->seed += UINT64_C(0x9E3779B97F4A7C15));
 }
 
-/* A new contact with a uuid of its own, that the exchange adds. */
+/* Creates a contact with a random uuid and stores it in the exchange, which adds it when
+** its changes are applied. */
 static const sjson *invent_contact(sandbox_api *api, exchange *x, const char *email) {
   char uuid[40];
   uint64_t high = random_bits(api), low = random_bits(api);
@@ -202,7 +204,8 @@ static void find_or_create_contact(sandbox_api *api, exchange *x) {
   reply_contact(api, x, contact ? contact : invent_contact(api, x, email));
 }
 
-/* With the value of a card that nobody has yet, the contact gets that card. */
+/* If a value is given, and no card has it, the contact gets a new card with that
+** value. */
 static void create_anonymous(sandbox_api *api, exchange *x) {
   const char *value = value_of(x);
   if (value && card_of(x)) {
@@ -225,7 +228,7 @@ static bool belongs_to(const sjson *card, leat_string uuid) {
   return leat__equal(leat__sjson_string(leat__sjson_get(contact, "uuid")), uuid);
 }
 
-/* The first is the contact's default. */
+/* The first card of the list is the contact's default. */
 static void list(sandbox_api *api, exchange *x) {
   leat_string uuid = leat__sjson_string(leat__sjson_get(x->input, "contact_uuid"));
   sjson_member member = {{NULL, 0}, NULL, NULL};
@@ -268,7 +271,7 @@ bool leat__sandbox_authorized(const sandbox_api *api, const exchange *x) {
   return false;
 }
 
-/* Errors of the token endpoint have a shape of their own, and so has its response. */
+/* The token endpoint has its own formats for errors and for its response. */
 static void refuse_token(exchange *x, int status, const char *error, const char *why) {
   leat__sandbox_reply(x, status, why);
   leat__sjson_set(x->reply, "error", leat__sjson_text(leat_s(error)));
@@ -333,8 +336,8 @@ static const rule optional_contact_rule = {CONTACT, LEAT_STRING, false, false};
 static const rule email_rule = {"email", "email", LEAT_STRING, true, false};
 static const rule client_rule = {"client_id", "client id", LEAT_STRING, false, true};
 
-/* Query and body are merged, so that parameters of a write may stand in either. Only
-** credentials don't belong into a URL. */
+/* The service merges query and body, so a write accepts its parameters in either.
+** Credentials are accepted in the body only, because they don't belong in a URL. */
 /* clang-format off */
 static const route routes[] = {
     {"find", "GET", CARDS "/find", IN_QUERY, true, find, {&value_rule}},
@@ -378,7 +381,7 @@ bool leat__sandbox_is_token(const route *r) {
   return r && r->handle == exchange_credentials;
 }
 
-/* {...} stands for one segment that is not empty. */
+/* {...} in the pattern matches one path segment that is not empty. */
 static bool matches(const char *pattern, leat_string path, leat_string *in_path) {
   size_t head = strcspn(pattern, "{");
   if (pattern[head] == '\0') return leat__equal(path, leat_s(pattern));

@@ -1,6 +1,6 @@
 /*
-** record.c - the record of what the sandbox received. It may end in a log: so it
-** shows neither token nor secret. The status tells whether they were right.
+** record.c - the record of received requests. It may be logged, so it contains neither
+** tokens nor secrets; the recorded status shows whether they were valid.
 */
 #include "sandbox_internal.h"
 
@@ -10,12 +10,13 @@
 static const leat_string masked_token = {"[token]", sizeof "[token]" - 1};
 static const leat_string masked_secret = {"[secret]", sizeof "[secret]" - 1};
 
-/* The value to show. */
+/* Returns the value to record: the token of an Authorization header is masked. */
 static leat_string shown(const leat_header *header) {
   return leat__equal_nocase(header->name, "Authorization") ? masked_token : header->value;
 }
 
-/* A token request's body as a form, whatever it was, and decoded. */
+/* Writes the parameters of a token request as a form, not encoded and with the secret
+** masked, whatever format the request had. */
 static void append_credentials(const exchange *x, leat_buffer *out) {
   sjson_member member = {{NULL, 0}, NULL, NULL};
   while (leat__sjson_next(x->input, &member)) {
@@ -28,7 +29,8 @@ static void append_credentials(const exchange *x, leat_buffer *out) {
   }
 }
 
-/* Copies text, and a NUL, to where there is room for it. */
+/* Copies the text and a NUL to `*room`, which must be large enough, and moves `*room`
+** behind them. */
 static leat_string keep(char **room, leat_string text) {
   char *copy = *room;
   if (text.length > 0) memcpy(copy, text.data, text.length);

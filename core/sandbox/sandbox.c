@@ -1,9 +1,9 @@
 /*
-** sandbox.c - the sandbox's HTTP server, and its public functions: the only file that
-** includes libmicrohttpd. What it answers is decided behind leat__sandbox_serve.
+** sandbox.c - the sandbox's HTTP server and its public functions. Only this file includes
+** libmicrohttpd. leat__sandbox_serve computes the responses.
 **
-** A thread serves each connection, so that one may sleep or hang without a word to the
-** others. They share the state, behind one lock.
+** Each connection has its own thread, so that it can be delayed or hang without blocking
+** the others. The threads share the state, which one lock protects.
 */
 #define _GNU_SOURCE /* for POLLRDHUP */
 #include "sandbox_internal.h"
@@ -22,8 +22,8 @@
 #include <unistd.h>
 
 /*
-** The certificate of the HTTPS form. It is no secret: it vouches for localhost,
-** 127.0.0.1 and ::1 only, and nobody trusts it but who names it as ca_file. Made by
+** The certificate for HTTPS. Its key is no secret: it is valid only for localhost,
+** 127.0.0.1 and ::1, and clients trust it only if they set it as ca_file. Made by
 **   openssl ecparam -name prime256v1 -genkey -noout -out key.pem
 **   openssl req -new -key key.pem -subj "/CN=leat sandbox" -out request.csr
 **   openssl ca -selfsign -keyfile key.pem -in request.csr \
@@ -55,7 +55,7 @@ struct leat_sandbox {
   char ca_file[64]; /* "" without TLS */
   int64_t started_ms;
   struct MHD_Daemon *daemon;
-  pthread_mutex_t lock; /* of what follows */
+  pthread_mutex_t lock; /* protects the fields below */
   sandbox_api api;
 };
 
@@ -69,21 +69,22 @@ static leat_moment moment(void) {
   return (leat_moment){monotonic_ms(), time(NULL), 0};
 }
 
-/* ---- answering ------------------------------------------------------------------- */
+/* ---- responding ------------------------------------------------------------------ */
 
-/* What a connection holds for a request. */
+/* The state of one request on a connection. */
 typedef struct visit {
   leat_sandbox *sandbox;
   struct MHD_Connection *connection;
-  bool begun; /* its head is there, its body may follow */
+  bool begun; /* the headers were read; the body may follow */
   char *target;
   leat_buffer body;
   leat_header *headers;
   exchange x;
 } visit;
 
-/* Until it is time. False: the client went, or the sandbox stops, for which libmicrohttpd
-** shuts all connections down. */
+/* Waits for `ms` milliseconds, or without limit if it is negative. Returns false if the
+** client closed the connection, or if libmicrohttpd shut it down because the sandbox is
+** being stopped. */
 static bool wait_for(const visit *v, int ms) {
   const union MHD_ConnectionInfo *info =
       MHD_get_connection_info(v->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -91,7 +92,7 @@ static bool wait_for(const visit *v, int ms) {
   return ms == 0 || poll(&end, 1, ms) == 0;
 }
 
-/* Gives half of the body, and then breaks off. */
+/* Sends half of the body, then breaks the connection. */
 static ssize_t give_half(void *user, uint64_t position, char *to, size_t room) {
   const leat_buffer *text = user;
   size_t half = text->length / 2;
@@ -136,14 +137,14 @@ static enum MHD_Result answer(visit *v, const char *method) {
   x->now = moment();
   bool good = leat__sandbox_serve(&sandbox->api, x);
   pthread_mutex_unlock(&sandbox->lock);
-  if (!good || !wait_for(v, x->delay_ms)) return MHD_NO; /* closes without a word */
+  if (!good || !wait_for(v, x->delay_ms)) return MHD_NO; /* closes without a response */
   return x->close == LEAT_SANDBOX_CLOSE_BEFORE ? MHD_NO : respond(v);
 }
 
 /* ---- receiving ------------------------------------------------------------------- */
 
-/* libmicrohttpd hands the target over before it decodes it; what this returns is the
-** request's state from then on. */
+/* libmicrohttpd calls this with the target before it is decoded. The returned value
+** becomes the request's state. */
 static void *on_target(void *user, const char *target,
                        struct MHD_Connection *connection) {
   visit *v = calloc(1, sizeof *v);
@@ -224,7 +225,8 @@ static bool write_certificate(leat_sandbox *sandbox, leat_error *error) {
   return written || fail(error, LEAT_LOCAL, "write its certificate");
 }
 
-/* Signals are the program's: its own threads are to be interrupted, not these. */
+/* Blocks all signals in the sandbox's threads, so that they are delivered to the
+** program's own threads. */
 static struct MHD_Daemon *start_daemon(leat_sandbox *sandbox,
                                        const leat_sandbox_config *config) {
   sigset_t all, before;
@@ -306,7 +308,8 @@ leat_sandbox *leat_sandbox_new(const leat_sandbox_config *config, leat_error *er
   return NULL;
 }
 
-/* In a child process the threads and the file are still the parent's. */
+/* In a forked child it frees nothing: the threads and the certificate file belong to the
+** parent. */
 void leat_sandbox_free(leat_sandbox *sandbox) {
   if (sandbox == NULL || sandbox->process != getpid()) return;
   if (sandbox->daemon) MHD_stop_daemon(sandbox->daemon);
@@ -359,7 +362,8 @@ void leat_sandbox_reset(leat_sandbox *sandbox) {
   pthread_mutex_unlock(&sandbox->lock);
 }
 
-/* A copy of its own, since the threads go on; NULL for NULL, or out of memory. */
+/* Returns a copy that the core can read, since other threads may change the state.
+** Returns NULL if `value` is NULL, or out of memory. */
 static const leat_json *lend(sandbox_api *api, const sjson *value) {
   char why[160];
   leat_buffer text;

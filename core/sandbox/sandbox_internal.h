@@ -1,20 +1,20 @@
 /*
-** sandbox_internal.h - what the files of the sandbox share.
+** sandbox_internal.h - the declarations that the sandbox's files share.
 **
-** It has the shape of the house: sandbox.c speaks HTTP, and is the only one to know
-** sockets, threads and clocks. Behind it stands the API as a machine without I/O: a
-** request and the time go in, a response comes out.
+** It is structured like the client: only sandbox.c speaks HTTP and knows sockets, threads
+** and clocks. The other files implement the API without I/O: they receive a request and
+** the time, and return a response.
 **
-**   sandbox.c             the HTTP server, and the public functions
-**   sandbox_api.c         what becomes of a request, from its arrival to its response
-**   sandbox_input.c       its parameters: of query, body and path; validation
-**   sandbox_operations.c  the routes and what they do
-**   sandbox_state.c       contacts and cards, as they are and as they were
-**   sandbox_faults.c      what goes wrong
-**   sandbox_record.c      what was received
-**   sandbox_json.c        JSON values to build and to change
+**   sandbox.c     the HTTP server, and the public functions
+**   api.c         processing of a request, from its arrival to its response
+**   input.c       parameters of query, body and path, and their validation
+**   operations.c  the routes and their operations
+**   state.c       contacts and cards, with the recent history of the cards
+**   faults.c      injected faults
+**   record.c      the record of received requests
+**   jansson.c     JSON values that can be built and changed
 **
-** All but sandbox.c run under its lock.
+** All but sandbox.c run under the sandbox's lock.
 */
 #ifndef LEAT_SANDBOX_INTERNAL_H
 #define LEAT_SANDBOX_INTERNAL_H
@@ -24,100 +24,101 @@
 
 #define SANDBOX_BASE "/api/v3/oauth/clients"
 
-enum { /* every limit of the sandbox */
+enum { /* all limits of the sandbox */
        SANDBOX_MAX_BODY = 1024 * 1024,
-       SANDBOX_MAX_ANSWER = 16 * 1024 * 1024, /* the list of a contact with many cards */
-       SANDBOX_MAX_HEAD = 64 * 1024,          /* headers of a response */
+       SANDBOX_MAX_ANSWER = 16 * 1024 * 1024, /* room for a list of many cards */
+       SANDBOX_MAX_HEAD = 64 * 1024,          /* response headers */
        SANDBOX_MAX_RECORDS = 100000,
        SANDBOX_MAX_LAG_MS = 60 * 1000,
        SANDBOX_TOLD_RATE_LIMIT = 5000,
        SANDBOX_RATE_WINDOW_MS = 60 * 1000,
        SANDBOX_TOKEN_LIFETIME_MS = 60 * 60 * 1000,
-       SANDBOX_CONNECTION_MEMORY = 512 * 1024, /* a query of 200 kB has room */
+       SANDBOX_CONNECTION_MEMORY = 512 * 1024, /* fits a query of 200 kB */
        SANDBOX_CONNECTIONS = 1000,
        SANDBOX_BACKLOG = 511
 };
 
 typedef struct sandbox_api sandbox_api;
 typedef struct exchange exchange;
-typedef struct sjson sjson; /* a JSON value, of sandbox_json.c */
+typedef struct sjson sjson; /* a JSON value, see jansson.c */
 
 /* ---- routes and their parameters ------------------------------------------------- */
 
-typedef struct rule {        /* of a parameter */
-  const char *field, *label; /* the label as the service spells it in messages */
+typedef struct rule {        /* the rule for a parameter */
+  const char *field, *label; /* the label is the name in the service's messages */
   leat_type type;
   bool required;
-  bool number; /* a number is as good as its digits in a string */
+  bool number; /* accepts a JSON integer for a string of digits */
 } rule;
 
-/* Where the API reads parameters from. */
+/* Where the API accepts parameters. */
 enum { IN_QUERY = 1, IN_BODY = 2, IN_ANY = IN_QUERY | IN_BODY };
 
 typedef struct route {
   const char *name, *method;
-  const char *path; /* with {contact_uuid} for one that stands in it */
+  const char *path; /* {contact_uuid} marks a parameter in the path */
   int places;
-  bool reads; /* a fault may show it the past */
+  bool reads; /* a fault may show it a past state */
   void (*handle)(sandbox_api *api, exchange *x);
   const rule *rules[4];
 } route;
 
-/* ---- a request under way --------------------------------------------------------- */
+/* ---- a request being processed --------------------------------------------------- */
 
 struct exchange {
   /* the request, borrowed from the server; the target ends with a NUL */
   leat_string method, target, body;
   const leat_header *headers;
   size_t header_count;
-  bool too_large; /* the body, which is cut */
+  bool too_large; /* the body was too large, and is truncated */
   int64_t came_ms;
   leat_moment now;
 
-  /* what was found out about it */
-  const route *route; /* NULL: none */
-  bool path_known;    /* by another method */
+  /* how the request was understood */
+  const route *route; /* NULL: no route matches */
+  bool path_known;    /* the path exists, perhaps for another method */
   leat_string in_path;
-  bool has_types; /* as JSON has, and forms have not */
+  bool has_types; /* the input was JSON; forms have only strings */
   sjson *input;   /* the parameters */
-  sjson *errors;  /* of validation, by field */
-  sjson *cards;   /* those that it sees, by value */
+  sjson *errors;  /* validation errors by field, or NULL */
+  sjson *cards;   /* the cards visible to it, by value */
 
-  /* what it changes, if that is carried out */
-  bool changes;   /* a card */
-  sjson *card;    /* what becomes of it; NULL: it is deleted */
-  sjson *contact; /* a new one, or NULL */
+  /* the intended changes, applied unless a fault prevents it */
+  bool changes;   /* it changes a card */
+  sjson *card;    /* the card's new state; NULL: deleted */
+  sjson *contact; /* a new contact, or NULL */
 
   /* the response */
   int status;
   sjson *reply;
-  leat_string page;     /* instead of the reply, if it has data; borrowed from a fault */
-  const char *location; /* of a redirect; NULL: the login page */
-  int retry_after_s;    /* 0: not told */
-  int remaining;        /* of the rate limit; -1: not told */
+  leat_string page;     /* sent instead of `reply` unless data is NULL; borrowed */
+  const char *location; /* redirect target; NULL: the login page */
+  int retry_after_s;    /* 0: no Retry-After header */
+  int remaining;        /* X-RateLimit-Remaining */
   leat_buffer head;     /* name NUL value NUL, and so on */
   leat_buffer text;     /* the body */
   int delay_ms;
   leat_sandbox_close close;
 };
 
-/* The value of that header of the request, in any case; empty if there is none. */
+/* Returns the value of the first header with that name, ignoring case; empty if there is
+** none. */
 leat_string leat__sandbox_header(const exchange *x, const char *name);
 
 /* ---- state ----------------------------------------------------------------------- */
 
-/* Cards are never changed but replaced, so that history can hold what they were. */
+/* Cards are replaced, never modified, so that the history can keep their old values. */
 typedef struct sandbox_change {
   int64_t at_ms;
   char *value;
-  sjson *before; /* NULL: it was not there */
+  sjson *before; /* the card before the change; NULL: it did not exist */
 } sandbox_change;
 
-typedef struct sandbox_pending { /* what is to be carried out later */
+typedef struct sandbox_pending { /* a change that is applied later */
   int64_t due_ms;
   const route *route;
   sjson *input;
-  size_t record; /* the index of its request */
+  size_t record; /* index of the request in the record */
 } sandbox_pending;
 
 typedef struct sandbox_token {
@@ -127,23 +128,23 @@ typedef struct sandbox_token {
 
 typedef struct sandbox_record {
   leat_sandbox_request request;
-  leat_header headers[]; /* and all its strings behind them */
+  leat_header headers[]; /* followed by the memory of all strings */
 } sandbox_record;
 
 typedef struct sandbox_fault {
   const route *route; /* NULL: any */
   char *value;        /* NULL: any */
-  int nth;            /* 0: it waits while a fault given before it matches */
+  int nth;            /* 0: queued, and skipped while an earlier fault matches */
   int times;          /* or LEAT_SANDBOX_ALWAYS */
   int seen;
   bool off;
   bool fails, apply;
-  int status, code; /* 0: as they would be */
-  char *body;       /* its own, or NULL */
-  leat_string page; /* data NULL: what the status and code have */
+  int status, code; /* 0: not overridden */
+  char *body;       /* owned; NULL: none */
+  leat_string page; /* data NULL: the default for the status and code */
   leat_buffer head; /* name NUL value NUL, and so on */
   int retry_after_s, delay_ms, apply_after_ms, lag_ms;
-  sjson *past; /* the cards that finds and lists see; NULL: those of now */
+  sjson *past; /* the cards that find and list return; NULL: the current ones */
   leat_sandbox_close close;
 } sandbox_fault;
 
@@ -152,11 +153,11 @@ struct sandbox_api {
   char *client_id, *client_secret;
   sjson *meta; /* NULL: absent */
   int token_lifetime_ms, rate_limit, rate_window_ms;
-  bool limited; /* by rate_limit */
+  bool limited; /* rate_limit is enforced */
   bool idempotent_unlink;
 
-  sjson *contacts; /* by uuid, as the API would show them */
-  sjson *cards;    /* by value, likewise */
+  sjson *contacts; /* by uuid, in the API's format */
+  sjson *cards;    /* by value, in the API's format */
   sjson *first_contacts, *first_cards;
   sandbox_change *history; /* oldest first */
   size_t history_count;
@@ -165,93 +166,100 @@ struct sandbox_api {
 
   sandbox_token *tokens;
   size_t token_count;
-  uint64_t seed; /* of tokens and uuids */
-  int used;      /* of the rate limit, in the window that ends then */
+  uint64_t seed; /* for tokens and uuids */
+  int used;      /* requests in the current rate window */
   int64_t window_end_ms;
 
   sandbox_fault *faults;
   size_t fault_count, first_faults;
   sandbox_record **records;
   size_t record_count;
-  leat_json *lent; /* to the caller of leat_sandbox_find_card */
+  leat_json *lent; /* to the last caller of find_card or all_cards */
 };
 
-/* ---- sandbox_api.c --------------------------------------------------------------- */
+/* ---- api.c ----------------------------------------------------------------------- */
 
-/* Fills an api that is all zero; free it in either case. */
+/* Initializes `api`, which must be all zero. Close it even if this returns false. */
 bool leat__sandbox_open(sandbox_api *api, const leat_sandbox_config *config,
                         leat_error *error);
 void leat__sandbox_close(sandbox_api *api);
 void leat__sandbox_restart(sandbox_api *api);
-/* Takes a request to its response, of which only status, head, text, delay_ms and close are
-** left then. False: out of memory. */
+/* Processes a request. Afterwards only status, head, text, delay_ms and close are valid.
+** Returns false if out of memory. Call leat__sandbox_answer_free in either case. */
 bool leat__sandbox_serve(sandbox_api *api, exchange *x);
 void leat__sandbox_answer_free(exchange *x);
-/* Carries out what is due by then. */
+/* Applies all pending changes that are due at `now`. */
 void leat__sandbox_catch_up(sandbox_api *api, leat_moment now);
 
-/* ---- sandbox_input.c ------------------------------------------------------------- */
+/* ---- input.c --------------------------------------------------------------------- */
 
-/* Reads the parameters that the route takes. False: out of memory. */
+/* Reads and validates the parameters of the route. Returns false if out of memory;
+** validation errors are in x->errors. */
 bool leat__sandbox_read_input(exchange *x);
-/* A parameter's text, or NULL; ends with a NUL. */
+/* Returns a parameter's text, which ends with a NUL; NULL if it is absent or no
+** string. */
 const char *leat__sandbox_input(const exchange *x, const char *name);
-/* Where `piece` first occurs in the text, or NULL. */
+/* Returns a pointer to the first occurrence of `piece` in `text`, or NULL. */
 const char *leat__sandbox_search(leat_string text, leat_string piece);
 
-/* ---- sandbox_operations.c -------------------------------------------------------- */
+/* ---- operations.c ---------------------------------------------------------------- */
 
 void leat__sandbox_find_route(exchange *x);
-const route *leat__sandbox_route_named(const char *name); /* NULL: none */
+const route *leat__sandbox_route_named(const char *name); /* NULL: no such route */
 bool leat__sandbox_is_token(const route *r);
 void leat__sandbox_reply(exchange *x, int status, const char *message);
-void leat__sandbox_reply_code(exchange *x, int code); /* HTTP 400, and its message */
+void leat__sandbox_reply_code(exchange *x, int code); /* HTTP 400 and its message */
 bool leat__sandbox_authorized(const sandbox_api *api, const exchange *x);
 
-/* ---- sandbox_state.c ------------------------------------------------------------- */
+/* ---- state.c --------------------------------------------------------------------- */
 
-/* Makes room for one more: returns where the items are now, or NULL. Items are only
-** added at the end, or taken away. */
+/* Makes room for one more item. Returns the array, which may have moved, or NULL if out
+** of memory. Call it before each item is added: it allocates when `count` is 0 or a power
+** of 2. */
 void *leat__sandbox_room(void *items, size_t count, size_t size);
-sjson *leat__sandbox_copy(const sjson *object); /* with the same members */
-sjson *leat__sandbox_text(const char *text);    /* or null */
+sjson *leat__sandbox_copy(const sjson *object); /* a shallow copy */
+sjson *leat__sandbox_text(const char *text);    /* null for NULL */
 bool leat__sandbox_add_contact(sandbox_api *api, const leat_sandbox_contact *contact,
                                leat_error *error);
 bool leat__sandbox_add_card(sandbox_api *api, const leat_sandbox_card *card,
                             leat_error *error);
-/* A card that is nowhere yet; NULL out of memory. The contact must be there, or NULL. */
+/* Returns a card that is not yet in the state; NULL: out of memory. Its contact_uuid must
+** be that of an existing contact, or NULL. */
 sjson *leat__sandbox_new_card(const sandbox_api *api, const leat_sandbox_card *from);
-/* The same card with a member changed; takes `value`. */
+/* Returns a copy of the card with one member changed; takes ownership of `value`. */
 sjson *leat__sandbox_with(const sjson *card, const char *name, sjson *value);
-/* The contact to show in a card; null for NULL. */
+/* Returns the contact as a card shows it; JSON null if `uuid` is NULL or unknown. */
 sjson *leat__sandbox_contact(const sandbox_api *api, const char *uuid);
-/* A contact that is nowhere yet; NULL: out of memory. The email may be NULL. */
+/* Returns a contact that is not yet in the state; NULL: out of memory. The email may be
+** NULL. */
 sjson *leat__sandbox_new_contact(const char *uuid, const char *email);
 bool leat__sandbox_put_contact(sandbox_api *api, const sjson *contact);
 bool leat__sandbox_put(sandbox_api *api, const char *value, const sjson *card,
                        int64_t at_ms);
-/* All cards as they were then, to be freed. */
+/* Returns all cards as they were at that time; the caller frees the result. */
 sjson *leat__sandbox_cards_at(const sandbox_api *api, int64_t at_ms);
-void leat__sandbox_forget(sandbox_api *api); /* history and what is pending */
+void leat__sandbox_forget(sandbox_api *api); /* drops history and pending changes */
 
-/* ---- sandbox_faults.c ------------------------------------------------------------ */
+/* ---- faults.c -------------------------------------------------------------------- */
 
 bool leat__sandbox_add_fault(sandbox_api *api, const leat_sandbox_fault *from,
                              leat_error *error);
-void leat__sandbox_free_faults(sandbox_api *api, size_t but); /* but the first so many */
-/* The fault that hits this request, or NULL; each that it concerns counts it. */
+void leat__sandbox_free_faults(sandbox_api *api, size_t but); /* keeps the first `but` */
+/* Returns the fault that matches this request, or NULL. Counts the request for each
+** applicable fault; one without nth counts it only if no earlier fault matches. */
 sandbox_fault *leat__sandbox_hit(sandbox_api *api, const exchange *x);
-/* Makes the response what the fault wants it to be. */
+/* Applies the fault to the response. */
 void leat__sandbox_spoil(exchange *x, const sandbox_fault *f);
 
-/* ---- sandbox_json.c -------------------------------------------------------------- */
+/* ---- jansson.c ------------------------------------------------------------------- */
 
-/* The core's own values never change, and are only read out of a text: these are counted,
-** shared and changed. What leaves the sandbox is written, and read by the core. */
-sjson *leat__sjson_parse(leat_string text); /* NULL: no JSON, or out of memory */
+/* Values of the core are immutable and can only be parsed from text; these are
+** reference-counted, shared and changed. To hand one out, write it as text and let the
+** core parse that. */
+sjson *leat__sjson_parse(leat_string text); /* NULL: invalid, or out of memory */
 void leat__sjson_free(sjson *value);
 
-typedef struct sjson_member { /* as a leat_member */
+typedef struct sjson_member { /* like leat_member */
   leat_string name;
   const sjson *value;
   void *position;
@@ -264,8 +272,8 @@ size_t leat__sjson_size(const sjson *array);
 const sjson *leat__sjson_get(const sjson *object, const char *name);
 bool leat__sjson_next(const sjson *object, sjson_member *member);
 
-/* NULL means out of memory, and is passed on: set and append free `value` then, and return
-** false. The text must be UTF-8. */
+/* NULL means out of memory. All functions accept it as an argument: set and append then
+** free `value` and return false. Text must be UTF-8. */
 sjson *leat__sjson_null(void);
 sjson *leat__sjson_boolean(bool value);
 sjson *leat__sjson_integer(int64_t value);
@@ -274,12 +282,12 @@ sjson *leat__sjson_object(void);
 sjson *leat__sjson_array(void);
 bool leat__sjson_set(sjson *object, const char *name, sjson *value);
 bool leat__sjson_append(sjson *array, sjson *value);
-bool leat__sjson_remove(sjson *object, const char *name); /* false: was not there */
-/* The same value once more, to be given away; not for two threads. */
+bool leat__sjson_remove(sjson *object, const char *name); /* false: no such member */
+/* Returns another reference to the same value. Reference counting is not thread-safe. */
 sjson *leat__sjson_share(const sjson *value);
 void leat__sjson_write(const sjson *value, leat_buffer *out); /* compact */
 
-/* ---- sandbox_record.c ------------------------------------------------------------ */
+/* ---- record.c -------------------------------------------------------------------- */
 
 bool leat__sandbox_keep(sandbox_api *api, const exchange *x, int fault);
 void leat__sandbox_free_records(sandbox_api *api);

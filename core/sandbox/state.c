@@ -1,6 +1,6 @@
 /*
-** state.c - contacts and cards, as they are and as they were. They are JSON
-** itself, as the API would show it.
+** state.c - contacts and cards, with the recent history of the cards. They are kept as
+** JSON in the API's format.
 */
 #include "sandbox_internal.h"
 
@@ -9,7 +9,7 @@
 #include <string.h>
 
 void *leat__sandbox_room(void *items, size_t count, size_t size) {
-  if (count & (count - 1)) return items; /* room was made for the next power of two */
+  if (count & (count - 1)) return items; /* a power of two was allocated */
   return realloc(items, (count ? count * 2 : 1) * size);
 }
 
@@ -30,7 +30,7 @@ sjson *leat__sandbox_text(const char *text) {
 
 /* ---- filling --------------------------------------------------------------------- */
 
-/* A start option that can't be used. */
+/* Reports an invalid option of the sandbox's configuration. */
 static bool refuse(leat_error *error, const char *what, const char *name,
                    const char *why) {
   leat__error_set(error, LEAT_CONFIG, "the sandbox can't be filled: %s \"%s\" %s", what,
@@ -47,7 +47,8 @@ static bool fits(const char *text) {
   return text == NULL || leat__utf8(leat_s(text));
 }
 
-/* Whether `name` can be that of a new entry of `all`. */
+/* Checks whether `name` is valid and new in `all`. If not, reports that and returns
+** false. */
 static bool check_name(const sjson *all, const char *what, const char *field,
                        const char *name, leat_error *error) {
   char why[64];
@@ -57,8 +58,8 @@ static bool check_name(const sjson *all, const char *what, const char *field,
   return refuse(error, what, name, why);
 }
 
-/* The contact's further members; an empty object if there are none, NULL if `more` is no
-** object. */
+/* Reads the contact's further members: an empty object if `more` is NULL. Returns NULL if
+** `more` is no JSON object. */
 static sjson *read_more(const char *more) {
   sjson *members = more ? leat__sjson_parse(leat_s(more)) : leat__sjson_object();
   if (leat__sjson_type(members) == LEAT_OBJECT) return members;
@@ -139,7 +140,7 @@ static void free_change(sandbox_change *change) {
   leat__sjson_free(change->before);
 }
 
-/* Drops what no lag reaches back to. */
+/* Drops changes that are older than the longest possible lag. */
 static void shorten_history(sandbox_api *api, int64_t now_ms) {
   size_t old = 0;
   while (old < api->history_count &&

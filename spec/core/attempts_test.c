@@ -1,5 +1,6 @@
 /*
-** attempts_test.c - what is told of each exchange: on a clock of its own, without a socket.
+** attempts_test.c - the attempts that a client reports after each exchange. Uses a
+** simulated clock and no socket.
 */
 #include "leat.h"
 #include "test.h"
@@ -26,7 +27,7 @@ static leat_call *new_call(leat_client *client, const char *operation) {
   return call;
 }
 
-/* On to the next exchange, or the end. */
+/* Advances the clock to the next exchange, or to the end of the call. */
 static leat_step go(leat_call *call) {
   leat_step step;
   now.random = 99;
@@ -71,7 +72,7 @@ static void test_all(leat_observe observe) {
 
   TEST("a token is fetched, an answer lost, a look fails, the next one finds it");
   give_token(call);
-  CHECK(!leat_client_attempt(client, &none)); /* nobody knows yet how it goes on */
+  CHECK(!leat_client_attempt(client, &none)); /* the next step is not yet decided */
   CHECK(go(call) == LEAT_SEND);
   now.monotonic_ms += 50;
   leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "lost");

@@ -1,6 +1,6 @@
 /*
-** call_test.c - calls through their public face, without a socket: the requests that they
-** make, and what becomes of the responses.
+** call_test.c - calls through the public API, without a socket: their requests, and how
+** they treat each response.
 */
 #include "leat.h"
 #include "test.h"
@@ -48,7 +48,7 @@ static void check_golden(const char *folder, const char *name, leat_call *call) 
   size_t same = 0;
   while (same < length && same < bytes.length && bytes.data[same] == wanted[same])
     same++;
-  /* where, and not what: the request holds the key */
+  /* prints the position only, because the request contains the key */
   if (!CHECK(same == length && same == bytes.length && length > 0))
     printf("  %s.http: %zu bytes, made were %zu, the first %zu are the same\n", name,
            length, bytes.length, same);
@@ -90,7 +90,7 @@ static void test_request(leat_client *client) {
   set(call, "contact_identifier_value", "1");
   CHECK(leat_call_request(call) == NULL);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  CHECK(leat_call_next(call, (leat_moment){9000, 0, 0}) == LEAT_SEND); /* asked again */
+  CHECK(leat_call_next(call, (leat_moment){9000, 0, 0}) == LEAT_SEND); /* called again */
   const leat_request *request = leat_call_request(call);
   CHECK_STR(request->origin.data, "https://api.piggy.eu");
   CHECK_STR(request->host.data, "api.piggy.eu");
@@ -135,7 +135,7 @@ static void test_other_requests(leat_client *client) {
   leat_call_add_query(call, "e", leat_s(""));
   leat_call_add_header(call, "X-One", leat_s("1"));
   leat_call_set_body(call, leat_s("[]"));
-  leat_call_set_body(call, leat_s("{}")); /* instead */
+  leat_call_set_body(call, leat_s("{}")); /* replaces the first body */
   leat_call_set_timeout_ms(call, 7000);
   leat_call_set_connect_timeout_ms(call, 700);
   CHECK(target_is(call, "PATCH", BASE "/x/y?a%20b=c%26d&e="));
@@ -177,9 +177,9 @@ static void test_misuse(leat_client *client) {
       {"a\0b", "NUL", 3},
       {"\xFF", "not UTF-8", 1},
       {"\xC0\x80", "not UTF-8", 2},         /* overlong */
-      {"\xED\xA0\x80", "not UTF-8", 3},     /* a surrogate */
+      {"\xED\xA0\x80", "not UTF-8", 3},     /* surrogate */
       {"\xF4\x90\x80\x80", "not UTF-8", 4}, /* beyond U+10FFFF */
-      {"\xE2\x82", "not UTF-8", 2},         /* cut */
+      {"\xE2\x82", "not UTF-8", 2},         /* truncated */
   };
   TEST("values that are refused");
   for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
@@ -211,7 +211,7 @@ static void test_misuse(leat_client *client) {
   set(call, "contact_identifier_value", "1");
   leat_call_check(call);
   CHECK(leat_call_error(call)->kind == LEAT_MISUSE && !leat_call_is_done(call));
-  leat_call_set_bool(call, "contact_identifier_active", false); /* too late */
+  leat_call_set_bool(call, "contact_identifier_active", false); /* ignored: too late */
   check_misuse(call, "there is nothing to change");
   call = new_call(client, "update");
   set(call, "contact_identifier_value", "1");
@@ -227,7 +227,7 @@ static void test_misuse(leat_client *client) {
   check_misuse(call, "is empty");
 }
 
-/* A set that comes too late changes neither what is under way nor what is known. */
+/* A parameter set too late changes neither the request in progress nor the result. */
 static void test_late(leat_client *client) {
   leat_call *call = new_call(client, "create");
   TEST("a set that is too late");
@@ -255,7 +255,7 @@ static void test_large_request(leat_client *client) {
   char *text = malloc(SIZE);
   leat_call *call = new_call(client, "create");
   TEST("a request beyond the limit");
-  memset(text, 1, SIZE); /* each of them is six bytes of JSON */
+  memset(text, 1, SIZE); /* each becomes six bytes of JSON */
   leat_call_set(call, "contact_identifier_value", (leat_string){text, SIZE});
   leat_call_set(call, "contact_identifier_name", (leat_string){text, SIZE});
   leat_call_set(call, "contact_uuid", (leat_string){text, SIZE});
@@ -336,7 +336,7 @@ static void test_null(void) {
   leat_http1_free(NULL);
 }
 
-/* Where a string is to stand: the mistake sticks to the call. */
+/* NULL instead of a string is a misuse, which the call records. */
 static void test_null_arguments(leat_client *client) {
   static const leat_string none = {NULL, 3};
   leat_header header = {{NULL, 3}, {NULL, 3}};
@@ -533,7 +533,7 @@ static void test_urls(void) {
   }
 }
 
-/* ---- answers --------------------------------------------------------------------- */
+/* ---- responses ------------------------------------------------------------------- */
 
 #define CARD                                                                             \
   "{\"data\":{\"name\":\"N\",\"value\":\"1\",\"active\":true,\"contact\":{\"uuid\":"     \
@@ -569,11 +569,11 @@ static const struct answer_case {
     {"delete", 200, LEAT_LENGTH, "", CARD, LEAT_OK, 0, KNOWN, ""},
     {"delete", 200, LEAT_LENGTH, "", "", LEAT_OK, 0, KNOWN, ""},
     {"delete", 204, LEAT_NO_BODY, "", "", LEAT_OK, 0, KNOWN, ""},
-    /* a connection that merely ends proves no delete */
+    /* if only the closed connection ends the body, it does not prove a delete */
     {"delete", 200, LEAT_TO_CLOSE, "", "", LEAT_PROTOCOL, 0, UNKNOWN, "proves nothing"},
     {"delete", 200, LEAT_TO_CLOSE, "", "{\"data\":null}", LEAT_PROTOCOL, 0, UNKNOWN,
      "proves nothing"},
-    /* what is not the API's */
+    /* responses that are not the API's */
     {"find", 200, LEAT_LENGTH, "", "", LEAT_PROTOCOL, 0, KNOWN, "empty"},
     {"link", 204, LEAT_NO_BODY, "", "", LEAT_PROTOCOL, 0, UNKNOWN, "empty"},
     {"create", 200, LEAT_LENGTH, "text/html", "<html>Welcome to the\r\n hotel</html>",
@@ -582,7 +582,7 @@ static const struct answer_case {
     {"find", 200, LEAT_LENGTH, "", "{\"data\":{\"value\":\"1\"", LEAT_PROTOCOL, 0, KNOWN,
      "not the JSON expected"},
     {"find", 200, LEAT_LENGTH, "", CARD "x", LEAT_PROTOCOL, 0, KNOWN, "JSON"},
-    /* a duplicate of what is read; not of what is only passed on */
+    /* duplicate names are rejected in fields we read, and allowed in all others */
     {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"value\":\"2\""), LEAT_PROTOCOL, 0, KNOWN,
      "a duplicate name in \"data\""},
     {"delete", 200, LEAT_LENGTH, "", CARD_WITH("\"value\":\"1\""), LEAT_PROTOCOL, 0,
@@ -609,7 +609,7 @@ static const struct answer_case {
     {"find", 200, LEAT_LENGTH, "", "\xEF\xBB\xBF" CARD, LEAT_OK, 0, KNOWN, ""},
     {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":[9223372036854775808,1e400]"),
      LEAT_OK, 0, KNOWN, ""},
-    /* a number where a text is read stays one, however long */
+    /* a number in a text field keeps its digits, however long it is */
     {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"name\":9223372036854775808"),
      LEAT_PROTOCOL, 0, KNOWN, "\"name\""},
     {"find", 400, LEAT_LENGTH, "", CODE(9223372036854775808), LEAT_INVALID_INPUT, 0,
@@ -646,7 +646,7 @@ static const struct answer_case {
      "\"contact\""},
     {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"contact\":{\"uuid\":\"u\",\"email\":1}"),
      LEAT_PROTOCOL, 0, KNOWN, "\"contact\""},
-    /* codes */
+    /* error codes */
     {"create", 400, LEAT_LENGTH, "", CODE(1003), LEAT_INVALID_INPUT, 1003, KNOWN, "Oh."},
     {"find", 400, LEAT_LENGTH, "", CODE(60003), LEAT_NOT_FOUND, 60003, KNOWN, "Oh."},
     {"link", 400, LEAT_LENGTH, "", CODE(60004), LEAT_INACTIVE, 60004, KNOWN, "Oh."},
@@ -671,7 +671,7 @@ static const struct answer_case {
     {"find", 400, LEAT_LENGTH, "", CODE(1013), LEAT_API_ERROR, 1013, KNOWN, ""},
     {"find", 400, LEAT_LENGTH, "", CODE(1048), LEAT_API_ERROR, 1048, KNOWN, ""},
     {"find", 400, LEAT_LENGTH, "", CODE(99999), LEAT_API_ERROR, 99999, KNOWN, "Oh."},
-    /* the code first, the status second */
+    /* the code takes precedence over the status */
     {"find", 404, LEAT_LENGTH, "", CODE(60003), LEAT_NOT_FOUND, 60003, KNOWN, ""},
     {"find", 200, LEAT_LENGTH, "", CODE(60003), LEAT_NOT_FOUND, 60003, KNOWN, ""},
     {"find", 400, LEAT_LENGTH, "", CODE("60003"), LEAT_NOT_FOUND, 60003, KNOWN, ""},
@@ -683,7 +683,7 @@ static const struct answer_case {
     {"find", 400, LEAT_LENGTH, "", CODE(1.5), LEAT_INVALID_INPUT, 0, KNOWN, "Oh."},
     {"find", 400, LEAT_LENGTH, "", CODE(-1), LEAT_INVALID_INPUT, 0, KNOWN, "Oh."},
     {"find", 400, LEAT_LENGTH, "", CODE(4294967297), LEAT_INVALID_INPUT, 0, KNOWN, "Oh."},
-    /* a code that is unknown: the status, where that says more */
+    /* unknown code: the status decides if it is more specific */
     {"find", 429, LEAT_LENGTH, "", CODE(429), LEAT_RATE_LIMITED, 429, KNOWN, "rate"},
     {"create", 429, LEAT_LENGTH, "", CODE(99999), LEAT_RATE_LIMITED, 99999, KNOWN, "Oh."},
     {"find", 503, LEAT_LENGTH, "", CODE(503), LEAT_MAINTENANCE, 503, KNOWN, "Oh."},
@@ -696,7 +696,8 @@ static const struct answer_case {
     {"create", 422, LEAT_LENGTH, "", CODE(99999), LEAT_API_ERROR, 99999, KNOWN, "Oh."},
     {"find", 200, LEAT_LENGTH, "", CODE(99999), LEAT_API_ERROR, 99999, KNOWN, "Oh."},
     {"find", 429, LEAT_LENGTH, "", CODE(60003), LEAT_NOT_FOUND, 60003, KNOWN, "Oh."},
-    /* a page that refuses is not the API's; it says nothing of the key, nor of a change */
+    /* an HTML page with 401 or 403 is not the API's: it says nothing about the key or a
+    ** change */
     {"find", 403, LEAT_LENGTH, "text/html; charset=utf-8",
      "<!DOCTYPE html><html><head><TITLE id=\"t\">\n Access\n denied \n</TITLE></head>",
      LEAT_PROTOCOL, 0, KNOWN, "an HTML page (\"Access  denied\") came instead"},
@@ -756,7 +757,7 @@ static leat_call *answered(leat_client *client, const struct answer_case *c) {
   set(call, "contact_identifier_value", "1");
   if (strcmp(c->operation, "link") == 0) set(call, "contact_uuid", "u");
   if (strcmp(c->operation, "update") == 0) set(call, "contact_identifier_name", "N");
-  now.monotonic_ms += 60000; /* no pause is left of the case before */
+  now.monotonic_ms += 60000; /* ends any pause of the previous case */
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   leat_call_respond(call, now, &answer);
   CHECK(leat_call_next(call, now) == LEAT_DONE);
@@ -801,7 +802,7 @@ static void check_spelling(leat_client *client, const char *operation, const cha
   leat_call_free(call);
 }
 
-/* The service trims what it is given, and its database ignores case. */
+/* The service trims values, and its database ignores case. */
 static void test_spellings(leat_client *client) {
   leat_contact_identifier card;
   TEST("values that name the same card");
@@ -810,7 +811,7 @@ static void test_spellings(leat_client *client) {
   check_same("", " ", true);
   check_same("0042", "042", false);
   check_same("0042", "00 42", false);
-  check_same("\xC3\xA9", "\xC3\x89", false); /* ASCII alone */
+  check_same("\xC3\xA9", "\xC3\x89", false); /* case-insensitive for ASCII only */
   check_same("a", "", false);
   CHECK(!leat_same_value((leat_string){NULL, 0}, leat_s("")));
   CHECK(!leat_same_value((leat_string){NULL, 0}, (leat_string){NULL, 0}));
@@ -893,15 +894,15 @@ static void test_fields(leat_client *client) {
   check_fields(client, "{\"a\":{\"b\":1},\"c\":[1,null,\"x\"]}", "c=x;");
 }
 
-/* Of a long message in three-byte characters: whether its last one is whole. */
+/* Returns true if a long message of three-byte characters ends with a whole one. */
 static bool is_whole(const char *message) {
   const char *last = strrchr(message, '\xE2');
   size_t left = last ? strlen(last) : 0;
   return strlen(message) > 300 && left >= 3 && memcmp(last, "\xE2\x82\xAC", 3) == 0;
 }
 
-/* A service that goes on and on: what is kept has its limits, and a message ends with a
-** whole character. */
+/* Very large responses: the kept data is limited, and a message ends with a whole
+** character. */
 static void test_many_fields(leat_client *client) {
   enum { SIZE = 200000 };
   char *body = malloc(SIZE);
@@ -919,7 +920,7 @@ static void test_many_fields(leat_client *client) {
     count++;
   CHECK(count == 32);
   leat_call_free(call);
-  for (size_t shift = 0; shift < 3; shift++) { /* each place within a character */
+  for (size_t shift = 0; shift < 3; shift++) { /* every position within a character */
     length = (size_t)sprintf(body, "{\"code\":1003,\"message\":\"%.*s\",\"errors\":[\"",
                              (int)shift, "xx");
     for (int i = 0; i < 250; i++)
@@ -959,8 +960,8 @@ static void test_redirects(leat_client *client) {
                  "points to evil.example,");
 }
 
-/* Our clock says Tue, 14 Nov 2023 22:13:20 GMT. A date means what it says beside the Date of
-** the same answer; without one, beside our clock. */
+/* Our clock is at Tue, 14 Nov 2023 22:13:20 GMT. A Retry-After date is compared with the
+** Date of the same response, or without one, with our clock. */
 static const struct date_case {
   const char *retry_after, *date;
   int64_t ms;
@@ -972,7 +973,7 @@ static const struct date_case {
     {"Fri Dec  1 22:13:20 2023", "", INT64_C(17) * 86400000},
     {"Sunday, 31-Dec-72 23:59:59 GMT", "", INT64_C(315360000000)},
     {"Sunday, 06-Nov-94 08:49:37 GMT", "", 0}, /* not in 2094 */
-    /* a clock that is an hour off, on either side */
+    /* the server's clock differs by an hour */
     {"Tue, 14 Nov 2023 21:13:30 GMT", "Tue, 14 Nov 2023 21:13:20 GMT", 10000},
     {"Tue, 14 Nov 2023 23:13:30 GMT", "Tue, 14 Nov 2023 23:13:20 GMT", 10000},
     {"Tuesday, 14-Nov-23 21:13:30 GMT", "Tue Nov 14 21:13:20 2023", 10000},
@@ -997,7 +998,7 @@ static void test_dates(void) {
     leat_header headers[] = {{leat_s("Retry-After"), leat_s(c->retry_after)},
                              {leat_s("Date"), leat_s(c->date)}};
     leat_response answer = {429, headers, c->date[0] ? 2 : 1, leat_s("{}"), LEAT_LENGTH};
-    leat_client *client = new_client(); /* the last one is paused */
+    leat_client *client = new_client(); /* the previous one is paused */
     leat_call *call = new_call(client, "find");
     set(call, "contact_identifier_value", "1");
     leat_call_next(call, now);
@@ -1010,7 +1011,7 @@ static void test_dates(void) {
   }
 }
 
-/* A transport's body may be of any size: the limit holds for it too. */
+/* A transport may deliver a body of any size, so the call checks the limit too. */
 static void test_max_body(void) {
   static const char *const operations[] = {"find", "create"};
   leat_config config = {.api_key = KEY, .max_attempts = 1, .max_body = 22};
@@ -1034,9 +1035,9 @@ static void test_max_body(void) {
   leat_client_free(client);
 }
 
-/* ---- what comes instead of a response --------------------------------------------- */
+/* ---- instead of a response -------------------------------------------------------- */
 
-/* The page of something in between is no less a page for being long: it proves nothing. */
+/* A page from an intermediary proves nothing, even if it exceeds the limit. */
 static void test_large_page(void) {
   leat_config config = {.api_key = KEY, .max_body = 16, .max_attempts = 1};
   leat_client *client = leat_client_new(&config, NULL);
@@ -1054,7 +1055,7 @@ static void test_large_page(void) {
   leat_client_free(client);
 }
 
-/* What a driver says is missing is not read. */
+/* Strings with data NULL are treated as absent, whatever length the driver gave. */
 static void test_missing_text(leat_client *client) {
   static const leat_string none = {NULL, 3};
   leat_header headers[] = {{none, none}, {leat_s("Content-Type"), none}};
@@ -1085,7 +1086,7 @@ static void test_failures(leat_client *client) {
       leat_error_text(leat_call_error(call), text, sizeof text),
       "leat: contact_identifiers.create: timeout: late [outcome unknown: find it before "
       "you try again]");
-  leat_call_fail(call, now, LEAT_TLS, LEAT_SENT_NO, "again"); /* the first one stays */
+  leat_call_fail(call, now, LEAT_TLS, LEAT_SENT_NO, "again"); /* keeps the first error */
   CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
   leat_call_free(call);
   TEST("given up before it began");
@@ -1147,16 +1148,16 @@ static void test_control_characters(leat_client *client) {
   CHECK_STR(leat_call_error(call)->message, "a [31mb c d  e");
   leat_call_free(call);
   c = (struct answer_case){"find", 200, LEAT_LENGTH, "", "[\033]", LEAT_OK, 0, false, ""};
-  call = answered(client, &c); /* what the decoder stumbles over */
+  call = answered(client, &c); /* the decoder rejects an escape character */
   CHECK(strchr(leat_call_error(call)->message, '\033') == NULL);
   leat_call_free(call);
 }
 
-/* Nothing in a message turns it around, breaks its line, or is there without being seen. */
+/* Messages contain no bidirectional controls, line breaks or invisible characters. */
 static void test_invisible_characters(leat_client *client) {
   static const char *const hidden[] = {
       "\xC2\xAD",     "\xD8\x9C",     "\xE1\xA0\x8E", /* soft hyphen, Arabic mark */
-      "\xE2\x80\x8B", "\xE2\x80\x8C", "\xE2\x80\x8D", /* zero width */
+      "\xE2\x80\x8B", "\xE2\x80\x8C", "\xE2\x80\x8D", /* zero-width */
       "\xE2\x80\x8E", "\xE2\x80\x8F", "\xE2\x80\xAA", /* bidirectional */
       "\xE2\x80\xAB", "\xE2\x80\xAC", "\xE2\x80\xAD",     "\xE2\x80\xAE",
       "\xE2\x81\xA6", "\xE2\x81\xA7", "\xE2\x81\xA8",     "\xE2\x81\xA9",

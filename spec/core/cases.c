@@ -1,5 +1,5 @@
 /*
-** cases.c - reads answers as data.
+** cases.c - reads responses as data.
 */
 #include "cases.h"
 
@@ -9,7 +9,7 @@
 
 typedef struct reader {
   const char *folder;
-  const char *at; /* in the line */
+  const char *at; /* position in the line */
   int line;
   http_case *cases;
   size_t count;
@@ -25,7 +25,7 @@ static http_case *now(const reader *r) {
   return &r->cases[r->count - 1];
 }
 
-/* Appends the same bytes so many times. */
+/* Appends the bytes `times` times. */
 static void append(const reader *r, bytes *to, const char *data, size_t length,
                    size_t times) {
   char *grown = realloc(to->data, to->length + length * times + 1);
@@ -59,7 +59,7 @@ static const char *word(reader *r, char *to, size_t size) {
   return to;
 }
 
-/* Takes the word if it comes next. */
+/* If the word comes next, skips it and returns true. */
 static bool takes(reader *r, const char *wanted) {
   size_t length = strlen(wanted);
   skip_blanks(r);
@@ -152,7 +152,7 @@ static void answer(reader *r, int times) {
   free(text.data);
 }
 
-/* The end of the head, and a body of the length that it names. */
+/* Writes the end of the head with a Content-Length, and the body. */
 static void body(reader *r) {
   char head[64];
   http_case *c = now(r);

@@ -1,6 +1,6 @@
 /*
-** cases.h - answers as data: reads spec/cases/http1.cases, whose head describes the
-** language. Shared by the tests of the codec, the differential run and the fuzz targets.
+** cases.h - responses as data: reads spec/cases/http1.cases, which describes its format
+** at the top. The tests of the codec, the differential test and the fuzz targets use it.
 */
 #ifndef LEAT_TEST_CASES_H
 #define LEAT_TEST_CASES_H
@@ -14,12 +14,12 @@ typedef enum expectation {
   WANT_FAILURE
 } expectation;
 
-/* What a call makes of the response. */
+/* The expected result of a call with this response. */
 typedef struct call_want {
   char operation[16];
   leat_kind kind; /* LEAT_OK: a value */
   bool unknown;
-  char piece[128]; /* of the message */
+  char piece[128]; /* in the message */
 } call_want;
 
 typedef struct bytes {
@@ -37,15 +37,15 @@ typedef struct http_case {
   int status;
   leat_framing framing;
   bool reusable;
-  bytes body; /* data NULL: only its length is known */
+  bytes body; /* data NULL: only the length is known */
   leat_kind failure;
-  char piece[128]; /* of the failure's detail */
+  char piece[128]; /* in the failure's detail */
   call_want calls[4];
   size_t call_count;
-  char differs[128]; /* why libcurl's own HTTP may see it otherwise */
+  char differs[128]; /* why libcurl's own HTTP may differ */
 } http_case;
 
-/* Ends the program, with the line, when the file is not what it should be. */
+/* Reads all cases. If the file is invalid, prints the line and exits. */
 http_case *cases_read(const char *folder, size_t *count);
 void cases_free(http_case *cases, size_t count);
 

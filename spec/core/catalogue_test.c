@@ -1,7 +1,7 @@
 /*
 ** catalogue_test.c - the catalogue of bad servers, row by row: a find and a create, with
-** the fault once and for good. Each must come to what is true, in time, having sent no
-** more than it says; and the same client must work afterwards. `-v` prints the list.
+** the fault once and always. Each must report the true outcome in time, and send no more
+** requests than the row says; the same client must work afterwards. `-v` prints the list.
 */
 #include "catalogue_stage.h"
 #include "leat_curl.h"
@@ -13,10 +13,10 @@
 #include <sys/wait.h>
 
 enum {
-  AT_ONCE = 100,   /* trials under way; they mostly wait, */
-  TLS_AT_ONCE = 8, /* but not those, which compute */
+  AT_ONCE = 100,   /* trials in parallel; most only wait, */
+  TLS_AT_ONCE = 8, /* but TLS handshakes need the CPU */
   GRACE_MS = 250,
-  PATIENCE_MS = 90000 /* with all of them */
+  PATIENCE_MS = 90000 /* for all trials together */
 };
 
 /* ---- trials ---------------------------------------------------------------------- */
@@ -49,7 +49,7 @@ static void check(const trial *t, bool good, const char *what) {
          e->message);
 }
 
-/* Where the row's service is met, by its door. */
+/* Writes the URL of the row's service, depending on its door. */
 static void write_url(const trial *t, char *url, size_t size) {
   int number = (int)(t->at - service.cases);
   switch (t->row->door) {
@@ -78,8 +78,8 @@ static leat_client *client_of(const trial *t) {
   return leat_client_new(&config, NULL);
 }
 
-/* What the whole program computed, in ms: a lot under valgrind, and then it is that which
-** takes the time. */
+/* Returns the CPU time of the whole program in ms. Under valgrind it is most of the
+** time. */
 static int64_t computed(void) {
   struct timespec t;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
@@ -112,7 +112,7 @@ static void arm(const trial *t) {
   else bad_arm(t->at, times);
 }
 
-/* Without a descriptor left, or with as many as ever. */
+/* Allows no more file descriptors, or restores the usual limit. */
 static void limit_descriptors(bool none) {
   static struct rlimit usual;
   if (usual.rlim_cur == 0) getrlimit(RLIMIT_NOFILE, &usual);
@@ -141,7 +141,7 @@ static void begin(leat_curl *curl, trial *t) {
   start(curl, t, "find");
 }
 
-/* What the server did after its response has arrived. */
+/* Waits until the server has closed the connection, which it does after its response. */
 static void cool_down(const trial *t) {
   for (int i = 0; i < 2000 && t->row->connection_state == SPOILT && t->at->closed == 0;
        i++)
@@ -149,7 +149,7 @@ static void cool_down(const trial *t) {
   t->at->finds = 0;
 }
 
-/* ---- what came of it ------------------------------------------------------------- */
+/* ---- checking the outcome -------------------------------------------------------- */
 
 static void check_counts(const trial *t) {
   const leat_error *e = leat_call_error(t->call);
@@ -169,7 +169,7 @@ static void check_counts(const trial *t) {
     check(t, e->kind == LEAT_OK || e->sent == LEAT_SENT_NO, "it says that nothing left");
 }
 
-/* A loaded machine is late for everybody. */
+/* Allows for the load of the machine, which delays everything. */
 static void check_time(const trial *t) {
   int64_t most = (runs_out(t) ? SHORT_MS : slowness * LONG_MS) + GRACE_MS;
   int64_t load = service.late_ms + computed() - t->computed;
@@ -248,9 +248,9 @@ static void run(leat_curl *curl, trial *trials, size_t count, size_t at_once) {
   CHECK(over == count);
 }
 
-/* ---- rows that are different ----------------------------------------------------- */
+/* ---- rows with tests of their own ------------------------------------------------ */
 
-/* Whoever needs a driver of its own. */
+/* Runs a trial that needs its own driver. */
 static void run_alone(trial *t) {
   char url[64] = "";
   if (t->row->door == PROXY)
@@ -270,7 +270,7 @@ static leat_call *card_call(leat_client *client, const char *operation) {
   return call;
 }
 
-/* A pause on the clock that never jumps, whatever the other one does. */
+/* Checks that a pause depends only on the monotonic clock when the other clock jumps. */
 static void check_clock(leat_client *client, const char *operation, int jump_s) {
   static const leat_header two_seconds = {{"Retry-After", 11}, {"2", 1}};
   const leat_response down = {
@@ -306,8 +306,9 @@ static leat_kind perform(leat_curl *curl, leat_client *client, const char *opera
   return kind;
 }
 
-/* The parent's connection is not the child's, and outlives it. By exec no leak is counted:
-** what is the parent's is forgotten, not freed. */
+/* The child must not use the parent's connection, which stays open. The child ends by
+** exec, so that the leak checker does not report the parent's memory, which it does not
+** free. */
 static void test_fork(bad_case *at) {
   static const row plain = {83, "", FINE, LEAT_OK, .door = PLAIN};
   int status = 1;
@@ -332,19 +333,19 @@ static void test_fork(bad_case *at) {
   leat_client_free(client);
 }
 
-/* What is done by hand counts for its row. */
+/* Runs the separate tests, whose failures count for their rows. */
 static void test_by_hand(bad_case *spare) {
   for (int i = 0; i < ROWS; i++) {
     int before = test_failed;
     if (rows[i].door != BY_HAND) continue;
     if (rows[i].number == 82) test_clock();
     else if (rows[i].number == 83) test_fork(spare);
-    else CHECK(rows[i].number == 0); /* whose hand? */
+    else CHECK(rows[i].number == 0); /* the row has no test */
     failures[i] += test_failed - before;
   }
 }
 
-/* ---- all of it ------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------- */
 
 static const char *const fates[] = {"a good answer",
                                     "nothing was changed: said so",
@@ -372,7 +373,7 @@ static void check_numbers(void) {
   }
 }
 
-/* Every row in every mode that it has, and one case more. */
+/* Makes a trial of every row in each of its modes, and one additional case. */
 static size_t make_trials(trial *trials, bad_case *cases) {
   static const bad_fault none = {.lag = 0};
   size_t n = 0;
@@ -388,7 +389,7 @@ static size_t make_trials(trial *trials, bad_case *cases) {
   return n;
 }
 
-/* Puts those of a range of doors first; returns how many they are. */
+/* Moves the trials with doors in the range to the front, and returns their number. */
 static size_t sort_out(trial *trials, size_t count, door from, door to) {
   size_t n = 0;
   for (size_t i = 0; i < count; i++) {
@@ -410,13 +411,13 @@ static void run_all(trial *trials, size_t count) {
   run(curl, trials, plain, (size_t)(AT_ONCE / (slowness * slowness)));
   size_t tls = sort_out(trials + plain, count - plain, TLS, TLS_CUT);
   run(curl, trials + plain, tls, (size_t)(TLS_AT_ONCE / slowness));
-  CHECK(names_asked == 0); /* where a redirect points to, nobody looks */
+  CHECK(names_asked == 0); /* the target of a redirect is never resolved */
   leat_curl_free(curl);
   for (size_t i = plain + tls; i < count; i++)
     run_alone(&trials[i]);
 }
 
-/* Each case has a door of its own: more than the 1024 that a user's shell allows. */
+/* Each case has its own gate, so that they need more than the usual 1024 descriptors. */
 static void allow_descriptors(void) {
   struct rlimit limit;
   getrlimit(RLIMIT_NOFILE, &limit);
@@ -429,7 +430,7 @@ int main(int argc, char **argv) {
   static bad_case cases[ROWS * MODES + 1];
   slowness = test_slowness();
   allow_descriptors();
-  /* 8.14 on OpenSSL 3.5 does, 7.88 on 3.0 does not */
+  /* 8.14 with OpenSSL 3.5 does, 7.88 with 3.0 does not */
   sees_cut = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080000;
   size_t count = make_trials(trials, cases);
   check_numbers();

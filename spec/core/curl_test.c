@@ -1,5 +1,5 @@
 /*
-** curl_test.c - the driver on libcurl, against real sockets.
+** curl_test.c - the libcurl driver, with real sockets.
 */
 #include "busy.h"
 #include "leat_curl.h"
@@ -45,7 +45,7 @@ static int64_t now_ms(void) {
   return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* One call from beginning to end. */
+/* Performs one call and returns its error. */
 static leat_error perform(leat_curl *curl, leat_client *client, const char *operation) {
   leat_call *call = call_of(client, operation);
   leat_curl_perform(curl, call);
@@ -54,7 +54,7 @@ static leat_error perform(leat_curl *curl, leat_client *client, const char *oper
   return error;
 }
 
-/* A server, a client of it, and a driver. */
+/* A server, and a client and a driver for it. */
 typedef struct stage {
   server server;
   leat_client *client;
@@ -79,14 +79,15 @@ static void close_stage(stage *s) {
 
 /* ---- reuse ----------------------------------------------------------------------- */
 
-/* `finds` calls in a row, all good: how many connections did they take? */
+/* Performs `finds` successful calls in a row, and checks how many connections they
+** used. */
 static void check_reuse(const char *name, reply r, int finds, int connections) {
   stage s;
   open_stage(&s, name, &r, 1, 0, 0);
   for (int i = 0; i < finds; i++) {
     leat_error error = perform(s.curl, s.client, "find");
     if (!CHECK(error.kind == LEAT_OK)) printf("  %s\n", error.message);
-    usleep(2000); /* what the server does after its response arrives in its own time */
+    usleep(2000); /* the server acts after its response, at a time that we can't see */
   }
   close_stage(&s);
   CHECK(s.server.connections == connections);
@@ -108,7 +109,8 @@ static void test_reuse(void) {
               3, 1);
 }
 
-/* Whatever else came with a response is nobody's, however long the response was. */
+/* Bytes behind a response are never used for another call, whatever the response's
+** length. */
 static void test_surplus(void) {
   static char text[SURPLUS_MOST + 1];
   static const reply replies[] = {{text, STAY}, {GOOD, STAY}};
@@ -124,7 +126,7 @@ static void test_surplus(void) {
   }
 }
 
-/* A response that comes too late is never taken for the next one's. */
+/* A late response is never taken for that of the next call. */
 static void test_late_answer(void) {
   static const reply replies[] = {{NULL, STAY}, {GOOD, STAY}};
   stage s;
@@ -149,7 +151,7 @@ static void check_failure(const char *name, reply first, leat_kind kind, bool un
   CHECK(error.sent == LEAT_SENT_MAYBE && error.attempts == 1);
   CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK); /* the client still works */
   close_stage(&s);
-  CHECK(s.server.requests == 2); /* and nothing was sent twice */
+  CHECK(s.server.requests == 2); /* no request was sent twice */
 }
 
 static void test_failures(void) {
@@ -189,7 +191,7 @@ static void test_delete_to_close(void) {
   close_stage(&s);
 }
 
-/* The connection dies when a kept one is used: libcurl would send again. */
+/* The connection breaks when it is reused, which libcurl by itself would retry. */
 static void test_dies_when_reused(after how) {
   const reply replies[] = {{GOOD, STAY}, {NULL, how}, {GOOD, STAY}};
   stage s;
@@ -237,7 +239,7 @@ static void test_not_tls(void) {
   stage s;
   char url[64];
   open_stage(&s, "https to a port that speaks http", replies, 1, 0, 0);
-  s.server.greeting = "HTTP/1.1 400 Bad Request\r\n\r\n"; /* whatever it is asked */
+  s.server.greeting = "HTTP/1.1 400 Bad Request\r\n\r\n"; /* sent before any request */
   snprintf(url, sizeof url, "https://127.0.0.1:%d", s.server.port);
   leat_config config = {
       .api_key = test_key(), .base_url = url, .timeout_ms = 2000, .max_attempts = 1};
@@ -261,8 +263,8 @@ static void test_deadline(void) {
   close_stage(&s);
 }
 
-/* A change's half of the time begins when it is connected. The program does something else
-** meanwhile, so that connecting takes as long as that. */
+/* The half of the timeout that a change may take begins when it is connected. To delay
+** that, the program does something else meanwhile. */
 static void test_time_to_connect(void) {
   enum { TIMEOUT_MS = 3000, OCCUPIED_MS = 200 };
   static const reply nothing = {NULL, STAY};
@@ -335,7 +337,7 @@ static void test_many(int connections) {
   CHECK(s.server.connections == connections && s.server.requests == CALLS);
 }
 
-/* Waiting in line does not use up a call's time. */
+/* Waiting in the queue does not count towards a call's timeout. */
 static void test_line(void) {
   static const reply replies[] = {{NULL, STAY}, {NULL, STAY}, {GOOD, STAY}};
   leat_call *calls[3];
@@ -353,7 +355,7 @@ static void test_line(void) {
   close_stage(&s);
 }
 
-/* So many calls at once; returns how many milliseconds they took, all of them good. */
+/* Performs `many` calls at once, which must all succeed. Returns the time in ms. */
 static int64_t perform_many(stage *s, int many, int timeout_ms) {
   leat_call **calls = calloc((size_t)many, sizeof *calls), *call;
   int64_t begun = now_ms();
@@ -376,7 +378,8 @@ static int64_t perform_many(stage *s, int many, int timeout_ms) {
   return took;
 }
 
-/* They stand in line for far longer than a call may take, however fast this machine is. */
+/* The calls wait in the queue for far longer than their timeout, on machines of any
+** speed. */
 static void test_long_line(void) {
   enum { MANY = 10000 };
   stage s;
@@ -410,7 +413,8 @@ static void test_impatience(void) {
   close_stage(&s);
 }
 
-/* The line for the rate, then that for a connection: it is one patience. */
+/* The queue timeout covers the rate limiter's queue and the connection's queue
+** together. */
 static void test_two_lines(void) {
   static const reply replies[] = {{GOOD, STAY}, {NULL, STAY}, {GOOD, STAY}};
   char url[64];
@@ -424,8 +428,8 @@ static void test_two_lines(void) {
                                       NULL);
   CHECK(perform(s.curl, slow, "find").kind == LEAT_OK);
   leat_call *waits = call_of(slow, "find"), *hangs = call_of(s.client, "find");
-  leat_curl_start(s.curl, waits); /* for 200 ms */
-  leat_curl_start(s.curl, hangs); /* for 350 ms, over the only connection */
+  leat_curl_start(s.curl, waits); /* waits 200 ms for the rate */
+  leat_curl_start(s.curl, hangs); /* uses the only connection for 350 ms */
   while (!leat_call_is_done(waits))
     leat_curl_wait(s.curl, 1000);
   CHECK(leat_call_error(waits)->kind == LEAT_TIMEOUT && !leat_call_is_done(hangs));
@@ -435,7 +439,8 @@ static void test_two_lines(void) {
   close_stage(&s);
 }
 
-/* Likewise the pause before a find that verifies a change, then the line for a connection. */
+/* It also covers the pause before a verifying find together with the connection's
+** queue. */
 static void test_two_lines_to_verify(void) {
   static const reply replies[] = {{"HTTP/1.1 503 Down\r\nRetry-After: 1\r\n"
                                    "Content-Length: 0\r\n\r\n",
@@ -462,7 +467,7 @@ static void test_two_lines_to_verify(void) {
   close_stage(&s);
 }
 
-/* One connection: what was served before comes before what was not. */
+/* With only one connection, retries come before calls that were never sent. */
 static void test_begun_first(void) {
   static const reply replies[] = {
       {"HTTP/1.1 500 Failed\r\nContent-Length: 0\r\n\r\n", STAY}, {GOOD, STAY}};
@@ -506,9 +511,9 @@ static void test_cancel(void) {
   leat_curl_cancel(s.curl, calls[0]);
   CHECK(leat_call_error(calls[0])->kind == LEAT_CANCELED);
   CHECK(leat_call_error(calls[0])->outcome_unknown);
-  leat_curl_cancel(s.curl, calls[0]); /* again: nothing */
+  leat_curl_cancel(s.curl, calls[0]); /* has no effect again */
   CHECK(leat_curl_done(s.curl) == NULL);
-  leat_call_free(calls[2]); /* nobody waits for it */
+  leat_call_free(calls[2]); /* its result is not read */
   leat_curl_step(s.curl);
   leat_call_free(calls[0]);
   TEST("freed with a call under way");
@@ -521,7 +526,7 @@ static void test_cancel(void) {
   leat_call_free(calls[1]);
 }
 
-/* Calls that are canceled while they wait for the rate leave their slots to others. */
+/* Calls that are canceled while they wait for the rate limiter release their slots. */
 static void test_cancel_rated(void) {
   enum { MANY = 24 };
   char url[64];
@@ -539,7 +544,7 @@ static void test_cancel_rated(void) {
   for (int i = 0; i < MANY - 1; i++)
     leat_curl_cancel(s.curl, calls[i]);
   int64_t start = now_ms();
-  while (!leat_call_is_done(calls[MANY - 1])) /* which moved up */
+  while (!leat_call_is_done(calls[MANY - 1])) /* which moved forward in the queue */
     leat_curl_wait(s.curl, 1000);
   CHECK(leat_call_error(calls[MANY - 1])->kind == LEAT_OK && now_ms() - start < 1000);
   CHECK(perform(s.curl, rated, "find").kind == LEAT_OK && now_ms() - start < 1500);
@@ -550,8 +555,8 @@ static void test_cancel_rated(void) {
   CHECK(s.server.requests == 3);
 }
 
-/* Client, call and driver freed in each order, with the call not started, under way, and
-** done. That nothing is touched afterwards, or left, is the sanitizers' to say. */
+/* Frees client, call and driver in each order, with the call not started, in progress,
+** and done. The sanitizers report use after free and leaks. */
 static void free_in_order(stage *s, leat_call *call, const char *order) {
   for (; *order; order++) {
     if (*order == 'c') leat_client_free(s->client);
@@ -582,9 +587,9 @@ static void test_free_orders(void) {
   }
 }
 
-/* ---- in somebody's loop ---------------------------------------------------------- */
+/* ---- in another event loop ------------------------------------------------------- */
 
-#ifdef LEAT_POLL /* see core/curl/poller.h: systems that have no one descriptor */
+#ifdef LEAT_POLL /* for systems without a single descriptor, see core/curl/poller.h */
 
 static void test_descriptor(void) {
   leat_curl *curl = leat_curl_new(NULL, NULL);
@@ -616,7 +621,7 @@ static void test_descriptor(void) {
   close_stage(&s);
 }
 
-/* Whoever watches the descriptor alone hears of everything. */
+/* The descriptor alone signals everything, so a program needs to watch nothing else. */
 static void test_descriptor_alone(void) {
   static const reply replies[] = {{NULL, STAY}, {GOOD, STAY}};
   stage s;
@@ -656,7 +661,7 @@ static void test_twice(void) {
   CHECK(!leat_curl_start(s.curl, call));
   CHECK(!leat_curl_start(other, call));
   CHECK(!leat_curl_start(s.curl, NULL));
-  leat_curl_perform(s.curl, call); /* neither does this take it */
+  leat_curl_perform(s.curl, call); /* does not take the call either */
   leat_curl_perform(s.curl, NULL);
   while (!leat_call_is_done(call))
     leat_curl_wait(s.curl, 1000);
@@ -691,7 +696,8 @@ static void test_shared_rate(void) {
   close_stage(&s);
 }
 
-/* Two clients on one driver: what one needs is not the other's fault. */
+/* Two clients share a driver. A call that waits for a token does not disturb the other
+** client. */
 static void test_asking(void) {
   char url[64];
   stage s;
@@ -711,7 +717,7 @@ static void test_asking(void) {
   leat_client *lone = leat_client_new(
       &(leat_config){.token_from_caller = true, .base_url = url, .max_attempts = 1},
       NULL);
-  CHECK(perform(s.curl, lone, "find").kind == LEAT_CONFIG); /* nobody is there to ask */
+  CHECK(perform(s.curl, lone, "find").kind == LEAT_CONFIG); /* without a token source */
   leat_client_free(lone);
   TEST("the next one asks, and gets it");
   while (leat_curl_done(s.curl) != NULL) {
@@ -783,9 +789,9 @@ static leat_client *impatient_client(int port, int queue_timeout_ms) {
   return leat_client_new(&config, NULL);
 }
 
-/* So many calls over so many connections, of a client whose calls wait 300 ms in line, by a
-** program that is busy for longer after it started them. Some are answered meanwhile, and
-** the others are next in line; or new connections are not begun all at once. */
+/* The client's queue timeout is 300 ms, but the program is busy for longer after it
+** started `many` calls. Either some responses arrive meanwhile and the queued calls come
+** next, or new connections are opened a few at a time. */
 static void check_busy_line(const char *name, int many, int connections, bool warm) {
   leat_call *calls[BUSY_CALLS];
   stage s;
@@ -822,8 +828,8 @@ static void on_signal(int number) {
   (void)number;
 }
 
-/* A process that is stopped, past its call's deadline and past the patience of the next one
-** in line, while the response arrives. */
+/* A process is stopped while its response arrives, until the deadline of its call and the
+** queue timeout of the next call have passed. */
 static void test_stopped(const char *name, int timeout_ms) {
   stage s;
   int status = 1;
@@ -850,7 +856,7 @@ static void test_stopped(const char *name, int timeout_ms) {
     usleep(1000);
   kill(child, SIGSTOP);
   usleep(700 * 1000);
-  kill(child, SIGUSR1); /* which ends a wait for sure */
+  kill(child, SIGUSR1); /* certainly interrupts a wait */
   kill(child, SIGCONT);
   waitpid(child, &status, 0);
   CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
@@ -861,8 +867,8 @@ static void test_stopped(const char *name, int timeout_ms) {
 
 /* ---- two addresses --------------------------------------------------------------- */
 
-/* getaddrinfo is ours, for two names: "two.test" is 127.0.0.2, where nobody ever accepts,
-** and 127.0.0.1; "hole.test" is 127.0.0.2 alone. */
+/* Our own getaddrinfo, for two names: "two.test" is 127.0.0.2, which never accepts, and
+** 127.0.0.1; "hole.test" is 127.0.0.2 only. */
 static struct addrinfo *new_address(const char *ip, const char *port,
                                     struct addrinfo *next) {
   struct addrinfo *a = calloc(1, sizeof *a + sizeof(struct sockaddr_in));
@@ -898,7 +904,7 @@ LEAT_API void freeaddrinfo(struct addrinfo *a) {
   }
 }
 
-/* A listener whose queue is full. */
+/* Makes a listener whose accept queue is full. */
 static int dig_hole(int port, int fill[4]) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
   struct sockaddr *a = (struct sockaddr *)(void *)&address;
@@ -923,8 +929,8 @@ static leat_client *client_at(const char *host, int port) {
   return leat_client_new(&config, NULL);
 }
 
-/* The first address of two is dead: half the time to connect, then the second. Also while
-** other connections, which are watched, are being made. */
+/* The first of two addresses does not accept: half of the connect timeout passes, then
+** the second is tried. Also while other watched connections are being opened. */
 static void test_second_address(void) {
   stage s;
   int fill[4];
@@ -1011,7 +1017,7 @@ static void test_descriptors(void) {
   open_stage(&s, "no descriptor goes to another program, none is left", &good, 1, 0, 0);
   int surviving = count_open(survives_exec);
   CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
-  /* libcurl's own wake-up pair aside, which it makes without the flag */
+  /* except libcurl's own wakeup pair, which it opens without CLOEXEC */
   int wakeups = 2;
   int extra = count_open(survives_exec) - surviving;
   if (!CHECK(extra <= wakeups)) printf("  %d descriptors survive exec\n", extra);
@@ -1031,7 +1037,7 @@ static void test_descriptor_limit(void) {
   setrlimit(RLIMIT_NOFILE, &small);
   leat_error error = perform(s.curl, s.client, "create");
   leat_error none = {LEAT_OK, 0, 0, 0, LEAT_SENT_NO, false, 0, "", ""};
-#ifndef LEAT_POLL /* which needs none of its own */
+#ifndef LEAT_POLL /* this poller needs no descriptor of its own */
   CHECK(leat_curl_new(NULL, &none) == NULL && none.kind == LEAT_LOCAL);
 #else
   (void)none;
@@ -1053,7 +1059,8 @@ static void test_fork(void) {
   if (child == 0) {
     bool fine = perform(s.curl, s.client, "find").kind == LEAT_OK;
     leat_curl_free(s.curl);
-    /* what is the parent's is forgotten, not freed: by exec no leak is counted */
+    /* exec, because the child does not free the parent's memory, which would count as
+    ** leaks */
     execlp(fine ? "true" : "false", "", (char *)NULL);
     _exit(2);
   }
@@ -1061,10 +1068,10 @@ static void test_fork(void) {
   CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
   CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
   close_stage(&s);
-  CHECK(s.server.connections == 2 && s.server.requests == 3); /* the parent's was kept */
+  CHECK(s.server.connections == 2 && s.server.requests == 3); /* parent's is reused */
 }
 
-/* What the parent has in line is not the child's to send. */
+/* The child must not send the calls that the parent has queued. */
 static void test_fork_line(void) {
   static const reply replies[] = {{NULL, STAY}, {GOOD, STAY}};
   leat_call *calls[3];
@@ -1099,7 +1106,7 @@ static void test_fork_line(void) {
   CHECK(s.server.requests == 4);
 }
 
-/* Out of descriptors in a child: an error, and later no more. */
+/* A child without descriptors reports an error, and works once it has some again. */
 static void test_fork_limit(void) {
   stage s;
   int status = 1;
@@ -1132,7 +1139,7 @@ static void test_environment(void) {
   unsetenv("all_proxy");
 }
 
-/* The server reads slowly, so that the request leaves in pieces. */
+/* The server reads slowly, so that the request is sent in pieces. */
 static void test_large_request(void) {
   static const reply answer = {"HTTP/1.1 400 Bad\r\nContent-Length: 37\r\n\r\n"
                                "{\"message\":\"x\",\"code\":1003,\"y\":\"zzz\"}",

@@ -1,7 +1,7 @@
 /*
-** differential.c - the responses of spec/cases/http1.cases once more, through libcurl's own
-** HTTP. Where it sees something else than our codec, which `-v` lists, the case says in a line
-** "differs" why that is wanted; one that does not say so fails.
+** differential.c - compares the codec with libcurl's own HTTP, for the responses of
+** spec/cases/http1.cases. A case in which they differ must explain why in its line
+** "differs"; otherwise it fails. `-v` lists these cases.
 */
 #include "cases.h"
 #include "test.h"
@@ -13,10 +13,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* How long libcurl may wait: for what we take for a response it need not at all. */
+/* Timeouts of libcurl. They don't matter for what our codec takes for a response. */
 enum { PATIENCE_MS = 100, LONG_PATIENCE_MS = 10000 };
 
-/* How an exchange ended: a status of 0 means in an error. */
+/* The result of an exchange; status 0 means an error. */
 typedef struct result {
   int status;
   bytes body;
@@ -82,7 +82,7 @@ static bool listen_on(peer *p) {
   return true;
 }
 
-/* Chunks may be tiny, so the room doubles: each of its sizes is a power of two. */
+/* The buffer's size doubles, because chunks may be tiny: it is always a power of two. */
 static size_t collect(char *data, size_t size, size_t count, void *user) {
   bytes *body = user;
   size_t room = 1, had;
@@ -102,7 +102,7 @@ static size_t collect(char *data, size_t size, size_t count, void *user) {
   return size;
 }
 
-/* Answers one request, and waits for the client to go. */
+/* Responds to one request, and waits until the client closes the connection. */
 static void *answer(void *user) {
   peer *p = user;
   char request[4096];
@@ -152,12 +152,12 @@ static result libcurls(peer *p) {
   set_method(easy, p->of->method);
   pthread_create(&thread, NULL, answer, p);
   perform(easy, &r);
-  curl_easy_cleanup(easy); /* closes its connection */
+  curl_easy_cleanup(easy); /* closes the connection */
   pthread_join(thread, NULL);
   return r;
 }
 
-/* ---- beside each other ----------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------- */
 
 static bool same(const result *a, const result *b) {
   if (a->status != b->status) return false;
@@ -171,7 +171,8 @@ static void show(const char *who, const result *r) {
   else printf("    %-7s error: %s\n", who, r->error);
 }
 
-/* Returns whether they differ, which is shown if nobody knew. */
+/* Returns true if they differ. Prints that if the case does not explain it, or if
+** `talks`. */
 static bool compare(peer *p, const http_case *c, bool talks) {
   p->of = c;
   result a = ours(c), b = libcurls(p);

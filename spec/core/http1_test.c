@@ -1,6 +1,7 @@
 /*
-** http1_test.c - the codec through its public face, without a socket: the responses of
-** spec/cases/http1.cases in any splits, what calls make of them, and the requests.
+** http1_test.c - the codec through its public API, without a socket: the responses of
+** spec/cases/http1.cases in all kinds of pieces, what calls make of them, and the
+** requests.
 */
 #include "cases.h"
 #include "secrets.h"
@@ -12,13 +13,14 @@ static const leat_moment now = {1000, 1700000000, 42};
 
 /* ---- feeding --------------------------------------------------------------------- */
 
-/* What a driver would see at the end of an exchange. */
+/* What a driver sees at the end of an exchange. */
 typedef struct seen {
   leat_http1_state state;
   bool reusable;
 } seen;
 
-/* Gives the codec a piece, in as many receives as it takes. Returns what it left. */
+/* Gives the codec the bytes, in as many pieces as it needs. Returns how many it did not
+** take. */
 static size_t feed(leat_http1 *http, const char *data, size_t length,
                    leat_http1_state *state) {
   while (length > 0 && *state == LEAT_HTTP1_MORE) {
@@ -44,7 +46,8 @@ static leat_http1_state begin(leat_http1 *http, const http_case *c) {
   return state;
 }
 
-/* An exchange whose response comes in pieces: a first one, then others of `step` bytes. */
+/* Performs an exchange. The response comes in a first piece of `first` bytes, then in
+** pieces of `step` bytes. */
 static seen exchange(leat_http1 *http, const http_case *c, size_t first, size_t step) {
   leat_http1_state state = begin(http, c);
   size_t at = 0, left = 0, n = first;
@@ -56,7 +59,7 @@ static seen exchange(leat_http1 *http, const http_case *c, size_t first, size_t 
   }
   left += c->answer.length - at;
   if (state == LEAT_HTTP1_MORE && c->closes) state = leat_http1_closed(http);
-  /* what is still in the socket makes a driver drop the connection */
+  /* a driver closes the connection if unread bytes are in the socket */
   return (seen){state, leat_http1_reusable(http) && left == 0};
 }
 
@@ -75,7 +78,7 @@ static bool is_wanted(const leat_http1 *http, const http_case *c, seen s, bool w
   if (c->want == WANT_ANSWER) return is_wanted_answer(http, c, s);
   if (leat_http1_response(http) != NULL || leat_http1_reusable(http)) return false;
   if (c->want == WANT_MORE) return s.state == LEAT_HTTP1_MORE && failure == LEAT_OK;
-  /* of a line in pieces the detail shows as much as had come */
+  /* if a line came in pieces, the detail shows only what had arrived */
   return s.state == LEAT_HTTP1_FAILED && failure == c->failure &&
          (strstr(detail, c->piece) || !whole);
 }
@@ -93,7 +96,8 @@ static bool check(leat_http1 *http, const http_case *c, size_t first, size_t ste
   return false;
 }
 
-/* Whole, byte by byte, and split at every position; of a long one at many. */
+/* Feeds the response whole, byte by byte, and split at every position; a long response at
+** many positions. */
 static void test_splits(leat_http1 *http, const http_case *c) {
   size_t length = c->answer.length, stride = 1 + length * length / 20000000;
   TEST(c->name);
@@ -105,7 +109,7 @@ static void test_splits(leat_http1 *http, const http_case *c) {
   CHECK(good);
 }
 
-/* ---- what calls make of it ------------------------------------------------------- */
+/* ---- results of calls ------------------------------------------------------------ */
 
 static leat_call *new_call(leat_client *client, const char *operation) {
   leat_call *call =
@@ -129,7 +133,7 @@ static void test_calls(leat_http1 *http, const http_case *c) {
   TEST(c->name);
   for (size_t i = 0; i < c->call_count; i++) {
     const call_want *w = &c->calls[i];
-    leat_client *client = /* one for each: a response may pause it */
+    leat_client *client = /* a new client each, because a response may pause it */
         leat_client_new(&(leat_config){.api_key = test_key(), .max_attempts = 1}, NULL);
     leat_call *call = new_call(client, w->operation);
     CHECK(leat_call_next(call, now) == LEAT_SEND);
@@ -182,7 +186,7 @@ static void test_requests(void) {
               "Content-Length: 2\r\n\r\n{}");
 }
 
-/* Nothing that could end a line, or begin another request, leaves the codec. */
+/* The codec refuses to send anything that could end a line or begin another request. */
 static void test_refused_requests(void) {
   static const struct {
     const char *method, *target, *origin, *name, *value;
@@ -222,7 +226,7 @@ static void test_refused_requests(void) {
   }
 }
 
-/* ---- answers --------------------------------------------------------------------- */
+/* ---- responses ------------------------------------------------------------------- */
 
 static void check_header(const leat_response *answer, const char *name,
                          const char *wanted) {
@@ -247,7 +251,7 @@ static void test_headers(leat_http1 *http) {
   check_header(answer, "x-empty-", "(none)");
 }
 
-/* A codec that was told the end says the same again, and takes nothing more. */
+/* After the end the codec keeps its result, and accepts no more bytes. */
 static void test_end(leat_http1 *http) {
   static char text[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
   http_case c = {.method = "GET", .answer = {text, sizeof text - 1}};
@@ -293,7 +297,7 @@ static void test_small_limit(leat_http1 *http) {
 int main(int argc, char **argv) {
   size_t count;
   http_case *cases = cases_read(argc > 1 ? argv[1] : "spec/cases", &count);
-  leat_http1 *http = leat_http1_new(); /* one for all: nothing is left of the last */
+  leat_http1 *http = leat_http1_new(); /* one for all, to test that it resets */
   for (size_t i = 0; i < count; i++) {
     test_splits(http, &cases[i]);
     test_calls(http, &cases[i]);

@@ -1,6 +1,6 @@
 /*
-** json_test.c - JSON: what is made of a response, and where it is refused; what requests say
-** of any text. All of it also beside jansson.
+** json_test.c - JSON: how responses are decoded, where they are rejected, and how
+** requests encode any text. All results are compared with jansson's.
 */
 #include "json_oracle.h"
 #include "test.h"
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* ---- an allocator that fails, and a libc that writes no point ---------------------- */
+/* ---- a failing allocator, and a libc with another decimal point -------------------- */
 
 void *__real_malloc(size_t size);
 void *__real_realloc(void *old, size_t size);
@@ -23,7 +23,7 @@ int __wrap_snprintf(char *text, size_t size, const char *format, ...);
 int __wrap___snprintf_chk(char *text, size_t size, int flag, size_t room,
                           const char *format, ...);
 
-static long fails_at, allocations; /* 0: never */
+static long fails_at, allocations; /* fails_at 0: never */
 
 void *__wrap_malloc(size_t size) {
   return ++allocations == fails_at ? NULL : __real_malloc(size);
@@ -33,9 +33,9 @@ void *__wrap_realloc(void *old, size_t size) {
   return ++allocations == fails_at ? NULL : __real_realloc(old, size);
 }
 
-static const char *point; /* between digits; NULL: as the real one has it */
+static const char *point; /* the locale's decimal point; NULL: the real one */
 
-/* Of short texts. */
+/* Handles short texts only. */
 double __wrap_strtod(const char *text, char **stop) {
   char copy[64] = "", *end;
   if (point == NULL) return __real_strtod(text, stop);
@@ -68,7 +68,7 @@ int __wrap_snprintf(char *text, size_t size, const char *format, ...) {
   return length;
 }
 
-/* Which it is called with _FORTIFY_SOURCE. */
+/* The name under which it is called with _FORTIFY_SOURCE. */
 int __wrap___snprintf_chk(char *text, size_t size, int flag, size_t room,
                           const char *format, ...) {
   va_list arguments;
@@ -84,8 +84,8 @@ int __wrap___snprintf_chk(char *text, size_t size, int flag, size_t room,
 static const leat_moment now = {1000, 1700000000, 0};
 static leat_client *client;
 
-/* What a call makes of such a response; its data is the whole document, unless that has a
-** member "data". */
+/* Returns a call that received this response. Its data is the whole document, unless that
+** has a member "data". */
 static leat_call *answered(leat_string text) {
   leat_response answer = {200, NULL, 0, text, LEAT_LENGTH};
   leat_call *call = leat_call_new_request(client, "GET", "/x");
@@ -98,7 +98,7 @@ static leat_call *answered(leat_string text) {
 typedef struct text_case {
   const char *text;
   size_t length;
-  const char *wrong; /* NULL: nothing */
+  const char *wrong; /* the expected message; NULL: valid */
 } text_case;
 
 #define GOOD(text)                                                                       \
@@ -115,9 +115,9 @@ static const text_case cases[] = {
     GOOD("[[],[[]],[[],[]],{\"a\":[{}]},[[[1],2],3]]"),
     GOOD("{\"\":0,\"a\":{\"a\":{\"a\":1},\"b\":2},\"b\":3}"),
     GOOD("{\"x\":{\"y\":[1,{\"z\":\"w\"},[2,3]]},\"v\":[{\"p\":1,\"q\":2},{\"p\":3}]}"),
-    /* the value of what is before it is what it was */
+    /* earlier values stay unchanged */
     GOOD("{\"v\":\"[{,\\\",\",\"w\":\"\\\\\",\"x\":\",,,,[[[[\"}"),
-    /* what the document is */
+    /* the whole document */
     BAD(" ", "it ends too early (byte 2)"),
     BAD("1", "neither an object nor an array (byte 1)"),
     BAD(" \"a\"", "neither an object nor an array (byte 2)"),
@@ -244,7 +244,7 @@ static const text_case cases[] = {
     BAD("[\xC3\xA9]", "no value (byte 2)"),
     BAD("{\"\xFF\":1}", "no UTF-8 (byte 3)"),
     BAD("{\"\\u0000\":1}", "a NUL, which no text may hold (byte 3)"),
-    /* names: one that occurs twice is refused where it is read, see call_test.c */
+    /* names: a duplicate is rejected only where it is read, see call_test.c */
     GOOD("{\"a\":1,\"a\":1}"),
     GOOD("{\"\":1,\"\":1}"),
     GOOD("{\"a\":1,\"b\":2,\"\\u0061\":3}"),
@@ -279,7 +279,8 @@ static void test_cases(void) {
     check_case(&cases[i]);
 }
 
-/* Cut anywhere, a document is none; nor with a byte more. The text ends where memory does. */
+/* A document is invalid if it is cut at any position, and if one byte is added. Each copy
+** is allocated without extra bytes, so that the sanitizer sees reads behind its end. */
 static void test_cut(void) {
   TEST("documents cut, and with a byte more");
   for (size_t i = 0; i < CASES; i++) {
@@ -304,7 +305,7 @@ static unsigned roll(unsigned *seed, size_t sides) {
   return (unsigned)((*seed >> 16) % sides);
 }
 
-/* One of the cases, with up to three bytes changed. */
+/* Returns one of the cases with up to three bytes changed. */
 static size_t changed_case(char *text, unsigned *seed) {
   static const char bytes[] = "\"\\{}[],:0123456789.eE+-aut \n\x01\x80\xC3\xA9";
   const text_case *c = &cases[roll(seed, CASES)];
@@ -329,7 +330,7 @@ static void test_changed(void) {
     leat_call_free(call);
   }
   CHECK(agreed == ROUNDS);
-  CHECK(good > ROUNDS / 50 && good < ROUNDS / 2); /* both kinds were there */
+  CHECK(good > ROUNDS / 50 && good < ROUNDS / 2); /* both kinds occurred */
 }
 
 /* ---- many and deep --------------------------------------------------------------- */
@@ -343,7 +344,7 @@ static void test_deep(void) {
   static const char *const opens[] = {"[", "{\"a\":"}, *const closes[] = {"]", "}"};
   TEST("levels");
   for (int depth = 30; depth <= 35; depth++)
-    for (int kind = 0; kind < 3; kind++) { /* 2: both, in turn */
+    for (int kind = 0; kind < 3; kind++) { /* 2: alternately both */
       char text[512];
       size_t length = 0;
       for (int i = 0; i < depth; i++)
@@ -378,12 +379,12 @@ static void test_long_array(void) {
   for (int i = 0; i < COUNT; i++)
     same += leat_json_integer(leat_json_at(array, (size_t)i)) == i;
   CHECK(same == COUNT);
-  CHECK(clock() - begin < 10 * CLOCKS_PER_SEC); /* walking there each time: minutes */
+  CHECK(clock() - begin < 10 * CLOCKS_PER_SEC); /* linear access would take minutes */
   leat_call_free(call);
   free(text);
 }
 
-/* An object of so many members, in which the name of member `twin` is that of `of`. */
+/* An object of `count` members, in which member `twin` has the name of member `of`. */
 static leat_call *many_members(int count, int twin, int of) {
   char *text = malloc((size_t)count * 16 + 2);
   size_t length = 0;
@@ -410,10 +411,11 @@ static void test_many_members(void) {
   CHECK(in_order == COUNT);
   CHECK(leat_json_get(object, "99999") && leat_json_get(object, "100000") == NULL);
   leat_call_free(call);
-  CHECK(clock() - begin < 20 * CLOCKS_PER_SEC); /* each beside each: minutes */
+  CHECK(clock() - begin < 20 * CLOCKS_PER_SEC); /* quadratic time would take minutes */
 }
 
-/* The name "data" is read, so it must occur once, whatever is beside it. */
+/* The name "data" is read, so it must not occur twice, whatever else the object
+** contains. */
 static bool takes_twins(const char *first, const char *second, int between) {
   char text[512];
   int length = snprintf(text, sizeof text, "{\"%s\":1", first);
@@ -437,7 +439,7 @@ static void test_twins(void) {
     CHECK(takes_twins("data", "Data", between));
   }
   leat_call *call = answered(leat_s("{\"a\":1,\"b\":2,\"a\":3}"));
-  CHECK(leat_json_integer(leat_json_get(leat_call_data(call), "a")) == 3); /* the last */
+  CHECK(leat_json_integer(leat_json_get(leat_call_data(call), "a")) == 3); /* last one */
   CHECK(leat_json_size(leat_call_data(call)) == 3);
   leat_call_free(call);
 }
@@ -465,7 +467,7 @@ static void test_accessors(void) {
     CHECK((leat_json_get(value, "k") != NULL) == (is == 'o'));
     CHECK(leat_json_next(value, &none) == (is == 'o'));
   }
-  CHECK(!leat_json_next(object, &member)); /* the end stays the end */
+  CHECK(!leat_json_next(object, &member)); /* stays at the end */
   CHECK(leat_json_get(object, NULL) == NULL && leat_json_get(object, ""));
   leat_call_free(call);
 }
@@ -560,7 +562,8 @@ static leat_kind answered_without(const char *text, long allocation) {
   return kind;
 }
 
-/* Each text needs so many allocations; without any one of them, that is what is said. */
+/* Each text needs a fixed number of allocations. If any of them fails, the call reports
+** it. */
 static void test_memory(void) {
   static const struct {
     const char *text;
@@ -575,7 +578,7 @@ static void test_memory(void) {
       {"[nonsense", 1, LEAT_PROTOCOL},
   };
   TEST("out of memory");
-  point = ","; /* so a real needs memory */
+  point = ","; /* makes a real need an allocation */
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     CHECK(answered_without(rows[i].text, 0) == rows[i].kind);
     CHECK(allocations == rows[i].allocations);
@@ -605,7 +608,7 @@ static void check_written(const char *text) {
   leat_call_free(call);
 }
 
-/* Each character in turn, between two others, and all of them together. */
+/* Each character separately, between two others, and then all together. */
 static void test_writing(void) {
   char all[128] = "", one[4] = "a?b";
   TEST("what requests say of any text");

@@ -1,7 +1,8 @@
 /*
-** memory_test.c - out of memory, at each allocation in turn: once, and from then on. They
-** are wrapped by the linker. A call then ends as LEAT_NO_MEMORY or as it would have; nothing
-** crashes, nothing leaks, and the next call works. And what is given back holds no secret.
+** memory_test.c - out of memory at each allocation in turn: only there, or from there on.
+** The linker wraps the allocators. A call must end with LEAT_NO_MEMORY or with its usual
+** result, without a crash or a leak, and the next call must work. Freed memory must not
+** contain secrets.
 */
 #include "leat.h"
 #include "secrets.h"
@@ -10,7 +11,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-/* ---- an allocator that fails ------------------------------------------------------ */
+/* ---- a failing allocator ---------------------------------------------------------- */
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
@@ -21,7 +22,7 @@ void *__wrap_realloc(void *old, size_t size);
 void __real_free(void *block);
 void __wrap_free(void *block);
 
-static long fails_at, allocations; /* 0: never */
+static long fails_at, allocations; /* fails_at 0: never */
 static bool sticky;
 
 static bool fails(void) {
@@ -37,7 +38,8 @@ void *__wrap_calloc(size_t count, size_t size) {
   return fails() ? NULL : __real_calloc(count, size);
 }
 
-/* What is looked for in blocks that are given back, and in how many it was. */
+/* The text that is searched for in freed blocks, and the number of blocks that contained
+** it. */
 static const char *secret;
 static int given_back;
 
@@ -53,7 +55,7 @@ static void inspect(const void *block) {
     given_back++;
 }
 
-/* It may move, and leave the old block as it was. */
+/* realloc may move the block, and leave its content in the old one. */
 void *__wrap_realloc(void *old, size_t size) {
   inspect(old);
   return fails() ? NULL : __real_realloc(old, size);
@@ -92,7 +94,7 @@ typedef struct scenario {
   const char *name, *operation;
   bool fetches;
   scene scenes[8];
-  leat_kind kind; /* with all the memory there is */
+  leat_kind kind; /* with enough memory */
 } scenario;
 
 static const scenario scenarios[] = {
@@ -164,7 +166,7 @@ static leat_call *new_call(leat_client *client, const scenario *s) {
   return call;
 }
 
-/* One exchange, through the codec as a driver would. */
+/* Performs one exchange through the codec, as a driver does. */
 static void exchange(leat_call *call, const scene *s) {
   leat_http1 *http = leat_http1_new();
   leat_response answer = {s->status, NULL, 0, leat_s(s->body), LEAT_LENGTH};
@@ -176,7 +178,7 @@ static void exchange(leat_call *call, const scene *s) {
   leat_http1_free(http);
 }
 
-/* Plays it; LEAT_KINDS: there was not even a client. */
+/* Runs the scenario. Returns LEAT_KINDS if even the client could not be created. */
 static leat_kind run(const scenario *s, bool *unknown) {
   leat_client *client = new_client(s);
   leat_call *call = client ? new_call(client, s) : NULL;
@@ -195,7 +197,7 @@ static leat_kind run(const scenario *s, bool *unknown) {
   return kind;
 }
 
-/* A conflict that was found once the change's own response was lost. */
+/* A conflict was found after the response to the change was lost. */
 static bool is_unknown(const scenario *s) {
   return s->kind == LEAT_CONFLICT && s->scenes[0].status == 0;
 }
@@ -211,7 +213,7 @@ static void sweep(const scenario *s) {
     allocations = 0;
     leat_kind kind = run(s, &unknown);
     fails_at = 0;
-    /* what is unknown is no wrong news: the change itself may have been answered */
+    /* `unknown` is correct too: memory may have run out after the change was applied */
     bool good =
         kind == s->kind || kind == LEAT_NO_MEMORY || kind == LEAT_KINDS || unknown;
     if (!CHECK(good))
@@ -226,7 +228,7 @@ static void sweep(const scenario *s) {
 
 #define LONG_TOKEN "f3tched-token-of-some-length"
 
-/* The token's answer comes by the codec, which keeps what it received. */
+/* Responds to the token request through the codec, which keeps the received bytes. */
 static void answer_by_codec(leat_call *call, const char *body) {
   char text[512];
   size_t room = 0;
@@ -243,12 +245,12 @@ static void answer_by_codec(leat_call *call, const char *body) {
   leat_http1_free(http);
 }
 
-/* Fetches a token and finds a card with it; returns how many blocks were given back that
-** held the secret. */
+/* Fetches a token and uses it for a find. Returns how many freed blocks contained the
+** secret. */
 static int secrets_left(const char *wanted) {
   char id[300];
   memset(id, 'i', sizeof id);
-  id[sizeof id - 1] = '\0'; /* long, so that the form grows behind it, and with it */
+  id[sizeof id - 1] = '\0'; /* long enough that the form must be reallocated */
   leat_config config = {.client_id = id, .client_secret = "s3cret-of-the-client"};
   leat_client *client = leat_client_new(&config, NULL);
   leat_call *call = leat_call_new(client, leat_operation("contact_identifiers", "find"));
@@ -273,7 +275,7 @@ static void test_wiped(void) {
   TEST("secrets are wiped before their memory is given back");
   CHECK(secrets_left("s3cret-of-the-client") == 0);
   CHECK(secrets_left(LONG_TOKEN) == 0);
-  CHECK(secrets_left("contact_identifiers.find") > 0); /* it does look */
+  CHECK(secrets_left("contact_identifiers.find") > 0); /* the search works */
 }
 
 int main(void) {

@@ -1,5 +1,6 @@
 /*
-** test.h - the harness of the C tests: checks that count, and go on.
+** test.h - the test harness of the C tests. A failed check is counted, and the test
+** continues.
 **
 **   int main(void) {
 **     TEST("buffers stop at their limit");

@@ -1,14 +1,14 @@
 /*
-** bad_server.h - a small service, and faults before it, on raw sockets: one thread, and
+** bad_server.h - a small service with injected faults, on raw sockets. One thread serves
 ** two kinds of ports.
 **
-** The *service* finds and creates one card a case: it remembers whether the card is there,
-** and how often it was asked. The case is the number that the path begins with. A *gate* is
-** a port of each case's own, for it serves like the service, or leads to another port: to
-** TLS, or to a proxy, behind which the service is met again.
+** The *service* finds and creates one card per case, and counts the requests. The case is
+** the number at the beginning of the path. A *gate* is a case's own port. It serves
+** requests like the service, or forwards the connection to another port: to a TLS server
+** or a proxy, which connect to the service in turn.
 **
-** Armed, a case misbehaves so many times, as its `fault` says, and is good again after
-** that: at a response, or already at a connection to its gate.
+** While a case is armed, each response, or each connection to its gate, is replaced by
+** its `fault`; `armed` counts down to 0, and then the case behaves well again.
 */
 #ifndef LEAT_TEST_BAD_SERVER_H
 #define LEAT_TEST_BAD_SERVER_H
@@ -26,13 +26,13 @@
 /* ---- faults, as data ----------------------------------------------------------- */
 
 typedef enum bad_verb {
-  BAD_END = 0, /* what follows is another request */
-  BAD_SAY,     /* the bytes, `number` times; 0: without an end */
-  BAD_DRIP,    /* the bytes, one every `number` ms */
-  BAD_WAIT,    /* `number` ms */
-  BAD_HEAR,    /* until there is anything at all to read */
-  BAD_HANG,    /* for ever */
-  BAD_SHUT,    /* our side of the connection; and read on */
+  BAD_END = 0, /* done: wait for the next request */
+  BAD_SAY,     /* send the bytes `number` times; 0: endlessly */
+  BAD_DRIP,    /* send the bytes, one every `number` ms */
+  BAD_WAIT,    /* pause for `number` ms */
+  BAD_HEAR,    /* wait until the client has sent anything */
+  BAD_HANG,    /* do nothing, forever */
+  BAD_SHUT,    /* close our sending side, but keep reading */
   BAD_CLOSE,
   BAD_RESET
 } bad_verb;
@@ -67,20 +67,20 @@ typedef struct bad_step {
 typedef enum bad_ear { BAD_LISTENS = 0, BAD_REFUSES, BAD_IGNORES } bad_ear;
 
 typedef struct bad_fault {
-  bad_step steps[6]; /* instead of the response, or of serving the connection */
-  bad_step finds[3]; /* instead of the answer to a find; none: `steps` */
-  bool at_gate;      /* it goes wrong with the connection, not with a request */
-  bool early;        /* it does not wait for all of the request */
-  bad_ear ear;       /* refuses connections, or ignores them, until it is healed */
-  int late;          /* what was applied is there after so many more requests, */
-  int lag;           /* or it is, and so many finds don't see it */
+  bad_step steps[6]; /* replace the response, or a connection's service */
+  bad_step finds[3]; /* replace the response to a find; none: `steps` */
+  bool at_gate;      /* the fault concerns the connection, not a request */
+  bool early;        /* it occurs before the whole request has arrived */
+  bad_ear ear;       /* how it accepts connections until bad_heal */
+  int late;          /* the applied card appears after so many requests */
+  int lag;           /* the applied card is hidden from so many finds */
 } bad_fault;
 
 /* ---- cases ----------------------------------------------------------------------- */
 
 typedef struct bad_server bad_server;
 
-/* The end of something that epoll watches. */
+/* A file descriptor that epoll watches. */
 typedef struct bad_end {
   int fd;
   bool is_gate;
@@ -91,17 +91,17 @@ typedef struct bad_case {
   bad_server *of;
   const bad_fault *does;
   int port;               /* of the gate */
-  bool applies;           /* a create that it spoils happens nevertheless */
-  int bad_port;           /* where bad connections to the gate lead; 0: `steps` */
-  int good_port;          /* where good ones lead; 0: they are served here */
-  atomic_int armed;       /* how many times it misbehaves from now on */
-  atomic_int finds;       /* as they came */
-  atomic_int creates;     /* likewise */
+  bool applies;           /* a faulty create is applied nevertheless */
+  int bad_port;           /* target of the gate's faulty connections; 0: `steps` */
+  int good_port;          /* target of its good connections; 0: served here */
+  atomic_int armed;       /* the number of faults still to come */
+  atomic_int finds;       /* requests received */
+  atomic_int creates;     /* requests received */
   atomic_int connections; /* to the gate */
-  atomic_int closed;      /* of those that it served */
-  atomic_bool there;      /* the card */
+  atomic_int closed;      /* of those it served itself */
+  atomic_bool there;      /* the card exists */
   int late, lag;
-  int full[4]; /* who fills the line of one that ignores connections */
+  int full[4]; /* connections that fill the queue of BAD_IGNORES */
 } bad_case;
 
 typedef struct bad_visitor bad_visitor;
@@ -113,7 +113,7 @@ struct bad_server {
   bad_case *cases;
   size_t count;
   bad_visitor *visitors;
-  atomic_int late_ms; /* how late its own clock rang at worst: so loaded is the machine */
+  atomic_int late_ms; /* the longest delay of its timer, by the machine's load */
   pthread_t thread;
 };
 
@@ -135,12 +135,12 @@ struct bad_visitor {
   bad_end end;
   bad_server *of;
   bad_visitor *next;
-  bad_visitor *peer;  /* it is led on to that one */
-  bad_case *at;       /* whose gate it came by; NULL: the service's port */
-  bad_case *whose;    /* by its last request; NULL: none yet */
-  const bad_step *to; /* what is to be done; NULL: wait for a request */
-  size_t done;        /* of this step */
-  int64_t wake;       /* 0: no need to */
+  bad_visitor *peer;  /* the other end, when forwarded */
+  bad_case *at;       /* the case of the gate; NULL: the service's port */
+  bad_case *whose;    /* the case of its last request; NULL: none yet */
+  const bad_step *to; /* the next step; NULL: wait for a request */
+  size_t done;        /* bytes sent of this step */
+  int64_t wake;       /* when the pause ends; 0: no pause */
   char text[8192];
   size_t length;
 };
@@ -165,7 +165,8 @@ static inline bad_visitor *bad_enter(bad_server *s, int fd, bad_case *at) {
   return v;
 }
 
-/* It stays in the list until bad_sweep, for more may be to come of this round. */
+/* Closes the connection but leaves it in the list until bad_sweep, because events of this
+** round may still refer to it. */
 static inline void bad_leave(bad_visitor *v, bool reset) {
   if (v->end.fd < 0) return;
   if (reset) listener_reset(v->end.fd);
@@ -197,7 +198,7 @@ static inline void bad_lead(bad_visitor *v, int port) {
   v->peer->peer = v;
 }
 
-/* What passes is small: it fits at once. */
+/* Forwards data. It is small, so that it fits into the socket's buffer at once. */
 static inline void bad_carry(bad_visitor *v) {
   char data[16384];
   ssize_t n = recv(v->end.fd, data, sizeof data, 0);
@@ -205,9 +206,9 @@ static inline void bad_carry(bad_visitor *v) {
   if (n <= 0 || !listener_send(v->peer->end.fd, data, (size_t)n)) bad_leave(v, n < 0);
 }
 
-/* ---- doing what is to be done ---------------------------------------------------- */
+/* ---- performing steps ------------------------------------------------------------ */
 
-/* A piece of the bytes, over and over, from where it is now. */
+/* Copies the next bytes of the step, which are repeated. */
 static inline size_t bad_copy(const bad_visitor *v, char *to, size_t size) {
   const bad_step *s = v->to;
   size_t n = 0;
@@ -220,7 +221,8 @@ static inline size_t bad_copy(const bad_visitor *v, char *to, size_t size) {
   return n;
 }
 
-/* Says a piece: `most` at most, so that all get their turn. True: all of it was said. */
+/* Sends a piece of at most `most` bytes, so that all connections get their turn. Returns
+** true once `total` bytes have been sent. */
 static inline bool bad_say(bad_visitor *v, size_t total, size_t most) {
   char data[16384];
   size_t left = total - v->done, size = most < sizeof data ? most : sizeof data;
@@ -236,7 +238,7 @@ static inline bool bad_say(bad_visitor *v, size_t total, size_t most) {
   return v->done == total;
 }
 
-/* True: this is to be waited for. */
+/* Returns true while `ms` have not yet passed since the first call. */
 static inline bool bad_waits(bad_visitor *v, int ms) {
   int64_t now = bad_now();
   if (v->wake == 0) v->wake = now + ms;
@@ -245,7 +247,7 @@ static inline bool bad_waits(bad_visitor *v, int ms) {
   return false;
 }
 
-/* True: the step is done. */
+/* Returns true if the step is done. */
 static inline bool bad_do(bad_visitor *v) {
   size_t times = (size_t)v->to->number;
   switch (v->to->verb) {
@@ -298,7 +300,7 @@ static inline const bad_step *bad_create(bad_case *c) {
   return made;
 }
 
-/* The fault, or the response. */
+/* Starts the fault, or the response. */
 static inline void bad_serve(bad_visitor *v, bool creates) {
   bad_case *c = v->whose;
   bool spoils = !c->does->at_gate && bad_spend(c);
@@ -316,7 +318,7 @@ static inline void bad_serve(bad_visitor *v, bool creates) {
   c->lag = c->does->lag;
 }
 
-/* Whose request it is: "POST /17/..." */
+/* Reads the case's number from the request line: "POST /17/..." */
 static inline bool bad_read_case(bad_visitor *v) {
   const char *path = strchr(v->text, '/');
   unsigned long number = path ? strtoul(path + 1, NULL, 10) : ULONG_MAX;
@@ -343,7 +345,7 @@ static inline void bad_hear(bad_visitor *v) {
     bad_leave(v, false);
     return;
   }
-  if (v->to && v->length == 0) v->length = 1; /* it was heard */
+  if (v->to && v->length == 0) v->length = 1; /* for BAD_HEAR */
   if (full) return;
   v->length += (size_t)n;
   v->text[v->length] = '\0';
@@ -381,7 +383,8 @@ static inline bool bad_bind(bad_end *end, int *port) {
   return true;
 }
 
-/* Without privileges a port ignores who comes once its line is full. */
+/* Fills the accept queue of the port. It then ignores further connections, for which no
+** privileges are needed. */
 static inline bool bad_fill(bad_case *c) {
   struct sockaddr_in address = listener_address(c->port);
   if (listen(c->gate.fd, 0) != 0) return false;
@@ -410,7 +413,7 @@ static inline void bad_arm(bad_case *c, int times) {
   c->armed = times;
 }
 
-/* From now on all is well. */
+/* Ends all faults. */
 static inline void bad_heal(bad_case *c) {
   c->armed = 0;
   if (c->does->ear) bad_listen(c->of, &c->gate);
@@ -451,7 +454,7 @@ static inline void *bad_run(void *argument) {
   }
 }
 
-/* `cases` are told what they do, and stay the caller's. */
+/* Starts the service. `cases` stays owned by the caller, who has set `does` in each. */
 static inline bool bad_start(bad_server *s, bad_case *cases, size_t count) {
   memset(s, 0, sizeof *s);
   s->cases = cases;

@@ -1,6 +1,6 @@
 /*
-** busy.h - a program that is busy with something else while its responses arrive: whatever
-** came in time counts, however late it is read.
+** busy.h - a program that is busy while its responses arrive. A response that arrived in
+** time must count, however late the program reads it.
 */
 #ifndef LEAT_TEST_BUSY_H
 #define LEAT_TEST_BUSY_H
@@ -27,7 +27,7 @@ static inline leat_call *busy_start(leat_curl *curl, leat_client *client,
   return call;
 }
 
-/* One turn of the program's loop. */
+/* Runs one iteration of the program's loop. */
 static inline void busy_turn(leat_curl *curl, leat_client *client, busy_loop how) {
   struct pollfd fd = {leat_curl_fd(curl), POLLIN, 0};
   switch (how) {
@@ -48,8 +48,8 @@ static inline void busy_turn(leat_curl *curl, leat_client *client, busy_loop how
   }
 }
 
-/* So many calls, all of them under way at once before the server answers the first; while it
-** does, the program does something else for `busy_ms`. Returns how many succeed. */
+/* Starts BUSY_CALLS calls. The server responds once it has received all of them, while
+** the program is busy for `busy_ms`. Returns how many succeed. */
 static inline int busy_calls(leat_curl *curl, leat_client *client, server *s,
                              const char *operation, int busy_ms, busy_loop how) {
   leat_call *calls[BUSY_CALLS], *call;
@@ -72,7 +72,7 @@ static inline int busy_calls(leat_curl *curl, leat_client *client, server *s,
   return good;
 }
 
-/* Over connections that are there already, for this is about responses. */
+/* Opens the connections first, because this tests only the responses. */
 static inline void busy_check(leat_curl *curl, leat_client *client, server *s,
                               busy_loop how) {
   CHECK(busy_calls(curl, client, s, "find", 0, BUSY_WAITS) == BUSY_CALLS);

@@ -1,6 +1,6 @@
 /*
-** calls.h - calls of the tests on TLS and proxies: a read and a write, and what every
-** error must be.
+** calls.h - makes calls for the TLS and proxy tests: a read and a write, and checks that
+** every error must pass.
 */
 #ifndef LEAT_TEST_CALLS_H
 #define LEAT_TEST_CALLS_H
@@ -18,8 +18,8 @@ typedef struct pair {
   leat_error find, create;
 } pair;
 
-/* The path of this process's requests: a proxy may hear strangers, for ports are used
-** again. */
+/* A path that is unique to this process: ports are reused, so a proxy may receive
+** requests of other processes. */
 static inline const char *test_path(void) {
   static char path[32];
   snprintf(path, sizeof path, "/api-%d", (int)getpid());
@@ -60,7 +60,7 @@ static inline leat_error perform(leat_curl *curl, leat_client *client,
   return finish(curl, call);
 }
 
-/* Both at once, so that what takes time takes it once. */
+/* Performs both at once, so that timeouts are waited for only once. */
 static inline pair perform_both(leat_curl *curl, leat_client *client) {
   leat_call *find = call_of(client, "find"), *create = call_of(client, "create");
   leat_curl_start(curl, find);
@@ -81,8 +81,8 @@ static inline bool is_clean(const char *message) {
          !shows(message, test_key()) && strstr(message, "hunter2") == NULL;
 }
 
-/* An error of that kind, whose message says all of `says` (NULL ends it), whole, in one
-** line and without a secret. */
+/* Checks the kind of the error, and that its message contains all of `says`, which ends
+** with NULL. The message must be one line, not truncated, and without secrets. */
 static inline void check_error(leat_error error, leat_kind kind,
                                const char *const *says) {
   bool good = CHECK(error.kind == kind) && CHECK(error.attempts == 1) &&
@@ -95,7 +95,7 @@ static inline void check_error(leat_error error, leat_kind kind,
   if (!good) printf("  %s: %s\n", leat_kind_name(error.kind), error.message);
 }
 
-/* Neither left this machine. */
+/* Checks that both failed before anything was sent. */
 static inline void check_unsent(pair errors, leat_kind kind, const char *const *says) {
   check_error(errors.find, kind, says);
   check_error(errors.create, kind, says);

@@ -1,7 +1,7 @@
 /*
-** catalogue.h - the catalogue of bad servers: what each does, and what a find and a create
-** must make of it. Rows of one number are variants of one fault. What is not driven here
-** says why.
+** catalogue.h - the catalogue of bad servers: what each does, and the expected result of
+** a find and a create. Rows with the same number are variants of one fault. `why`
+** explains rows that are not tested here.
 */
 #ifndef LEAT_TEST_CATALOGUE_H
 #define LEAT_TEST_CATALOGUE_H
@@ -9,41 +9,41 @@
 #include "bad_server.h"
 #include "leat.h"
 
-/* What a response, or the lack of one, is to a call. How a find and a create go on from
-** there is the same for all rows: see `expect` in catalogue_test.c. */
+/* What a response, or its absence, means for a call. The expected result of a find or a
+** create follows from it for all rows: see `expect` in catalogue_stage.h. */
 typedef enum fate {
   FINE,      /* a good response */
-  KNOWN,     /* nothing was changed, and another try would get the same */
-  AGAIN,     /* nothing was changed, and it is sent again */
-  LOST,      /* who knows. A find gets the same another time */
-  CUT,       /* who knows. A find is sent again */
-  TIMES_OUT, /* who knows. For a find no time is left, for a create half */
+  KNOWN,     /* not applied, and a retry would fail in the same way */
+  AGAIN,     /* not applied, and retried */
+  LOST,      /* outcome unknown; a retried find would fail again */
+  CUT,       /* outcome unknown; a find is retried */
+  TIMES_OUT, /* outcome unknown; a find has no time left, a create half */
 } fate;
 
 typedef enum connection_state {
   COLD = 0,
   KEPT,
   SPOILT
-} connection_state; /* of the connection */
+} connection_state; /* before the fault */
 
-/* By which way a server is reached; from PROXY on each trial has a driver of its own. */
+/* The route to a server. From PROXY on, each trial has its own driver. */
 typedef enum door {
   PLAIN = 0,
-  TLS,     /* a TLS server is behind the gate, or `front` is */
-  TLS_CUT, /* a TLS server that ends without goodbye is before the service */
-  PROXY,   /* the gate is a proxy's */
-  NAME,    /* its name is not known */
-  NO_CA,   /* there is no ca_file */
-  NO_FDS,  /* there is no descriptor left */
-  BY_HAND  /* a test of its own */
+  TLS,     /* TLS, by a server behind the gate, or by `front` */
+  TLS_CUT, /* TLS, by a server that closes without close_notify */
+  PROXY,   /* the gate leads to a proxy */
+  NAME,    /* the host name is unknown */
+  NO_CA,   /* ca_file does not exist */
+  NO_FDS,  /* no file descriptors are left */
+  BY_HAND  /* covered by a separate test */
 } door;
 
 typedef enum mode {
   FIND_ONCE,      /* the fault once, then good service */
-  FIND_ALWAYS,    /* nothing else */
-  CREATE_LOST,    /* once; it was not carried out */
-  CREATE_APPLIED, /* once; it was */
-  CREATE_ALWAYS,  /* nothing else, whatever is asked; it was not carried out */
+  FIND_ALWAYS,    /* only the fault */
+  CREATE_LOST,    /* the fault once; the create is not applied */
+  CREATE_APPLIED, /* the fault once; the create is applied */
+  CREATE_ALWAYS,  /* only the fault, for all requests; the create is not applied */
   MODES
 } mode;
 
@@ -51,19 +51,19 @@ typedef struct row {
   int number;
   const char *title;
   fate fate;
-  leat_kind kind; /* what a call is told, if it is told so */
+  leat_kind kind; /* of the error, if the call fails */
   bad_fault does;
   connection_state
-      connection_state; /* KEPT: a find went well before; SPOILT: it is a find before */
+      connection_state; /* KEPT: after a good find; SPOILT: the fault is in that find */
   door door;
-  const char *front; /* the name of a TLS server that bad connections lead to */
-  bool large;        /* the request is of 60 kB at least */
-  bool last;         /* the connection must not be used again */
-  bool pauses;       /* the client, so long that no call waits for it */
-  unsigned modes;    /* 1 << mode each; 0: those that the fate has */
-  int sends;         /* of the operation; 0: as the fate has it */
-  enum { ANY = 0, SEEN, UNSEEN } cut; /* whether libcurl tells of it, where it matters */
-  const char *why;                    /* it is not driven here */
+  const char *front; /* the name of a TLS server for faulty connections */
+  bool large;        /* the request has at least 60 kB */
+  bool last;         /* the connection must not be reused */
+  bool pauses;       /* the client is paused for longer than calls wait */
+  unsigned modes;    /* set of 1 << mode; 0: all that fit the fate */
+  int sends;         /* how often the operation is sent; 0: by the fate */
+  enum { ANY = 0, SEEN, UNSEEN } cut; /* whether libcurl reports a TLS truncation */
+  const char *why;                    /* why the row is not tested here */
 } row;
 
 #define OK_HEAD       "HTTP/1.1 200 OK\r\n"

@@ -1,15 +1,15 @@
 /*
-** catalogue_server.c - the catalogue of bad servers, for drivers that are not in C. It prints
-** a table of Lua: the port where it is told what to do, and all trials: where each is met, and
-** what is to come of it. Then it takes lines, "VERB TRIAL", and answers each one with
-** "FINDS CREATES THERE CONNECTIONS LATE_MS", as they are then:
+** catalogue_server.c - the catalogue of bad servers, for drivers that are not in C. It
+** prints a Lua table: the control port, and all trials with their URLs and expected
+** results. It then accepts a control connection, reads lines "VERB TRIAL", and responds
+** to each with the current "FINDS CREATES THERE CONNECTIONS LATE_MS":
 **
-**   arm        the trial's fault is to come
-**   warmed     what came before it is done with, and does not count
-**   heal       from now on all is well
+**   arm        the trial's fault occurs from now on
+**   warmed     waits for the requests so far, and does not count them
+**   heal       ends all faults
 **   see
 **
-** It ends with that connection.
+** It exits when that connection ends.
 */
 #include "catalogue_stage.h"
 
@@ -27,7 +27,8 @@ static size_t count;
 
 /* ---- trials ---------------------------------------------------------------------- */
 
-/* Why a row is nothing for a driver that nginx connects for; NULL: it is. */
+/* Returns why a row can't be used with a driver that connects through nginx; NULL: it
+** can. */
 static const char *why_not(const row *r) {
   switch (r->door) {
     case PROXY: return "there is no proxy";
@@ -48,7 +49,7 @@ static void add(const row *r, mode m, bool over_tls) {
   trials[count++] = (trial){r, m, over_tls};
 }
 
-/* Over TLS, where no gate is reached by itself: a find, and a create. */
+/* Adds a find and a create over TLS, where connections don't come through the gate. */
 static void add_over_tls(const row *r) {
   static const mode modes[] = {FIND_ONCE, FIND_ALWAYS, CREATE_APPLIED, CREATE_LOST,
                                CREATE_ALWAYS};
@@ -70,7 +71,7 @@ static void make_trials(void) {
   }
 }
 
-/* ---- what is printed ------------------------------------------------------------- */
+/* ---- output ---------------------------------------------------------------------- */
 
 static void print_flag(const char *name, bool is) {
   if (is) printf(", %s = true", name);
@@ -130,7 +131,7 @@ static void print_all(int port) {
   fclose(stdout);
 }
 
-/* ---- what it is told ------------------------------------------------------------- */
+/* ---- commands -------------------------------------------------------------------- */
 
 static void obey(const char *verb, size_t number, FILE *answers) {
   bad_case *c = &cases[number];
@@ -167,7 +168,7 @@ int main(void) {
   if (!open_stage(cases, count) || !bad_bind(&control, &port) ||
       listen(control.fd, 1) != 0)
     return 1;
-  fcntl(control.fd, F_SETFL, 0); /* this one may block */
+  fcntl(control.fd, F_SETFL, 0); /* the control connection may block */
   for (size_t i = 0; i < count; i++)
     lead(trials[i].row, &cases[i]);
   print_all(port);

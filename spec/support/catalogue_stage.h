@@ -1,6 +1,6 @@
 /*
-** catalogue_stage.h - what the catalogue is played on, and how each row is to end: for the
-** tests of the drivers.
+** catalogue_stage.h - the servers for the catalogue, and the expected result of each row.
+** The tests of all drivers use it.
 */
 #ifndef LEAT_TEST_CATALOGUE_STAGE_H
 #define LEAT_TEST_CATALOGUE_STAGE_H
@@ -10,18 +10,18 @@
 #include "tls_server.h"
 
 enum {
-  SHORT_MS = 2000,  /* the timeout of a call whose time runs out */
-  LONG_MS = 6000,   /* of all others */
-  CONNECT_MS = 500, /* where it is connecting that takes its time, thrice */
+  SHORT_MS = 2000,  /* timeout of a call that is to time out */
+  LONG_MS = 6000,   /* timeout of all other calls */
+  CONNECT_MS = 500, /* connect timeout, where three attempts time out */
   LARGE = 60000
 };
 
-/* ---- what is to come of it ------------------------------------------------------- */
+/* ---- expected results ------------------------------------------------------------ */
 
 typedef struct ending {
   leat_kind kind;
   bool recovered, unknown;
-  int sends; /* of the operation */
+  int sends; /* how often the operation is sent */
 } ending;
 
 static inline bool creates(mode m) {
@@ -32,7 +32,7 @@ static inline bool is_always(mode m) {
   return m == FIND_ALWAYS || m == CREATE_ALWAYS;
 }
 
-/* Newer libraries of TLS tell their user when it ends without goodbye. */
+/* Newer TLS libraries report a connection that ends without close_notify. */
 static bool sees_cut;
 
 static inline bool has_mode(const row *r, mode m) {
@@ -44,14 +44,15 @@ static inline bool has_mode(const row *r, mode m) {
   return m != CREATE_APPLIED || may_apply;
 }
 
-/* What was not changed, or may be sent again whatever it did. */
+/* The result if nothing was applied, or if the operation may be retried in any case. */
 static inline ending again(const row *r, mode m) {
   if (is_always(m)) return (ending){r->kind, false, false, 3};
   return (ending){LEAT_OK, m == CREATE_APPLIED, false, 2};
 }
 
-/* A create whose response was lost is looked up, and sent again once it is sure that there
-** is nothing. Two looks are a second apart, which some calls don't have. */
+/* The result of a create whose response was lost: it is verified, and retried once it is
+** certain that no card exists. Two verifying finds are one second apart; after a timeout
+** there is no time for both. */
 static inline ending looked_up(const row *r, mode m) {
   bool in_vain = m == CREATE_ALWAYS || (m == CREATE_LOST && r->fate == TIMES_OUT);
   if (in_vain) return (ending){r->kind, false, true, 1};
@@ -72,7 +73,7 @@ static inline ending expect(const row *r, mode m) {
   return creates(m) ? looked_up(r, m) : fails;
 }
 
-/* Before the request: the service does not see those that are spoilt so. */
+/* Faults before the request, which the service therefore does not see. */
 static inline bool is_unseen(const row *r) {
   return r->does.at_gate || r->does.ear || r->door == NAME || r->door == NO_CA ||
          r->door == NO_FDS;
@@ -88,9 +89,9 @@ static const char *const mode_names[] = {"find, once", "find, always",
                                          "create, lost once", "create, applied once",
                                          "create, always"};
 
-/* ---- the stage ------------------------------------------------------------------- */
+/* ---- the servers ----------------------------------------------------------------- */
 
-/* TLS servers by name; all are before the service. */
+/* The TLS servers, by name; all connect to the service. */
 typedef struct front {
   const char *name;
   tls_identity identity;
@@ -105,7 +106,7 @@ static front fronts[FRONTS] = {
 static tls_identity authority, stranger;
 static char ca_file[] = "/tmp/leat-ca-XXXXXX";
 static char no_ca_file[] =
-    "/tmp/leat-no-ca-XXXXXX"; /* its name is ours; it is not there */
+    "/tmp/leat-no-ca-XXXXXX"; /* a reserved name; the file does not exist */
 static char policy_file[] = "/tmp/leat-openssl-XXXXXX";
 static proxy_server proxy;
 static bad_server service;
@@ -146,7 +147,7 @@ static inline bool open_stage(bad_case *cases, size_t count) {
   return fine;
 }
 
-/* To where good and bad connections by a gate are led. */
+/* Sets the targets of the gate's good and faulty connections. */
 static inline void lead(const row *r, bad_case *at) {
   if (r->door == PROXY) at->good_port = proxy.at.port;
   if (r->door != TLS) return;

@@ -1,8 +1,8 @@
 /*
-** json_oracle.h - our decoder beside jansson: whether both make the same of a text. These
-** differences are known: we stop at 32 levels, skip a byte order mark, and keep names that
-** occur twice and numbers that fit no type, which jansson refuses; jansson overlooks a NUL
-** that stands right behind a number or a word.
+** json_oracle.h - checks that our decoder and jansson agree about a text. Known
+** differences: ours stops at 32 levels, skips a byte order mark, and keeps duplicate
+** names and numbers that fit no type, which jansson rejects; jansson ignores a NUL
+** immediately behind a number or a word.
 */
 #ifndef LEAT_JSON_ORACLE_H
 #define LEAT_JSON_ORACLE_H
@@ -44,7 +44,7 @@ static inline bool oracle_same_array(const leat_json *ours, json_t *theirs) {
   return good;
 }
 
-/* Their members come in the text's order, as ours. */
+/* Both keep the members in the order of the text. */
 static inline bool oracle_same_object(const leat_json *ours, json_t *theirs) {
   leat_member member = {{NULL, 0}, NULL, NULL};
   void *at = json_object_iter(theirs);
@@ -79,7 +79,7 @@ static inline bool oracle_same(const leat_json *ours, json_t *theirs) {
   }
 }
 
-/* Whether it is among the objects' names before that member. */
+/* Returns true if an earlier member of the object has the same name as `last`. */
 static inline bool oracle_repeats(const leat_json *object, leat_member last) {
   leat_member member = {{NULL, 0}, NULL, NULL};
   while (leat_json_next(object, &member) && member.value != last.value)
@@ -89,7 +89,7 @@ static inline bool oracle_repeats(const leat_json *object, leat_member last) {
   return false;
 }
 
-/* Whether there is something in it that we keep and jansson refuses. */
+/* Returns true if the value contains anything that we keep and jansson rejects. */
 static inline bool oracle_refuses(const leat_json *ours) {
   leat_member member = {{NULL, 0}, NULL, NULL};
   bool refuses = leat_json_digits(ours).data != NULL;
@@ -100,7 +100,7 @@ static inline bool oracle_refuses(const leat_json *ours) {
   return refuses;
 }
 
-/* `ours` is what we made of the text: NULL, or the document. */
+/* `ours` is our result for the text: the document, or NULL. */
 static inline bool oracle_agrees(const leat_json *ours, leat_string text) {
   if (memchr(text.data, '\0', text.length)) return ours == NULL;
   if (text.length >= 3 && memcmp(text.data, "\xEF\xBB\xBF", 3) == 0)

@@ -1,6 +1,6 @@
 /*
-** listener.h - a port of this machine that the system picks, and a thread for each who
-** comes: what the servers of the tests on TLS and proxies stand on.
+** listener.h - a listening port on localhost, chosen by the system, with a thread for
+** each connection. The servers of the TLS and proxy tests use it.
 */
 #ifndef LEAT_TEST_LISTENER_H
 #define LEAT_TEST_LISTENER_H
@@ -17,14 +17,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { LISTENER_VISITORS = 2048 }; /* over its life */
+enum { LISTENER_VISITORS = 2048 }; /* in total */
 
-typedef struct listener listener; /* the first member of the server whose it is */
+typedef struct listener listener; /* the first member of its server */
 
 struct listener {
   int fd, port, stop[2];
   void (*visit)(listener *at,
-                int fd); /* in a thread of its own; `fd` is not its to close */
+                int fd); /* runs in a thread of its own, and must not close `fd` */
   atomic_int connections, closed;
   pthread_t thread;
 };
@@ -34,8 +34,8 @@ typedef struct guest {
   int fd;
 } guest;
 
-/* Waits for something to read on the first `count` of `fds`, which has room for one more.
-** False: the listener stops. */
+/* Waits until one of the first `count` of `fds` is readable; `fds` needs room for one
+** more. Returns false when the listener stops. */
 static inline bool listener_wait(const listener *at, struct pollfd *fds, nfds_t count) {
   fds[count] = (struct pollfd){at->stop[0], POLLIN, 0};
   return poll(fds, count + 1, -1) > 0 && fds[count].revents == 0;
@@ -46,7 +46,7 @@ static inline bool listener_wait_for(const listener *at, int fd) {
   return listener_wait(at, fds, 1);
 }
 
-/* A connection is closed as it is: whatever was to be said is said before. */
+/* Makes the next close of `fd` reset the connection. */
 static inline void listener_reset(int fd) {
   struct linger now = {1, 0};
   setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
@@ -97,7 +97,7 @@ static inline bool listener_start(listener *at, void (*visit)(listener *at, int 
   return pthread_create(&at->thread, NULL, listener_run, at) == 0;
 }
 
-/* Ends its threads; counts stay readable. */
+/* Stops and joins the threads. The counters stay readable. */
 static inline void listener_stop(listener *at) {
   close(at->stop[1]);
   pthread_join(at->thread, NULL);
@@ -105,14 +105,15 @@ static inline void listener_stop(listener *at) {
   close(at->fd);
 }
 
-/* Until so many connections have ended on its side: what it did then has arrived. */
+/* Waits until the server has closed `count` connections, whose last bytes have then
+** arrived. Returns false after 5 s. */
 static inline bool listener_wait_closed(const listener *at, int count) {
   for (int i = 0; i < 5000 && at->closed < count; i++)
     usleep(1000);
   return at->closed >= count;
 }
 
-/* A connection to a port of this machine; -1: nobody is there. */
+/* Connects to a port on localhost. Returns -1 if nothing listens there. */
 static inline int listener_connect(int port) {
   struct sockaddr_in address = listener_address(port);
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

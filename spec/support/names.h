@@ -1,7 +1,7 @@
 /*
-** names.h - a getaddrinfo of the tests' own, found by libcurl instead of the system's: on
-** this machine the names "api.test" and "proxy.test" are 127.0.0.1, and there are no
-** others. Include it once in a program.
+** names.h - a getaddrinfo that replaces the system's for libcurl: "api.test" and
+** "proxy.test" resolve to 127.0.0.1, and no other names exist. Include it only once in a
+** program.
 */
 #ifndef LEAT_TEST_NAMES_H
 #define LEAT_TEST_NAMES_H
@@ -14,7 +14,7 @@
 #include <string.h>
 
 static atomic_int names_asked;
-static atomic_int names_lost; /* so many of the next questions find nothing */
+static atomic_int names_lost; /* how many of the next queries fail */
 
 LEAT_API int getaddrinfo(const char *name, const char *port, const struct addrinfo *hints,
                          struct addrinfo **result) {
@@ -42,7 +42,7 @@ LEAT_API int getaddrinfo(const char *name, const char *port, const struct addrin
 }
 
 LEAT_API void freeaddrinfo(struct addrinfo *a) {
-  free(a); /* the first member of what was found */
+  free(a); /* `info` is the first member of `found` */
 }
 
 #endif

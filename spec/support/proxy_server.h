@@ -1,7 +1,7 @@
 /*
-** proxy_server.h - a proxy, good and bad: HTTP's CONNECT or SOCKS5, on raw sockets. It
-** knows every name, and each is this machine: so a name that only it knows is reached
-** through it or not at all. What it hears is kept.
+** proxy_server.h - good and faulty proxies: HTTP's CONNECT or SOCKS5, on raw sockets. The
+** proxy resolves every name to localhost, so a name that is unknown elsewhere can be
+** reached only through it. It records what it receives.
 */
 #ifndef LEAT_TEST_PROXY_SERVER_H
 #define LEAT_TEST_PROXY_SERVER_H
@@ -13,14 +13,14 @@
 #include <string.h>
 
 typedef struct proxy_options {
-  const char *user;      /* "user:password" that it wants; NULL: anybody may */
-  const char *challenge; /* the answer to others, who speak HTTP */
-  const char *answer;    /* instead of a tunnel, and then `then`; NULL: a tunnel */
+  const char *user;      /* the required "user:password"; NULL: none */
+  const char *challenge; /* HTTP response without valid credentials */
+  const char *answer;    /* sent instead of a tunnel, before `then`; NULL: a tunnel */
   after then;
-  int hasty;  /* 1: the end comes with the response, not after it */
-  bool hangs; /* says nothing, and does nothing */
+  int hasty;  /* 1: the close is sent together with the response */
+  bool hangs; /* never responds */
   bool socks;
-  unsigned char refusal; /* SOCKS5's code for it, 0: none */
+  unsigned char refusal; /* the reply code of SOCKS5; 0: none */
 } proxy_options;
 
 typedef struct proxy_record {
@@ -33,7 +33,7 @@ typedef struct proxy_server {
   proxy_options options;
   atomic_int tunnels;
   pthread_mutex_t lock;
-  proxy_record heard;   /* from all clients, while no tunnel stood */
+  proxy_record heard;   /* from all clients, before a tunnel was open */
   proxy_record carried; /* from all clients, through tunnels */
 } proxy_server;
 
@@ -46,7 +46,7 @@ static inline void proxy_note(proxy_server *p, proxy_record *r, const void *data
   pthread_mutex_unlock(&p->lock);
 }
 
-/* Reads exactly so much: whatever follows belongs to the tunnel. */
+/* Reads exactly `size` bytes, because the bytes behind them belong to the tunnel. */
 static inline bool proxy_read(proxy_server *p, int fd, void *data, size_t size) {
   char *to = data;
   for (size_t got = 0; got < size;) {
@@ -104,7 +104,7 @@ static inline bool proxy_knows(const proxy_server *p, const char *head) {
   return found && strncmp(found + strlen(line), "\r\n", 2) == 0;
 }
 
-/* The port that a CONNECT names; 0: it is none. */
+/* Returns the port of a CONNECT request; 0 if it is no CONNECT. */
 static inline int proxy_target(const char *head) {
   int port = 0;
   return sscanf(head, "CONNECT %*[^: ]:%d HTTP/1.1\r\n", &port) == 1 ? port : 0;
@@ -127,7 +127,8 @@ static inline int proxy_connect(proxy_server *p, int fd) {
 
 /* ---- SOCKS5 (RFC 1928, RFC 1929) ------------------------------------------------- */
 
-/* A length, and so many bytes; NUL-terminated. The length, or -1: there was no more. */
+/* Reads a length and as many bytes, and adds a NUL. Returns the length, or -1 if the
+** connection ended. */
 static inline int proxy_read_text(proxy_server *p, int fd, char text[256]) {
   unsigned char length;
   if (!proxy_read(p, fd, &length, 1) || !proxy_read(p, fd, text, length)) return -1;
@@ -161,12 +162,12 @@ static inline int proxy_socks(proxy_server *p, int fd) {
   if (!proxy_read(p, fd, place, named ? 2 : 6)) return -1;
   const unsigned char *port = place + (named ? 0 : 4);
   int target = p->options.refusal ? -1 : listener_connect(port[0] << 8 | port[1]);
-  if (target < 0 && p->options.refusal == 0) answer[1] = 5; /* refused */
+  if (target < 0 && p->options.refusal == 0) answer[1] = 5; /* connection refused */
   listener_send(fd, answer, sizeof answer);
   return target;
 }
 
-/* ---- making and ending ----------------------------------------------------------- */
+/* ---- starting and stopping ------------------------------------------------------- */
 
 static inline void proxy_answer(proxy_server *p, int fd) {
   char head[4096];
@@ -182,7 +183,7 @@ static inline void proxy_visit(listener *at, int fd) {
   proxy_server *p = (proxy_server *)(void *)at;
   char rest[1024];
   if (p->options.hangs) {
-    while (proxy_read(p, fd, rest, sizeof rest)) /* a greeting in TLS may be long */
+    while (proxy_read(p, fd, rest, sizeof rest)) /* a ClientHello may be long */
       continue;
   } else if (p->options.answer) {
     proxy_answer(p, fd);

@@ -1,6 +1,6 @@
 /*
-** secrets.h - the API key and the client secret of the tests. spec/support/canary.sh draws
-** fresh ones, and looks for them in all that the tests print and leave behind.
+** secrets.h - the API key and the client secret of the tests. spec/support/canary.sh
+** generates new ones, and searches all output and files of the tests for them.
 */
 #ifndef LEAT_TEST_SECRETS_H
 #define LEAT_TEST_SECRETS_H
@@ -19,7 +19,7 @@ static inline const char *test_secret(void) {
   return secret ? secret : "s3cret&of=the+client";
 }
 
-/* Whether a piece of the secret stands in the text. */
+/* Returns true if the text contains a piece of the secret. */
 static inline bool shows(const char *text, const char *secret) {
   char piece[9] = "";
   for (size_t i = 0; i + 8 <= strlen(secret); i++) {

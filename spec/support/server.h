@@ -1,7 +1,7 @@
 /*
-** server.h - a scripted server for the C tests: raw bytes on a real socket, for what no
-** HTTP server library would do. Request number n, counted over all connections, gets
-** answer number n.
+** server.h - a scripted server for the C tests: raw bytes on a real socket, for responses
+** that no HTTP server library would send. Request number n, counted over all connections,
+** gets response number n.
 */
 #ifndef LEAT_TEST_SERVER_H
 #define LEAT_TEST_SERVER_H
@@ -21,15 +21,15 @@
 typedef enum after { STAY, CLOSE, RESET } after;
 
 typedef struct reply {
-  const char *bytes; /* NULL: nothing at all */
+  const char *bytes; /* NULL: no response */
   after then;
 } reply;
 
 typedef struct server {
   int listener, port, stop[2];
-  const char *greeting; /* sent at once to who connects */
+  const char *greeting; /* sent to each client when it connects */
   int delay_ms;         /* before each response */
-  atomic_bool held;     /* so long there is none */
+  atomic_bool held;     /* no responses while it is set */
   const reply *replies;
   size_t reply_count; /* the last one is repeated */
   pthread_t thread;
@@ -43,13 +43,13 @@ typedef struct visitor {
   int fd;
 } visitor;
 
-/* Waits until there is something to read, or the server stops. */
+/* Waits until `fd` is readable. Returns false when the server stops. */
 static inline bool server_wait(server *s, int fd) {
   struct pollfd fds[2] = {{fd, POLLIN, 0}, {s->stop[0], POLLIN, 0}};
   return poll(fds, 2, -1) > 0 && fds[1].revents == 0;
 }
 
-/* Reads one request: its head, and as much body as Content-Length says. */
+/* Reads one request: its head, and a body of its Content-Length. */
 static inline bool server_read(server *s, int fd) {
   size_t size = 4096, length = 0, wanted = SIZE_MAX;
   char *text = malloc(size), *end = NULL;
@@ -133,7 +133,7 @@ static inline bool server_start(server *s, const reply *replies, size_t count) {
   return pthread_create(&s->thread, NULL, server_run, s) == 0;
 }
 
-/* Ends its threads; the counts stay readable. */
+/* Stops and joins the threads. The counters stay readable. */
 static inline void server_stop(server *s) {
   close(s->stop[1]);
   pthread_join(s->thread, NULL);

@@ -1,10 +1,10 @@
 /*
-** slow_server.c - a server that responses every request alike, some time after it came, over
-** any number of connections and in one thread, so that it takes little of the machine that
-** something else is measured on.
-**   slow_server MS                 prints its port, and serves until its standard input ends
-**   slow_server MS HELD BODY       the first so many get no response before all of them wait;
-**                                  then, so long after the last came, that body
+** slow_server.c - a server that sends the same response to every request after a delay.
+** It serves any number of connections in one thread, to take little CPU from what is
+** being measured on the same machine.
+**   slow_server MS            prints its port, and serves until its standard input ends
+**   slow_server MS HELD BODY  holds the first HELD requests until all of them have come;
+**                             MS after the last, all get the response BODY
 */
 #include <arpa/inet.h>
 #include <stdint.h>
@@ -24,10 +24,11 @@
 enum { MOST = 65536, EVENTS = 256 };
 #define NEVER INT64_MAX
 
-static unsigned held; /* so many still have to wait for each other */
+static unsigned held; /* requests that must come before the first response */
 static const char *body = BODY;
 
-/* Who waits for a response; all wait equally long, so they stand in a line. */
+/* The queue of requests to respond to. All wait equally long, so it is in order of
+** `due`. */
 static struct {
   int fd;
   int64_t due;
@@ -83,7 +84,7 @@ static void answer_due(int64_t now) {
     send(line[first % MOST].fd, text, (size_t)length, MSG_NOSIGNAL);
 }
 
-/* False: standard input ended. */
+/* Returns 0 if standard input ended. */
 static int take_events(int epoll, int listener, int timeout, int64_t delay) {
   struct epoll_event events[EVENTS];
   int n = epoll_wait(epoll, events, EVENTS, timeout), fd;

@@ -1,7 +1,8 @@
 /*
-** tls_server.h - TLS, good and bad, before another port of this machine: what comes out
-** of it goes on in cleartext, to a scripted server (server.h) or to a proxy. By GnuTLS,
-** so that two implementations meet; certificates are made as they are needed.
+** tls_server.h - good and faulty TLS servers that forward the decrypted bytes to another
+** port on localhost: to a scripted server (server.h), or a proxy. They use GnuTLS, so
+** that libcurl's TLS library is tested against another one. Certificates are generated at
+** run time.
 */
 #ifndef LEAT_TEST_TLS_SERVER_H
 #define LEAT_TEST_TLS_SERVER_H
@@ -17,8 +18,8 @@
 
 /* ---- OpenSSL's policy ------------------------------------------------------------ */
 
-/* Debian's OpenSSL refuses TLS 1.1 by its own policy. That is lifted, before libcurl is
-** first used: what is refused then is refused by us. `path` ends in XXXXXX. */
+/* Debian's OpenSSL refuses TLS 1.1 by default. This lifts its policy before libcurl is
+** first used, so that only our own settings refuse it. `path` ends in XXXXXX. */
 static inline bool tls_lift_policy(char *path) {
   static const char policy[] = "openssl_conf = init\n[init]\nssl_conf = ssl\n"
                                "[ssl]\nsystem_default = policy\n"
@@ -42,7 +43,7 @@ static inline void tls_set_validity(gnutls_x509_crt_t c, int from_day, int to_da
   gnutls_x509_crt_set_expiration_time(c, time(NULL) + to_day * day);
 }
 
-/* A key, and a certificate that is still to be filled and signed. */
+/* Generates a key and a certificate, which is not yet complete or signed. */
 static inline tls_identity tls_begin_identity(const char *name) {
   static const unsigned char serial[] = {1};
   tls_identity i;
@@ -63,7 +64,7 @@ static inline bool tls_sign(tls_identity *i, const tls_identity *issuer) {
                                GNUTLS_DIG_SHA256, 0) == 0;
 }
 
-/* One that signs others. */
+/* Makes a certificate authority. */
 static inline bool tls_new_authority(tls_identity *i, const char *name) {
   *i = tls_begin_identity(name);
   tls_set_validity(i->certificate, -1, 365);
@@ -72,7 +73,7 @@ static inline bool tls_new_authority(tls_identity *i, const char *name) {
   return tls_sign(i, i);
 }
 
-/* Names with blanks between them. */
+/* Adds host names, which are separated by spaces. */
 static inline void tls_add_names(gnutls_x509_crt_t c, const char *names) {
   while (*names) {
     size_t length = strcspn(names, " ");
@@ -82,8 +83,8 @@ static inline void tls_add_names(gnutls_x509_crt_t c, const char *names) {
   }
 }
 
-/* For a server of these names and that IPv4 address, which may be NULL; valid between two
-** days from now. Without an issuer it is signed by itself. */
+/* Makes a server's certificate for these names and the IPv4 address, which may be NULL.
+** It is valid between two days relative to now. Without an issuer it is self-signed. */
 static inline bool tls_new_identity(tls_identity *i, const tls_identity *issuer,
                                     const char *names, const char *ip, int from_day,
                                     int to_day) {
@@ -105,7 +106,7 @@ static inline void tls_free_identity(tls_identity *i) {
   gnutls_x509_privkey_deinit(i->key);
 }
 
-/* The certificate as a PEM file; `path` ends in XXXXXX, as mkstemp has it. */
+/* Writes the certificate as a PEM file; `path` ends in XXXXXX, for mkstemp. */
 static inline bool tls_write(const tls_identity *i, char *path) {
   gnutls_datum_t pem = {NULL, 0};
   int fd = mkstemp(path);
@@ -120,28 +121,28 @@ static inline bool tls_write(const tls_identity *i, char *path) {
 
 typedef struct tls_options {
   const tls_identity *identity;
-  const char *priority; /* GnuTLS's words for versions and ciphers; NULL: NORMAL */
-  const char *alpn;     /* the one protocol it speaks, or no handshake; NULL: any */
-  size_t flight;        /* if not 0: so many bytes of its handshake leave, no more */
-  after then;           /* and then; STAY: it hangs */
-  const char *hello;    /* sent as soon as TLS stands */
+  const char *priority; /* GnuTLS priority string; NULL: NORMAL */
+  const char *alpn;     /* the only protocol for ALPN, required; NULL: any */
+  size_t flight;        /* only so many bytes of its handshake are sent; 0: all */
+  after then;           /* after the flight; STAY: it hangs */
+  const char *hello;    /* sent as soon as the handshake is done */
   size_t hello_length;
-  int begin_ms; /* so long it waits before the handshake */
-  int rest_ms;  /* so long it reads nothing, and little fits in between */
-  bool cut;     /* the connection ends without TLS's own goodbye, close_notify */
-  bool wants_certificate; /* of its clients; it refuses those that have none */
+  int begin_ms;           /* delay before the handshake */
+  int rest_ms;            /* reads nothing for so long, with small buffers */
+  bool cut;               /* the connection ends without close_notify */
+  bool wants_certificate; /* refuses clients without a certificate */
   gnutls_alert_description_t
-      alert;           /* if not 0: instead of a connection, once TLS stands */
-  int refuse_after_ms; /* so long it keeps an alert back: the request comes before */
+      alert;           /* if not 0: sent after the handshake, then it closes */
+  int refuse_after_ms; /* delays the alert until the request has been sent */
 } tls_options;
 
-/* What it does without being asked anything, or behind a request. */
+/* Actions on demand, not in reply to anything, or behind a request. */
 typedef enum tls_order { TLS_TICKETS, TLS_NEW_KEYS, TLS_GOODBYE, TLS_ALERT } tls_order;
 
 typedef struct tls_server {
   listener at;
   tls_options options;
-  int target; /* the port behind */
+  int target; /* the port to forward to */
   int orders[2];
   atomic_int obeyed, handshakes, resumed;
   gnutls_certificate_credentials_t credentials;
@@ -151,7 +152,7 @@ typedef struct tls_server {
 typedef struct tls_visitor {
   gnutls_session_t session;
   int fd, target;
-  size_t left; /* of the flight */
+  size_t left; /* bytes left of the flight */
 } tls_visitor;
 
 static inline ssize_t tls_push(gnutls_transport_ptr_t to, const void *data, size_t size) {
@@ -191,16 +192,16 @@ static inline bool tls_handshake(tls_server *s, tls_visitor *v) {
   return result == 0;
 }
 
-/* True: all of it went. */
+/* Returns true if all of it was sent. */
 static inline bool tls_send(const tls_visitor *v, const void *data, size_t size) {
   ssize_t n;
   do
     n = gnutls_record_send(v->session, data, size);
   while (n == GNUTLS_E_AGAIN || n == GNUTLS_E_INTERRUPTED);
-  return n == (ssize_t)size; /* what a test sends fits into one record */
+  return n == (ssize_t)size; /* tests send at most one record at a time */
 }
 
-/* False: the connection is to end. */
+/* Performs one order. Returns false if the connection is to be closed. */
 static inline bool tls_obey(tls_server *s, const tls_visitor *v) {
   unsigned char order;
   if (read(s->orders[0], &order, 1) != 1) return false;
@@ -213,9 +214,9 @@ static inline bool tls_obey(tls_server *s, const tls_visitor *v) {
   return order != TLS_GOODBYE && order != TLS_ALERT;
 }
 
-/* Carries what there is, one way or the other. False: it is over. */
+/* Forwards the available data in either direction. Returns false if a side has ended. */
 static inline bool tls_carry(tls_server *s, const tls_visitor *v) {
-  char data[16384]; /* as much as a record holds */
+  char data[16384]; /* the size of a record */
   struct pollfd fds[4] = {
       {v->fd, POLLIN, 0}, {v->target, POLLIN, 0}, {s->orders[0], POLLIN, 0}};
   if (gnutls_record_check_pending(v->session) > 0) fds[0].revents = POLLIN;
@@ -238,7 +239,7 @@ static inline void tls_talk(tls_server *s, tls_visitor *v) {
   s->resumed += gnutls_session_is_resumed(v->session) != 0;
   if ((v->target = listener_connect(s->target)) < 0) return;
   usleep((useconds_t)o->rest_ms * 1000);
-  fcntl(v->fd, F_SETFL, O_NONBLOCK); /* a record may hold nothing for us */
+  fcntl(v->fd, F_SETFL, O_NONBLOCK); /* a record may contain no data */
   if (o->hello == NULL || tls_send(v, o->hello, o->hello_length))
     while (tls_carry(s, v))
       continue;
@@ -260,7 +261,8 @@ static inline void tls_visit(listener *at, int fd) {
   gnutls_deinit(v.session);
 }
 
-/* Little fits between the two: small packets, hence small buffers. */
+/* Reduces packets and buffers, so that little data is buffered between client and
+** server. */
 static inline void tls_make_narrow(int fd) {
   int packet = 536, buffer = 16384;
   setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &packet, sizeof packet);
@@ -290,7 +292,7 @@ static inline void tls_stop(tls_server *s) {
   gnutls_free(s->ticket_key.data);
 }
 
-/* Has one of its connections do that, and waits until it is done. */
+/* Makes one of its connections perform the order, and waits until it has done so. */
 static inline bool tls_give_order(tls_server *s, tls_order what) {
   unsigned char order = (unsigned char)what;
   int before = s->obeyed;
