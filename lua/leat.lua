@@ -7,11 +7,11 @@
 --    local card, err = cards:find("ABCDE12356-90")
 --    if not card then print(err.kind, err) end
 --
--- Whatever can happen to a call comes back as `nil, err`. What is wrong with the program
--- (an unknown option, a card as a number, ...) is raised, at the line of the caller.
+-- A call that fails returns `nil, err`. A mistake in the program (an unknown option, a card's value
+-- given as a number, ...) raises an error at the caller's line.
 -- @module leat
 
-local require = require -- some hosts lend it only while this loads
+local require = require -- some hosts provide it only while the module loads
 local cjson = require("cjson")
 
 local function load_core()
@@ -31,33 +31,33 @@ local ensure = require("leat.ensure")
 local options = require("leat.options")
 
 local leat = {
-  --- The library's version.
+  --- The library's version, a string.
   _VERSION = core.version,
-  --- Stands for null inside arrays, and where a null is to be sent. The same as `cjson.null`.
+  --- Represents JSON null inside arrays, and in bodies that are sent. The same value as `cjson.null`.
   null = cjson.null,
 }
 
---- What went wrong with a call.
+--- The error that a call returns.
 --
--- Branch on `kind`, or on `code`: messages are for people. `tostring(err)` gives one line.
+-- Branch on `kind` or `code`; messages are for people and may change. `tostring(err)` returns one line.
 -- @table err
 -- @field kind `not_found`, `inactive`, `already_exists`, `already_linked`, `not_linked`,
 --   `contact_not_found`, `invalid_input`, `unauthorized`, `forbidden`, `quota_reached`,
 --   `rate_limited`, `maintenance`, `server`, `api`, `conflict`, `connection`, `tls`,
 --   `timeout`, `protocol`, `too_large`, `redirect`, `canceled`, `config`, `local` or
 --   `no_memory`
--- @field code the number that the API gave, or nil
--- @field status of HTTP, nil if no response came
--- @field message what happened, and what to do
--- @field operation such as `contact_identifiers.find`
--- @field fields what validation refused: `{ [field] = { message, ... } }`, or nil
--- @field sent `"no"`: the request never left; `"maybe"`: it may have been received
--- @field outcome_unknown true: the change may or may not have happened; find, then decide
--- @field attempts how many exchanges were begun
--- @field retry_after seconds that the service asked to wait, or nil
--- @field card of a `conflict`: the card that contradicts what was asked, or nil
--- @field where the line of `leat.assert` that raised it: `"file.lua:12:"`, which `tostring`
---   then begins with; nil if none did
+-- @field code the API's error code, a number, or nil
+-- @field status the HTTP status, or nil if no response arrived
+-- @field message what happened, and what to do about it
+-- @field operation the name of the operation, such as `contact_identifiers.find`
+-- @field fields the fields that validation refused, `{ [field] = { message, ... } }`, or nil
+-- @field sent `"no"`: the request was never sent; `"maybe"`: the service may have received it
+-- @field outcome_unknown true: the change may or may not have been applied; find the card, then decide
+-- @field attempts the number of HTTP requests that were begun
+-- @field retry_after the number of seconds that the service asked to wait, or nil
+-- @field card for a `conflict`: the card that contradicts the request, or nil
+-- @field where the line of the `leat.assert` that raised this error, such as `"file.lua:12:"`; `tostring`
+--   begins with it. nil if `leat.assert` did not raise it
 local failure = {}
 
 function failure.__tostring(err)
@@ -69,25 +69,25 @@ function failure.__concat(a, b)
   return tostring(a) .. tostring(b)
 end
 
---- What became of one exchange: what `on_attempt` is called with. No token is in it.
+--- The result of one exchange (one HTTP request), as passed to `on_attempt`. It contains no token.
 -- @table attempt
--- @field operation of the call: `contact_identifiers.create`
--- @field purpose of the exchange: `"call"`, the operation itself; `"verify"`, a find that tells
---   whether a change happened whose response was lost; `"token"`
--- @field attempt the call's first exchange, its second, ...
--- @field kind of error, as in `err`; nil: it went well
--- @field code the number that the API gave, or nil
--- @field status of HTTP, or nil
+-- @field operation the call's operation, such as `contact_identifiers.create`
+-- @field purpose `"call"`: the operation itself; `"verify"`: a find that checks whether a change took
+--   effect after its response was lost; `"token"`: a token request
+-- @field attempt the number of this exchange within its call, counted from 1
+-- @field kind the kind of error, as in `err`; nil if the exchange succeeded
+-- @field code the API's error code, a number, or nil
+-- @field status the HTTP status, or nil
 -- @field sent `"no"` or `"maybe"`, as in `err`
--- @field reused true: over a connection that was there
--- @field milliseconds that it took, connecting included
--- @field wait_milliseconds until the next one, as far as is known; nil: it was the last
--- @field value of the card, with `show_values`
+-- @field reused true if an existing connection was reused
+-- @field milliseconds the duration of the exchange, including connecting
+-- @field wait_milliseconds the wait before the next exchange, as far as it is known; nil if this was the last
+-- @field value the card's value; only with `show_values`
 
--- Methods are made from the rows of operations. What they are called on, `self`, is a
--- client or a resource of one, and holds what a call needs: `handle` (the core's client),
--- `driver`, `hooks` (of the user, for the driver to call), `settings` (of a view, or false)
--- and, once there was one, `card` (the metatable; false before).
+-- Methods are generated from the core's table of operations. Their `self` is a client or one of its
+-- resources, and holds what a call needs: `handle` (the core's client), `driver`, `hooks` (the
+-- user's functions, which the driver calls), `settings` (those of a view, or false) and `card` (the
+-- metatable of cards, false until the first card).
 
 local rows, resources = {}, {}
 local Client = {}
@@ -106,7 +106,7 @@ end
 
 local new_call, result_of = core.call, core.result
 
--- Raises at the line of whoever called the method that calls this.
+-- Makes a call. Errors are raised at the line that called the method.
 local function prepare(self, row, ...)
   check_open(self, row.title, 3)
   local call, wrong = new_call(self.handle, row.index, ...)
@@ -129,7 +129,8 @@ local function card_metatable(self)
   return self.card
 end
 
--- Only what takes memory can fail, so that comes first: a card is never half empty.
+-- Adds the new fields before it removes the old ones: only adding can run out of memory, so a card
+-- never loses fields because of an error.
 local function refresh(card, fresh)
   for name, value in pairs(fresh) do
     card[name] = value
@@ -152,14 +153,14 @@ end
 
 local getinfo, running = debug and debug.getinfo, coroutine.running
 
--- Whether a function on the stack is not the user's: it belongs to C or to this library.
+-- Whether a function on the stack belongs to C or to this library, and not to the user.
 local function is_ours(info, here)
   return info.what == "C" or info.what == "tail" or info.source == here
     or info.source:find(here:gsub("%.lua$", "/"), 1, true) == 1
 end
 
--- Raises at the user's line that led here, which may be behind several functions of the library;
--- without a position if tail calls have removed it from the stack.
+-- Raises an error at the user's line, which may be several of the library's functions up the stack.
+-- The error has no position if tail calls have removed that line from the stack.
 local function blame(row, wrong)
   local level, here = 2, getinfo and getinfo(1, "S").source
   local info = getinfo and getinfo(level, "S")
@@ -185,7 +186,7 @@ local function perform(self, row, call)
   end
 end
 
--- `go_on` takes the result further.
+-- Performs a call that changes something. `go_on`, if given, turns its result into what is returned.
 local function change(call, self, row, card, go_on)
   perform(self, row, call)
   local value, err, info = result(call, self.card, card)
@@ -195,7 +196,8 @@ local function change(call, self, row, card, go_on)
   return value, err, info
 end
 
--- In a coroutine, which may be suspended meanwhile, and on Lua 5.1 not within pcall.
+-- The same in a coroutine. `perform` may yield, so it is not called through pcall, which Lua 5.1
+-- cannot suspend.
 local function change_in_coroutine(call, self, row, card, go_on)
   perform(self, row, call)
   local fine, value, err, info = pcall(result, call, self.card, card)
@@ -207,11 +209,11 @@ local function change_in_coroutine(call, self, row, card, go_on)
   return value, err, info
 end
 
--- Performs the call; `card` is the one to refresh, `go_on` what is to be done with the result
--- of a change, and gives what is returned. When an interrupt comes, or memory runs
--- out, once a change was sent, the error says so, up to the end of the method: so there it
--- is called by tail calls, and ends in C. A call that is done is some KB that the collector
--- knows nothing of: they are given back at once.
+-- Performs the call. `card`, if given, is refreshed with the result; `go_on`, if given, turns the
+-- result of a change into what is returned. If an interrupt or a lack of memory ends the method after
+-- a change was sent, the error must say so, up to the method's last instruction. For this reason
+-- changes are made through tail calls that end in C. A finished call holds some KB that the garbage
+-- collector does not count, so it is freed at once.
 function finish(self, row, call, card, go_on)
   local metatable = self.card or card_metatable(self)
   if self.settings then apply(self.settings, call) end
@@ -244,46 +246,53 @@ local function make_method(class, row)
   end
 end
 
---- Finds a contact identifier.
+--- Finds a contact identifier (a card).
+--
+-- Like every operation, it also returns `info`, a table: `status` (HTTP), `attempts` (exchanges begun),
+-- `meta` (what the service sent beside the data, or nil), `rate_limit` (`limit` and `remaining`), and
+-- `outcome`: `recovered` if the response to a change was lost and the card was then found as requested;
+-- see also `ensure`.
 -- @function contact_identifiers:find
--- @tparam string value
+-- @tparam string value the card's value
 -- @return the card, nil, info; or nil, err
+-- @raise arguments of the wrong type, an empty value, or a closed client
 
---- Creates one.
+--- Creates a card.
 -- @function contact_identifiers:create
--- @tparam string value
--- @tparam[opt] table given `name`, `contact_uuid`
+-- @tparam string value the card's value
+-- @tparam[opt] table options `name`, a string, which the service sets to the value by default; and
+--   `contact_uuid`, a string: the contact to link the card to, by default none
 -- @return the card, nil, info; or nil, err
 
---- Links one to a contact.
+--- Links a card to a contact.
 -- @function contact_identifiers:link
--- @tparam string value
--- @tparam string contact_uuid
+-- @tparam string value the card's value
+-- @tparam string contact_uuid the contact's uuid
 -- @return the card, nil, info; or nil, err
 
---- Unlinks one from its contact.
+--- Unlinks a card from its contact.
 -- @function contact_identifiers:unlink
--- @tparam string value
+-- @tparam string value the card's value
 -- @tparam[opt] table options `expect`: the uuid of the contact that the card must belong to, or
---   false, for no contact. The card is found first, each time before the change is sent; if it
---   is another's nothing is changed, and that is a `conflict`
+--   false if it must belong to no contact. The card is found before each attempt to change it; if
+--   it belongs to another contact, nothing is changed and the error is a `conflict`
 -- @return the card, nil, info; or nil, err
 
---- Changes its `name`, or whether it is `active`.
+--- Changes a card's name, or activates or deactivates it.
 -- @function contact_identifiers:update
--- @tparam string value
--- @tparam table given `name`, `active`; and `expect`, as for `unlink`
+-- @tparam string value the card's value
+-- @tparam table options `name`, a string, or `active`, a boolean, or both; and `expect`, as for `unlink`
 -- @return the card, nil, info; or nil, err
 
---- Deletes one.
+--- Deletes a card.
 -- @function contact_identifiers:delete
--- @tparam string value
+-- @tparam string value the card's value
 -- @tparam[opt] table options `expect`, as for `unlink`
 -- @return true, nil, info; or nil, err
 
---- All of one contact; there is no list of all that there are.
+--- Lists all cards of one contact. The API has no list of all cards.
 -- @function contact_identifiers:list
--- @tparam table given `contact_uuid`
+-- @tparam table options `contact_uuid`, a string
 -- @return a list of cards, nil, info; or nil, err
 
 for _, row in ipairs(core.operations()) do
@@ -295,10 +304,11 @@ for _, row in ipairs(core.operations()) do
   make_method(class, row)
 end
 
---- Makes a card of a table that holds one's fields, such as one out of a cache, and returns
--- it: the very table, with the methods of a card.
+--- Rebuilds a card from a table of its fields, such as cached data. Nothing is sent.
 -- @function contact_identifiers:wrap
--- @tparam table fields with `value`, a string, at least
+-- @tparam table fields the card's fields; `value`, a string, is required
+-- @return the same table, with the methods of a card. Fields that have the name of a method are removed
+-- @raise a table without a `value`
 function resources.contact_identifiers:wrap(fields)
   if getmetatable(self) ~= resources.contact_identifiers then
     error("leat: call it with a colon: contact_identifiers:wrap(...)", 2)
@@ -307,24 +317,25 @@ function resources.contact_identifiers:wrap(fields)
   end
   local metatable = card_metatable(self)
   for name in pairs(metatable.__index) do
-    fields[name] = nil -- a method wins over a field of its name
+    fields[name] = nil -- a field would hide the method of the same name
   end
   return setmetatable(fields, metatable)
 end
 
--- Its first step is a create, whose mistakes are its own.
+-- The first step of ensure is a create; its errors are raised under the name of ensure.
 local first_of_ensure = setmetatable({ title = "contact_identifiers.ensure" },
   { __index = rows["contact_identifiers.create"] })
 
---- Creates a card, or adopts one that exists: links it if it is linked to nobody, and names it
--- if it has no name of its own (the service gives a card its value as its name). The result is
--- the same however often it is called, and success is only what was asked for: a card with
--- another contact or name is a `conflict`, and `err.card` is that card.
+--- Creates a card, or completes an existing one: links it if it is not linked, and names it if it has
+-- no name of its own (the service uses the value as the default name).
+--
+-- The operation is idempotent. It succeeds only if the card has the requested name and contact; a card
+-- with another name or contact is a `conflict`, and `err.card` is that card.
 -- @function contact_identifiers:ensure
--- @tparam string value
--- @tparam[opt] table options `name`, `contact_uuid`
--- @return the card, nil, info, whose `outcome` is `created`; `existed` if the card was there; or
---   `recovered` if the response that would have told was lost. Or nil, err
+-- @tparam string value the card's value
+-- @tparam[opt] table options `name`, `contact_uuid`, as for `create`
+-- @return the card, nil, info; or nil, err. `info.outcome` is `created`; `existed`, if the card existed
+--   before; or `recovered`, if the response to the create was lost and the card was found afterwards
 function resources.contact_identifiers:ensure(value, given)
   if getmetatable(self) ~= resources.contact_identifiers then
     error("leat: call it with a colon: contact_identifiers:ensure(...)", 2)
@@ -339,8 +350,8 @@ function resources.contact_identifiers:ensure(value, given)
   end)
 end
 
--- There libcurl stays out of the worker: it may bring a second OpenSSL, of another version.
-local loaded = package.loaded or {} -- games hide it
+-- libcurl is not loaded in a worker of nginx, because it may load a second OpenSSL of another version.
+local loaded = package.loaded or {} -- some games hide it
 local in_nginx = loaded.ngx and loaded.ngx.socket ~= nil
 
 local known = {
@@ -399,13 +410,13 @@ local function check_options(given)
     end
     given.headers = list
   end
-  if in_nginx then -- somebody waits for a page
+  if in_nginx then -- a client of nginx is waiting for the page
     given.queue_timeout = given.queue_timeout or given.timeout or 30
   end
   return given
 end
 
--- The driver that carries the calls: the one given, or one of our own.
+-- Returns the driver that performs the calls: the one in the options, or a new one.
 local function new_driver(given)
   local other = given.driver and "driver" or given.transport and "transport"
   local settings = {}
@@ -423,7 +434,7 @@ local function new_driver(given)
   return require(in_nginx and "leat.nginx" or "leat.curl").new(settings)
 end
 
--- What a driver must know of a client: see leat/driver.lua.
+-- Returns what a driver needs to know about a client: see leat/driver.lua.
 local function new_hooks(handle, given, store)
   local hooks = { token = given.token, blocking = given.blocking, store = store,
     token_timeout = (given.timeout or 30) + (given.queue_timeout or 0) }
@@ -439,7 +450,7 @@ local function new_hooks(handle, given, store)
   return hooks
 end
 
--- A client, or a view of one: the same but for its settings.
+-- Makes a client, or a view of `parent`: the same client with other settings.
 local function new_client(handle, driver, base_url, hooks, settings, parent)
   local view = parent and true
   local client = { handle = handle, driver = driver, base_url = base_url, hooks = hooks, settings = settings,
@@ -453,15 +464,15 @@ local function new_client(handle, driver, base_url, hooks, settings, parent)
   return setmetatable(client, Client)
 end
 
--- Raises at the line of whoever called the method that calls this.
+-- Errors are raised at the line that called the method.
 local function check_self(self, name)
   if getmetatable(self) ~= Client then
     error(("leat: call it with a colon: client:%s(...)"):format(name), 3)
   end
 end
 
---- Closes the client, and its connections if they are its own: a driver that was given is
--- its giver's to close. A client that is no longer used is closed by itself.
+--- Closes the client, and its connections unless they belong to a `driver` from the options, which
+-- the program closes itself. The garbage collector closes clients that are no longer used.
 function Client:close()
   check_self(self, "close")
   self.closed = true
@@ -477,15 +488,14 @@ end
 
 Client.__close = Client.close
 
---- What the service said last of its rate, in the response to any call, and whether it asked
--- to wait.
--- @treturn table `{ limit = 5000, remaining = 4711 }`; while the client is paused also `paused`,
---   the seconds that are left, and `kind`, `rate_limited` or `maintenance`; nil if the service
---   said nothing yet
+--- Returns the rate limit that the service last reported in any response, and the current pause.
+-- @treturn table `limit` and `remaining`, in calls, such as `{ limit = 5000, remaining = 4711 }`; while
+--   the client is paused also `paused`, the number of seconds left, and `kind`, `rate_limited` or
+--   `maintenance`. nil if the service has reported nothing yet
 function Client:rate_limit()
   check_self(self, "rate_limit")
   local rate = self.handle:rate_limit()
-  local clock = self.driver.clock -- of a transport, which may have its own
+  local clock = self.driver.clock -- a transport may have its own clock
   local pause = self.handle:pause(clock and clock.now() or core.now())
   if pause then
     rate = rate or {}
@@ -498,22 +508,23 @@ function Client:__tostring()
   return "leat.client: " .. self.base_url
 end
 
---- Whose key it is.
+--- Returns the account that the key belongs to.
 -- @function Client:check
--- @treturn table with `company`, `id`, `uuid`; or nil, err
+-- @treturn table `company`, `id` and `uuid`; then nil, info. Or nil, err
 
-local any_request = { title = "client.request", writes = true } -- who knows
+local any_request = { title = "client.request", writes = true } -- any request may change something
 
---- Asks any other endpoint of the API.
+--- Sends a request to any other endpoint of the API.
 --
 --    client:request("GET", "/contacts/find", { query = { email = "a@b.c" } })
 --
--- @tparam string method
--- @tparam string path behind that of `base_url`
--- @tparam[opt] table given `query` and `headers`, by name; `body`, a table, or a string of
---   JSON. Of numbers beyond 14 digits write strings
--- @return the response's `data`, or all of it if it has none, or true if it is empty; then
---   nil, info; or nil, err
+-- @tparam string method the HTTP method
+-- @tparam string path appended to the path of `base_url`
+-- @tparam[opt] table given `query` and `headers`, tables by name; `body`, a table that is sent as JSON,
+--   or a string of JSON. Numbers of more than 14 digits must be given as strings
+-- @return the response's `data`, or the whole response if it has no `data`, or true if it is empty;
+--   then nil, info. Or nil, err
+-- @raise mistakes in the arguments, or a closed client
 function Client:request(method, path, given)
   local function raise(wrong)
     error("leat: client.request: " .. wrong, 3)
@@ -542,12 +553,12 @@ function Client:request(method, path, given)
   return finish(self, any_request, call)
 end
 
--- ---- what is not there ------------------------------------------------------------------
+-- ---- unknown names ----------------------------------------------------------------------
 
 local meant = { get = "find", fetch = "find", read = "find", add = "create", new = "create", insert = "create",
   remove = "delete", destroy = "delete", set = "update", rename = "update", upsert = "ensure", all = "list" }
 
--- Raises at the line that asks for an operation which a client, or a resource of one, lacks.
+-- Raises an error at the line that uses an operation that the client or resource does not have.
 local function lacks(what, class, name)
   local there = {}
   for other in pairs(class == Client and resources or {}) do
@@ -573,12 +584,13 @@ end
 
 local of_a_call = { timeout = "time_limit", connect_timeout = "time_limit", max_attempts = "attempts" }
 
---- A view: the same connections, token and limits, other settings.
+--- Returns a view of the client: it shares its connections, token and limits, but has other settings.
 --
 --    client:with { timeout = 2 }.contact_identifiers:find(value)
 --
--- @tparam table given `timeout`, `connect_timeout`, `max_attempts`
+-- @tparam table given `timeout`, `connect_timeout`, `max_attempts`, as for `leat.new`; others are unchanged
 -- @treturn client
+-- @raise mistakes in the options
 function Client:with(given)
   check_self(self, "with")
   local settings = options.check("leat: client.with", of_a_call, given, 2)
@@ -590,57 +602,64 @@ function Client:with(given)
   return new_client(self.handle, self.driver, self.base_url, self.hooks, settings, self)
 end
 
---- Makes a client. Nothing is sent or connected yet.
+--- Makes a client. It neither connects nor sends anything yet.
 --
--- Times are in seconds. Connections are kept, and used again by the calls that follow:
--- make one client and keep it.
--- @tparam table given the options:
+-- Connections are kept and reused, so make one client and keep it. All times are in seconds.
+-- @tparam table given the options, of which one of `api_key`, `access_token`, `client_id` with
+--   `client_secret`, or `token` is required:
 --
---   * `api_key` the key from the dashboard; or `access_token`, one of OAuth; or `client_id`
---     and `client_secret`, for which tokens are fetched and renewed (at `token_url`, or else
---     at `/oauth/token` on the origin of `base_url`); or `token`, a function that returns a
---     token and, if it knows, for how many seconds it is good, or nil and why not: it is
---     asked when one is needed, and when one was refused. It must not use this client, nor
---     yield outside of tasks (over a `transport` it may: see there)
---   * `base_url` default `https://api.piggy.eu/api/v3/oauth/clients`. https, except for
---     this very machine
---   * `allow_http` true lets base_url be cleartext http elsewhere too
---   * `timeout` of a whole call, from its first byte on: 30
---   * `connect_timeout` of one connection: 5
---   * `max_attempts` how often an operation is sent at most: 3. A change whose response was
---     lost is looked up before it is sent again; with 1 it is told as `outcome_unknown`, and
---     the call waits for no pause: it fails at once. With 0 it is sent until `timeout`, which
---     pauses after the first attempt count towards then, as far as `retry_budget` allows
---   * `retry_budget` of all calls of the client together: 100. A retry takes 5 of it, after a
---     timeout 10; a call that succeeds gives back what its retries took, or 1. When it is spent
---     nothing is retried, and errors say so: a service that is down is not asked three times as
---     often. Waiting out a pause takes nothing. `false`: there is no budget
---   * `retry_base`, `retry_cap` the wait before another try is random, up to 0.5, which
---     doubles with each try up to 20; after "slow down" it is twice as long
---   * `rate` calls a second at most, of all calls of the client
---   * `shared` in nginx: the name of a `lua_shared_dict`, by which all workers have one token,
---     `rate` holds for all of them together, and all of them wait when the service asks one to
---   * `account` with `shared` and `token`: a name for whose tokens these are
---   * `on_attempt` a function that is called with a table for each exchange that ended, to log
---     or to count: see `attempt`. It must not make calls; its errors are raised by the call
---   * `show_values` true: it is told the cards' values too
---   * `queue_timeout` in line for the rate, or while the service asks to wait: for ever; in
---     nginx as long as `timeout`
---   * `max_connections` 16
---   * `max_body` the largest answer, in bytes: 1 MiB
---   * `ca_file` certificates to trust (PEM), instead of the system's
---   * `proxy` its URL, or "" for none; else as the environment says (`https_proxy`, ...). In
---     nginx there is none, and its configuration takes the place of the two before: see `leat.nginx`
---   * `user_agent` default `leat/VERSION`
---   * `headers` sent with every request, by name
---   * `blocking` false: a call that would block, outside of any task of `leat.tasks`, is a
---     mistake, and raised
---   * `driver` carries the bytes: a table with a method `perform(call, hooks)`; see `leat.driver`.
---     Then `ca_file`, `proxy` and `max_connections` are the driver's to know
---   * `transport` a function that carries requests instead; see `leat.transport`
--- @treturn client with `contact_identifiers`, `check()`, `request()`, `with()`, `close()`;
---   on 5.4 it may be a `<close>` variable
--- @raise what is wrong with the options
+--   * `api_key` string: the key from the dashboard. Instead of it: `access_token`, string, an OAuth
+--     access token; or `client_id` and `client_secret`, strings, with which tokens are fetched and
+--     renewed, at `token_url`, string, by default `/oauth/token` on the origin of `base_url`; or
+--     `token`, a function that is called when a token is needed and when one was refused. It returns a
+--     token and, if known, its lifetime in seconds; or nil and the reason. It must not use this client,
+--     and must not yield outside of tasks, except with a `transport` (see `leat.transport`)
+--   * `base_url` string: must be https, except for this machine. Default
+--     `https://api.piggy.eu/api/v3/oauth/clients`
+--   * `allow_http` boolean: true allows cleartext http in `base_url` for other machines too. Default false
+--   * `timeout` number: the seconds that a whole call may take, counted from its first request. Default
+--     30, at most 3600
+--   * `connect_timeout` number: the seconds that making one connection may take. Default 5, at most 3600
+--   * `max_attempts` integer: how often an operation is sent at most, up to 100. Default 3. If the response
+--     to a create, link, unlink or delete is lost, a find verifies whether the change took effect before it
+--     is sent again. With 1, nothing is retried or verified: a change whose response was lost is reported
+--     as `outcome_unknown`, and calls fail at once while the service asks to wait. With 0, an operation is
+--     retried until `timeout`, as far as `retry_budget` allows; pauses after the first attempt then count
+--     towards `timeout`
+--   * `retry_budget` integer, or false for no budget: limits the retries of all calls of the client
+--     together, so that a service that is down does not receive three times as many requests. Default
+--     100. A retry takes 5, or 10 after a timeout; a call that succeeds gives back what its retries took,
+--     or 1 if it needed none. Waiting out a pause takes nothing. Once the budget is spent nothing is
+--     retried, and errors say so
+--   * `retry_base`, `retry_cap` numbers: the backoff before a retry is a random number of seconds up to a
+--     limit, which starts at `retry_base` (default 0.5) and doubles with each retry up to `retry_cap`
+--     (default 20). It starts at twice `retry_base` after a 429 or 503
+--   * `rate` number: how many calls the client makes each second at most, in total; at least 1/60. By
+--     default there is no limit
+--   * `shared` string, in nginx: the name of a `lua_shared_dict`, through which all workers share one
+--     token, one `rate`, and the pauses that the service asks for
+--   * `account` string, with `shared` and `token`: a name for the account that the tokens belong to
+--   * `on_attempt` a function that is called with an `attempt`, a table, after every exchange, for logs or
+--     metrics. It must not make calls; the call raises the function's errors
+--   * `show_values` boolean: true adds the cards' values to what `on_attempt` receives. Default false
+--   * `queue_timeout` number: the seconds that a call may wait for the rate limiter, or while the service
+--     asks to wait. Waiting does not count towards `timeout`. Default: no limit; in nginx, `timeout`
+--   * `max_connections` integer: how many connections are open at once. Default 16
+--   * `max_body` integer: the largest response, in bytes. Default 1 MiB
+--   * `ca_file` string: a PEM file of the certificates to trust instead of the system's
+--   * `proxy` string: the URL of a proxy, or "" for none. By default the environment decides
+--     (`https_proxy`, ...). In nginx no proxy is used, and its own configuration replaces `ca_file` and
+--     `max_connections`: see `leat.nginx`
+--   * `user_agent` string: default `leat/VERSION`
+--   * `headers` table by name: headers that are added to every request, 16 at most
+--   * `blocking` boolean: false makes a call outside of the tasks of `leat.tasks`, which would block,
+--     raise an error. Default true
+--   * `driver` table with a method `perform(call, hooks)`: performs the I/O; see `leat.driver`. With it,
+--     `ca_file`, `proxy` and `max_connections` are not accepted
+--   * `transport` a function that performs the requests instead; see `leat.transport`
+-- @treturn client with `contact_identifiers`, `check()`, `request()`, `with()`, `rate_limit()` and
+--   `close()`; on Lua 5.4 it may be a `<close>` variable
+-- @raise mistakes in the options
 function leat.new(given)
   given = check_options(given)
   local handle, wrong = core.client(given)
@@ -664,19 +683,22 @@ function leat.new(given)
   return client
 end
 
--- Lua 5.1 and LuaJIT print an uncaught error that is a table as no more than that.
+-- Lua 5.1 and LuaJIT print no text for an uncaught error that is a table, so they get a string.
 local raise_text = _VERSION == "Lua 5.1"
 
--- "file.lua:12:", of whoever called the function that calls this.
+-- Returns the position, such as "file.lua:12:", from which the function that uses this was called.
 local function caller()
   local _, position = pcall(error, "", 4)
   return position:match("^(.+:)%s*$")
 end
 
---- Like `assert`, but keeps the error's fields where Lua can show them: raises `err`
--- itself, with the line that raised it in `where`; or its text on Lua 5.1 and LuaJIT.
--- @param value returned, with what follows, if it is not nil or false
--- @param err raised otherwise
+--- Like `assert`, but keeps the fields of the error.
+-- @param value if it is neither nil nor false, all arguments are returned
+-- @param err the error to raise otherwise
+-- @param ... further values to return
+-- @return all arguments
+-- @raise `err` itself, with the line of this call in `err.where`; on Lua 5.1 and LuaJIT, which cannot
+--   print a table, its text
 function leat.assert(value, err, ...)
   if value then
     return value, err, ...

@@ -1,41 +1,43 @@
---- A contact identifier: a loyalty card, or anything unique that stands for a customer.
+--- A contact identifier: a loyalty card, or anything unique that identifies a customer.
 --
--- A plain table with the service's fields as they came, null as absent: `value`, `name`,
--- `active`, `contact` (with `uuid`, ...). Its methods act on it, refresh its fields in
--- place and return it, so that calls chain:
+-- A card is a plain table. Every field of the service's response is kept, such as `value`, `name`,
+-- `active` and `contact` (with `uuid`, ...); JSON nulls are omitted. Its methods send a request,
+-- refresh the fields in place and return the card, so that calls can be chained:
 --
 --    card:unlink():link(uuid)
 --
--- On failure they return `nil, err`, and nothing in the card changes. `tostring(card)` shows
--- its value, name and contact. A field of the service's that has the name of a method (`link`,
--- `unlink`, `update`, `delete`) is dropped: the method wins.
+-- On failure they return `nil, err`, and the card does not change. `tostring(card)` shows its value,
+-- name and contact. A field that has the name of a method (`link`, `unlink`, `update`, `delete`) is
+-- dropped from the response.
 -- @classmod leat.contact_identifier
 
 local contact_identifier = {}
 
 --- Links the card to a contact.
 -- @function link
--- @tparam string contact_uuid
--- @return the card; or nil, err
+-- @tparam string contact_uuid the contact's uuid
+-- @return the card, nil, info; or nil, err
 
 --- Unlinks the card from its contact.
 -- @function unlink
 -- @tparam[opt] table options `expect`: the uuid of the contact that the card must belong to, or
---   false, for no contact; else nothing is changed, and that is a `conflict`
--- @return the card; or nil, err
+--   false if it must belong to no contact. If it belongs to another, nothing is changed and the
+--   error is a `conflict`
+-- @return the card, nil, info; or nil, err
 
---- Changes the card's `name`, or whether it is `active`.
+--- Changes the card's name, or activates or deactivates it.
 -- @function update
--- @tparam table options `{ name = "...", active = true }`, either or both; and `expect`
--- @return the card; or nil, err
+-- @tparam table options `name`, a string, or `active`, a boolean, or both; and `expect`, as for `unlink`
+-- @return the card, nil, info; or nil, err
 
---- Deletes the card. The table stays as it was.
+--- Deletes the card. The table keeps its fields.
 -- @function delete
--- @tparam[opt] table options `expect`
--- @return true; or nil, err
+-- @tparam[opt] table options `expect`, as for `unlink`
+-- @return true, nil, info; or nil, err
 local actions = { "link", "unlink", "update", "delete" }
 
--- One line: `clean` takes away what would move a terminal's cursor.
+-- Describes the card in one line. `clean` removes control characters, which could move a terminal's
+-- cursor.
 local function describe(card, clean)
   local text = "contact identifier " .. clean(tostring(card.value))
   if card.name ~= nil and card.name ~= card.value then
@@ -46,8 +48,8 @@ local function describe(card, clean)
   return ("%s, %s"):format(text, uuid and "contact " .. clean(tostring(uuid)) or "no contact")
 end
 
--- The metatable of the cards of one client: `cards` is its resource, the rest is leat.lua's
--- way to make a call.
+-- Returns a metatable for the cards of one client. `cards` is the client's resource; `rows`, `prepare`
+-- and `finish` are what leat.lua makes calls with.
 function contact_identifier.metatable(cards, rows, prepare, finish)
   local methods = {}
   local metatable = { __index = methods, __name = "leat.contact_identifier" }

@@ -1,4 +1,4 @@
---- Lets a controller of cqueues carry the calls of tasks.
+--- Runs the calls of tasks in a cqueues controller.
 --
 --    local cq = require("cqueues").new()
 --    require("leat.cqueues").attach(cq)
@@ -13,16 +13,18 @@ local tasks = require("leat.tasks")
 local adapter = {}
 local attached = setmetatable({}, { __mode = "k" })
 
---- From now on the controller carries what tasks call. Once is enough, and more does nothing.
+--- Makes the controller perform the calls of tasks from now on. Attaching the same controller again has
+-- no effect.
 -- @function attach
--- @param cq a controller
+-- @param cq a controller of cqueues
 function adapter.attach(cq)
   if attached[cq] then
     return
   end
   attached[cq] = true
   local ends = {}
-  -- What a poll raises ends the loop's step, and must not end the watching.
+  -- An error from a poll is raised by the loop's step, in a coroutine of its own, so that the coroutine
+  -- that watches the driver goes on.
   local function poll()
     local fine, why = pcall(tasks.poll)
     if not fine then
@@ -47,7 +49,7 @@ function adapter.attach(cq)
       local over = ends[driver]
       ends[driver] = nil
       if over then
-        cqueues.cancel(driver:fd()) -- it may close before it is watched again
+        cqueues.cancel(driver:fd()) -- the descriptor may be closed before cqueues next polls it
         over:signal()
       end
     end,

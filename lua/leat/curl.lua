@@ -1,8 +1,8 @@
---- The driver of scripts and loops: libcurl makes the connections. In a task of `leat.tasks`
--- a call suspends the task; elsewhere it blocks until it is done.
+--- The I/O driver for scripts and event loops, on libcurl. In a task of `leat.tasks` a call suspends
+-- the task; outside of tasks it blocks until it is done.
 --
--- `leat.new` makes one by itself. Make your own to share its connections between clients, or
--- to watch it in a loop of yours:
+-- `leat.new` makes a driver by default. Make one yourself to share its connections between clients, or
+-- to watch it in an event loop:
 --
 --    local driver = require("leat.curl").new { max_connections = 4 }
 --    local client = leat.new { api_key = key, driver = driver }
@@ -17,7 +17,7 @@ local curl = {}
 local Driver = {}
 Driver.__index = Driver
 
--- So that Ctrl-C and other hooks of Lua are seen to between two waits, in seconds.
+-- The longest wait, in seconds. Between two waits Lua handles Ctrl-C and other hooks.
 local WAIT = 0.1
 
 local wait, next_news = core.wait, core.news
@@ -25,32 +25,31 @@ local carry, tell = tasks.carry, tasks.tell
 
 -- ---- calls under way --------------------------------------------------------------------
 
--- Each has an entry, which holds it: that of `tasks.carry`; or, if it blocks, one of `block`,
--- which finds its news there.
+-- Each call under way has an entry that holds it: one from `tasks.carry`; or, for a call that blocks,
+-- one from `block`, which reads the call's events from its field `news`.
 
---- For `leat.tasks`: gives a call up; nobody is told. It must not need memory.
+--- For `leat.tasks`: cancels a call without reporting it to `tasks.tell`. Must not allocate memory.
 function Driver:drop(call)
   if self.closed then
-    self.handle:close() -- in case that was interrupted
+    self.handle:close() -- again, in case an interrupt broke into the first close
   else
     self.handle:cancel(call)
   end
-  if not call:is_done() then -- it never began
+  if not call:is_done() then -- it was never started
     call:fail(0, 0, "canceled", "no", "canceled")
   end
 end
 
---- For `leat.tasks`: asks the client's token function, for this call.
+--- For `leat.tasks`: calls the client's token function, and gives its token to the call.
 function Driver:give_token(call, hooks)
   local ms, unix = self.handle:now()
   driver.give_token(call, ms, unix, hooks.token)
   if self.watched and not self.closed then
-    self.handle:fd() -- there is something to do now, of which nothing else told the descriptor
+    self.handle:fd() -- makes the descriptor readable: the call can go on, and nothing else signals that
   end
 end
 
---- For `leat.tasks`: waits for something to do, at most so many seconds, does it, and tells
--- whom it concerns.
+--- For `leat.tasks`: waits up to `seconds` for I/O or a timer, handles it, and reports the events of calls.
 function Driver:step(seconds)
   local handle = self.handle
   local entry, news, more = wait(handle, seconds)
@@ -70,7 +69,7 @@ function Driver:step(seconds)
   end
 end
 
---- For `leat.tasks`: waits until one of the drivers has something to do.
+--- For `leat.tasks`: waits up to `seconds` until one of the drivers has something to do.
 function Driver.wait_for(drivers, seconds)
   local handles = {}
   for i, each in ipairs(drivers) do
@@ -79,8 +78,8 @@ function Driver.wait_for(drivers, seconds)
   core.wait_for(handles, seconds)
 end
 
--- In a coroutine of its own: if it yielded through a call that blocks, calls of other
--- coroutines would wait for its token, and keep the loop from resuming it.
+-- Runs the token function in a coroutine of its own, to detect a yield. If it could yield through a call
+-- that blocks, calls in other coroutines would wait for its token and block the loop that is to resume it.
 local function give_token_blocking(self, call, hooks)
   local asking = coroutine.create(self.give_token)
   driver.inherit(asking)
@@ -119,11 +118,12 @@ local function observe(self, hooks)
   self.observed[hooks] = true
 end
 
---- Carries a call to its end. An error that comes in between, such as that of an
--- interrupt, gives the call up.
--- @param call of the core
--- @tparam[opt] table hooks of the client: see `leat.driver`
--- @treturn string why it must not be carried here; else nil
+--- Performs a call until it is done. An error that is raised meanwhile, such as an interrupt, cancels the
+-- call.
+-- @param call a call of the core
+-- @tparam[opt] table hooks the client's hooks: see `leat.driver`
+-- @treturn string nil; or the reason why the call cannot be made here
+-- @raise the error that canceled the call
 function Driver:perform(call, hooks)
   hooks = hooks or {}
   if hooks.attempts then
@@ -144,7 +144,8 @@ function Driver:perform(call, hooks)
   end
 end
 
---- Closes its connections; what is under way ends as `canceled`. Once more does nothing.
+--- Closes the driver and its connections. Calls that are under way end as `canceled`. Closing it again has
+-- no effect.
 function Driver:close()
   local entries = self.entries
   for _, entry in pairs(entries) do
@@ -160,40 +161,44 @@ end
 
 -- ---- for loops --------------------------------------------------------------------------
 
---- The one descriptor to watch: while it is readable, `tasks.poll()` has something to do.
--- @treturn number
+--- Returns the descriptor to watch for reading: while it is readable, `tasks.poll()` has something to do.
+-- The descriptor never changes, unless the process forks, and also signals timers.
+-- @treturn number the descriptor; -1 on systems other than Linux, which have none
 function Driver:fd()
   self.watched = true
   return self.handle:fd()
 end
 
---- Seconds until `tasks.poll()` has something to do even if the descriptor is quiet; nil:
--- it will not. Only who watches the descriptor without having asked for it by `fd` needs it.
+--- Returns the time until `tasks.poll()` must be called although the descriptor is not readable. Only
+-- needed by programs that watch the descriptor without having called `fd`.
+-- @treturn number seconds, or nil if there is no such time
 function Driver:timeout()
   return self.handle:timeout()
 end
 
---- As `fd`, by the name that cqueues knows.
+--- The same as `fd`, under the name that cqueues uses.
 -- @function Driver:pollfd
 Driver.pollfd = Driver.fd
---- As `fd`, by the name that LuaSocket's select, thus copas, knows.
+--- The same as `fd`, under the name that LuaSocket's `select`, and therefore copas, uses.
 -- @function Driver:getfd
 Driver.getfd = Driver.fd
 
---- For cqueues: what to watch the descriptor for.
+--- For cqueues: the events to watch the descriptor for.
+-- @treturn string `"r"`, for reading
 function Driver:events() -- luacheck: ignore self
   return "r"
 end
 
---- For LuaSocket's select: whether there is something to do at once.
+--- For LuaSocket's `select`: whether there is something to do at once.
+-- @treturn boolean
 function Driver:dirty()
   return self.handle:timeout() == 0
 end
 
 --- Makes a driver.
--- @tparam[opt] table given `ca_file`, `proxy`, `max_connections`, as for `leat.new`
+-- @tparam[opt] table given `ca_file`, `proxy` and `max_connections`, as for `leat.new`
 -- @treturn Driver or nil and a message
--- @raise what is wrong with the options
+-- @raise mistakes in the options
 function curl.new(given)
   local settings = options.check("leat.curl.new", options.connection, given or {}, 2)
   local entries = {}
@@ -201,12 +206,12 @@ function curl.new(given)
   if not handle then
     return nil, wrong
   end
-  -- Behind `perform` nobody here knows the call: its userdata may be that of another.
+  -- `releases_calls`: the driver keeps no reference to a call after `perform`, so its userdata may be reused.
   return setmetatable({ handle = handle, entries = entries, closed = false, releases_calls = true, observing = false,
     observed = setmetatable({}, { __mode = "k" }) }, Driver)
 end
 
---- The versions of libcurl and of what it is made with.
+--- Returns the versions of libcurl and of the libraries that it was built with.
 -- @treturn string
 curl.version = core.version
 

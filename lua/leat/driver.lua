@@ -1,23 +1,29 @@
---- What drivers share. For the modules of leat, and for who writes a driver.
+--- Functions that drivers share: for the modules of leat, and for authors of drivers.
 --
--- A driver is a table with a method `perform(call, hooks)`, which returns when the call is
--- done; or returns why it must not be carried here, which is raised as misuse. `hooks` holds
--- functions of the client's: `token()`, to be asked when the call wants one (`give_token`
--- does so), and maybe `attempts()`, to be called now and then between two exchanges; it is
--- called anyhow when `perform` returns. And `blocking`, the option of that name; and
--- `token_timeout`, the seconds after which a driver that can may give up a token function. The call is
--- good until `perform` returns; a driver that keeps none beyond that may say so by `releases_calls`,
--- true: then its userdata may be that of the next.
+-- A driver is a table with a method `perform(call, hooks)`. It returns nothing once the call is done, or
+-- a string with the reason why the call cannot be made here, which the client raises as an error. A call
+-- is valid until `perform` returns. If the driver keeps no reference to a call after that, it may set its
+-- field `releases_calls` to true, and the call's userdata is reused.
+--
+-- `hooks` belong to the client:
+--
+--   * `token` a function that returns a token, or nil; `give_token` calls it when a call needs a token
+--   * `attempts` a function, or nil: to be called now and then between two exchanges, so that `on_attempt`
+--     runs soon. The client calls it in any case when `perform` returns
+--   * `blocking` the option of that name
+--   * `token_timeout` seconds after which a driver may stop waiting for the token function, if it can
+--   * `store` in nginx, with `shared`: what the workers share
 -- @module leat.driver
 
 local driver = {}
 
--- The token functions that are running, by the coroutine they were called in; the innermost
--- first. If one raised an error its visit stays, but its call has ended.
+-- The running token functions, by the coroutine in which they were called; of several in one coroutine,
+-- the innermost. Each has a record, a visit. When a token function raises an error its visit stays here,
+-- but the visit's call has ended.
 local asking = setmetatable({}, { __mode = "k" })
-local MAIN = {} -- the main program, where coroutine.running() is nil
+local MAIN = {} -- the key of the main program, where coroutine.running() may return nil
 
---- Whether a task of `leat.tasks` is running: that module, once loaded, replaces this function.
+--- Whether a task of `leat.tasks` is running. That module replaces this function when it is loaded.
 -- @treturn boolean
 function driver.is_task()
   return false
@@ -31,9 +37,9 @@ local function is_over(visit)
   return visit.left or visit.call:is_done()
 end
 
--- The visit that the running code is part of, or nil. A coroutine of the program's own belongs to
--- those that are "normal", because these have resumed it. A task does not: the scheduler resumes it
--- whatever else is running.
+-- Returns the visit that the running code is part of, or nil. A coroutine of the program's own is part of
+-- the visits of coroutines with the status "normal", because these have resumed it. A task is not: the
+-- scheduler resumes it independently of what else is running.
 local function current_visit()
   local visit = asking[here()]
   if visit or not next(asking) or driver.is_task() then
@@ -57,15 +63,15 @@ local function ask_for(call, ask)
   return token, more
 end
 
---- Makes a new coroutine part of the token function that is running, if one is.
--- @param thread
+--- Makes a new coroutine part of the token function that is running, if any.
+-- @param thread the coroutine
 function driver.inherit(thread)
   asking[thread] = current_visit()
 end
 
---- Whether the token function `ask` is running, and the running code is part of it: a call that
--- needs its token would wait for ever.
--- @tparam function ask
+--- Whether the running code is part of a call of the token function `ask`. If so, a call that needs its
+-- token would wait forever.
+-- @tparam function ask the client's token function
 -- @treturn boolean
 function driver.is_asking(ask)
   local visit = current_visit()
@@ -75,13 +81,14 @@ function driver.is_asking(ask)
   return visit ~= nil
 end
 
---- Asks the user's function `ask` for a token, for `call`, which wants one; `ms` and `unix`
--- are the driver's clocks. The function returns a token and, if it knows, for how many
--- seconds it is good; or nil and why not.
--- @param call
--- @tparam number ms
--- @tparam number unix
--- @tparam function ask
+--- Calls the client's token function, and gives its token to a call that needs one. If there is no token
+-- the call fails as `unauthorized`.
+-- @param call the call, whose next step is `"token"`
+-- @tparam number ms the driver's monotonic clock, in milliseconds
+-- @tparam number unix the time, in seconds since 1970
+-- @tparam function ask the client's token function, which returns a token and, if known, its lifetime in
+--   seconds; or nil and the reason. nil: the client has none
+-- @raise the errors of the token function
 function driver.give_token(call, ms, unix, ask)
   local token, more
   if ask then
@@ -109,19 +116,22 @@ local function add_note(why, note)
   return why:find(note, 1, true) and why or why .. "\n" .. note
 end
 
---- An error that broke into a change, with what is to be said of that: in its text, or, if it
--- is a table, by its field `outcome_unknown`. There may be no memory to write the note.
--- @param why
--- @tparam[opt] string note instead of what is usually said
+--- Marks an error that interrupted a change whose outcome is unknown: appends a note to its text, or, if it
+-- is a table, sets its field `outcome_unknown`. If there is no memory for that, the result is a prepared
+-- text.
+-- @param why the error
+-- @tparam[opt] string note replaces the usual note
+-- @return the error to raise
 function driver.note(why, note)
   local fine, unreported = pcall(add_note, why, note or NOTE)
   return fine and unreported or NO_MEMORY
 end
 
---- Raises once more the error that broke into a call, which was given up, or into what was
--- made of its response.
--- @param why
--- @param call
+--- Raises an error again that interrupted a call, which has been canceled, or the processing of its
+-- response. If a change may have been applied, the error says so: see `note`.
+-- @param why the error
+-- @param call the call
+-- @raise the error, always
 function driver.raise(why, call)
   if call:may_have_happened() then
     why = driver.note(why)

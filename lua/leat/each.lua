@@ -1,7 +1,7 @@
--- tasks.each and tasks.map: for leat.tasks only, which documents them.
+-- Implements tasks.each and tasks.map. For leat.tasks only, which documents them.
 --
--- Workers, tasks of their own, take a value and call the function with it, until there are
--- no more values. So there are never more tasks than workers, however many values there are.
+-- Workers are tasks that repeatedly take a value and call the function with it, until there are no more
+-- values. So the number of tasks is limited, whatever the number of values.
 
 local options = require("leat.options")
 local interrupted = require("leat.driver")
@@ -27,8 +27,8 @@ end
 
 local unpack = table.unpack or unpack -- luacheck: ignore
 
--- leat.tasks' own side: start(fields, f, ...), claim(task), current(), place(), wake(task),
--- take_turn(), wait_for_news() and now().
+-- The functions of leat.tasks that are used here: start(fields, f, ...), claim(task), current(), place(),
+-- wake(task), take_turn(), wait_for_news() and now().
 local scheduler
 
 local Run = {}
@@ -36,7 +36,7 @@ Run.__index = Run
 
 function Run:unpark()
   local parked = self.parked
-  if not parked[1] then -- mostly
+  if not parked[1] then -- the usual case
     return
   end
   self.parked = {}
@@ -50,7 +50,7 @@ end
 function Run:summary()
   local seconds = scheduler.now() - self.begun
   local rate = seconds > 0 and self.done / seconds or 0
-  local left = self.total and math.max(0, self.total - self.done) -- there may be more than was said
+  local left = self.total and math.max(0, self.total - self.done) -- the caller's total may be too small
   return {
     done = self.done,
     failed = self.failed,
@@ -72,7 +72,7 @@ end
 
 -- ---- results ------------------------------------------------------------------------
 
--- Hands over, in the order of the values, what is there.
+-- Passes the results to `in_order` in the order of the values, up to the first one that is missing.
 function Run:hand_over()
   local result = self.results[self.handed + 1]
   if self.handing or not result then
@@ -96,7 +96,7 @@ end
 
 -- ---- workers ------------------------------------------------------------------------
 
--- This is done for each value, so it is plain and cheap.
+-- Processes one value; nil means that there are no more. Runs for every value, so it must be fast.
 local function work(run, value, ...)
   run.taking = false
   if value == nil then
@@ -131,11 +131,11 @@ local function work(run, value, ...)
   end
 end
 
--- One at a time takes a value, for that may make calls too; and nobody does while too many
--- results wait for their turn.
+-- The main function of a worker. Only one worker at a time takes a value, because the iterator may make
+-- calls too; and none does while too many results are waiting to be passed on in order.
 local function worker(run)
   local this = scheduler.current()
-  table.insert(run.workers, this) -- first, for whoever stops them
+  table.insert(run.workers, this) -- before anything else, so that Run:stop finds the task
   run.working[this] = true
   while not run.ended do
     if run.taking or run.in_order and run.taken - run.handed >= run.most_kept then
@@ -148,7 +148,7 @@ local function worker(run)
   end
 end
 
--- What a worker raised may be nil, or false.
+-- Keeps the first error of a worker, which may be nil or false, and ends the run.
 function Run:fail(why)
   if not self.failed_with then
     self.failed_with = { why = why }
@@ -156,7 +156,7 @@ function Run:fail(why)
   self.ended = true
 end
 
--- What its workers have as tasks.
+-- Returns the `fields` of the workers' tasks: see `start` in leat/tasks.lua.
 function Run:fields()
   return {
     at_end = function(task)
@@ -178,8 +178,7 @@ function Run:fields()
   }
 end
 
--- Makes workers, as long as there is something to take for them: while the next value needs a
--- call itself there is not.
+-- Starts workers up to `concurrency`, but none while another is taking a value, which may need a call.
 function Run:start()
   while not self.ended and not self.taking and #self.workers < self.concurrency do
     scheduler.start(self.workers_have, worker, self)
@@ -187,14 +186,14 @@ function Run:start()
   self.short = not self.ended and #self.workers < self.concurrency
 end
 
--- Outside of tasks it is looked at after each step.
+-- Wakes the calling task to start more workers. Outside of tasks, `go_on` checks that after each step.
 function Run:ask_for_more()
   if self.parent then
     scheduler.wake(self.parent)
   end
 end
 
--- ---- the whole ------------------------------------------------------------------------
+-- ---- the run --------------------------------------------------------------------------
 
 function Run:stop()
   self.ended = true
@@ -203,7 +202,8 @@ function Run:stop()
   end
 end
 
--- One more round for its workers; false: there are none left.
+-- Starts workers as needed, or stops the run if the calling task was canceled. Returns false when no
+-- worker is left.
 function Run:go_on()
   if not (self.parent and self.parent.canceled) then
     self:start()
@@ -221,7 +221,8 @@ function Run:carry_out()
   end
 end
 
--- Outside of tasks an interrupt may come: nothing goes on by itself then.
+-- Outside of tasks an interrupt may end the loop. Then nothing drives the tasks any more, so they are
+-- canceled.
 function Run:carry_out_outside()
   local fine, why = pcall(self.carry_out, self)
   if fine then
@@ -265,7 +266,7 @@ local function run_all(values, f, given)
   return run:summary()
 end
 
--- The place of a list's first hole, behind which nothing would be taken; nil: it has none.
+-- Returns the index of the first hole in a list, where the iteration would end early; nil if there is none.
 local function find_hole(list)
   local last = 0
   for i in pairs(list) do
@@ -298,7 +299,7 @@ local function check(where, values, f, given)
   if refused then
     error(("%s: %s"):format(where, refused), 3)
   end
-  return given -- no tail call: levels count
+  return given -- not a tail call of options.check: error levels count stack frames
 end
 
 local function each(values, f, given)

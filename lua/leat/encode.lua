@@ -1,13 +1,13 @@
--- What users hand to client:request, as the core wants it. For the modules of leat only.
--- Each returns nil and a message where it can't.
+-- Converts the arguments of client:request to what the core expects. For the modules of leat only.
+-- Each function returns nil and a message if the argument cannot be converted.
 
 local cjson = require("cjson").new()
 
 local encode = {}
 
-local LARGEST = 1e14 -- lua-cjson writes fourteen digits
+local LARGEST = 1e14 -- lua-cjson writes numbers with 14 digits
 
--- A number that arrives as it is: 42 and not 42.0.
+-- Returns the text of a number, without a fraction if it is whole: "42" and not "42.0".
 local function number_text(value)
   if value % 1 == 0 and value > -LARGEST and value < LARGEST then
     return ("%d"):format(value)
@@ -26,7 +26,8 @@ local function text(value)
   end
 end
 
---- `{ b = 2, a = "x" }` as `{ "a", "x", "b", "2" }`.
+--- Flattens a table into a list sorted by name: `{ b = 2, a = "x" }` gives `{ "a", "x", "b", "2" }`.
+-- `what` names the table in messages.
 function encode.pairs(given, what)
   if type(given) ~= "table" then
     return nil, what .. " must be a table: { name = value }"
@@ -46,7 +47,7 @@ function encode.pairs(given, what)
   return list
 end
 
--- Whether a number in there would lose digits.
+-- Whether the value contains a whole number that would lose digits in JSON.
 local function has_long_number(value)
   if type(value) == "number" then
     return value % 1 == 0 and (value >= LARGEST or value <= -LARGEST)
@@ -61,14 +62,14 @@ local function has_long_number(value)
   return false
 end
 
---- A table as JSON; a string is JSON already.
+--- Encodes a table as JSON. A string is returned unchanged.
 function encode.body(body)
   if type(body) == "string" then
     return body
   elseif type(body) ~= "table" then
     return nil, "body must be a table, or a string of JSON, not a " .. type(body)
   end
-  local fine, result = pcall(cjson.encode, body) -- which refuses what is nested without end
+  local fine, result = pcall(cjson.encode, body) -- raises an error for excessive nesting, such as cycles
   if not fine then
     return nil, "body can't be JSON: " .. tostring(result)
   elseif has_long_number(body) then

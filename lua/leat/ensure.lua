@@ -1,17 +1,17 @@
--- Composes create, find, link and update into ensure. For leat.lua only.
+-- Composes ensure from create, find, link and update. For leat.lua only.
 --
--- The result is the same however often it is called, and whatever happened on the way: success
--- only with the name and the contact that were asked for, else a conflict.
+-- ensure is idempotent, whatever fails in between: it succeeds only if the card has the requested name
+-- and contact. If these contradict the card, it returns a conflict.
 
 local same_value = require("leat.core").same_value
 
-local ROUNDS = 4 -- of steps, where others change the same card meanwhile
+local ROUNDS = 4 -- steps at most, in case other clients keep changing the same card
 
 local function trimmed(text)
   return (text:gsub("^%s+", ""):gsub("%s+$", ""))
 end
 
--- The service names a card after its value where it is given no name.
+-- Returns the card's name, or nil if it is just the value, which the service uses as the default name.
 local function own_name(card)
   return card.name and not same_value(card.name, card.value) and card.name or nil
 end
@@ -20,7 +20,7 @@ local function has_name(card, name)
   return card.name ~= nil and trimmed(card.name) == trimmed(name)
 end
 
--- What only the program that calls may decide to change, as a message; nil: nothing.
+-- Returns a message about what contradicts the request, which only the program may decide to change; or nil.
 local function contradiction(cards, card, wanted)
   local uuid, name = card.contact and card.contact.uuid, own_name(card)
   if wanted.contact_uuid and uuid and not same_value(uuid, wanted.contact_uuid) then
@@ -30,20 +30,21 @@ local function contradiction(cards, card, wanted)
   end
 end
 
--- What became of it so far: `changed` is true once something was changed, or may have been.
+-- Returns nil and a conflict. `so_far` is the progress of this ensure; its `changed` is true once something
+-- was changed, or may have been.
 local function conflict(message, card, so_far)
   return nil, { kind = "conflict", message = message, card = card, attempts = so_far.attempts,
     sent = so_far.attempts > 0 and "maybe" or "no", outcome_unknown = so_far.changed }
 end
 
--- Takes the result of a step, which may be its error.
+-- Adds the attempts and info of a step, and returns the step's value and error.
 local function count(so_far, value, err, info)
   so_far.attempts = so_far.attempts + (err or info).attempts
   so_far.info = info or so_far.info or {}
   return value, err
 end
 
--- Links the card, and names it, as far as it has no contact and no name of its own.
+-- Links the card if it has no contact, and names it if it has no name of its own.
 local function adopt(cards, card, wanted, so_far)
   for _ = 1, ROUNDS do
     local err
@@ -58,7 +59,7 @@ local function adopt(cards, card, wanted, so_far)
       return card
     end
     so_far.changed = so_far.changed or card ~= nil or err.outcome_unknown
-    if err and err.kind == "already_linked" then -- a moment ago, to whom find tells
+    if err and err.kind == "already_linked" then -- another client linked it just now: find its contact
       card, err = count(so_far, cards:find(wanted.value))
     end
     if err then
@@ -68,7 +69,7 @@ local function adopt(cards, card, wanted, so_far)
   return conflict("others keep changing the card", card, so_far)
 end
 
--- The card that is there after a create; or its error, or why it was not found.
+-- Returns the card that exists after a create, or nil and the error of the create or of the find.
 local function find_created(cards, wanted, so_far, card, err)
   if not card and err.outcome_unknown then
     so_far.outcome, so_far.changed = "recovered", true
@@ -83,15 +84,14 @@ local function find_created(cards, wanted, so_far, card, err)
   return card, err
 end
 
--- `cards` is the resource; `create` makes the call that creates the card once more, for the
--- first is over: `card, err, info` are its result. `wanted` holds `value`, and maybe `name`
--- and `contact_uuid`.
+-- `cards` is the resource. `wanted` holds `value`, and optionally `name` and `contact_uuid`. `card, err,
+-- info` is the result of the first create, which is done; `create` repeats it.
 return function(cards, wanted, create, card, err, info)
   local so_far = { attempts = 0, changed = false, outcome = "existed" }
   local exists = err and err.kind == "already_exists"
   count(so_far, card, err, info)
   card, err = find_created(cards, wanted, so_far, card, err)
-  if exists and err and err.kind == "not_found" then -- it was deleted in between
+  if exists and err and err.kind == "not_found" then -- the card was deleted between create and find
     card, err = find_created(cards, wanted, so_far, count(so_far, create()))
   end
   if card then

@@ -1,4 +1,4 @@
---- Lets a libuv loop carry the calls of tasks: luv's, or Neovim's `vim.loop`.
+--- Runs the calls of tasks in a libuv loop: that of luv, or Neovim's `vim.loop`.
 --
 --    require("leat.luv").attach(require("luv"))
 --    tasks.spawn(function() ... end)
@@ -9,8 +9,8 @@ local tasks = require("leat.tasks")
 local luv = {}
 local attached = setmetatable({}, { __mode = "k" })
 
--- libuv aborts when a handle is closed twice, or stopped once it is closing: the program may
--- have closed all there are, as uv.walk lets it.
+-- Stops and closes a handle. libuv aborts when a handle is closed twice, or stopped while it is closing,
+-- and the program may have closed it already, for example with uv.walk.
 local function let_go(handle)
   if not handle:is_closing() then
     handle:stop()
@@ -18,14 +18,14 @@ local function let_go(handle)
   end
 end
 
---- From now on the loop carries what tasks call. Once is enough, and more does nothing.
--- @tparam table uv the module of libuv
+--- Makes the loop perform the calls of tasks from now on. Attaching the same module again has no effect.
+-- @tparam table uv the libuv module, such as `require("luv")` or `vim.loop`
 function luv.attach(uv)
   if attached[uv] then
     return
   end
   attached[uv] = true
-  local handles = {} -- hold their drivers: libuv aborts when a watched descriptor closes
+  local handles = {} -- by driver, which keeps the drivers alive: libuv aborts if a watched descriptor closes
   tasks.attach {
     watch = function(driver)
       if handles[driver] then

@@ -1,27 +1,28 @@
---- The driver of OpenResty and nginx: cosockets carry the bytes, so a call suspends its own
--- request, and the worker goes on. `leat.new` takes it by itself there; libcurl stays out of
--- the worker.
+--- The I/O driver for OpenResty, and nginx with its Lua module. It uses cosockets, so a call suspends
+-- only its own request, and the worker goes on. `leat.new` chooses it by default there; libcurl is not
+-- loaded.
 --
--- It works in rewrite, access, content and timers. What it needs is said in nginx.conf, best once
--- for all, at http: a kept connection is used by any location, whomever its own trusts.
+-- It works in the phases rewrite, access and content, and in timers. It needs some settings in nginx.conf.
+-- Put them into the http block: a kept connection is reused in any location, whatever certificates that
+-- location trusts.
 --
 --    resolver 127.0.0.53 ipv6=off;                                     # for names of hosts
 --    lua_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;   # for https
 --    lua_ssl_verify_depth 3;
 --    lua_ssl_protocols TLSv1.2 TLSv1.3;                                # nothing older
 --
--- `lua_socket_pool_size` (how many connections are kept) is yours too; `resolver_timeout` is
--- not waited for beyond a call's own time. A client that is made while a module loads serves all
--- requests of the worker, each with a connection of its own.
+-- `lua_socket_pool_size` sets how many connections are kept. A call never waits for `resolver_timeout`
+-- beyond its own deadline. A client that is made while a module loads serves all requests of the worker;
+-- concurrent calls use separate connections.
 --
--- With `shared` all workers have one token, one rate and one pause: see `leat.new`. It names a
--- dict, for which a megabyte is plenty:
+-- With `shared`, all workers share one token, one rate and one pause: see `leat.new`. The option names a
+-- shared dictionary, for which one megabyte is plenty:
 --
 --    lua_shared_dict leat 1m;
 --
--- A token is got in a timer of its own, for nginx may end any request whose client went away,
--- and others wait for the token: so a `token` function can't see the request, nor may it use
--- locals of one that made the client.
+-- Tokens are obtained in a timer of their own, because nginx may end a request whose client has
+-- disconnected while other requests wait for the same token. For this reason a `token` function has no
+-- access to the request, and must not use locals of a request that made the client.
 -- @module leat.nginx
 
 local ngx = package.loaded.ngx
@@ -38,17 +39,18 @@ local nginx = {}
 local Driver = {}
 Driver.__index = Driver
 
-local IDLE = 60000 -- milliseconds that a connection is kept
-local PIECE = 16384 -- bytes: the largest piece that is received, or sent, at once
-local LATE = 2 -- milliseconds by which a worker that is not busy is late, at most
-local GRACE = 100 -- milliseconds in which what has arrived is read once the deadline has passed
-local TIMER_START = 1 -- seconds in which a timer begins, or never
-local CODECS = 64 -- that are kept: to make one costs more than to use it
+local IDLE = 60000 -- milliseconds for which an idle connection is kept
+local PIECE = 16384 -- bytes that are received or sent at once, at most
+local LATE = 2 -- milliseconds: a worker that is later than this was busy or stopped
+local GRACE = 100 -- milliseconds after the deadline in which data that has arrived is still read
+local TIMER_START = 1 -- seconds to wait for a timer to begin; after that it may never begin
+local CODECS = 64 -- kept for reuse: making a codec costs more than using it
 
--- ---- moments ----------------------------------------------------------------------------
+-- ---- time -------------------------------------------------------------------------------
 
--- The clock of nginx is that on the wall, which may be set; its timers go by another. They
--- begin at what nginx takes for now, so ours is read anew only when that has changed.
+-- Returns the time: a monotonic clock in milliseconds, and seconds since 1970. ngx.now() is the wall
+-- clock, which may be set, and is cached by nginx; timers start from the cached time. So the monotonic
+-- clock is read again only when nginx has updated its own.
 local moment, moment_ms
 
 local function clock()
@@ -59,19 +61,19 @@ local function clock()
   return moment_ms, ngx.time()
 end
 
--- The worker may have been busy since nginx looked at the clock.
+-- Updates the time of nginx first, which is old if the worker has been busy.
 local function now()
   ngx.update_time()
   return clock()
 end
 
--- Lets the event loop run once. (Debian's nginx logs a warning for `ngx.sleep(0)`, and a timer of
--- no time may end before the loop has looked at the sockets.)
+-- Lets the event loop run once. (Debian's nginx logs a warning for `ngx.sleep(0)`, and a timer of zero
+-- length may end before the loop has polled the sockets.)
 local function run_loop()
   ngx.sleep(0.001)
 end
 
--- Workers are copies of one process, and must not draw the same numbers.
+-- Returns a random seed. Workers are forks of one process, and must not draw the same numbers.
 local function seed()
   local file = io.open("/dev/urandom", "rb")
   local bytes = file and file:read(4)
@@ -106,7 +108,7 @@ local TRUST = "nginx trusts nobody by itself: is 'lua_ssl_trusted_certificate FI
   .. "Debian's is /etc/ssl/certs/ca-certificates.crt"
 local CLOCK = "if this machine's clock is wrong, set it; if not, the server needs another certificate"
 
--- What nginx says, what kind of error that is, and what to do about it.
+-- Patterns of nginx's error messages, the kind of error, and optionally advice.
 local reasons = {
   { "no resolver defined", "config",
     "say 'resolver ADDRESS ipv6=off;' in nginx.conf: nginx needs one for names of hosts" },
@@ -142,7 +144,8 @@ local function explain(to, why)
   return kind, advice and ("%s (%s)"):format(text, advice) or text
 end
 
--- In 0.10.23 it raises an error when a handshake fails that had not to wait.
+-- Performs the TLS handshake; returns nil, or the reason for its failure. In lua-nginx-module 0.10.23
+-- `sslhandshake` raises an error if the handshake fails without having waited.
 local function shake_hands(socket, host)
   local fine, _, why = pcall(socket.sslhandshake, socket, nil, host, true)
   if not fine then
@@ -151,7 +154,7 @@ local function shake_hands(socket, host)
   return why
 end
 
--- Lua functions, as nginx wants them for its threads.
+-- Lua functions, because ngx.thread.spawn does not take C functions.
 local function reach_now(socket, to, pool)
   return socket:connect(to.address, to.port, pool)
 end
@@ -159,9 +162,9 @@ local function sleep(seconds)
   ngx.sleep(seconds)
 end
 
-local LOOK = 0.1 -- seconds: so often it is checked whether the caller is alive
+local LOOK = 0.1 -- seconds between two checks whether the caller is alive
 
--- What a light thread returned; what it raised is raised.
+-- Returns what a light thread returned, or raises its error.
 local function results(ran, ...)
   if not ran then
     error((...), 0)
@@ -169,8 +172,9 @@ local function results(ran, ...)
   return ...
 end
 
--- Runs in a light thread of its own, because whoever kills the caller does not kill what the
--- caller began. When the time is over, the event loop runs once more before that counts.
+-- Connects in a light thread, and kills that thread when `due` has passed or the caller has died. This
+-- function runs in a light thread itself, because killing the caller does not kill the threads that it
+-- started. Once `due` has passed, the event loop runs once more before the connect counts as timed out.
 local function guard(socket, to, pool, due, caller)
   local reaching, late = ngx.thread.spawn(reach_now, socket, to, pool), false
   while coroutine.status(reaching) ~= "zombie" do
@@ -190,8 +194,8 @@ local function guard(socket, to, pool, due, caller)
   return results(ngx.thread.wait(reaching))
 end
 
--- For a name nginx takes `resolver_timeout`, whatever the timeouts of the socket: a connect that
--- takes longer than the call has is left behind.
+-- Connects; returns true, or nil and the reason. To resolve a name nginx takes up to `resolver_timeout`,
+-- whatever the timeouts of the socket, so that connect is abandoned when `due` has passed.
 local function reach(socket, to, pool, due)
   if not to.is_named then
     return reach_now(socket, to, pool)
@@ -199,14 +203,15 @@ local function reach(socket, to, pool, due)
   return results(ngx.thread.wait(ngx.thread.spawn(guard, socket, to, pool, due, (coroutine.running()))))
 end
 
--- nginx looks for a kept connection before it looks at the host. This is none, so without a
--- kept connection `connect` fails at once, and waits for no name server.
+-- nginx looks for a kept connection before it parses the host. This is not a valid host, so `connect` fails
+-- at once if there is no kept connection, without a name lookup.
 local NO_HOST = "["
 
--- Connections are kept by a name that says whom they were verified as: the origin is scheme,
--- host and port, the host is the name that is asked for and compared, and none goes by a proxy
--- or unverified. (What a location trusts Lua can't see.) Returns the socket, and whether it was
--- used before; or nil, the kind of error and a message.
+-- Takes a kept connection or makes a new one. Returns the socket, and whether it was used before; or nil,
+-- the kind of error and a message. Connections are kept by a pool name that states as what they were
+-- verified: it contains the origin (scheme, host and port), the host is the name that is sent and compared
+-- in the handshake, and no connection is unverified or uses a proxy. (Lua cannot see which certificates a
+-- location trusts.)
 local function connect(to, pool, deadline, connect_timeout)
   local socket = ngx.socket.tcp()
   local due = math.min(deadline, clock() + connect_timeout)
@@ -228,10 +233,10 @@ local function connect(to, pool, deadline, connect_timeout)
   return socket, false
 end
 
--- ---- bytes ------------------------------------------------------------------------------
+-- ---- sending and receiving --------------------------------------------------------------
 
--- Sends `piece` and what follows it. What goes wrong is seen by the receive, which there may be
--- an early response for. Whoever connected has set the timeouts.
+-- Sends `piece` and the rest of the request. Errors are ignored: the receive reports them, unless an early
+-- response has arrived. The caller has set the timeouts.
 local function send(socket, http, piece, deadline)
   while piece do
     local before = clock()
@@ -239,14 +244,15 @@ local function send(socket, http, piece, deadline)
     if not sent then
       return
     end
-    if clock() ~= before then -- it waited
+    if clock() ~= before then -- time has passed, so the timeouts are set again
       set_timeouts(socket, deadline, deadline)
     end
     piece = http:sent(sent)
   end
 end
 
--- In a light thread, while its parent receives.
+-- Sends the request in a light thread while its parent receives, unless the parent has received something
+-- first.
 local function send_if_quiet(socket, http, piece, deadline, job)
   if job.worker_was_busy then
     run_loop()
@@ -259,12 +265,12 @@ local function send_if_quiet(socket, http, piece, deadline, job)
   end
 end
 
--- Sends over a kept connection, unless something is there to receive before. That would be bytes
--- behind an earlier response, which must not be taken for the response to this request; or the
--- connection's end. nginx looks at the socket alone when a connection is put back: only a receive
--- finds bytes that OpenSSL has decrypted already, so it begins first. Those that arrived while the
--- worker was busy are found by the event loop. Returns the sender, and what the receive returned;
--- or nil, and nothing was sent.
+-- Sends over a kept connection, unless something can be received before. That would be the end of the
+-- connection, or bytes after an earlier response, which must not be taken for the response to this
+-- request. nginx checks only the socket when a connection is put back, and only a receive finds bytes that
+-- OpenSSL has already decrypted, so the receive begins first. Bytes that arrived while the worker was busy
+-- are found by the event loop. Returns the sender, a light thread, and what the receive returned; or nil if
+-- nothing was sent.
 local function send_over_kept(self, socket, http, piece, deadline)
   local job = { worker_was_busy = self.was_busy }
   local sender = ngx.thread.spawn(send_if_quiet, socket, http, piece, deadline, job)
@@ -276,7 +282,7 @@ local function send_over_kept(self, socket, http, piece, deadline)
   ngx.thread.wait(sender)
 end
 
--- A sender that has not ended is in the way of whoever wants the connection.
+-- Ends the sender. While it runs, the connection cannot be put back or closed.
 local function end_sender(sender)
   if coroutine.status(sender) == "zombie" then
     ngx.thread.wait(sender)
@@ -285,11 +291,11 @@ local function end_sender(sender)
   end
 end
 
--- Feeds the codec, beginning with what a receive returned, to its last state. What has
--- arrived by the deadline is read even if the worker is late. Returns that state; or nil and
--- why there is none.
+-- Feeds received bytes to the codec until it is done. `bytes, why` is the result of the first receive. Data
+-- that has arrived by the deadline is read even if the worker is late. Returns the codec's last state; or
+-- nil and the reason.
 local function receive(socket, http, deadline, bytes, why)
-  local over -- the last moment, once the deadline has passed
+  local over -- once the deadline has passed: the time at which the grace period ends
   while true do
     local state
     if bytes then
@@ -313,8 +319,8 @@ local function receive(socket, http, deadline, bytes, why)
   end
 end
 
--- Returns the codec's last state; nil and why there is none; or "stale": the connection was
--- kept, is not fit to be used, and nothing was sent.
+-- Sends the request and receives the response. Returns the codec's last state; nil and the reason; or
+-- "stale" if the kept connection cannot be used and nothing was sent.
 local function talk(self, socket, reused, http, piece, deadline, tls)
   if not reused or not tls and not self.was_busy then
     send(socket, http, piece, deadline)
@@ -343,7 +349,7 @@ local function fail_talk(call, origin, why)
   end
 end
 
--- Where connections to an origin go, and by which name they are kept: made once.
+-- Returns the address of an origin, and the pool of its connections. It is made once per origin.
 local function place_of(self, origin, host, port, tls)
   local place = self.places[origin]
   if not place then
@@ -364,13 +370,13 @@ local function put_codec(self, http)
   end
 end
 
--- Connections of this pool are never put back: a sender that may have to wait must not be left
--- behind in a light thread, so requests of more than one piece take new connections.
+-- Connections of this pool are never put back. Requests of more than one piece use new connections: over a
+-- kept one, the sender would be a light thread, and it must not still be waiting when the response is there.
 local NEW = { pool = "leat new" }
 
--- Connects and talks, over the first connection that is fit. Returns the socket, what `talk`
--- returns, and whether the socket may be kept; or nil, the kind of error and a message; or nil
--- and "failed", as the codec did.
+-- Performs the exchange over the first usable connection. Returns the socket, the results of `talk`, and
+-- whether the socket may be kept; or nil, the kind of error and a message; or nil and "failed" if the codec
+-- failed.
 local function connect_and_talk(self, to, http, call, deadline, connect_timeout)
   while http:begin(call) ~= "failed" do
     local piece = http:output()
@@ -379,7 +385,7 @@ local function connect_and_talk(self, to, http, call, deadline, connect_timeout)
     if not socket then
       return nil, reused, message
     end
-    if not reused then -- it was waited for
+    if not reused then -- connecting took time
       deadline = call:connected((clock()))
       set_timeouts(socket, deadline, deadline)
     end
@@ -417,7 +423,7 @@ end
 
 -- ---- calls ------------------------------------------------------------------------------
 
--- What a call is told may be news for those of its client that wait.
+-- Wakes the calls that wait if the client's epoch has changed: then they must be run again.
 local function note_news(self, hooks, epoch)
   if self.epochs[hooks] == epoch then
     return
@@ -436,7 +442,7 @@ local function note(self, call, hooks, epoch)
   end
 end
 
--- What it asks for next, and whether others wait for the token that it gets.
+-- Returns the next step of the call, and whether other calls may wait for the token that it is getting.
 local function ask(self, call, hooks)
   local ms, unix = clock()
   if hooks.store then
@@ -447,8 +453,8 @@ local function ask(self, call, hooks)
   return step, gets_token
 end
 
--- Waits until the time that the call asked for, or for news. A worker that is late may have
--- been busy, or stopped, while they arrived: then the event loop runs before the time counts.
+-- Waits until the time that the call requested, or until it is woken. A worker that is late may have been
+-- busy or stopped while data arrived, so the event loop runs once before the call goes on.
 local function wait(self, call)
   local moment_due = call:until_ms()
   local woken = self.news:wait(math.max(0.001, (moment_due - clock()) / 1000))
@@ -457,7 +463,7 @@ local function wait(self, call)
   end
 end
 
--- Does what the call asked for, and asks again.
+-- Performs a step of the call, and returns the results of `ask` for the next one.
 local function take(self, call, hooks, step)
   if step == "send" then
     exchange(self, call)
@@ -488,15 +494,15 @@ local function get_token(self, call, hooks, step)
   return step
 end
 
--- In a timer. It may see no local of the request's own: once nginx has ended that one, its
--- stack is another's.
+-- Runs in a timer. It must not use the request's local variables: when nginx ends the request, its
+-- coroutine, with its stack, may be reused.
 local function get_token_for(_, job)
-  if job.begun then -- the request did not wait for this timer
+  if job.begun then -- the request stopped waiting for the timer, and gets the token itself
     return
   end
   job.begun = true
   job.fine, job.step = pcall(get_token, job.driver, job.call, job.hooks, job.step)
-  if job.abandoned then -- the call has failed, and may be freed
+  if job.abandoned then -- the call has failed already, and may have been freed
     return
   elseif not job.fine then
     give_up(job.driver, job.call, job.hooks)
@@ -505,8 +511,8 @@ local function get_token_for(_, job)
   job.ready:post()
 end
 
--- A token function may take as long as a call of its client. (A fetch has the deadline of its
--- call.) False: it took longer.
+-- Waits until the timer has the token; returns false if the token function took longer than `token_timeout`.
+-- Without a token function there is no such limit: a fetch ends at the deadline of its call.
 local function wait_for_token(job)
   local due = job.hooks.token and clock() + job.hooks.token_timeout * 1000 or math.huge
   while not job.ended do
@@ -519,9 +525,9 @@ local function wait_for_token(job)
   return true
 end
 
--- What holds the lease for a token must not end with a request; a timer does not. But nginx
--- drops timers beyond lua_max_running_timers, without a word to who made them: what has not
--- begun soon is done here.
+-- Gets a token in a timer, because the holder of the token's lease must not end together with a request.
+-- nginx silently drops timers beyond lua_max_running_timers, so a timer that has not begun within
+-- TIMER_START is ignored, and the token is obtained here.
 local function get_token_aside(self, call, hooks, step)
   local job = { driver = self, call = call, hooks = hooks, step = step, ready = semaphore.new() }
   local made = ngx.timer.at(0, get_token_for, job)
@@ -552,11 +558,11 @@ local function carry(self, call, hooks, phase)
   end
 end
 
--- Where nginx can suspend what runs.
+-- The phases in which nginx can suspend the running code.
 local suspends = { server_rewrite = true, rewrite = true, access = true, content = true, timer = true, ssl_cert = true,
   ssl_session_fetch = true, ssl_client_hello = true }
 
--- Why the running code cannot be suspended, or nil. This is asked before anything is sent.
+-- Returns the reason why the running code cannot be suspended, or nil. It is checked before anything is sent.
 local function why_not_here()
   local phase = ngx.get_phase()
   if not suspends[phase] then
@@ -568,10 +574,11 @@ local function why_not_here()
   end
 end
 
---- Carries a call to its end. An error that comes in between gives the call up.
--- @param call of the core
--- @tparam[opt] table hooks of the client: see `leat.driver`
--- @treturn string why it must not be carried here; else nil
+--- Performs a call until it is done. An error that is raised meanwhile cancels the call.
+-- @param call a call of the core
+-- @tparam[opt] table hooks the client's hooks: see `leat.driver`
+-- @treturn string nil; or the reason why the call cannot be made here
+-- @raise the error that canceled the call
 function Driver:perform(call, hooks)
   local refused = why_not_here()
   if refused then
@@ -585,7 +592,8 @@ function Driver:perform(call, hooks)
   end
 end
 
---- The clocks and the sleep of nginx, for `leat.transport`.
+--- The clock of nginx, for `leat.transport`: `now()`, which returns monotonic milliseconds and seconds since
+-- 1970, and `sleep(seconds)`, which yields.
 nginx.clock = { now = now, sleep = ngx.sleep }
 
 local elsewhere = {
@@ -595,10 +603,10 @@ local elsewhere = {
 }
 
 --- Makes a driver.
--- @tparam[opt] table given nothing that is `leat.new`'s: of `ca_file`, `proxy` and
---   `max_connections` it says where they belong
+-- @tparam[opt] table given no options are supported. `ca_file`, `proxy` (unless it is "") and
+--   `max_connections` fail with a message that names the setting of nginx.conf to use
 -- @treturn Driver or nil and a message
--- @raise what is wrong with the options
+-- @raise mistakes in the options
 function nginx.new(given)
   local settings = options.check("leat.nginx.new", options.connection, given or {}, 2)
   for name, why in pairs(elsewhere) do

@@ -1,14 +1,15 @@
--- What the workers of an nginx share, in a lua_shared_dict: the token of an account, the slots of its
--- rate, and the pause that the service asked for. For leat.nginx only. The core decides when a
--- token is renewed and how long a call waits; here is only what the workers tell each other:
+-- The state that the workers of one nginx share in a lua_shared_dict: the token of an account, the slots
+-- of its rate limiter, and the pause that the service asked for. For leat.nginx only. The core decides when
+-- a token is renewed and how long a call waits; this module only exchanges data between the workers, in
+-- these entries:
 --
---    leat ACCOUNT token     "UNTIL TOKEN"; UNTIL is when its worker will renew it, in milliseconds
---    leat ACCOUNT getting   the lock of the worker that gets a token
---    leat ACCOUNT pause     "UNTIL KIND FLAGS" of a pause
---    leat ACCOUNT NUMBER    who has that slot: its moment, in microseconds
+--    leat ACCOUNT token     "UNTIL TOKEN"; UNTIL is when the token is to be renewed, in milliseconds
+--    leat ACCOUNT getting   the lease of the worker that is getting a token
+--    leat ACCOUNT pause     "UNTIL KIND FLAGS"; UNTIL is the end of the pause, in milliseconds
+--    leat ACCOUNT NUMBER    the slot of that cell is taken: its time, in microseconds, or "" if it is unused
 --
--- Anything else under these names, or a lost entry, costs a fetch, or a call at the wrong moment. (A
--- dict's `get` returns a value and maybe its flags: take the first alone.)
+-- A lost or foreign entry under these names costs no more than a token request, or a call at the wrong
+-- time. (A dict's `get` may return the entry's flags as a second value: use only the first.)
 
 local ngx = package.loaded.ngx
 local driver = require("leat.driver")
@@ -17,24 +18,26 @@ local shared = {}
 local Store = {}
 Store.__index = Store
 
-local AGAIN = 50 -- milliseconds until a token that another worker gets is looked for again
-local LOCK = 3 -- seconds: a worker that takes longer to get a token may have died
+local AGAIN = 50 -- milliseconds between two checks for a token that another worker is getting
+local LOCK = 3 -- seconds of the lease at most: a worker that takes longer to get a token may have died
 
 -- ---- the token --------------------------------------------------------------------------
 
--- Whether the call's client has it now. What it refuses is old, or is rubbish.
+-- Gives the shared token to the call's client. Returns false if there is none, or if the client refuses it
+-- because it is old or invalid.
 function Store:take(call, ms, unix)
   local entry = self.dict:get(self.name .. "token")
   local ends, token = tostring(entry):match("^(%d+) (.+)$")
   return ends ~= nil and call:share(ms, unix, token, tonumber(ends))
 end
 
--- Whether this call is the one that gets it. The lock ends by itself, because a worker may die: in
--- half of the timeout, so that others can still get one, and whatever the timeout, in LOCK seconds.
+-- Takes the lease for getting a token; returns false if another call has it. The lease expires, because a
+-- worker may die: after half of `timeout`, so that other calls can still get a token in time, and after
+-- LOCK seconds at most.
 function Store:lock(call)
   local key = self.name .. "getting"
   local ttl = self.dict:ttl(key)
-  if ttl and (ttl <= 0 or ttl > LOCK) then -- none of ours: it would stay for too long
+  if ttl and (ttl <= 0 or ttl > LOCK) then -- not an entry of this module: it would stay for too long
     self.dict:delete(key)
   end
   self.locks = self.locks + 1
@@ -54,13 +57,14 @@ local function unlock(self)
   self.holder = nil
 end
 
--- What "token" asks for. `ask` is the user's function, if there is one.
+-- Performs the step "token": gives the shared token to the call, or lets it wait, or lets it get a new one.
+-- `ask` is the client's token function, or nil.
 function Store:get_token(call, ms, unix, ask)
   if self:take(call, ms, unix) then
     return
   elseif not self:lock(call) then
     call:await(ms, unix, ms + AGAIN)
-  elseif not self:take(call, ms, unix) then -- nor did it come just now
+  elseif not self:take(call, ms, unix) then -- another worker may have stored one just before the lease
     self.dict:delete(self.name .. "token")
     if ask then
       driver.give_token(call, ms, unix, ask)
@@ -70,8 +74,8 @@ function Store:get_token(call, ms, unix, ask)
   end
 end
 
--- The call went on. If it was to get a token, others may have it now; and if the service asked
--- it to wait, they wait too.
+-- Shares what the call's last step has changed: a pause that the service asked for; and, if the call held
+-- the lease and is done with it, the new token.
 function Store:note(call, ms, unix)
   self:put_pause(call, ms)
   if self.holder ~= call or call:gets_token() then
@@ -86,7 +90,7 @@ end
 
 -- ---- the pause --------------------------------------------------------------------------
 
--- Before a call is asked what it does next: what another worker was told counts here as well.
+-- Applies a pause from another worker to the call's client. To be called before each step.
 function Store:take_pause(call, ms)
   local entry = self.dict:get(self.name .. "pause")
   if entry == nil or entry == self.pause then
@@ -95,7 +99,7 @@ function Store:take_pause(call, ms)
   self.pause = entry
   local ends, kind, asked, too_long = tostring(entry):match("^(%d+) ([%l_]+) ([01])([01])$")
   if ends then
-    local seconds = (tonumber(ends) - ms + 0.5) / 1000 -- which the core cuts to whole milliseconds
+    local seconds = (tonumber(ends) - ms + 0.5) / 1000 -- the core truncates this to whole milliseconds
     call:share_pause(ms, { seconds = seconds, kind = kind, asked = asked == "1", too_long = too_long == "1" })
   end
 end
@@ -115,16 +119,16 @@ end
 
 -- ---- the rate ---------------------------------------------------------------------------
 
--- Time lies in cells as long as slots are apart; each holds one slot at most, at a moment of its
--- own. Who adds a cell has it, and nobody else: so it is decided between workers. The one
--- before must be decided first, for its slot may be a moment ago: if nobody has it, nobody
--- will.
+-- Time is divided into cells, each as long as the interval between slots. A cell holds at most one slot, at
+-- any time within the cell. The worker that adds a cell's entry owns the cell, since `add` succeeds only
+-- once. The previous cell must be settled first, because its slot may be only just before: if it is still
+-- free, an empty entry is added so that nobody takes it any more.
 function Store:add(cell, moment, now, length)
   local lives = ((cell + 3) * length - now) / 1000000 + 1
   return self.dict:add(self.name .. cell, moment, lives)
 end
 
--- The first moment in a cell that is far enough from the slot before.
+-- Returns the first time in a cell, in microseconds, that is far enough from the previous slot.
 function Store:earliest(cell, now, length)
   local start = cell * length
   local undecided = self:add(cell - 1, "", now, length)
@@ -133,7 +137,8 @@ function Store:earliest(cell, now, length)
   return math.max(now, start, taken > 0 and math.min(taken, start) + length or 0)
 end
 
--- What "slot" asks for. Beyond `last` none is taken: the call won't wait for it.
+-- Performs the step "slot": takes the first free slot. After `last` none is taken, because the call will not
+-- wait for it.
 function Store:take_slot(call, ms)
   local length, last, now = call:slot_length(), call:until_ms() * 1000, math.floor(ms * 1000)
   local cell = math.max(math.floor(now / length), self.cell)
@@ -152,14 +157,14 @@ end
 
 -- ---- making -----------------------------------------------------------------------------
 
--- The name of an account in the dict tells nobody its key.
+-- Returns the prefix of an account's entries: a hash, so that it does not reveal the key.
 local function name_of(given)
   local account = given.account or given.client_id or given.api_key or given.access_token
   local parts = { account, given.base_url or "", given.token_url or "" }
   return "leat " .. ngx.encode_base64(ngx.sha1_bin(table.concat(parts, "\0"))) .. " "
 end
 
--- Returns the store for what `leat.new` was given; or nil and what is wrong.
+-- Returns the store for the options of `leat.new`; or nil and a message.
 function shared.new(given)
   local dict = ngx.shared[given.shared]
   if not dict then

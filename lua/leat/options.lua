@@ -1,7 +1,7 @@
--- Options in a table: known names, checked values. For the modules of leat only.
+-- Checks the names and values of options given in a table. For the modules of leat only.
 
 local options = {
-  -- What belongs to connections, wherever it is given.
+  -- The options of connections, which several constructors take.
   connection = { ca_file = "string", proxy = "string", max_connections = "count" },
 }
 
@@ -9,12 +9,13 @@ local function is_whole(value, least, most)
   return value >= least and value <= most and value % 1 == 0
 end
 
--- What a value of each kind must be: its type, what else it must fulfil, and how all of it is said.
+-- The kinds of values: the Lua type, then optionally a condition, and the text for messages. With `none`
+-- the value may also be false.
 local kinds = {
   string = { "string", function(v) return not v:find("\0", 1, true) end, "a string without a NUL byte" },
   seconds = { "number", function(v) return v > 0 and v <= 86400 end,
     "a number of seconds, greater than 0 and a day at most" },
-  -- so low that one of milliseconds is seen
+  -- The limit is low enough to catch most values that were given in milliseconds.
   time_limit = { "number", function(v) return v > 0 and v <= 3600 end,
     "a number of seconds, greater than 0 and an hour at most" },
   count = { "number", function(v) return is_whole(v, 1, 2147483647) end, "a whole number greater than 0" },
@@ -39,7 +40,7 @@ local function list(known)
   return table.concat(names, ", ")
 end
 
--- How many letters must be put in, taken out or changed to make one of the other.
+-- Returns the edit distance: how many characters must be inserted, removed or changed to turn `a` into `b`.
 local function distance(a, b)
   local row = {}
   for j = 0, #b do
@@ -56,7 +57,7 @@ local function distance(a, b)
   return row[#b]
 end
 
--- The one that was meant, if that is plain; nil: it is not.
+-- Returns the known name nearest to a misspelt one, or nil if none is near enough.
 local function nearest_of(known, name)
   local nearest, least = nil, 3
   for other in pairs(known) do
@@ -76,7 +77,7 @@ end
 
 local function wrong(name, value, kind)
   if not kind or kind.none and value == false then
-    return nil -- any, or none
+    return nil -- the kind accepts any value, or the value is false and may be
   end
   local wanted, fits, how = kind[1], kind[2], kind[3]
   if type(value) ~= wanted then
@@ -86,8 +87,8 @@ local function wrong(name, value, kind)
   end
 end
 
--- Returns a plain copy of `given`; raises at `level` as error does. `known` maps the names
--- to their kinds: a name from above, or a table like those there.
+-- Checks `given` and returns a plain copy of it. Mistakes are raised at `level`, as by `error`. `known` maps
+-- the names to their kinds: a name from `kinds`, or a table of the same form.
 function options.check(where, known, given, level)
   level = level + 1
   if type(given) ~= "table" then
@@ -110,7 +111,7 @@ function options.check(where, known, given, level)
   return copy
 end
 
--- The same for a list of such tables.
+-- Checks a list of such tables, and returns a list of copies.
 function options.check_list(where, known, given, level)
   local copies, count = {}, 0
   for _ in pairs(given) do

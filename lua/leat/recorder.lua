@@ -1,4 +1,4 @@
---- Answers for unit tests, and what was asked for: a transport that plays a script.
+--- Scripted responses for unit tests: a transport that plays a script and records the requests.
 --
 --    local recorder = require("leat.recorder").new {
 --      { status = 200, body = { data = { value = "1" } } },
@@ -8,11 +8,11 @@
 --    client.contact_identifiers:find("1")
 --    print(recorder.requests[1].url)
 --
--- Request number n gets answer number n: `{ status =, headers =, body = }` with a body as
--- a string, or a table that is sent as JSON; a failure `{ kind =, sent =, message = }`; or
--- a function that takes the request and returns what a transport returns. A request that
--- the script has no answer for raises an error. Waits, such as those between two tries,
--- take no time; how long they would have been stands in `recorder.waits`, in seconds.
+-- Request number n receives entry number n of the script. An entry is a response `{ status =, headers =,
+-- body = }`, whose body is a string, or a table that is encoded as JSON; a failure `{ kind =, sent =,
+-- message = }`; or a function that takes the request and returns what a transport returns. A request
+-- without an entry raises an error. Waits, such as the backoff between two attempts, take no time;
+-- `recorder.waits` lists how long they would have been, in seconds.
 -- @module leat.recorder
 
 local encode = require("leat.encode")
@@ -48,9 +48,10 @@ local function play(answer, request)
 end
 
 --- Makes a recorder.
--- @tparam[opt] table answers the script
--- @treturn table `driver`: to give to `leat.new`; `requests`: what was asked, in order, the
---   token not shown; `waits`; `answers`: the script, to which more may be added
+-- @tparam[opt] table answers the script, a list of entries. Default: none
+-- @treturn table `driver`, the `driver` option of `leat.new`; `requests`, a list of the requests that were
+--   made, with tokens and secrets masked; `waits`, a list of seconds; `answers`, the script, to which
+--   entries may be added
 function recorder.new(answers)
   local self = { requests = {}, waits = {}, answers = answers or {} }
   local ms, unix = 0, 1700000000

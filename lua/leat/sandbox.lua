@@ -1,5 +1,5 @@
---- A server in your process that behaves like the API, and fails when you ask it to: for
--- tests, and to try things out.
+--- A server in your process that behaves like the API, and fails when you ask it to: for tests, and for
+-- trying things out.
 --
 --    local sandbox = require("leat.sandbox").start { contacts = { { uuid = "u-1" } } }
 --    local client = leat.new { api_key = sandbox.api_key, base_url = sandbox.url }
@@ -11,13 +11,13 @@
 --    assert(#sandbox:requests("create") == 1)             -- what it received
 --    sandbox:stop()
 --
--- Other clients than leat's can use it too: parameters may come as JSON, urlencoded or
--- multipart, or in the query. As with the service, a create without a name gives the card its
--- value as its name. It also finds and creates contacts, as far as cards need them.
+-- Clients other than leat's can use it too: it accepts parameters as JSON, urlencoded or multipart, or in
+-- the query. As with the service, a create without a name uses the value as the card's name. The sandbox
+-- also finds and creates contacts, as far as cards need them.
 --
--- It listens on 127.0.0.1 only, on a port that the system picks, in threads of its own.
--- Times are in seconds. It stops when it is no longer used; on Lua 5.4 it may be a
--- `<close>` variable.
+-- It listens on 127.0.0.1 only, by default on a port that the system picks, and runs in its own threads.
+-- All times are in seconds. The garbage collector stops a sandbox that is no longer used; on Lua 5.4 it may
+-- be a `<close>` variable.
 -- @module leat.sandbox
 
 local cjson = require("cjson")
@@ -44,7 +44,7 @@ local bytes = { "string" }
 
 local known = {
   api_key = "string",
-  client_id = "any", -- a string, or a number: see check_client_id
+  client_id = "any", -- a string or a number: see check_client_id
   client_secret = "string",
   token_lifetime = seconds,
   contacts = "table",
@@ -80,7 +80,8 @@ local fault = {
   stale = "boolean",
 }
 
--- The list `given[name]`, each entry with what it needs.
+-- Checks the list `given[name]`, in which each entry must have the field `needed` (if not nil). Replaces the
+-- list by a copy, and returns that.
 local function check_list(given, name, entry, needed)
   local where = "leat.sandbox.start: " .. name
   for i, one in ipairs(given[name] or {}) do
@@ -98,7 +99,7 @@ local function check_list(given, name, entry, needed)
   return list
 end
 
--- The service's client ids are whole numbers.
+-- Client ids of the service are whole numbers, so numbers are accepted, and converted to strings.
 local function check_client_id(given)
   local id = given.client_id
   if type(id) == "number" and id % 1 == 0 then
@@ -108,8 +109,8 @@ local function check_client_id(given)
   end
 end
 
--- Stands for an empty table while that is encoded. No string of JSON that the sandbox takes
--- contains a NUL, so nothing else is encoded like it.
+-- Replaces an empty table for encoding. The sandbox accepts no JSON string that contains a NUL, so no other
+-- value has the same encoding.
 local EMPTY = "\0empty"
 
 local function mark_empty(value)
@@ -125,8 +126,7 @@ local function mark_empty(value)
   return copy
 end
 
--- What a contact shows besides becomes JSON. An empty table is a list there, as in responses of
--- the service.
+-- Encodes the field `more` of contacts as JSON. An empty table becomes a list, as in the service's responses.
 local function encode_more(contacts)
   for i, one in ipairs(contacts) do
     local fine, text = pcall(encode, one.more or {})
@@ -138,7 +138,7 @@ local function encode_more(contacts)
   end
 end
 
--- Headers as strings, in a copy.
+-- Replaces the headers of a fault by a copy in which all values are strings.
 local function copy_headers(where, one, level)
   local copy = {}
   for name, value in pairs(one.headers or {}) do
@@ -152,65 +152,66 @@ end
 
 -- ---- starting -----------------------------------------------------------------------
 
---- What goes wrong, as data: which requests a fault hits, and what becomes of them.
+--- A fault describes which requests go wrong, and how. Every field is optional.
 --
--- A fault without `nth` matches the next requests that concern it and that no fault given before
--- it matches: several for one operation form a queue. With `nth` it counts every request that
--- concerns it, from the moment it was given; where several faults would match the same request,
--- the one given first does.
+-- A request is relevant to a fault if its `operation` and `value` are those of the fault. A fault without
+-- `nth` matches the next relevant requests that no earlier fault matches, so several faults for one
+-- operation form a queue. A fault with `nth` counts all relevant requests since it was added. If several
+-- faults match the same request, the one that was added first applies.
 --
--- With `kind`, `code`, `status` or `close` the request fails: nothing is carried out, unless
--- `apply` or `apply_after` says so. Without any of them the request is carried out as ever,
--- and only its response comes late, or looks otherwise.
+-- With `kind`, `code`, `status` or `close` the request fails and changes nothing, except with `apply` or
+-- `apply_after`. Without any of these the request is performed as usual, and only its response is delayed
+-- or altered.
 -- @table fault
--- @field operation only requests of this one: `find`, `create`, `link`, `unlink`, `update`,
---   `delete`, `list` (of one contact), `check` (whose key it is), `token`, `contacts.get`,
---   `contacts.find_one_by`, `contacts.find_or_create`, `contacts.create_anonymous`; else every
---   request
--- @field value only requests about this card
--- @field nth from which of them on; else the fault is queued, see above
--- @field times how many of them: 1; `math.huge` for all that follow
--- @field kind what a client will call it: `not_found`, `inactive`, `already_exists`,
+-- @field operation string: `find`, `create`, `link`, `unlink`, `update`, `delete`, `list` (the cards of one
+--   contact), `check` (the account of the key), `token`, `contacts.get`, `contacts.find_one_by`,
+--   `contacts.find_or_create` or `contacts.create_anonymous`. Default: every request
+-- @field value string: the value of a card. Default: every card
+-- @field nth integer: the first relevant request that the fault matches, counted from 1. Default: the fault
+--   is queued, see above
+-- @field times integer: how many requests it matches, or `math.huge` for all that follow. Default 1
+-- @field kind string: the error that a client reports: `not_found`, `inactive`, `already_exists`,
 --   `already_linked`, `not_linked`, `contact_not_found`, `invalid_input`, `quota_reached`,
---   `unauthorized`, `forbidden`, `rate_limited` (with `Retry-After: 1` unless told else),
---   `server`, `maintenance`, `redirect`, `protocol` (200, with a page of HTML), `connection`
---   (closed before the response), `timeout` (no response at all)
--- @field code a number of the API: HTTP 400, and the message that goes with it
--- @field status of HTTP, with the body that the API sends with it, or none
--- @field headers besides the usual ones, or instead of them: `{ [name] = value }`
--- @field body instead of the API's: JSON, or HTML if it begins with `<`
--- @field retry_after a `Retry-After` header, in whole seconds
--- @field delay the response comes so much later; `math.huge` for never
--- @field close the connection without a word: `"before"` the response, or `"within"` its body
--- @field apply true: carry it out nevertheless, at once
--- @field apply_after carry it out nevertheless, so much later; until then nobody sees it
--- @field lag a find or list sees the state of so long ago, 60 seconds at most
--- @field stale true: a find or list sees the state when this fault was given; with `operation =
---   "find"` and `times = n`, exactly the next n finds do
+--   `unauthorized`, `forbidden`, `rate_limited` (with `Retry-After: 1` unless set otherwise),
+--   `server`, `maintenance`, `redirect`, `protocol` (status 200 with an HTML page), `connection`
+--   (closed before the response) or `timeout` (no response at all)
+-- @field code integer: an error code of the API, which is sent with HTTP 400 and the message of that code
+-- @field status integer: an HTTP status, which is sent with the API's body for it, if it has one
+-- @field headers table by name: headers that are added to the usual ones, or replace them
+-- @field body string: replaces the API's body; JSON, or HTML if it begins with `<`
+-- @field retry_after integer: the seconds in a `Retry-After` header
+-- @field delay number: the seconds by which the response is delayed; `math.huge` for no response
+-- @field close `"before"`: closes the connection before the response; `"within"`: inside the response's body
+-- @field apply true: performs the request in spite of the fault, at once
+-- @field apply_after number: performs the request in spite of the fault, after so many seconds; until then
+--   the change is not visible
+-- @field lag number: a find or list shows the state as it was so many seconds ago, 60 at most
+-- @field stale true: a find or list shows the state as it was when the fault was added. With `operation =
+--   "find"` and `times = n`, this applies to exactly the next n finds
 
 --- Starts a sandbox.
 -- @tparam[opt] table given the options:
 --
---   * `contacts` a list of `{ uuid = "...", email = "...", more = { ... } }`, each uuid once:
---     `more` is what a contact shows besides, such as `{ credit_balance = { balance = 12 } }`;
---     an empty table in it is an empty list
---   * `cards` a list of `{ value = "...", name =, contact_uuid =, active = false }`, each value
---     once
---   * `faults` a list of faults, see `fault`
---   * `api_key` that it accepts: "sandbox"
---   * `client_id`, `client_secret` that its token endpoint accepts: "sandbox-client" (the id may
---     be a number, as the service's are), "sandbox-secret"; and `token_lifetime` of what it
---     gives: 3600
---   * `meta` what answers carry as meta, as JSON: "[]"; or "absent"
---   * `rate_limit` so many requests in each `rate_window` (60), then 429 with Retry-After:
---     no limit
---   * `idempotent_unlink` true: unlinking a card that is not linked succeeds; else it fails with
---     60011
---   * `tls` true: HTTPS, with a certificate of its own (see `ca_file`)
---   * `port` any
--- @treturn Sandbox with `url`, `token_url`, `api_key`, `client_id`, `client_secret` and, if
---   it speaks TLS, `ca_file`; or nil and why
--- @raise what is wrong with the options
+--   * `contacts` list of `{ uuid = "...", email = "...", more = { ... } }`, with unique uuids. `email` and
+--     `more` are optional; `more` holds further fields of the contact, such as
+--     `{ credit_balance = { balance = 12 } }`, and an empty table in it is an empty list. Default: none
+--   * `cards` list of `{ value = "...", name =, contact_uuid =, active = false }`, with unique values.
+--     Only `value` is required; cards are active by default. Default: none
+--   * `faults` list of faults: see `fault`. Default: none
+--   * `api_key` string: the key that the sandbox accepts. Default "sandbox"
+--   * `client_id`, `client_secret` strings that the token endpoint accepts; the id may also be a number,
+--     as the service's are. Default "sandbox-client" and "sandbox-secret". The tokens that it issues are
+--     valid for `token_lifetime` seconds, a number, by default 3600
+--   * `meta` string of JSON: the `meta` of responses, or "absent" for none. Default "[]"
+--   * `rate_limit` integer: how many requests are accepted within `rate_window` seconds, a number, by
+--     default 60; further ones get a 429 with Retry-After. Default: no limit
+--   * `idempotent_unlink` boolean: true makes unlinking a card that is not linked succeed. Default false:
+--     it fails with 60011
+--   * `tls` boolean: true serves HTTPS, with a certificate of its own (see `ca_file`). Default false
+--   * `port` integer: the port to listen on, or 0 for any. Default 0
+-- @treturn Sandbox with the fields `url`, `token_url`, `api_key`, `client_id`, `client_secret` and, with
+--   `tls`, `ca_file`, the path of its certificate; or nil and a message
+-- @raise mistakes in the options
 function sandbox.start(given)
   given = options.check("leat.sandbox.start", known, given or {}, 2)
   check_client_id(given)
@@ -238,7 +239,7 @@ end
 
 -- ---- while it runs ------------------------------------------------------------------
 
--- What is called with a dot for the colon, or too late, is a mistake of the caller's.
+-- Raises an error if a method is called with a dot instead of a colon, or, with `needs_server`, after stop.
 local function check(self, method, needs_server)
   if getmetatable(self) ~= Sandbox then
     error(("leat.sandbox: call it with a colon: sandbox:%s(...)"):format(method), 3)
@@ -249,9 +250,9 @@ local function check(self, method, needs_server)
 end
 
 --- Adds a fault.
--- @tparam table given see `fault`
--- @treturn number its own, which `requests` tell of those that it hit
--- @raise what is wrong with it
+-- @tparam table given the fault: see `fault`
+-- @treturn number the fault's number, which `requests` shows for the requests that it matched
+-- @raise mistakes in the fault, or a sandbox that is stopped
 function Sandbox:fault(given)
   local server = check(self, "fault", true)
   given = options.check("leat.sandbox.fault", fault, given, 2)
@@ -263,24 +264,27 @@ function Sandbox:fault(given)
   return number
 end
 
---- From now on nothing goes wrong.
+--- Removes all faults.
+-- @raise a sandbox that is stopped
 function Sandbox:clear_faults()
   check(self, "clear_faults", true):clear_faults()
 end
 
---- Every token that its token endpoint gave is expired; `api_key` is not.
+--- Expires all tokens that the token endpoint has issued. The `api_key` stays valid.
+-- @raise a sandbox that is stopped
 function Sandbox:expire_tokens()
   check(self, "expire_tokens", true):expire_tokens()
 end
 
---- As it was when it started: its cards, its faults, no tokens, and nothing received.
+--- Restores the state of the start: the cards and faults of the options, no tokens, and no requests.
+-- @raise a sandbox that is stopped
 function Sandbox:reset()
   check(self, "reset", true):reset()
 end
 
---- The card of that value, as the API would show it; also after it was stopped.
--- @tparam string value
--- @treturn table a plain one, without what is null; or nil: there is none
+--- Returns a card as the API would show it. Also works after `stop`.
+-- @tparam string value the card's value
+-- @treturn table a plain table, without the fields that are null; nil if there is no such card
 function Sandbox:card(value)
   local server = check(self, "card")
   if type(value) ~= "string" then
@@ -295,8 +299,8 @@ function Sandbox:card(value)
   end
 end
 
---- All its cards, the oldest first; also after it was stopped.
--- @treturn table a list
+--- Returns all cards, the oldest first. Also works after `stop`.
+-- @treturn table a list of plain tables
 function Sandbox:cards()
   local server = check(self, "cards")
   return self.held or server:cards()
@@ -307,14 +311,15 @@ for _, name in ipairs(core.operations) do
   is_operation[name] = true
 end
 
---- What it received so far, also after it was stopped. Neither token nor secret are shown:
--- the status tells whether they were right.
--- @tparam[opt] string operation only requests of this one
+--- Returns the requests that were received so far. Also works after `stop`. Tokens and secrets are masked;
+-- the status shows whether they were accepted. The first 100,000 requests are kept.
+-- @tparam[opt] string operation returns only requests of this operation
 -- @treturn table a list of `{ method =, target =, headers =, body =, status =, operation =,
---   time =, fault =, changed = }`: the target is path and query as they came; the status is
---   what it answers, nil if it never does; `operation` is nil for what the API does not have;
---   `time` is when it came, in seconds since the start; `fault` is the number of the fault
---   that hit it, or nil; `changed` tells whether it changed the state, whatever the response
+--   time =, fault =, changed = }`. `target` is the path and query as received; `status` is that of the
+--   response, or nil if there is none; `operation` is nil for requests that the API does not have; `time`
+--   is when the request was received, in seconds since the start; `fault` is the number of the fault that
+--   matched it, or nil; `changed` is true if it changed the state, whatever the response
+-- @raise an unknown operation
 function Sandbox:requests(operation)
   local server = check(self, "requests")
   if operation ~= nil and not is_operation[operation] then
@@ -332,14 +337,14 @@ end
 
 -- ---- stopping -----------------------------------------------------------------------
 
---- Waits until the process is asked to end (SIGINT, SIGTERM): for programs that do nothing
--- but serve.
--- @tparam[opt] boolean until_eof true: or until standard input ends
+--- Waits until the process receives SIGINT or SIGTERM: for programs that only serve.
+-- @tparam[opt] boolean until_eof true: returns at the end of standard input, too. Default false
+-- @raise a sandbox that is stopped
 function Sandbox:serve(until_eof)
   check(self, "serve", true):serve(until_eof)
 end
 
---- Stops it, whoever waits for a response. Once more does nothing.
+--- Stops the sandbox at once, even while clients wait for responses. Stopping it again has no effect.
 function Sandbox:stop()
   local server = check(self, "stop")
   if not self.stopped then

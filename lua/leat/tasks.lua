@@ -1,21 +1,21 @@
---- Many calls at once, in one thread: in a task a call suspends the task, and nothing else.
+--- Many calls at once, in one thread. In a task, a call suspends only that task.
 --
 --    local tasks = require("leat.tasks")
 --    tasks.spawn(function()
 --       print(client.contact_identifiers:find("ABCDE12356-90"))
 --    end)
---    tasks.run()        -- until all are done; or, in a game's tick:
---    tasks.poll()       -- what can be done now; never blocks
+--    tasks.run()        -- waits until all are done; or, in a game's tick:
+--    tasks.poll()       -- does what can be done now, and never blocks
 --
--- Same methods, same errors, no callbacks. What is suspended is the task's own coroutine:
--- in a coroutine of your own inside a task a call raises an error. Where Lua cannot suspend
--- a coroutine, a call raises one before anything is sent: inside `string.gsub`, `table.sort`,
--- `require` or `tostring`. On Lua 5.1 that is so inside `pcall`, a metamethod and the iterator
--- of a `for`, too, and the error is Lua's own: "attempt to yield across metamethod/C-call
--- boundary". Make the call before or after those, or in a task of its own.
+-- The methods and errors are the same as outside of tasks, and there are no callbacks. A call suspends the
+-- task's own coroutine; in another coroutine inside a task it raises an error. Where Lua cannot suspend a
+-- coroutine, a call raises an error before anything is sent: inside `string.gsub`, `table.sort`, `require`
+-- or `tostring`. On Lua 5.1 this also applies inside `pcall`, a metamethod or the iterator of a `for`, and
+-- the error is Lua's own: "attempt to yield across metamethod/C-call boundary". Make the call before or
+-- after those, or in a task of its own.
 --
--- What goes wrong in a task is raised by `task:wait()`; if nobody waits, by the next `poll`
--- or `run`.
+-- `task:wait()` raises the error that ended the task. If nothing waits for the task, the next `poll` or
+-- `run` raises it.
 -- @module leat.tasks
 
 local core = require("leat.curl.core")
@@ -27,14 +27,14 @@ local tasks = {}
 local Task = {}
 Task.__index = Task
 
-local current -- the task that runs now
-local living, count = {}, 0 -- all that are not done
-local ready, first, last = {}, 1, 0 -- a queue: whom to resume
-local orphans, failures = {}, 0 -- tasks that failed while nobody waited; which one it was
-local busy = {} -- the drivers that carry calls of tasks; the field `carried` of each counts them
-local loops = {} -- that watch them
--- How many functions of the scheduler are running, one called by another. When it stays higher than
--- that, an error broke into one of them.
+local current -- the running task, or nil
+local living, count = {}, 0 -- the set of tasks that are not done, and its size
+local ready, first, last = {}, 1, 0 -- a queue of tasks to resume
+local orphans, failures = {}, 0 -- tasks whose failure nothing has observed, each with its number; the last number
+local busy = {} -- the drivers with calls of tasks under way; the field `carried` of each counts them
+local loops = {} -- the event loops that are attached
+-- The depth of nested calls of the scheduler's functions. If it is still greater than 0 after they have
+-- returned, an error interrupted one of them.
 local at_work = 0
 
 local function begin_work()
@@ -48,10 +48,10 @@ local function end_work(level)
   end
 end
 
-local SUSPENDED = {} -- the value that our own yields pass; any other value comes from somebody else's yield
+local SUSPENDED = {} -- the value that this module yields; any other value comes from a yield of other code
 
--- Lua 5.1 cannot suspend a coroutine inside pcall. This is found out by the first task, because in
--- nginx no coroutine can be resumed while a module loads.
+-- Whether a coroutine can be suspended inside pcall, which Lua 5.1 cannot do. It is determined when the
+-- first task starts, because in nginx no coroutine can be resumed while a module loads.
 local pcall_suspends
 local function find_out_about_pcall()
   local probe = coroutine.create(function() pcall(yield) end)
@@ -67,15 +67,16 @@ end
 
 -- ---- calls under way --------------------------------------------------------------------
 
--- A call under way has an entry: its task; or, for one that a token function makes in a task,
--- whose own call waits for that, one more, `inner`. Its `news` is false until it is told.
+-- Each call under way has an entry. For a task's own call this is the task itself; for a call that a token
+-- function makes meanwhile, it is another table, linked by the task's `inner`. The entry's field `news` is
+-- the call's last event, or false.
 
 local function wake(task)
   last = last + 1
   ready[last] = task
 end
 
--- Loops are told first: after an interrupt in between they are told once more, which does no harm.
+-- Notifies the loops first. After an interrupt in between they are notified again, which is harmless.
 local function begin_carrying(driver)
   tell_loops("watch", driver)
   driver.carried = 1
@@ -106,7 +107,7 @@ local function is_under_way(entry)
   return entry.call and (not entry.news or entry.news == "token")
 end
 
--- All of a task's entries, the innermost first.
+-- Iterates over all entries of a task, the innermost first.
 local function next_entry(task, entry)
   if not entry then
     return task.inner or task
@@ -118,7 +119,7 @@ local function entries(task)
   return next_entry, task, nil
 end
 
--- Whether a task that failed leaves a change behind whose outcome was not reported.
+-- Whether a failed task leaves a change that may have been applied and was not reported.
 local function has_unknown(task)
   for entry in entries(task) do
     if entry.call and entry.call:may_have_happened() then
@@ -160,7 +161,7 @@ local function finish(task, fine, why)
   settle(task)
 end
 
--- From now on someone waits for the task, and gets its error.
+-- Marks the task's failure as observed: a waiter receives its error.
 local function claim(task)
   task.claimed = true
   if orphans[task] then
@@ -182,14 +183,14 @@ local function keep(task, ...)
   task.results, task.n = { ... }, select("#", ...)
 end
 
--- What a task's coroutine runs.
+-- The main function of a task's coroutine.
 local function body(task, f, ...)
   task.begun = true
   keep(task, f(...))
 end
 
--- Suspends the task that runs. What it waits for, `act(task, a, b, c)`, is begun by the
--- scheduler, once the coroutine has yielded: where Lua refuses that, nothing has happened.
+-- Suspends the running task. The scheduler calls `act(task, a, b, c)`, which begins what the task waits for,
+-- after the coroutine has yielded: if Lua refuses to yield, nothing has been begun.
 local function suspend(task, act, a, b, c)
   task.act, task.a, task.b, task.c = act, a, b, c
   yield(SUSPENDED)
@@ -203,7 +204,7 @@ local function is_refusal(why)
   return type(why) == "string" and why:find("attempt to yield", 1, true) ~= nil
 end
 
--- The same, but returns the reason if Lua refuses to suspend the task.
+-- Suspends the running task like `suspend`, but returns the reason if Lua refuses that.
 local function try_to_suspend(task, act, a)
   local fine, why = true, nil
   if pcall_suspends then
@@ -217,7 +218,7 @@ local function try_to_suspend(task, act, a)
   return is_refusal(why) and REFUSED or error(why, 0)
 end
 
--- After an interrupt `act` may be called twice, so it must be safe to repeat.
+-- Calls the pending `act`. After an interrupt it may be called twice, so it must be safe to repeat.
 local function do_act(task)
   local act = task.act
   if act then
@@ -240,9 +241,10 @@ end
 
 -- ---- after an interrupt -----------------------------------------------------------------
 
--- A hook may raise an error between any two instructions of the scheduler. Each step above leaves
--- enough to tell how far it got, and may be repeated.
+-- A hook may raise an error between any two instructions of the scheduler. Each step above records how far
+-- it got, and can be repeated.
 
+-- Recounts the tasks, and the calls of each driver.
 local function count_anew()
   local carried = {}
   count = 0
@@ -267,7 +269,7 @@ local function count_anew()
   end
 end
 
--- Calls that ended without the task's knowledge, because a drop or a close was interrupted.
+-- Reports calls to the task that ended without it, because a drop or a close was interrupted.
 local function end_lost_calls(task)
   for entry in entries(task) do
     if is_under_way(entry) and (entry.driver.closed or entry.call:is_done()) then
@@ -277,9 +279,10 @@ local function end_lost_calls(task)
   end
 end
 
--- Leaves the task as it was, or done. A task may be resumed once too often: it checks what it waits for.
+-- Repairs a task after an interrupt: it goes on as before, or is done. It may be resumed more often than
+-- needed, which is harmless because tasks check what they wait for.
 local function mend(task)
-  if not task.begun then -- the interrupt was raised to the program that spawned it
+  if not task.begun then -- the program that spawned it has received the interrupt
     living[task] = nil
     task.done, task.fine, task.claimed = true, false, true
   elseif task.done then
@@ -305,7 +308,7 @@ local function mend_all()
   at_work = 0
 end
 
--- Every function that a program calls begins with this. It repairs what an interrupt left.
+-- Repairs the scheduler after an interrupt. Every function that a program calls begins with this.
 local function enter()
   if current and running() ~= current.thread then
     local how = status(current.thread)
@@ -334,18 +337,18 @@ function drain()
     ready[first] = nil
     first = first + 1
   end
-  first = 1 -- before `last`: an interrupt in between must not leave it behind the next task
+  first = 1 -- before `last`: an interrupt in between must not leave `first` beyond the next task
   last = 0
   end_work(level)
-  if at_work >= level then -- an error broke into what a task did here, and the task took it for its own
+  if at_work >= level then -- an interrupt broke into the scheduler within a task, and the task caught the error
     mend_all()
     return drain()
   end
 end
 
--- `fields` of the task may be `at_end(task)`, called when it is done, maybe more than once, and
--- `tally(task, call)`, when a call of its is, if there was trouble. What is false is looked up
--- sooner than what is not there.
+-- Makes a task and starts it. `fields` may hold `at_end(task)`, which is called when the task is done, maybe
+-- more than once; and `tally(task, call)`, which is called for each call that ends with the event "trouble".
+-- Unused fields of the task are false, because Lua finds them faster than absent ones.
 local function start(fields, f, ...)
   enter()
   if pcall_suspends == nil then
@@ -365,9 +368,11 @@ local function start(fields, f, ...)
   return task
 end
 
---- Starts a task: runs `f(...)`, up to its first call.
--- @tparam function f
+--- Starts a task, and runs it up to its first call.
+-- @tparam function f the task's main function, which is called as `f(...)`
+-- @param ... arguments for `f`
 -- @treturn Task
+-- @raise an `f` that is not a function
 function tasks.spawn(f, ...)
   if type(f) ~= "function" then
     error("leat.tasks.spawn: give a function, not a " .. type(f) .. ": tasks.spawn(function() ... end)", 2)
@@ -378,12 +383,14 @@ end
 
 -- ---- for drivers ------------------------------------------------------------------------
 
--- A driver of tasks has a `handle`, that of leat.curl.core; `drop(call)`, to give a call up;
--- `step(seconds)`, which calls tasks.tell(entry, news); `give_token(call, hooks)`; and
--- `wait_for(drivers, seconds)`, until one of them has something to do.
+-- A driver for tasks has a field `handle`, the object of leat.curl.core; and the methods `drop(call)`, which
+-- cancels a call; `step(seconds)`, which performs I/O and calls tasks.tell(entry, news);
+-- `give_token(call, hooks)`; and the function `wait_for(drivers, seconds)`, which waits until one of the
+-- drivers has something to do.
 
---- Where a call would be made: `"task"`; `"outside"` of any; or `"inside"` a coroutine of
--- the user's in a task, which can't be suspended.
+--- For drivers: returns where the running code is.
+-- @treturn string `"task"`: in a task's own coroutine; `"outside"`: outside of tasks; `"inside"`: in another
+--   coroutine inside a task, which cannot be suspended
 function tasks.place()
   if current and running() == current.thread then
     return "task"
@@ -392,12 +399,12 @@ function tasks.place()
   return current and "inside" or "outside"
 end
 
---- Closes the driver's handle, and ends the calls that tasks make over it.
--- @param driver with a field `closed`
+--- For drivers: closes the driver's handle, and ends the calls that tasks make over it.
+-- @param driver the driver; its field `closed` is set to true
 function tasks.close(driver)
   enter()
   local level = begin_work()
-  stop_carrying(driver) -- first: a loop must let go of the descriptor before that is closed
+  stop_carrying(driver) -- first: loops must stop watching the descriptor before it is closed
   driver.closed = true
   driver.handle:close()
   for task in pairs(living) do
@@ -416,14 +423,14 @@ function interrupted.is_task()
   return current ~= nil and running() == current.thread
 end
 
---- The task that runs now; nil outside of any.
--- @treturn Task
+--- Returns the running task.
+-- @treturn Task nil outside of tasks, and in another coroutine inside a task
 function tasks.current()
   return tasks.place() == "task" and current or nil
 end
 
--- Only `take`, which may run out of memory, is called by pcall: an interrupt is raised to the
--- program that entered the scheduler, not to this task.
+-- Starts a call; an `act` for `suspend`. Only `take`, which may run out of memory, is called through pcall:
+-- an interrupt must be raised to the program that entered the scheduler, and not to this task.
 local function begin_call(task, entry, driver, call)
   if entry ~= task then
     task.inner = entry
@@ -469,15 +476,15 @@ local function carry_to_end(task, entry, driver, call, hooks)
     end
     news = entry.news
   end
-  task.unreported = entry.writes and call -- until its result is the caller's, who frees it
+  task.unreported = entry.writes and call -- until the caller has the result, and frees the call
   leave(task, entry)
   if news == "trouble" and task.tally then
     task:tally(call)
   end
 end
 
--- Gives the call up because of an error, such as one of the token function's, and raises that. If
--- Lua could not suspend the task, the call never began: then it returns that reason.
+-- Cancels the call because of an error, such as one of the token function, and raises that error. If Lua
+-- could not suspend the task, the call was never started; then it returns the reason.
 local function abandon(task, entry, call, why)
   if entry.call ~= call and is_refusal(why) then
     return REFUSED
@@ -493,13 +500,14 @@ local function abandon(task, entry, call, why)
   interrupted.raise(why, call)
 end
 
---- Carries a call in the task that runs now, and returns true once it is done; false: no
--- task runs now, or not in its own coroutine.
--- @param driver
--- @param call of the core
--- @tparam table hooks of its client
--- @treturn boolean
--- @treturn string why it can't be carried here; else nil
+--- For drivers: performs a call in the running task, which is suspended until the call is done.
+-- @param driver the driver that calls this
+-- @param call a call of the core
+-- @tparam table hooks the client's hooks: see `leat.driver`
+-- @treturn boolean true if the call is done or refused; false if the running code is not in a task's own
+--   coroutine, and nothing was done
+-- @treturn string nil; or the reason why the call cannot be made here
+-- @raise the error that canceled the call
 function tasks.carry(driver, call, hooks)
   local task = current
   if not task or running() ~= task.thread then
@@ -514,16 +522,16 @@ function tasks.carry(driver, call, hooks)
     if not fine then
       return true, abandon(task, entry, call, why)
     end
-  else -- an error that is raised here ends the task
+  else -- without pcall: an error ends the task
     carry_to_end(task, entry, driver, call, hooks)
   end
   return true
 end
 
---- Reports what happened to the call of this entry: it is done; or it is done and more is to be
--- said of it than its result ("trouble"); or it wants a token.
--- @param entry
--- @tparam string news `"done"`, `"trouble"`, `"token"`
+--- For drivers: reports an event of a call to its task.
+-- @param entry the call's entry
+-- @tparam string news `"done"`; `"trouble"`: done, but with more than one exchange or an unknown outcome; or
+--   `"token"`: the call needs a token
 function tasks.tell(entry, news)
   wake(entry.task)
   entry.news = news
@@ -534,7 +542,7 @@ end
 
 -- ---- driving ----------------------------------------------------------------------------
 
--- Raises the error of the task that failed first. The next call raises the next one.
+-- Raises the error of the unobserved task that failed first. The next call raises the next one.
 local function raise_orphan()
   local failed
   for task, number in pairs(orphans) do
@@ -548,7 +556,8 @@ local function raise_orphan()
   end
 end
 
--- A step may close others' drivers: on_attempt does what it likes.
+-- Performs the I/O of the drivers, after waiting for at most `seconds`. A step may close other drivers,
+-- because it calls on_attempt.
 local function step_all(drivers, seconds)
   if drivers[2] then
     drivers[1].wait_for(drivers, seconds)
@@ -562,10 +571,10 @@ local function step_all(drivers, seconds)
   end
 end
 
---- One step on the way of a call that blocks: it may wait for what a task is to do, such as
--- to give a token, and that over another driver. For drivers.
--- @param driver of the call
--- @tparam number seconds to wait at most
+--- For drivers: performs a step of a call that blocks, for all drivers in use, and resumes tasks. The call may
+-- wait for a task, such as one that is getting a token over another driver.
+-- @param driver the driver of the call
+-- @tparam number seconds how long to wait for I/O at most
 function tasks.step(driver, seconds)
   local level = begin_work()
   if busy[1] then
@@ -581,8 +590,8 @@ function tasks.step(driver, seconds)
   drain()
 end
 
--- Waits for the drivers, at most so long, and resumes tasks. When on_attempt raises, or an
--- interrupt, no descriptor tells of those that are ready.
+-- Waits for the drivers, at most `seconds`, and resumes tasks. If on_attempt or an interrupt raises an error,
+-- no descriptor signals the tasks that are ready, so the loops are asked to poll again.
 local function step(seconds)
   drain()
   local level = begin_work()
@@ -595,15 +604,16 @@ local function step(seconds)
   drain()
 end
 
--- Whether a task can still make progress.
+-- Whether any task can still make progress.
 local function goes_on()
   return busy[1] ~= nil or first <= last
 end
 
---- Does what can be done now, and resumes the tasks whose calls are done. Never blocks.
--- @tparam[opt] number budget seconds to spend while calls are under way: some milliseconds
---   let a call take more than one step of its way within a tick
--- @treturn number how many tasks are left
+--- Does what can be done now, and resumes the tasks whose calls are done. Never blocks without `budget`.
+-- @tparam[opt] number budget seconds to go on for while calls are under way: with a few milliseconds, a call
+--   can take more than one step within a tick. Default: a single step
+-- @treturn number how many tasks are not done
+-- @raise the error of a task that failed, if nothing waits for it
 function tasks.poll(budget)
   step(0)
   if budget then
@@ -618,7 +628,9 @@ function tasks.poll(budget)
   return count
 end
 
---- Waits until all tasks are done. After an interrupt they are as they were: run again.
+--- Waits until all tasks are done. An interrupt leaves the tasks as they are; call `run` again to go on.
+-- @raise the error of a task that failed, if nothing waits for it; a call inside a task; tasks that wait for
+--   each other
 function tasks.run()
   if tasks.place() ~= "outside" then
     error("leat.tasks.run: call it outside of tasks", 2)
@@ -634,7 +646,7 @@ function tasks.run()
   raise_orphan()
 end
 
--- Suspends the task until there is news for it; outside of tasks, waits for any.
+-- In a task, suspends it until it is woken; outside of tasks, performs one step of the scheduler.
 local function wait_for_news()
   if current then
     suspend(current, false)
@@ -646,7 +658,8 @@ local function wait_for_news()
   step(0.1)
 end
 
--- Before anything is begun that waits: returns why the task can't be suspended.
+-- Suspends the task once and lets it resume at once, before anything is begun. Returns the reason if it
+-- cannot be suspended.
 local function take_turn()
   return current and try_to_suspend(current, wake)
 end
@@ -670,9 +683,10 @@ local function wait_in_task(waiter, task)
   end
 end
 
---- Waits for the task's end: in another task, or, blocking, outside of any.
--- @return what its function returned
--- @raise what ended it
+--- Waits until the task is done. In another task this suspends that task; outside of tasks it blocks.
+-- @return the results of the task's function
+-- @raise the error that ended the task; or waiting that is impossible: for the task itself, for tasks that
+--   wait for each other, in another coroutine inside a task, or in a task that is canceled
 function Task:wait()
   local place = tasks.place()
   local waiter = current
@@ -691,7 +705,7 @@ function Task:wait()
   return (table.unpack or unpack)(self.results, 1, self.n) -- luacheck: ignore
 end
 
---- For the scheduler: its calls end as canceled.
+--- For the scheduler: cancels the task's calls.
 function Task:give_up()
   for entry in entries(self) do
     if is_under_way(entry) then
@@ -702,8 +716,8 @@ function Task:give_up()
   end
 end
 
---- Gives the task's call up: it ends as `canceled`, with `outcome_unknown` if it is a change
--- that may have been received, and so does each call that the task makes from now on.
+--- Cancels the task's call, and every call that the task makes from now on. They end as `canceled`, with
+-- `outcome_unknown` if a change may have been received. The task's function goes on and sees these errors.
 function Task:cancel()
   enter()
   if self.done then
@@ -730,11 +744,11 @@ function tasks.cancel()
   end
 end
 
---- Lets an event loop carry the calls: `leat.luv` and `leat.cqueues` do.
--- @tparam table loop `watch(driver)`: from now on it calls `tasks.poll()` whenever
---   `driver:fd()` is readable; `unwatch(driver)`: no longer; `soon()`: it calls `tasks.poll()`
---   once, for a task failed, maybe before its first call, or a poll did. After an interrupt
---   it may be told twice to watch a driver, or not to
+--- Attaches an event loop, which then performs the calls of tasks. `leat.luv` and `leat.cqueues` use this.
+-- @tparam table loop three functions: `watch(driver)` makes the loop call `tasks.poll()` whenever
+--   `driver:fd()` is readable; `unwatch(driver)` ends that; `soon()` makes the loop call `tasks.poll()` once,
+--   because a task or a poll has failed. After an interrupt, `watch` or `unwatch` may be called twice for the
+--   same driver
 function tasks.attach(loop)
   loops[#loops + 1] = loop
   for _, driver in ipairs(busy) do
@@ -742,46 +756,46 @@ function tasks.attach(loop)
   end
 end
 
---- Calls `f` with each value, in tasks: so many at a time, in the order of the values as
--- far as they begin. In a task it suspends the task, outside of any it blocks; an interrupt
--- cancels what is under way.
+--- Calls `f` with each value, concurrently in tasks. The calls of `f` begin in the order of the values. In a
+-- task this suspends the task; outside of tasks it blocks, and an interrupt cancels what is under way.
 --
 --    tasks.each(io.lines("cards.txt"), function(value)
 --       return cards:ensure(value)
 --    end, { progress = function(p) print(p.done, p.failed, p.rate) end })
 --
 -- @function tasks.each
--- @tparam table|function values a list, or a function that gives the next value, and nil
---   behind the last. It may make calls
--- @tparam function f what it returns first, nil or false, counts as failed; an error that
---   it raises ends everything, once what is under way has ended
--- @tparam[opt] table given
+-- @tparam table|function values a list, or a function that returns the next value, and nil after the last.
+--   The function may make calls
+-- @tparam function f the function to call. A first result of nil or false counts as failed. An error that it
+--   raises ends the iteration, once the calls of `f` that are under way have returned
+-- @tparam[opt] table options
 --
---   * `concurrency` how many at a time: 16. The connections are the client's to allow:
---     `max_connections`
---   * `in_order` a function that is called with each value and what `f` returned for it, in
---     the order of the values
---   * `progress` a function that is called with a `progress` now and then, and at the end;
---     `progress_every` so many seconds: 1
---   * `total` how many values there are, for `eta`; of a list it is known
+--   * `concurrency` integer: how many calls of `f` may be under way at a time. Default 16. The number of
+--     connections is limited by the client's `max_connections`
+--   * `in_order` a function that is called with each value and the results of `f` for it, in the order of
+--     the values
+--   * `progress` a function that is called with a `progress`, a table, during the iteration and at its end;
+--     during it every `progress_every` seconds, a number, by default 1
+--   * `total` integer: the number of values, for `eta`. Default: the length of a list; unknown for a function
 -- @treturn progress the last one
--- @raise what `f` raised, or the interrupt
+-- @raise the error of `f`, an interrupt, or mistakes in the arguments
 
---- The same, for results in a list.
+--- Like `each`, and collects the results of `f`. The arguments are the same.
 -- @function tasks.map
--- @treturn table what `f` returned first, by the place of the value
--- @treturn table what it returned second, the `err` of those that failed
--- @treturn progress
+-- @treturn table the first results of `f`, by the index of the value
+-- @treturn table the second results of `f`, the `err` of those that failed, by the index of the value
+-- @treturn progress the last one
+-- @raise as `each`
 
---- How far it is.
+--- The progress of an iteration.
 -- @table progress
--- @field done values, failed ones included
--- @field failed
--- @field retried exchanges beyond the first of each call
--- @field total nil if it is not known
--- @field seconds since it began
--- @field rate values a second
--- @field eta seconds that are left, or nil
+-- @field done the number of values that are done, including those that failed
+-- @field failed the number of values for which `f` returned nil or false
+-- @field retried the number of exchanges beyond the first one of each call
+-- @field total the number of values; nil if it is not known
+-- @field seconds the time since the start
+-- @field rate values per second
+-- @field eta the estimated number of seconds that are left, or nil if `total` is not known
 tasks.each, tasks.map = require("leat.each") {
   start = start,
   claim = claim,
@@ -793,8 +807,8 @@ tasks.each, tasks.map = require("leat.each") {
   now = now,
 }
 
--- A program may have forgotten to run its tasks, or to wait for those that failed. (With a loop
--- attached, running them is the loop's business.)
+-- Warns on stderr, at the end of the program, about tasks that were not run to their end, or whose failure
+-- was not observed. With a loop attached it does not, since the loop runs the tasks.
 local stderr = io and io.stderr
 local function warn()
   if not stderr or loops[1] then
@@ -810,10 +824,10 @@ local function warn()
   end
 end
 
--- Lua 5.1 and LuaJIT finalize no tables.
+-- Lua 5.1 and LuaJIT call no finalizers of tables, so a userdata is used there.
 local newproxy = rawget(_G, "newproxy")
 local sentinel = newproxy and newproxy(true) or setmetatable({}, { __gc = warn })
 getmetatable(sentinel).__gc = warn
-Task.__end_of_program = sentinel -- which keeps it until then
+Task.__end_of_program = sentinel -- keeps the sentinel alive until the end of the program
 
 return tasks --[[@as leat.tasks]]

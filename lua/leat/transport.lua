@@ -1,18 +1,22 @@
---- Carries calls by a function of yours: for unit tests without any server, or over an HTTP
--- client that you have anyway.
+--- Performs calls with a function of yours: for unit tests without a server, or over an HTTP client that
+-- your program already uses.
 --
 --    local client = leat.new { api_key = key, transport = function(request)
 --       return 200, { ["Content-Type"] = "application/json" }, '{"data":{"value":"1"}}'
 --    end }
 --
--- The function gets `request`: `method`, `url`, `headers` (a table by name), `body` (a
--- string, maybe empty) and `timeout` (seconds). It returns `status, headers, body`; or
--- `nil, failure` when no response came: a message, or a table `{ kind = "timeout", sent =
--- "maybe", message = "..." }`, whose `sent` is `"no"` only if nothing can have left.
+-- The function receives a `request`, a table: `method`, `url`, `headers` (a table by name), `body` (a
+-- string, which may be empty) and `timeout` (seconds). It must not follow redirects, and must not retry.
+-- It returns:
 --
--- It blocks, or yields to a loop of yours, from a coroutine of yours (not from a task of
--- `leat.tasks`). In the second case give a `sleep` that yields too, by which calls wait for a
--- retry, a pause, or a token that another call gets:
+--   * `status, headers, body`: an integer from 100 to 599, a table by name or nil, and a string or nil
+--   * or `nil, failure` if no response arrived. The failure is a message, or a table `{ kind = "timeout",
+--     sent = "maybe", message = "..." }`. `kind` is by default `"connection"`. `sent` is by default
+--     `"maybe"`; it may be `"no"` only if no byte can have been sent, since even a create is then retried
+--
+-- The function may block. It may also yield to an event loop, from a coroutine of yours (not from a task of
+-- `leat.tasks`, and not on Lua 5.1). Then pass a `sleep` that yields too: calls use it to wait for a retry,
+-- a pause, or a token that another call is getting.
 --
 --    local driver = require("leat.transport").new(f, { sleep = sleep }) -- of cqueues, for example
 --    local client = leat.new { api_key = key, driver = driver }
@@ -25,13 +29,13 @@ Driver.__index = Driver
 local encode = require("leat.encode")
 local driver = require("leat.driver")
 
-local clock = {} -- of the system
+local clock = {} -- the system's clock
 
 function clock.now()
   return os.time() * 1000, os.time()
 end
 
--- Lua has no sleep; the driver on libcurl can wait.
+-- Lua has no function that sleeps, so the driver on libcurl waits instead.
 function clock.sleep(seconds)
   local core = require("leat.curl.core")
   local handle = assert(core.new({}, {}))
@@ -62,7 +66,9 @@ local function fail(self, call, failure)
     tostring(failure.message or "the transport failed"))
 end
 
--- ---- functions of the user's, which may yield -------------------------------------------
+-- ---- user functions, which may yield ----------------------------------------------------
+
+-- Calls a user function, and records its coroutine while it runs.
 
 local function visit(self, f, ...)
   local here = coroutine.running()
@@ -77,7 +83,7 @@ local function visit(self, f, ...)
   return status, headers, body
 end
 
--- Whether one of them yielded, in another coroutine.
+-- Whether a user function has yielded in another coroutine.
 local function one_is_suspended(self)
   local here = coroutine.running()
   for thread in pairs(self.visits) do
@@ -88,13 +94,14 @@ local function one_is_suspended(self)
   return false
 end
 
-local STEP = 0.1 -- seconds: so often it is asked whether another call has got the token
+local STEP = 0.1 -- seconds between two checks whether another call has got the token
 
 local WOULD_BLOCK = "another call's transport or token function yielded, and this call would block the loop that is "
   .. "to resume it: give a sleep that yields too: "
   .. "leat.new { driver = require('leat.transport').new(f, { sleep = ... }) }"
 
--- True: it waited, or at least a step of it.
+-- Waits for `seconds`, or at most STEP if another call is suspended. Returns false without waiting if that
+-- would block the loop.
 local function wait(self, seconds)
   local waits = one_is_suspended(self)
   if waits and not self.yields then
@@ -139,10 +146,11 @@ local function carry(self, call, hooks)
   end
 end
 
---- Carries a call to its end. An error of the function's gives the call up.
--- @param call of the core
--- @tparam[opt] table hooks of the client: see `leat.driver`
--- @treturn string why it must not be carried here; else nil
+--- Performs a call until it is done. An error that the transport function raises cancels the call.
+-- @param call a call of the core
+-- @tparam[opt] table hooks the client's hooks: see `leat.driver`
+-- @treturn string nil; or the reason why the call cannot be made here
+-- @raise the error of the transport function
 function Driver:perform(call, hooks)
   local fine, why = pcall(carry, self, call, hooks or {})
   if fine and not why then
@@ -160,11 +168,12 @@ function Driver:perform(call, hooks)
   driver.raise(why, call)
 end
 
---- Makes a driver. `leat.new { transport = f }` does so by itself.
--- @tparam function f
--- @tparam[opt] table of `sleep(seconds)`, which may yield, if `f` or the client's token
---   function does; `now()`, which gives milliseconds and the seconds since 1970: for tests,
---   where time is not to pass
+--- Makes a driver from a transport function. `leat.new { transport = f }` does the same.
+-- @tparam function f the transport function
+-- @tparam[opt] table of `sleep`, a function that waits for the given seconds: it is needed, and must yield,
+--   if `f` or the client's token function yields. `now`, a function that returns monotonic milliseconds and
+--   the seconds since 1970: for tests in which no time passes. By default the system's clock is used, and
+--   waiting blocks
 -- @treturn Driver
 function transport.new(f, of)
   of = of or {}
