@@ -21,7 +21,7 @@
 #   make mutants          breaks the library on purpose, and checks that tests fail
 #   make bench            what a find costs, compared with libcurl, bare sockets and packaged peers
 #   make bench-nginx      a handler in nginx that finds a card, compared with a handwritten one
-#   make lint             formatters and static analysis, over everything
+#   make lint             words of comments, formatters and static analysis, over everything
 #   make analyze          gcc's and clang's analyzers, which take longer
 #   make purity           proves that the core has no I/O, no globals and no Lua
 #   make exports          proves that the libraries and the modules export what is public, and nothing else
@@ -346,6 +346,7 @@ $(BUILD)/bench/%: spec/bench/%.c spec/bench/finds.h
 C_FILES  := $(wildcard core/*.[ch] core/*/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/support/*.[ch] spec/fuzz/*.[ch] spec/bench/*.[ch] spec/torture/*.[ch])
 SH_FILES := $(wildcard .ci/run examples/*.sh examples/*/*.sh rockspec/*.sh spec/*.sh spec/*/*.sh)
 lint:
+	$(LUA) spec/support/words.lua
 	clang-format --dry-run -Werror $(C_FILES)
 	printf '%s\n' $(wildcard core/*.c core/*/*.c lua/*.c) | xargs -P $(JOBS) -I FILE clang-tidy --quiet \
 	  --warnings-as-errors='*' FILE -- $(STANDARD) $(CPPFLAGS) $(LUA_CFLAGS) $(WARNINGS)
