@@ -3,51 +3,51 @@
 #   make                  the Lua modules for $(LUA), in build/
 #   make test             the C tests, then the specs under $(LUA)
 #   make test-all-luas    the specs under each of $(ALL_LUAS)
-#   make test-poll        the driver's tests, with poll in epoll's place
-#   make test-hosts       in event loops, and whatever else calls are made in
+#   make test-poll        the driver's tests, with poll instead of epoll
+#   make test-hosts       in event loops, Neovim and a game's server
 #   make test-nginx       in a real nginx
 #   make asan             the C tests under AddressSanitizer and UBSan
 #   make tsan             threads under ThreadSanitizer
 #   make valgrind         the C tests under valgrind
-#   make asan-lua valgrind-lua     the specs likewise
-#   make torture          fails each allocation in turn, from C and under $(TORTURE_LUAS)
+#   make asan-lua valgrind-lua     the specs under the same tools
+#   make torture          makes each allocation fail in turn, from C and under $(TORTURE_LUAS)
 #   make coverage         which lines and branches the tests run, into build/coverage
 #   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
 #   make model            $(MODEL_N) random operations of two clients, and some over sockets, against a model
 #   make soak             $(SOAK_N) values through tasks.each: none lost, memory flat
-#   make soak-nginx       $(SOAK_NGINX_N) requests in nginx, of a service that fails: none wrong, nothing lost
-#   make canary           the tests with a fresh key and secret, looked for in all they leave
+#   make soak-nginx       $(SOAK_NGINX_N) requests in nginx, to a service that fails: none wrong, nothing lost
+#   make canary           the tests with a new key and secret, then a search for them in all output
 #   make nightly          everything, which takes hours; PART=luas runs one part of it
-#   make mutants          breaks the library on purpose, and sees tests fail
-#   make bench            what a find costs, beside libcurl, bare sockets and packaged peers
-#   make bench-nginx      a handler in nginx that finds a card, beside one by hand
-#   make lint             formatters and static analysis, over everything
+#   make mutants          breaks the library on purpose, and checks that tests fail
+#   make bench            what a find costs, compared with libcurl, bare sockets and packaged peers
+#   make bench-nginx      a handler in nginx that finds a card, compared with a handwritten one
+#   make lint             words of comments, formatters and static analysis, over everything
 #   make analyze          gcc's and clang's analyzers, which take longer
-#   make purity           proves that the core is what it says: no I/O, no globals, no Lua
-#   make exports          proves that the libraries and the modules show what is public, and no more
-#   make doc              guides and reference, of Lua and C, in build/doc; nothing left out, no dead link
-#   make pictures         those in docs/pictures, from the bench's figures and a run in a terminal
+#   make purity           proves that the core has no I/O, no globals and no Lua
+#   make exports          proves that the libraries and the modules export what is public, and nothing else
+#   make doc              guides and reference, for Lua and C, in build/doc; complete, without dead links
+#   make pictures         draws docs/pictures, from the bench's figures and a run in a terminal
 #   make install          the C library and the modules, below $(PREFIX), or $(DESTDIR)$(PREFIX)
 #   make install-core     the C library alone
 #   make install-lua      the modules alone, into INST_LUADIR and INST_LIBDIR
-#   make uninstall        takes away what install brought
+#   make uninstall        removes what install installed
 #   make release VERSION=0.1.0    the rockspecs of a release, into build/release
 #   make clean
 #
 #   LUA=lua5.4            the interpreter to build for: lua5.1 ... lua5.5, luajit
 #   eval "$(make -s env LUA=lua5.4)"     sets LUA_PATH and LUA_CPATH to run the build tree
 #
-# What it needs of the system: sh rockspec/deps.sh check
+# To list the missing packages: sh rockspec/deps.sh check
 
 LUA        ?= lua5.4
 PREFIX     ?= /usr/local
 PKG_CONFIG ?= pkg-config
 INSTALL    ?= install
 FUZZ_SECONDS ?= 20
-# How many tests or checks run at once, where they are programs of their own.
+# The number of tests or checks that run at once, if they are separate programs.
 JOBS ?= 2
 
-# LuaRocks names a folder instead, and not the version in it, which 5.5 reckons.
+# LuaRocks gives the folder of the headers instead of a name. 5.5 computes LUA_VERSION_NUM from others.
 ifneq ($(LUA_INCDIR),)
   lua_number  := $(shell echo $$(($$(echo LUA_VERSION_NUM | $(CC) -E -P -include "$(LUA_INCDIR)/lua.h" -I"$(LUA_INCDIR)" - | tail -n 1))))
   lua_jit     := $(if $(wildcard $(LUA_INCDIR)/luajit.h),luajit)
@@ -61,7 +61,7 @@ INST_LUADIR ?= $(PREFIX)/share/lua/$(LUA_ABI)
 INST_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_ABI)
 
 comma := ,
-# What was not found by pkg-config may still be where the compiler looks.
+# The compiler may find a library that pkg-config does not know.
 pc = $(or $(shell $(PKG_CONFIG) $(1) 2>/dev/null),$(2))
 CURL_CFLAGS    := $(call pc,--cflags libcurl)
 CURL_LIBS      := $(call pc,--libs libcurl,-lcurl)
@@ -86,7 +86,7 @@ B := $(BUILD)/core
 M := $(BUILD)/$(LUA)
 T := $(BUILD)/test
 
-# The protocol, without I/O; the driver on libcurl and the sandbox stand beside it.
+# PURE is the protocol, without I/O. The driver on libcurl and the sandbox are separate.
 CURL     := $(wildcard core/curl/*.c)
 SANDBOX  := $(wildcard core/sandbox/*.c)
 PURE     := $(wildcard core/*.c)
@@ -94,14 +94,14 @@ PURE_OBJ := $(PURE:core/%.c=$(B)/%.o)
 CURL_OBJ := $(CURL:core/%.c=$(B)/%.o)
 SANDBOX_OBJ := $(SANDBOX:core/%.c=$(B)/%.o)
 
-# The Lua modules, and those of the sandbox, which are a rock of their own.
+# The Lua modules; the sandbox's are a separate rock.
 LUA_SRC  := lua/leat.lua $(filter-out %/sandbox.lua,$(wildcard lua/leat/*.lua))
 MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so
 SANDBOX_LUA    := lua/leat/sandbox.lua
 SANDBOX_MODULE := $(M)/leat/sandbox/core.so
 
-# The sandbox is for tests: the library is whole without it. (Makes differ in whether the sign
-# is escaped inside of a function.)
+# The sandbox is for tests, and the library does not need it. (Versions of make differ in whether
+# "#" must be escaped inside a function.)
 hash := \#
 has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 && echo yes)
 parts     := leat $(if $(has_sandbox),sandbox)
@@ -115,7 +115,7 @@ lua: $(parts:%=lua-%)
 lua-leat: $(MODULES)
 lua-sandbox: $(SANDBOX_MODULE)
 
-# What was compiled with other flags is compiled anew.
+# Objects that were compiled with other flags are compiled again.
 FLAGS := $(BUILD)/flags
 $(FLAGS): force
 	@mkdir -p $(@D)
@@ -129,15 +129,15 @@ $(M)/%.o: lua/%.c $(FLAGS)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(LUA_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
-# The driver is in it too: whoever does not call it does not get it, nor needs libcurl.
+# It contains the driver too. Programs that do not call the driver do not link it, and need no libcurl.
 $(BUILD)/libleat.a: $(PURE_OBJ) $(CURL_OBJ)
 $(BUILD)/libleat_sandbox.a: $(SANDBOX_OBJ)
 $(BUILD)/%.a:
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-# Shared, a library is named by the version of its interface. That of the sandbox has of
-# libleat what it needs inside, for the headers do not promise it.
+# The soname of a shared library has the version of its interface. libleat_sandbox.so contains the parts
+# of libleat that it needs, because they are not in the public headers.
 SOVERSION := 0
 SHARED = $(CC) -shared -Wl,-soname,$(@F) -Wl,-z,defs -Wl,--exclude-libs,ALL $(LDFLAGS) -o $@
 $(BUILD)/libleat.so.$(SOVERSION): $(PURE_OBJ) $(CURL_OBJ)
@@ -160,7 +160,7 @@ $(M)/leat/sandbox/core.so: $(M)/leat_sandbox.o $(BUILD)/libleat_sandbox.a $(BUIL
 
 # ---- running the build tree ------------------------------------------------------
 
-# LUA_PATH_5_4, where it is set, wins over LUA_PATH: so set both.
+# LUA_PATH_5_4 takes precedence over LUA_PATH if it is set, so set both.
 suffix := $(if $(filter 5.1,$(LUA_ABI)),,_$(subst .,_,$(LUA_ABI)))
 lua_path  = $(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;
 lua_cpath = $(CURDIR)/$(M)/?.so;;
@@ -180,7 +180,7 @@ $(T)/%.o: spec/core/%.c $(FLAGS)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Ispec/core -Ispec/support $(GNUTLS_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
-# -rdynamic: some have a getaddrinfo of their own, which libcurl must find
+# -rdynamic lets libcurl find the getaddrinfo that some tests define.
 $(TESTS) $(T)/differential: $(T)/%: $(T)/%.o $(TEST_OBJ) $(BUILD)/libleat.a
 	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(TEST_LIBS)
 
@@ -193,14 +193,14 @@ $(T)/catalogue_server: spec/support/catalogue_server.c $(wildcard spec/support/*
 	$(CC) $(CPPFLAGS) -Ispec/core -Ispec/support $(GNUTLS_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libleat.a \
 	  $(GNUTLS_LIBS) -lpthread
 
-# The driver as other systems have it, without epoll.
+# Tests the driver as on systems without epoll.
 test-poll:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/poll CPPFLAGS=-DLEAT_POLL test-driver
 DRIVER_TESTS := $(patsubst %,$(T)/%_test,curl tls proxy threads)
 test-driver: $(DRIVER_TESTS)
 	@status=0; for test in $^; do $$test spec/cases || status=1; done; exit $$status
 
-# The public headers stand on their own, in C and in C++.
+# Each public header compiles by itself, in C and in C++.
 test-headers:
 	@for header in core/leat.h core/curl/leat_curl.h core/sandbox/leat_sandbox.h; do \
 	  for cc in "$(CC) -x c -std=c99" "$(CC) -x c -std=c11" "$(CXX) -x c++ -std=c++11"; do \
@@ -209,14 +209,14 @@ test-headers:
 	@echo "headers: 9 passed, 0 failed"
 test-c-examples: lua
 	@LUA=$(LUA) CC=$(CC) BUILD=$(BUILD) sh spec/support/c_examples.sh
-# The allocations of our own objects go through the test, and what locales change.
+# The tests intercept the allocations of our objects, and the functions that depend on the locale.
 $(T)/memory_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 $(T)/json_test: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=realloc \
   -Wl,--wrap=strtod,--wrap=snprintf,--wrap=__snprintf_chk
 test: test-core test-lua
 CORE_TESTS := $(TESTS) $(T)/differential
 tests: $(CORE_TESTS)
-# What failed is printed last, where a long log is read.
+# Failures are printed last, so that they are easy to find in a long log.
 test-core: tests
 	@rm -f $(T)/*.log $(T)/*.failed
 	@printf '%s\n' $(CORE_TESTS) | xargs -P $(JOBS) -I TEST \
@@ -233,12 +233,12 @@ model: tests lua
 canary:
 	@LUA=$(LUA) sh spec/support/canary.sh
 
-# What needs other programs: event loops, Neovim, a game's server.
+# These specs need other programs: event loops, Neovim, a game's server.
 HOST_SPECS ?= spec/hosts
 test-hosts: lua $(T)/slow_server
 	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(LUA) spec/run.lua --pattern=_host $(HOST_SPECS) $(BUSTED_FLAGS)
 
-# Its Lua is LuaJIT, whatever the spec's own is.
+# nginx runs LuaJIT, whichever Lua runs the spec.
 NGINX_SPECS ?= spec/nginx
 test-nginx: lua $(T)/catalogue_server
 	@$(MAKE) -s --no-print-directory LUA=luajit lua
@@ -254,7 +254,7 @@ soak-nginx: lua
 	@$(MAKE) -s --no-print-directory LUA=luajit lua
 	@$(run_env) LEAT_ROOT=$(CURDIR) LEAT_NGINX_MODULES=$(CURDIR)/$(BUILD)/luajit $(LUA) spec/soak/nginx.lua $(SOAK_NGINX_N)
 
-# 5.1 and LuaJIT share their modules' path, and nothing else.
+# 5.1 and LuaJIT have the same module path, but separate builds.
 ALL_LUAS ?= lua5.1 lua5.2 lua5.3 lua5.4 luajit
 test-all-luas:
 	@for lua in $(ALL_LUAS); do echo "$$lua:"; $(MAKE) -s --no-print-directory test-lua LUA=$$lua || exit 1; done
@@ -268,7 +268,7 @@ asan-build:
 	+@$(IN_ASAN) lua tests
 asan: asan-build
 	+@$(IN_ASAN) test-core RUN_TEST="env LEAT_SLOWNESS=3"
-# The specs under gcc's sanitizers: a stock interpreter, our modules instrumented.
+# Runs the specs under gcc's sanitizers, in an ordinary interpreter with instrumented modules.
 asan-lua: asan-build
 	+@$(IN_ASAN) test-lua \
 	  RUN_LUA="env LD_PRELOAD=$$($(CC) -print-file-name=libasan.so):$$($(CC) -print-file-name=libubsan.so)"
@@ -283,7 +283,7 @@ tsan: tsan-build
 valgrind:
 	@$(MAKE) --no-print-directory test-core RUN_TEST="env LEAT_SLOWNESS=3 $(VALGRIND)"
 
-# In order, for each adds to the counts of those before.
+# These run in sequence, because each adds to the earlier counts.
 coverage:
 	@rm -rf $(BUILD)/coverage
 	@$(MAKE) -s --no-print-directory BUILD=$(BUILD)/coverage CC=gcc CFLAGS="-O0 -g --coverage" \
@@ -293,7 +293,7 @@ coverage:
 	  BUSTED_FLAGS="--helper=spec/support/coverage.lua"
 	@BUILD=$(BUILD)/coverage sh spec/support/coverage.sh $(LUA) | tee $(BUILD)/coverage/report.txt
 
-# Memory that runs out, under the sanitizers: each TORTURE_STEP-th allocation fails.
+# Out of memory, under the sanitizers: each TORTURE_STEP-th allocation fails in turn.
 TORTURE_STEP ?= 1
 TORTURE_LUAS ?= lua5.4 luajit
 TORTURE_WRAP := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc free clock_gettime leat_call_next)
@@ -346,6 +346,7 @@ $(BUILD)/bench/%: spec/bench/%.c spec/bench/finds.h
 C_FILES  := $(wildcard core/*.[ch] core/*/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/support/*.[ch] spec/fuzz/*.[ch] spec/bench/*.[ch] spec/torture/*.[ch])
 SH_FILES := $(wildcard .ci/run examples/*.sh examples/*/*.sh rockspec/*.sh spec/*.sh spec/*/*.sh)
 lint:
+	$(LUA) spec/support/words.lua
 	clang-format --dry-run -Werror $(C_FILES)
 	printf '%s\n' $(wildcard core/*.c core/*/*.c lua/*.c) | xargs -P $(JOBS) -I FILE clang-tidy --quiet \
 	  --warnings-as-errors='*' FILE -- $(STANDARD) $(CPPFLAGS) $(LUA_CFLAGS) $(WARNINGS)
@@ -353,7 +354,7 @@ lint:
 	  --inline-suppr --suppress=missingIncludeSystem -Icore -Icore/curl -Icore/sandbox core lua
 	luacheck --quiet .
 	shellcheck $(SH_FILES)
-# What a sandbox's request holds goes with it: gcc loses sight of that in a call to libmicrohttpd.
+# A sandbox's request owns its memory; gcc cannot follow the ownership through libmicrohttpd.
 analyze:
 	@for file in $(wildcard core/*.c core/*/*.c lua/*.c); do \
 	  case $$file in core/sandbox/sandbox.c) but=-Wno-analyzer-malloc-leak ;; *) but= ;; esac; \
@@ -368,7 +369,7 @@ exports: libraries lua
 
 # ---- documentation ---------------------------------------------------------------
 
-# Debian's LDoc finds its markdown under this Lua only.
+# Debian's LDoc finds its Markdown module only under this Lua.
 LDOC ?= lua5.1 $(shell command -v ldoc)
 DOC := spec/support/doc
 GUIDES := $(wildcard docs/*.md) README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md
@@ -393,7 +394,7 @@ PC_FILES   := leat.pc $(if $(has_sandbox),leat-sandbox.pc)
 # $(call put,MODE,FILES,FROM,TO)
 put = for file in $(2:$(3)/%=%); do $(INSTALL) -D -m $(1) "$(3)/$$file" "$(DESTDIR)$(4)/$$file" || { \
   echo "to write there: sudo make install, or PREFIX=$$HOME/.local make -e install" >&2; exit 1; }; done
-# Else programs do not find in /usr/local/lib what is new there. Under DESTDIR it is a package's matter.
+# Without ldconfig, programs do not find new libraries in /usr/local/lib. With DESTDIR, the package runs it.
 refresh = [ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 install: install-core install-lua
@@ -417,7 +418,7 @@ install-lua-sandbox: lua-sandbox
 	@$(call put,644,$(SANDBOX_LUA),lua,$(INST_LUADIR))
 	@$(call put,755,$(SANDBOX_MODULE),$(M),$(INST_LIBDIR))
 
-# Of folders only those that are leat's own, once they are empty.
+# Only leat's own folders are removed, and only if they are empty.
 uninstall:
 	rm -f $(patsubst %,"$(DESTDIR)$(INCLUDEDIR)/%",leat.h leat_curl.h leat_sandbox.h)
 	rm -f "$(DESTDIR)$(LIBDIR)"/libleat.* "$(DESTDIR)$(LIBDIR)"/libleat_sandbox.* \

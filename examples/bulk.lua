@@ -1,4 +1,4 @@
--- Gives a file of cards to the service, many at a time:
+-- Creates and links the cards of a file, many at a time:
 --    LEAT_API_KEY=... lua5.4 examples/bulk.lua cards.csv
 local usage = [[
 usage: bulk.lua [--dry-run] [--concurrency N] [--rate N] cards.csv
@@ -37,12 +37,12 @@ local function check_header(header)
   return seen.value and header or error("line 1: no column is named value", 0)
 end
 
--- What the library refuses, it refuses of a client too that reaches nobody.
+-- A client that never connects: the library checks parameters before it sends anything.
 local nobody = leat.new { api_key = "none", max_attempts = 1, transport = function()
   return nil, { kind = "connection", sent = "no" }
 end }
 
--- Why a row can't be sent; nil if it can.
+-- Returns why a row can't be sent, or nil if it can.
 local function find_wrong(row, cells, header)
   if #cells ~= #header then
     return ("%d cells, and the first line has %d"):format(#cells, #header)
@@ -53,7 +53,7 @@ local function find_wrong(row, cells, header)
   end
   local cards = nobody.contact_identifiers
   local fine, why = pcall(cards.create, cards, row.value, { name = row.name, contact_uuid = row.contact_uuid })
-  return not fine and (why:match(" contact_identifiers.create: (.*)") or error(why, 0)) or nil -- an interrupt
+  return not fine and (why:match(" contact_identifiers.create: (.*)") or error(why, 0)) or nil -- re-raised: Ctrl-C
 end
 
 local function to_row(line, cells, header)
@@ -96,7 +96,7 @@ end
 -- ---- sending ----------------------------------------------------------------------------
 
 local answer = os.execute("test -t 2")
-local on_terminal = answer == true or answer == 0 -- as 5.1 has it
+local on_terminal = answer == true or answer == 0 -- Lua 5.1 returns the exit status
 
 local function show(p)
   local eta = p.eta and ("%d:%02d"):format(math.floor(p.eta / 60), math.floor(p.eta % 60)) or "?"
@@ -127,7 +127,7 @@ local function summary(rows, counts)
   return ("%d of %d rows: %s"):format(done, #rows, table.concat(outcomes, ", "))
 end
 
--- Returns how many failed.
+-- Returns the number of rows that failed.
 local function send(rows, cards, concurrency, results)
   local i, counts, refused = 0, {}, nil
   local function next_row()
@@ -152,7 +152,7 @@ local function send(rows, cards, concurrency, results)
   io.stderr:write(on_terminal and "\n" or "")
   print(summary(rows, counts))
   if not fine then
-    error(p, 0) -- an interrupt
+    error(p, 0) -- passes an interrupt on
   end
   return refused and stop(3, tostring(refused)) or p.failed
 end
@@ -206,7 +206,7 @@ if fine then
   os.exit(why > 0 and 1 or 0)
 elseif type(why) == "string" and why:find("interrupted!", 1, true) then
   why = { status = 130, message = "interrupted: run it again, and it goes on; what is there already stays as it is" }
-elseif type(why) == "string" then -- what is wrong with the file names its line
+elseif type(why) == "string" then -- errors in the file name its line
   why = { status = why:find("^line %d") and 2 or 1, message = why }
 end
 io.stderr:write("bulk.lua: ", why.message, "\n")

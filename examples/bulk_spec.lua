@@ -1,4 +1,4 @@
--- The bulk script, run as its user runs it, with a sandbox in the place of the service.
+-- Runs the bulk script as a user would, against a sandbox instead of the service.
 local csv = require("examples.csv")
 local interpreter = dofile("spec/support/interpreter.lua")
 local interrupt = dofile("spec/support/interrupt.lua")
@@ -62,7 +62,7 @@ describe("bulk.lua", function()
       interpreter, flags or path)
   end
 
-  -- What it printed, and its exit status.
+  -- Returns its output and its exit status.
   local function run(flags, key)
     local pipe = assert(io.popen(command(flags, key) .. " 2>&1; echo $?"))
     local output = pipe:read("*a")
@@ -85,7 +85,7 @@ describe("bulk.lua", function()
     return outcomes
   end
 
-  -- How often each value was created, whatever was answered.
+  -- Returns how often each value was created, whatever the responses were.
   local function created()
     local times = {}
     for _, request in ipairs(sandbox:requests("create")) do
@@ -125,7 +125,7 @@ describe("bulk.lua", function()
 
   it("goes on after Ctrl-C: nothing is lost, nothing is done twice", function()
     write(many(4, 303))
-    sandbox:fault { operation = "create", value = "0093", delay = 30 } -- done, and its response is awaited
+    sandbox:fault { operation = "create", value = "0093", delay = 30 } -- created; the response is delayed
     local output = interrupt(command(path), sandbox, "create", 100)
     assert.truthy(output:find("run it again, and it goes on[^\n]*\n130\n$"), output)
     local outcomes = results()

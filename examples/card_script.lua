@@ -1,11 +1,11 @@
--- Gives customers their cards: each line of a file is a card's value and a contact's uuid.
+-- Gives customers their cards. Each line of the file has a card's value and a contact's uuid.
 --    LEAT_API_KEY=... lua5.4 examples/card_script.lua cards.txt
--- How it is tested without the service: examples/card_script_spec.lua
+-- examples/card_script_spec.lua tests it without the service.
 local leat = require("leat")
 
 local card_script = {}
 
--- "done", "taken" (by somebody else) or "failed"; then why.
+-- Returns "done", "taken" (the card belongs to another contact) or "failed", and the error.
 local function give(cards, value, uuid)
   local card, err = cards:create(value, { contact_uuid = uuid })
   if card then
@@ -13,7 +13,7 @@ local function give(cards, value, uuid)
   elseif err.kind ~= "already_exists" and not err.outcome_unknown then
     return "failed", err
   end
-  card, err = cards:find(value) -- it was there before, or a response was lost: look
+  card, err = cards:find(value) -- it already existed, or a response was lost: find out
   if card and not card.contact then
     card, err = card:link(uuid)
   end

@@ -1,4 +1,4 @@
--- Tests a script of one's own, by busted, with a sandbox in the place of the service.
+-- Tests a program with busted, against a sandbox instead of the service.
 local leat = require("leat")
 local card_script = require("examples.card_script")
 

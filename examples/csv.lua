@@ -1,13 +1,13 @@
--- CSV as RFC 4180 has it: cells in quotes may hold commas, line breaks and doubled quotes.
--- What spreadsheets do besides is taken too: a byte order mark, and semicolons or tabs for
--- commas, if the first line has them first.
+-- CSV as in RFC 4180: quoted cells may contain commas, line breaks and doubled quotes. It also reads
+-- what spreadsheets write: a byte order mark, and semicolons or tabs instead of commas, if the first
+-- separator in the first line is one.
 local csv = {}
 
 local function fail(line, message)
   error(("line %d: %s"):format(line, message), 0)
 end
 
--- The cell whose opening quote is at `at`; where it ends; and the line there.
+-- Returns the cell whose opening quote is at `at`, the position after it, and the line there.
 local function read_quoted(text, at, line)
   local close = at
   repeat
@@ -28,7 +28,7 @@ local function read_cell(text, at, line, separator)
   return cell, after, line
 end
 
--- The cells of the row at `at`; where the next one begins, and its line.
+-- Returns the cells of the row at `at`, where the next row begins, and its line.
 local function read_row(text, at, line, separator)
   local cells = {}
   while true do
@@ -43,8 +43,8 @@ local function read_row(text, at, line, separator)
   end
 end
 
---- Goes through the rows of a text, but for empty lines: the number of the line that a row
--- begins at, and its cells, strings all of them. Raises what is wrong with the text.
+--- Iterates over the rows of a text, without empty lines. Returns the number of the line where a row
+-- begins, and its cells, which are strings. Raises an error if the text is not valid.
 --    for line, cells in csv.rows(text) do ... end
 function csv.rows(text)
   local at, line = text:match("^\239\187\191()") or 1, 1
@@ -60,7 +60,7 @@ function csv.rows(text)
   end
 end
 
---- A row as text, with its line break.
+--- Returns a row as text, with its line break.
 function csv.row(...)
   local cells = { ... }
   for i, cell in ipairs(cells) do

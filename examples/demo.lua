@@ -1,5 +1,5 @@
--- The six operations and some failures, against a sandbox: each line shows the code that
--- runs and what came of it. Run it by `sh examples/demo.sh`.
+-- The six operations and some failures, against a sandbox. Each line shows the code that runs and
+-- its result. Run it with `sh examples/demo.sh`.
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
 
@@ -15,7 +15,7 @@ local function describe(card)
     card.contact and ("linked to " .. card.contact.email) or "not linked")
 end
 
--- Shows a step, and whether it came out as it should: `kind` is the error expected, if any.
+-- Shows a step, and whether its result is the expected one; `kind` is the expected error, if any.
 local function step(code, kind, value, err)
   local good = kind == (err and err.kind)
   unexpected = unexpected + (good and 0 or 1)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# From a bare Debian to the library at work: installs what is missing, builds, and runs the
-# six operations and some failures against a server of its own.
+# Runs a demonstration on a bare Debian: installs what is missing, builds the library, and runs the
+# six operations and some failures against a local sandbox.
 set -eu
 cd "$(dirname "$0")/.."
 LUA=${LUA:-lua5.4}

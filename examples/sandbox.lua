@@ -1,4 +1,4 @@
--- A server that behaves like the API, as a program: it prints where it is, and serves.
+-- A server that behaves like the API, as a program: it prints its URL, and serves.
 --    lua5.4 examples/sandbox.lua --help
 local sandbox = require("leat.sandbox")
 
@@ -30,7 +30,7 @@ end
 
 local is_text = { operation = true, value = true, kind = true, body = true, close = true }
 
--- "operation=create,nth=2" as a fault.
+-- Returns "operation=create,nth=2" as a fault.
 local function read_fault(text)
   local fault = {}
   for pair in text:gmatch("[^,]+") do

@@ -1,26 +1,26 @@
 #!/bin/sh
-# What this project needs of the system.
+# Checks or installs the system packages that this project needs.
 #
-#   sh rockspec/deps.sh check   [WHAT]... [lua5.4]...   says what is missing; exit 1 if anything is
-#   sh rockspec/deps.sh install [WHAT]... [lua5.4]...   says it, then installs it
+#   sh rockspec/deps.sh check   [WHAT]... [lua5.4]...   prints what is missing; exits with 1 if anything is
+#   sh rockspec/deps.sh install [WHAT]... [lua5.4]...   prints it, then installs it
 #
 # WHAT is one or more of
 #   build     the Lua module, for each Lua named (lua5.1 ... lua5.5, luajit; default lua5.4)
 #   sandbox   the server for tests and the demo (libmicrohttpd, jansson)
 #   test      busted, and GnuTLS for the servers that test TLS
 #   hosts     event loops, Neovim and the server of Luanti, to make calls in
-#   bench     a server, and what leat is compared with; Node and npm it takes where they are
-#   nginx     nginx with its Lua module, LuaJIT for modules that it loads, and LuaSocket
+#   bench     a server, and the clients to compare with; uses Node and npm if they are installed
+#   nginx     nginx with its Lua module, LuaJIT for the modules that it loads, and LuaSocket
 #   doc       LDoc for the reference, cmark-gfm for the guides
 #   rock      luarocks and git
 #   ci        formatters, static analysis, valgrind, fuzzing, luarocks
 #
-# Things are asked for by what they can do, not by the names of packages. Installing is
-# done by apt (Debian, Ubuntu), as root or through sudo; nothing is upgraded or removed.
-# Elsewhere it only says what is missing, and what the packages are called.
+# The checks test capabilities, not names of packages. apt installs packages (Debian, Ubuntu),
+# as root or through sudo; nothing is upgraded or removed. On other systems the script only
+# prints what is missing, and the names of the packages.
 # LEAT_DEPS=check in the environment makes every `install` a `check`.
 set -u
-PATH=$PATH:/usr/sbin:/sbin # a user's has no nginx
+PATH=$PATH:/usr/sbin:/sbin # nginx is in one of these, which a user's PATH may lack
 
 usage() {
   sed -n '2,20p' "$0" | sed 's/^# \{0,1\}//' >&2
@@ -71,15 +71,15 @@ need() {
 
 compiler=${CC:-cc}
 knows() { has pkg-config && pkg-config --exists "$1" 2>/dev/null; }
-# compiles CODE [PKG-CONFIG-NAME]: with the flags of that package, where it is known
+# compiles CODE [PKG-CONFIG-NAME]: uses the flags of that package, if pkg-config knows it
 compiles() {
   # shellcheck disable=SC2046 # flags are words
   printf '%b\n' "$1" | "$compiler" $(knows "${2:-}" && pkg-config --cflags "$2") \
     -x c -fsyntax-only - >/dev/null 2>&1
 }
-# library PKG-CONFIG-NAME HEADER CONDITION: there, and recent enough
+# library PKG-CONFIG-NAME HEADER CONDITION: whether it is installed and recent enough
 library() { has "$compiler" && compiles "#include <$2>\n#if !($3)\n#error too old\n#endif" "$1"; }
-trusts() { # there is a file of certificates to trust
+trusts() { # whether a file of trusted certificates exists
   for file in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; do
     [ -s "$file" ] && return 0
   done
@@ -87,7 +87,7 @@ trusts() { # there is a file of certificates to trust
 }
 loads() { has "$1" && "$1" -e "require('$2')" >/dev/null 2>&1; }
 
-# Debian 12's nginx wants a LuaJIT of its own, which has become the only one since.
+# Debian 12's nginx needs the package luajit2; later releases have only that LuaJIT, as luajit.
 jit=luajit jit_dev=libluajit-5.1-dev
 if grep -q '^VERSION_ID="*12' /etc/os-release 2>/dev/null; then
   jit=luajit2 jit_dev=libluajit2-5.1-dev
@@ -192,7 +192,7 @@ fi
 
 [ -n "$missing" ] || exit 0
 
-# ---- saying it, and doing it --------------------------------------------------------
+# ---- reporting and installing -------------------------------------------------------
 
 as_root=
 [ "$(id -u)" = 0 ] || [ "$system" = brew ] || as_root='sudo '
@@ -228,7 +228,7 @@ if [ -n "$as_root" ]; then
   fi
 fi
 
-# No questions; another apt's lock is waited for; a proxy gets through sudo.
+# Runs apt-get without questions; waits for another apt's lock, and passes the proxy through sudo.
 apt() {
   $as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l \
     ${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"} \
@@ -243,7 +243,7 @@ update() {
 # shellcheck disable=SC2086 # lists of words
 install() { apt install $flags $packages; }
 
-# Lists that are not there, or that name what is gone, are fetched anew.
+# Package lists that are missing or outdated are fetched again.
 updated=
 # shellcheck disable=SC2086
 if ! apt-cache show $packages >/dev/null 2>&1; then

@@ -23,8 +23,8 @@ dependencies = {
 test_dependencies = {
   "busted >= 2.0",
 }
--- The libraries only: their headers stand where the compiler looks, which LuaRocks does
--- not know everywhere.
+-- Only the libraries are listed. The compiler finds their headers, but LuaRocks does not know
+-- all the folders that it searches.
 external_dependencies = {
   CURL = { library = "curl" },
 }
@@ -42,7 +42,7 @@ build = {
     CFLAGS = "$(CFLAGS)",
     LIBFLAG = "$(LIBFLAG)",
   },
-  install_variables = { INST_DOCDIR = "$(PREFIX)" }, -- the README, beside those
+  install_variables = { INST_DOCDIR = "$(PREFIX)" }, -- the README, beside docs and examples
   copy_directories = { "docs", "examples" },
 }
 test = {

@@ -1,4 +1,4 @@
--- For LuaRocks without a network, where the system's own packages provide the rest:
+-- Lets LuaRocks work without a network; the system's packages provide the dependencies:
 --    LUAROCKS_CONFIG=rockspec/luarocks-config.lua luarocks --lua-version 5.4 make ...
 rocks_servers = {}
 rocks_provided = {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the rockspecs of a release, of those in this folder, into a folder of their own.
-# The version stands in core/leat.h, and CHANGELOG.md must know it, with a date.
+# Makes the rockspecs of a release from those in this folder, and writes them to FOLDER.
+# VERSION must be the one in core/leat.h, and CHANGELOG.md must have an entry for it, with a date.
 #   sh rockspec/release.sh VERSION FOLDER
 set -eu
 [ $# = 2 ] || {

@@ -1,4 +1,4 @@
--- Calls over several attempts, on a clock of the recorder's: nothing waits in earnest.
+-- Calls that make several attempts. The recorder supplies the clock, so that nothing really waits.
 local leat = require("leat")
 local secrets = dofile("spec/support/secrets.lua")
 local new_recorder = require("leat.recorder").new
@@ -73,7 +73,7 @@ describe("a call", function()
     assert.is_nil(info.outcome)
     assert.equal(4, info.attempts)
     assert.equal("POST GET GET POST", methods(recorder))
-    assert.same({ 1 }, recorder.waits) -- the first look at once, the second a second later
+    assert.same({ 1 }, recorder.waits) -- the first verifying find goes out at once, the second a second later
   end)
 
   it("says what contradicts it", function()
@@ -81,12 +81,12 @@ describe("a call", function()
     local none, err = cards:create("1", { name = "Gold" })
     assert.is_nil(none)
     assert.equal("conflict", err.kind)
-    assert.is_true(err.outcome_unknown) -- it may have been as asked in between
+    assert.is_true(err.outcome_unknown) -- it may have been in the requested state in between
     assert.equal("Silver", err.card.name)
     assert.truthy(err.message:find("Silver", 1, true))
     assert.equal("POST GET GET", methods(recorder))
     recorder.answers[4] = card { name = "Gold" }
-    assert.equal("Gold", leat.assert(err.card:update { name = "Gold" }).name) -- it is a card like any
+    assert.equal("Gold", leat.assert(err.card:update { name = "Gold" }).name) -- it is an ordinary card
   end)
 
   it("believes no single find that shows something else", function()
@@ -335,7 +335,7 @@ describe("client:rate_limit", function()
     assert.is_nil(client:rate_limit())
     leat.assert(client.contact_identifiers:find("1"))
     assert.same({ limit = 5000, remaining = 4711 }, client:rate_limit())
-    client.contact_identifiers:find("1") -- says nothing of it
+    client.contact_identifiers:find("1") -- does not mention it
     assert.same({ limit = 5000, remaining = 4711 }, client:rate_limit())
     assert.same({ limit = 5000, remaining = 4711 }, client:with({ timeout = 1 }):rate_limit())
   end)
@@ -372,7 +372,7 @@ describe("contact_identifiers:ensure", function()
     for _, way in ipairs(lost) do
       local any = card { name = "Any", contact = { uuid = "bob" } }
       local cards = play { way, any, any }
-      local made, err, info = cards:ensure("1") -- which asks for no name and for no contact
+      local made, err, info = cards:ensure("1") -- requests neither a name nor a contact
       assert.is_nil(err)
       assert.same({ "Any", "recovered" }, { made.name, info.outcome })
       local unnamed = card { name = "1" }
@@ -426,9 +426,9 @@ describe("contact_identifiers:ensure", function()
   it("succeeds with no other contact or name than was asked for", function()
     local bob = { uuid = "bob" }
     local races = {
-      { EXISTS, card {}, card { contact = bob } }, -- whatever the link said
+      { EXISTS, card {}, card { contact = bob } }, -- whatever the response to the link was
       { EXISTS, card {}, card { contact = ANN }, card { name = "Gold", contact = bob } }, -- relinked, then named
-      { EXISTS, card {}, LINKED, card { contact = bob } }, -- a moment before
+      { EXISTS, card {}, LINKED, card { contact = bob } }, -- linked a moment before
       { card { name = "Gold", contact = bob } }, -- as it was created
     }
     for i, race in ipairs(races) do
@@ -438,7 +438,7 @@ describe("contact_identifiers:ensure", function()
         { err.kind, err.operation, err.card.contact.uuid })
       assert.equal(i ~= 3, err.outcome_unknown)
     end
-    local cards = play { EXISTS, card { name = "Gold" }, LINKED, GOLD } -- by another who ensures the same
+    local cards = play { EXISTS, card { name = "Gold" }, LINKED, GOLD } -- another client ensures the same
     assert.equal("ann", leat.assert(cards:ensure("1", GOLD_OF_ANN)).contact.uuid)
     cards = play { EXISTS, NOT_FOUND, GOLD } -- deleted in between
     assert.equal("created", select(3, cards:ensure("1", GOLD_OF_ANN)).outcome)

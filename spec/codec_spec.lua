@@ -1,4 +1,4 @@
--- The codec as a driver in Lua has it: bytes out, bytes in, and the call is told.
+-- The codec as a driver in Lua uses it: it produces and consumes bytes, and passes the response to the call.
 local core = require("leat.core")
 local secrets = dofile("spec/support/secrets.lua")
 
@@ -19,7 +19,7 @@ local function new_call(name, ...)
   return call
 end
 
--- A call whose request is on its way, all of it.
+-- Returns a call whose request has been sent in full.
 local function sent_call(name, ...)
   local call, http = new_call(name, ...), core.http1()
   assert.equal("more", http:begin(call))
@@ -48,7 +48,7 @@ describe("the codec", function()
       local deadline = select(5, call:destination())
       if time == time and math.abs(time) < 1e15 then
         assert.equal(time + 30000, deadline)
-      else -- as far away as there is
+      else -- the largest time there is
         assert.truthy(deadline > 1e15 == (time > 0) and math.abs(deadline) < 1e16, deadline)
       end
       call:connected(time)
@@ -102,7 +102,7 @@ describe("the codec", function()
     local count, all = 0, ""
     for piece in http.output, http do
       assert.truthy(#piece <= 16384)
-      http:sent(#piece - 1) -- as much as there was room for
+      http:sent(#piece - 1) -- as much as the socket took
       count, all = count + 1, all .. piece:sub(1, -2)
       if #piece == 1 then
         http:sent(1)

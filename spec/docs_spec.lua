@@ -1,4 +1,4 @@
--- What the documents say of the project is so: links, files, targets of make, tests, kinds of error.
+-- Checks what the documents say about the project: links, files, targets of make, tests, kinds of error.
 local markdown = dofile("spec/support/markdown.lua")
 
 local function exists(path)
@@ -9,7 +9,7 @@ local function exists(path)
   return file ~= nil
 end
 
--- As on GitHub: lower-case, blanks become dashes, other signs go.
+-- Anchors are as on GitHub: in lower case, with dashes for blanks, without other punctuation.
 local function anchor(title)
   return (title:lower():gsub("[^%w%s_-]", ""):gsub(" ", "-"))
 end
@@ -25,7 +25,7 @@ end
 local function dead_link(path, link)
   local target, at = link:match("^([^#]*)#?(.*)$")
   if target:find("^https?://") then
-    return false -- not ours to say
+    return false -- cannot be checked here
   end
   local file = target == "" and path or path:gsub("[^/]*$", "") .. target
   return not exists(file) or at ~= "" and not anchors(file)[at]
@@ -99,7 +99,7 @@ end)
 it("the kinds of error are those of the library", function()
   local known, told = {}, {}
   for name in markdown.read("core/error.c"):gmatch('%[LEAT_[%u_]+%] = "([%l_]+)"') do
-    known[name] = name ~= "ok" and name ~= "misuse" or nil -- which Lua raises
+    known[name] = name ~= "ok" and name ~= "misuse" or nil -- Lua raises misuse
   end
   for name in markdown.read("docs/errors.md"):gmatch("\n| `([%l_]+)`") do
     told[name] = true

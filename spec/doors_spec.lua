@@ -1,4 +1,4 @@
--- The other doors of the API, carried by transports: without a server.
+-- The API's other endpoints, over custom transports, without a server.
 local cjson = require("cjson")
 local leat = require("leat")
 local secrets = dofile("spec/support/secrets.lua")
@@ -7,7 +7,7 @@ local new_recorder = require("leat.recorder").new
 local BASE = "https://api.piggy.eu/api/v3/oauth/clients"
 local UUID = "8b1a6c0e-2f6b-4c60-9d1c-4a7d0a4a5d11"
 
--- A client whose requests get these answers in turn, and what it asked for.
+-- Returns a client whose requests get these responses in turn, and a list of its requests.
 local function play(answers, options)
   local recorder = new_recorder(answers)
   options = options or {}
@@ -24,7 +24,7 @@ local function raw(text)
   return { status = 200, body = text }
 end
 
--- Runs code as a user's chunk, and gives the error that it raises.
+-- Runs code as a user's chunk, and returns the error that it raises.
 local function misuse(code, ...)
   local chunk = assert((loadstring or load)("local a, b = ...\n" .. code .. "\n", "@user.lua"))
   local fine, message = pcall(chunk, ...)
@@ -355,7 +355,7 @@ describe("a transport", function()
     end):create("1", { name = "N" })
     assert.equal("POST", seen.method)
     assert.equal(BASE .. "/contact-identifiers", seen.url)
-    assert.equal("Bearer " .. secrets.key, seen.headers["Authorization"]) -- it is to send it
+    assert.equal("Bearer " .. secrets.key, seen.headers["Authorization"]) -- the transport needs it in order to send it
     assert.equal('{"contact_identifier_value":"1","contact_identifier_name":"N"}', seen.body)
     assert.equal(30, seen.timeout)
     assert.is_nil(seen.deadline)

@@ -1,9 +1,9 @@
--- The programs that ask a service are run as they are, in a process of their own.
+-- Runs the example programs that call a service, unchanged, each in its own process.
 local sandbox = require("leat.sandbox")
 
 local lua = dofile("spec/support/interpreter.lua")
 
--- What it printed, on both streams; the last line is how it ended.
+-- Returns what it printed, on both streams; the last line is its exit status.
 local function run(server, words)
   local pipe = assert(io.popen(("exec 2>&1; LEAT_API_KEY=%s LEAT_BASE_URL=%s %s %s; echo $?"):format(
     server.api_key, server.url, lua, words)))

@@ -1,6 +1,6 @@
--- An error that a hook raises, as Ctrl-C does, at each instruction in turn: of a call, of
--- tasks.spawn and tasks.run, of tasks.each. Afterwards every task is as it was, or done, and
--- whoever is told of the interrupt is told that a change may have happened.
+-- A hook raises an error, as Ctrl-C does, at each instruction in turn of a call, of tasks.spawn
+-- and tasks.run, and of tasks.each. Afterwards every task is as it was, or done, and the caller
+-- that gets the interrupt's error also learns that a change may have happened.
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
 local tasks = require("leat.tasks")
@@ -8,13 +8,13 @@ local tasks = require("leat.tasks")
 local now = require("leat.curl.core").now
 local jit = rawget(_G, "jit")
 
--- Lua 5.1 to 5.3 execute one more instruction behind a tail call of a C function.
+-- Lua 5.1 to 5.3 execute one more instruction after a tail call of a C function.
 local NO_GAP = jit ~= nil or _VERSION >= "Lua 5.4"
 local MANY = 5000
 
--- Raises `why` at the instruction number n of f, counted in each coroutine; in LuaJIT in all of
--- them together. Returns whether it came that far, "here" if that was in this file; then what
--- pcall(f) returned, or nil if it was hit outside of f.
+-- Raises `why` at the instruction number n of f, counted in each coroutine; LuaJIT counts
+-- all of them together. Returns whether f ran that far, or "here" if that was in this file; then what
+-- pcall(f) returned, or nil if the error was raised outside of f.
 local this = debug.getinfo(1, "S").source
 local function interrupt(n, why, f, ...)
   local hit, result = false, nil
@@ -52,7 +52,7 @@ describe("an interrupt at any instruction", function()
     client = leat.new { api_key = server.api_key, base_url = server.url }
     cards = client.contact_identifiers
     leat.assert(cards:find("1"))
-    if jit then jit.off() end -- what is compiled looks at no hooks
+    if jit then jit.off() end -- compiled code does not call hooks
   end)
   after_each(function()
     if jit then jit.on() end
@@ -62,7 +62,7 @@ describe("an interrupt at any instruction", function()
     server:stop()
   end)
 
-  -- Carries on until no task is left; what is raised meanwhile must be the interrupt. Returns that.
+  -- Runs until no task is left. The only error that may be raised meanwhile is the interrupt, which it returns.
   local function carry_on(n, raised)
     local due, told = now() + 5, nil
     repeat

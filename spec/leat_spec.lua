@@ -1,4 +1,4 @@
--- The Lua face, against the sandbox: real sockets, real TLS.
+-- The Lua API against the sandbox, over real sockets and real TLS.
 local cjson = require("cjson")
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
@@ -56,7 +56,7 @@ for _, tls in ipairs { false, true } do
       assert.equal(card, card:link(BOB))
       assert.equal(BOB, card.contact.uuid)
       assert.equal(card, card:unlink())
-      assert.is_nil(card.contact) -- vanished fields vanish
+      assert.is_nil(card.contact) -- a field that is no longer in the response is removed
     end)
 
     it("updates what is given and nothing else", function()
@@ -132,7 +132,7 @@ describe("requests, as the documentation has them", function()
       assert.equal(row[1], request.method)
       assert.equal(row[2], request.target)
       assert.equal(200, request.status)
-      assert.equal("[token]", request.headers["Authorization"]) -- 200: the right one
+      assert.equal("[token]", request.headers["Authorization"]) -- the status was 200, so the token was right
       assert.equal("application/json", request.headers["Accept"])
       assert.equal("leat/" .. leat._VERSION, request.headers["User-Agent"])
       if row[3] then
@@ -461,13 +461,13 @@ describe("lifetimes", function()
     assert.truthy(message:find("^user.lua:2: .*closed"), message)
     server:stop()
     server:stop()
-    assert.equal(1, #server:requests()) -- what it received stays known
+    assert.equal(1, #server:requests()) -- the requests that it received are kept
     server, cards, client, card = nil, nil, nil, nil -- luacheck: ignore
     collectgarbage()
     collectgarbage()
   end)
 
-  if _VERSION == "Lua 5.4" then -- before it there are no variables that close
+  if _VERSION == "Lua 5.4" then -- earlier versions have no to-be-closed variables
     it("end with a scope", function()
       local url = load([[
         local leat, sandbox = ...
@@ -559,10 +559,10 @@ describe("a driver of one's own", function()
     assert.is_false(fine)
     assert.truthy(tostring(why):find("interrupted", 1, true))
     local core = require("leat.curl.core")
-    core.wait(core.new({}, {}), 0.1) -- what was sent already has arrived
+    core.wait(core.new({}, {}), 0.1) -- lets requests that were already sent arrive
     local before = #server:requests()
     assert.is_nil((cards:find("none")))
-    assert.equal(before + 1, #server:requests()) -- nothing that was left over
+    assert.equal(before + 1, #server:requests()) -- no leftover request was sent
     server:stop()
   end)
 
@@ -594,7 +594,7 @@ describe("a driver of one's own", function()
     } }
     assert.equal("1", leat.assert(client.contact_identifiers:find("1")).value)
     assert.equal("not_found", select(2, client.contact_identifiers:find("2")).kind)
-    assert.not_equal(calls[1], calls[2]) -- whoever keeps a call must not meet another's
+    assert.not_equal(calls[1], calls[2]) -- a call that the program keeps must not be recycled
     for i = 1, 2 do
       local fine, why = pcall(calls[i].attempts, calls[i])
       assert.is_false(fine)

@@ -1,13 +1,13 @@
--- Makes each mistake of docs/mistakes.md, and compares what one is told with what it says there.
--- LEAT_SHOW_MISTAKES=1 prints what they say.
+-- Makes each mistake of docs/mistakes.md, and compares the message with the one in that guide.
+-- LEAT_SHOW_MISTAKES=1 prints the messages.
 local markdown = dofile("spec/support/markdown.lua")
 
--- Lua 5.1 leaves nobody else a word.
+-- Lua 5.1 raises its own message instead, without an explanation; plain() replaces it by this one.
 local SUSPENDED_BY_LUA_51 = "leat: contact_identifiers.find: Lua can't suspend the task here, inside of string.gsub, "
   .. "table.sort, require, tostring or the like (attempt to yield across a C-call boundary): do it before that or "
   .. "after it, or in another task: tasks.spawn(function() ... end)"
 
--- What differs from one run, one Lua or one libcurl to the other.
+-- Replaces what differs between runs, between Luas, or between versions of libcurl.
 local function plain(message)
   return (message
     :gsub("\nstack traceback:.*", "")
@@ -63,7 +63,7 @@ describe("a mistake", function()
       end
       if not came_back then
         local line = tonumber(message:match("^mistake%.lua:(%d+): "))
-        assert.truthy(line == nil or line > lines + 2, message) -- nil: a task's, or err itself
+        assert.truthy(line == nil or line > lines + 2, message) -- nil: a task's error, or err itself
         repeat
           local cut
           message, cut = message:gsub("^mistake%.lua:%d+: ", "")

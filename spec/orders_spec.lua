@@ -1,5 +1,5 @@
--- Tasks, clients and drivers that end in any order with calls under way: nothing is touched
--- afterwards or left (the sanitizers' and valgrind's to say), and nobody else is harmed.
+-- Tasks, clients and drivers end in any order with calls under way. Nothing is used after it was freed
+-- and nothing leaks (sanitizers and valgrind check that), and other calls are not affected.
 --    LEAT_LIVES=500 LEAT_SEED=7 lua5.4 spec/run.lua spec/orders_spec.lua
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
@@ -10,7 +10,7 @@ local LIVES = tonumber(os.getenv("LEAT_LIVES") or 60)
 local SEED = tonumber(os.getenv("LEAT_SEED") or 4711)
 
 local chance = SEED
-local function draw(n) -- the same on every Lua
+local function draw(n) -- draws the same numbers on every Lua
   chance = (chance * 16807) % 2147483647
   return chance % n + 1
 end
@@ -31,7 +31,7 @@ describe("in any order", function()
     return leat.new { api_key = server.api_key, base_url = server.url, max_connections = draw(3), retry_base = 0.001 }
   end
 
-  -- What a task may do with its life.
+  -- The things that a task may do.
   local ways = {
     function(client) return client.contact_identifiers:find("1") end,
     function(client) return client.contact_identifiers:find("1") and client.contact_identifiers:find("none") end,
@@ -47,7 +47,7 @@ describe("in any order", function()
     function(client) return tasks.spawn(function() return client.contact_identifiers:find("1") end):wait() end,
   }
 
-  -- What happens to them meanwhile.
+  -- The things that happen to the tasks meanwhile.
   local events = {
     function() pcall(tasks.poll) end,
     function() pcall(tasks.poll, 0.005) end,
@@ -69,7 +69,7 @@ describe("in any order", function()
     for _ = 1, LIVES do
       local life = { clients = { connect() }, tasks = {} }
       for _ = 1, draw(12) do
-        -- misuse of a client that is closed is raised
+        -- using a closed client raises an error
         pcall(events[draw(#events)], life)
       end
       if draw(3) == 1 then

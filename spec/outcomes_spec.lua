@@ -1,5 +1,5 @@
--- Lost responses and other faults, over real sockets: what a call reports, and what the
--- service then holds, never contradict each other.
+-- Lost responses and other faults, over real sockets: what a call reports never contradicts
+-- the state of the service.
 --    LEAT_OPERATIONS=1000 LEAT_SEED=7 lua5.4 spec/run.lua spec/outcomes_spec.lua
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
@@ -75,9 +75,9 @@ end)
 
 local model = dofile("spec/support/model.lua")
 local random = dofile("spec/support/random_calls.lua")
-local LIVES = math.min(100, OPERATIONS) -- so many at once, each with a card and a service of its own
+local LIVES = math.min(100, OPERATIONS) -- tasks at the same time, each with its own card and service
 
--- A driver for calls in coroutines, over one set of connections.
+-- Returns a driver for calls in coroutines, which share one pool of connections.
 local function new_crowd()
   local core = require("leat.curl.core")
   local handle = core.new({ max_connections = LIVES }, {})
@@ -100,7 +100,7 @@ local function new_crowd()
         end
       end
       core.wait(handle, 0.01)
-      while core.news(handle) do end -- each life asks for its own
+      while core.news(handle) do end -- each task checks its own call
     end
   end
   return crowd
@@ -115,7 +115,7 @@ local function carry_out(cards, ask)
   return cards[ask.operation](cards, "x", { name = ask.name, active = ask.active, contact_uuid = ask.contact })
 end
 
--- Contradictions go to `found`; after the first nobody goes on.
+-- Adds contradictions to `found`. All tasks stop after the first one.
 local function live(crowd, draw, operations, found)
   local first = { { value = "x", name = "c", active = draw(4) > 1, contact_uuid = ({ "ann", "bob" })[draw(4)] } }
   local server = assert(sandbox.start { contacts = { { uuid = "ann" }, { uuid = "bob" } },
@@ -125,9 +125,9 @@ local function live(crowd, draw, operations, found)
   for i = 1, operations do
     local before = model.read(server:card("x"))
     local ask, reach = random.ask(draw, "ensure"), random.plan_faults(server, draw)
-    crowd.sleep(reach) -- what it can see of the past is what is now
+    crowd.sleep(reach) -- now even a stale response shows the current state
     local value, err, info = carry_out(cards, ask)
-    crowd.sleep(reach) -- what comes later has come
+    crowd.sleep(reach) -- requests that are applied late have been applied
     local after = model.read(server:card("x"))
     local wrong = model.contradiction(before, ask, after, value, err, info)
     if wrong then
@@ -213,7 +213,7 @@ it("Ctrl-C ends a call that hangs, and says what it left unknown", function()
   file:close()
   local output, seconds = interrupt(interpreter .. " " .. script, server, "create", 1)
   os.remove(script)
-  assert.truthy(seconds < 0.5) -- it takes some milliseconds; a busy machine may take its time
+  assert.truthy(seconds < 0.5) -- it takes some milliseconds; a busy machine needs longer
   assert.truthy(output:find("^false.*interrupted!"), output)
   assert.truthy(output:find("may have happened or not", 1, true), output)
   server:stop()

@@ -1,4 +1,4 @@
--- What is packaged is what is there: rockspecs, Makefile, header and change log agree.
+-- Checks that the rockspecs package every file, and agree with the Makefile, the header and the change log.
 local leat = require("leat")
 
 local read = dofile("spec/support/read.lua")
@@ -19,7 +19,7 @@ local function rockspec(path)
   return env
 end
 
--- What a rock's target of make installs, from where what is built is built already.
+-- Returns the files that a rock's target of make installs from the existing build.
 local function installed(target)
   local folder = os.tmpname()
   os.remove(folder)

@@ -1,4 +1,4 @@
--- Runs the specs under the interpreter that this file is run with:
+-- Runs the specs under the interpreter that runs this file:
 --    lua5.4 spec/run.lua [busted's options]
 local found, runner = pcall(require, "busted.runner")
 if not found then

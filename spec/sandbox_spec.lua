@@ -1,4 +1,4 @@
--- The sandbox as users meet it in tests of their own: what is told of it is what it does.
+-- The sandbox as users have it in their tests: it does what its documentation says.
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
 local secrets = dofile("spec/support/secrets.lua")
@@ -16,7 +16,7 @@ local function serve(options)
   return assert(sandbox.start(options))
 end
 
--- One attempt: what the sandbox answers is what the test sees.
+-- With one attempt only, the test sees each response of the sandbox as it is.
 local function client_of(server, options)
   options = options or {}
   if not options.client_id then
@@ -36,7 +36,7 @@ local function wait(seconds)
   server:stop()
 end
 
--- Runs code as a user's chunk, and gives the error that it raises.
+-- Runs code as a user's chunk, and returns the error that it raises.
 local function misuse(code, ...)
   local chunk = assert((loadstring or load)("local a, b = ...\n" .. code .. "\n", "@user.lua"))
   local fine, message = pcall(chunk, ...)
@@ -64,7 +64,7 @@ describe("faults", function()
       local card, err = client.contact_identifiers:find("1")
       assert.is_nil(card)
       assert.equal(kind, err.kind)
-      assert.truthy(cards:find("1")) -- once only
+      assert.truthy(cards:find("1")) -- the fault applies only once
     end)
   end
 
@@ -97,7 +97,7 @@ describe("faults", function()
       assert.equal("maintenance", err.kind)
       assert.equal(3, err.retry_after)
       _, err = client.contact_identifiers:list { contact_uuid = "ann" }
-      assert.equal("maintenance", err.kind) -- which this client is to wait out
+      assert.equal("maintenance", err.kind) -- this client still pauses after the 503
       client = client_of(server)
       _, err = client.contact_identifiers:list { contact_uuid = "ann" }
       assert.equal("forbidden", err.kind)
@@ -119,7 +119,7 @@ describe("faults", function()
     assert.same({ 500, 500, 503, 7002, "fine" }, seen)
   end)
 
-  -- What a gateway does that gives up on a request that it has already passed on.
+  -- A gateway gives up on a request that it has already forwarded.
   for _, fault in ipairs { { status = 503 }, { kind = "maintenance" }, { kind = "maintenance", retry_after = 1 } } do
     it("carry out, and say 503" .. (fault.kind and " as " .. fault.kind or ""), function()
       fault.apply, fault.times = true, math.huge
@@ -241,7 +241,7 @@ describe("a sandbox", function()
     assert.equal(2, #server:cards())
     assert.equal("é&", server:cards()[2].value)
     server:stop()
-    assert.equal("N", server:card("0042").name) -- and still does when it is stopped
+    assert.equal("N", server:card("0042").name) -- and is still readable after it was stopped
     assert.is_nil(server:card("x"))
     assert.equal(2, #server:cards())
   end)
@@ -252,7 +252,7 @@ describe("a sandbox", function()
     assert.equal("0042", leat.assert(cards:create("0042")).name)
     assert.equal("0042", server:card("0042").name)
     assert.equal("Gold", leat.assert(cards:create("0043", { name = "Gold" })).name)
-    assert.is_nil(server:card("1").name) -- one that it starts with may have none
+    assert.is_nil(server:card("1").name) -- a card that the sandbox starts with need not have a name
     server:stop()
   end)
 
@@ -263,7 +263,7 @@ describe("a sandbox", function()
     assert.same({ uuid = "bob" }, leat.assert(client:request("GET", "/contacts/bob")))
     assert.same({ uuid = "ann", attributes = {}, current_values = { tags = {}, note = "[]" }, list = { {}, "" } },
       leat.assert(client:request("GET", "/contacts/ann")))
-    -- A Lua table does not show the difference, so this looks at the bytes.
+    -- A Lua table does not show the difference, so this checks the bytes.
     local port, path = server.url:match("^http://[%d.]+:(%d+)(.*)")
     local pipe = assert(io.popen(([[bash -c 'exec 3<>/dev/tcp/127.0.0.1/%s
       printf "GET %s/contacts/ann HTTP/1.0\r\nAuthorization: Bearer sandbox\r\n\r\n" >&3
@@ -380,7 +380,7 @@ describe("a sandbox", function()
     assert.equal(401, server:requests("check")[3].status)
     credentials.client_secret = "other"
     assert.equal("unauthorized", select(2, client_of(server, credentials):check()).kind)
-    assert.truthy(client_of(server):check()) -- by its key
+    assert.truthy(client_of(server):check()) -- authenticated by its API key
     for _, request in ipairs(server:requests("token")) do
       assert.is_nil(request.body:find(secrets.secret, 1, true))
       assert.truthy(request.body:find("client_secret=[secret]", 1, true))
@@ -419,10 +419,10 @@ describe("a sandbox", function()
     server:stop()
     server:stop()
     assert.equal(1, #server:requests())
-    assert.is_nil(server:requests()[1].status) -- it never answered
+    assert.is_nil(server:requests()[1].status) -- it never responded
   end)
 
-  -- of 500 LuaJIT would spend minutes collecting
+  -- with 500, LuaJIT would spend minutes in its garbage collector
   it("takes many faults, with the collector running meanwhile", function()
     local faults = {}
     for i = 1, 500 do
@@ -505,14 +505,14 @@ describe("misuse is raised at the caller's line", function()
 end)
 
 describe("the program", function()
-  -- The interpreter that runs this.
+  -- The interpreter that runs this spec.
   local i = 0
   while arg[i - 1] do
     i = i - 1
   end
   local program = arg[i] .. " examples/sandbox.lua "
 
-  -- What a shell prints.
+  -- Returns what a shell command prints.
   local function shell(text)
     local pipe = assert(io.popen("exec 2>&1; " .. text))
     local output = pipe:read("*a")

@@ -1,4 +1,4 @@
--- The token is not to be seen: not even in the log of a test that fails.
+-- The token must not appear in any output, not even in the log of a failing test.
 local CANARY = "1|canary-" .. ("7d1f"):rep(8)
 
 local interpreter = dofile("spec/support/interpreter.lua")

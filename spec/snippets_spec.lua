@@ -1,6 +1,6 @@
--- Runs each block of Lua in the README, the guides and the modules' comments, against a sandbox
--- that is made anew for it. A block of text that follows at once is what it prints. One that can't
--- be run is ```lua norun.
+-- Runs each block of Lua in the README, the guides and the modules' comments, each against a new
+-- sandbox. If a block of text follows immediately, it is the expected output. A block that can't be run is
+-- marked ```lua norun.
 local leat = require("leat")
 local markdown = dofile("spec/support/markdown.lua")
 local sandbox = require("leat.sandbox")
@@ -24,7 +24,7 @@ local function lines_of(list)
   end
 end
 
--- Clients reach the sandbox where a block does not say whom.
+-- Clients connect to the sandbox unless the block names a server.
 local function wired(server)
   local module = setmetatable({}, { __index = leat })
   function module.new(given)
@@ -37,7 +37,7 @@ local function wired(server)
   return module
 end
 
--- What the blocks find: as the text around them has it.
+-- The cards and contacts that the text around the blocks assumes.
 local function environment(server, printed)
   local module = wired(server)
   local client = module.new { api_key = server.api_key }
@@ -91,7 +91,7 @@ end
 
 local ran, not_run = 0, 0
 for _, path in ipairs(markdown.documents()) do
-  local blocks = path == "docs/mistakes.md" and {} or markdown.blocks(path) -- mistakes_spec.lua runs those
+  local blocks = path == "docs/mistakes.md" and {} or markdown.blocks(path) -- mistakes_spec.lua runs these blocks
   for i, block in ipairs(blocks) do
     local next_one = blocks[i + 1]
     local told = next_one and next_one.language == "text" and next_one.line == block.last + 2 and next_one or nil
@@ -104,7 +104,7 @@ for _, path in ipairs(markdown.documents()) do
   end
 end
 
--- Those of others need nginx or a loop: see spec/nginx and spec/hosts.
+-- Blocks of other modules need nginx or an event loop: see spec/nginx and spec/hosts.
 for _, name in ipairs { "", "/contact_identifier", "/curl", "/recorder", "/sandbox", "/tasks", "/transport" } do
   local path = "lua/leat" .. name .. ".lua"
   local examples = markdown.examples(path)

@@ -82,7 +82,7 @@ describe("tasks", function()
     local begun = now()
     tasks.poll(0.02)
     assert.truthy(now() - begun >= 0.02)
-    tasks.poll(5) -- ends as there is nothing left to wait for
+    tasks.poll(5) -- returns early because there is nothing left to wait for
     assert.truthy(found and now() - begun < 4)
   end)
 
@@ -104,7 +104,7 @@ describe("tasks", function()
         end
         return outcomes
       end
-      local found = spawn(slowly, "find") -- so that there are connections
+      local found = spawn(slowly, "find") -- opens connections first
       tasks.run()
       assert.same({ not_found = 150 }, found)
       local created = spawn(slowly:with { timeout = 2 }, "create")
@@ -134,7 +134,7 @@ describe("tasks", function()
     fine, why = pcall(one.wait, one)
     assert.is_false(fine)
     assert.truthy(why:find("waits itself, for nobody", 1, true), why)
-    one:cancel() -- which ends both
+    one:cancel() -- ends both tasks
     assert.truthy(one.done and other.done)
     assert.equal(0, tasks.poll())
     local itself
@@ -171,7 +171,7 @@ describe("tasks", function()
     local fine, why = pcall(task.wait, task)
     assert.is_false(fine)
     assert.truthy(why:find("tasks_spec.lua:%d+: mine\n.*traceback"), why)
-    assert.equal(0, tasks.poll()) -- which was told already
+    assert.equal(0, tasks.poll()) -- the error was already reported
     tasks.spawn(fail)
     fine, why = pcall(tasks.run)
     assert.is_false(fine)
@@ -205,7 +205,7 @@ describe("tasks", function()
     for _ in pairs(failed) do
       kept = kept + 1
     end
-    assert.truthy(kept <= 1, kept) -- the last one may be on the stack still
+    assert.truthy(kept <= 1, kept) -- the last one may still be on the stack
   end)
 
   it("suspend their own coroutine, and no other", function()
@@ -219,7 +219,7 @@ describe("tasks", function()
     fine, why = pcall(strange.wait, strange)
     assert.is_false(fine)
     assert.truthy(why:find("something else yielded", 1, true))
-    local own = coroutine.wrap(function() return cards:find("1") end) -- outside of tasks it blocks
+    local own = coroutine.wrap(function() return cards:find("1") end) -- blocks, because it is outside of a task
     assert.equal("1", own().value)
     assert.equal("1", cards:find("1").value)
   end)
@@ -254,14 +254,14 @@ describe("tasks", function()
     assert.is_true(err.outcome_unknown)
     assert.equal("canceled", again)
     assert.equal(0, #server:requests("find"))
-    task:cancel() -- again: nothing
+    task:cancel() -- a second time has no effect
     local waiter = tasks.spawn(function() tasks.spawn(function() cards:create("other") end):wait() end)
     tasks.spawn(function() cards:create("third") end)
     assert.equal(3, tasks.poll())
     waiter:cancel()
     assert.truthy(waiter.done)
     tasks.cancel()
-    assert.is_false(pcall(tasks.poll)) -- the waiter was broken off, and nobody waited for it
+    assert.is_false(pcall(tasks.poll)) -- the waiting task was cancelled, and no task waited for it
     assert.equal(0, tasks.poll())
     assert.equal("1", cards:find("1").value)
   end)
@@ -497,7 +497,7 @@ describe("tasks", function()
     for _, place in ipairs(places) do
       for name, act in pairs(actions) do
         it(("nothing is sent: %s within %s"):format(name, place[1]), function()
-          leat.assert(cards:find("1")) -- over whose connection one would be sent at once
+          leat.assert(cards:find("1")) -- leaves a connection over which a request would be sent at once
           local task = tasks.spawn(place[2], act)
           local fine, why = pcall(task.wait, task)
           for _ = 1, 5 do -- the server sees what was sent before
@@ -533,7 +533,7 @@ describe("tasks", function()
       local fine, why = pcall(waiter.wait, waiter)
       assert.is_false(fine)
       assert.truthy(why:find("yield", 1, true), why)
-      fine, why = pcall(tasks.run) -- nobody was told of the other's error yet
+      fine, why = pcall(tasks.run) -- the other task's error has not been reported yet
       assert.is_false(fine)
       assert.truthy(why:find("mine", 1, true), why)
     end)
@@ -631,7 +631,7 @@ describe("tasks", function()
 
     it("are told so, blocking or not", function()
       local guarded = own {}
-      for _ = 1, 2 do -- and again
+      for _ = 1, 2 do -- twice, with the same result
         local begun = now()
         local fine, why = pcall(guarded.contact_identifiers.find, guarded.contact_identifiers, "2")
         assert.is_false(fine)
@@ -716,7 +716,7 @@ describe("tasks", function()
       end }
       local found = tasks.map({ "1", "2", "3" }, function(value) return guarded.contact_identifiers:find(value) end)
       assert.equal(3, #found)
-      server:fault { operation = "find", kind = "unauthorized", nth = 2 } -- behind that of the vault
+      server:fault { operation = "find", kind = "unauthorized", nth = 2 } -- the first find is the vault's
       local task = tasks.spawn(guarded.contact_identifiers.find, guarded.contact_identifiers, "1")
       pcall(task.wait, task)
       assert.equal("1", leat.assert(guarded.contact_identifiers:find("1")).value)
@@ -953,7 +953,7 @@ describe("tasks", function()
     assert.equal(1, summary.failed)
   end)
 
-  if coroutine.running() then -- else the main one, which an interrupt hits, can't be named
+  if coroutine.running() then -- Lua 5.1 has no value for the main coroutine, which the hook needs
     it("an interrupt ends an each that is only beginning", function()
       slow(0.05)
       local main, i, kinds = coroutine.running(), 0, {}

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Everything that a fresh machine needs to test this project: installs what is missing,
-# builds, runs the C tests, then the specs. The last line sums up.
+# Tests this project on a new machine: installs what is missing, builds, and runs the C tests and
+# the specs. The last line is a summary.
 #   LUA=lua5.3 sh spec/test.sh       under another Lua
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -11,7 +11,7 @@ log=$(mktemp) specs=$(mktemp) || exit 1
 trap 'rm -f "$log" "$specs"' EXIT
 status=0
 make -s -j2 LUA="$LUA" lua tests >"$log" 2>&1 || status=1
-# Both mostly wait, so they share the machine.
+# The C tests and the specs mostly wait, so they run at the same time.
 make -s LUA="$LUA" test-lua >"$specs" 2>&1 &
 make -s LUA="$LUA" test-core JOBS=1 >>"$log" 2>&1 || status=1
 wait $! || status=1
@@ -20,7 +20,7 @@ cat "$specs" >>"$log"
 cat "$log"
 
 # C programs end with "NAME: N passed, N failed", busted with
-# "N successes / N failures / N errors / N pending". What is pending has not passed.
+# "N successes / N failures / N errors / N pending". A pending test has not passed.
 awk -v status=$status '
   $2 ~ /^[0-9]+$/ && / passed, [0-9]+ failed$/ { core++; passed += $2; failed += $4 }
   / successes? \/ [0-9]+ failures? \/ [0-9]+ errors? \/ [0-9]+ pending/ {

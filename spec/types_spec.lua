@@ -1,10 +1,10 @@
--- The annotations for editors name what there is, and nothing else.
+-- The annotations for editors name everything that is public, and nothing else.
 local leat = require("leat")
 local markdown = dofile("spec/support/markdown.lua")
 local tasks = require("leat.tasks")
 local text = markdown.read("lua/leat/types.lua")
 
--- The names of each class: its fields, and the functions of the variable that follows it.
+-- Returns the names of each class: its fields, and the functions of the variable that follows it.
 local function parse()
   local classes, variables = {}, {}
   local class
@@ -42,7 +42,7 @@ local function methods(object)
   return names(getmetatable(object).__index)
 end
 
--- The options that a function knows, which it tells when asked for another.
+-- Returns the options that a function knows; its message lists them when it gets an unknown one.
 local function options(f, ...)
   local given = { ... }
   given[#given + 1] = { no_such_option_of_any_function = 1 }

@@ -1,14 +1,14 @@
 -- A mod for Luanti (Minetest): `/card VALUE` finds a card, `/card VALUE CONTACT` links it too.
 -- No tick waits for the service. In minetest.conf:
 --
---    secure.trusted_mods = leat_card         for modules in C are not for every mod
+--    secure.trusted_mods = leat_card         because only trusted mods may load modules in C
 --    leat_card.api_key = ...                 or LEAT_API_KEY in the environment; mods can read both
---    leat_card.lua_path = .../?.lua          where leat is, if the server's Lua does not find it;
+--    leat_card.lua_path = .../?.lua          the path of leat, if the server's Lua does not find it;
 --    leat_card.lua_cpath = .../?.so          or LUA_PATH and LUA_CPATH in the environment
 --
--- leat must be built for the Lua of the server: LuaJIT, as a rule.
+-- leat must be built for the Lua of the server, which usually is LuaJIT.
 
--- Local, both: who has either can do anything on this machine.
+-- Keep this local: code that gets it, or its `require`, can do anything on this machine.
 local insecure = minetest.request_insecure_environment()
 if not insecure then
   error("leat_card must be a trusted mod: secure.trusted_mods = leat_card")
@@ -25,13 +25,13 @@ for _, name in ipairs { "path", "cpath" } do
   end
 end
 
--- Modules ask for others by the global `require`, which mods do not have: lent while they load.
+-- Modules load others with the global `require`, which mods do not have; it exists only while they load.
 rawset(_G, "require", insecure.require)
 local leat, tasks = require("leat"), require("leat.tasks")
 local client = leat.new {
   api_key = setting("api_key", "LEAT_API_KEY"),
   base_url = setting("base_url", "LEAT_BASE_URL"),
-  blocking = false, -- a call outside of a task is a mistake, and says so
+  blocking = false, -- a call outside of a task raises an error
 }
 rawset(_G, "require", nil)
 local cards = client.contact_identifiers
@@ -56,7 +56,7 @@ end
 minetest.register_chatcommand("card", {
   params = "<value> [<contact uuid>]",
   description = "Find a loyalty card, and link it to a contact",
-  privs = { server = true }, -- it shows customers
+  privs = { server = true }, -- the command shows data of customers
   func = function(player, param)
     local value, uuid = param:match("^(%S+)%s*(%S*)$")
     if not value then
@@ -69,8 +69,8 @@ minetest.register_chatcommand("card", {
   end,
 })
 
--- Two milliseconds let a call take several steps of its way in one tick. A task that failed
--- is told to the log: an error here would end the server.
+-- Two milliseconds are enough for several steps of a call in one tick. The log gets the error of a
+-- task that failed, because an error here would end the server.
 minetest.register_globalstep(function()
   local fine, why = pcall(tasks.poll, 0.002)
   if not fine then

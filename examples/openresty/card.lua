@@ -1,12 +1,12 @@
--- Answers with a card as JSON, or with the status that fits the error: { "error": kind }.
+-- Responds with a card as JSON, or with { "error": kind } and the status that fits the error.
 local cjson = require("cjson")
 local client = require("client")
 local finds = require("finds")
 
 local card = {}
 
--- Whose fault it is decides: the visitor's is a 4xx, the service's a 502 to 504. Any other
--- error is ours (a wrong key, ...), and none of the visitor's business: 500.
+-- The visitor's errors get a 4xx, the service's a 502 to 504. Any other error is ours, such as a wrong
+-- key, and gets a 500 without details.
 local statuses = {
   not_found = 404, inactive = 403, invalid_input = 400,
   connection = 502, tls = 502, server = 502, protocol = 502, too_large = 502, redirect = 502,
@@ -29,7 +29,7 @@ function card.answer(value)
   end
   local status = statuses[err.kind] or 500
   if status >= 500 then
-    ngx.log(ngx.ERR, tostring(err)) -- the log gets all of it: there is no key in it
+    ngx.log(ngx.ERR, tostring(err)) -- the log gets the whole error, which contains no key
   end
   if err.retry_after then
     ngx.header["Retry-After"] = math.ceil(err.retry_after)

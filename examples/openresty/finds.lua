@@ -1,15 +1,15 @@
--- Finds that are kept for a while, in each worker. Requests for a card that is being found wait for
--- that very find, however many they are. What the service answered is kept, "there is none" too,
--- but not as long; when it could not answer, nothing is.
+-- A cache of finds in each worker. While a find is under way, all other requests for the same card
+-- wait for it. The service's responses are cached, and "there is no such card" too, but for a shorter
+-- time; failures are not cached.
 local client = require("client")
 local lrucache = require("resty.lrucache") -- comes with every nginx that has Lua
 local semaphore = require("ngx.semaphore")
 
 local finds = {}
 
-local CARD = "^[%w._-]+$" -- what cards look like here: anything else is none, and asks nobody
-local MOST, FOUND, REFUSED = 10000, 60, 10 -- values; seconds
-local START, LONGEST = 1, 8 -- seconds in which a timer begins, or never; and a find ends, or has died
+local CARD = "^[%w._-]+$" -- the format of our cards: other values are refused without a request
+local MOST, FOUND, REFUSED = 10000, 60, 10 -- number of values; seconds
+local START, LONGEST = 1, 8 -- seconds after which a timer counts as lost, and a find as dead
 local kept, under_way = assert(lrucache.new(MOST)), {}
 
 local is_answer = { not_found = true, inactive = true, invalid_input = true }
@@ -22,7 +22,7 @@ local function find(value)
   return card, err
 end
 
--- Finds for all who wait. The next to wait takes over if this does not end.
+-- Finds the card for all that wait. If this does not end, the next waiting request takes over.
 local function find_for_all(value, job)
   job.begun, job.due = true, ngx.now() + LONGEST
   local fine, card, err = pcall(find, value)
@@ -31,18 +31,18 @@ local function find_for_all(value, job)
   if under_way[value] == job then
     under_way[value] = nil
   end
-  job.ready:post(math.max(1, -job.ready:count())) -- for all who wait
+  job.ready:post(math.max(1, -job.ready:count())) -- resumes all that wait
 end
 
--- In a timer, because nginx ends a request whenever its visitor goes, and others wait for this. No
--- upvalue may be a local of the request, whose stack is then used again.
+-- The find runs in a timer, because nginx ends a request when its visitor disconnects, and others wait for
+-- the find. No upvalue may be a local of the request, because its stack is reused.
 local function on_timer(_, value, job)
   if not job.begun then
     find_for_all(value, job)
   end
 end
 
--- nginx drops timers beyond lua_max_running_timers without a word, so no wait is for ever.
+-- nginx silently drops timers beyond lua_max_running_timers, so every wait has a limit.
 local function wait_for(value, job)
   while not job.ended do
     job.ready:wait(math.max(0.001, job.due - ngx.now()))
@@ -60,7 +60,7 @@ function finds.is_value(value)
   return #value <= 64 and value:find(CARD) ~= nil
 end
 
---- Like `find` of contact_identifiers; but the card belongs to all who ask: do not change it.
+--- Like `find` of contact_identifiers, but all requests share the card: do not change it.
 function finds.find(value)
   local known = kept:get(value)
   if known then

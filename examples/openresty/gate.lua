@@ -1,9 +1,9 @@
--- Lets in who has a card that is active and linked to a contact; anybody else gets a 403. A
--- card that is unlinked opens the door for the minute that finds are kept.
+-- Lets in visitors whose card is active and linked to a contact; others get a 403. A card that has
+-- been unlinked still opens the door for the minute that finds are cached.
 --
--- While the service is down only cards get in that were found within that minute. Any other
--- gets a 503, and may come again. Where it is better to let everybody in meanwhile (to a
--- coffee corner, not to a vault), return instead of that.
+-- While the service is down, only cards that were found within that minute get in. Others get a
+-- 503, and may try again. If it is better to let everyone in meanwhile (to a coffee corner, not to a
+-- vault), return instead of refusing.
 local finds = require("finds")
 
 local gate = {}

@@ -16,11 +16,11 @@ if command -v openresty >/dev/null; then
   nginx=openresty not_needed='^load_module'
 fi
 as=''
-[ "$(id -u)" != 0 ] || as='user root;' # else nobody, who can't read this folder
+[ "$(id -u)" != 0 ] || as='user root;' # otherwise workers run as nobody, which can't read this folder
 
 dir=$(mktemp -d)
 server='' sandbox=''
-end() { # end PID: it is ours, if there is one
+end() { # end PID: the process is a child of this script; PID may be empty
   [ -n "$1" ] || return 0
   kill "$1" 2>/dev/null || true
   wait "$1" || true
@@ -44,14 +44,14 @@ free_port() {
 resolver=$(sed -n 's/^nameserver *\([^ ]*\).*/\1/p' /etc/resolv.conf | head -n 1)
 case $resolver in *:*) resolver="[$resolver]" ;; esac
 
-# False: somebody took the port meanwhile, or nginx can't do what it should.
+# Fails if another process took the port meanwhile, or if nginx lacks something.
 start() {
   port=$(free_port)
   sed -e "/$not_needed/d" -e "s/127.0.0.1:8080/127.0.0.1:$port/" -e "s/127\.0\.0\.53/${resolver:-127.0.0.53}/" \
     "$here/nginx.conf" >"$dir/nginx.conf"
   $nginx -p "$dir" -e error.log -c nginx.conf -g "$as" &
   server=$!
-  until [ -s "$dir/nginx.pid" ]; do # written once it listens
+  until [ -s "$dir/nginx.pid" ]; do # nginx writes it once it listens
     kill -0 "$server" 2>/dev/null || return 1
     sleep 0.1
   done

@@ -1,5 +1,5 @@
--- A server that behaves like the API, with cards for run.sh to try: prints where it is, and
--- serves until it is ended.
+-- A server that behaves like the API, with cards for run.sh to try: it prints its URL, and
+-- serves until it is stopped.
 local sandbox = assert(require("leat.sandbox").start {
   api_key = os.getenv("LEAT_API_KEY"),
   contacts = { { uuid = "ann", email = "ann@example.org" } },

@@ -1,14 +1,14 @@
--- Who is compared. A contender has a `name`, and for each thing that it can do a command:
+-- The clients to compare. A contender has a `name`, and a command for each thing that it can do:
 --
 --    one     finds %n times, one after the other
 --    many    finds %n times, %k at a time
---    idle    tells what a poll costs with %k in flight, if it has one: see idle_bench.lua
+--    idle    prints what a poll costs with %k finds in flight, if it has one: see idle_bench.lua
 --    bare    starts its interpreter, if it has one
 --    start   the same, and loads the client
---    ready   the same, and makes one, where that loads more
+--    ready   the same, and makes a client, if that loads more
 --
--- `env` stands before it in the shell. Packaged peers are optional: who is not there is named
--- as such, and left out. Of the Luas that load it a peer runs on the one it is fastest on.
+-- `env` precedes the command in the shell. Packaged peers are optional: the output names those that
+-- are missing, and they are left out. A peer runs on the fastest Lua that can load it.
 local contenders = { peers = {}, leat = {} }
 
 local tools = os.getenv("BENCH_TOOLS")
@@ -35,7 +35,7 @@ contenders.best = {
 }
 contenders.floor = { name = "bare sockets, epoll", many = tools .. "/epoll_loop %n %k" }
 
--- leat, on each Lua that it was built for.
+-- Adds leat on each Lua that it was built for.
 for lua in os.getenv("BENCH_LUAS"):gmatch("%S+") do
   local env = says("make -s env LUA=" .. lua)
   if says(lua .. " -v 2>&1") and env then
@@ -53,7 +53,7 @@ for lua in os.getenv("BENCH_LUAS"):gmatch("%S+") do
   end
 end
 
--- `run` the Lua, or Node, that has it; nil if none does.
+-- Adds a peer, under the first Lua or Node in `runs` that can load it; prints its name if none can.
 local function peer(name, runs, version, make)
   for _, run in ipairs(runs) do
     local said = says(run .. version)
@@ -94,8 +94,8 @@ peer("undici", { "node" }, [[ -p 'require("undici/package.json").version']], fun
   }
 end)
 
---- Those of the lists that can do that, in their order.
--- @tparam string what such as "one"
+--- Returns the contenders in the lists that have a command for `what`, in their order.
+-- @tparam string what a command, such as "one"
 -- @param ... lists
 function contenders.who_can(what, ...)
   local found = {}

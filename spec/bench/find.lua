@@ -1,6 +1,6 @@
--- Finds one contact identifier so many times, one after the other:
+-- Finds one contact identifier N times, one after the other:
 --    find.lua N
--- LEAT_BASE_URL and LEAT_API_KEY say where and as whom, BENCH_VALUE what to find.
+-- LEAT_BASE_URL and LEAT_API_KEY name the server and the account, BENCH_VALUE what to find.
 local leat = require("leat")
 
 local client = leat.new {

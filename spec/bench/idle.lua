@@ -1,7 +1,7 @@
--- What a poll takes that finds nothing to do, with so many finds in flight: prints seconds.
+-- Measures a poll that finds nothing to do, with IN_FLIGHT finds in flight: prints seconds.
 --    idle.lua IN_FLIGHT
--- The server answers a second after the last was sent: counted are the polls that fit in half
--- a second before the first answer, each with a look at the clock.
+-- The server responds a second after the last request was sent. The program counts the polls that fit
+-- in half a second before the first response; each poll includes reading the clock.
 local leat, tasks = require("leat"), require("leat.tasks")
 local now = require("leat.curl.core").now
 
@@ -22,7 +22,7 @@ for _ = 1, IN_FLIGHT do
   end)
 end
 
-local polls = {} -- how many, by the tenth of a second
+local polls = {} -- the number of polls in each tenth of a second
 local tenth
 repeat
   tenth = math.floor(now() * 10)

@@ -1,4 +1,4 @@
--- (e) A poll that finds nothing to do, with so many finds in flight.
+-- (e) A poll that finds nothing to do, with many finds in flight.
 local measure, contenders = dofile("spec/bench/measure.lua"), dofile("spec/bench/contenders.lua")
 
 local columns, sizes = {}, {}

@@ -1,4 +1,4 @@
--- (c) What a find executes in user space, its Lua object included.
+-- (c) The instructions of a find in user space, including its Lua object.
 local measure, contenders = dofile("spec/bench/measure.lua"), dofile("spec/bench/contenders.lua")
 
 local COUNTED, IN_FLIGHT = tonumber(os.getenv("BENCH_COUNTED")), 64

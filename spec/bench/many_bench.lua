@@ -1,4 +1,4 @@
--- (b) 64 finds in flight at once, on one core; leat and its peers keep what they found.
+-- (b) 64 finds in flight at once, on one core; leat and its peers keep the results.
 local measure, contenders = dofile("spec/bench/measure.lua"), dofile("spec/bench/contenders.lua")
 
 local N, ROUNDS, IN_FLIGHT = 5 * tonumber(os.getenv("BENCH_N")), tonumber(os.getenv("BENCH_ROUNDS")), 64

@@ -1,17 +1,17 @@
 -- Measures contenders (contenders.lua) and compares each with the first of them, the
--- yardstick. The benches (*_bench.lua) say what is compared; how it is done stands here only.
+-- yardstick. The benches (*_bench.lua) define what to compare; this module defines how.
 --
--- What is measured is mostly what one *more* find costs: a program runs twice, with few finds
--- and with many, and the difference is divided. So what a start costs falls out.
+-- Most figures are the cost of one *more* find: a program runs twice, with few finds and with
+-- many, and the difference is divided by their number. This cancels the cost of the start.
 --
--- On a machine that does other work too, no minute is like the next. So contenders run in
--- turns, in each round another first; ratios are taken within a round, and shown is the
--- median of all rounds, with the least and the most.
+-- The load of a machine that does other work varies from minute to minute. Therefore the contenders
+-- take turns, and each round starts with another one; ratios are computed within a round, and the
+-- table shows the median of all rounds, with the least and the most.
 local measure = {}
 
 local tools = os.getenv("BENCH_TOOLS")
 
--- The output of a command that is to print numbers; without them, it has failed.
+-- Returns the numbers that a command prints. A command that prints none has failed.
 local function numbers_of(command, pattern)
   local pipe = assert(io.popen(command))
   local output = pipe:read("*a")
@@ -23,12 +23,12 @@ local function numbers_of(command, pattern)
   return tonumber(first), tonumber(second)
 end
 
--- Meters: what a command costs, figure by figure. `env` is what stands before it.
+-- Meters: functions that return what a command costs, as figures by name. `env` precedes it in the shell.
 
---- The process of the server whose time is taken.
+--- The process ID of the server, whose CPU time is measured.
 measure.server = os.getenv("BENCH_SERVER")
 
--- Nanoseconds that the server has run so far.
+-- Returns how long the server has run so far, in nanoseconds.
 local function server_ran()
   local file = io.open(("/proc/%s/schedstat"):format(measure.server))
   local ran = file and file:read("*n")
@@ -38,15 +38,15 @@ local function server_ran()
   return ran or 0
 end
 
---- Seconds: `wall`, and `cpu` of the processor; and what the `server` ran meanwhile.
+--- Measures seconds: `wall`, `cpu`, and the CPU time of the `server` meanwhile.
 function measure.time(env, command)
   local ran = server_ran()
   local wall, cpu = numbers_of(("%s %s/stopwatch %s"):format(env, tools, command), "^(%S+) (%S+)")
   return { wall = wall, cpu = cpu, server = (server_ran() - ran) / 1e9 }
 end
 
---- To show of it. Where the server is busy all the time, it is what is measured: then the
--- client's own time tells more.
+--- The columns to show for these figures. If the server is busy all the time, the wall time measures
+-- the server; then the client's CPU time is more meaningful.
 measure.time_columns = {
   { title = "finds/s", form = "%.0f", of = function(own) return 1 / own.wall end },
   { title = "ratio", form = "%.2f", of = function(own, yardstick) return yardstick.wall / own.wall end },
@@ -55,19 +55,19 @@ measure.time_columns = {
   { title = "nginx busy", form = "%.0f %%", of = function(own) return 100 * own.server / own.wall end },
 }
 
--- Lua can't see everywhere how a command ended: the last line says that it ended well.
+-- Not every Lua reports the exit status of a command, so the last line confirms its success.
 local callgrind = "%s valgrind --tool=callgrind --callgrind-out-file=/dev/null %s 2>&1 && echo well"
 
---- What the program and its libraries execute, without the kernel: `instructions`. They
--- hardly depend on what else the machine does.
+--- Measures the `instructions` that the program and its libraries execute, without the kernel.
+-- They hardly depend on the load of the machine.
 function measure.instructions(env, command)
   return { instructions = numbers_of(callgrind:format(env, command), "Collected : (%d+).*\nwell\n$") }
 end
 
--- Against a server that responses once so many finds wait for it, and then `ms` later.
+-- Runs a program against a server that responds `ms` after a given number of finds are waiting.
 local held = "%s sh spec/bench/held.sh %d %d %s"
 
---- The most `memory` that it had resident, in kB, and the most `descriptors`.
+--- Measures the peak of resident `memory`, in kB, and of open `descriptors`.
 function measure.most(in_flight)
   return function(env, command)
     local memory, descriptors = numbers_of(held:format(env, in_flight, 300, tools .. "/gauge " .. command),
@@ -76,21 +76,21 @@ function measure.most(in_flight)
   end
 end
 
---- Seconds that a `poll` takes; the command tells it itself.
+--- Measures the seconds that a `poll` takes, which the command prints.
 function measure.poll(in_flight)
   return function(env, command)
     return { poll = numbers_of(held:format(env, in_flight, 1000, command), "^(%S+)") }
   end
 end
 
--- What a contender costs by a meter; `what` it does, and with which numbers, see contenders.lua.
+-- Returns what a contender costs, measured by a meter; contenders.lua describes `what` and the numbers.
 function measure.once(meter, contender, what, numbers)
   local env = (contender.env or "") .. " " .. (numbers.env or "")
   return meter(env, (contender[what]:gsub("%%(%a)", numbers)))
 end
 
---- What one more find costs: the difference between `low` finds and `high`.
--- @treturn function of a contender: what a plan's `take` is
+--- Measures what one more find costs, by the difference between `low` finds and `high`.
+-- @treturn function a plan's `take`: gets a contender, returns figures by name
 function measure.per_find(meter, what, low, high, numbers)
   return function(contender)
     local function run(n)
@@ -104,7 +104,7 @@ function measure.per_find(meter, what, low, high, numbers)
   end
 end
 
--- In round n, the n-th comes first.
+-- Runs each contender once. In round n, the n-th contender comes first.
 local function run_round(plan, n)
   local round, count = {}, #plan.contenders
   for turn = 0, count - 1 do
@@ -114,7 +114,7 @@ local function run_round(plan, n)
   return round
 end
 
--- Of all rounds: median [least..most].
+-- Formats the figures of all rounds: median [least..most].
 local function spread(form, values)
   table.sort(values)
   local middle = (#values + 1) / 2
@@ -146,7 +146,7 @@ local function make_table(plan, rounds)
   return rows
 end
 
--- Markdown that is aligned for people too: names to the left, figures to the right.
+-- Prints a Markdown table that is aligned as plain text too: names to the left, figures to the right.
 local function print_table(rows)
   local widths, rule = {}, {}
   for _, row in ipairs(rows) do
@@ -174,7 +174,7 @@ local function place_of(plan, contender)
   end
 end
 
--- What is aimed at, beside what was measured; missing it fails nothing.
+-- Prints a goal and whether it was met. A missed goal is not a failure.
 local function print_goal(plan, rounds, goal)
   local who, than = place_of(plan, goal.who), place_of(plan, goal.than)
   if not who or not than then
@@ -195,12 +195,12 @@ end
 --
 --   * `title`
 --   * `contenders` a list, the yardstick first
---   * `take` what a contender costs: a function of it that returns figures by name
+--   * `take` a function that gets a contender and returns what it costs, as figures by name
 --   * `rounds`
---   * `columns` a list of `{ title =, form =, of = function(own, yardstick) ... end }`: what
---     to show of the figures, and how
+--   * `columns` a list of `{ title =, form =, of = function(own, yardstick) ... end }`: `of` computes
+--     the number to show, `form` formats it
 --   * `goals` a list of `{ who =, than =, what =, of = function(own, other) ... end }`, with
---     `least` or `most`, what that should be
+--     `least` or `most`, the limit for what `of` returns
 function measure.compare(plan)
   local rounds = {}
   for n = 1, plan.rounds do

@@ -1,4 +1,4 @@
--- (d) Memory and descriptors, with so many finds in flight.
+-- (d) Memory and descriptors, with many finds in flight.
 local measure, contenders = dofile("spec/bench/measure.lua"), dofile("spec/bench/contenders.lua")
 
 local sizes = {}

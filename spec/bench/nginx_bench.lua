@@ -1,5 +1,5 @@
--- (g) In nginx: a handler that finds a card by leat, beside one by hand. The worker is what is
--- measured: it has a core for itself, and is busy all the time.
+-- (g) In nginx: a handler that finds a card with leat, compared with one written by hand. The figures
+-- are the worker's, which has a core of its own and is busy all the time.
 local measure, nginx = dofile("spec/bench/measure.lua"), dofile("spec/nginx/server.lua")
 local cjson = require("cjson")
 
@@ -16,7 +16,7 @@ local server = nginx.start {
 }
 measure.server = ("%d"):format(server:run("content", "return ngx.worker.pid()"))
 
--- They answer with the card as JSON, whatever the order of its fields.
+-- The handlers respond with the card as JSON, with its fields in any order.
 local size = #cjson.encode(cjson.decode(os.getenv("BENCH_BODY")).data)
 
 local function handler(name, path)

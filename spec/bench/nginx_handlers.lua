@@ -1,6 +1,6 @@
--- What is compared in nginx_bench.lua: a handler that finds a card by leat, and one as it is
--- written by hand on cosockets: one keep-alive connection, a Content-Length, lua-cjson; and
--- nothing for the day when something fails.
+-- The handlers that nginx_bench.lua compares: one finds a card with leat; the other is written by hand
+-- on cosockets, with one keep-alive connection, a Content-Length and lua-cjson, but without any
+-- handling of failures.
 local cjson = require("cjson")
 local leat = require("leat")
 
@@ -11,7 +11,7 @@ local port, path = base_url:match("^http://127%.0%.0%.1:(%d+)(.*)$")
 local head = ("GET %s/contact-identifiers/find?contact_identifier_value=%%s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n"
   .. "Authorization: Bearer %s\r\nAccept: application/json\r\nUser-Agent: bench\r\n\r\n"):format(path, port, key)
 
--- Status and body.
+-- Returns status and body.
 local function exchange(request)
   local socket = ngx.socket.tcp()
   socket:settimeout(5000)
@@ -50,7 +50,7 @@ end
 
 handlers.by_leat = by(leat.new { api_key = key, base_url = base_url })
 
--- The calls are leat's, the bytes go by hand: what is left is what the calls cost.
+-- The calls are leat's, and the I/O is the handwritten one: the difference is the cost of the calls.
 handlers.by_both = by(leat.new { api_key = key, base_url = base_url, transport = function(request)
   local status, body = exchange(head:format(request.url:match("=([^=]*)$")))
   return status, { ["Content-Type"] = "application/json" }, body

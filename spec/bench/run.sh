@@ -1,23 +1,23 @@
 #!/bin/sh
-# Starts an nginx that answers every find alike, runs the benches against it, and ends it.
+# Starts an nginx that sends every find the same response, runs the benches against it, and stops it.
 #
-#   make bench                      some minutes
-#   make bench BENCH="many start"   these only: see the loop at the end
+#   make bench                      takes some minutes
+#   make bench BENCH="many start"   only these: see the loop at the end
 #   make bench BENCH_N=2000 BENCH_ROUNDS=1 BENCH_COUNTED=250
-#                                   as for CI: that it works, and instructions
+#                                   as in CI: checks that it works, and counts instructions
 #
-#   make bench-nginx                in nginx: a handler that finds a card, beside one by hand
+#   make bench-nginx                in nginx: a handler that finds a card, compared with a handwritten one
 #
-#   BENCH_N=10000        finds in a round; five times as many where many are in flight
+#   BENCH_N=10000        finds in a round; five times as many when many are in flight
 #   BENCH_ROUNDS=5
 #   BENCH_COUNTED=1000   finds whose instructions are counted
 #   BENCH_IN_FLIGHT="1 100 10000"   for memory, descriptors and idle polls
 #
-# It fails if an answer is wrong or a program does; never because the machine is slow.
-# The Makefile sets LUA and its paths, and BENCH_TOOLS: where the C programs are.
+# It fails if a response is wrong or if a program fails, but never because the machine is slow.
+# The Makefile sets LUA and its paths, and BENCH_TOOLS, the folder of the C programs.
 set -eu
 cd "$(dirname "$0")/../.."
-PATH=$PATH:/usr/sbin:/sbin # nginx is there, and not everybody looks there
+PATH=$PATH:/usr/sbin:/sbin # nginx is in one of these, which a user's PATH may lack
 : "${LUA:?make bench sets it}" "${BENCH_TOOLS:?make bench sets it}"
 : "${BENCH_N:=10000}" "${BENCH_ROUNDS:=5}" "${BENCH_COUNTED:=1000}"
 : "${BENCH_IN_FLIGHT:=1 100 10000}" "${BENCH:=find many instructions memory idle start}"
@@ -35,13 +35,13 @@ export BENCH_BODY="$body" BENCH_SIZE=${#body}
 export LEAT_API_KEY=bench-0123456789abcdef0123456789abcdef
 path=/api/v3/oauth/clients
 
-# One core for the server and one for the clients, where there are two.
+# The server and the clients get a core each, if there are two.
 on_server_core='' on_client_core='' cores='on any core'
 if taskset -c 0 true 2>/dev/null && taskset -c 1 true 2>/dev/null; then
   on_server_core='taskset -c 0' on_client_core='taskset -c 1' cores='on a core each'
 fi
 
-# undici is there where npm can bring it: below build/, once.
+# npm, if there is one, installs undici once, below build/.
 node_modules=$BENCH_TOOLS/node_modules
 if [ "$BENCH" != nginx ] && command -v node >/dev/null && command -v npm >/dev/null && ! [ -d "$node_modules/undici" ]; then
   npm install --silent --no-audit --no-fund --no-save --prefix "$BENCH_TOOLS" undici@7 >&2 || true
@@ -53,7 +53,7 @@ export BENCH_ON_SERVER_CORE="$on_server_core"
 
 dir=$(mktemp -d)
 server='' client=''
-end() { # end PID: it is ours, if there is one
+end() { # end PID: the process is a child of this script; PID may be empty
   [ -n "$1" ] || return 0
   kill "$1" 2>/dev/null || true
   wait "$1" || true
@@ -62,7 +62,7 @@ trap 'end "$client"; end "$server"; rm -rf "$dir"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Who is in the file is trusted, by everybody.
+# All clients trust the certificate in this file.
 make_certificate() {
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1 \
     -addext subjectAltName=IP:127.0.0.1 -keyout "$dir/key.pem" -out "$dir/ca.pem" 2>"$dir/said" || {
@@ -90,14 +90,14 @@ http {
 CONF
 }
 
-# The system picks the ports: the sandbox asks it for them, and gives them back.
+# The system picks the ports: a sandbox listens on them for a moment, and closes them again.
 free_ports() {
   "$LUA" -e 'local start = require("leat.sandbox").start
     local one, other = start(), start()
     print(one.url:match(":(%d+)") .. " " .. other.url:match(":(%d+)"))'
 }
 
-# False: somebody took the port meanwhile, or nginx can't do what it should.
+# Fails if another process took the port meanwhile, or if nginx lacks something.
 start_server() {
   ports=$(free_ports) || return 1
   export LEAT_BASE_URL="http://127.0.0.1:${ports% *}$path" BENCH_HTTPS_URL="https://127.0.0.1:${ports#* }$path"
@@ -105,7 +105,7 @@ start_server() {
   # shellcheck disable=SC2086 # words, or none
   $on_server_core nginx -p "$dir" -c "$dir/nginx.conf" >"$dir/said" 2>&1 &
   server=$!
-  until [ -s "$dir/nginx.pid" ]; do # written once it listens
+  until [ -s "$dir/nginx.pid" ]; do # nginx writes it once it listens
     kill -0 "$server" 2>/dev/null || return 1
     sleep 0.1
   done
@@ -131,7 +131,7 @@ echo "$(nginx -v 2>&1 | sed 's/.*: //') and the clients $cores"
 for bench in $BENCH; do
   # shellcheck disable=SC2086 # words, or none
   $on_client_core "$LUA" "spec/bench/${bench}_bench.lua" &
-  client=$! # in the background, so that a signal is heard at once
+  client=$! # runs in the background, so that the shell handles a signal at once
   wait "$client"
   client=
 done

@@ -1,4 +1,4 @@
--- (f) What it takes to start: a bare interpreter, and one that has loaded the client.
+-- (f) The cost of a start: of a bare interpreter, and of one that loads the client.
 local measure, contenders = dofile("spec/bench/measure.lua"), dofile("spec/bench/contenders.lua")
 
 local ROUNDS, STARTS = tonumber(os.getenv("BENCH_ROUNDS")), 5

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs each fuzz target for a while; those of answers from the cases as seeds.
+# Runs each fuzz target for SECONDS; targets that read responses start from the cases as seeds.
 #   sh spec/fuzz/run.sh SECONDS TARGET...
 set -eu
 seconds=$1

@@ -1,5 +1,5 @@
--- The bar of the bulk script, on a terminal that script(1) makes: not every machine that
--- builds has one to make.
+-- The progress bar of the bulk script, on a terminal that script(1) makes. Not every build machine
+-- can make a terminal, so this is not among the ordinary specs.
 local interpreter = dofile("spec/support/interpreter.lua")
 
 it("bulk.lua shows a bar on a terminal", function()

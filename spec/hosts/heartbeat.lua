@@ -1,8 +1,8 @@
--- How long a loop's heart stops while it carries finds: prints the seconds that all of them
--- took, and the longest gap between two beats, idle and then busy.
+-- Measures how long an event loop is blocked while it carries finds: prints the seconds that all finds
+-- took, and the longest gap between two beats of a timer, first idle and then busy.
 --    lua5.4 spec/hosts/heartbeat.lua LOOP COUNT AT_ONCE      or by Neovim, with these in arg
--- LEAT_API_KEY and LEAT_BASE_URL name the server. LOOP: luv, cqueues, copas, select, poll,
--- tick; or blocking, which is what a loop must not do, to see that it shows.
+-- LEAT_API_KEY and LEAT_BASE_URL name the server. LOOP is luv, cqueues, copas, select, poll or tick;
+-- or blocking, which makes blocking calls, to prove that the measurement detects them.
 local leat, tasks = require("leat"), require("leat.tasks")
 local core = require("leat.curl.core")
 local now = core.now
@@ -14,7 +14,7 @@ local client = leat.new { api_key = os.getenv("LEAT_API_KEY"), base_url = os.get
   max_connections = AT_ONCE, blocking = LOOP == "blocking" }
 local cards = client.contact_identifiers
 
--- ---- the heart --------------------------------------------------------------------------
+-- ---- the timer --------------------------------------------------------------------------
 
 local last, longest, idle, begun, took
 local found = 0
@@ -63,7 +63,7 @@ function loops.luv()
   if vim then
     vim.wait(60000, function() return took ~= nil end, 1)
   else
-    uv.run() -- ends by itself: nothing is watched any more
+    uv.run() -- returns once nothing is watched any more
   end
 end
 
@@ -84,7 +84,7 @@ function loops.cqueues()
   assert(cq:loop())
 end
 
--- A loop of one's own: `wait(driver, seconds)` until its descriptor is readable.
+-- A loop of the program's own. `wait(driver, seconds)` waits until the driver's descriptor is readable.
 local function loop_of(wait)
   local start, driver = now(), client.driver
   while not took do
@@ -116,11 +116,11 @@ function loops.copas()
   local copas = require("copas")
   local begin_tasks, driver = begin, client.driver
   local function carry()
-    copas.receive { -- what it reads is what tasks have to do
+    copas.receive { -- reading means running the tasks that are ready
       getfd = function() return driver:fd() end,
       dirty = function() return false end,
       receive = function() return tasks.poll() == 0 or nil, "timeout" end,
-      close = function() end, -- copas would, at the thread's end
+      close = function() end, -- otherwise copas would close it at the thread's end
     }
   end
   begin = function()
@@ -132,7 +132,7 @@ function loops.copas()
   end)
 end
 
--- A game: a tick each BEAT, of which we have some milliseconds.
+-- A game: one tick each BEAT, in which the tasks may run for some milliseconds.
 function loops.tick()
   local sleeper, tick = core.new({}, {}), now()
   loop_of(function()

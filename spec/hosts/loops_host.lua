@@ -1,5 +1,5 @@
--- Loops that carry the calls of tasks do not stop meanwhile: in luv, cqueues, LuaSocket's
--- select, poll, a game's tick and Neovim.
+-- Checks that event loops are not blocked while they carry the calls of tasks: luv, cqueues,
+-- LuaSocket's select, poll, a game's tick and Neovim.
 --    make test-hosts LUA=lua5.4
 local interpreter = dofile("spec/support/interpreter.lua")
 local tools = os.getenv("LEAT_TOOLS")
@@ -14,7 +14,7 @@ local function read(command)
   return output
 end
 
--- The output of a command that has a slow server. That ends with the pipe that it reads from.
+-- Returns the output of a command that calls a slow server. The server ends when its input pipe is closed.
 local function with_server(command)
   return read(([[
     set -e
@@ -34,7 +34,7 @@ local function beats(command)
   return tonumber(took), tonumber(idle), tonumber(busy)
 end
 
--- On a machine that does other things too, the best of a few runs is ours.
+-- Takes the best of a few runs, because the machine may do other work.
 local function check(command)
   local good, story
   for _ = 1, 5 do
@@ -86,7 +86,7 @@ describe("the heart of a loop beats on:", function()
     end)
   end
 
-  if _VERSION == "Lua 5.1" or _VERSION == "Lua 5.2" then -- Debian's copas is for those
+  if _VERSION == "Lua 5.1" or _VERSION == "Lua 5.2" then -- Debian packages copas for these
     it("copas", function()
       check(("%s spec/hosts/heartbeat.lua copas %d %d"):format(interpreter, COUNT, AT_ONCE))
     end)

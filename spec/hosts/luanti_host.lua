@@ -1,11 +1,11 @@
--- The mod of examples/luanti in a real server without a screen: what its command answers, and
--- how long ticks are meanwhile. Luanti's Lua is LuaJIT.
+-- The mod of examples/luanti in a real, headless server: the output of its command, and the length of
+-- the ticks meanwhile. Luanti's Lua is LuaJIT.
 --    make test-hosts LUA=luajit
 if not rawget(_G, "jit") then
   return
 end
 
--- The server's files, and where it finds leat: what a user writes into minetest.conf.
+-- Writes the server's files. minetest.conf names the paths of leat, as a user's would.
 local function set_up(dir, port)
   local function write(name, text)
     local file = assert(io.open(dir .. "/" .. name, "w"))

@@ -1,4 +1,4 @@
--- The plugin of examples/neovim in a Neovim without a screen. Its Lua is LuaJIT.
+-- The plugin of examples/neovim in a headless Neovim. Its Lua is LuaJIT.
 --    make test-hosts LUA=luajit
 if not rawget(_G, "jit") then
   return
@@ -34,7 +34,7 @@ describe("in Neovim", function()
     local count = 0
     for returned, shown, beats in output:gmatch("returned ([%d.]+), shown ([%d.]+), beats (%d+)") do
       assert.truthy(tonumber(returned) < DELAY / 2 and tonumber(shown) >= DELAY, output)
-      assert.truthy(tonumber(beats) >= 10, output) -- of fifty, on a machine at rest
+      assert.truthy(tonumber(beats) >= 10, output) -- there are fifty on an idle machine
       count = count + 1
     end
     assert.equal(3, count)

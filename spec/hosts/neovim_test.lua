@@ -1,4 +1,4 @@
--- What spec/hosts/neovim_host.lua lets Neovim do: types the command, and prints what is seen.
+-- The script that spec/hosts/neovim_host.lua runs in Neovim: it types the command, and prints the window.
 local function windows()
   local found = {}
   for _, window in ipairs(vim.api.nvim_list_wins()) do

@@ -1,4 +1,4 @@
--- What runs in the nginx of the specs: code that comes with a request, in the phase that its
+-- Runs in the nginx of the specs: executes the code in a request's body, in the phase that the request's
 -- path names.
 local cjson = require("cjson")
 local leat = require("leat")
@@ -7,7 +7,7 @@ local semaphore = require("ngx.semaphore")
 local app = { leat = leat, attempts = {} }
 local clients, kept = {}, {}
 
--- One client for each name, made when it is first asked for.
+-- Returns the client with that name, which is made on first use.
 function app.client(name, options)
   clients[name] = clients[name] or leat.new(options())
   return clients[name]
@@ -40,7 +40,7 @@ function app.answer()
   ngx.exit(200)
 end
 
--- The request ends once all its threads have.
+-- The request ends once all its threads have ended.
 function app.answer_unended()
   ngx.print(run(read_code()))
 end
@@ -68,7 +68,7 @@ function app.answer_kept()
   ngx.print(kept.result)
 end
 
--- A server that responses once more than it was asked, and waits for the next request.
+-- A server that sends its response twice, and then waits for the next request.
 function app.answer_twice()
   local body = '{"data":{"value":"1"}}'
   local head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -85,9 +85,9 @@ local function response(body, length)
   return head:format(#body, ("p"):rep(rest)) .. body
 end
 
--- A server whose response is as long as its path says, and which sends another one, that a later
--- request would take for its own: at once, in the same TLS record, or after so many
--- milliseconds: /exact/LENGTH/MILLISECONDS/... With the length 0 it closes the connection then.
+-- A server whose response has the length that the path gives, and which sends a second response that a
+-- later request could mistake for its own: at once, in the same TLS record, or after MILLISECONDS:
+-- /exact/LENGTH/MILLISECONDS/... With the length 0 it closes the connection instead.
 function app.answer_exactly()
   local length, later = ngx.var.uri:match("^/exact/(%d+)/(%d+)/")
   local value = (ngx.req.get_method() == "POST" and "new" or "1")
@@ -109,7 +109,7 @@ function app.answer_exactly()
   raw:receive(1)
 end
 
--- Once, as the worker starts.
+-- Runs once, when the worker starts.
 function app.worker_phase()
   local client = leat.new { api_key = "worker", base_url = "http://127.0.0.1:9/" }
   app.worker_result = { pcall(client.contact_identifiers.find, client.contact_identifiers, "1") }

@@ -1,4 +1,4 @@
--- leat.nginx in a real nginx: what a call does there, in which phases, and what it leaves.
+-- leat.nginx in a real nginx: what a call does there, in which phases it works, and what it leaves behind.
 --    make test-nginx
 local sandbox = require("leat.sandbox")
 local server = dofile("spec/nginx/server.lua")
@@ -17,7 +17,7 @@ local function start_sandbox(more)
   return assert(sandbox.start(given))
 end
 
--- Code that has `client` and `cards`, whose further options are `more`.
+-- Returns code that has `client` and `cards`; `more` holds further options of the client.
 local function with_client(name, upstream, more, code)
   return ([[
     local client = app.client(%q, function()
@@ -239,7 +239,7 @@ describe("in nginx", function()
     assert.is_false(err.outcome_unknown)
   end)
 
-  -- As outcomes_spec.lua does over libcurl; what comes late there takes no time here.
+  -- The same as outcomes_spec.lua does over libcurl, but without the faults that last longest.
   it("what is reported is true, of 150 random operations", function()
     local model = dofile("spec/support/model.lua")
     local random = dofile("spec/support/random_calls.lua")

@@ -1,17 +1,17 @@
--- The catalogue of bad servers, row by row, through nginx: over HTTP, and over TLS. Each trial,
--- a find or a create, must come to what is true, in time, having sent no more than it says; and
--- the same client must work afterwards. What a row does, and what is to come of it, stands in
--- spec/support/catalogue.h alone. LEAT_VERBOSE=1 prints what is not driven here, and why.
+-- The catalogue of bad servers, row by row, through nginx: over HTTP, and over TLS. Each trial, a find
+-- or a create, must report the truth, in time, and must have sent no more requests than its row allows;
+-- the same client must work afterwards. Only spec/support/catalogue.h defines what a row does and what
+-- is expected. LEAT_VERBOSE=1 prints which rows are not run here, and why.
 local server = dofile("spec/nginx/server.lua")
 local interpreter = dofile("spec/support/interpreter.lua")
 local secrets = dofile("spec/support/secrets.lua")
 local socket = require("socket")
 
-local AT_ONCE, TLS_AT_ONCE = 100, 40 -- trials under way; they mostly wait
-local GRACE = 1000 -- milliseconds, for a machine that is loaded
+local AT_ONCE, TLS_AT_ONCE = 100, 40 -- concurrent trials, most of which are waiting
+local GRACE = 1000 -- milliseconds, for a machine under load
 
--- nginx says of a handshake that broke no more than that it failed: it may have been the other's
--- certificate, protocol, or line that was cut. So that is `tls`, and not tried again.
+-- nginx reports only that a handshake failed: the cause may be the peer's certificate, its protocol or a
+-- broken connection. Therefore the error is `tls`, and there is no retry.
 local differs = {
   ["TLS: closes in the handshake"] = "tls",
   ["TLS: resets in the handshake"] = "tls",
@@ -47,13 +47,13 @@ describe("in nginx, of the catalogue of bad servers,", function()
     catalogue, names = start_catalogue(), start_names()
     conf = ("resolver 127.0.0.1:%s; lua_socket_log_errors off; lua_socket_pool_size 300; "
       .. "lua_ssl_trusted_certificate %s; "):format(names.port, catalogue.ca_file)
-    -- without the system's own policy: what is refused then is refused by nginx.conf
+    -- replaces the system's TLS policy, so that only nginx.conf refuses anything
     environment = "OPENSSL_CONF=" .. catalogue.policy_file
     nginx = server.start { conf = conf .. "lua_ssl_protocols TLSv1.2 TLSv1.3;", environment = environment }
   end)
   teardown(function()
     nginx:stop()
-    os.execute("kill " .. names.pid) -- it has a copy of that connection
+    os.execute("kill " .. names.pid) -- it inherited a copy of the control connection
     names.pipe:close()
     catalogue.control:close()
     catalogue.pipe:close()
@@ -82,7 +82,7 @@ describe("in nginx, of the catalogue of bad servers,", function()
     ]]):format(trial.url, secrets.key, trial.url, settings, operation, large and '("x"):rep(60000)' or '"1"')
   end
 
-  -- Has each of the trials do something at once; returns what came of it.
+  -- Runs all trials at the same time; returns their results.
   local function all(trials, text, at)
     local asked, results = {}, {}
     for i, trial in ipairs(trials) do
@@ -125,7 +125,7 @@ describe("in nginx, of the catalogue of bad servers,", function()
     end
   end
 
-  -- What is wrong with what came of it; nothing: all is well.
+  -- Returns what is wrong with the result, or nothing if all is well.
   local function judge(trial, came, seen)
     local wrong = {}
     local function check(good, what)
@@ -177,7 +177,7 @@ describe("in nginx, of the catalogue of bad servers,", function()
     end
   end
 
-  -- Those that wait longest go together.
+  -- Trials that wait longest run together.
   local function run_all(over_tls, at_once)
     local complaints, ones = {}, {}
     for _, trial in ipairs(catalogue.trials) do

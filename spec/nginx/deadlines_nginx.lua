@@ -1,5 +1,5 @@
--- What has arrived by a deadline counts in a real nginx, even if its worker was busy, or stopped,
--- until after that.
+-- In a real nginx, a response that has arrived before the deadline counts, even if the worker was busy
+-- or stopped until after the deadline.
 local sandbox = require("leat.sandbox")
 local server = dofile("spec/nginx/server.lua")
 local interpreter = dofile("spec/support/interpreter.lua")

@@ -1,5 +1,5 @@
--- A name server for the specs: every name is 127.0.0.1. Prints its port, and serves until it is
--- killed; or for a minute.
+-- A name server for the specs: every name resolves to 127.0.0.1. Prints its port, and serves until it
+-- is killed, for a minute at most.
 local socket = require("socket")
 local udp = assert(socket.udp())
 assert(udp:setsockname("127.0.0.1", 0))

@@ -1,4 +1,4 @@
--- examples/openresty as a stranger runs it.
+-- Runs examples/openresty as a new user would.
 local sandbox = require("leat.sandbox")
 local secrets = dofile("spec/support/secrets.lua")
 local socket = require("socket")
@@ -16,7 +16,7 @@ local function is_alive(pid)
   return run_command(("kill -0 %s 2>/dev/null && echo yes"):format(pid)) == "yes"
 end
 
--- `env` as for a shell. The program is run as from a prompt: by no make.
+-- `env` is shell syntax. The program runs as if started from a prompt, without make's variables.
 local function start(env)
   local said = os.tmpname()
   local pid = run_command(("env -u MAKEFLAGS -u MAKELEVEL %s LEAT_DEPS=check sh examples/openresty/run.sh "
@@ -34,7 +34,7 @@ local function start(env)
   error(read(said))
 end
 
--- Once more does nothing.
+-- A second call does nothing.
 local function stop(site)
   os.execute(("kill -TERM %s 2>/dev/null"):format(site.pid))
   for _ = 1, 500 do
@@ -70,7 +70,7 @@ describe("examples/openresty", function()
     upstream = assert(sandbox.start { api_key = secrets.key, contacts = { { uuid = "ann" } }, cards = {
       { value = "0042", name = "Gold", contact_uuid = "ann" }, { value = "free" },
       { value = "off", contact_uuid = "ann", active = false },
-      -- one for each spec, for finds are kept
+      -- a card for each spec, because finds are cached
       { value = "kept", contact_uuid = "ann" }, { value = "many", contact_uuid = "ann" },
       { value = "fails", contact_uuid = "ann" } } })
     site = start(("LEAT_API_KEY='%s' LEAT_BASE_URL='%s'"):format(secrets.key, upstream.url))
@@ -194,7 +194,7 @@ describe("examples/openresty without a key", function()
     assert.equal(200, (get(site, "/members/?card=0042")))
     assert.equal(403, (get(site, "/members/?card=0043")))
     assert.equal(403, (get(site, "/members/?card=0044")))
-    assert.equal(2, #children) -- the sandbox and nginx
+    assert.equal(2, #children) -- the sandbox's process and nginx's
     stop(site)
     for _, pid in ipairs(children) do
       assert.is_false(is_alive(pid))
@@ -203,7 +203,7 @@ describe("examples/openresty without a key", function()
   end)
 end)
 
--- What it says of OpenResty is typed in as it stands, but for the ports.
+-- Runs the guide's commands for OpenResty as they are, except for the ports.
 describe("the README", function()
   local markdown = dofile("spec/support/markdown.lua")
 
@@ -217,7 +217,7 @@ describe("the README", function()
       end
     end
     assert.equal(3, #lines)
-    lines[1] = "set -e" -- run.sh, which is tested above
+    lines[1] = "set -e" -- replaces run.sh, which is tested above
     local home, script = run_command("mktemp -d"), os.tmpname()
     local file = assert(io.open(script, "w"))
     table.insert(lines, "grep -c 'error.*not_found' ~/site/error.log")

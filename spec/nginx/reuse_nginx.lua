@@ -1,5 +1,5 @@
--- Which kept connections of a real nginx are used again: none that holds bytes behind the response,
--- over TLS and in cleartext. A server that sends too much is another nginx.
+-- Checks that a real nginx does not reuse a connection that holds bytes after the response, over TLS
+-- and in cleartext. Another nginx is the server that sends too much.
 local certificates = dofile("spec/support/certificates.lua")
 local server = dofile("spec/nginx/server.lua")
 local interpreter = dofile("spec/support/interpreter.lua")

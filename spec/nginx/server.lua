@@ -1,4 +1,4 @@
--- A real nginx for the specs, in a folder of its own. What is to be done in it comes as code:
+-- A real nginx for the specs, in a folder of its own. Specs send it code to run:
 --    local server = require_server.start { conf = "lua_check_client_abort on;" }
 --    server:run("content", "return app.cards():find('0042')")
 local socket = require("socket")
@@ -77,7 +77,7 @@ local function listens(port)
   return connection and connection:close()
 end
 
--- One that ended may stand there for a while, until its parent has seen to it.
+-- A process that ended may be listed for a while, until its parent reaps it.
 local function is_alive(pid)
   local file = io.open(("/proc/%s/stat"):format(pid))
   local state = file and file:read("*a"):match(".*%) (%a)")
@@ -94,7 +94,7 @@ function Server:log()
   return text
 end
 
--- False: somebody else took the port meanwhile.
+-- Returns false if another process took the port meanwhile.
 local function try(self, given)
   self.port = server.free_port()
   write_conf(self.dir, self.port, given)
@@ -122,7 +122,7 @@ function server.start(given)
   error("nginx found no port")
 end
 
--- Asks for a path; the response is to be read, or not.
+-- Requests a path and returns the connection; the caller need not read the response.
 function Server:ask(path, body)
   local connection = assert(socket.connect("127.0.0.1", self.port))
   connection:settimeout(20)
@@ -138,7 +138,7 @@ function Server:get(path, body)
   return answer:match("\r\n\r\n(.*)$") or error("no answer: " .. self:log())
 end
 
--- What code returns in that phase. An error that it raises is raised.
+-- Returns what the code returns in that phase, and raises the errors that it raises.
 function server.decode(text)
   local results = cjson.decode(text)
   local list = results.list
@@ -162,7 +162,7 @@ function Server:stop()
   while is_alive(self.pid) do
     socket.sleep(0.01)
   end
-  local kept = os.getenv("LEAT_TEST_LOGS") -- where spec/support/canary.sh looks at them
+  local kept = os.getenv("LEAT_TEST_LOGS") -- spec/support/canary.sh searches them
   if kept then
     os.execute(("cat %s/error.log %s/output >>%s"):format(self.dir, self.dir, kept))
   end

@@ -1,5 +1,5 @@
--- Several workers of a real nginx, and what they share in a lua_shared_dict: one token, one
--- rate; and what harm a worker that dies, or a dict full of rubbish, can do.
+-- Several workers of a real nginx, which share a token and a rate in a lua_shared_dict; and the
+-- effects of a worker that dies, or of a dict with invalid contents.
 local sandbox = require("leat.sandbox")
 local server = dofile("spec/nginx/server.lua")
 local secrets = dofile("spec/support/secrets.lua")
@@ -34,8 +34,8 @@ describe("workers of nginx that share", function()
   end
   local key = ("api_key = %q,"):format(secrets.key)
 
-  -- Asks until each worker has answered so often; all that are under way at once. Returns what
-  -- they answered by worker, and all of it.
+  -- Sends concurrent requests until each worker has sent that many responses. Returns the responses
+  -- by worker, and a list of all.
   local function ask_all(code, each)
     local count, by_worker, all = 0, {}, {}
     while count < WORKERS do
@@ -153,7 +153,7 @@ describe("workers of nginx that share", function()
     for _, connection in ipairs(asked) do
       local answer = connection:receive("*a")
       connection:close()
-      local body = answer and answer:match("\r\n\r\n(.*)$") -- those of that worker have none
+      local body = answer and answer:match("\r\n\r\n(.*)$") -- responses of the worker that died have none
       assert.truthy(not body or server.decode(body) == "1", body)
     end
     all_found(code)
@@ -196,10 +196,10 @@ describe("workers of nginx that share", function()
       assert.equal("1", value)
       workers[pid] = true
     end
-    assert.truthy(next(workers, next(workers))) -- not one has served them all
+    assert.truthy(next(workers, next(workers))) -- at least two workers served them
     local requests = upstream:requests("find")
     assert.equal(40, #requests)
-    -- what left in time may come late, and then the next comes closely behind it
+    -- a request that was sent in time may arrive late, just before the next one
     local span = requests[40].time - requests[1].time
     assert.truthy(span >= 39 / 20 - 0.1, span)
     assert.truthy(span < 10, span)
@@ -252,7 +252,7 @@ describe("workers of nginx that share", function()
       assert.truthy(#refused >= 15 and socket.gettime() - began < 1.5, socket.gettime() - began)
       assert.equal(1, #upstream:requests("find"))
 
-      all_found(client("paused " .. kind, key, "queue_timeout = 10") .. find) -- these wait
+      all_found(client("paused " .. kind, key, "queue_timeout = 10") .. find) -- these calls wait
       local requests = upstream:requests("find")
       assert.truthy(requests[2].time - requests[1].time >= 1.99, requests[2].time - requests[1].time)
       assert.truthy(requests[2].time - requests[1].time < 4, requests[2].time - requests[1].time)

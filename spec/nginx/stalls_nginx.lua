@@ -1,11 +1,11 @@
--- How long a worker keeps others waiting while a hundred slow calls are under way in it, by
--- the clock of who waits; and that the same clock shows it where a client does block.
+-- Measures, from outside, how long a worker delays other requests while a hundred slow calls are under
+-- way in it. The same measurement must detect a client that does block.
 local sandbox = require("leat.sandbox")
 local server = dofile("spec/nginx/server.lua")
 local socket = require("socket")
 
 local SLOW, IN_FLIGHT, ROUNDS = 1, 100, 8
-local MOST_MORE = 0.005 -- seconds, in the best of so many rounds: others use the machine too
+local MOST_MORE = 0.005 -- seconds, in the best of ROUNDS, because the machine may do other work
 
 describe("in nginx, time:", function()
   local upstream, nginx
@@ -29,7 +29,7 @@ describe("in nginx, time:", function()
     ]]):format(name, upstream.url, driver)
   end
 
-  -- The 99th percentile of pings one after the other, for so many seconds.
+  -- Sends pings one after the other for that many seconds; returns the 99th percentile of their times.
   local function p99(seconds)
     local took, over = {}, socket.gettime() + seconds
     repeat
@@ -62,7 +62,7 @@ describe("in nginx, time:", function()
     end
   end
 
-  -- While so many calls wait: all of the pings are within their time.
+  -- Measures the pings while that many calls wait; all pings fall within the calls' time.
   local function p99_beside(count, code)
     local asked = ask(count, code)
     local figure = p99(SLOW * 0.6)
@@ -89,9 +89,9 @@ describe("in nginx, time:", function()
   end)
 
   it("in a worker that was busy before, a call has its whole time", function()
-    local one, other -- to which no connection is kept
+    local one, other -- each is a new server, so there is no connection to reuse
     local code = "local card, err\n"
-    for _ = 1, 2 do -- for the second nginx has not looked at the clock meanwhile
+    for _ = 1, 2 do -- before the second call, nginx has not updated its clock
       one, other = assert(sandbox.start { cards = { { value = "1" } } }), one
       one:fault { operation = "find", delay = 0.1 }
       code = code .. ([[

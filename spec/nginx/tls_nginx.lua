@@ -1,5 +1,5 @@
--- TLS in a real nginx, and names of hosts: what is verified, and what is said when nginx.conf
--- lacks something.
+-- TLS and host names in a real nginx: what is verified, and the error when nginx.conf lacks a
+-- setting.
 local sandbox = require("leat.sandbox")
 local certificates = dofile("spec/support/certificates.lua")
 local server = dofile("spec/nginx/server.lua")
@@ -67,7 +67,7 @@ describe("in nginx, over TLS,", function()
   it("one for another name is not, though a connection to there is kept", function()
     trusting:run("content", find(url("localhost")))
     local text = refuses(trusting, url("other.test"), "tls", "https://other.test")
-    -- or, when the handshake is over at once, what nginx does not tell
+    -- if the handshake ends at once, nginx does not report the reason
     assert.truthy(text:find("host mismatch (is that the right host?", 1, true) or text:find("a name that does not fit"))
     refuses(trusting, url("127.0.0.1"), "tls")
   end)

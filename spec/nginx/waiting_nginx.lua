@@ -1,5 +1,5 @@
--- Many requests at once in a real nginx: a worker that waits for nothing, one token for all,
--- requests that end in between, and what is left of a connection whose exchange failed.
+-- Many requests at once in a real nginx: the worker never blocks, all share one token, requests may
+-- end early, and a connection whose exchange failed leaves nothing behind.
 local sandbox = require("leat.sandbox")
 local server = dofile("spec/nginx/server.lua")
 local interpreter = dofile("spec/support/interpreter.lua")
@@ -90,7 +90,7 @@ describe("in nginx, many at once:", function()
     first:close()
     local began = socket.gettime()
     assert.equal(5, #take_all(asked))
-    assert.truthy(socket.gettime() - began < 10) -- the lease is for 20
+    assert.truthy(socket.gettime() - began < 10) -- the lease lasts 20 s
     assert.equal(1, #upstream:requests("token"))
     assert.equal(5, #upstream:requests("find"))
   end)
@@ -212,7 +212,7 @@ describe("in nginx, many at once:", function()
     upstream:clear_faults()
     assert.equal("1", nginx:run("content", code))
     assert.equal(pid, worker())
-    assert.truthy(open_files() <= before + 30) -- so many may be kept
+    assert.truthy(open_files() <= before + 30) -- as many connections may be kept
     assert.is_nil(nginx:log():find("thread aborted", 1, true))
   end)
 
@@ -266,7 +266,7 @@ describe("in nginx, many at once:", function()
       assert.is_false(fine)
       assert.truthy(why:find("^code:1: leat.new: " .. option) and why:find(directive, 1, true), why)
     end
-    assert.is_nil(nginx:run("content", "app.leat.new { api_key = 'k', proxy = '' }")) -- none is what it has
+    assert.is_nil(nginx:run("content", "app.leat.new { api_key = 'k', proxy = '' }")) -- nginx never uses a proxy
   end)
 
   it("a transport sleeps without libcurl, and without blocking", function()
@@ -291,14 +291,14 @@ describe("in nginx, many at once:", function()
     local code = client("poison", ("api_key = %q, base_url = %q, on_attempt = function(a) app.last = a end"):format(
       secrets.key, other.url))
     local find = code .. "local card, err = cards:find('1') return card or err, app.last.reused"
-    nginx:run("content", find) -- so that one is kept
+    nginx:run("content", find) -- leaves a connection to reuse
     local _, err, reused = nginx:run("content", code .. [[
       local _, err = client:with { timeout = 0.1, max_attempts = 1 }.contact_identifiers:find("none")
       return nil, err, app.last.reused
     ]])
     assert.equal("timeout", err.kind)
     assert.is_true(reused)
-    socket.sleep(0.6) -- the late response came
+    socket.sleep(0.6) -- the late response has arrived
     local card, again = nginx:run("content", find)
     assert.equal("1", card.value)
     assert.is_false(again)
@@ -369,7 +369,7 @@ describe("in nginx, several workers", function()
   it("draw numbers of their own", function()
     local nginx = server.start { workers = 2 }
     local drawn, workers, count = {}, {}, 0
-    for _ = 1, 200 do -- which of them gets a request is the system's choice
+    for _ = 1, 200 do -- the system chooses the worker for each request
       local pid, wait = nginx:run("content", client("drawing", [[
         api_key = "k", base_url = "http://127.0.0.1:9/", retry_base = 10,
         on_attempt = function(attempt) app.wait = app.wait or attempt.wait_milliseconds error("enough") end
@@ -387,7 +387,7 @@ describe("in nginx, several workers", function()
   end)
 end)
 
--- nginx takes resolver_timeout for a name, 30 s by itself, whatever the timeouts of a socket.
+-- nginx resolves a name within resolver_timeout, 30 s by default, whatever a socket's timeouts are.
 describe("in nginx, when no name server answers,", function()
   local silent, nginx
 
@@ -448,7 +448,7 @@ describe("in nginx, when no name server answers,", function()
     assert.same({ found = 15 }, ask_all(15))
     assert.same({ found = 15 }, ask_all(15))
     os.execute("kill -STOP " .. names.pid)
-    socket.sleep(1.1) -- what nginx knows of the name expires
+    socket.sleep(1.1) -- nginx's cached address expires
     local began = socket.gettime()
     ask_all(1) -- the first of them finds the kept connection
     local seen = ask_all(15)

@@ -1,4 +1,4 @@
--- tasks.each over so many values: none is lost, none comes twice, and memory does not grow.
+-- Runs tasks.each over many values: none is lost, none comes twice, and memory does not grow.
 --    make soak SOAK_N=1000000
 -- LEAT_BASE_URL names the server, spec/support/slow_server.
 local leat, tasks = require("leat"), require("leat.tasks")

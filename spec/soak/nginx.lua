@@ -1,5 +1,5 @@
--- Many requests through a handler in nginx, while the service fails in all its ways: each
--- answer is about the card that was asked for, and neither memory nor descriptors are lost.
+-- Sends many requests through a handler in nginx, while the service fails in every way. Each
+-- response must be about the requested card, and neither memory nor descriptors may leak.
 --    make soak-nginx SOAK_NGINX_N=100000
 local sandbox = require("leat.sandbox")
 local server = dofile("spec/nginx/server.lua")
@@ -20,8 +20,8 @@ for i = 1, CARDS do
 end
 local upstream = assert(sandbox.start { cards = cards })
 
--- Each hits one request. What was answered, but is no response, fails at once; so does what takes
--- too long; of any other three in a row would be needed.
+-- Each fault applies to one request. A malformed response fails at once, and so does a timeout; any other
+-- fault would have to occur three times in a row.
 local may_fail = { protocol = true, timeout = true }
 local ways = {
   { close = "before" }, { close = "within" }, { status = 500 }, { status = 502, body = "<html>Bad Gateway</html>" },
@@ -32,7 +32,7 @@ local ways = {
 local faults = 0
 
 local function add_faults()
-  upstream:reset() -- what it recorded, too
+  upstream:reset() -- discards the recorded requests too
   for _ = 1, CARDS / 20 do
     local fault = { value = cards[math.random(CARDS)].value, operation = "find" }
     for name, what in pairs(ways[math.random(#ways)]) do
@@ -79,7 +79,7 @@ local function descriptors()
   return count
 end
 
--- ---- the visitors -----------------------------------------------------------------------
+-- ---- the clients ------------------------------------------------------------------------
 
 local clients = {}
 
@@ -114,7 +114,7 @@ local function judge(value, answer)
   end
 end
 
--- One of each client at once. Now and then one goes away instead of taking its response.
+-- Sends one request from each client at once. Sometimes a client disconnects before its response.
 local function round()
   local asked = {}
   for i = 1, CLIENTS do
@@ -135,7 +135,7 @@ end
 
 -- ---- before, meanwhile, after -----------------------------------------------------------
 
--- kB that it would grow by over so many samples, by the line that fits them best.
+-- Returns the growth in kB over all samples, by linear regression.
 local function growth(samples)
   local n, sum_x, sum_y, sum_xy, sum_xx = #samples, 0, 0, 0, 0
   for x, y in ipairs(samples) do
@@ -144,7 +144,7 @@ local function growth(samples)
   return (n * sum_xy - sum_x * sum_y) / (n * sum_xx - sum_x * sum_x) * n
 end
 
--- As many connections are kept as may be, both before and after.
+-- Fills the pool of connections, both before and after, so that the descriptors can be compared.
 local function settle()
   upstream:reset()
   for _ = 1, 5 do
@@ -171,7 +171,7 @@ local function reason_of(line)
   end
 end
 
--- Why each line is there; a line for no reason of ours is not meant.
+-- Counts the lines of the log by their reason, and collects the lines that have no known reason.
 local function read_log()
   local counts, odd = {}, {}
   for line in nginx:log():gmatch("[^\n]+") do

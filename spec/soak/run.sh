@@ -5,7 +5,7 @@ set -eu
 dir=$(mktemp -d)
 mkfifo "$dir/open" "$dir/port"
 "$LEAT_TOOLS/slow_server" 0 <"$dir/open" >"$dir/port" &
-exec 9>"$dir/open" # it serves until this is closed
+exec 9>"$dir/open" # the server runs until this is closed
 trap 'exec 9>&-; rm -rf "$dir"' EXIT
 read -r port <"$dir/port"
 LEAT_BASE_URL=http://127.0.0.1:$port "$LUA" spec/soak/each.lua "$1"

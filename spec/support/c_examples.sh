@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs the C library into a folder of its own, compiles the examples against nothing
-# but that and pkg-config, shared and static, and runs them against the sandbox. Then once
-# more without what the sandbox needs, for the library is whole without it. Each time
-# `make uninstall` leaves nothing.
+# Installs the C library into a folder of its own, compiles the examples against only that
+# and pkg-config, shared and static, and runs them against the sandbox. Then it does the same
+# without the sandbox's dependencies, because the library must not need them. Each time it
+# checks that `make uninstall` leaves nothing behind.
 #   LUA=lua5.4 sh spec/support/c_examples.sh
 set -eu
 cd "$(dirname "$0")/../.."
@@ -31,7 +31,7 @@ leat lua
 leat install PREFIX="$dir/usr"
 export PKG_CONFIG_PATH="$dir/usr/lib/pkgconfig"
 
-# Of libcurl there is a shared library only, as systems have it.
+# Systems provide libcurl as a shared library only.
 shared=$(pkg-config --cflags --libs leat)
 static="-Wl,-Bstatic $shared -Wl,-Bdynamic $(pkg-config --libs libcurl)"
 for name in six poll; do
@@ -78,7 +78,7 @@ LUA
   passed=$((passed + 2))
 done
 
-# The guide's programs, each between two blocks: the source, and what it prints.
+# Runs the guide's programs. Each is a block of source, followed by a block with its output.
 LD_LIBRARY_PATH="$dir/usr/lib" "$LUA" - "$dir" "$CC" >"$dir/got" <<'LUA' || fail "docs/c.md"
 local server = assert(require("leat.sandbox").start { cards = { { value = "0042" }, { value = "0043" } } })
 local blocks, programs = dofile("spec/support/markdown.lua").blocks("docs/c.md"), 0
@@ -108,7 +108,7 @@ assert(programs == 2)
 LUA
 passed=$((passed + 2))
 
-# The sandbox, in a program that also reads what it holds.
+# Uses the sandbox in a program that also reads its state.
 cat >"$dir/sandbox.c" <<'C'
 #include "leat_sandbox.h"
 int main(void) {
@@ -131,7 +131,7 @@ passed=$((passed + 2))
 leat uninstall PREFIX="$dir/usr"
 nothing_left "$dir/usr"
 
-# In a package's folder: what is installed does not know of it.
+# Installs into a package's folder, whose path must not appear in the installed files.
 leat install PREFIX=/usr DESTDIR="$dir/package"
 [ -e "$dir/package/usr/lib/libleat.so.0" ] || fail "DESTDIR is not where things went"
 grep -rIl "$dir" "$dir/package" && fail "DESTDIR stands in a file"

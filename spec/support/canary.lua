@@ -1,5 +1,5 @@
--- Prints how any eight bytes of the given secrets may be written down, one a line: as they
--- are, percent-encoded, in hexadecimal, as JSON escapes them, in base64 at any alignment.
+-- Prints all encodings of any eight bytes of the given secrets, one per line: unchanged,
+-- percent-encoded, in hexadecimal, escaped as in JSON, and in base64 at any alignment.
 --    lua5.4 spec/support/canary.lua SECRET...
 local PIECE = 8
 
@@ -9,7 +9,7 @@ local function each_byte(text, format, class)
   end))
 end
 
--- The digits that these bytes alone decide, `before` bytes behind the start of a triple.
+-- Returns the base64 digits that depend on these bytes alone, if they begin `before` bytes into a triple.
 local function base64(text, before, alphabet)
   local bits = ("0"):rep(8 * before)
   for i = 1, #text do

@@ -1,11 +1,11 @@
 #!/bin/sh
-# An API key and a client secret drawn afresh for tests, which must not show them: those
-# too that fail on purpose and print all they can. Looks for the secrets, and for any eight
-# bytes of them however encoded, in all that was printed and in all files that are new.
-#   LUA=lua5.4 sh spec/support/canary.sh       all tests with such secrets, then the search
-#   eval "$(sh spec/support/canary.sh draw)"   draws secrets for the tests that follow
-#   sh spec/support/canary.sh provoke          prints all that tests that fail print
-#   sh spec/support/canary.sh search PATH...   looks for them there, and ends what draw began
+# Generates a new API key and client secret for the tests, including tests that fail on purpose and
+# print everything they can. Then searches everything that was printed, and all new files, for the
+# secrets and for any eight bytes of them in any encoding.
+#   LUA=lua5.4 sh spec/support/canary.sh       runs all tests with new secrets, then searches
+#   eval "$(sh spec/support/canary.sh draw)"   generates secrets for later tests
+#   sh spec/support/canary.sh provoke          prints the output of failing tests
+#   sh spec/support/canary.sh search PATH...   searches the paths, and ends what draw began
 set -eu
 cd "$(dirname "$0")/../.."
 LUA=${LUA:-lua5.4}
@@ -16,16 +16,16 @@ fail() {
   exit 1
 }
 
-# Random, with characters in it that are encoded differently here and there.
+# Prints a random secret, with characters that JSON, URLs and base64 encode differently.
 random() {
   LC_ALL=C tr -dc 'A-Za-z0-9' </dev/urandom | head -c 24 | sed 's/.\{6\}/&|\&/; s/.\{14\}/&+\//; s/.\{20\}/&=%/'
 }
-# What LEAT_CANARY holds: pieces to look for, when it began, the log of nginx, files of tests.
+# LEAT_CANARY holds the pieces to search for, the start time, the log of nginx, and files of tests.
 draw() {
   LEAT_CANARY=$(mktemp -d)
   LEAT_TEST_KEY=$(random)
   LEAT_TEST_SECRET=$(random)
-  # Those of the golden requests and of the sandbox's raw ones are fixed.
+  # The keys of the golden requests and of the sandbox's raw requests are fixed.
   "$LUA" spec/support/canary.lua "$LEAT_TEST_KEY" "$LEAT_TEST_SECRET" \
     '1|example-key' '1|fixed-canary-8e21' >"$LEAT_CANARY/pieces"
   touch "$LEAT_CANARY/start"
@@ -40,11 +40,11 @@ provoke() {
   make -s LUA="$LUA" test-lua BUSTED_FLAGS="--pattern=failing_case spec/support" || true
 }
 
-# Names of the files that show one.
+# Prints the names of the files that contain a piece of a secret.
 leaks() {
   find "$@" -type f -exec grep -laFf "$LEAT_CANARY/pieces" {} + 2>/dev/null || true
 }
-# The search finds what there is: written by others than canary.lua.
+# Checks that the search finds pieces that canary.lua has not encoded itself.
 plant() {
   printf 'x: %s.\n' "$2" >"$LEAT_CANARY/planted"
   [ -n "$(leaks "$LEAT_CANARY/planted")" ] || fail "the search does not see the key $1"

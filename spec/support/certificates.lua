@@ -1,4 +1,4 @@
--- Certificates for servers of the specs, made by openssl in a folder of their own.
+-- Makes certificates for the servers of the specs, with openssl, in a folder of their own.
 local certificates = {}
 
 local script = [[
@@ -16,8 +16,8 @@ sign intermediate root basicConstraints=CA:TRUE
 sign chained intermediate subjectAltName=DNS:localhost
 ]]
 
--- Returns the folder. `root.crt` is the authority; `localhost` is signed by it, `chained` by its
--- `intermediate`: each is a .crt and a .key.
+-- Returns the folder. `root.crt` is the authority; it signs `localhost`, and its `intermediate`
+-- signs `chained`. Each has a .crt and a .key.
 function certificates.make()
   local pipe = assert(io.popen("mktemp -d"))
   local dir = pipe:read("*l")

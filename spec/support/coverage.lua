@@ -1,5 +1,5 @@
--- For busted's --helper: notes which lines of lua/ run, and tells of each file how many of
--- those that luac knows did. Processes that specs start are not seen.
+-- For busted's --helper: records which lines of lua/ run, and reports how many of the lines that luac
+-- lists for each file did. Processes that specs start are not counted.
 local REPORT = assert(os.getenv("LEAT_COVERAGE"))
 local unpack = table.unpack or unpack -- luacheck: ignore
 local ran = {}
@@ -12,7 +12,7 @@ local function note(_, line)
   end
 end
 
--- Specs set hooks too: where they take theirs away, ours goes on.
+-- Specs set hooks too; when they remove theirs, ours is set again.
 local sethook = debug.sethook
 function debug.sethook(...) -- luacheck: ignore
   local thread, hook = ...
@@ -21,7 +21,7 @@ function debug.sethook(...) -- luacheck: ignore
   return sethook(note, "l")
 end
 
--- A hook is a coroutine's own.
+-- Each coroutine has its own hook.
 local create = coroutine.create
 function coroutine.create(fn) -- luacheck: ignore
   local made = create(fn)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sums up what the tests ran: of each file of C the lines and the branches that were taken,
-# by gcov, whose listings stay in BUILD/gcov; of each file of Lua the lines. Behind `make coverage`, which runs them.
+# Summarizes which lines and branches of each C file, and which lines of each Lua file, the tests ran.
+# gcov's listings stay in BUILD/gcov. `make coverage` runs the tests and calls this.
 #   BUILD=build/coverage sh spec/support/coverage.sh LUA
 set -eu
 cd "$(dirname "$0")/../.."

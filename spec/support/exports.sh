@@ -1,7 +1,7 @@
 #!/bin/sh
 # Proves that each library exports what its public headers declare, and nothing else; that
-# each of the given Lua modules exports the function that opens it; and that the names in
-# the static libraries are ours, for those share one space with a program's.
+# each of the given Lua modules exports only the function that opens it; and that all names in
+# the static libraries have our prefix, because they share one name space with the program's.
 #   BUILD=build sh spec/support/exports.sh MODULE...
 set -eu
 cd "$(dirname "$0")/../.."
@@ -10,7 +10,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 passed=0 failed=0
 
-declared() { # declared HEADER...: the names behind LEAT_API
+declared() { # declared HEADER...: prints the names that are declared with LEAT_API
   cat "$@" | awk 'BEGIN { RS = ";" } match($0, /\nLEAT_API [^(]*\(/) {
     name = substr($0, RSTART, RLENGTH - 1)
     sub(/.*[ *\n]/, "", name)
@@ -19,7 +19,7 @@ declared() { # declared HEADER...: the names behind LEAT_API
 }
 exported() { nm -D --defined-only "$1" | awk '{ print $3 }' | sort; }
 
-check() { # check WHAT, wanted and got in files
+check() { # check WHAT: compares the files wanted and got
   if diff "$dir/wanted" "$dir/got" && [ -s "$dir/wanted" ]; then
     passed=$((passed + 1))
   else

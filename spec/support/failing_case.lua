@@ -1,5 +1,5 @@
--- Tests that fail on purpose, and print all that a failing test may print. Run by
--- spec/secrets_spec.lua, which looks for the token in what they say.
+-- Tests that fail on purpose, and print everything that a failing test may print.
+-- spec/secrets_spec.lua runs them, and searches their output for the token.
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
 

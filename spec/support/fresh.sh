@@ -1,9 +1,9 @@
 #!/bin/sh
-# Proves the README's two commands on a Debian that has nothing but a shell: makes one with
-# mmdebstrap, and runs them in it, in this order and in the other; and as a user who may
-# install nothing: what is missing is said then, and once it is there they run. Then, as
-# that user, the C examples against an installed library, and the packed rock. As root.
-#   sh spec/support/fresh.sh [--orders] [bookworm | trixie]...     --orders: those alone
+# Tests the README's two commands on a minimal Debian, which mmdebstrap makes: in both orders, and
+# as a user who may not install packages. Such a user first gets a list of what is missing; once
+# it is installed, the commands work. Then, as that user, it tests the C examples against an
+# installed library, and the packed rock. It must run as root.
+#   sh spec/support/fresh.sh [--orders] [bookworm | trixie]...     --orders: only the two orders
 set -eu
 cd "$(dirname "$0")/../.."
 what=all
@@ -21,14 +21,14 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 log=$dir/log
 
-bare() { # bare SUITE: makes such a Debian
+bare() { # bare SUITE: makes a minimal Debian
   rm -rf "$dir/bare"
   # It need not survive a power failure, so nothing is synced.
   mmdebstrap --mode=root --variant=minbase --dpkgopt=force-unsafe-io "$1" "$dir/bare" >"$log" 2>&1 || {
     tail -n 20 "$log"
     exit 1
   }
-  # How apt reaches its mirror is this machine's matter.
+  # The settings for apt's mirror are this machine's.
   cp -a /etc/apt/apt.conf.d/. "$dir/bare/etc/apt/apt.conf.d/"
   cp /etc/resolv.conf /etc/hosts "$dir/bare/etc/"
   mkdir "$dir/bare/leat"
@@ -42,7 +42,7 @@ failed() { # failed WHAT
   echo "fresh $suite: $*: failed"
   exit 1
 }
-try() { # try USER COMMAND: with no more descriptors than a user's shell has
+try() { # try USER COMMAND: limits descriptors as in a user's shell
   chroot --userspec="$1" "$dir/tree" env LC_ALL=C HOME=/tmp sh -c "ulimit -S -n 1024; cd /leat && $2" >"$log" 2>&1
 }
 in_order() { # in_order COMMAND COMMAND
@@ -59,7 +59,7 @@ again_as_somebody() {
     echo "fresh $suite: $command, as a user: $(tail -n 1 "$log")"
   done
 }
-refused_to_somebody() { # what is missing is said, and nothing is built
+refused_to_somebody() { # checks that the missing packages are listed, and nothing is built
   cp -a "$dir/bare" "$dir/tree"
   for command in "$@"; do
     ! try somebody "$command" || failed "$command, as a user who may install nothing"
@@ -71,7 +71,7 @@ refused_to_somebody() { # what is missing is said, and nothing is built
   rm -rf "$dir/tree"
 }
 
-packed_by_somebody() { # what root is not needed for, once what it needs is there
+packed_by_somebody() { # checks what needs no root once the packages are installed
   cp -a "$dir/bare" "$dir/tree"
   try root "sh rockspec/deps.sh install build sandbox test rock luajit lua5.4" || failed "deps.sh"
   chroot "$dir/tree" sh -c "chown -R somebody /leat"

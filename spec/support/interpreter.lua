@@ -1,4 +1,4 @@
--- The interpreter that runs this, as a word of a command.
+-- Returns the interpreter that runs this file, as a word of a shell command.
 local i = 0
 while arg[i - 1] do
   i = i - 1

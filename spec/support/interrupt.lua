@@ -1,5 +1,5 @@
--- Runs a command, sends it SIGINT once it has made `requests` of that operation of the sandbox,
--- and returns what it printed and how many seconds it then took to end.
+-- Runs a command, sends it SIGINT once the sandbox has received `requests` of that operation,
+-- and returns its output and how many seconds it took to end after that.
 local core = require("leat.curl.core")
 
 return function(command, server, operation, requests)

@@ -1,10 +1,10 @@
--- What documentation says, for the specs that hold it to that.
+-- Reads the documentation, for the specs that check it.
 local markdown = {}
 
 markdown.read = dofile("spec/support/read.lua")
 
---- The fenced blocks: a list of { language =, text =, line =, last =, title = }: the words behind the
--- fence's three backticks, the lines where the text begins and the block ends, the heading above.
+--- Returns the fenced blocks, a list of { language =, text =, line =, last =, title = }: the words after
+-- the three backticks, the lines where the text begins and the block ends, and the heading above.
 function markdown.blocks(path)
   local blocks, title, block, number = {}, "", nil, 0
   for line in (markdown.read(path) .. "\n"):gmatch("(.-)\n") do
@@ -26,7 +26,7 @@ function markdown.blocks(path)
   return blocks
 end
 
---- The examples in a module's comments: what is set in by four blanks. A list as that of `blocks`.
+--- Returns the examples in a module's comments, which are indented by four blanks, as a list like that of `blocks`.
 function markdown.examples(path)
   local blocks, block, number = {}, nil, 0
   for line in (markdown.read(path) .. "\n"):gmatch("(.-)\n") do
@@ -48,7 +48,7 @@ function markdown.examples(path)
   return blocks
 end
 
---- The documents: the README and the like, and the guides.
+--- Returns the documents: the README and similar files, and the guides.
 function markdown.documents()
   local list = { "README.md", "CONTRIBUTING.md", "SECURITY.md" }
   local pipe = assert(io.popen("ls docs/*.md"))

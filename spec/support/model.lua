@@ -1,8 +1,8 @@
--- The service as the API documents it, about the card "x": what an operation makes of it, and
--- what may be reported of that. It knows neither the library nor the sandbox.
+-- A model of the service, after the API's documentation, for the card "x": how an operation changes the
+-- card, and what a call may report. It uses neither the library nor the sandbox.
 local model = {}
 
--- A card as a string to compare; nil: there is none.
+-- Returns a card as a string, for comparison; nil means that there is no card.
 function model.show(card)
   if not card then
     return "gone"
@@ -10,14 +10,14 @@ function model.show(card)
   return ("%s|%s|%s"):format(card.name or "-", card.active and "active" or "inactive", card.contact or "-")
 end
 
--- The same of a card as the API shows it.
+-- Converts a card from the API's representation.
 function model.read(card)
   return card and { name = card.name, active = card.active, contact = card.contact and card.contact.uuid }
 end
 
 local NEEDS_ACTIVE = { find = true, link = true, unlink = true }
 
--- The codes that there is a reason for; in which order they are looked for is not told.
+-- Returns the error codes that apply. The API does not document in which order it checks for them.
 local function reasons(card, ask)
   local codes, what = {}, ask.operation
   codes[60006] = what == "create" and card ~= nil or nil
@@ -29,11 +29,11 @@ local function reasons(card, ask)
   return next(codes) and codes
 end
 
--- The card that there is then, if nothing is in the way.
+-- Returns the card after an operation that nothing prevents.
 local function change(card, ask)
   local what = ask.operation
   if what == "create" then
-    return { name = ask.name or "x", active = true, contact = ask.contact } -- its value is its name by itself
+    return { name = ask.name or "x", active = true, contact = ask.contact } -- the name defaults to the value
   elseif what == "delete" then
     return nil
   end
@@ -47,18 +47,18 @@ local function change(card, ask)
   return new
 end
 
--- A card without a name of its own has its value as its name.
+-- A card without a name of its own has its value as its name; then this returns nil.
 local function own_name(card)
   return card.name ~= "x" and card.name or nil
 end
 
--- What keeps ensure from giving the card what it asks for: another contact, or another name.
+-- Returns whether ensure must refuse, because the card has another contact or another name.
 local function is_of_another(card, ask)
   local name = own_name(card)
   return ask.contact and card.contact and card.contact ~= ask.contact or ask.name and name and name ~= ask.name
 end
 
--- The card that there is when ensure is done.
+-- Returns the card after a successful ensure.
 local function ensured(card, ask)
   if not card then
     return change(nil, { operation = "create", name = ask.name, contact = ask.contact })
@@ -66,7 +66,7 @@ local function ensured(card, ask)
   return { name = ask.name or card.name, active = true, contact = ask.contact or card.contact }
 end
 
--- The same for ensure, which takes several steps: whether it failed between them is not told.
+-- Like contradiction, but for ensure, which takes several steps and may fail between them.
 local function ensure_contradiction(before, ask, after, value, err, info)
   local refused = before and (not before.active or is_of_another(before, ask)) or
     ask.contact == "nobody" and not (before and before.contact)
@@ -74,7 +74,7 @@ local function ensure_contradiction(before, ask, after, value, err, info)
   if value then
     if model.show(model.read(value)) ~= is then
       return "the answer shows another card"
-    elseif info.outcome == (before and "created" or "existed") then -- or recovered
+    elseif info.outcome == (before and "created" or "existed") then -- it may also be "recovered"
       return "the outcome is not what happened"
     end
     return refused and "done, though there was a reason to refuse it" or is ~= asked and "done, but it is not" or nil
@@ -100,8 +100,8 @@ local function is_as_asked(card, ask)
     ask.operation ~= "create" and show == model.show(change(card, ask)))
 end
 
--- What does not fit together: the card before and after an operation, and what was reported
--- of it; nil: nothing.
+-- Compares the card before and after an operation with what the call reported. Returns what contradicts
+-- what, or nil.
 function model.contradiction(before, ask, after, value, err, info)
   if ask.operation == "ensure" then
     return ensure_contradiction(before, ask, after, value, err, info)

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Breaks the library on purpose, one line at a time, and sees some test fail each time.
-# Every mutant must still change something; those that are selected are built and tested.
-#   sh spec/support/mutants.sh [NAME]...          all of them, or those
-#   sh spec/support/mutants.sh --slice I/N        every Nth, from the one with the number I
-#                                                 modulo N; I is hexadecimal, as a commit is
+# Breaks the library on purpose, one line at a time, and checks that some test fails each time.
+# Every mutant must still change something; the selected ones are built and tested.
+#   sh spec/support/mutants.sh [NAME]...          all of them, or those named
+#   sh spec/support/mutants.sh --slice I/N        every Nth mutant, starting with number I
+#                                                 modulo N; I is hexadecimal, like a commit's hash
 set -eu
 cd "$(dirname "$0")/../.."
-unset LEAT_TEST_KEY LEAT_TEST_SECRET LEAT_TEST_LOGS # which other tests look for in all output
+unset LEAT_TEST_KEY LEAT_TEST_SECRET LEAT_TEST_LOGS # tests search all output for these
 slice=0 slices=1
 if [ "${1:-}" = --slice ]; then
   slices=${2#*/}
@@ -19,17 +19,17 @@ trap 'rm -rf "$dir"' EXIT
 git ls-files -z | tar --null -T - -c | tar -x -C "$dir"
 cd "$dir"
 LUA=${LUA:-lua5.4}
-export CFLAGS='-O1 -g' # what is broken may leave something unused
+export CFLAGS='-O1 -g' # no -Werror: a mutant may leave something unused
 number=0 caught=0 survived=0
 
-# A C test by itself. One that cannot be built catches nothing.
+# Runs one C test. A test that cannot be built catches nothing.
 c_test() {
   make -s "build/test/$1" && ! timeout 120 "build/test/$1" spec/cases && return 1
   return 0
 }
 
-# All tests, up to the first that fails: for C those that are named like the changed file
-# come first. What is written in Lua is reached by the specs alone.
+# Runs all tests, up to the first that fails. For C, tests that are named like the changed file
+# come first; only the specs test Lua files.
 all_tests() { # all_tests FILE
   stem=${1##*/}
   stem=${stem%%[._]*}
@@ -44,7 +44,7 @@ all_tests() { # all_tests FILE
   timeout 120 make -s LUA="$LUA" test-lua BUSTED_FLAGS=--no-keep-going
 }
 
-# Random operations, and the model that knows what the API documents; nothing else.
+# Runs only random operations, against the model of the documented API.
 model_alone() {
   c_test model_test
 }
@@ -53,12 +53,12 @@ model_over_sockets() {
     make -s LUA="$LUA" test-lua BUSTED_FLAGS="--filter=random spec/outcomes_spec.lua"
 }
 
-# Nothing shows a piece of a key or secret, whatever else fails.
+# Checks that no output contains a piece of a key or secret, whatever else fails.
 no_leak() {
   ! LUA="$LUA" sh spec/support/canary.sh 2>&1 | grep 'a piece of a secret stands in'
 }
 
-# In a real nginx, up to the first that fails.
+# Runs the specs in a real nginx, up to the first that fails.
 in_nginx() {
   timeout 300 make -s LUA="$LUA" test-nginx BUSTED_FLAGS=--no-keep-going
 }
@@ -75,7 +75,7 @@ survives() { # survives NAME WHY
   survived=$((survived + 1))
 }
 
-# mutant NAME FILE SED: the change must be one, and must compile. Caught by $passes.
+# mutant NAME FILE SED: the edit must change FILE, and must compile; $passes must fail.
 passes=all_tests
 mutant() {
   number=$((number + 1))
@@ -85,7 +85,7 @@ mutant() {
     survives "$1" "changes nothing in $2 any more"
   fi
   if cmp -s "$2" original || ! is_selected "$1"; then
-    mv original "$2" # make need not know
+    mv original "$2" # keeps the old time stamp, so that make does not rebuild
     return
   elif ! make -s -j2 LUA="$LUA" lua >log 2>&1; then
     cat log
@@ -193,7 +193,7 @@ mutant no-quota-of-retries core/call.c \
   's/^  if (client->retry_budget < cost) {/  if (false) {/'
 mutant tls-tried-again core/retry.c \
   's/ || kind == LEAT_TLS;$/;/'
-# The sandbox is what tests rely on.
+# Mutants of the sandbox, on which the tests rely.
 mutant faults-that-do-not-carry-out core/sandbox/api.c \
   's/if (f == NULL || f->apply) carry_out/if (f == NULL) carry_out/'
 mutant faults-that-carry-out core/sandbox/api.c \
@@ -203,7 +203,7 @@ mutant no-lag core/sandbox/api.c \
 mutant secrets-in-the-record core/sandbox/record.c \
   's/secret ? masked_secret : //'
 
-# Bugs of the library and of the sandbox that the model catches by itself.
+# Bugs of the library and of the sandbox that the model alone must catch.
 passes=model_alone
 mutant model-no-verification core/retry.c \
   's/^    default: return LEAT_VERIFY;/    default: return LEAT_SEND_AGAIN;/'
@@ -249,13 +249,13 @@ mutant sandbox-lags-for-nobody core/sandbox/api.c \
   's/^  int lag_ms = reads_past ? f->lag_ms : 0;/  int lag_ms = 0;/'
 mutant sandbox-is-never-stale core/sandbox/api.c \
   's/^  x->cards = reads_past \&\& f->past/  x->cards = reads_past \&\& f->past == api->cards/'
-# The other model, over sockets and from Lua.
+# Bugs for the other model, over sockets and from Lua.
 passes=model_over_sockets
 mutant sockets-lost-taken-as-unsent core/call.c \
   's/= call->op->writes \&\& sent == LEAT_SENT_MAYBE;/= false;/'
 mutant sockets-keep-what-is-deleted core/sandbox/state.c \
   's/^  if (card == NULL) return leat__sjson_remove(api->cards, value);/  if (card == NULL) return true;/'
-# What is printed where it should not be.
+# Bugs that print secrets.
 passes=no_leak
 mutant canary-token-in-a-message core/error.c \
   's/^  return length < shortest ? 0 : length;/  return 0 * length;/'

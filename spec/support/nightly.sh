@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Everything: what the gate runs, on all Luas, by both compilers and in full, and what is
-# too slow for it. As root, on Debian 12.
+# Runs everything: the gate's checks on all Luas, with both compilers and in full, and the checks
+# that are too slow for the gate. It must run as root, on Debian 12.
 #   bash spec/support/nightly.sh           all parts, one after the other
-#   bash spec/support/nightly.sh PART...   those
+#   bash spec/support/nightly.sh PART...   only those
 # A part is skipped if no tracked file that it depends on has changed since it passed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -11,7 +11,7 @@ luas="lua5.1 lua5.2 lua5.3 lua5.4 luajit"
 
 # shellcheck disable=SC2086 # a list of words
 [ $# != 0 ] || set -- $parts
-if [ $# != 1 ]; then # each in a process of its own
+if [ $# != 1 ]; then # each part runs in a process of its own
   failed='' summary=''
   for part; do
     printf '\n######## %s\n' "$part"
@@ -33,7 +33,7 @@ esac
 
 code="Makefile core lua spec examples rockspec"
 texts="docs README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md .busted .clang-format .clang-tidy .luacheckrc"
-# depends_on PATH...: ends here if none of them has changed
+# depends_on PATH...: exits if none of them has changed
 depends_on() {
   inputs=$(git ls-files -z -- "$@" | xargs -0 sha256sum | sha256sum)
   passed=build/nightly/$part
@@ -50,7 +50,7 @@ case $part in
   static | luas | fresh | sanitizers | valgrind | mutants) depends_on $code $texts ;;
   *) depends_on $code ;;
 esac
-# shellcheck disable=SC1091 # it is checked by itself
+# shellcheck disable=SC1091 # the sourced file is checked separately
 . spec/support/steps.sh
 # shellcheck disable=SC2086
 first tools sh rockspec/deps.sh install build sandbox test hosts nginx bench doc rock ci $luas

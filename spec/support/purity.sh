@@ -1,7 +1,7 @@
 #!/bin/sh
-# Proves of the given objects of the core that they do no I/O and hold no state: what they
-# import is listed here, they have no writable data, and each library is included by the
-# one file that wraps it.
+# Proves that the given objects of the core do no I/O and hold no state: their imports are listed
+# here, they have no writable data, and only the file that wraps a library includes its
+# header.
 set -eu
 
 allowed='^(leat_.*|leat__.*|mem[a-z]+|__mem[a-z_]+|explicit_bzero|__explicit_bzero_chk'
@@ -21,7 +21,7 @@ if [ -n "$writable" ]; then
   status=1
 fi
 
-only() { # only FILE PATTERN: nobody but FILE includes it
+only() { # only FILE PATTERN: no other file includes it
   others=$(grep -lE "#include <$2" core/*.[ch] core/*/*.[ch] | grep -v "^$1\$" || true)
   if [ -n "$others" ]; then
     echo "purity: only $1 may include $2:" "$others"

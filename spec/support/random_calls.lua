@@ -1,8 +1,8 @@
--- Random operations on the card "x", and random faults for them: the same from a seed on every
+-- Random operations on the card "x", and random faults for them. A seed gives the same ones on every
 -- Lua.
 local random = {}
 
--- A function of n that draws from 1 to n.
+-- Returns a function of n that draws a number from 1 to n.
 function random.dice(seed)
   local chance = seed
   return function(n)
@@ -22,7 +22,7 @@ local FAULTS = {
   { lag = 0.02 }, { lag = 0.7 }, { lag = 1.3 }, { stale = true },
 }
 
--- Of creates every other one is what `also` names, if anything.
+-- If `also` names an operation, it replaces every other create.
 function random.ask(draw, also)
   local number = draw(#OPERATION_NAMES)
   local ask = { operation = number == 3 and also or OPERATION_NAMES[number] }
@@ -34,8 +34,8 @@ function random.ask(draw, also)
   return ask
 end
 
--- Faults for what comes, none of which reaches further than `most` seconds back or ahead, if that is
--- said; returns how far they do.
+-- Sets faults for the next requests. With `most`, no fault has a lag or an apply_after of more than that
+-- many seconds. Returns the largest of these times.
 function random.plan_faults(server, draw, most)
   local reach = 0
   server:clear_faults()

@@ -1,4 +1,4 @@
--- All of a file.
+-- Returns the contents of a file.
 return function(path)
   local file = assert(io.open(path))
   local text = file:read("*a")

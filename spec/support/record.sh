@@ -1,6 +1,6 @@
 #!/bin/bash
-# Records answers of real servers, byte for byte, into spec/cases/recorded: nginx, Apache,
-# Node and Python, each started here on a port of this machine's loopback and ended again.
+# Records responses of real servers, byte for byte, into spec/cases/recorded: nginx, Apache,
+# Node and Python. Each one is started on a loopback port of this machine, and stopped again.
 #   bash spec/support/record.sh
 set -eu
 cd "$(dirname "$0")/../cases/recorded"
@@ -10,7 +10,7 @@ trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; rm -rf "$dir"' EXIT
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 body='{"data":{"value":"1","name":null},"meta":{}}'
 
-# ask PORT NAME REQUEST: sends it, and keeps what comes within a second
+# ask PORT NAME REQUEST: sends it, and stores what arrives within a second
 ask() {
   exec 3<>"/dev/tcp/127.0.0.1/$1"
   printf '%b' "$3" >&3

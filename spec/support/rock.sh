@@ -1,7 +1,7 @@
 #!/bin/sh
-# The rocks, as users get them, for each Lua: made in a checkout; and released, packed as
-# source rocks, installed from those into a fresh tree, where the demo and the first specs
-# run away from the sources. leat itself is built as where libcurl is all there is.
+# Tests the rocks as users get them, for each Lua: built in a checkout; and released, packed as
+# source rocks and installed from those into an empty tree. There the demo and the first specs run
+# without the sources. leat itself is built as on a system that has libcurl only.
 #   sh spec/support/rock.sh [lua5.1 lua5.2 lua5.3 lua5.4 luajit]
 set -eu
 cd "$(dirname "$0")/../.."
@@ -19,8 +19,8 @@ fail() {
 
 cp rockspec/luarocks-config.lua "$LUAROCKS_CONFIG"
 
-# A release of what is committed, with today's date. What is not dated is refused, and so
-# is another version.
+# Makes a release of the committed files, with a date. A release without a date is refused, and so is one
+# of another version.
 mkdir "$dir/leat" "$dir/without" "$dir/without/gnutls"
 if [ -e .git ]; then git archive HEAD; else tar -c --exclude=./build .; fi | tar -x -C "$dir/leat"
 ! sh "$dir/leat/rockspec/release.sh" 9.9.9 "$dir/never" 2>"$dir/log" || fail "a release of another version"
@@ -53,11 +53,11 @@ installed() (
     CPATH="$dir/without" rocks install "./leat-$version-1.src.rock" && alone && documented &&
     rocks install "./leat-sandbox-$version-1.src.rock" && demo && tests
 )
-alone() { # libcurl is the only library, and a client can be made
+alone() { # checks that libcurl is the only library, and that a client can be made
   ! find "$tree" -name '*.so' -exec readelf -d {} + | grep -E 'NEEDED.*(jansson|microhttpd|gnutls)' &&
     (eval "$(rocks path)" && "$lua" -e 'require("leat").new { api_key = "1|key" }')
 }
-documented() { # luarocks doc opens the guides' index; what they and the README link to is there
+documented() { # checks that luarocks doc opens the guides' index, and that all guides are installed
   folder=$(rocks show --rock-dir leat) &&
     rocks doc leat | grep -F "Opening $folder/docs/index.md" &&
     diff -r "$dir/leat/docs" "$folder/docs" && diff "$dir/leat/README.md" "$folder/README.md"
@@ -71,7 +71,7 @@ rock() { # rock LUA NUMBER
   lua=$1 number=$2
   cp "$root/rockspec/luarocks-config.lua" "$LUAROCKS_CONFIG"
   echo 'web_browser = "true"' >>"$LUAROCKS_CONFIG"
-  if [ "$1" = luajit ]; then # which LuaRocks takes for another 5.1
+  if [ "$1" = luajit ]; then # LuaRocks treats LuaJIT as a Lua 5.1
     cat >>"$LUAROCKS_CONFIG" <<CONFIG
 lua_interpreter = "luajit"
 variables = { LUA_INCDIR = "$(pkg-config --variable=includedir luajit)", LUA = "$(command -v luajit)" }

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Runs a list of steps, two at a time. The output of a step goes to build/steps/NAME.log,
-# and is printed as a whole when the step ends. To be sourced:
+# and is printed as a whole when the step ends. Source this file:
 #
 #   . spec/support/steps.sh
 #   first NAME COMMAND...   runs alone; if it fails, nothing else is started
 #   step  NAME COMMAND...   runs beside one other step
-#   alone NAME COMMAND...   runs while nothing else does: for what measures time
-#   finish                  waits for all, prints the time of each, and exits 1 if one failed
+#   alone NAME COMMAND...   runs while nothing else does, for steps that measure time
+#   finish                  waits for all, prints the time of each, and exits with 1 if one failed
 #
-# STEP_LIMIT: seconds after which a step is stopped, and has failed.
-set -u -m # job control: each step is a process group, and Ctrl-C reaches what it starts
+# STEP_LIMIT: the seconds after which a step is stopped, and counts as failed.
+set -u -m # job control: each step is a process group, so that Ctrl-C reaches its children
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
 STEP_LIMIT=${STEP_LIMIT:-1200}
@@ -27,7 +27,7 @@ stop_all() {
 trap stop_all EXIT
 trap 'exit 130' INT TERM
 
-# Runs as a background job. What a step that was stopped has started is ended with it.
+# Runs as a background job. Stopping a step also ends the processes that it started.
 run_step() { # run_step NAME COMMAND...
   local name=$1 status=0 TIMEFORMAT='%0R %0U %0S'
   shift
@@ -46,7 +46,7 @@ begin_step() {
   running[$1]=$!
 }
 
-end_step() { # waits until a step ends, and prints what it said
+end_step() { # waits until a step ends, and prints its output
   local name status wall user system result=passed
   read -r -t $((STEP_LIMIT + 60)) name status <&9 || {
     echo "a step was killed: ${!running[*]}"
@@ -63,7 +63,7 @@ end_step() { # waits until a step ends, and prints what it said
   table+=$(printf '%7d %7d  %-16s %s' "$wall" $((user + system)) "$name" "$result")$'\n'
 }
 
-wait_until() { # wait_until N: no more than N steps are running
+wait_until() { # wait_until N: waits until at most N steps are running
   while [ "${#running[@]}" -gt "$1" ]; do end_step; done
 }
 

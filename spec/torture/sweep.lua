@@ -1,5 +1,5 @@
--- Out of memory at each allocation, of Lua and of the modules, in each scenario: once, and
--- from then on. What a call returns or raises is held against what the sandbox holds.
+-- Fails each allocation in turn, of Lua and of the modules, in each scenario: once, or that one and all
+-- later ones. What a call returns or raises is compared with the state of the sandbox.
 --    lua_torture spec/torture/sweep.lua [STEP]
 local leat = require("leat")
 local torture = torture -- luacheck: ignore
@@ -71,7 +71,7 @@ local function check(good, what, where)
   print(("%s: %s"):format(where, what))
 end
 
--- ---- what stands around a call --------------------------------------------------------
+-- ---- the client and the sandbox -------------------------------------------------------
 
 local function new_client(s)
   local options = { base_url = sandbox.url, max_attempts = s.max_attempts, headers = { ["X-Two"] = "2" } }
@@ -79,7 +79,7 @@ local function new_client(s)
     options.client_id, options.client_secret = "sandbox-client", "sandbox-secret"
     options.token_url = sandbox.token_url
   elseif s.login == "asked" then
-    options.token = function() return unpack({ sandbox.api_key }) end -- which takes memory
+    options.token = function() return unpack({ sandbox.api_key }) end -- allocates memory
   else
     options.api_key = sandbox.api_key
   end
@@ -112,7 +112,7 @@ end
 local function collect()
   collectgarbage()
   collectgarbage()
-  collectgarbage("stop") -- it would run where nobody counts
+  collectgarbage("stop") -- it would run at times that are not counted
 end
 
 local function unfailing(f)
@@ -120,9 +120,9 @@ local function unfailing(f)
   return fine and result, err or result
 end
 
--- ---- judging ----------------------------------------------------------------------------
+-- ---- checking ---------------------------------------------------------------------------
 
--- What is wrong with what came of it; nil: nothing.
+-- Returns what is wrong with the result, or nil.
 local function judge(x, fine, value, err)
   local happened = x.changes > 0
   if x.changes > math.max(1, x.whole.changes) then
@@ -131,7 +131,7 @@ local function judge(x, fine, value, err)
     if type(value) ~= "string" or not value:find("memory") then
       return "it raises something else"
     end
-    happened = happened and x.whole.changes < 2 -- but ensure goes on where it was
+    happened = happened and x.whole.changes < 2 -- but ensure continues where it stopped
     return happened and not value:find("may have happened") and "it does not say that it may have happened" or nil
   elseif value then
     return (x.scenario.kind or x.state ~= x.whole.state) and "it did not succeed" or nil
@@ -161,7 +161,7 @@ end
 
 -- ---- sweeping ---------------------------------------------------------------------------
 
--- False: there was no such allocation.
+-- Returns false if there was no such allocation.
 local function fail_once(x, at)
   local s, where = x.scenario, ("%s, %s%s%s %d"):format(x.scenario[1], x.from, x.sticky and ", sticky" or ", single",
     x.born and ", from birth," or ",", at)

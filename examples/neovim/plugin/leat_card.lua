@@ -1,4 +1,4 @@
--- `:LeatCard VALUE` shows a card in a floating window, and waits for nothing.
+-- `:LeatCard VALUE` shows a card in a floating window, without blocking Neovim.
 --
 -- Put this folder on the runtimepath, and leat where Neovim's Lua (LuaJIT) finds modules: where
 -- `make install LUA=luajit` puts them, or by LUA_PATH and LUA_CPATH. The key is g:leat_api_key, or

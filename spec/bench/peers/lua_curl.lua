@@ -1,5 +1,5 @@
--- A peer: Debian's lua-curl (libcurl's easy interface, for Lua 5.1 and 5.2; its multi interface
--- it does not have). One handle; the responses are decoded by lua-cjson.
+-- A peer: Debian's lua-curl, which binds libcurl's easy interface for Lua 5.1 and 5.2, but not its
+-- multi interface. It uses one handle; lua-cjson decodes the responses.
 --    lua_curl.lua N
 local curl, cjson = require("curl"), require("cjson")
 

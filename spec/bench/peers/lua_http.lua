@@ -1,5 +1,5 @@
--- A peer: lua-http, on cqueues. So many coroutines, each over a connection that it keeps; the
--- answers are decoded by lua-cjson, and kept.
+-- A peer: lua-http, on cqueues. It runs IN_FLIGHT coroutines, each over a persistent connection;
+-- lua-cjson decodes the responses, and the program keeps them.
 --    lua_http.lua N [IN_FLIGHT]
 local cqueues, http_client = require("cqueues"), require("http.client")
 local http_headers, http_tls, http_util = require("http.headers"), require("http.tls"), require("http.util")
@@ -59,4 +59,4 @@ assert(#found == N)
 for _, card in ipairs(found) do
   assert(card.value == value)
 end
-os.exit(true) -- as many.lua
+os.exit(true) -- for the same reason as in many.lua

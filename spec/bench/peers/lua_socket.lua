@@ -1,5 +1,5 @@
--- A peer: LuaSocket's HTTP client, which connects anew for each request. The responses are
--- decoded by lua-cjson.
+-- A peer: LuaSocket's HTTP client, which connects for each request. lua-cjson decodes
+-- the responses.
 --    lua_socket.lua N
 local http, ltn12, url, cjson = require("socket.http"), require("ltn12"), require("socket.url"), require("cjson")
 

@@ -1,5 +1,5 @@
--- What spec/hosts/luanti_host.lua lets a server do: a player's commands, and how long ticks
--- are meanwhile. Writes what was said and measured into the world's folder, a line each.
+-- The mod that spec/hosts/luanti_host.lua runs in a server: it runs a player's commands and measures
+-- the ticks meanwhile. It writes the output and the times into the world's folder, one per line.
 local TRIES, CALLS, SECONDS = 5, 20, 2
 
 local insecure = minetest.request_insecure_environment()
@@ -20,7 +20,7 @@ local function command(param)
   said[#said + 1] = "/card " .. param .. " -> " .. text
 end
 
--- The script that follows waits for ticks so; `longest` is the longest gap between two.
+-- The script below uses this to wait for ticks; `longest` is the longest gap between two of them.
 local last, longest = nil, 0
 
 local function wait_until(condition)
@@ -59,7 +59,7 @@ local function measure()
 end
 
 local function script()
-  wait_until(over(1)) -- the server has things to do at first
+  wait_until(over(1)) -- the server is busy at first
   command("")
   ask("0042")
   ask("0042 bob")

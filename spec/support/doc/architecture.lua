@@ -1,4 +1,4 @@
--- The layers, and who moves the bytes.
+-- Draws the layers, and which of them do I/O.
 local svg = dofile("spec/support/doc/svg.lua")
 
 local drivers = {
@@ -14,7 +14,7 @@ local parts = {
   { "response.c, json.c, ...", "strict JSON, data or an error", "operations are rows of a table" },
 }
 
--- What passes between a driver and a call, whichever they are.
+-- Draws what passes between any driver and any call.
 local said = { "asks: what comes next?", "is told: send, wait, done", "tells what came of it", "so do all drivers" }
 
 local function draw_callers(page)

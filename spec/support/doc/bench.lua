@@ -1,4 +1,4 @@
--- The README's figures as bars: what a find costs of CPU, the median, and the range of the rounds.
+-- Draws the README's figures as bars: the CPU time of a find, its median, and the range of the rounds.
 local svg = dofile("spec/support/doc/svg.lua")
 local read = dofile("spec/support/read.lua")
 
@@ -13,7 +13,7 @@ local function cells_of(line)
   return cells
 end
 
--- Rows of one table, of the column that is drawn: { client, median, least, most }.
+-- Returns the rows of one table, for the drawn column: { client, median, least, most }; false without that column.
 local function rows_of(lines)
   local rows, column = {}, nil
   for i, line in ipairs(lines) do
@@ -29,7 +29,7 @@ local function rows_of(lines)
   return column and rows
 end
 
--- The tables that have that column, each with the line above it as its title.
+-- Returns the tables that have that column; the title of each is the line above it.
 local function tables_of(text)
   local tables, lines, title = {}, {}, nil
   for line in (text .. "\n\n"):gmatch("([^\n]*)\n") do

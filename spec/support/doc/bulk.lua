@@ -1,5 +1,5 @@
--- A run of examples/bulk.lua in a terminal, as it was halfway and as it ended: it is made anew, with a
--- sandbox in the place of the service, by util-linux's script, which gives it a terminal.
+-- Draws a run of examples/bulk.lua in a terminal, halfway and at its end. Each time it runs the program
+-- against a sandbox; the script of util-linux provides the terminal.
 local svg = dofile("spec/support/doc/svg.lua")
 local sandbox = require("leat.sandbox")
 
@@ -8,7 +8,7 @@ local COLUMNS, LINE, CHARACTER = 96, 19, 8
 local LUA = os.getenv("LUA") or "lua5.4"
 local COMMANDS = { LUA .. " examples/bulk.lua --rate 60 cards.csv", "grep -v created cards.results.csv" }
 
--- Three cards are there already, two of them somebody else's; a spreadsheet damaged one; one is named twice.
+-- Some cards exist already, one of them with another contact; a spreadsheet damaged one value; one is listed twice.
 local function write_cards(path)
   local file = assert(io.open(path, "w"))
   file:write("value,name,contact_uuid\n")
@@ -28,7 +28,7 @@ local function serve()
   return server
 end
 
--- What the terminal got, and the rows of the results that tell of something else than "created".
+-- Returns the terminal's output, and the rows of the results whose outcome is not "created".
 local function run(server)
   local folder = os.tmpname()
   os.remove(folder)
@@ -43,7 +43,7 @@ local function run(server)
   return assert(told, output), rest
 end
 
--- A line is what stands behind its last return to the left, for each of them clears the rest.
+-- A line is the text after its last carriage return, after which the program clears the line.
 local function screen(text)
   local lines = {}
   for line in text:gmatch("([^\n]*)\n") do
@@ -56,7 +56,7 @@ local function screen(text)
   return lines
 end
 
--- The bar's states: the first that has half of it.
+-- Returns the first state of the bar that shows at least half.
 local function halfway(text)
   for state in text:gmatch("\r([^\r\n]*)") do
     local done, total = state:match("(%d+) of (%d+),")
@@ -78,7 +78,7 @@ local function draw_terminal(page, y, note, blocks)
   for _, block in ipairs(blocks) do
     page:text(28, y, "$ " .. block.command, "code prompt")
     for i, line in ipairs(block.lines) do
-      page:text(28, y + i * LINE, (line:gsub(" ", "\194\160")), "code screen") -- blanks that all of them count
+      page:text(28, y + i * LINE, (line:gsub(" ", "\194\160")), "code screen") -- SVG collapses other spaces
     end
     y = y + (1 + #block.lines) * LINE
   end

@@ -1,8 +1,8 @@
--- Whether the pages that LDoc, headers.lua and guides.lua made have all that is public, and no dead link;
--- and whether the pictures are of what there is today.
+-- Checks that the pages of LDoc, headers.lua and guides.lua document everything public and have no dead
+-- link, and that the pictures are up to date.
 --    lua5.4 spec/support/doc/check.lua build/doc LIBRARY...
--- The names are those of lua/leat/types.lua, which a spec compares with what there is at run time, and
--- the symbols that the C libraries export.
+-- The public names are those in lua/leat/types.lua, which a spec compares with the objects at run time,
+-- and the symbols that the C libraries export.
 local read = dofile("spec/support/read.lua")
 local folder = table.remove(arg, 1)
 local wrong, checked = {}, 0
@@ -20,7 +20,7 @@ local function lines_of(command)
   return list
 end
 
-local pages = {} -- by path: their text, and the anchors in it
+local pages = {} -- by path: the text, and the anchors in it
 for _, path in ipairs(lines_of("cd " .. folder .. " && find . -name '*.html' | sed 's|^./||'")) do
   local page = { text = read(folder .. "/" .. path), anchors = {} }
   for name in page.text:gmatch('<a%s+name%s*=%s*"([^"]*)"') do page.anchors[name] = true end
@@ -80,7 +80,7 @@ for _, path in ipairs(lines_of("ls docs/*.md *.md")) do
   checked = checked + 1
 end
 
--- That of the run in a terminal is another each time.
+-- The picture of the run in a terminal differs each time, so it is not compared.
 for _, name in ipairs { "architecture", "bench" } do
   if read("docs/pictures/" .. name .. ".svg") ~= dofile("spec/support/doc/" .. name .. ".lua")() then
     complain("docs/pictures/", name, ".svg is not what make pictures draws today")
@@ -90,7 +90,7 @@ end
 
 -- ---- Lua ----------------------------------------------------------------------------------
 
--- Where each class of types.lua is documented, and what stands before its functions' names there.
+-- The page that documents each class of types.lua, and the prefix of its functions' names there.
 local places = {
   ["leat"] = { "modules/leat.html", "" },
   ["leat.Options"] = { "modules/leat.html" },
@@ -116,11 +116,11 @@ local places = {
   ["leat.SandboxOptions"] = { "modules/leat.sandbox.html" },
   ["leat.Fault"] = { "modules/leat.sandbox.html" },
   ["leat.Sandbox"] = { "modules/leat.sandbox.html", "Sandbox:" },
-  -- said where they are returned
+  -- documented with the functions that return them
   ["leat.Info"] = false, ["leat.RateLimit"] = false, ["leat.Contact"] = false,
 }
 
--- What items of lists begin with: "<li><code>a</code>, <code>b</code> the wait ...".
+-- Returns the names that begin items of lists: "<li><code>a</code>, <code>b</code> the wait ...".
 local function listed(page)
   page.listed = page.listed or {}
   for item in page.text:gmatch("<li>%s*(<code>[^\n]*)") do
@@ -133,12 +133,12 @@ local function listed(page)
   return page.listed
 end
 
--- Said within the item of another, or with the method that takes them.
+-- Documented within the item of another option, or with the method that takes them.
 local within = { access_token = true, client_id = true, client_secret = true, token = true, token_url = true,
   token_lifetime = true, rate_window = true, progress_every = true, name = true, active = true,
   expect = true }
 
--- Options stand in a list of their own; of other fields it is enough to be named.
+-- Options need an item of a list; for other fields it is enough that the page names them.
 local function check_field(class, name)
   local page = places[class] and pages[places[class][1]]
   local is_option = not within[name] and (class:find("Options$") or class == "leat.Fault")
@@ -173,7 +173,7 @@ for line in io.lines("lua/leat/types.lua") do
   end
 end
 
--- Modules that not every Lua can load: the functions of their table.
+-- Modules that not every Lua can load, with the functions in their tables.
 for _, module in ipairs { "cqueues", "driver", "luv", "nginx" } do
   local text = read("lua/leat/" .. module .. ".lua")
   local variable = text:match("\nreturn ([%w_]+)%s*$")

@@ -1,5 +1,5 @@
--- Makes the guides, and what else there is of markdown, pages of the site. Each lies as in the tree, so
--- that links hold once .md has become .html. cmark-gfm reads markdown as those do who show it beside the code.
+-- Renders the guides and the other Markdown files as pages of the site. Paths are as in the tree, so that
+-- links work once .md is .html. cmark-gfm renders Markdown as code forges do.
 --    lua5.4 spec/support/doc/guides.lua FOLDER docs/index.md README.md ...
 local read = dofile("spec/support/read.lua")
 
@@ -13,7 +13,7 @@ local PAGE = [[
 %s</main></body></html>
 ]]
 
--- Beside the text where there is room, and above it on a phone.
+-- The table of contents is beside the text if there is room, and above it on a phone.
 local STYLE = [[
 :root { color-scheme: light dark; --line: #c5ced8; --code: #f0f4f8; --link: #1a5fb4; --quiet: #52606d }
 @media (prefers-color-scheme: dark) { :root { --line: #3e4c59; --code: #1f2933; --link: #8ab4f8; --quiet: #9aa5b1 } }
@@ -53,12 +53,12 @@ local function render(path)
   return html
 end
 
--- As GitHub names them: lower-case, blanks become dashes, other signs go.
+-- Anchors are as on GitHub: in lower case, with dashes for blanks, without other punctuation.
 local function anchor(title)
   return (title:gsub("<[^>]*>", ""):gsub("&%a+;", ""):lower():gsub("[^%w%s_-]", ""):gsub(" ", "-"))
 end
 
--- Gives headings their anchors; returns the page and a table of contents, where there is much to find.
+-- Adds anchors to headings; returns the page and, if it is long, a table of contents.
 local function add_anchors(html)
   local sections = {}
   html = html:gsub("<h([23])>(.-)</h%1>", function(level, title)
@@ -82,7 +82,7 @@ end
 local folder = table.remove(arg, 1)
 local pages, known = { { path = "docs/index.md", label = "Guides" } }, { ["docs/index.md"] = true }
 
--- The guides as the index has them, then the rest by their names.
+-- The guides come in the order of the index, then the other files by name.
 for label, name in read("docs/index.md"):gmatch("%[([^%]]*)%]%(([%w-]+%.md)%)") do
   known["docs/" .. name] = true
   pages[#pages + 1] = { path = "docs/" .. name, label = label }

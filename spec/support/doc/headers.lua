@@ -1,5 +1,5 @@
--- Renders the C headers as pages: they are the manual already, so a page is the header itself, with
--- its names as anchors, each mention a link, and a table of contents by its sections.
+-- Renders the C headers as pages. The headers are the manual, so a page is the header itself, with
+-- an anchor for each name, a link for each mention, and a table of contents by sections.
 --    lua5.4 spec/support/doc/headers.lua FOLDER core/leat.h ...
 local PAGE = [[
 <!DOCTYPE html>
@@ -17,19 +17,19 @@ local function escape(text)
   return (text:gsub("[&<>]", { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;" }))
 end
 
--- The names that a line of code declares, outermost only: functions, types, constants.
+-- Returns the names that a line of code declares at the outermost level: functions, types, constants.
 local function declared(line)
   return line:match("^LEAT_API.-([%w_]+)%(") or line:match("^#define (LEAT_[%w_]+) ")
     or line:match("^typedef %a+ [%w_]+ ([%w_]+);") or line:match("^typedef %a+ ([%w_]+) {")
     or line:match("^  (LEAT_[%u%d_]+)[, =]") or line:match("^  (LEAT_[%u%d_]+)$")
 end
 
--- A declaration may begin a line earlier.
+-- A declaration may begin on the line before.
 local function joined(text)
   return (text:gsub("(LEAT_API[^\n(]*)\n *(leat_[%w_]+%()", "%1 %2"))
 end
 
-local names = {} -- to the page that has it
+local names = {} -- maps each name to its page
 
 local function collect(text, page)
   local sections, title = {}, "Constants"

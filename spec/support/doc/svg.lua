@@ -1,5 +1,5 @@
--- Draws: a picture is a list of shapes, and becomes text. Colours are the classes of STYLE, on a
--- background of its own, so that it can be read on a dark page and on a light one.
+-- Draws SVG: a picture is a list of shapes, and tostring() renders it. Colours are classes in STYLE; a
+-- background of its own makes a picture readable on dark and on light pages.
 local svg = {}
 svg.__index = svg
 
@@ -32,7 +32,7 @@ local function escape(text)
   return (text:gsub("[&<>]", { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;" }))
 end
 
---- A page of that size. The title and the description are for those who don't see it.
+--- Returns a page of that size. The title and the description are for screen readers.
 function svg.new(width, height, title, description)
   local picture = setmetatable({ lines = {} }, svg)
   picture:add('<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" '
@@ -63,7 +63,7 @@ function svg:line(x1, y1, x2, y2, class)
   self:add('<line x1="%g" y1="%g" x2="%g" y2="%g" class="%s"/>', x1, y1, x2, y2, class)
 end
 
---- Down or up, from y1 to y2; with `both`, a head at either end.
+--- Draws a vertical arrow from y1 to y2; with `both`, it has a head at either end.
 function svg:arrow(x, y1, y2, class, both)
   local size = class == "bytes" and 9 or 6
   local function head(y, way)
