@@ -1,6 +1,6 @@
 /*
-** Many finds in a loop of one's own, around poll(2): what a program with other descriptors
-** to watch would do.   cc poll.c $(pkg-config --cflags --libs leat) -o poll
+** Many finds in your own loop around poll(2), for a program that also watches other
+** descriptors.   cc poll.c $(pkg-config --cflags --libs leat) -o poll
 **   LEAT_API_KEY=... LEAT_BASE_URL=... ./poll VALUE...
 */
 #include <leat.h>
@@ -22,9 +22,9 @@ static int finish(leat_call *call) {
 static int start(leat_curl *curl, leat_client *client, char *value) {
   leat_call *call = leat_call_new(client, leat_operation("contact_identifiers", "find"));
   leat_call_set(call, "contact_identifier_value", leat_s(value));
-  leat_call_set_user(call, value); /* to know it again by */
+  leat_call_set_user(call, value); /* to recognize the call later */
   if (leat_curl_start(curl, call)) return 1;
-  finish(call); /* it was not taken, and says why */
+  finish(call); /* refused; its error says why */
   return 0;
 }
 
@@ -42,7 +42,7 @@ int main(int argc, char **argv) {
   for (int i = 1; i < argc; i++)
     under_way += start(curl, client, argv[i]);
   while (under_way > 0) {
-    struct pollfd fds[] = {{leat_curl_fd(curl), POLLIN, 0} /* , yours */};
+    struct pollfd fds[] = {{leat_curl_fd(curl), POLLIN, 0} /* , and your own */};
     leat_call *call;
     poll(fds, 1, leat_curl_timeout_ms(curl));
     leat_curl_step(curl);

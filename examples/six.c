@@ -1,10 +1,10 @@
 /* The six operations:  cc six.c $(pkg-config --cflags --libs leat) -o six
-** LEAT_API_KEY=... LEAT_BASE_URL=... ./six VALUE CONTACT_UUID */
+**   LEAT_API_KEY=... LEAT_BASE_URL=... ./six VALUE CONTACT_UUID */
 #include <leat_curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Does one, with one more parameter if there is a name for it. */
+/* Performs one operation, with another parameter if `name` is not NULL. */
 static void run(leat_curl *curl, leat_client *client, const char *operation, char *value,
                 const char *name, const char *text) {
   const leat_op *op = leat_operation("contact_identifiers", operation);

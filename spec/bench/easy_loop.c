@@ -1,6 +1,6 @@
 /*
-** easy_loop.c - a yardstick: finds by libcurl's easy interface, one after the other on one
-** handle, so over one connection. The responses are collected, and not decoded.
+** easy_loop.c - a reference: finds with libcurl's easy interface, one after another on
+** one handle and so over one connection. The responses are collected, but not decoded.
 **
 **   easy_loop N          a URL for each find
 **   easy_loop N tuned    see finds.h

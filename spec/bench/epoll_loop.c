@@ -1,7 +1,8 @@
 /*
-** epoll_loop.c - the floor: finds over bare sockets, so many at a time, by epoll. No client
-** does less: the request is made once, of a response no more is read than its length.
-** Cleartext only. LEAT_BASE_URL must be http://127.0.0.1:PORT/PATH, for nothing is looked up.
+** epoll_loop.c - the lower bound: finds over plain sockets with epoll, IN_FLIGHT at a
+** time. No client can do less: the request is built once, and of each response only the
+** length is parsed. Cleartext only. LEAT_BASE_URL must be http://127.0.0.1:PORT/PATH,
+** because names are not resolved.
 **
 **   epoll_loop N IN_FLIGHT
 */
@@ -43,7 +44,7 @@ static const char *setting(const char *name) {
   exit(2);
 }
 
-/* Returns the port. */
+/* Builds the request, and returns the port of LEAT_BASE_URL. */
 static int make_request(loop *l) {
   int port = 0, path = 0;
   const char *base = setting("LEAT_BASE_URL");
@@ -77,7 +78,7 @@ static void connect_to(loop *l, connection *c, int port) {
   epoll_ctl(l->epoll, EPOLL_CTL_ADD, c->fd, &event);
 }
 
-/* False: there is more to come. */
+/* Returns false if more of the response is to come. */
 static bool is_whole(const loop *l, const connection *c) {
   const char *field = strstr(c->answer, "\r\nContent-Length: ");
   const char *body = strstr(c->answer, "\r\n\r\n");

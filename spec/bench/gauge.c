@@ -1,6 +1,6 @@
 /*
-** gauge.c - runs a program and prints the most memory that it had resident, in kB, and the
-** most descriptors that it had open, looked at often. Prints nothing if the program failed.
+** gauge.c - runs a program and prints its largest resident memory in kB, and its largest
+** number of open descriptors, both sampled often. Prints nothing if the program failed.
 **
 **   gauge PROGRAM [ARGUMENT]...
 */

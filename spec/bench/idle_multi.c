@@ -1,6 +1,6 @@
 /*
-** idle_multi.c - a yardstick: what curl_multi_perform takes when it finds nothing to do, with
-** so many finds in flight. Prints seconds; how it counts is told in idle.lua.
+** idle_multi.c - a reference: the time of a curl_multi_perform that finds nothing to do
+** while IN_FLIGHT finds are in flight. Prints seconds; idle.lua explains the method.
 **
 **   idle_multi IN_FLIGHT
 */
@@ -24,7 +24,7 @@ static void start(CURLM *multi, const finds *all, find *slots, long count) {
   }
 }
 
-/* Returns how many polls fit in half a second before the first answer. */
+/* Returns how many polls fit into half a second before the first response. */
 static long count_polls(CURLM *multi) {
   static long polls[TENTHS];
   long begun = tenths_now(), tenth, count = 0;

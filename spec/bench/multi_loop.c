@@ -1,6 +1,6 @@
 /*
-** multi_loop.c - a yardstick: finds by libcurl's multi interface, so many at a time, each
-** slot with a handle that it keeps. The responses are collected, and not decoded.
+** multi_loop.c - a reference: finds with libcurl's multi interface, IN_FLIGHT at a time,
+** each slot with its own handle. The responses are collected, but not decoded.
 **
 **   multi_loop N IN_FLIGHT          a URL for each find
 **   multi_loop N IN_FLIGHT tuned    see finds.h

@@ -1,11 +1,11 @@
 /*
-** stopwatch.c - runs a program and prints how long it took, in seconds: on the wall, and
-** of the processor. Prints nothing if the program failed.
+** stopwatch.c - runs a program and prints how many seconds it took: elapsed time and CPU
+** time. Prints nothing if the program failed.
 **
 **   stopwatch PROGRAM [ARGUMENT]...
 **
-** Programs are timed from outside, all in the same way: Lua has no clock that is fine
-** enough, and what a program says of itself would have to be believed.
+** All programs are timed in the same way from outside: Lua has no clock that is precise
+** enough, and a program's own measurement would have to be trusted.
 */
 #include <stdio.h>
 #include <sys/resource.h>
@@ -23,7 +23,7 @@ static double seconds(struct timeval t) {
   return (double)t.tv_sec + (double)t.tv_usec / 1e6;
 }
 
-/* What the program says must not be taken for what this one says. */
+/* Sends the program's output to stderr, so that it is not taken for the result. */
 static void become(char **command) {
   dup2(STDERR_FILENO, STDOUT_FILENO);
   execvp(command[0], command);

@@ -1,12 +1,11 @@
 /*
-** model_test.c - two clients change the same cards at once, under random faults, and no
+** model_test.c - two clients change the same cards at once under random faults, and no
 ** report may contradict what the server did.
 **
-** The server is the sandbox as a machine without I/O, on a simulated clock: without a
-** socket, without waiting, and repeatable from a seed. A model of the service, which knows
-** what the API documents and nothing of the library or the sandbox, predicts each response
-** and keeps the record of what was true when. docs/promises.md names what a report may
-** leave open.
+** The server is the sandbox without I/O, on a simulated clock: no socket, no waiting, and
+** repeatable from a seed. A model of the service knows what the API documents, and
+** nothing about the library or the sandbox. It predicts each response, and records the
+** state of each card over time. docs/promises.md lists what a report may leave open.
 **   model_test FOLDER [OPERATIONS [SEED]]
 */
 #include "sandbox_internal.h"
@@ -18,10 +17,10 @@
 enum {
   CARDS = 2,
   CLIENTS = 2,
-  CALLS = 5, /* of each client, in one world */
+  CALLS = 5, /* per client, in one world */
   LONGEST_LATE_MS = 5000,
   LONGEST_LAG_MS = 3000,
-  VERIFY_MS = 1000, /* between the two finds that prove that something did not happen */
+  VERIFY_MS = 1000, /* between the two finds that prove that a change did not happen */
   MAX_VERSIONS = 512,
   MAX_LATE = 64
 };
@@ -40,7 +39,7 @@ static int draw(int below) {
 
 /* ---- the model of the service ---------------------------------------------------- */
 
-typedef struct state { /* of a card */
+typedef struct state { /* the state of a card */
   bool exists, active;
   char name, contact; /* 0: none */
 } state;
@@ -55,14 +54,15 @@ typedef struct ask {
   int card;
   char name, contact; /* 0: not given; the contact 'n' does not exist */
   int active;         /* -1: not given */
-  char expect;        /* the contact that the card must belong to; '-': nobody; 0: any */
+  char expect;        /* the contact that must own the card; '-': none; 0: any */
 } ask;
 
 static char value_of(const ask *a) {
   return (char)('x' + a->card);
 }
 
-/* Whether the API may answer so; which of several reasons it gives is not documented. */
+/* Returns true if the API may refuse with this code. If several reasons apply, its choice
+** is not documented. */
 static bool is_reason(int code, const state *s, const ask *a) {
   switch (code) {
     case 60006: return a->verb == CREATE && s->exists;
@@ -84,7 +84,7 @@ static bool is_refused(const state *s, const ask *a) {
   return false;
 }
 
-/* The state that a request leaves which is not refused. */
+/* Returns the state after a request that is not refused. */
 static state change(state s, const ask *a) {
   switch (a->verb) {
     case CREATE: return (state){true, true, a->name ? a->name : value_of(a), a->contact};
@@ -106,7 +106,7 @@ static bool is_same(const state *a, const state *b) {
           (a->active == b->active && a->name == b->name && a->contact == b->contact));
 }
 
-/* Whether the state is what the call asks for. */
+/* Returns true if the state is what the call requested. */
 static bool is_as_asked(const state *s, const ask *a) {
   switch (a->verb) {
     case CREATE:
@@ -134,32 +134,32 @@ static void show(const state *s, char value, char *text, size_t size) {
 
 /* ---- the world ------------------------------------------------------------------- */
 
-typedef struct version { /* what a card was from then on */
+typedef struct version { /* the state of a card since at_ms */
   int card;
   int64_t at_ms;
   state is;
 } version;
 
-typedef struct job { /* a call, and what the record says of it */
+typedef struct job { /* a call, and what was recorded about it */
   ask asked;
   int64_t began_ms, ended_ms;
-  int64_t oldest_ms; /* the oldest state that a find of it saw */
+  int64_t oldest_ms; /* the oldest state that one of its finds saw */
   int exchanges;
-  bool maybe;    /* a change was sent, and no response tells what became of it */
-  bool verified; /* finds showed since then that it did not happen */
-  int applied;   /* how often the server carried it out */
-  bool compared; /* a find showed the expected contact, since the change was last sent */
-  /* What finds showed since then, one after the other, and when they were sent. */
+  bool maybe;    /* a change was sent, and no response shows its outcome */
+  bool verified; /* finds have since shown that it did not happen */
+  int applied;   /* how often the server applied it */
+  bool compared; /* since its last send, a find showed the expected contact */
+  /* What its finds have shown since then, in order, and when they were sent. */
   int seen_count;
   state seen[2];
   int64_t seen_ms[2];
   leat_error error;
   leat_info info;
   bool has_card;
-  state card; /* that it returned, or that is in conflict with it */
+  state card; /* the returned or conflicting card */
 } job;
 
-typedef struct late { /* on its way to the server */
+typedef struct late { /* a change that is still on its way to the server */
   ask what;
   int job;
   int64_t due_ms;
@@ -168,12 +168,12 @@ typedef struct late { /* on its way to the server */
 typedef struct client {
   leat_client *client;
   leat_call *call;
-  int job, jobs;   /* the one under way; how many it began */
-  int64_t next_ms; /* when something happens next */
+  int job, jobs;   /* the current one; how many have begun */
+  int64_t next_ms; /* the time of its next event */
   bool waits;      /* for a response */
-  bool idle;       /* until then, or until something happens to its client */
+  bool idle;       /* until next_ms, or until an event of its client */
   exchange x;      /* the response, if `answered` */
-  bool answered;   /* else the exchange fails: */
+  bool answered;   /* otherwise, the exchange fails with: */
   leat_kind kind;
   leat_sent sent;
   ask sending;
@@ -189,7 +189,7 @@ typedef struct world {
   state now[CARDS];
   late late[MAX_LATE];
   int late_count;
-  int stale_left; /* so many finds see what was when this was set: */
+  int stale_left; /* how many finds still see the state `stale` */
   state stale[CARDS];
   int64_t stale_ms;
   leat_moment moment;
@@ -216,7 +216,7 @@ static void apply(world *w, const ask *a, int number, int64_t at_ms) {
   if (tracing) printf("    %lld ms: job %d is applied\n", (long long)at_ms, number);
 }
 
-/* What was on its way and has arrived by then, the earliest first. */
+/* Applies the late changes that have arrived by then, in order. */
 static void catch_up(world *w, int64_t now_ms) {
   for (;;) {
     int first = 0;
@@ -241,22 +241,23 @@ static state state_at(const world *w, int card, int64_t at_ms) {
 
 /* ---- faults ---------------------------------------------------------------------- */
 
-typedef enum way { /* what becomes of a change */
+typedef enum way { /* what happens to a change */
                    DONE,
                    NOT_DONE,
                    DONE_LATE
 } way;
 
-typedef struct plan { /* of one exchange */
+typedef struct plan { /* the plan of one exchange */
   leat_sandbox_fault fault;
-  bool faulty;     /* there is one */
-  bool unanswered; /* no response, or none that tells what became of the request */
+  bool faulty;     /* `fault` is set */
+  bool unanswered; /* no response, or none that shows the outcome */
   way way;
 } plan;
 
 #define CARD_OF_ANOTHER "{\"data\":{\"value\":\"w\",\"active\":true}}"
 
-/* The ways to answer, or not to; each with the change done, not done, or done late. */
+/* Responses that leave the outcome open. With each, the change is done, not done, or done
+** late. */
 static const leat_sandbox_fault failures[] = {
     {.close = LEAT_SANDBOX_CLOSE_BEFORE},
     {.close = LEAT_SANDBOX_CLOSE_WITHIN, .status = 200},
@@ -288,7 +289,7 @@ static plan random_plan(const world *w, const ask *a) {
                                    .retry_after_s = draw(8) ? draw(3) : 100};
     p.faulty = true;
     p.way = NOT_DONE;
-  } else if (kind == 9 && works) { /* empty, which the service says only of what it did */
+  } else if (kind == 9 && works) { /* empty: the service sends it only after a success */
     p.fault = (leat_sandbox_fault){.status = 200, .body = {"", 0}, .apply = true};
     p.faulty = p.unanswered = true;
   } else if (kind == 10 && a->verb == FIND) {
@@ -304,7 +305,7 @@ static void add_fault(world *w, const leat_sandbox_fault *fault) {
     w->wrong = !CHECK(false && "the fault is one");
 }
 
-/* From now on the next finds see what is now. */
+/* From now on the next finds see the present state. */
 static void become_stale(world *w) {
   if (w->stale_left > 0 || draw(16)) return;
   w->stale_left = 1 + draw(3);
@@ -321,7 +322,7 @@ static bool holds(leat_string text, const char *piece) {
   return leat__sandbox_search(text, leat_s(piece)) != NULL;
 }
 
-/* What is asked, read from the request as the API would. */
+/* Reads the parameters from the request, as the API does. */
 static ask read_request(const leat_request *r) {
   ask a = {FIND, 0, 0, 0, -1, 0};
   if (r->method.data[0] == 'D') a.verb = DELETE;
@@ -341,7 +342,7 @@ static ask read_request(const leat_request *r) {
   return a;
 }
 
-/* Whether a find showed that the change did not happen. */
+/* Returns true if a find with this state shows that the change did not happen. */
 static bool is_undone(const state *s, const ask *a) {
   switch (a->verb) {
     case CREATE: return !s->exists;
@@ -352,9 +353,9 @@ static bool is_undone(const state *s, const ask *a) {
   }
 }
 
-/* A change must not be sent again unless two finds, a second apart, showed that it did not
-** happen; of an unlink, both that the card is the same contact's. But an update gives the
-** same result however often it is sent. */
+/* A change must not be retried unless two finds, a second apart, showed that it did not
+** happen; before an unlink is retried, both must show the same contact. Updates are
+** idempotent, and may always be retried. */
 static void check_repetition(world *w, const job *j) {
   const state *first = &j->seen[0], *second = &j->seen[1];
   if (j->asked.verb == UPDATE || !j->maybe || j->verified) return;
@@ -383,7 +384,7 @@ static bool is_owner(char expect, const state *s) {
   return s->exists && s->active && s->contact == (expect == '-' ? 0 : expect);
 }
 
-/* A change was sent, and what became of it is not known. */
+/* Records that a change was sent with an unknown outcome. */
 static void doubt(job *j) {
   j->maybe = true;
   j->verified = false;
@@ -399,8 +400,8 @@ static void note_find(const world *w, job *j, state seen) {
   j->compared = is_owner(j->asked.expect, &seen);
 }
 
-/* The model's part: what the server does, and what the record says of it. Returns what a
-** find sees. */
+/* The model: predicts what the server does, and records it. Returns the state that a find
+** sees. */
 static state predict(world *w, job *j, const ask *a, const plan *p) {
   int64_t now = w->moment.monotonic_ms, seen_ms = now;
   state seen = w->now[a->card];
@@ -423,7 +424,7 @@ static state predict(world *w, job *j, const ask *a, const plan *p) {
   return seen;
 }
 
-/* Compares the sandbox's response, where it is its own, with the model's. */
+/* Compares the response with the model's, unless a fault replaced it. */
 static void check_response(world *w, const job *j, const ask *a, const exchange *x,
                            state seen) {
   char card[160], body[200];
@@ -442,7 +443,7 @@ static int code_in(leat_string text) {
   return code ? atoi(code + 7) : 0;
 }
 
-/* And what it holds then. */
+/* Compares the cards that the sandbox holds with the model's. */
 static void check_cards(world *w, const job *j) {
   for (int i = 0; i < CARDS; i++) {
     char value[2] = {(char)('x' + i)}, card[160];
@@ -458,7 +459,7 @@ static void check_cards(world *w, const job *j) {
   }
 }
 
-/* Has the sandbox answer; its response waits in the client. */
+/* Lets the sandbox respond. The client holds the response until it is due. */
 static void serve(world *w, client *c, const leat_request *r, const ask *a, plan *p) {
   char target[256];
   job *j = &w->jobs[c->job];
@@ -487,7 +488,8 @@ static void serve(world *w, client *c, const leat_request *r, const ask *a, plan
   if (a->verb == FIND && !p->unanswered && c->x.status != 429) note_find(w, j, seen);
 }
 
-/* One exchange: the server has it at once, or never; the client hears of it later. */
+/* Performs one exchange: the server receives the request at once or never; the client
+** receives the response later. */
 static void send_request(world *w, client *c) {
   const leat_request *r = leat_call_request(c->call);
   job *j = &w->jobs[c->job];
@@ -593,7 +595,7 @@ static void end_job(world *w, client *c) {
   c->call = NULL;
 }
 
-/* What a client does next. */
+/* Performs the next step of a client. */
 static void advance(world *w, client *c) {
   if (c->call == NULL) begin_job(w, c);
   else if (c->waits) deliver(w, c);
@@ -610,7 +612,7 @@ static void advance(world *w, client *c) {
   if (c->next_ms < w->moment.monotonic_ms) c->next_ms = w->moment.monotonic_ms;
 }
 
-/* Calls of one client that wait are asked again when anything happened to it. */
+/* After an event of a client, runs its other waiting calls again. */
 static void wake_others(world *w, const client *c) {
   for (client *other = w->clients; other < w->clients + CLIENTS; other++)
     if (other != c && other->idle && other->client == c->client)
@@ -619,15 +621,15 @@ static void wake_others(world *w, const client *c) {
 
 /* ---- reports --------------------------------------------------------------------- */
 
-/* Whether the card was so at any moment that the call can have seen. A find may show old
-** data, and then that counts from there. */
+/* Returns true if the card fulfilled the condition at a time that the call can have seen.
+** If a find saw old data, that counts from their time on. */
 typedef bool condition(const state *s, const job *j);
 
 static bool was(const world *w, const job *j, condition *fits) {
   bool found = false;
   for (int i = 0; i < w->version_count && w->versions[i].at_ms <= j->ended_ms; i++) {
     if (w->versions[i].card != j->asked.card) continue;
-    if (w->versions[i].at_ms < j->oldest_ms) found = false; /* it was over by then */
+    if (w->versions[i].at_ms < j->oldest_ms) found = false; /* replaced before that */
     found = found || fits(&w->versions[i].is, j);
   }
   return found;
@@ -641,7 +643,7 @@ static bool fits_card(const state *s, const job *j) {
   return is_same(s, &j->card);
 }
 
-/* Whoever says whose card it must be has it found first. */
+/* A call that expects an owner begins with a find, whose refusal counts too. */
 static bool fits_code(const state *s, const job *j) {
   ask first = {FIND, j->asked.card, 0, 0, -1, 0};
   return is_reason(j->error.code, s, &j->asked) ||
@@ -663,7 +665,8 @@ static void check_success(world *w, const job *j) {
   }
 }
 
-/* With a change in doubt: something else is there. Without: it is not the expected one's. */
+/* If the outcome is unknown, the card must differ from what was requested. Otherwise the
+** expected owner must differ. */
 static void check_conflict(world *w, const job *j) {
   bool unknown = j->error.outcome_unknown;
   bool of_another = j->asked.expect && !is_owner(j->asked.expect, &j->card);
@@ -720,7 +723,7 @@ static bool open_world(world *w) {
                                 .cards = cards,
                                 .card_count = count};
   leat_config settings = {.api_key = test_key()};
-  bool shared = draw(3) == 0; /* two calls of one client */
+  bool shared = draw(3) == 0; /* both are calls of one client */
   for (int i = 0; i < CLIENTS; i++) {
     w->clients[i].client =
         shared && i > 0 ? w->clients[0].client : leat_client_new(&settings, NULL);
@@ -739,7 +742,7 @@ static client *next_client(world *w) {
   return next;
 }
 
-/* True: no report contradicts the record. */
+/* Returns true if no report contradicts the record. */
 static bool run(uint64_t seed) {
   static world w;
   client *c;
@@ -752,7 +755,7 @@ static bool run(uint64_t seed) {
     advance(&w, c);
     if (!(waited && c->idle)) wake_others(&w, c);
   }
-  catch_up(&w, INT64_MAX); /* what was on its way arrives */
+  catch_up(&w, INT64_MAX); /* late changes arrive */
   for (int i = 0; i < w.job_count && !w.wrong; i++)
     check_report(&w, &w.jobs[i]);
   for (int i = 0; i < CLIENTS; i++) {

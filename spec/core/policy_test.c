@@ -1,8 +1,8 @@
 /*
-** policy_test.c - what is promised of retries, over every combination: each operation,
-** each thing that can happen to it, after all that can have happened before, whatever a
-** look then shows, with each number of attempts. Promises, not a second copy of the policy:
-** retry_test.c has its plays. Without a socket, on a clock of our own.
+** policy_test.c - the promises about retries, in every combination: each operation, each
+** event that it can meet, each history before it, each result of a verifying find, and
+** each number of attempts. It checks promises, and is no second copy of the policy; see
+** the plays of retry_test.c for that. Uses a simulated clock and no socket.
 **   policy_test FOLDER [messages]
 */
 #include "leat.h"
@@ -12,7 +12,7 @@
 enum {
   TIMEOUT_MS = 30000,
   FLOOR_MS = 50,
-  CAP_MS = 1500, /* low enough to be met with in four attempts */
+  CAP_MS = 1500, /* low enough to be reached in four attempts */
   LONGEST_MS = 60000,
   LONGEST_PAUSE_MS = 900000,
   MOST_ATTEMPTS = 4,
@@ -20,28 +20,29 @@ enum {
   MOST_STEPS = 200
 };
 
-/* The longest of the delays that double from half a second on, capped or not. */
+/* Random bits for the longest delays: the largest remainder for each delay of the
+** doubling backoff, which begins at half a second, capped or not. */
 #define MOST_RANDOM (UINT64_C(501) * 1001 * 1501 * 2001 * 4001 - 1)
 
 static leat_moment now;
 
-/* ---- what can happen to an exchange ---------------------------------------------- */
+/* ---- events of an exchange ------------------------------------------------------- */
 
 typedef enum effect { NOTHING, DONE, UNKNOWN } effect;
 
 typedef struct event {
   leat_kind kind; /* without a response */
   leat_sent sent;
-  int status; /* with one; 0: without */
+  int status; /* with a response; 0: without */
   char body[112];
-  int code; /* of the API, 0: none */
+  int code; /* the API's code; 0: none */
   const char *retry_after;
-  int64_t asked_ms; /* what that stands for; -1: nothing */
-  effect effect;    /* on the service, as far as it tells */
-  bool passes;      /* another try may mend it */
-  bool final;       /* no other try can */
-  bool settles;     /* an earlier try would have met with it too, so it did nothing */
-  bool telling;     /* it is what the service says of what has been done already */
+  int64_t asked_ms; /* the same in ms; -1: none */
+  effect effect;    /* on the service, as far as known */
+  bool passes;      /* a retry may succeed */
+  bool final;       /* no retry can succeed */
+  bool settles;     /* earlier attempts would have failed too: nothing was applied */
+  bool telling;     /* the code may mean that the change was already made */
 } event;
 
 static event events[200];
@@ -54,7 +55,7 @@ static event *add_event(event e) {
   return &events[event_count++];
 }
 
-/* A server may say anything, the token too: that is what $ stands for. */
+/* Responses may contain anything, even the token: $ stands for it. */
 #define HTML     "<html>$</html>"
 #define ENVELOPE "{\"message\":\"$\",\"errors\":{\"$\":[\"$\"]}}"
 
@@ -102,7 +103,7 @@ static void add_statuses(void) {
                .passes = all[i].passes,
                .final = all[i].final};
     event page = e;
-    if (e.status == 401 || e.status == 403) /* something in between: it proves nothing */
+    if (e.status == 401 || e.status == 403) /* an intermediary's: it proves nothing */
       page.effect = UNKNOWN, page.final = false;
     strcpy(add_event(page)->body, HTML);
     e.settles = all[i].settles;
@@ -122,11 +123,11 @@ static void add_codes(void) {
                    code == 60005 || code == 60013;
     event e = {.status = 400, .code = code, .telling = telling, .final = true};
     e.settles = code == 1003 || code == 55031;
-    if (code == 1000) /* an internal error, wherever it stopped */
+    if (code == 1000) /* an internal error at an unknown point */
       e.effect = UNKNOWN, e.passes = true, e.final = false;
     event *added = add_event(e);
     snprintf(added->body, sizeof added->body, "{\"message\":\"$\",\"code\":%d}", code);
-    e = *added; /* with a status that proves nothing */
+    e = *added; /* the same code with a status that proves nothing */
     e.status = 500;
     e.effect = UNKNOWN;
     e.settles = e.final = e.passes = false;
@@ -218,7 +219,7 @@ static const event pasts[] = {
 };
 enum { PASTS = sizeof pasts / sizeof pasts[0] };
 
-/* ---- what is asked, and what a look at it shows ---------------------------------- */
+/* ---- operations, and the results of verifying finds ------------------------------ */
 
 typedef enum view { AS_ASKED, UNCHANGED, OTHER, INACTIVE, SILENT, VIEWS } view;
 
@@ -232,12 +233,12 @@ typedef enum view { AS_ASKED, UNCHANGED, OTHER, INACTIVE, SILENT, VIEWS } view;
 #define ASLEEP        CODE(60004)
 
 typedef struct subject {
-  const char *resource, *name; /* of no resource: the method of a request */
-  const char *done;            /* the response of success */
+  const char *resource, *name; /* without a resource, `name` is the method of a request */
+  const char *done;            /* a successful response */
   bool writes;
-  bool again;               /* may be sent again without a look */
-  int told;                 /* the code that an earlier try's success leads to */
-  const char *shows[VIEWS]; /* none: there is nothing to look at */
+  bool again;               /* idempotent: retried without verifying */
+  int told;                 /* the code that a repetition gets after a success */
+  const char *shows[VIEWS]; /* none: it can't be verified */
 } subject;
 
 /* clang-format off */
@@ -273,7 +274,7 @@ static leat_call *call_of(leat_client *client, const subject *s) {
   return call;
 }
 
-/* ---- a play, and what is seen of it ---------------------------------------------- */
+/* ---- plays, and what is observed ------------------------------------------------- */
 
 typedef struct play {
   const subject *subject;
@@ -286,17 +287,17 @@ typedef struct run {
   const play *play;
   leat_call *call;
   int exchanges, sends;
-  int looks;          /* since the event */
-  int looks_since;    /* the last send */
-  int64_t look_at;    /* when the last of them was answered */
-  int64_t begun, end; /* of its time; the end moves with what the service asks for */
-  const event *last;  /* thing that happened to the operation itself */
+  int looks;          /* verifying finds since the event */
+  int looks_since;    /* since the last send */
+  int64_t look_at;    /* when the last one got its response */
+  int64_t begun, end; /* of the timeout; Retry-After moves the end */
+  const event *last;  /* the last event of the operation itself */
   bool looked_last;
-  bool doubted;  /* a change may have happened, and no answer told */
-  bool left;     /* something may have left */
-  bool over;     /* nothing may follow */
-  bool told;     /* the event tells that an earlier try succeeded */
-  bool had_time; /* for another try, after the event */
+  bool doubted;  /* a change may have been applied, and no response has shown it */
+  bool left;     /* something may have been sent */
+  bool over;     /* no request may follow */
+  bool told;     /* the event shows that an earlier attempt succeeded */
+  bool had_time; /* for another attempt after the event */
   bool kept;     /* all promises so far */
   const char *broken;
 } run;
@@ -318,7 +319,7 @@ static bool throttles(const event *e) {
 
 /* ---- exchanges ------------------------------------------------------------------- */
 
-/* With the token where it stands for it. */
+/* Returns the body with the token in place of each $. */
 static const char *filled(const char *body) {
   static char text[512];
   size_t length = 0, key = strlen(test_key());
@@ -365,7 +366,7 @@ static void look(run *r) {
 
 static void note_event(run *r, const event *e) {
   const play *p = r->play;
-  bool told = e->telling && r->doubted; /* of an earlier try */
+  bool told = e->telling && r->doubted; /* about an earlier attempt */
   r->over = e->effect == DONE || (e->final && !told) || e->asked_ms > LONGEST_MS ||
             p->max_attempts == 1;
   if (e->effect == UNKNOWN && p->subject->writes) r->doubted = true;
@@ -374,7 +375,7 @@ static void note_event(run *r, const event *e) {
   r->looked_last = false;
   r->looks_since = 0;
   if (r->sends != p->past_count + 1) return;
-  bool asks = e->asked_ms > CAP_MS && !throttles(e); /* for more than any delay */
+  bool asks = e->asked_ms > CAP_MS && !throttles(e); /* longer than any backoff delay */
   r->had_time = r->end - now.monotonic_ms > (asks ? e->asked_ms : CAP_MS);
   r->told = told && e->code == p->subject->told;
   r->looks = 0;
@@ -423,9 +424,9 @@ static void wait(run *r) {
   now.monotonic_ms += delay;
 }
 
-/* ---- what must hold at the end --------------------------------------------------- */
+/* ---- promises at the end --------------------------------------------------------- */
 
-static bool prints; /* all messages */
+static bool prints; /* print all messages */
 
 static void check_message(run *r, const char *message) {
   promise(r, !shows(message, test_key()), "no message has the token");
@@ -451,8 +452,8 @@ static void check_counts(run *r) {
   promise(r, most > 1 || r->exchanges == 1, "one attempt is one exchange");
 }
 
-/* The last thing seen shows what became of the change. What a look shows does not: the
-** change may have been made, and another one after it. */
+/* Returns true if the last response shows the outcome of the change. A verifying find
+** does not show it: the change may have been applied, and then another one. */
 static bool is_told(const run *r) {
   return !r->looked_last && r->last->settles;
 }
@@ -480,7 +481,7 @@ static void check_outcome(run *r) {
     promise(r, error->retry_after_ms == r->last->asked_ms, "what was asked is told");
 }
 
-/* Whether the event was followed by what it must be. */
+/* Checks that the event had the required consequence. */
 static void check_event(run *r) {
   const play *p = r->play;
   const event *e = p->event;
@@ -520,8 +521,8 @@ static leat_kind find_another(run *r, leat_client *client) {
   return error.kind;
 }
 
-/* The client is as good as new, once a pause is over: until then calls fail at once only
-** if the service asked for more than a minute, or if they have no second attempt. */
+/* Checks that the client works again once a pause is over. Until then calls fail at once
+** only if the service asked for more than a minute, or if they have one attempt only. */
 static void check_another(run *r, leat_client *client) {
   const event *e = r->last;
   bool refuses = throttles(e) && (e->asked_ms > LONGEST_MS || r->play->max_attempts == 1);
@@ -533,7 +534,7 @@ static void check_another(run *r, leat_client *client) {
     promise(r, find_another(r, client) == LEAT_OK, "another call succeeds after a pause");
 }
 
-/* ---- all of them ----------------------------------------------------------------- */
+/* ---- all combinations ------------------------------------------------------------ */
 
 static long combinations, broken;
 
@@ -582,7 +583,7 @@ static void perform(run *r) {
   promise(r, step == LEAT_DONE, "a call ends");
 }
 
-/* A play whose past ends the call before the event is none of it. */
+/* Plays it. If the history ends the call before the event, there is nothing to check. */
 static run check_play(const play *p) {
   leat_client *client = client_of(p->max_attempts);
   run r = {.play = p, .call = call_of(client, p->subject), .kept = true};
@@ -601,7 +602,8 @@ static run check_play(const play *p) {
   return r;
 }
 
-/* What a look shows, and what follows, makes no other play if it never came to that. */
+/* Plays all events, with each result of a verifying find. If the play had no such find,
+** the other results would make no difference. */
 static void check_events(play p) {
   for (int i = 0; i < event_count; i++)
     for (int v = 0; v < VIEWS; v++) {
@@ -616,7 +618,7 @@ static void check_events(play p) {
     }
 }
 
-/* Nothing before it, or one thing, or two. */
+/* Plays with no event before, with one, and with two. */
 static void check_subject(const subject *s, int max_attempts) {
   play p = {.subject = s, .max_attempts = max_attempts};
   check_events(p);
@@ -642,7 +644,7 @@ static void test_every_combination(void) {
   CHECK(combinations > 100000);
 }
 
-/* A row that is new is to stand here too. */
+/* Every operation of the library must be tested here. */
 static void test_every_row(void) {
   const leat_op *op;
   TEST("every operation is here");
@@ -656,7 +658,7 @@ static void test_every_row(void) {
 
 /* ---- jitter ---------------------------------------------------------------------- */
 
-/* How long it waits after the event, with these random bits; -1: it does not. */
+/* Returns the delay in ms after the event, with these random bits; -1: no retry. */
 static int64_t first_delay(const subject *s, const event *e, uint64_t random) {
   leat_client *client = client_of(3);
   play p = {.subject = s, .event = e, .rest = &good, .max_attempts = 3};
@@ -685,7 +687,7 @@ static void test_jitter(void) {
   CHECK(alike == 0);
 }
 
-/* ---- the quota of retries -------------------------------------------------------- */
+/* ---- the retry budget ------------------------------------------------------------ */
 
 static int sends_of(leat_client *client, const event *e) {
   play p = {.subject = &subjects[0], .event = e, .rest = e, .max_attempts = 3};
@@ -695,7 +697,7 @@ static int sends_of(leat_client *client, const event *e) {
   return r.kept ? r.sends : -1;
 }
 
-/* How many retries a client has left, found out by using them up. */
+/* Uses up the client's retry budget. Returns how many retries it allowed. */
 static int use_up(leat_client *client) {
   int retries = 0;
   for (int i = 0; i < 1000; i++)

@@ -1,6 +1,6 @@
 /*
-** proxy_test.c - the driver through proxies, good and bad: what they hear, what they never
-** hear, and what is said when they fail.
+** proxy_test.c - the driver through good and faulty proxies: what they receive, what they
+** must never receive, and the messages of failures.
 */
 #include "calls.h"
 #include "names.h"
@@ -18,7 +18,7 @@ static char policy_file[] = "/tmp/leat-openssl-XXXXXX";
 
 static const tls_options well = {.identity = &good};
 
-/* A proxy, and servers behind it; one more TLS, for those who speak it to the proxy. */
+/* A proxy and the servers behind it. `before_proxy` is TLS in front of the proxy. */
 typedef struct stage {
   server plain;
   tls_server tls, before_proxy;
@@ -50,8 +50,9 @@ static void close_stage(stage *s) {
   server_stop(&s->plain);
 }
 
-/* "socks5h://user:password@127.0.0.1:" -> the same with the port of the stage's proxy;
-** https:// leads to the TLS before it, HTTPS:// does not. A URL with a port stays. */
+/* Writes `start` with the port of the stage's proxy:
+** "socks5h://user:password@127.0.0.1:". For https:// it is the port of the TLS in front
+** of the proxy; HTTPS:// avoids that. A URL that does not end in a colon is unchanged. */
 static const char *proxy_url(const stage *s, const char *start, char url[URL_SIZE]) {
   bool tls = strncmp(start, "https:", 6) == 0;
   bool whole = start[0] == '\0' || start[strlen(start) - 1] != ':';
@@ -67,7 +68,7 @@ static leat_curl *new_driver(const char *proxy) {
   return leat_curl_new(&config, NULL);
 }
 
-/* Nothing of the request is the proxy's to know, but where it goes. */
+/* A proxy must learn nothing about the request but its target. */
 static void check_unheard(stage *s) {
   CHECK(!proxy_has(&s->proxy, &s->proxy.heard, test_key()));
   CHECK(!proxy_has(&s->proxy, &s->proxy.heard, test_path()));
@@ -79,7 +80,7 @@ typedef struct good_proxy {
   const char *name;
   const char *url;
   proxy_options options;
-  bool resolves; /* the server's name is its to find */
+  bool resolves; /* the proxy resolves the server's name */
 } good_proxy;
 
 static const good_proxy good_proxies[] = {
@@ -111,7 +112,7 @@ static void check_good(const good_proxy *g) {
   leat_curl *curl = new_driver(proxy_url(&s, g->url, url));
   check_fine(perform(curl, s.https, "find"));
   check_fine(perform(curl, s.https, "create"));
-  CHECK(s.proxy.at.connections == 1 && s.proxy.tunnels == 1); /* and used again */
+  CHECK(s.proxy.at.connections == 1 && s.proxy.tunnels == 1); /* reused */
   CHECK(!proxy_has(&s.proxy, &s.proxy.carried, test_key()));
   check_fine(perform(curl, s.http, "find"));
   check_fine(perform(curl, s.http, "create"));
@@ -119,7 +120,7 @@ static void check_good(const good_proxy *g) {
   check_fine(perform(curl, s.here, "find"));
   CHECK(s.proxy.at.connections == 2 && s.plain.connections == 3);
   bool by_name = strstr(g->url, "proxy.test") != NULL;
-  CHECK((names_asked > 0) == (by_name || !g->resolves)); /* A and AAAA at once, or not */
+  CHECK((names_asked > 0) == (by_name || !g->resolves)); /* one query, or A and AAAA */
   CHECK(proxy_has(&s.proxy, &s.proxy.heard, "api.test") == g->resolves);
   check_unheard(&s);
   leat_curl_free(curl);
@@ -131,8 +132,8 @@ static void test_good(void) {
     check_good(&good_proxies[i]);
 }
 
-/* Bytes behind a response may stay inside the TLS of the server, or inside that of the
-** proxy where the server has none. */
+/* The surplus bytes may be buffered in the TLS session with the server, or in that with
+** the proxy if the server uses none. */
 static void check_surplus(const good_proxy *g, size_t length) {
   static char text[SURPLUS_MOST + 1];
   static const reply replies[] = {{text, STAY}, {GOOD, STAY}};
@@ -166,8 +167,8 @@ static void test_surplus(void) {
   }
 }
 
-/* The proxy has made the way through, but nobody looked until the time to connect was
-** over. */
+/* The proxy opens the tunnel, but the program is busy until the connect timeout has
+** passed. */
 static void test_busy(void) {
   static const proxy_options none = {0};
   char url[URL_SIZE];
@@ -185,7 +186,7 @@ static void test_busy(void) {
   CHECK(s.plain.requests == 1);
 }
 
-/* What the tunnel leads to is looked at as closely as without one. */
+/* A server behind the proxy is verified as strictly as without one. */
 static void test_server_behind(void) {
   static const char *const says[] = {"'api.test'", "through the proxy 127.0.0.1:", NULL};
   static const proxy_options none = {0};
@@ -206,7 +207,7 @@ static void test_server_behind(void) {
   close_stage(&s);
 }
 
-/* ---- bad ones -------------------------------------------------------------------- */
+/* ---- faulty proxies -------------------------------------------------------------- */
 
 typedef struct bad_proxy {
   const char *name, *url;
@@ -335,8 +336,8 @@ static const bad_proxy bad_proxies[] = {
      {"through the proxy 127.0.0.1:", "a working proxy"}},
 };
 
-/* A read and a write to both servers, all at once; the proxy is the driver's, or (NULL)
-** the environment's. */
+/* Performs a read and a write to both servers at once, which must all fail. The proxy is
+** the driver's, or that of the environment (NULL). */
 static void check_refused(stage *s, const char *proxy, leat_kind kind,
                           const char *const *says) {
   leat_curl *curl = new_driver(proxy);
@@ -348,7 +349,7 @@ static void check_refused(stage *s, const char *proxy, leat_kind kind,
   check_unsent(plain, kind, says);
   check_unheard(s);
   CHECK(s->proxy.tunnels == 0 && s->plain.requests == 0);
-  check_fine(perform(curl, s->here, "create")); /* the driver is in good order */
+  check_fine(perform(curl, s->here, "create")); /* the driver still works */
   leat_curl_free(curl);
 }
 
@@ -365,8 +366,7 @@ static void test_bad(void) {
     check_bad(&bad_proxies[i]);
 }
 
-/* A proxy that is spoken to over TLS has to be who it says. */
-/* How often it was asked for a tunnel, by drivers that are gone. */
+/* Returns how many CONNECT requests the proxy has received. */
 static int count_asked(const proxy_server *p) {
   int count = 0;
   for (const char *at = p->heard.bytes; (at = strstr(at, "CONNECT ")) != NULL; at++)
@@ -374,8 +374,8 @@ static int count_asked(const proxy_server *p) {
   return count;
 }
 
-/* What comes with the proxy's last word is there before anything was asked. A connection that
-** ended is made anew, twice. */
+/* A server behind the proxy speaks or closes before the request. Its first bytes come
+** together with the proxy's response. A closed connection is retried twice. */
 static void test_hasty_server(void) {
   static const bad_proxy hasty[] = {
       {"the server behind it speaks first",
@@ -403,6 +403,7 @@ static void test_hasty_server(void) {
   }
 }
 
+/* A proxy that uses TLS must prove its identity. */
 static void check_bad_tls(const char *name, tls_options of_proxy, const char *what) {
   const char *const says[] = {what, "through the proxy 127.0.0.1:", NULL};
   static const proxy_options none = {0};
@@ -428,7 +429,8 @@ static void test_bad_tls(void) {
       "wants a certificate of its clients");
 }
 
-/* Told by the option, where the port does not tell. */
+/* The proxy's option shows that it is the proxy that failed, although the ports are
+** equal. */
 static void test_same_port(void) {
   static const char *const says[] = {"through the proxy 127.0.0.1:", "HTTP 503", NULL};
   static const proxy_options busy = {.answer = ANSWER("503 Busy")};
@@ -456,10 +458,10 @@ static void clear_environment(void) {
 
 typedef struct surroundings {
   const char *variable;
-  const char *url;      /* its value; the port is the proxy's */
+  const char *url;      /* value of the variable; the port is added */
   const char *no_proxy; /* NULL: not set */
-  const char *option;   /* the driver's own setting, likewise; NULL: none */
-  bool https, http;     /* is the proxy used for them? */
+  const char *option;   /* the driver's own option, as `url`; NULL: none */
+  bool https, http;     /* whether they use the proxy */
 } surroundings;
 
 #define PROXY "http://me:hunter2@127.0.0.1:"
@@ -468,14 +470,14 @@ static const surroundings surroundings_cases[] = {
     {"https_proxy", PROXY, NULL, NULL, true, false},
     {"HTTPS_PROXY", PROXY, NULL, NULL, true, false},
     {"http_proxy", PROXY, NULL, NULL, false, true},
-    {"HTTP_PROXY", PROXY, NULL, NULL, false, false}, /* a header Proxy: may set it */
+    {"HTTP_PROXY", PROXY, NULL, NULL, false, false}, /* CGI sets it from a header */
     {"all_proxy", PROXY, NULL, NULL, true, true},
     {"ALL_PROXY", PROXY, NULL, NULL, true, true},
     {"all_proxy", PROXY, "api.test", NULL, false, false},
     {"all_proxy", PROXY, "other.example, .test", NULL, false, false},
     {"all_proxy", PROXY, "*", NULL, false, false},
     {"all_proxy", PROXY, "pi.test,api.test.example,127.0.0.1", NULL, true, true},
-    /* an option is stronger than the environment */
+    /* the option takes precedence over the environment */
     {"all_proxy", "http://127.0.0.1:1", "api.test", PROXY, true, true},
     {"all_proxy", "http://127.0.0.1:1", "*", PROXY, true, true},
     {"all_proxy", PROXY, NULL, "", false, false},
@@ -522,7 +524,7 @@ static void test_environment_socks(void) {
   close_stage(&s);
 }
 
-/* Whoever does not know that the environment names a proxy learns it. */
+/* The message must name the environment's proxy, which the user may not know about. */
 static void check_bad_environment(const char *name, const char *url_start,
                                   const proxy_options *options, leat_kind kind,
                                   const char *const *says) {
@@ -555,9 +557,10 @@ static void test_bad_environment(void) {
                         &user, LEAT_CONFIG, odd);
 }
 
-/* ---- this machine ---------------------------------------------------------------- */
+/* ---- localhost ------------------------------------------------------------------- */
 
-/* Nobody else has to do with what stays on this machine, whoever asks for a proxy. */
+/* Connections to this machine never use a proxy, whether an option or the environment
+** sets it. */
 static void check_here(const char *scheme, const char *host, bool option) {
   static const proxy_options none = {0};
   char name[64], url[URL_SIZE];
@@ -571,7 +574,7 @@ static void check_here(const char *scheme, const char *host, bool option) {
   leat_client *client = client_of(scheme, host, port, 0);
   leat_curl *curl = new_driver(option ? url : NULL);
   leat_error error = perform(curl, client, "find");
-  if (strcmp(host, "[::1]") != 0) check_fine(error); /* where nobody listens */
+  if (strcmp(host, "[::1]") != 0) check_fine(error); /* nothing listens on ::1 */
   else CHECK(error.kind == LEAT_CONNECTION && strstr(error.message, "proxy") == NULL);
   CHECK(s.proxy.at.connections == 0);
   leat_curl_free(curl);

@@ -1,6 +1,6 @@
 /*
-** retry_test.c - calls over several exchanges, without a socket and on a clock of our own:
-** retries, lost responses, pauses, rates, deadlines.
+** retry_test.c - calls over several exchanges, with a simulated clock and no socket:
+** retries, lost responses, pauses, rate limits, deadlines.
 */
 #include "leat.h"
 #include "secrets.h"
@@ -32,11 +32,11 @@ static leat_call *new_call(leat_client *client, const char *operation) {
 
 /* ---- plays ----------------------------------------------------------------------- */
 
-/* An exchange: what must be asked, and what becomes of it. */
+/* One exchange: the expected request, and the response to it. */
 typedef struct scene {
-  const char *method; /* "GET" is a find, whether to look or not */
+  const char *method; /* "GET" is any find, also a verifying one */
   int status;         /* 0: no response */
-  const char *body;   /* or what is said where there was none */
+  const char *body;   /* or the message, if there is no response */
   leat_kind kind;     /* without a response */
   leat_sent sent;
 } scene;
@@ -55,7 +55,7 @@ typedef struct scene {
 
 typedef struct play {
   const char *name, *operation;
-  scene scenes[10]; /* up to one without a method */
+  scene scenes[10]; /* the last one has no method */
   leat_kind kind;
   bool recovered, unknown;
 } play;
@@ -522,7 +522,7 @@ static const play plays[] = {
      LEAT_NOT_FOUND,
      false,
      false},
-    /* never again */
+    /* no retry */
     {"TLS",
      "create",
      {{"POST", 0, "no trust", LEAT_TLS, LEAT_SENT_NO}},
@@ -555,7 +555,7 @@ static const play plays[] = {
      false},
     {"a wrong key", "find", {{"GET", STATUS(401)}}, LEAT_UNAUTHORIZED, false, false},
     {"a wrong route", "find", {{"GET", STATUS(404)}}, LEAT_CONFIG, false, false},
-    /* later */
+    /* a retry after a delay */
     {"too many calls",
      "create",
      {{"POST", STATUS(429)}, {"POST", SAYS(FREE)}},
@@ -621,7 +621,7 @@ static void tell(leat_call *call, const scene *s, const char *retry_after) {
   else leat_call_fail(call, now, s->kind, s->sent, s->body);
 }
 
-/* Lets time go by until the call wants something else. */
+/* Advances the clock until the call has something else to do than to wait. */
 static leat_step next(leat_call *call) {
   leat_step step;
   while ((step = leat_call_next(call, now)) == LEAT_WAIT) {
@@ -637,7 +637,7 @@ static bool asks(leat_call *call, const scene *s) {
          memcmp(request->method.data, s->method, request->method.length) == 0;
 }
 
-/* Plays the scenes to their end. */
+/* Plays all scenes. */
 static void perform(leat_call *call, const scene *scenes) {
   int exchanges = 0;
   for (const scene *s = scenes; next(call) == LEAT_SEND; s++) {
@@ -647,7 +647,7 @@ static void perform(leat_call *call, const scene *scenes) {
     exchanges++;
     tell(call, s, NULL);
   }
-  CHECK(scenes[exchanges].method == NULL); /* all of them */
+  CHECK(scenes[exchanges].method == NULL); /* all were played */
   CHECK(leat_call_error(call)->attempts == exchanges);
 }
 
@@ -673,7 +673,7 @@ static void test_plays(void) {
   }
 }
 
-/* The same with one attempt: nothing is sent again, and what is lost is unknown. */
+/* The same scenes with one attempt: there is no retry, and a lost change is unknown. */
 static void test_one_attempt(void) {
   for (size_t i = 0; i < sizeof plays / sizeof plays[0]; i++) {
     const scene *s = plays[i].scenes;
@@ -693,7 +693,7 @@ static void test_one_attempt(void) {
   }
 }
 
-/* What a look asks is compared with what was asked: the name and the contact too. */
+/* A verifying find is compared with the request, including the name and the contact. */
 static void check_asked(const char *name, const char *contact, const char *found,
                         leat_kind kind) {
   scene scenes[] = {{"POST", LOST}, {"GET", SAYS(found)}, {"GET", SAYS(found)}, {0}};
@@ -742,7 +742,7 @@ static void test_other_requests(void) {
 
 /* ---- time ------------------------------------------------------------------------ */
 
-/* How long a find waits after this status and this Retry-After; -1: it gives up. */
+/* Returns how long a find waits after this status and Retry-After; -1: it gives up. */
 static int64_t wait_after(int status, const char *retry_after, uint64_t random) {
   leat_client *client = new_client(NULL);
   leat_call *call = new_call(client, "find");
@@ -760,10 +760,10 @@ static int64_t wait_after(int status, const char *retry_after, uint64_t random) 
 
 static void test_waits(void) {
   TEST("full jitter");
-  CHECK(wait_after(500, NULL, 0) == 50); /* a little at least */
+  CHECK(wait_after(500, NULL, 0) == 50); /* at least this long */
   CHECK(wait_after(500, NULL, 500) == 500);
   CHECK(wait_after(500, NULL, 501) == 50);
-  CHECK(wait_after(503, NULL, 1000) == 1000); /* twice as long when asked to slow down */
+  CHECK(wait_after(503, NULL, 1000) == 1000); /* twice, because it is throttling */
   CHECK(wait_after(429, NULL, 1000) == 1000);
   TEST("Retry-After");
   CHECK(wait_after(429, "2", 0) == 2000);
@@ -771,7 +771,7 @@ static void test_waits(void) {
   CHECK(wait_after(503, "60", 0) == 60000);
   CHECK(wait_after(429, "61", 0) == -1);
   CHECK(wait_after(500, "2", 0) == 2000);
-  CHECK(wait_after(500, "31", 0) == -1); /* longer than is left */
+  CHECK(wait_after(500, "31", 0) == -1); /* longer than the rest */
   CHECK(wait_after(429, "0", 0) == 50);
   CHECK(wait_after(429, "-5", 0) == 50);
   CHECK(wait_after(429, "1.5", 0) == 50);
@@ -809,7 +809,7 @@ static void test_retry_after_told(void) {
   leat_client_free(client);
 }
 
-/* Whatever comes, and as late as it can: within the time that was allowed. */
+/* However many responses are lost, and however late, the call ends within its timeout. */
 static void test_deadline(void) {
   static const char *const operations[] = {"find",   "create", "link",
                                            "unlink", "update", "delete"};
@@ -819,7 +819,8 @@ static void test_deadline(void) {
         new_client(&(leat_config){.timeout_ms = 3000, .max_attempts = 50});
     leat_call *call = new_call(client, operations[i]);
     int64_t start = now.monotonic_ms;
-    /* a change takes half of it, so that there is time to learn what became of it */
+    /* a change may take half of the timeout, so that time is left to verify its
+    ** outcome */
     CHECK(next(call) == LEAT_SEND);
     CHECK(leat_call_request(call)->deadline_ms == start + (i > 0 ? 1500 : 3000));
     while (next(call) == LEAT_SEND) {
@@ -834,7 +835,7 @@ static void test_deadline(void) {
   }
 }
 
-/* Two looks are a second apart: what has no second left ends, and does not wait for one. */
+/* Two verifying finds are a second apart. A call that has no second left ends at once. */
 static void test_no_time_to_look(void) {
   const scene lost = {"POST", LOST}, none = {"GET", ERROR(60003)};
   TEST("no time for a second look");
@@ -868,7 +869,7 @@ static void test_pause(void) {
   tell(first, &busy, "40");
   CHECK(leat_call_next(third, now) == LEAT_WAIT);
   CHECK(leat_call_until(third) == now.monotonic_ms + 40000);
-  tell(second, &good, NULL); /* was under way */
+  tell(second, &good, NULL); /* already in progress */
   CHECK(leat_call_next(second, now) == LEAT_DONE);
   CHECK(leat_call_next(first, now) == LEAT_WAIT);
   now.monotonic_ms += 39999;
@@ -884,7 +885,7 @@ static void test_pause(void) {
   leat_client_free(client);
 }
 
-/* All of them under way when the service asks to wait. */
+/* Many calls are in progress when the service asks them to wait. */
 static void test_pause_of_many(void) {
   enum { MANY = 200 };
   leat_client *client = new_client(&(leat_config){.timeout_ms = 5000});
@@ -924,7 +925,7 @@ static void test_rate(void) {
     CHECK(leat_call_next(calls[i], now) == LEAT_WAIT);
     CHECK(leat_call_until(calls[i]) == start + 200 * i);
   }
-  CHECK(leat_call_next(calls[1], now) == LEAT_WAIT); /* asking again takes no slot */
+  CHECK(leat_call_next(calls[1], now) == LEAT_WAIT); /* a repetition takes no slot */
   for (int i = 1; i < 4; i++) {
     now.monotonic_ms = start + 200 * i;
     CHECK(leat_call_next(calls[i], now) == LEAT_SEND);
@@ -934,7 +935,8 @@ static void test_rate(void) {
   leat_client_free(client);
 }
 
-/* The slots are elsewhere: the call says how long it can wait, and is told. */
+/* Processes share the slots: the call reports how long it can wait, and is given a
+** slot. */
 static void test_shared_rate(void) {
   leat_client *client = new_client(
       &(leat_config){.rate_per_minute = 300, .queue_timeout_ms = 1000, .shared = true});
@@ -947,7 +949,7 @@ static void test_shared_rate(void) {
   leat_call_take_slot(call, start * 1000 + 400000);
   CHECK(leat_call_next(call, now) == LEAT_WAIT);
   CHECK(leat_call_until(call) == start + 400);
-  leat_call_take_slot(call, 1); /* it has one */
+  leat_call_take_slot(call, 1); /* it has one already */
   now.monotonic_ms += 400;
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   TEST("one that is too late is refused");
@@ -987,7 +989,7 @@ static void test_queue_timeout(void) {
   leat_client_free(client);
 }
 
-/* What the service said is told, to who heard it and to who comes later. */
+/* The call, and each later one, reports what the service asked for. */
 static void test_pause_too_long(void) {
   const scene down = {"GET", STATUS(503)};
   leat_client *client = new_client(&(leat_config){.queue_timeout_ms = 3000});
@@ -1011,7 +1013,7 @@ static void test_pause_too_long(void) {
 
 /* ---- pauses that are longer than a call waits ------------------------------------ */
 
-/* One exchange that is answered so, with a Retry-After. */
+/* Performs one exchange with this status and Retry-After. */
 static void be_told(leat_client *client, const char *operation, int status,
                     const char *retry_after) {
   const scene s = {"", status, "{\"message\":\"Oh.\"}", LEAT_OK, LEAT_SENT_MAYBE};
@@ -1056,7 +1058,7 @@ static void test_long_pause(void) {
     CHECK(leat_client_pause(client, now, &pause) && pause.kind == all[i].kind);
     CHECK(pause.until_ms == now.monotonic_ms + 100000 && pause.asked && pause.too_long);
     check_refused(client, all[i].kind, 100000);
-    now.monotonic_ms += 70000; /* no call waits for what is left of it either */
+    now.monotonic_ms += 70000; /* the rest of the pause is still too long */
     check_refused(client, all[i].kind, 30000);
     now.monotonic_ms += 30000;
     CHECK(!leat_client_pause(client, now, &pause));
@@ -1104,7 +1106,7 @@ static void test_pause_becomes_long(void) {
   leat_client_free(client);
 }
 
-/* What a call says that was sent before such a pause: not that nothing was. */
+/* A call that was sent before such a pause must not report that nothing was sent. */
 static void test_long_pause_between_attempts(void) {
   leat_client *client = new_client(NULL);
   leat_call *first = new_call(client, "find"), *update = new_call(client, "update");
@@ -1157,7 +1159,7 @@ static void test_probe(void) {
   CHECK(leat_call_next(calls[1], now) == LEAT_WAIT);
   tell(calls[0], &busy, "600");
   CHECK(leat_call_next(calls[0], now) == LEAT_DONE);
-  CHECK(leat_call_next(calls[1], now) == LEAT_DONE); /* it goes on for all */
+  CHECK(leat_call_next(calls[1], now) == LEAT_DONE); /* it is a pause for all calls */
   CHECK(leat_call_error(calls[1])->retry_after_ms == 600000);
   now.monotonic_ms += 600000;
   leat_call_free(calls[0]);
@@ -1179,12 +1181,12 @@ static void test_probe(void) {
   leat_client_free(client);
 }
 
-/* With one attempt nothing waits; but nothing is sent that the service asked not to send. */
+/* A call with one attempt does not wait, but it is not sent during a pause either. */
 static void test_pause_for_one_attempt(void) {
   const leat_config once = {.max_attempts = 1};
   leat_client *client = new_client(&once);
   TEST("one attempt in a pause");
-  now.random = 500; /* so long it is to back off */
+  now.random = 500; /* the backoff in ms */
   be_told(client, "find", 429, NULL);
   now.monotonic_ms += 10;
   check_refused(client, LEAT_RATE_LIMITED, 490);
@@ -1194,7 +1196,7 @@ static void test_pause_for_one_attempt(void) {
   check_refused(client, LEAT_MAINTENANCE, 7000);
   leat_client_free(client);
   client = new_client(&once);
-  be_told(client, "find", 503, NULL); /* which says nothing of how long */
+  be_told(client, "find", 503, NULL); /* without Retry-After */
   check_sent(client);
   leat_client_free(client);
 }
@@ -1207,7 +1209,7 @@ static void test_shared_pause(void) {
   CHECK(leat_client_pause(one, now, &pause));
   leat_client_share_pause(other, now, &pause);
   check_refused(other, LEAT_MAINTENANCE, 90000);
-  pause.until_ms = INT64_MAX; /* whatever stands in the store */
+  pause.until_ms = INT64_MAX; /* an invalid value in the store */
   leat_client_share_pause(other, now, &pause);
   check_refused(other, LEAT_MAINTENANCE, 900000);
   now.monotonic_ms += 900000;
@@ -1219,7 +1221,7 @@ static void test_shared_pause(void) {
   leat_client_free(other);
 }
 
-/* A change that a pause keeps from being verified is told as unknown, at once. */
+/* If a pause prevents verifying, the call ends at once with an unknown outcome. */
 static void test_long_pause_while_verifying(void) {
   leat_client *client = new_client(NULL);
   leat_call *call = new_call(client, "create");
@@ -1237,7 +1239,8 @@ static void test_long_pause_while_verifying(void) {
 
 /* ---- slots ----------------------------------------------------------------------- */
 
-/* What was never sent gives its slot to those behind, whatever is given up first. */
+/* Calls that were not sent return their slots to later calls, in whatever order they
+** end. */
 static void test_slots_given_back(void) {
   enum { MANY = 24 };
   TEST("slots of what was given up are given back");
@@ -1249,13 +1252,13 @@ static void test_slots_given_back(void) {
       leat_call_next(calls[i] = new_call(client, "find"), now);
     CHECK(leat_call_until(calls[MANY - 1]) == start + 250 * (MANY - 1));
     now.monotonic_ms += 50;
-    for (int i = 0; i < MANY - 1; i++) { /* from the front, from the end, from within */
+    for (int i = 0; i < MANY - 1; i++) { /* from the front, the end, the middle */
       int k = order == 0 ? i : order == 1 ? MANY - 2 - i : (i * 5) % (MANY - 1);
       leat_call_fail(calls[k], now, LEAT_CANCELED, LEAT_SENT_NO, "canceled");
     }
     CHECK(leat_call_next(calls[MANY - 1], now) == LEAT_WAIT);
     CHECK(leat_call_until(calls[MANY - 1]) == start + 250);
-    leat_call_free(calls[MANY - 1]); /* freed is given up too */
+    leat_call_free(calls[MANY - 1]); /* also when it is freed */
     leat_call *next_one = new_call(client, "find");
     CHECK(leat_call_next(next_one, now) == LEAT_WAIT);
     CHECK(leat_call_until(next_one) == start + 250);
@@ -1266,7 +1269,8 @@ static void test_slots_given_back(void) {
   }
 }
 
-/* Slots that were refused, or missed, are no reason to be refused, or to come all at once. */
+/* A slot that was refused or missed does not cause other calls to be refused or to be
+** sent in a burst. */
 static void test_slots(void) {
   leat_client *client =
       new_client(&(leat_config){.rate_per_minute = 60, .queue_timeout_ms = 2000});
@@ -1277,7 +1281,7 @@ static void test_slots(void) {
     refused += leat_call_next(call, now) == LEAT_DONE;
     leat_call_free(call);
   }
-  CHECK(refused == 0); /* each is freed before the next */
+  CHECK(refused == 0); /* each was freed before the next */
   leat_call *waiting[20];
   for (int i = 0; i < 20; i++)
     refused += leat_call_next(waiting[i] = new_call(client, "find"), now) == LEAT_DONE;
@@ -1306,7 +1310,8 @@ static void test_slots(void) {
   leat_client_free(client);
 }
 
-/* A driver that comes late, for others stand before it, takes no time from the call. */
+/* If the driver runs a call late, because other calls come first, that is not call
+** time. */
 static void test_late_driver(void) {
   const scene lost = {"POST", LOST}, good = {"GET", SAYS(FREE)};
   leat_client *client = new_client(&(leat_config){.timeout_ms = 2000});
@@ -1338,7 +1343,7 @@ static void test_late_driver(void) {
   leat_client_free(client);
 }
 
-/* A service that is down is not asked three times as often: the quota runs out. */
+/* When the service is down, the retry budget limits the additional load. */
 static void test_quota(void) {
   leat_client *client = new_client(NULL);
   const scene down = {"GET", STATUS(500)};
@@ -1352,7 +1357,7 @@ static void test_quota(void) {
     }
     leat_call_free(call);
   }
-  CHECK(sends == 100 + 20); /* of 100 at 5 each */
+  CHECK(sends == 100 + 20); /* a budget of 100, and 5 each */
   const scene good = {"GET", SAYS(FREE)};
   for (int i = 0; i < 5; i++) {
     leat_call *call = new_call(client, "find");
@@ -1363,7 +1368,7 @@ static void test_quota(void) {
   leat_call *call = new_call(client, "find");
   next(call);
   tell(call, &down, NULL);
-  CHECK(leat_call_next(call, now) == LEAT_WAIT); /* what succeeded gave some back */
+  CHECK(leat_call_next(call, now) == LEAT_WAIT); /* successes return some of it */
   leat_call_free(call);
   leat_client_free(client);
 }
@@ -1402,7 +1407,8 @@ static void test_retry_budget(void) {
   leat_client_free(client);
 }
 
-/* It probes by whatever it sends first, and does not wait for itself. */
+/* A call whose first request is a find of its own can be the probe after a pause, and
+** does not wait for itself. */
 static void test_probe_by_find(void) {
   leat_client *client = new_client(NULL);
   const scene found = {"GET", SAYS(OF(ANN))}, done = {"PUT", SAYS(FREE)};
@@ -1422,7 +1428,7 @@ static void test_probe_by_find(void) {
   leat_client_free(client);
 }
 
-/* However many finds it makes, and whatever each of them waits for. */
+/* The queue timeout covers all waiting of a call, however many finds it makes. */
 static void test_queue_timeout_of_all(void) {
   const scene down = {"POST", STATUS(503)};
   leat_client *client = new_client(&(leat_config){.queue_timeout_ms = 5000});
@@ -1438,7 +1444,8 @@ static void test_queue_timeout_of_all(void) {
   leat_client_free(client);
 }
 
-/* A pause that the service asked for is not call time, but such a call must end. */
+/* Pauses do not count towards the timeout, but a call with unlimited attempts must
+** end. */
 static void test_unlimited_attempts(void) {
   static const struct {
     const char *operation, *method;
@@ -1463,7 +1470,7 @@ static void test_unlimited_attempts(void) {
   }
 }
 
-/* Pauses count, and nothing else that a call waits for in line. */
+/* For it pauses count towards the timeout, but other waiting in the queue does not. */
 static void test_unlimited_in_line(void) {
   const scene found = {"GET", SAYS(OF(ANN))}, done = {"PUT", SAYS(FREE)};
   leat_client *client = new_client(&(leat_config){
@@ -1487,7 +1494,7 @@ static void test_large_budget(void) {
   leat_client_free(client);
 }
 
-/* Of two pauses that overlap, each is kept to. */
+/* If two pauses overlap, both are observed. */
 static void test_pauses_overlap(void) {
   leat_client *client = new_client(&(leat_config){.max_attempts = 1});
   leat_call *first = new_call(client, "find"), *second = new_call(client, "find");
@@ -1496,7 +1503,7 @@ static void test_pauses_overlap(void) {
   now.random = 1000;
   CHECK(leat_call_next(first, now) == LEAT_SEND);
   CHECK(leat_call_next(second, now) == LEAT_SEND);
-  tell(first, &down, NULL); /* 1000 ms */
+  tell(first, &down, NULL); /* for 1000 ms */
   now.random = 500;
   tell(second, &busy, NULL);
   check_refused(client, LEAT_MAINTENANCE, 1000);
@@ -1517,10 +1524,10 @@ static void test_foreign_pause(void) {
   leat_client_free(client);
 }
 
-/* ---- whose card it must be ------------------------------------------------------- */
+/* ---- expected owners ------------------------------------------------------------- */
 
 typedef struct expectation {
-  const char *name, *operation, *expect; /* NULL: linked to nobody */
+  const char *name, *operation, *expect; /* expect NULL: linked to no contact */
   scene scenes[10];
   leat_kind kind;
   bool recovered, unknown;
@@ -1728,7 +1735,8 @@ static void test_conflicting_card(void) {
   leat_client_free(client);
 }
 
-/* It must not have that of another card, which the refused response was about. */
+/* The refused response was about another card, which must not be reported as
+** conflicting. */
 static void test_conflicting_inactive(void) {
   const scene scenes[] = {{"POST", SAYS("{\"data\":{\"value\":\"another\"}}")},
                           {"GET", ERROR(60004)},

@@ -1,6 +1,6 @@
 /*
-** sandbox_test.c - the sandbox from C: by the client over real HTTP and TLS, and by raw
-** requests where the client would not send such a thing.
+** sandbox_test.c - the sandbox from C: through the client over real HTTP and TLS, and
+** with raw requests that the client would not send.
 */
 #include "leat_curl.h"
 #include "leat_sandbox.h"
@@ -36,7 +36,7 @@ typedef struct stage {
   int port;
 } stage;
 
-/* With the contacts and cards above, and what else `config` says. */
+/* Starts a sandbox with `config` and the contacts and cards above. */
 static stage open_stage(leat_sandbox_config config) {
   stage s;
   leat_error error;
@@ -72,7 +72,8 @@ static void sleep_ms(int ms) {
   nanosleep(&(struct timespec){ms / 1000, (long)(ms % 1000) * 1000000}, NULL);
 }
 
-/* An operation with a value, and a parameter besides if there is a name for it. */
+/* Performs an operation with a value, and with another parameter if `name` is not
+** NULL. */
 static leat_call *perform(const stage *s, const char *operation, const char *value,
                           const char *name, const char *argument) {
   leat_call *call =
@@ -120,7 +121,7 @@ static void send_request(int fd, const char *line, const char *headers,
   if (send(fd, text, (size_t)length, MSG_NOSIGNAL) != length) CHECK(false && "sent");
 }
 
-/* All that comes until the connection ends; it is borrowed until the next call. */
+/* Returns all bytes until the connection ends; borrowed until the next call. */
 static const char *receive_all(int fd) {
   static char answer[65536];
   size_t length = 0;
@@ -148,7 +149,7 @@ static bool is_answer(const char *answer, int status, const char *piece) {
 typedef struct row {
   const char *line, *headers, *body;
   int status;
-  const char *piece; /* of the response */
+  const char *piece; /* contained in the response */
 } row;
 
 static void check_rows(const stage *s, const row *rows, size_t count) {
@@ -159,7 +160,7 @@ static void check_rows(const stage *s, const row *rows, size_t count) {
   }
 }
 
-/* ---- faults, and what they leave ------------------------------------------------- */
+/* ---- faults and their effect ----------------------------------------------------- */
 
 static int add(const stage *s, leat_sandbox_fault fault) {
   leat_error error;
@@ -175,7 +176,7 @@ static leat_sandbox_request last_request(const stage *s) {
   return request;
 }
 
-/* Whether the sandbox holds that card, linked to that contact if one is named. */
+/* Returns true if the sandbox holds the card and it has that contact; NULL: any. */
 static bool has_card(const stage *s, const char *value, const char *uuid) {
   const leat_json *card = leat_sandbox_find_card(s->sandbox, leat_s(value));
   const leat_json *contact = leat_json_get(card, "contact");
@@ -254,7 +255,7 @@ static void test_raw(void) {
       {"GET " CARDS "/find", AUTH, "", 400,
        "\"errors\":{\"contact_identifier_value\":[\"The contact identifier value field "
        "is required.\"]}"},
-      /* names are encoded as values are; + is a space */
+      /* names are URL-encoded like values; + is a space */
       {"GET " CARDS "/find?contact%5Fidentifier%5fvalue=f%72ee", AUTH, "", 200,
        "\"free\""},
       {"GET " CARDS "/find?contact_identifier_value=fr+ee", AUTH, "", 400, "60003"},
@@ -263,7 +264,7 @@ static void test_raw(void) {
       {"GET " CARDS "/find?contact_identifier_value=%ff", AUTH, "", 400, "required"},
       {"GET " CARDS "/find?contact_identifier_value=a%00b", AUTH, "", 400, "a string"},
       {"GET " CARDS "/find?%ff=1&contact_identifier_value=free", AUTH, "", 400, "UTF-8"},
-      /* forms, as the official client sends them, and JSON */
+      /* forms, which the official client sends, and JSON */
       {"POST " CARDS, AUTH FORM,
        "contact_identifier_value=f%26m&contact_identifier_name=A+B&contact_uuid=bob", 200,
        "{\"name\":\"A "
@@ -307,8 +308,8 @@ static void test_raw(void) {
   close_stage(&s);
 }
 
-/* Other clients do not say what they accept, and PHP's and Postman's send bodies of other
-** types. */
+/* Other clients send no Accept header, and those in PHP and Postman other types of
+** bodies. */
 static void test_plain(void) {
   static const char bearer[] = "Authorization: Bearer " KEY "\r\n";
   static const row rows[] = {
@@ -367,7 +368,7 @@ static void test_bodies(void) {
        "must be multipart"},
       {"POST " CARDS, AUTH "Content-Type: multipart/form-data; boundary=\r\n", "x", 400,
        "must be multipart"},
-      /* in the query, or some there and some in the body */
+      /* all in the query, or some in the query and some in the body */
       {"POST " CARDS "?contact_identifier_value=q&contact_uuid=bob", AUTH, "", 200,
        "{\"name\":\"q\",\"value\":\"q\",\"active\":true,\"contact\":{\"uuid\":\"bob\""},
       {"PUT " CARDS "/unlink?contact_identifier_value=q", AUTH, "", 200,
@@ -433,7 +434,7 @@ static void test_contacts(const stage *s) {
   const char *found = strstr(answer, "{\"uuid\":\"");
   snprintf(uuid, sizeof uuid, "%.36s", found ? found + 9 : "");
   CHECK(uuid[8] == '-' && uuid[14] == '4' && uuid[23] == '-' && strlen(uuid) == 36);
-  CHECK(is_answer(ask(s, other, AUTH, ""), 200, uuid)); /* it is there now */
+  CHECK(is_answer(ask(s, other, AUTH, ""), 200, uuid)); /* it exists now */
   snprintf(line, sizeof line, "GET " BASE "/contacts/%s", uuid);
   CHECK(is_answer(ask(s, line, AUTH, ""), 200, "\"email\":\"eve@example.org\""));
   TEST("contacts of nobody in particular");
@@ -546,7 +547,7 @@ static void test_tls(void) {
                                 .times = LEAT_SANDBOX_ALWAYS};
     leat_sandbox_add_fault(s.sandbox, &fault, NULL);
     leat_call *call = leat_call_new(s.client, leat_operation("client", "check"));
-    leat_call_set_timeout_ms(call, 400); /* for one that would try again and again */
+    leat_call_set_timeout_ms(call, 400); /* ends the retries */
     leat_curl_perform(s.curl, call);
     CHECK(leat_call_error(call)->kind != LEAT_OK);
     leat_call_free(call);
@@ -560,7 +561,7 @@ static void test_tls(void) {
 
 #define GRANT "grant_type=client_credentials&client_id=sandbox-client"
 
-/* "Authorization: Bearer TOKEN\r\n" of a token answer, behind Accept. */
+/* Writes Accept and "Authorization: Bearer TOKEN\r\n" with the token of the response. */
 static void take_token(const char *answer, char *headers, size_t size) {
   static const char name[] = "\"access_token\":\"";
   const char *token = strstr(answer, name);
@@ -805,13 +806,14 @@ static void test_answers(void) {
   close_stage(&s);
 }
 
-/* Sends a request that a fault hits, and starts afresh. Whether it changed anything, as
-** the record has it; `is_there` is what the sandbox held then of the card. */
+/* Sends a request that a fault matches, and resets the sandbox. Returns whether it
+** changed anything by the record; sets `is_there` to whether the sandbox then held the
+** card. */
 static bool changes(const stage *s, const char *line, const char *body, const char *value,
                     const char *uuid, bool *is_there) {
   leat_sandbox_request request;
   const char *answer = ask(s, line, AUTH FORM, body);
-  CHECK(strstr(answer, "\"meta\":[]}") == NULL); /* nobody was told */
+  CHECK(strstr(answer, "\"meta\":[]}") == NULL); /* no success */
   CHECK(leat_sandbox_request_at(s->sandbox, 0, &request) && request.fault == 1);
   bool changed = request.changed;
   *is_there = has_card(s, value, uuid);
@@ -819,7 +821,7 @@ static bool changes(const stage *s, const char *line, const char *body, const ch
   return changed;
 }
 
-/* Carried out or not, and then failed, in each of the ways to fail. */
+/* A change that is applied or not, followed by each kind of failure. */
 static void test_apply(void) {
   static const leat_sandbox_fault ways[] = {{.status = 500},
                                             {.code = 1000},
@@ -897,7 +899,7 @@ static void test_lag(void) {
   stage s = open_stage((leat_sandbox_config){0});
   TEST("finds that see the past");
   add(&s, (leat_sandbox_fault){.times = LEAT_SANDBOX_ALWAYS, .lag_ms = 200});
-  sleep_ms(210); /* the start is not seen either */
+  sleep_ms(210); /* so that the lag does not reach the start */
   ask(&s, "POST " CARDS, AUTH FORM, "contact_identifier_value=new&contact_uuid=bob");
   ask(&s, "DELETE " CARDS "?contact_identifier_value=free", AUTH, "");
   ask(&s, "PUT " CARDS "/unlink", AUTH FORM, "contact_identifier_value=linked");
@@ -928,7 +930,7 @@ static void test_stale(void) {
       .operation = "find", .times = 2, .stale = true};
   stage s = open_stage((leat_sandbox_config){.faults = &stale, .fault_count = 1});
   TEST("finds that see what was when the fault was given");
-  for (int i = 0; i < 2; i++) { /* after a reset too */
+  for (int i = 0; i < 2; i++) { /* again after a reset */
     ask(&s, "POST " CARDS, AUTH FORM, "contact_identifier_value=new");
     ask(&s, "DELETE " CARDS "?contact_identifier_value=free", AUTH, "");
     CHECK(status_of(&s, "new") == 400);
@@ -962,7 +964,7 @@ static void test_delay(void) {
   while (last_request(&s).status == -1 && now_ms() - start < 2000)
     sleep_ms(1);
   CHECK(status_of(&s, "linked") == 200);
-  CHECK(!has_card(&s, "free", NULL)); /* carried out at once */
+  CHECK(!has_card(&s, "free", NULL)); /* applied at once */
   CHECK(now_ms() - start < 250);
   CHECK(is_answer(receive_all(fd), 200, "\"data\":null"));
   CHECK(now_ms() - start >= 299 && now_ms() - start < 2000);
@@ -992,7 +994,8 @@ static void test_close(void) {
 
 enum { WAITING = 32 };
 
-/* Some wait for ever, some for an hour, some have said nothing yet, some half a word. */
+/* Some requests wait forever, some for an hour; other clients have sent nothing, or a
+** part. */
 static void begin_waiting(const stage *s, int *fds, bool tls) {
   for (int i = 0; i < WAITING; i++) {
     fds[i] = connect_to(s);
@@ -1024,7 +1027,7 @@ static void test_stop(bool tls) {
   int64_t start = now_ms();
   leat_sandbox_free(s.sandbox);
   CHECK(now_ms() - start < 500);
-  for (int i = 0; i < WAITING; i++) { /* TLS may say goodbye, and no more */
+  for (int i = 0; i < WAITING; i++) { /* TLS may send an alert */
     const char *said = receive_all(fds[i]);
     CHECK(tls ? said[0] == '\0' || said[0] == 0x15 : said[0] == '\0');
   }
@@ -1037,12 +1040,12 @@ static void on_signal(int number) {
   (void)number;
 }
 
-/* Signals are for the program's own threads. */
+/* Signals must be delivered to the program's own threads. */
 static void test_signals(void) {
   stage s = open_stage((leat_sandbox_config){0});
   sigset_t set, before, pending;
   TEST("no signal goes to the sandbox's threads");
-  check(&s, "find", "free", NULL, NULL, LEAT_OK, 0); /* its connection has one too */
+  check(&s, "find", "free", NULL, NULL, LEAT_OK, 0); /* its connection adds a thread */
   sigemptyset(&set);
   sigaddset(&set, SIGURG);
   pthread_sigmask(SIG_BLOCK, &set, &before);
@@ -1055,7 +1058,8 @@ static void test_signals(void) {
   close_stage(&s);
 }
 
-/* A client that gives up frees its thread: else 1000 of them would be the end. */
+/* A client that disconnects frees its thread; otherwise 1000 of them would block the
+** sandbox. */
 static void test_gone(void) {
   stage s = open_stage((leat_sandbox_config){0});
   TEST("a client that leaves is not waited for");
@@ -1107,7 +1111,7 @@ static void test_reset(void) {
   CHECK(status_of(&s, "off") == 400);
   CHECK(is_answer(ask(&s, "GET " BASE, AUTH, ""), 200, "uuid"));
   leat_sandbox_clear_faults(s.sandbox);
-  CHECK(add(&s, fault) == 2); /* those that are gone keep their numbers */
+  CHECK(add(&s, fault) == 2); /* cleared faults keep their numbers */
   leat_sandbox_request request;
   CHECK(leat_sandbox_request_at(s.sandbox, 3, &request));
   CHECK(!leat_sandbox_request_at(s.sandbox, 4, &request));

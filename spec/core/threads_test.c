@@ -1,6 +1,6 @@
 /*
-** threads_test.c - threads side by side, each with its own client, calls and driver. Under
-** ThreadSanitizer: make tsan.
+** threads_test.c - several threads, each with its own client, calls and driver. Run it
+** under ThreadSanitizer with make tsan.
 */
 #include "leat_curl.h"
 #include "leat_sandbox.h"

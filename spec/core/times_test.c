@@ -1,6 +1,6 @@
 /*
-** times_test.c - a driver whose clocks show anything: calls come to an end, and no sum
-** overflows, which the undefined behavior sanitizer sees (make asan).
+** times_test.c - drivers whose clocks return arbitrary times. Calls must end, and no sum
+** may overflow, which the undefined behavior sanitizer detects (make asan).
 */
 #include "leat.h"
 #include "test.h"
@@ -30,7 +30,7 @@ static leat_moment any_moment(void) {
   return (leat_moment){any_time(), any_time(), draw(UINT64_MAX)};
 }
 
-/* ---- one moment ------------------------------------------------------------------ */
+/* ---- one time -------------------------------------------------------------------- */
 
 static leat_call *new_call(leat_client *client, const char *operation) {
   leat_call *call =
@@ -46,7 +46,7 @@ static void answer(leat_call *call, leat_moment now, int status, const char *bod
   leat_call_respond(call, now, &got);
 }
 
-/* A clock that stands still, wherever it does, changes nothing. */
+/* A clock that stands still at an extreme value makes no difference. */
 static void test_still(void) {
   leat_client *client = leat_client_new(
       &(leat_config){.api_key = "times-key", .rate_per_minute = 60}, NULL);
@@ -65,7 +65,7 @@ static void test_still(void) {
   leat_client_free(client);
 }
 
-/* ---- any moments ----------------------------------------------------------------- */
+/* ---- arbitrary times ------------------------------------------------------------- */
 
 static void exchange(leat_call *call, leat_moment now) {
   static const int statuses[] = {200, 401, 429, 500, 503};
@@ -97,7 +97,7 @@ static void share_pause(leat_client *client, leat_moment now) {
   leat_client_pause(client, now, &pause);
 }
 
-/* False: it is done. */
+/* Runs one step of the call. Returns false if it is done. */
 static bool drive(leat_call *call) {
   leat_moment now = any_moment();
   if (draw(10) == 0) share_pause(leat_call_client(call), now);

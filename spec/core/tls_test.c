@@ -1,6 +1,5 @@
 /*
-** tls_test.c - TLS in earnest: the driver against good and bad servers, whose TLS is
-** GnuTLS's.
+** tls_test.c - real TLS: the driver with good and faulty servers that use GnuTLS.
 */
 #include "busy.h"
 #include "calls.h"
@@ -12,7 +11,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-enum { SHORT_MS = 700 }; /* for what never comes */
+enum { SHORT_MS = 700 }; /* for calls that time out */
 
 #ifdef LEAT_POLL
 enum { OF_A_DRIVER = 0 };
@@ -26,7 +25,7 @@ static const char tls_1_3[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3";
 
 static const reply good_reply = {GOOD, STAY};
 
-/* Certificates: whose, and what is wrong with them. */
+/* Certificates, named after what is wrong with them. */
 static tls_identity authority, stranger, good, expired, early, elsewhere, own, orphan;
 static char ca_file[] = "/tmp/leat-ca-XXXXXX";
 static char policy_file[] = "/tmp/leat-openssl-XXXXXX";
@@ -66,7 +65,7 @@ static void close_stage(stage *s) {
   server_stop(&s->behind);
 }
 
-/* One that tries three times. */
+/* Makes a client with three attempts. */
 static leat_client *retrying_client(int port) {
   char url[64];
   snprintf(url, sizeof url, "https://api.test:%d", port);
@@ -97,7 +96,7 @@ static void test_good(void) {
   check_good("a server that insists on http/1.1", "api.test", NULL, "http/1.1");
 }
 
-/* ---- bad ones -------------------------------------------------------------------- */
+/* ---- faulty servers -------------------------------------------------------------- */
 
 typedef struct bad_server {
   const char *name;
@@ -154,7 +153,7 @@ static const bad_server bad_servers[] = {
      {"does not answer TLS", "is the port right"}},
 };
 
-/* Fails for a find and a create, and leaves the driver in good order. */
+/* Checks that a find and a create fail, and that the driver still works afterwards. */
 static void check_bad(const bad_server *bad, leat_client *fine) {
   stage s;
   open_stage(&s, bad->name, &bad->options, &good_reply, 1, SHORT_MS);
@@ -172,8 +171,8 @@ static void test_bad(void) {
   close_stage(&home);
 }
 
-/* In TLS 1.3 a server refuses its client when that believes TLS to stand already: at once,
-** or when the request has left. Either way it is told once, and by the alert's name. */
+/* In TLS 1.3 a server can refuse a client that has already finished its handshake: at
+** once, or after the request was sent. Either is reported once, with the alert's name. */
 typedef struct refusal {
   const char *name, *priority;
   bool wants_certificate;
@@ -222,7 +221,7 @@ static void test_refusals(void) {
   }
 }
 
-/* An alert on a connection that was good before is a lost response. */
+/* An alert on a connection that worked before means a lost response. */
 static void test_late_alert(void) {
   static const reply replies[] = {{GOOD, STAY}, {NULL, STAY}};
   tls_options options = {.identity = &good};
@@ -240,7 +239,7 @@ static void test_late_alert(void) {
   close_stage(&s);
 }
 
-/* An address that the certificate does not name. */
+/* The certificate does not contain the server's address. */
 static void test_wrong_address(void) {
   static const char *const says[] = {"'127.0.0.1'", "right host", NULL};
   tls_options options = {.identity = &elsewhere};
@@ -253,7 +252,7 @@ static void test_wrong_address(void) {
   CHECK(s.behind.requests == 0);
 }
 
-/* A server that begins with its settings before it knows who we are. */
+/* The server sends HTTP/2 settings before it has received anything. */
 static void test_http2_settings(void) {
   static const char frame[] = "\0\0\6\4\0\0\0\0\0\0\3\0\0\0\144";
   static const char *const says[] = {"HTTP/1.1", NULL};
@@ -331,8 +330,8 @@ static void test_ca_file(void) {
   unlink(other);
 }
 
-/* Without ca_file it's the system's authorities, and ours is none of them; or, on a system
-** that has none, an error that says so. */
+/* Without ca_file the system's authorities are used, which don't include ours. If the
+** system has none, the error says so. */
 static void test_system_authorities(void) {
   stage s;
   open_good(&s, "no ca_file");
@@ -345,7 +344,7 @@ static void test_system_authorities(void) {
   CHECK(s.behind.requests == 0);
 }
 
-/* The first descriptor that nobody has, once none below it is free. */
+/* Fills the gaps below the highest open descriptor, and returns the next one above it. */
 static int first_free(void) {
   int highest = 2, fd;
   for (fd = 3; fd < 1024; fd++)
@@ -356,7 +355,8 @@ static int first_free(void) {
   return fd;
 }
 
-/* With so many descriptors left, a new driver either gets there or says what is missing. */
+/* With `left` free descriptors, a new driver either succeeds or reports what is
+** missing. */
 static leat_kind kind_with(int left, int first, leat_client *client) {
   struct rlimit limit = {(rlim_t)(first + left), (rlim_t)(first + left)};
   leat_error error = {.kind = LEAT_OK};
@@ -372,8 +372,8 @@ static leat_kind kind_with(int left, int first, leat_client *client) {
   return error.kind;
 }
 
-/* In a child, so that the servers keep theirs. An address needs no resolver, which would
-** have needed more than what comes behind it. */
+/* Runs in a child, so that the servers keep their descriptors. The host is an address,
+** because a resolver would need more descriptors than the rest. */
 static void test_descriptor_limit(const char *name, const char *host) {
   stage s;
   int status = 1;
@@ -418,7 +418,7 @@ static const ending endings[] = {
      "HTTP/1.1 200 OK\r\n\r\n{\"data\":{\"value\"", LEAT_PROTOCOL},
 };
 
-/* libcurl 8 tells that the stream was cut, which is a broken connection; 7.88 does not. */
+/* libcurl 8 reports a truncated stream, as a broken connection; 7.88 does not. */
 static void check_ended(leat_error error, const ending *e, bool cut, bool writes) {
   bool fine = CHECK(error.kind == e->kind || (cut && error.kind == LEAT_CONNECTION));
   if (!fine) printf("  %s: %s\n", leat_kind_name(error.kind), error.message);
@@ -447,7 +447,8 @@ static void test_endings(void) {
   }
 }
 
-/* The end of the connection proves no delete, with close_notify or without. */
+/* A body that only the closed connection ends does not prove a delete, with close_notify
+** or without. */
 static void test_delete(bool cut) {
   static const reply replies[] = {{"HTTP/1.1 200 OK\r\n\r\n", CLOSE}};
   tls_options options = {.identity = &good, .cut = cut};
@@ -459,7 +460,8 @@ static void test_delete(bool cut) {
 
 /* ---- idle connections ------------------------------------------------------------ */
 
-/* What the server says to nobody in particular; taken in by a step, or at the next use. */
+/* The server sends something on an idle connection. The client processes it in a step, or
+** when it next uses the connection. */
 static void check_idle(const char *name, const char *priority, tls_order order, bool step,
                        int connections) {
   tls_options options = {.identity = &good, .priority = priority};
@@ -482,8 +484,8 @@ static void test_idle(bool step) {
   check_idle("an idle connection of TLS 1.2 is ended", tls_1_2, TLS_GOODBYE, step, 3);
 }
 
-/* What comes in one record with a response stays inside OpenSSL when the receive ends where
-** the response does: the socket shows nothing. */
+/* If a receive ends at the end of the response, bytes behind it in the same TLS record
+** stay in OpenSSL's buffer, and the socket does not become readable. */
 static void check_surplus(const char *name, const char *priority, size_t length,
                           bool step) {
   static char text[SURPLUS_MOST + 1];
@@ -508,7 +510,8 @@ static void test_surplus(void) {
   }
 }
 
-/* Connections one after the other; how many of them resume the first one's session? */
+/* Opens connections one after another. Returns how many resumed the first one's
+** session. */
 static int count_resumed(const char *name, const char *priority) {
   static const reply last = {
       "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 44\r\n\r\n" BODY, STAY};
@@ -522,14 +525,14 @@ static int count_resumed(const char *name, const char *priority) {
   return s.tls.resumed;
 }
 
-/* In TLS 1.2 libcurl asks for no tickets (SSL_OP_NO_TICKET), and the server keeps no
-** sessions: there it has to do without. */
+/* With TLS 1.2 there is no resumption: libcurl disables tickets (SSL_OP_NO_TICKET), and
+** the server keeps no sessions. */
 static void test_resumption(void) {
   CHECK(count_resumed("the next connection resumes", NULL) == 2);
   CHECK(count_resumed("the next connection of TLS 1.2", tls_1_2) == 0);
 }
 
-/* Two at once do not fight for one ticket. */
+/* Two connections at once don't compete for one session ticket. */
 static void test_two_connections(void) {
   tls_options options = {.identity = &good};
   stage s;
@@ -546,7 +549,7 @@ static void test_two_connections(void) {
 
 /* ---- sizes ----------------------------------------------------------------------- */
 
-/* Bytes that OpenSSL has decrypted are not seen by epoll. */
+/* epoll does not report bytes that OpenSSL has already decrypted. */
 static void test_large_answer(void) {
   enum { LENGTH = 300000 };
   static const char start[] = "{\"data\":{\"value\":\"1\",\"x\":\"", end[] = "\"}}";
@@ -566,7 +569,7 @@ static void test_large_answer(void) {
   free(text);
 }
 
-/* What TLS could not send must be offered again, the same and at the same place. */
+/* A write that TLS could not finish must be repeated with the same bytes. */
 static void test_large_request(void) {
   static const reply no = {"HTTP/1.1 400 Bad\r\nContent-Length: 27\r\n\r\n"
                            "{\"message\":\"x\",\"code\":1003}",
@@ -587,7 +590,7 @@ static void test_large_request(void) {
   CHECK(s.behind.request_bytes > (size_t)LENGTH * 3 && s.behind.requests == 1);
 }
 
-/* ---- time, and giving up --------------------------------------------------------- */
+/* ---- time limits ----------------------------------------------------------------- */
 
 static void test_call_timeout(void) {
   static const char *const says[] = {"no connection to https://api.test", NULL};
@@ -624,7 +627,7 @@ static void test_busy(void) {
   close_stage(&s);
 }
 
-/* More of them than are seen to in one step. */
+/* More connections than one step processes. */
 static void test_busy_connecting(const char *name, int many, int timeout_ms) {
   leat_call *calls[BUSY_CALLS];
   tls_options options = {.identity = &good, .begin_ms = 100};
@@ -644,7 +647,7 @@ static void test_busy_connecting(const char *name, int many, int timeout_ms) {
   CHECK(s.behind.requests == many);
 }
 
-/* A file that is read for so long as nobody writes into it. */
+/* Delays the reader of this FIFO until the certificates are written. */
 static void *write_late(void *path) {
   char pem[4096];
   int from = open(ca_file, O_RDONLY);
@@ -657,7 +660,7 @@ static void *write_late(void *path) {
   return NULL;
 }
 
-/* What arrives within a step that takes long, here because libcurl reads certificates. */
+/* A response arrives during a step that takes long because libcurl reads certificates. */
 static void test_slow_step(void) {
   char path[] = "/tmp/leat-slow-XXXXXX";
   tls_options options = {.identity = &good};
@@ -697,9 +700,10 @@ static int count_open(void) {
   return n;
 }
 
-/* True if the child found and created, with an epoll and connections of its own, and let
-** go of so many of the parent's descriptors (-1: who knows). By exec no leak is counted: what is the
-** parent's is forgotten, not freed. */
+/* Returns true if a forked child performed a find and a create with its own epoll and
+** connections, and closed `given_up` of the parent's descriptors (-1: not checked). The
+** child ends by exec, so that the leak checker does not report the parent's memory, which
+** it does not free. */
 static bool child_works(const stage *s, int given_up) {
   int status = 1;
   fflush(stdout);
@@ -718,8 +722,8 @@ static bool child_works(const stage *s, int given_up) {
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/* The parent's connection outlives the child, which says nothing on it, goodbye least of
-** all. */
+/* The parent's connection stays open, and the child sends nothing on it, not even a
+** close_notify. */
 static void test_fork(void) {
   stage s;
   open_good(&s, "a fork with an idle connection");
@@ -748,8 +752,8 @@ static void test_fork_under_way(void) {
   close_stage(&s);
 }
 
-/* The parent's handshake goes on as if nothing had been. (Its socket is known to libcurl
-** alone until then, so the child keeps a copy.) */
+/* The parent's handshake continues undisturbed. Until it is done, only libcurl knows its
+** socket, so the child keeps a copy of it. */
 static void test_fork_in_handshake(void) {
   stage s;
   open_good(&s, "a fork in the middle of a handshake");
@@ -763,7 +767,7 @@ static void test_fork_in_handshake(void) {
   CHECK(s.tls.at.connections == 2 && s.behind.requests == 3);
 }
 
-/* ---- all of it ------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------- */
 
 static bool make_certificates(void) {
   return tls_new_authority(&authority, "an authority of the tests") &&

@@ -1,6 +1,6 @@
 /*
-** token_test.c - tokens that are fetched, given, renewed: without a socket, on a clock of
-** our own.
+** token_test.c - tokens that are fetched, supplied by the caller, and renewed. Uses a
+** simulated clock and no socket.
 */
 #include "leat.h"
 #include "secrets.h"
@@ -8,7 +8,7 @@
 
 #include <ctype.h>
 
-/* What is sent for a token: the secret in it is encoded. */
+/* Returns the body of a token request; the secret in it is URL-encoded. */
 static const char *form(void) {
   static char text[512];
   int length = snprintf(text, sizeof text, "grant_type=client_credentials&client_id=me&");
@@ -67,7 +67,7 @@ static void answer(leat_call *call, int status, const char *body) {
   leat_call_respond(call, now, &a);
 }
 
-/* Whether it asks for a token now, as the documentation has it. */
+/* Returns true if the call now requests a token as documented. */
 static bool fetches(leat_call *call) {
   if (leat_call_next(call, now) != LEAT_SEND) return false;
   const leat_request *r = leat_call_request(call);
@@ -79,7 +79,7 @@ static bool fetches(leat_call *call) {
          header(call, "Authorization").data == NULL;
 }
 
-/* Whether it finds now, with that token. */
+/* Returns true if the call now sends a find with that token. */
 static bool finds(leat_call *call, const char *authorization) {
   return leat_call_next(call, now) == LEAT_SEND &&
          is(leat_call_request(call)->method, "GET") &&
@@ -106,8 +106,8 @@ static void test_one_fetch_for_all(void) {
   CHECK(fetches(calls[0]));
   CHECK(leat_call_next(calls[1], now) == LEAT_WAIT);
   CHECK(leat_call_next(calls[2], now) == LEAT_WAIT);
-  CHECK(leat_call_purpose(calls[2]) == LEAT_TO_CALL); /* it is another that gets it */
-  now.monotonic_ms += 9000; /* in line: that is not their time */
+  CHECK(leat_call_purpose(calls[2]) == LEAT_TO_CALL); /* another call fetches it */
+  now.monotonic_ms += 9000;                           /* queued, which is not call time */
   CHECK(leat_call_next(calls[1], now) == LEAT_WAIT);
   answer(calls[0], 200, TOKEN("t1", 3600));
   CHECK(finds(calls[0], "Bearer t1"));
@@ -122,7 +122,7 @@ static void test_one_fetch_for_all(void) {
   }
   TEST("renewed before it expires");
   leat_call *call = new_find(client);
-  now.monotonic_ms += 3539999; /* a minute before the hour, and a little */
+  now.monotonic_ms += 3539999; /* a minute before it expires, and 1 ms */
   CHECK(finds(call, "Bearer t1"));
   leat_call_free(call);
   call = new_find(client);
@@ -144,7 +144,7 @@ static void test_refused_token(void) {
   answer(first, 200, TOKEN("t2", 3600));
   CHECK(finds(first, "Bearer t2"));
   answer(second, 401, "");
-  CHECK(finds(second, "Bearer t2")); /* no fetch: it was sent with the old one */
+  CHECK(finds(second, "Bearer t2")); /* no fetch: its 401 was about the old token */
   CHECK(ends_well(second));
   answer(first, 401, "{\"message\":\"Unauthenticated.\"}");
   CHECK(leat_call_next(first, now) == LEAT_DONE);
@@ -154,7 +154,7 @@ static void test_refused_token(void) {
   leat_client_free(client);
 }
 
-/* A page that something in between answered with says nothing about the token. */
+/* A 401 page from an intermediary says nothing about the token. */
 static void test_page(void) {
   leat_client *client = new_client(false);
   leat_call *call = new_find(client);
@@ -227,7 +227,8 @@ static void test_lease_in_line(void) {
   leat_client_free(client);
 }
 
-/* A look needs a token too; when none is to be had, nobody waits for this call any more. */
+/* A verifying find needs a token too. If the caller has none, the call ends, and its
+** lease is free for other calls. */
 static void test_lease_of_a_look(void) {
   leat_client *client = new_client(true);
   leat_call *call =
@@ -253,15 +254,15 @@ static void test_lease_of_a_look(void) {
   leat_client_free(client);
 }
 
-/* What is sent is the token of the moment that it is sent in, and that is what a 401
-** refuses. The one before is as secret. */
+/* A request carries the token that is current when it is sent, and a 401 is about that
+** token. The previous token must not appear in messages either. */
 static void test_renewed_meanwhile(void) {
   leat_client *client = new_client(true);
   leat_call *call = new_find(client);
   TEST("a token renewed while a call connects");
   leat_call_next(call, now);
   leat_client_set_token(client, now, leat_s("old-secret-token"), 0);
-  CHECK(leat_call_next(call, now) == LEAT_SEND); /* and now it connects */
+  CHECK(leat_call_next(call, now) == LEAT_SEND); /* it connects now */
   leat_client_set_token(client, now, leat_s("brand-new-one"), 0);
   CHECK(is(header(call, "Authorization"), "Bearer brand-new-one"));
   answer(call, 401, "{\"message\":\"no old-secret-token, no brand-new-one\"}");
@@ -353,7 +354,7 @@ static void test_redirects(void) {
   check_redirect("/login?%s", "https://login.example:8443");
 }
 
-/* Without a token_url, the secret goes where calls go, and nowhere else. */
+/* Without a token_url, the secret is sent to the origin of the calls and nowhere else. */
 static void check_token_url(const char *base_url, const char *token_url,
                             const char *wanted) {
   leat_config config = {.client_id = "me",
@@ -409,7 +410,7 @@ static void answer_wait(leat_call *call, int status, const char *retry_after) {
   leat_call_respond(call, now, &a);
 }
 
-/* A token may well have expired while the client waited: then its fetch is what probes. */
+/* The token may have expired during a pause. Then fetching a new one is the probe. */
 static void test_fetch_probes(void) {
   leat_client *client = new_client(false);
   leat_call *first = new_find(client), *second = new_find(client);
@@ -432,7 +433,7 @@ static void test_fetch_probes(void) {
   leat_client_free(client);
 }
 
-/* ---- tokens that the user gives --------------------------------------------------- */
+/* ---- tokens from the caller ------------------------------------------------------- */
 
 static void test_asked(void) {
   leat_client *client = new_client(true);
@@ -455,7 +456,7 @@ static void test_asked(void) {
   leat_call_free(second);
   TEST("or has expired");
   first = new_find(client);
-  now.monotonic_ms += 90000; /* a tenth of its life before its end */
+  now.monotonic_ms += 90000; /* a tenth of its lifetime before it expires */
   CHECK(leat_call_next(first, now) == LEAT_TOKEN);
   TEST("none is to be had");
   leat_call_fail(first, now, LEAT_UNAUTHORIZED, LEAT_SENT_NO, "no token from the vault");
@@ -529,7 +530,7 @@ static void test_shared(void) {
   answer(first, 200, TOKEN("ours", 100));
   CHECK(finds(first, "Bearer ours") && ends_well(first));
   CHECK(is(leat_client_token(client, now, &until), "ours"));
-  CHECK(until == now.monotonic_ms + 90000); /* as the client itself renews it */
+  CHECK(until == now.monotonic_ms + 90000); /* when the client itself renews it */
   now.monotonic_ms = until;
   CHECK(leat_client_token(client, now, &until).data == NULL);
   leat_call_free(first);
@@ -550,7 +551,7 @@ static void test_stale_in_store(void) {
   CHECK(leat_call_next(first, now) == LEAT_TOKEN);
   CHECK(leat_client_share_token(client, now, leat_s("theirs"), INT64_MAX));
   CHECK(finds(first, "Bearer theirs"));
-  answer(second, 401, ""); /* of the one before */
+  answer(second, 401, ""); /* about the previous token */
   CHECK(finds(second, "Bearer theirs"));
   answer(first, 401, "");
   CHECK(leat_call_next(first, now) == LEAT_TOKEN);

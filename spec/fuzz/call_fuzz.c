@@ -1,6 +1,6 @@
 /*
-** call_fuzz.c - codec, answer and call: whatever a server sends, a call ends in a value
-** that was asked for or in one error that tells the truth and no secret.
+** call_fuzz.c - codec, response and call: whatever a server sends, a call ends with a
+** value that fits the request, or with one accurate error that contains no secret.
 */
 #include "feed.h"
 
@@ -25,7 +25,7 @@ static leat_call *new_call(leat_client *client, const leat_op *op) {
   return call;
 }
 
-/* No eight bytes of the token stand in it. */
+/* The text must not contain any eight consecutive bytes of the token. */
 static void check_secret(const char *text) {
   for (size_t i = 0; i + 8 <= sizeof TOKEN - 1; i++) {
     char piece[9] = "";
@@ -42,7 +42,7 @@ static void check_error(const leat_call *call, const leat_op *op) {
   MUST(error->message[0] != '\0' && !strpbrk(error->message, "\r\n\t\033"));
   MUST(!error->outcome_unknown || op->writes);
   MUST(error->status ||
-       error->outcome_unknown == op->writes); /* no response, no knowledge */
+       error->outcome_unknown == op->writes); /* no response: outcome unknown */
   check_secret(leat_error_text(error, text, sizeof text));
   for (size_t i = 0; leat_call_field(call, i, &field); i++) {
     check_secret(field.name.data);
@@ -80,7 +80,7 @@ static void judge(leat_call *call, leat_http1 *http, leat_http1_state state) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size < 2) return 0;
   const leat_op *op = leat_operation_at(data[0] % OPERATIONS);
-  /* one of its own, for an input that makes it pause must not speak for the next */
+  /* a client for each input, because a pause must not affect the next one */
   leat_client *client = leat_client_new(
       &(leat_config){.api_key = TOKEN, .max_body = 16384, .max_attempts = 1}, NULL);
   leat_call *call = new_call(client, op);

@@ -1,6 +1,7 @@
 /*
-** feed.h - what the fuzz targets share: two bytes of choices, then a response's bytes, fed
-** to the codec; and the cases of spec/cases/http1.cases as seeds.
+** feed.h - shared by the fuzz targets. An input is two bytes of choices followed by the
+** bytes of a response, which feed() gives to the codec. The seeds are the cases of
+** spec/cases/http1.cases.
 */
 #ifndef LEAT_FUZZ_FEED_H
 #define LEAT_FUZZ_FEED_H
@@ -20,7 +21,7 @@
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Gives the codec all of it, in pieces; returns what was left when it had enough. */
+/* Gives the codec all bytes, in pieces. Returns how many it did not take. */
 static inline size_t feed(leat_http1 *http, const uint8_t *data, size_t size, size_t step,
                           bool closes, leat_http1_state *state) {
   while (size > 0 && *state == LEAT_HTTP1_MORE) {
@@ -37,7 +38,7 @@ static inline size_t feed(leat_http1 *http, const uint8_t *data, size_t size, si
   return size;
 }
 
-/* Writes a seed, choices first. */
+/* Writes a seed: the choices, then the response. */
 static inline void write_seed(const char *path, uint8_t choices, bytes answer) {
   uint8_t head[2] = {choices, 7};
   FILE *file = fopen(path, "wb");
@@ -47,8 +48,8 @@ static inline void write_seed(const char *path, uint8_t choices, bytes answer) {
   fclose(file);
 }
 
-/* Fills the folder that LEAT_SEEDS names with the cases, each with the choices from 0 to
-** `count`, and `closes` besides where the connection does. */
+/* Writes the cases into the folder LEAT_SEEDS, each with the choices from 0 to `count`,
+** plus `closes` if the connection closes. */
 static inline void write_seeds(uint8_t count, uint8_t closes) {
   size_t case_count;
   char path[512];

@@ -1,6 +1,6 @@
 /*
-** http1_fuzz.c - the codec alone. Whatever comes, whole or in pieces: one result, within
-** the limits.
+** http1_fuzz.c - the codec alone. Any input, whole or in pieces, gives the same result
+** within the limits.
 */
 #include "feed.h"
 

@@ -1,11 +1,12 @@
 /*
-** json_fuzz.c - the decoder beside jansson: both take the same texts, and for the same values.
+** json_fuzz.c - compares the decoder with jansson: both must accept the same texts, with
+** the same values.
 */
 #include "feed.h"
 #include "internal.h"
 #include "json_oracle.h"
 
-/* What is said of a text quotes nothing of it, and there is always something to say. */
+/* A message about a text is never empty, and quotes nothing of the text. */
 static void check_why(const char *why) {
   const char *byte = strstr(why, " (byte ");
   MUST(byte != NULL && strcspn(why, "\"\\") == strlen(why));

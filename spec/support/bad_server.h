@@ -72,8 +72,8 @@ typedef struct bad_fault {
   bool at_gate;      /* the fault concerns the connection, not a request */
   bool early;        /* it occurs before the whole request has arrived */
   bad_ear ear;       /* how it accepts connections until bad_heal */
-  int late;          /* the applied card appears after so many requests */
-  int lag;           /* the applied card is hidden from so many finds */
+  int late;          /* an applied card appears only after that many requests */
+  int lag;           /* an applied card is hidden from that many finds */
 } bad_fault;
 
 /* ---- cases ----------------------------------------------------------------------- */

@@ -5,7 +5,7 @@
 ** to each with the current "FINDS CREATES THERE CONNECTIONS LATE_MS":
 **
 **   arm        the trial's fault occurs from now on
-**   warmed     waits for the requests so far, and does not count them
+**   warmed     waits for the finds so far to end, and does not count them
 **   heal       ends all faults
 **   see
 **

@@ -1,6 +1,6 @@
 /*
 ** proxy_server.h - good and faulty proxies: HTTP's CONNECT or SOCKS5, on raw sockets. The
-** proxy resolves every name to localhost, so a name that is unknown elsewhere can be
+** proxy resolves every name to localhost, so a name that nothing else resolves can be
 ** reached only through it. It records what it receives.
 */
 #ifndef LEAT_TEST_PROXY_SERVER_H

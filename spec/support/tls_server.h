@@ -123,12 +123,12 @@ typedef struct tls_options {
   const tls_identity *identity;
   const char *priority; /* GnuTLS priority string; NULL: NORMAL */
   const char *alpn;     /* the only protocol for ALPN, required; NULL: any */
-  size_t flight;        /* only so many bytes of its handshake are sent; 0: all */
+  size_t flight;        /* how many bytes of its handshake are sent; 0: all */
   after then;           /* after the flight; STAY: it hangs */
   const char *hello;    /* sent as soon as the handshake is done */
   size_t hello_length;
   int begin_ms;           /* delay before the handshake */
-  int rest_ms;            /* reads nothing for so long, with small buffers */
+  int rest_ms;            /* time without reading, with small buffers */
   bool cut;               /* the connection ends without close_notify */
   bool wants_certificate; /* refuses clients without a certificate */
   gnutls_alert_description_t

@@ -1,11 +1,12 @@
 /*
-** curl_torture.c - out of memory at each allocation of the library, of jansson, of libcurl
-** and of OpenSSL, through the driver on libcurl, against the sandbox.
+** curl_torture.c - out of memory at each allocation of the library, jansson, libcurl and
+** OpenSSL. Uses the libcurl driver and the sandbox.
 **
-**   curl_torture [STEP]   fails each STEP-th allocation only
+**   curl_torture [STEP]   fails only each STEP-th allocation
 **
-** What a call reports is held against what the sandbox holds: a success must have
-** happened, an error that is no `outcome_unknown` must not, and the next call works.
+** Each result is compared with what the sandbox holds: after a success the change must
+** have happened, after an error that is no `outcome_unknown` it must not, and the next
+** call must work.
 */
 #include "failing.h"
 #include "leat_curl.h"
@@ -14,17 +15,17 @@
 
 enum {
   MAX_TEXT = 256,
-  OPENSSL_STEP = 37 /* a handshake has thousands of allocations, all of them not ours */
+  OPENSSL_STEP = 37 /* a handshake has thousands of allocations, none of them ours */
 };
 
 /* ---- scenarios ------------------------------------------------------------------- */
 
-/* How a client proves who it is. */
+/* How the client authenticates. */
 typedef enum login { KEY, FETCHED } login;
 
 typedef struct scenario {
-  const char *name, *operation; /* NULL: a request of no row */
-  leat_kind kind;               /* with all the memory there is */
+  const char *name, *operation; /* name NULL: a raw request */
+  leat_kind kind;               /* with enough memory */
   leat_sandbox_fault faults[2];
   const char *value, *contact;
   login login;
@@ -147,7 +148,7 @@ static const scenario scenarios[] = {
      .tls = true},
 };
 
-/* ---- what stands around a call --------------------------------------------------- */
+/* ---- setting up calls ------------------------------------------------------------ */
 
 static leat_sandbox *start_sandbox(bool tls) {
   static const leat_sandbox_contact contacts[] = {{.uuid = "ann"}, {.uuid = "bob"}};
@@ -168,11 +169,11 @@ typedef struct world {
   leat_curl *curl;
 } world;
 
-typedef struct report { /* what came of a call, and what the sandbox holds */
+typedef struct report { /* the result of a call, and what the sandbox holds */
   leat_error error;
   bool has_data;
   char state[MAX_TEXT];
-  int changes, received; /* received: of the operation itself */
+  int changes, received; /* received: requests of the operation */
 } report;
 
 static void open_world(world *w, leat_error *error) {
@@ -216,7 +217,7 @@ static leat_call *new_call(const world *w) {
   return call;
 }
 
-/* With all the memory there is: "" or what went wrong. */
+/* Makes a find with enough memory. Returns "", or what went wrong. */
 static const char *play_find(const world *w) {
   static leat_error error;
   leat_call *call =
@@ -257,7 +258,7 @@ static void look_around(const world *w, report *r) {
   }
 }
 
-/* The call itself, all of it while memory is watched. */
+/* Performs the call; all of it runs while memory is watched. */
 static void play(world *w, report *r) {
   leat_call *call = w->curl ? new_call(w) : NULL;
   if (call) leat_curl_perform(w->curl, call);
@@ -266,31 +267,32 @@ static void play(world *w, report *r) {
   leat_call_free(call);
 }
 
-/* ---- judging --------------------------------------------------------------------- */
+/* ---- checking results ------------------------------------------------------------ */
 
 typedef struct run {
   world world;
-  report whole; /* with all the memory there is */
+  report whole; /* with enough memory */
   char before[MAX_TEXT];
   source from;
-  bool sticky, born; /* born: client and driver are made while memory fails */
+  bool sticky, born; /* born: client and driver are also created under failure */
   long at;
-  int port, descriptors; /* of the sandbox; and how many are open at rest */
+  int port, descriptors; /* the sandbox's port; open descriptors at rest */
 } run;
 
-/* OpenSSL seldom says that memory ran out; it calls a certificate malformed, or itself. */
+/* OpenSSL seldom reports that memory ran out. It calls a certificate malformed, or
+** reports an internal error. */
 static bool is_of_tls(const run *x, const leat_error *e) {
   return x->from == TLS && (e->kind == LEAT_TLS || e->kind == LEAT_CONFIG);
 }
 
-/* libcurl, which had no memory to read an address, says that it found no such host, or
-** could not start to look for it. */
+/* If libcurl has no memory to read an address, it reports that the host was not found, or
+** that it could not start resolving it. */
 static bool is_of_names(const leat_error *e) {
   return (e->kind == LEAT_CONNECTION && strstr(e->message, "resolve host: 127.0.0.1")) ||
          (e->kind == LEAT_LOCAL && strstr(e->message, "thread failed to start"));
 }
 
-/* What is wrong with a report; NULL: nothing. */
+/* Returns what is wrong with a report, or NULL. */
 static const char *judge(const run *x, const report *r) {
   const leat_error *e = &r->error;
   bool unchanged = strcmp(r->state, x->before) == 0;
@@ -308,7 +310,7 @@ static const char *judge(const run *x, const report *r) {
     return as_whole ? NULL : "it is not as the error says";
   if (!e->outcome_unknown && !unchanged) return "it happened, and it does not say so";
   if (e->kind == LEAT_NO_MEMORY || is_of_tls(x, e) || is_of_names(e)) return NULL;
-  /* the kind is that of the lost response; it was the look that memory ran out for */
+  /* the kind of the lost response is kept when memory ran out during verification */
   return e->outcome_unknown && x->whole.error.attempts > 1 ? NULL : "another error";
 }
 
@@ -331,9 +333,10 @@ static void check_blocks(const run *x, long before, const char *when) {
            memory.blocks[OURS], before);
 }
 
-/* ---- sweeping -------------------------------------------------------------------- */
+/* ---- failing each allocation ----------------------------------------------------- */
 
-/* The call that fails, and then one that does not. True: there was an allocation to fail. */
+/* Performs the call that fails, and then one that does not. Returns true if an allocation
+** failed. */
 static bool fail_call(run *x) {
   report r = {.error = {.kind = LEAT_NO_MEMORY}};
   const char *next = "";
@@ -351,7 +354,8 @@ static bool fail_call(run *x) {
   return failed;
 }
 
-/* All of it; what was there before is there afterwards, and no more. */
+/* Sets up, performs the calls and frees everything. No memory or descriptor may be
+** left. */
 static bool fail_once(run *x) {
   leat_error error;
   long before = memory.blocks[OURS], steady = before;
@@ -370,7 +374,8 @@ static bool fail_once(run *x) {
   return failed;
 }
 
-/* OpenSSL keeps some things for ever, once: what grows again and again is a leak. */
+/* OpenSSL keeps some allocations forever, but only once. Growth on each repetition is a
+** leak. */
 static bool fail_at(run *x) {
   long before;
   int times = 0;
@@ -391,7 +396,7 @@ static void sweep(run *x, long step) {
     continue;
 }
 
-/* With all the memory there is: what everything else is held against. */
+/* Runs it with enough memory, as the reference for all other runs. */
 static void play_whole(run *x) {
   set_stage(&x->world);
   look_around(&x->world, &x->whole);

@@ -1,9 +1,9 @@
 /*
-** failing.h - memory that runs out at a given allocation: once, or from then on. Included
-** once in a program, which is linked with --wrap for malloc and kin, clock_gettime and
-** leat_call_next.
+** failing.h - makes memory run out at a given allocation: only there, or from there on.
+** Include it once in a program, and link that with --wrap for malloc and its relatives,
+** clock_gettime and leat_call_next.
 **
-** Only the thread that asks for it is watched: the sandbox's threads stand beside it.
+** Only the calling thread is affected, not the threads of the sandbox.
 */
 #ifndef LEAT_TORTURE_FAILING_H
 #define LEAT_TORTURE_FAILING_H
@@ -23,20 +23,20 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- whose allocations ----------------------------------------------------------- */
+/* ---- sources of allocations ------------------------------------------------------ */
 
 typedef enum source {
   OURS,
   TLS,
   LUA,
   SOURCES
-} source; /* OURS: jansson's, libcurl's too */
+} source; /* OURS includes jansson's and libcurl's */
 
 static _Thread_local struct {
   bool watched, sticky, failed;
-  source from;          /* whose fail; of the others nothing is counted */
+  source from;          /* the source that fails; only its allocations count */
   long at, count;       /* at 0: never */
-  long blocks[SOURCES]; /* that are alive, of those made while watched */
+  long blocks[SOURCES]; /* live blocks that were allocated while watched */
 } memory;
 
 static bool fails(source from) {
@@ -52,7 +52,7 @@ static void note_block(source from, int change) {
   if (memory.watched) memory.blocks[from] += change;
 }
 
-/* From here on allocation `at` fails; 0: none does. */
+/* From now on allocation `at` fails; 0: none does. */
 static void watch_memory(source from, long at, bool sticky) {
   memory.from = from;
   memory.at = at;
@@ -62,7 +62,7 @@ static void watch_memory(source from, long at, bool sticky) {
   memory.watched = true;
 }
 
-/* True: there was an allocation to fail. */
+/* Ends that. Returns true if an allocation failed. */
 static bool end_watch(void) {
   memory.watched = false;
   return memory.failed;
@@ -131,13 +131,14 @@ static void tls_free(void *block, const char *file, int line) {
   give_back(TLS, block);
 }
 
-/* Before anything else. False: libcurl does without OpenSSL, or it is too late. */
+/* Must be called before everything else. Returns false if libcurl does not use OpenSSL,
+** or if OpenSSL has already allocated memory. */
 static bool take_over_memory(void) {
   int (*set)(void *(*)(size_t, const char *, int),
              void *(*)(void *, size_t, const char *, int),
              void (*)(void *, const char *, int));
   *(void **)&set =
-      dlsym(RTLD_DEFAULT, "CRYPTO_set_mem_functions"); /* without its header */
+      dlsym(RTLD_DEFAULT, "CRYPTO_set_mem_functions"); /* avoids its header */
   json_set_alloc_funcs(__wrap_malloc, __wrap_free);
   return set && set(tls_malloc, tls_realloc, tls_free) == 1 &&
          curl_global_init_mem(CURL_GLOBAL_DEFAULT, __wrap_malloc, __wrap_free,
@@ -146,7 +147,7 @@ static bool take_over_memory(void) {
 
 /* ---- time ------------------------------------------------------------------------ */
 
-/* What a call waits for is over at once: the clock leaps there. */
+/* Waiting takes no time: the clock jumps to the time that a call waits for. */
 static _Atomic int64_t leapt_ms;
 
 int __real_clock_gettime(clockid_t clock, struct timespec *now);
@@ -176,7 +177,8 @@ static int port_of(const char *url) {
   return atoi(strrchr(url, ':') + 1);
 }
 
-/* Open ones, without the sandbox's ends, which it closes in its own time. */
+/* Counts open descriptors except those of the sandbox, which it closes at its own
+** time. */
 static int count_descriptors(int port_of_sandbox) {
   int count = 0;
   for (int fd = 0; fd < 1024; fd++) {
@@ -191,7 +193,8 @@ static int count_descriptors(int port_of_sandbox) {
   return count;
 }
 
-/* A resolver's thread, where libcurl starts one, has some for a moment. */
+/* Waits for the number, because a resolver thread of libcurl may hold some for a
+** moment. */
 static bool has_descriptors(int port_of_sandbox, int wanted) {
   for (int i = 0; i < 2000; i++) {
     if (count_descriptors(port_of_sandbox) == wanted) return true;

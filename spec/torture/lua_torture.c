@@ -1,16 +1,17 @@
 /*
-** lua_torture.c - an interpreter whose memory runs out when it is told to: the library's
-** modules are linked into it, and so is the sandbox.
+** lua_torture.c - a Lua interpreter that makes its memory run out on demand. The
+** library's modules and the sandbox are linked into it.
 **
 **   lua_torture SCRIPT [ARGUMENT]...
 **
 ** The script finds a table `torture`:
-**   torture.call(source, at, sticky, f)   calls f, with allocation `at` of "lua" or "ours"
-**                                         failing (0: none): whether there was one; then
-**                                         as pcall
-**   torture.blocks()                      how many of ours are alive, of those made in there
-**   torture.descriptors(url [, wanted])   how many are open, without that sandbox's; or
-**                                         whether it is that many
+**   torture.call(source, at, sticky, f)  calls f while allocation `at` of "lua" or "ours"
+**                                        fails (0: none); returns whether one failed,
+**                                        then the results of pcall
+**   torture.blocks()                     returns how many blocks that were allocated in
+**                                        torture.call as "ours" are live
+**   torture.descriptors(url [, wanted])  returns how many descriptors are open, except
+**                                        that sandbox's; or whether it is that many
 */
 #include "compat.h"
 #include "failing.h"
@@ -21,7 +22,7 @@ LEAT_API int luaopen_leat_core(lua_State *L);
 LEAT_API int luaopen_leat_curl_core(lua_State *L);
 LEAT_API int luaopen_leat_sandbox_core(lua_State *L);
 
-/* Lua counts on it that what shrinks does not fail. */
+/* Lua requires that shrinking a block never fails. */
 static void *lua_memory(void *user, void *old, size_t old_size, size_t size) {
   (void)user;
   if (size == 0) {
