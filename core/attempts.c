@@ -10,7 +10,7 @@
 
 struct leat__attempt {
   leat__attempt *next;
-  char *text; /* of the card's value, or NULL; owned */
+  char *text; /* the card's value, owned; or NULL */
   leat_attempt shown;
 };
 

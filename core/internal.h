@@ -24,16 +24,16 @@ enum {
   LEAT_MAX_VERIFY_FINDS = 5, /* finds to verify one attempt at a change */
   LEAT_VERIFY_INTERVAL_MS = 1000,
   LEAT_LONGEST_WAIT_MS = 60 * 1000,       /* in a longer pause, calls fail at once */
-  LEAT_LONGEST_PAUSE_MS = 15 * 60 * 1000, /* of a client, whatever the service asks for */
+  LEAT_LONGEST_PAUSE_MS = 15 * 60 * 1000, /* even if the service asks for more */
   LEAT_LONGEST_RETRY_AFTER_S = 10 * 365 * 24 * 60 * 60, /* longer ones are capped */
   LEAT_DEFAULT_RETRY_BUDGET = 100,                      /* per client */
   LEAT_RETRY_COST = 5,
   LEAT_TIMEOUT_COST = 10,
-  LEAT_MAX_URL = 8 * 1024,    /* of a base URL */
-  LEAT_MAX_TOKEN = 16 * 1024, /* of a token, such as an API key */
+  LEAT_MAX_URL = 8 * 1024,    /* a base URL's length */
+  LEAT_MAX_TOKEN = 16 * 1024, /* a token's length, for example an API key's */
   LEAT_MAX_USER_AGENT = 1024,
-  LEAT_MAX_VALUE = 64 * 1024,     /* of a string parameter */
-  LEAT_MAX_REQUEST = 1024 * 1024, /* of the target or the body of a request */
+  LEAT_MAX_VALUE = 64 * 1024,     /* a string parameter's length */
+  LEAT_MAX_REQUEST = 1024 * 1024, /* length of a request's target, or of its body */
   LEAT_MAX_JSON_DEPTH = 32,
   LEAT_FEW_MEMBERS = 8,          /* objects with up to this many members are not sorted */
   LEAT_MAX_PARAMETERS = 3,       /* per operation */
@@ -43,7 +43,7 @@ enum {
   LEAT_MAX_EXTRA_HEADERS = 16,    /* per client, and per call */
   LEAT_MAX_METHOD = 16,
   LEAT_MAX_HEADER = 8 * 1024, /* name and value of a header from the caller */
-  LEAT_MAX_EXCERPT = 80,      /* of a response, quoted in a message */
+  LEAT_MAX_EXCERPT = 80,      /* length of what a message quotes of a response */
   LEAT_MIN_SECRET = 4,        /* shorter tokens are not masked */
   LEAT_MIN_SECRET_PIECE = 8,  /* shorter pieces of a token are not masked */
   LEAT_MAX_RESPONSE_HEADERS = 128,
@@ -237,7 +237,7 @@ typedef enum leat_decision {
 typedef struct leat_desired {
   leat_string value, name, contact_uuid;
   bool owner_known;  /* the card's owner before the change is known, or was required */
-  leat_string owner; /* that contact's uuid; data NULL: none */
+  leat_string owner; /* the contact's uuid; data NULL: none */
 } leat_desired;
 
 /* Returns whether the service asked to wait: a 429 or a 503. */
@@ -287,7 +287,7 @@ void leat__attempt_report(leat_call *call, int64_t wait_ms);
 struct leat_client {
   int references; /* one for the owner, and one for each call */
   leat_url url;
-  leat_headers headers; /* of every request: Authorization first, Content-Type last */
+  leat_headers headers; /* for every request: Authorization first, Content-Type last */
   leat_header previous_authorization; /* the Authorization before the last renewal */
   int timeout_ms, connect_timeout_ms, queue_timeout_ms;
   size_t max_body;
@@ -372,7 +372,7 @@ typedef struct leat_outcome {
 /* What a call expects of its response, for classifying it. */
 typedef struct leat_expected {
   const leat_op *op;
-  leat_string value; /* of the contact identifier; for a list, the contact's uuid */
+  leat_string value; /* the contact identifier's; for a list, the contact's uuid */
   leat_string origin;
   leat_secrets secrets;
   size_t max_body;
@@ -431,14 +431,14 @@ struct leat_call {
   leat_buffer target, body;
 
   leat__state state;
-  int64_t deadline;  /* of the whole call; 0: nothing was sent yet */
+  int64_t deadline;  /* for the whole call; 0: nothing was sent yet */
   int64_t until;     /* the end of a wait */
   int64_t queued_at; /* when the current wait in a queue began */
   int64_t queued_ms; /* all waits in queues together; they are not part of the timeout */
   int64_t slot_us;   /* the call's slot of the client's rate, if it has one */
   leat_call *slot_next, *slot_prev;
   uint64_t epoch;
-  int sends;                 /* of the operation itself */
+  int sends;                 /* how often the operation itself was sent */
   int cost;                  /* what its retries took from the client's retry budget */
   int verify_count;          /* finds to verify its last attempt */
   leat_decision seen;        /* what the last of these finds showed */
@@ -447,8 +447,8 @@ struct leat_call {
   bool recovered, renewed, reused, has_slot;
   bool compared;         /* the card's owner was just found to be `owner` */
   bool maybe_applied;    /* a response was lost: the change may have been made */
-  unsigned token_number; /* of the token that it was sent with */
-  bool token_shared;     /* that token came from a store */
+  unsigned token_number; /* identifies the token that it was sent with */
+  bool token_shared;     /* the token came from a store */
   leat_call *inner;      /* a call that this one makes by itself, or NULL */
 
   leat_outcome outcome;

@@ -20,7 +20,7 @@ struct leat_json {
   leat_type type;
   bool repeats;     /* an object in which some name occurs more than once */
   bool unfit;       /* a number that fits no type; its text is in is.string */
-  leat_string name; /* of an object's member */
+  leat_string name; /* an object's member has one */
   union {
     bool boolean;
     int64_t integer;

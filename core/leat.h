@@ -117,7 +117,7 @@ typedef struct leat_error {
   int code;             /* the API's error code; 0 if it gave none */
   int status;           /* the HTTP status; 0 if no response was received */
   int attempts;         /* HTTP exchanges begun */
-  leat_sent sent;       /* of the last exchange; MAYBE if an earlier one may be applied */
+  leat_sent sent;       /* the last exchange's; MAYBE if an earlier one may be applied */
   bool outcome_unknown; /* the change may have been made: find the card, then decide */
   int64_t retry_after_ms; /* how long the service asked to wait; -1 if it did not */
   char operation[48];     /* "contact_identifiers.find", or "" */
@@ -357,8 +357,8 @@ typedef enum leat_purpose {
 
 /* The result of one exchange. It contains no token. */
 typedef struct leat_attempt {
-  char operation[48];   /* of the call: "contact_identifiers.create" */
-  leat_purpose purpose; /* of this exchange */
+  char operation[48];   /* the call's: "contact_identifiers.create" */
+  leat_purpose purpose; /* this exchange's */
   int attempt;          /* 1 for the call's first exchange, 2 for its second, ... */
   leat_kind kind;       /* LEAT_OK if it succeeded */
   int code, status;     /* as in leat_error */
@@ -366,7 +366,7 @@ typedef struct leat_attempt {
   bool reused;     /* it used an existing connection; false if the driver does not say */
   int64_t ms;      /* its duration, connecting included */
   int64_t wait_ms; /* until the next exchange, as far as known; -1 if none follows */
-  leat_string value; /* of the card, NUL-terminated; data NULL unless observed */
+  leat_string value; /* the card's, NUL-terminated; data NULL unless observed */
   void *user;        /* leat_call_user of the call */
 } leat_attempt;
 
@@ -434,7 +434,7 @@ LEAT_API const leat_json *leat_call_data(const leat_call *call);   /* NULL if no
 LEAT_API const leat_json *leat_call_meta(const leat_call *call);   /* NULL if none */
 
 typedef struct leat_info {
-  int status;         /* of the last response; 0 if none was received */
+  int status;         /* the last response's; 0 if none was received */
   int attempts;       /* HTTP exchanges begun */
   bool recovered;     /* the response was lost, but the state is as requested */
   int rate_limit;     /* requests that the service allows; -1 if it did not say */
@@ -518,7 +518,7 @@ typedef enum leat_step {
 typedef struct leat_request {
   leat_string method;
   leat_string origin; /* "https://api.piggy.eu", with the port if it is not the default */
-  leat_string host;   /* of the origin, without brackets or port; NUL-terminated */
+  leat_string host;   /* the origin's, without brackets or port; NUL-terminated */
   int port;
   bool tls;
   leat_string target;         /* "/api/v3/...?..."; the URL is origin + target */

@@ -74,7 +74,7 @@ typedef struct connection {
   bool listens;        /* while connecting: libcurl waits only to read from the peer */
   int watched;         /* number of sockets that libcurl watches while connecting */
   int os_error;        /* errno of the socket() that failed; 0: none failed */
-  int port;            /* of the server */
+  int port;            /* the server's */
   bool proxied;
   bool answered; /* at least one response was received */
   bool bare;     /* neither TLS nor a proxy: the socket is used directly */
@@ -97,7 +97,7 @@ struct leat_curl {
   bool broken;           /* multi had no memory to watch a socket; it must get no more */
   leat__link busy, idle; /* all connections */
   leat__link line, requeued, waiting, asking, working, finished; /* jobs */
-  leat__heap timers; /* of all jobs; a finished one is never due */
+  leat__heap timers; /* all jobs have one; a finished job is never due */
   uint64_t started;  /* number of jobs so far */
   bool wake_pending; /* a client's epoch changed: waiting jobs must run again */
   bool unread;       /* input may be left that this step has not handled */

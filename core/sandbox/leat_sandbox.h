@@ -184,8 +184,8 @@ typedef struct leat_sandbox_request {
   leat_string target;         /* path and query, as received */
   const leat_header *headers; /* with "[token]" as the value of Authorization */
   size_t header_count;
-  leat_string body; /* of a token request: as a form, with "[secret]" as the secret */
-  int status;       /* of the response; 0 if none was sent */
+  leat_string body; /* a token request's is a form, with "[secret]" as the secret */
+  int status;       /* the response's; 0 if none was sent */
   /* "find", "create", "link", "unlink", "update", "delete", "list", "check", "token",
   ** "contacts.get", "contacts.find_one_by", "contacts.find_or_create",
   ** "contacts.create_anonymous"; "" for any other request. */

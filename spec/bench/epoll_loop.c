@@ -28,7 +28,7 @@ typedef struct loop {
   int epoll;
   long left, in_flight;
   size_t expected;
-  size_t length; /* of the request */
+  size_t length; /* the request's */
   char request[2048];
 } loop;
 

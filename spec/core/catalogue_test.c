@@ -33,7 +33,7 @@ typedef struct trial {
   int64_t started, computed;
 } trial;
 
-static int failures[ROWS]; /* of each row */
+static int failures[ROWS]; /* for each row */
 /* A slow program has more time, and less to do at once: see test_slowness. */
 static int slowness = 1;
 

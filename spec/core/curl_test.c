@@ -544,7 +544,7 @@ static void test_cancel_rated(void) {
   for (int i = 0; i < MANY - 1; i++)
     leat_curl_cancel(s.curl, calls[i]);
   int64_t start = now_ms();
-  while (!leat_call_is_done(calls[MANY - 1])) /* which moved forward in the queue */
+  while (!leat_call_is_done(calls[MANY - 1])) /* it moved forward in the queue */
     leat_curl_wait(s.curl, 1000);
   CHECK(leat_call_error(calls[MANY - 1])->kind == LEAT_OK && now_ms() - start < 1000);
   CHECK(perform(s.curl, rated, "find").kind == LEAT_OK && now_ms() - start < 1500);

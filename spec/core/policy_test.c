@@ -290,7 +290,7 @@ typedef struct run {
   int looks;          /* verifying finds since the event */
   int looks_since;    /* since the last send */
   int64_t look_at;    /* when the last one got its response */
-  int64_t begun, end; /* of the timeout; Retry-After moves the end */
+  int64_t begun, end; /* the timeout's; Retry-After moves the end */
   const event *last;  /* the last event of the operation itself */
   bool looked_last;
   bool doubted;  /* a change may have been applied, and no response has shown it */

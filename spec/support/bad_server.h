@@ -90,7 +90,7 @@ typedef struct bad_case {
   bad_end gate;
   bad_server *of;
   const bad_fault *does;
-  int port;               /* of the gate */
+  int port;               /* the gate's */
   bool applies;           /* a faulty create is applied nevertheless */
   int bad_port;           /* target of the gate's faulty connections; 0: `steps` */
   int good_port;          /* target of its good connections; 0: served here */
@@ -98,7 +98,7 @@ typedef struct bad_case {
   atomic_int finds;       /* requests received */
   atomic_int creates;     /* requests received */
   atomic_int connections; /* to the gate */
-  atomic_int closed;      /* of those it served itself */
+  atomic_int closed;      /* connections that it served itself */
   atomic_bool there;      /* the card exists */
   int late, lag;
   int full[4]; /* connections that fill the queue of BAD_IGNORES */

@@ -51,7 +51,7 @@ typedef struct row {
   int number;
   const char *title;
   fate fate;
-  leat_kind kind; /* of the error, if the call fails */
+  leat_kind kind; /* the error's, if the call fails */
   bad_fault does;
   connection_state
       connection_state; /* KEPT: after a good find; SPOILT: the fault is in that find */
