@@ -58,8 +58,9 @@ void leat__attempt_take_inner(leat_call *call, leat_call *inside, leat_purpose p
 }
 
 static void show_value(leat__attempt *attempt, const leat_call *call) {
+  bool has_value = call->op->parameter_count > 0 && !call->op->parameters[0].in_path;
+  if (!has_value || call->arguments[0].text == NULL) return;
   leat_string value = leat__argument_text(call, 0);
-  if (value.data == NULL) return;
   attempt->text = leat__copy(value.data, value.length);
   if (attempt->text) attempt->shown.value = (leat_string){attempt->text, value.length};
 }

@@ -291,6 +291,21 @@ describe("on_attempt", function()
     assert.equal("1", seen[1].value)
   end)
 
+  it("shows no value of a call that is about no card", function()
+    local seen = {}
+    local recorder = new_recorder { { status = 200, body = { data = {} } }, { status = 200, body = { data = {} } },
+      { status = 200, body = '{"data":[]}' } }
+    local client = leat.new { api_key = "k", driver = recorder.driver, show_values = true,
+      on_attempt = function(attempt) seen[#seen + 1] = attempt end }
+    assert(client:check())
+    assert(client:request("GET", "/contacts"))
+    assert(client.contact_identifiers:list { contact_uuid = "ann" })
+    assert.equal(3, #seen)
+    for i = 1, 3 do
+      assert.is_nil(seen[i].value)
+    end
+  end)
+
   it("is called between attempts, not when all is over", function()
     local recorder, heard = nil, {}
     local cards
