@@ -75,8 +75,10 @@ GNUTLS_LIBS    := $(call pc,--libs gnutls,-lgnutls)
 CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wpedantic
 STANDARD := -std=c11 -D_DEFAULT_SOURCE
-override CFLAGS   += $(STANDARD) -fPIC -fvisibility=hidden -fno-semantic-interposition $(WARNINGS)
-override CPPFLAGS += -Icore -Icore/curl -Icore/sandbox $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(MHD_CFLAGS)
+# CFLAGS and CPPFLAGS stay as the caller gave them: make would export them, with what is added
+# here, to the makes that it starts, which would add it once more and compile all anew.
+C_FLAGS   = $(CFLAGS) $(STANDARD) -fPIC -fvisibility=hidden -fno-semantic-interposition $(WARNINGS)
+CPP_FLAGS = $(CPPFLAGS) -Icore -Icore/curl -Icore/sandbox $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(MHD_CFLAGS)
 LIBFLAG ?= -shared
 # Threads of libcurl's resolver may outlive the interpreter: the module stays mapped.
 MODULE  := $(LIBFLAG) -Wl,--exclude-libs,ALL -Wl,-z,nodelete -Wl,-Bsymbolic
@@ -103,7 +105,7 @@ SANDBOX_MODULE := $(M)/leat/sandbox/core.so
 # The sandbox is for tests, and the library does not need it. (Versions of make differ in whether
 # "#" must be escaped inside a function.)
 hash := \#
-has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 && echo yes)
+has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $(CC) $(CPP_FLAGS) -E - >/dev/null 2>&1 && echo yes)
 parts     := leat $(if $(has_sandbox),sandbox)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
@@ -119,15 +121,15 @@ lua-sandbox: $(SANDBOX_MODULE)
 FLAGS := $(BUILD)/flags
 $(FLAGS): force
 	@mkdir -p $(@D)
-	@echo '$(CC) $(CPPFLAGS) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(CPPFLAGS) $(CFLAGS)' >$@
+	@echo '$(CC) $(CPP_FLAGS) $(C_FLAGS)' | cmp -s - $@ || echo '$(CC) $(CPP_FLAGS) $(C_FLAGS)' >$@
 
 $(B)/%.o: core/%.c $(FLAGS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(CPP_FLAGS) $(C_FLAGS) -MMD -MP -c $< -o $@
 
 $(M)/%.o: lua/%.c $(FLAGS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(LUA_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(CPP_FLAGS) $(LUA_CFLAGS) $(C_FLAGS) -MMD -MP -c $< -o $@
 
 # It contains the driver too. Programs that do not call the driver do not link it, and need no libcurl.
 $(BUILD)/libleat.a: $(PURE_OBJ) $(CURL_OBJ)
@@ -178,7 +180,7 @@ RUN_TEST ?=
 
 $(T)/%.o: spec/core/%.c $(FLAGS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Ispec/core -Ispec/support $(GNUTLS_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(CPP_FLAGS) -Ispec/core -Ispec/support $(GNUTLS_CFLAGS) $(C_FLAGS) -MMD -MP -c $< -o $@
 
 # -rdynamic lets libcurl find the getaddrinfo that some tests define.
 $(TESTS) $(T)/differential: $(T)/%: $(T)/%.o $(TEST_OBJ) $(BUILD)/libleat.a
@@ -186,11 +188,11 @@ $(TESTS) $(T)/differential: $(T)/%: $(T)/%.o $(TEST_OBJ) $(BUILD)/libleat.a
 
 $(T)/slow_server: spec/support/slow_server.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
+	$(CC) $(CPP_FLAGS) $(C_FLAGS) $(LDFLAGS) -o $@ $<
 
 $(T)/catalogue_server: spec/support/catalogue_server.c $(wildcard spec/support/*.h) $(BUILD)/libleat.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Ispec/core -Ispec/support $(GNUTLS_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libleat.a \
+	$(CC) $(CPP_FLAGS) -Ispec/core -Ispec/support $(GNUTLS_CFLAGS) $(C_FLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libleat.a \
 	  $(GNUTLS_LIBS) -lpthread
 
 # Tests the driver as on systems without epoll.
@@ -311,10 +313,10 @@ $(M)/lua_torture: $(addprefix $(M)/,lua_torture.o leat_core.o leat_curl.o leat_s
 	$(CC) $(LDFLAGS) $(TORTURE_WRAP) -rdynamic -o $@ $^ $(LUA_LIBS) $(TEST_LIBS)
 $(T)/%.o: spec/torture/%.c $(FLAGS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Ispec/core $(CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(CPP_FLAGS) -Ispec/core $(C_FLAGS) -MMD -MP -c $< -o $@
 $(M)/%.o: spec/torture/%.c $(FLAGS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Ilua $(LUA_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(CPP_FLAGS) -Ilua $(LUA_CFLAGS) $(C_FLAGS) -MMD -MP -c $< -o $@
 
 FUZZERS := $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*_fuzz.c))
 fuzz-build: $(FUZZERS)
@@ -322,7 +324,7 @@ fuzz: fuzz-build
 	@sh spec/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
 $(BUILD)/fuzz/%: spec/fuzz/%.c spec/core/cases.c $(PURE) core/internal.h core/leat.h spec/support/json_oracle.h
 	@mkdir -p $(@D)
-	clang $(CPPFLAGS) $(STANDARD) -Ispec/core -Ispec/support -O1 -g -fsanitize=fuzzer,address,undefined \
+	clang $(CPP_FLAGS) $(STANDARD) -Ispec/core -Ispec/support -O1 -g -fsanitize=fuzzer,address,undefined \
 	  -fno-sanitize-recover=all -o $@ $< spec/core/cases.c $(PURE) $(JANSSON_LIBS)
 
 BENCH_TOOLS := $(patsubst spec/bench/%.c,$(BUILD)/bench/%,$(wildcard spec/bench/*.c))
@@ -339,7 +341,7 @@ bench-nginx:
 	@$(MAKE) -s --no-print-directory bench BENCH=nginx LEAT_ROOT=$(CURDIR) LEAT_NGINX_MODULES=$(CURDIR)/$(BUILD)/luajit
 $(BUILD)/bench/%: spec/bench/%.c spec/bench/finds.h
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(CURL_LIBS)
+	$(CC) $(CPP_FLAGS) $(C_FLAGS) $(LDFLAGS) -o $@ $< $(CURL_LIBS)
 
 # ---- proof -----------------------------------------------------------------------
 
@@ -349,7 +351,7 @@ lint:
 	$(LUA) spec/support/words.lua
 	clang-format --dry-run -Werror $(C_FILES)
 	printf '%s\n' $(wildcard core/*.c core/*/*.c lua/*.c) | xargs -P $(JOBS) -I FILE clang-tidy --quiet \
-	  --warnings-as-errors='*' FILE -- $(STANDARD) $(CPPFLAGS) $(LUA_CFLAGS) $(WARNINGS)
+	  --warnings-as-errors='*' FILE -- $(STANDARD) $(CPP_FLAGS) $(LUA_CFLAGS) $(WARNINGS)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --error-exitcode=1 \
 	  --inline-suppr --suppress=missingIncludeSystem -Icore -Icore/curl -Icore/sandbox core lua
 	luacheck --quiet .
@@ -358,7 +360,7 @@ lint:
 analyze:
 	@for file in $(wildcard core/*.c core/*/*.c lua/*.c); do \
 	  case $$file in core/sandbox/sandbox.c) but=-Wno-analyzer-malloc-leak ;; *) but= ;; esac; \
-	  gcc $(CPPFLAGS) $(LUA_CFLAGS) $(STANDARD) -O2 -fanalyzer -Werror $$but -c $$file -o /dev/null || exit 1; done
+	  gcc $(CPP_FLAGS) $(LUA_CFLAGS) $(STANDARD) -O2 -fanalyzer -Werror $$but -c $$file -o /dev/null || exit 1; done
 	@mkdir -p $(BUILD)/analyze && scan-build --status-bugs -o $(BUILD)/analyze \
 	  $(MAKE) -s BUILD=$(BUILD)/analyze/build lua libraries
 	@rm -r $(BUILD)/analyze/build
