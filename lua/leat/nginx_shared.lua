@@ -37,7 +37,9 @@ end
 function Store:lock(call)
   local key = self.name .. "getting"
   local ttl = self.dict:ttl(key)
-  if ttl and (ttl <= 0 or ttl > LOCK) then -- not an entry of this module: it would stay for too long
+  -- An entry that lasts longer is not from this module, and would stay for too long. Workers' clocks differ:
+  -- seen by a worker that is behind, a lease may last a little longer than it was made for.
+  if ttl and (ttl <= 0 or ttl > 2 * LOCK) then
     self.dict:delete(key)
   end
   self.locks = self.locks + 1
