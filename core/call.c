@@ -299,11 +299,6 @@ static leat_call *end_inner(leat_call *call) {
   return inner;
 }
 
-/* Returns the inner call that is under way, or NULL. */
-static leat_call *inside(const leat_call *call) {
-  return call->inner;
-}
-
 /* ---- tokens ---------------------------------------------------------------------- */
 
 /* Fetches a token with an inner call. */
@@ -462,7 +457,7 @@ static void send(leat_call *call, leat_moment now) {
 
 int64_t leat_call_connected(leat_call *call, leat_moment now) {
   now = leat__limit_moment(now);
-  if (call && inside(call)) return leat_call_connected(inside(call), now);
+  if (call && call->inner) return leat_call_connected(call->inner, now);
   if (call == NULL || call->state != LEAT__SENDING) return now.monotonic_ms;
   int64_t left = time_left(call, now);
   if (left > 0) call->request.deadline_ms = now.monotonic_ms + time_for_one(call, left);
@@ -666,8 +661,8 @@ static void after_verifying_find(leat_call *call, leat_moment now) {
 ** may already have made the change, the find verifies that instead, unless the change is
 ** idempotent. */
 static void compare(leat_call *call, leat_moment now) {
-  bool verify_count = call->maybe_applied && call->op->recovery != LEAT_RETRY;
-  find(call, now, verify_count ? LEAT__VERIFYING : LEAT__COMPARING);
+  bool verifies = call->maybe_applied && call->op->recovery != LEAT_RETRY;
+  find(call, now, verifies ? LEAT__VERIFYING : LEAT__COMPARING);
 }
 
 static void after_compare(leat_call *call) {
@@ -822,7 +817,7 @@ static leat_step next(leat_call *call, leat_moment now) {
       case LEAT__FETCHING:
       case LEAT__COMPARING:
       case LEAT__VERIFYING:
-        if ((step = next(inside(call), now)) != LEAT_DONE) return step;
+        if ((step = next(call->inner, now)) != LEAT_DONE) return step;
         after_inner(call, now);
         break;
       case LEAT__DONE: return LEAT_DONE;
@@ -843,7 +838,7 @@ leat_step leat_call_next(leat_call *call, leat_moment now) {
 /* The driver calls this just before it sends the request, so the call records which token
 ** the request carries. */
 const leat_request *leat_call_request(leat_call *call) {
-  if (call && inside(call)) return leat_call_request(inside(call));
+  if (call && call->inner) return leat_call_request(call->inner);
   if (call == NULL || call->state != LEAT__SENDING) return NULL;
   call->token_number = call->client->token_number;
   call->token_shared = call->client->token_shared;
@@ -852,8 +847,8 @@ const leat_request *leat_call_request(leat_call *call) {
 
 /* Returns the call that is under way: an inner call may have an inner call itself. */
 static leat_call *innermost(leat_call *call) {
-  while (call && inside(call))
-    call = inside(call);
+  while (call && call->inner)
+    call = call->inner;
   return call;
 }
 
@@ -881,18 +876,18 @@ void leat_call_take_slot(leat_call *call, int64_t slot_us) {
 /* A verifying find may need a token itself, and then the purpose is to get that token. */
 leat_purpose leat_call_purpose(const leat_call *call) {
   leat_purpose purpose = LEAT_TO_CALL;
-  for (; call; call = inside(call)) {
+  for (; call; call = call->inner) {
     bool leads = call->client && call->client->lease == call;
     if (call->state == LEAT__WAIT_TOKEN || call->state == LEAT__FETCHING || leads)
       return LEAT_TO_GET_TOKEN;
-    if (inside(call)) purpose = LEAT_TO_VERIFY;
+    if (call->inner) purpose = LEAT_TO_VERIFY;
   }
   return purpose;
 }
 
 int64_t leat_call_until(const leat_call *call) {
   if (call == NULL) return 0;
-  return inside(call) ? leat_call_until(inside(call)) : call->until;
+  return call->inner ? leat_call_until(call->inner) : call->until;
 }
 
 static leat_secrets secrets_of(const leat_call *call) {
@@ -912,13 +907,13 @@ static void record_rate(leat_call *call, const leat_response *answer) {
 }
 
 void leat_call_set_reused(leat_call *call) {
-  if (call && inside(call)) leat_call_set_reused(inside(call));
+  if (call && call->inner) leat_call_set_reused(call->inner);
   else if (call) call->reused = true;
 }
 
 /* Moves the record of the inner call's exchange to this call, which will report it. */
 static void take_inner_attempt(leat_call *call) {
-  leat__attempt_take_inner(call, inside(call),
+  leat__attempt_take_inner(call, call->inner,
                            call->state == LEAT__FETCHING ? LEAT_TO_GET_TOKEN
                                                          : LEAT_TO_VERIFY);
 }
@@ -948,8 +943,8 @@ void leat_call_respond(leat_call *call, leat_moment now, const leat_response *an
     return;
   }
   now = leat__limit_moment(now);
-  if (call && inside(call)) {
-    leat_call_respond(inside(call), now, answer);
+  if (call && call->inner) {
+    leat_call_respond(call->inner, now, answer);
     take_inner_attempt(call);
   }
   if (call == NULL || call->state != LEAT__SENDING) return;
@@ -980,7 +975,7 @@ static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
 static void fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sent,
                  const char *detail) {
   bool sending = call->state == LEAT__SENDING;
-  leat_call *inner = inside(call);
+  leat_call *inner = call->inner;
   if (inner && leat_call_request(inner)) {
     fail(inner, now, kind, sent, detail);
     take_inner_attempt(call);

@@ -43,8 +43,7 @@ static const char *check_credentials(const leat_config *config, const char *toke
              (config->client_id || config->client_secret) + config->token_from_caller;
   if (ways > 1)
     return "several of api_key, access_token, client_id and a token function are given, "
-           "or "
-           "both of the first two: one of them is needed";
+           "or both of the first two: one of them is needed";
   if (config->client_id || config->client_secret)
     return config->client_id && config->client_secret && config->client_id[0] &&
                    config->client_secret[0]

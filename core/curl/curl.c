@@ -874,8 +874,7 @@ static const struct hint {
      "the two have no cipher in common, or it wants a certificate of its clients"},
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "certificate required",
      "the server wants a certificate of its clients, and none is sent: is the host "
-     "right, "
-     "and the port?"},
+     "right, and the port?"},
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "application protocol",
      "the server speaks HTTP/2 only, and HTTP/1.1 is needed"},
     /* these do not call the server's identity into question, and a retry may succeed */

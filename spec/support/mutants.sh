@@ -174,7 +174,7 @@ mutant a-probe-waits-for-itself core/call.c \
 mutant patience-anew-for-each-find core/call.c \
   's/^  inner->queued_ms = call->queued_ms;//'
 mutant sent-again-without-a-look core/call.c \
-  's/^  bool verify_count = call->maybe_applied .*/  bool verify_count = false;/'
+  's/^  bool verifies = call->maybe_applied .*/  bool verifies = false;/'
 mutant slots-not-given-back core/call.c \
   's/^  if (client->slot_us == free_us + client->slot_length_us) client->slot_us = free_us;//'
 mutant a-next-owner-is-ignored core/retry.c \
