@@ -4,6 +4,7 @@
 ** requests than the row says; the same client must work afterwards. `-v` prints the list.
 */
 #include "catalogue_stage.h"
+#include "fork.h"
 #include "leat_curl.h"
 #include "names.h"
 #include "test.h"
@@ -316,8 +317,7 @@ static void test_fork(bad_case *at) {
   leat_client *client = client_of(&(trial){.row = &plain, .at = at});
   leat_curl *curl = leat_curl_new(NULL, NULL);
   CHECK(perform(curl, client, "find") == LEAT_NOT_FOUND);
-  fflush(stdout);
-  pid_t child = fork();
+  pid_t child = fork_quietly();
   if (child == 0) {
     bool fine = perform(curl, client, "create") == LEAT_OK;
     leat_curl_free(curl);

@@ -2,6 +2,7 @@
 ** curl_test.c - the libcurl driver, with real sockets.
 */
 #include "busy.h"
+#include "fork.h"
 #include "leat_curl.h"
 #include "secrets.h"
 #include "server.h"
@@ -836,8 +837,7 @@ static void test_stopped(const char *name, int timeout_ms) {
   open_stage(&s, name, &good, 1, timeout_ms, 1);
   s.server.delay_ms = 200;
   leat_client *impatient = impatient_client(s.server.port, 400);
-  fflush(stdout);
-  pid_t child = fork();
+  pid_t child = fork_quietly();
   if (child == 0) {
     sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_signal}, NULL);
     leat_call *calls[2] = {call_of(s.client, "create"), call_of(impatient, "create")};
@@ -1054,8 +1054,7 @@ static void test_fork(void) {
   int status = 1;
   open_stage(&s, "parent and child both work", &good, 1, 2000, 0);
   CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
-  fflush(stdout);
-  pid_t child = fork();
+  pid_t child = fork_quietly();
   if (child == 0) {
     bool fine = perform(s.curl, s.client, "find").kind == LEAT_OK;
     leat_curl_free(s.curl);
@@ -1082,8 +1081,7 @@ static void test_fork_line(void) {
     leat_curl_start(s.curl, calls[i] = call_of(s.client, "create"));
   while (s.server.requests < 1)
     leat_curl_wait(s.curl, 1);
-  fflush(stdout);
-  pid_t child = fork();
+  pid_t child = fork_quietly();
   if (child == 0) {
     bool fine = perform(s.curl, s.client, "find").kind == LEAT_OK;
     for (int i = 0; i < 3; i++)
@@ -1112,8 +1110,7 @@ static void test_fork_limit(void) {
   int status = 1;
   open_stage(&s, "a child without descriptors, and then with", &good, 1, 2000, 0);
   CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
-  fflush(stdout);
-  pid_t child = fork();
+  pid_t child = fork_quietly();
   if (child == 0) {
     struct rlimit limit, small;
     getrlimit(RLIMIT_NOFILE, &limit);

@@ -3,6 +3,7 @@
 */
 #include "busy.h"
 #include "calls.h"
+#include "fork.h"
 #include "names.h"
 #include "surplus.h"
 #include "tls_server.h"
@@ -379,8 +380,7 @@ static void test_descriptor_limit(const char *name, const char *host) {
   int status = 1;
   open_good(&s, name);
   leat_client *client = client_of("https", host, s.tls.at.port, 0);
-  fflush(stdout);
-  pid_t child = fork();
+  pid_t child = fork_quietly();
   if (child == 0) {
     int first = first_free(), fine = 0, local = 0;
     for (int left = 0; left < 12; left++) {
@@ -706,8 +706,7 @@ static int count_open(void) {
 ** it does not free. */
 static bool child_works(const stage *s, int given_up) {
   int status = 1;
-  fflush(stdout);
-  pid_t child = fork();
+  pid_t child = fork_quietly();
   if (child == 0) {
     alarm(60);
     int before = count_open();
