@@ -177,8 +177,7 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
     client->slot_length_us = INT64_C(60000000) / config->rate_per_minute;
   if (set_credentials(client, config, token) && make_headers(client, config, token))
     return true;
-  leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
-  return false;
+  return leat__no_memory(error);
 }
 
 leat_client *leat_client_new(const leat_config *config, leat_error *error) {
@@ -193,7 +192,7 @@ leat_client *leat_client_new(const leat_config *config, leat_error *error) {
   }
   leat_client *client = calloc(1, sizeof *client);
   if (client == NULL) {
-    leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
+    leat__no_memory(error);
     return NULL;
   }
   client->references = 1;

@@ -78,6 +78,11 @@ static void append(leat_error *error, const char *format, va_list arguments) {
     trim_cut(error->message, sizeof error->message - 1);
 }
 
+bool leat__no_memory(leat_error *error) {
+  leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
+  return false;
+}
+
 void leat__error_add(leat_error *error, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);

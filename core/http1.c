@@ -116,73 +116,14 @@ static leat_string input_text(const leat_http1 *http, span s) {
 
 /* ---- requests -------------------------------------------------------------------- */
 
-/* clang-format off */
-#define LETTERS 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
-static const bool in_token[256] = {
-    ['!'] = 1, 0, 1, 1, 1, 1, 1, 0, 0, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-    ['A'] = LETTERS, ['^'] = 1, 1, 1, LETTERS, ['|'] = 1, ['~'] = 1,
-};
-/* clang-format on */
-
-/* Returns the length of the token that the text begins with, or 0. */
-static size_t token_length(leat_string text) {
-  size_t i = 0;
-  while (i < text.length && in_token[(unsigned char)text.data[i]])
-    i++;
-  return i;
-}
-
-bool leat__is_token(leat_string text) {
-  return text.length > 0 && token_length(text) == text.length;
-}
-
-/* Tests eight bytes at once. True means that they are all ASCII, not below `least`, and
-** not DEL. False may be wrong, so the caller then tests each byte. */
-static inline bool are_plain(const char *eight, unsigned char least) {
-  const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones * 0x80;
-  uint64_t bytes, no_del;
-  memcpy(&bytes, eight, sizeof bytes);
-  no_del = bytes ^ (ones * 0x7F);
-  uint64_t below = (bytes - ones * least) & ~bytes, del = (no_del - ones) & ~no_del;
-  return ((below | del | bytes) & highs) == 0;
-}
-
-/* Returns how many bytes at the beginning of the text are known to be plain. A rest of
-** less than eight bytes is tested as part of the last eight. */
-static inline size_t count_plain(leat_string text, unsigned char least) {
-  size_t i = 0;
-  while (i + 8 <= text.length && are_plain(text.data + i, least))
-    i += 8;
-  bool rest = i > 0 && i + 8 > text.length;
-  return rest && are_plain(text.data + text.length - 8, least) ? text.length : i;
-}
-
-/* Returns whether the text has no control characters other than tabs. */
-static bool is_clean(leat_string text) {
-  for (size_t i = count_plain(text, 0x20); i < text.length; i++) {
-    unsigned char c = (unsigned char)text.data[i];
-    if ((c < 0x20 && c != '\t') || c == 0x7F) return false;
-  }
-  return true;
-}
-
-/* Returns whether the text is ASCII without control characters and spaces. */
-static bool is_visible(leat_string text) {
-  for (size_t i = count_plain(text, 0x21); i < text.length; i++)
-    if ((unsigned char)text.data[i] - 0x21u > 0x7Eu - 0x21u) return false;
-  return true;
-}
-
-bool leat__is_field_value(leat_string text) {
-  return is_clean(text);
-}
-
 static bool is_sendable(const leat_request *request) {
-  if (!leat__is_token(request->method) || !is_visible(request->origin)) return false;
-  if (!is_visible(request->target)) return false;
+  if (!leat__is_token(request->method) || !leat__is_visible(request->origin))
+    return false;
+  if (!leat__is_visible(request->target)) return false;
   if (request->target.length == 0 || request->target.data[0] != '/') return false;
   for (size_t i = 0; i < request->header_count; i++)
-    if (!leat__is_token(request->headers[i].name) || !is_clean(request->headers[i].value))
+    if (!leat__is_token(request->headers[i].name) ||
+        !leat__is_field_value(request->headers[i].value))
       return false;
   return true;
 }
@@ -318,7 +259,7 @@ static bool take_line(leat_http1 *http, leat_string *line) {
   if (length == 0 || start[length - 1] != '\r')
     return refuse(http, "a line that does not end in CR LF", *line);
   line->length--;
-  if (!is_clean(*line))
+  if (!leat__is_field_value(*line))
     return refuse(http, "a control character in the answer's head", *line);
   return true;
 }
@@ -350,16 +291,12 @@ static bool looks_like_http(leat_http1 *http) {
   return refuse(http, "not an HTTP/1.1 answer", seen);
 }
 
-static bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-
 /* Parses a line such as "HTTP/1.1 200 OK". The reason, and the space before it, are
 ** optional. */
 static bool parse_status(leat_http1 *http, leat_string line) {
   const char *s = line.data;
   bool good = line.length >= 12 && (s[7] == '0' || s[7] == '1') && s[8] == ' ' &&
-              is_digit(s[9]) && is_digit(s[10]) && is_digit(s[11]) &&
+              leat__is_digit(s[9]) && leat__is_digit(s[10]) && leat__is_digit(s[11]) &&
               (line.length == 12 || s[12] == ' ');
   if (!good) return refuse(http, "not a status line", line);
   http->minor_1 = s[7] == '1';
@@ -384,7 +321,7 @@ static bool parse_length(leat_http1 *http, leat_string value) {
   if (value.length == 0 || value.length > 18)
     return refuse(http, "a malformed Content-Length", value);
   for (size_t i = 0; i < value.length; i++) {
-    if (!is_digit(value.data[i]))
+    if (!leat__is_digit(value.data[i]))
       return refuse(http, "a malformed Content-Length", value);
     length = length * 10 + (uint64_t)(value.data[i] - '0');
   }
@@ -445,7 +382,7 @@ static bool apply_framing_header(leat_http1 *http, leat_string name, leat_string
 
 static bool split_header(leat_http1 *http, leat_string line, leat_string *name,
                          leat_string *value) {
-  size_t length = token_length(line);
+  size_t length = leat__token_length(line);
   *name = (leat_string){line.data, length};
   if (length > 0 && length < line.length && line.data[length] == ':') {
     *value = trim((leat_string){line.data + length + 1, line.length - length - 1});
@@ -550,12 +487,6 @@ static bool close_body(leat_http1 *http) {
   return false;
 }
 
-static int hex_digit(char c) {
-  if (is_digit(c)) return c - '0';
-  c = (char)(c | 0x20);
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Limits the padding and extensions of all chunk sizes together, as it does the head. */
 static bool take_chunk_line(leat_http1 *http, leat_string *line) {
   if (!take_line(http, line)) return false;
@@ -574,7 +505,7 @@ static bool chunk_size(leat_http1 *http) {
   int digit;
   if (!take_chunk_line(http, &line)) return false;
   http->expected = 0;
-  for (; i < line.length && (digit = hex_digit(line.data[i])) >= 0; i++) {
+  for (; i < line.length && (digit = leat__hex_digit(line.data[i])) >= 0; i++) {
     http->expected = http->expected * 16 + (uint64_t)digit;
     if (http->expected + http->body.length > http->max_body)
       return fail(http, LEAT_TOO_LARGE, "the answer's body is larger than %zu bytes",
@@ -730,14 +661,4 @@ bool leat_http1_reusable(const leat_http1 *http) {
   if (http->part != COMPLETE || http->answer.framing == LEAT_TO_CLOSE) return false;
   if (http->sent < http->output.length || http->at < http->input.length) return false;
   return !http->close && (http->minor_1 || http->keep_alive);
-}
-
-leat_string leat_response_header(const leat_response *answer, const char *name) {
-  size_t length = name ? strlen(name) : 0;
-  for (size_t i = 0; i < answer->header_count; i++) {
-    leat_string here = answer->headers[i].name;
-    if (here.length == length && leat__same_letters(here.data, name, length))
-      return answer->headers[i].value;
-  }
-  return (leat_string){NULL, 0};
 }

@@ -84,6 +84,15 @@ static inline int64_t leat__add_ms(int64_t a, int64_t b) {
 static inline bool leat__equal(leat_string a, leat_string b) {
   return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
 }
+static inline bool leat__is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+/* Returns the value of a hexadecimal digit; -1 if the character is none. */
+static inline int leat__hex_digit(char c) {
+  if (leat__is_digit(c)) return c - '0';
+  c = (char)(c | 0x20);
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
 /* Returns whether a string has a length, but no data. */
 static inline bool leat__is_missing(leat_string text) {
   return text.data == NULL && text.length > 0;
@@ -130,6 +139,8 @@ void leat__error_clear(leat_error *error);
 __attribute__((format(printf, 3, 4)))
 #endif
 void leat__error_set(leat_error *error, leat_kind kind, const char *format, ...);
+/* Sets the kind to LEAT_NO_MEMORY. Returns false. */
+bool leat__no_memory(leat_error *error);
 /* Appends to the message, which is truncated between characters. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
@@ -195,6 +206,15 @@ void leat__append_encoded(leat_buffer *buffer, leat_string text);
 
 /* ---- headers (headers.c) --------------------------------------------------------- */
 
+/* HTTP's grammar. A token is, for example, a method or the name of a header. */
+bool leat__is_token(leat_string text);
+/* Returns the length of the token that the text begins with; 0 if there is none. */
+size_t leat__token_length(leat_string text);
+/* Returns whether the text has no control characters other than tabs. */
+bool leat__is_field_value(leat_string text);
+/* Returns whether the text is ASCII without control characters and spaces. */
+bool leat__is_visible(leat_string text);
+
 typedef struct leat_headers { /* initialize with { 0 } */
   leat_header *list;
   size_t count;
@@ -212,10 +232,6 @@ void leat__headers_free(leat_headers *headers);
 /* Returns what is wrong with a header from the caller; NULL if nothing is. Content-Type
 ** is allowed only with `content_type_too`. */
 const char *leat__check_header(leat_header header, bool content_type_too);
-/* HTTP's grammar (http1.c): a token, such as a header's name; a header's value, in which
-** no control characters but tabs are allowed. */
-bool leat__is_token(leat_string text);
-bool leat__is_field_value(leat_string text);
 
 /* ---- retries (retry.c) ----------------------------------------------------------- */
 

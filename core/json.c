@@ -64,17 +64,11 @@ static char next(reader *r) {
 
 /* ---- strings --------------------------------------------------------------------- */
 
-static int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  c = (char)(c | 0x20);
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Returns the value of the four digits after \u, or -1 if they are not hexadecimal. */
 static int32_t read_unit(reader *r) {
   int32_t unit = 0;
   for (int i = 0; i < 4; i++) {
-    int digit = hex_digit(*r->at);
+    int digit = leat__hex_digit(*r->at);
     if (digit < 0) return -1;
     unit = unit * 16 + digit;
     r->at++;

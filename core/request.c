@@ -78,7 +78,7 @@ void leat_call_set(leat_call *call, const char *name, leat_string value) {
   place->length = value.length;
   place->set = true;
   if (place->text == NULL)
-    leat__error_set(&call->outcome.error, LEAT_NO_MEMORY, "out of memory");
+    leat__no_memory(&call->outcome.error);
 }
 
 void leat_call_set_bool(leat_call *call, const char *name, bool value) {
@@ -103,7 +103,7 @@ void leat_call_expect(leat_call *call, leat_string contact_uuid) {
   call->owner.text = leat__copy(contact_uuid.data, contact_uuid.length);
   call->owner.length = contact_uuid.length;
   if (call->owner.text == NULL)
-    leat__error_set(&call->outcome.error, LEAT_NO_MEMORY, "out of memory");
+    leat__no_memory(&call->outcome.error);
 }
 
 /* ---- raw calls ------------------------------------------------------------------- */
@@ -211,7 +211,7 @@ void leat_call_add_header(leat_call *call, const char *name, leat_string value) 
     leat__misuse(call, wrong, "");
     leat__error_set(&call->outcome.error, LEAT_MISUSE, "header %.64s %s", name, wrong);
   } else if (!leat__headers_add(&call->raw->headers, header.name, value)) {
-    leat__error_set(&call->outcome.error, LEAT_NO_MEMORY, "out of memory");
+    leat__no_memory(&call->outcome.error);
   }
 }
 

@@ -135,10 +135,6 @@ int64_t leat__retry_delay(const leat_retry *retry, int attempt, bool throttled,
 
 /* ---- Retry-After ----------------------------------------------------------------- */
 
-static bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-
 /* Days since 1970-01-01 in the Gregorian calendar; months are 1 to 12. */
 static int64_t days_of(int year, int month, int day) {
   int64_t y = year - (month <= 2), era = y / 400, of_era = y - era * 400;
@@ -169,7 +165,7 @@ static bool read_layout(leat_string text, const char *layout, int parts[PARTS]) 
     const char *letter = strchr(letters, layout[i]);
     bool pads = c == ' ' && layout[i] == 'd' && layout[i + 1] == 'd';
     if (strncmp(layout + i, "bbb", 3) == 0) parts[MONTH] = month_of(text.data + i);
-    else if (letter && is_digit(c))
+    else if (letter && leat__is_digit(c))
       parts[letter - letters] = parts[letter - letters] * 10 + (c - '0');
     else if (layout[i] != 'b' && !pads && (letter || c != layout[i])) return false;
   }
@@ -209,14 +205,14 @@ static int64_t parse_date(leat_string text, int64_t now_s) {
 int64_t leat__retry_after(leat_string text, leat_string date, int64_t unix_s) {
   int64_t seconds = 0;
   if (text.length == 0) return -1;
-  if (!is_digit(text.data[0])) {
+  if (!leat__is_digit(text.data[0])) {
     int64_t until = parse_date(text, unix_s), sent = parse_date(date, unix_s);
     if (until < 0) return -1;
     if (sent < 0) sent = unix_s;
     seconds = until > sent ? until - sent : 0;
   }
-  for (size_t i = 0; i < text.length && is_digit(text.data[0]); i++) {
-    if (!is_digit(text.data[i])) return -1;
+  for (size_t i = 0; i < text.length && leat__is_digit(text.data[0]); i++) {
+    if (!leat__is_digit(text.data[i])) return -1;
     if (seconds < LEAT_LONGEST_RETRY_AFTER_S)
       seconds = seconds * 10 + (text.data[i] - '0');
   }

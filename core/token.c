@@ -158,6 +158,5 @@ bool leat__token_take(leat_client *client, const leat_call *call, leat_moment no
     return false;
   }
   if (leat_client_set_token(client, now, token, (int)lifetime)) return true;
-  leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
-  return false;
+  return leat__no_memory(error);
 }

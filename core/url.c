@@ -36,17 +36,13 @@ void leat__append_encoded(leat_buffer *buffer, leat_string text) {
 
 /* ---- hosts ----------------------------------------------------------------------- */
 
-static bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-
 /* Accepts four decimal numbers from 0 to 255. Leading zeros are refused, because some
 ** parsers read them as octal. */
 static bool is_ipv4(const char *text) {
   for (int dots = 0; dots < 4; dots++) {
     int number = 0, digits = 0;
     if (dots > 0 && *text++ != '.') return false;
-    for (; is_digit(*text) && digits < 4; digits++)
+    for (; leat__is_digit(*text) && digits < 4; digits++)
       number = number * 10 + (*text++ - '0');
     if (digits == 0 || number > 255 || (digits > 1 && text[-digits] == '0')) return false;
   }
@@ -83,8 +79,8 @@ static bool is_name(const char *text) {
   if (length == 0 || text[0] == '.' || strstr(text, "..")) return false;
   while (start > 0 && text[start - 1] != '.')
     start--;
-  return !is_digit(text[start]) || strspn(text + start, "0123456789") < length - start ||
-         is_ipv4(text);
+  return !leat__is_digit(text[start]) ||
+         strspn(text + start, "0123456789") < length - start || is_ipv4(text);
 }
 
 bool leat__loopback(const char *host) {
@@ -96,11 +92,6 @@ bool leat__loopback(const char *host) {
 
 static bool refuse(leat_error *error, const char *name, const char *why) {
   leat__error_set(error, LEAT_CONFIG, "%s %s", name, why);
-  return false;
-}
-
-static bool no_memory(leat_error *error) {
-  leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
   return false;
 }
 
@@ -141,10 +132,6 @@ static bool take_port(leat_url *url, const char **text) {
   return url->port > 0;
 }
 
-static bool is_hex(char c) {
-  return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
-}
-
 /* Returns the length of a leading dot, "." or "%2e", or 0 if there is none. */
 static size_t dot_length(leat_string text) {
   if (text.length > 0 && text.data[0] == '.') return 1;
@@ -166,7 +153,8 @@ static bool is_dot_segment(leat_string text) {
 static bool is_segment(leat_string text) {
   for (size_t i = 0; i < text.length; i++) {
     if (text.data[i] == '%') {
-      if (i + 2 >= text.length || !is_hex(text.data[i + 1]) || !is_hex(text.data[i + 2]))
+      if (i + 2 >= text.length || leat__hex_digit(text.data[i + 1]) < 0 ||
+          leat__hex_digit(text.data[i + 2]) < 0)
         return false;
     } else if (!is_alphanumeric(text.data[i]) &&
                !one_of(text.data[i], "-._~!$&'()*+,;=:@")) {
@@ -225,9 +213,9 @@ bool leat__url_parse(leat_url *url, const char *text, const char *name,
   if (!take_host(url, &text)) return refuse(error, name, "has no valid host");
   if (!take_port(url, &text)) return refuse(error, name, "has no valid port");
   if (!take_path(url, text)) return refuse(error, name, "has no valid path");
-  if (url->host == NULL || url->path == NULL) return no_memory(error);
+  if (url->host == NULL || url->path == NULL) return leat__no_memory(error);
   make_origin(url);
-  if (url->origin == NULL) return no_memory(error);
+  if (url->origin == NULL) return leat__no_memory(error);
   url->loopback = leat__loopback(url->host);
   return true;
 }
