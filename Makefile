@@ -204,11 +204,12 @@ test-driver: $(DRIVER_TESTS)
 
 # Each public header compiles by itself, in C and in C++.
 test-headers:
-	@for header in core/leat.h core/curl/leat_curl.h core/sandbox/leat_sandbox.h; do \
+	@passed=0; for header in $(HEADERS); do \
 	  for cc in "$(CC) -x c -std=c99" "$(CC) -x c -std=c11" "$(CXX) -x c++ -std=c++11"; do \
 	    $$cc -Icore -Icore/curl -Wall -Wextra -Wconversion -Wshadow -pedantic -Werror -fsyntax-only $$header || exit 1; \
-	  done; done
-	@echo "headers: 9 passed, 0 failed"
+	    passed=$$((passed + 1)); \
+	  done; done; \
+	echo "headers: $$passed passed, 0 failed"
 test-c-examples: lua
 	@LUA=$(LUA) CC=$(CC) BUILD=$(BUILD) sh spec/support/c_examples.sh
 # The tests intercept the allocations of our objects, and the functions that depend on the locale.
@@ -322,7 +323,7 @@ FUZZERS := $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*_fuzz.
 fuzz-build: $(FUZZERS)
 fuzz: fuzz-build
 	@sh spec/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
-$(BUILD)/fuzz/%: spec/fuzz/%.c spec/core/cases.c $(PURE) core/internal.h core/leat.h spec/support/json_oracle.h
+$(BUILD)/fuzz/%: spec/fuzz/%.c spec/core/cases.c $(PURE) $(wildcard core/*.h) spec/support/json_oracle.h
 	@mkdir -p $(@D)
 	clang $(CPP_FLAGS) $(STANDARD) -Ispec/core -Ispec/support -O1 -g -fsanitize=fuzzer,address,undefined \
 	  -fno-sanitize-recover=all -o $@ $< spec/core/cases.c $(PURE) $(JANSSON_LIBS)
@@ -379,7 +380,7 @@ doc: $(BUILD)/libleat.a $(BUILD)/libleat_sandbox.a
 	@rm -rf build/doc
 	$(LDOC) --fatalwarnings -c $(DOC)/config.ld .
 	@sed -i 's|<head>|&<meta name="viewport" content="width=device-width"/>|' build/doc/index.html build/doc/*/*.html
-	$(LUA) $(DOC)/headers.lua build/doc core/leat.h core/curl/leat_curl.h core/sandbox/leat_sandbox.h
+	$(LUA) $(DOC)/headers.lua build/doc $(HEADERS)
 	$(LUA) $(DOC)/guides.lua build/doc $(GUIDES)
 	$(LUA) $(DOC)/check.lua build/doc $^
 pictures: lua
@@ -390,7 +391,7 @@ pictures: lua
 LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 VERSION    := $(shell sed -n 's/^\#define LEAT_VERSION *"\(.*\)"/\1/p' core/leat.h)
-HEADERS    := core/leat.h core/curl/leat_curl.h $(if $(has_sandbox),core/sandbox/leat_sandbox.h)
+HEADERS    := core/leat.h core/leat_json.h core/leat_driver.h core/curl/leat_curl.h $(if $(has_sandbox),core/sandbox/leat_sandbox.h)
 PC_FILES   := leat.pc $(if $(has_sandbox),leat-sandbox.pc)
 
 # $(call put,MODE,FILES,FROM,TO)
@@ -422,7 +423,7 @@ install-lua-sandbox: lua-sandbox
 
 # Only leat's own folders are removed, and only if they are empty.
 uninstall:
-	rm -f $(patsubst %,"$(DESTDIR)$(INCLUDEDIR)/%",leat.h leat_curl.h leat_sandbox.h)
+	rm -f $(patsubst %,"$(DESTDIR)$(INCLUDEDIR)/%",leat.h leat_json.h leat_driver.h leat_curl.h leat_sandbox.h)
 	rm -f "$(DESTDIR)$(LIBDIR)"/libleat.* "$(DESTDIR)$(LIBDIR)"/libleat_sandbox.* \
 	  $(patsubst %,"$(DESTDIR)$(LIBDIR)/pkgconfig/%",leat.pc leat-sandbox.pc)
 	rm -f $(patsubst lua/%,"$(DESTDIR)$(INST_LUADIR)/%",$(LUA_SRC) $(SANDBOX_LUA)) \

@@ -165,7 +165,7 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
       or_default(config->retry_budget, LEAT_DEFAULT_RETRY_BUDGET);
   client->retry_budget = client->retry_budget_limit;
   client->rate_limit = client->rate_remaining = -1;
-  client->slot_us = client->pause.until_ms = INT64_MIN; /* a clock may start anywhere */
+  client->slots.free_us = client->pause.until_ms = INT64_MIN; /* of any clock */
   client->retry = (leat_retry){
       config->max_attempts == LEAT_UNLIMITED
           ? INT_MAX
@@ -174,7 +174,7 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
       or_default(config->retry_cap_ms, LEAT_DEFAULT_RETRY_CAP_MS),
   };
   if (config->rate_per_minute)
-    client->slot_length_us = INT64_C(60000000) / config->rate_per_minute;
+    client->slots.length_us = INT64_C(60000000) / config->rate_per_minute;
   if (set_credentials(client, config, token) && make_headers(client, config, token))
     return true;
   return leat__no_memory(error);
@@ -240,14 +240,14 @@ bool leat_client_pause(const leat_client *client, leat_moment now, leat_pause *p
 }
 
 void leat__client_pause(leat_client *client, leat_moment now, const leat_pause *pause) {
-  leat_pause *held = &client->pause;
-  bool holds = now.monotonic_ms < held->until_ms;
-  bool was_strict = holds && held->too_long;
-  bool was_asked = holds && held->asked;
-  if (!holds || pause->until_ms > held->until_ms) *held = *pause;
-  held->asked = pause->asked || was_asked;
-  held->too_long = pause->too_long || was_strict;
-  if (held->too_long && !was_strict) client->epoch++; /* queued calls must fail now */
+  leat_pause *current = &client->pause;
+  bool paused = now.monotonic_ms < current->until_ms;
+  bool was_strict = paused && current->too_long;
+  bool was_asked = paused && current->asked;
+  if (!paused || pause->until_ms > current->until_ms) *current = *pause;
+  current->asked = pause->asked || was_asked;
+  current->too_long = pause->too_long || was_strict;
+  if (current->too_long && !was_strict) client->epoch++; /* queued calls must fail now */
 }
 
 void leat_client_share_pause(leat_client *client, leat_moment now,
@@ -262,7 +262,7 @@ void leat_client_share_pause(leat_client *client, leat_moment now,
 }
 
 int64_t leat_client_slot_length_us(const leat_client *client) {
-  return client->slot_length_us;
+  return client->slots.length_us;
 }
 
 uint64_t leat_client_epoch(const leat_client *client) {

@@ -4,7 +4,7 @@
 #ifndef LEAT_INTERNAL_H
 #define LEAT_INTERNAL_H
 
-#include "leat.h"
+#include "leat_driver.h"
 
 #include <string.h>
 
@@ -50,11 +50,7 @@ enum {
   LEAT_MAX_RESPONSE_LINE = 16 * 1024, /* status line, header, chunk size */
   LEAT_MAX_RESPONSE_HEAD = 64 * 1024, /* all header lines, with interim responses */
   LEAT_MAX_INTERIM_RESPONSES = 16,    /* 1xx responses before the final one */
-  LEAT_RECEIVE_ROOM = 16 * 1024,      /* offered to one receive at most */
-  LEAT_DEFAULT_MAX_CONNECTIONS = 16,
-  LEAT_MAX_CONNECTIONS = 100000,
-  LEAT_MAX_IDLE_MS = 60 * 1000, /* connections idle for longer are not reused */
-  LEAT_MAX_SEND = 16 * 1024     /* bytes passed to libcurl in one send */
+  LEAT_RECEIVE_ROOM = 16 * 1024       /* offered to one receive at most */
 };
 
 /* ---- times ----------------------------------------------------------------------- */
@@ -281,7 +277,11 @@ int64_t leat__retry_after(leat_string text, leat_string date, int64_t unix_s);
 
 /* ---- attempts (attempts.c) -------------------------------------------------------- */
 
-typedef struct leat__attempt leat__attempt;
+typedef struct leat__attempt {
+  struct leat__attempt *next;
+  char *text; /* the card's value, owned; or NULL */
+  leat_attempt shown;
+} leat__attempt;
 
 typedef struct leat__attempts { /* initialize with { 0 } */
   leat__attempt *first, *last;
@@ -289,14 +289,38 @@ typedef struct leat__attempts { /* initialize with { 0 } */
   int count;
 } leat__attempts;
 
-void leat__attempts_free(leat__attempts *queue);
+/* Returns a record; NULL if memory runs out. */
+leat__attempt *leat__attempt_new(const leat_attempt *shown);
 void leat__attempt_free(leat__attempt *attempt);
-/* Records that the call's exchange ended, with the call's current error. */
-void leat__attempt_record(leat_call *call, leat_moment now);
-/* Moves the record of an exchange of an inner call to the call itself. */
-void leat__attempt_take_inner(leat_call *call, leat_call *inside, leat_purpose purpose);
-/* Reports the recorded exchange to the client, now that the wait after it is known. */
-void leat__attempt_report(leat_call *call, int64_t wait_ms);
+/* Adds a record, which the queue then owns, with the time that its call waits now and the
+** card's value (data NULL: not shown). Drops the oldest record if there are too many. */
+void leat__attempt_report(leat__attempts *queue, leat__attempt *attempt, int64_t wait_ms,
+                          leat_string value);
+void leat__attempts_free(leat__attempts *queue);
+
+/* ---- the rate limit (slots.c) ----------------------------------------------------- */
+
+typedef struct leat_slot { /* initialize with { 0 } */
+  int64_t at_us;
+  struct leat_slot *next, *prev;
+  bool held;
+} leat_slot;
+
+typedef struct leat_slots {
+  int64_t free_us;         /* the next free slot */
+  int64_t length_us;       /* 0: no rate limit */
+  leat_slot *first, *last; /* the slots that are held, in order */
+} leat_slots;
+
+/* Returns whether a slot is held, and gives one up that was missed. */
+bool leat__slot_is_held(leat_slots *slots, leat_slot *slot, leat_moment now);
+/* Takes the next free slot. */
+void leat__slot_take(leat_slots *slots, leat_slot *slot, leat_moment now);
+/* Ends the use of a slot, because its exchange begins or because it was missed. */
+void leat__slot_use(leat_slots *slots, leat_slot *slot);
+/* Gives back a slot in which nothing was sent: each later one moves up. Returns whether
+** there was a later one. */
+bool leat__slot_return(leat_slots *slots, leat_slot *slot);
 
 /* ---- structs --------------------------------------------------------------------- */
 
@@ -313,19 +337,17 @@ struct leat_client {
   bool shared; /* token and rate are shared with other processes */
   leat_url token_url;
   char *client_id, *client_secret;
-  int64_t token_until;    /* INT64_MIN: there is no token, or it was refused */
-  unsigned token_number;  /* counts the tokens */
-  bool token_shared;      /* from a store; may be older than the token that it replaced */
-  const leat_call *lease; /* the call that obtains a token, or NULL */
-  int64_t lease_until;    /* how long other calls wait for it */
+  int64_t token_until;   /* INT64_MIN: there is no token, or it was refused */
+  unsigned token_number; /* counts the tokens */
+  bool token_shared;     /* from a store; may be older than the token that it replaced */
+  const void *lease;     /* the call that obtains a token, or NULL */
+  int64_t lease_until;   /* how long other calls wait for it */
   int retry_budget, retry_budget_limit; /* limit -1: no budget */
   int rate_limit, rate_remaining;       /* as the service last said; -1: unknown */
   leat_pause pause;                     /* the last one; it may be over */
-  const leat_call *probe; /* the one call that is sent after a long pause, or NULL */
-  int64_t probe_until;    /* how long other calls wait for it */
-  int64_t slot_us;        /* the next free slot of the rate, in microseconds */
-  int64_t slot_length_us; /* 0: no rate limit */
-  leat_call *first_slot, *last_slot; /* calls that hold a slot, ordered by slot */
+  const void *probe;   /* the one call that is sent after a long pause, or NULL */
+  int64_t probe_until; /* how long other calls wait for it */
+  leat_slots slots;
   leat_observe observe;
   leat__attempts attempts;
 };
@@ -347,34 +369,15 @@ bool leat__token_is_there(const leat_client *client, leat_moment now);
 void leat__token_refused(leat_client *client, unsigned number);
 /* Takes or extends the lease: the right to obtain a token. Returns false if another call
 ** has it; the caller then waits until lease_until. */
-bool leat__token_lease(leat_client *client, const leat_call *call, leat_moment now);
-/* Gives the lease back if the call has it. */
-void leat__token_release(const leat_call *call);
-/* Returns a new call that fetches a token; NULL if memory runs out. */
-leat_call *leat__token_call(leat_client *client);
-/* Takes the token that the call fetched. Returns false on failure and describes it in
-** `error`. */
-bool leat__token_take(leat_client *client, const leat_call *call, leat_moment now,
-                      leat_error *error);
-
-/* ---- calls, for drivers (call.c) ------------------------------------------------- */
-
-/* Adds a reference, so that the call survives its owner; leat_call_free drops it. */
-void leat__call_hold(leat_call *call);
-/* Returns whether anyone else holds a reference. */
-bool leat__call_is_shared(const leat_call *call);
-uint64_t leat__call_epoch(const leat_call *call); /* its client's epoch */
-/* Returns the time until which the call may wait in a driver's queue that it enters at
-** `now`, an absolute time like `now`; INT64_MAX if it may wait for ever. After that the
-** driver fails it with LEAT_TIMEOUT and the message LEAT_QUEUE_TIMEOUT. */
-int64_t leat__call_queue_deadline(const leat_call *call, int64_t now);
-/* Adds the time that the call waited in a driver's queue before its first step. After
-** that step it has no effect: the call then measures such waits itself. */
-void leat__call_add_queue_time(leat_call *call, int64_t ms);
-#define LEAT_QUEUE_TIMEOUT                                                               \
-  "queue_timeout is too short for the line before this call (for a connection, a "       \
-  "token, or the rate)"
-#define LEAT_QUEUE_TIMEOUT_IN_PAUSE "the service asked to wait, longer than queue_timeout"
+bool leat__token_lease(leat_client *client, const void *holder, leat_moment now);
+/* Gives the lease back if `holder` has it. */
+void leat__token_release(leat_client *client, const void *holder);
+/* Appends the body of a request for a token, with the client's credentials. */
+void leat__token_form(const leat_client *client, leat_buffer *form);
+/* Takes the token from the response to that request, which ended with the error `fetched`
+** (LEAT_OK if it succeeded). Returns false on failure and describes it in `error`. */
+bool leat__token_take(leat_client *client, const leat_error *fetched,
+                      const leat_json *data, leat_moment now, leat_error *error);
 
 /* ---- responses (response.c) ------------------------------------------------------ */
 
@@ -404,7 +407,7 @@ int leat__rate(const leat_response *answer, const char *name);
 bool leat__field(const leat_outcome *outcome, size_t index, leat_field *field);
 void leat__outcome_free(leat_outcome *outcome);
 
-/* ---- calls (call.c, request.c) --------------------------------------------------- */
+/* ---- calls (call.c, request.c, machine.c) ---------------------------------------- */
 
 typedef enum leat__state {
   LEAT__NEW,
@@ -428,14 +431,24 @@ typedef struct leat_argument {
   bool set, boolean;
 } leat_argument;
 
-typedef struct leat_raw leat_raw;
+/* What only the calls of leat_call_new_request, and those to another origin, have. */
+typedef struct leat_raw {
+  leat_op op;
+  char method[LEAT_MAX_METHOD + 1];
+  leat_headers headers;
+  leat_headers all;    /* the client's and its own, as sent */
+  const leat_url *url; /* another origin; NULL: the client's */
+  const char *separator;
+} leat_raw;
 
 struct leat_call {
   int references; /* one for the owner, and one for a driver that works on it */
+  leat__state state;
   leat_client *client;
   const leat_op *op;
   void *user;
-  void *job; /* private to the driver that works on it */
+  const void *driver; /* the driver that works on it, or NULL */
+  void *job;          /* that driver's own pointer */
 
   leat_raw *raw; /* for a call of leat_call_new_request or to another origin, or NULL */
   leat_argument arguments[LEAT_MAX_PARAMETERS];
@@ -443,16 +456,15 @@ struct leat_call {
   ** as a find that verified first saw it; text NULL: none. */
   leat_argument owner;
   int timeout_ms, connect_timeout_ms, max_attempts;
+  unsigned token_number; /* identifies the token that it was sent with */
   leat_request request;
   leat_buffer target, body;
 
-  leat__state state;
   int64_t deadline;  /* for the whole call; 0: nothing was sent yet */
   int64_t until;     /* the end of a wait */
   int64_t queued_at; /* when the current wait in a queue began */
   int64_t queued_ms; /* all waits in queues together; they are not part of the timeout */
-  int64_t slot_us;   /* the call's slot of the client's rate, if it has one */
-  leat_call *slot_next, *slot_prev;
+  leat_slot slot;    /* of the client's rate limit */
   uint64_t epoch;
   int sends;                 /* how often the operation itself was sent */
   int cost;                  /* what its retries took from the client's retry budget */
@@ -460,23 +472,28 @@ struct leat_call {
   leat_decision seen;        /* what the last of these finds showed */
   int64_t began;             /* when the exchange began */
   leat__attempt *unreported; /* the record of an exchange that is not reported yet */
-  bool recovered, renewed, reused, has_slot;
-  bool compared;         /* the card's owner was just found to be `owner` */
-  bool maybe_applied;    /* a response was lost: the change may have been made */
-  unsigned token_number; /* identifies the token that it was sent with */
-  bool token_shared;     /* the token came from a store */
-  leat_call *inner;      /* a call that this one makes by itself, or NULL */
+  bool recovered, renewed, reused;
+  bool compared;      /* the card's owner was just found to be `owner` */
+  bool maybe_applied; /* a response was lost: the change may have been made */
+  bool token_shared;  /* the token came from a store */
+  leat_call *inner;   /* a call that this one makes by itself, or NULL */
 
   leat_outcome outcome;
   int rate_limit, rate_remaining;
 };
 
+/* call.c */
+/* Gives back what the call holds of its client: the token lease, its slot, the probe. */
+void leat__call_leave_client(leat_call *call);
+void leat__call_end_probe(leat_call *call);
+void leat__raw_free(leat_raw *raw);
 /* Records misuse, unless the call has an error already. `what` follows `which` in the
 ** message. */
 void leat__misuse(leat_call *call, const char *what, const char *which);
 /* Returns a parameter as text; "true" or "false" if it is not a string. */
 leat_string leat__argument_text(const leat_call *call, size_t i);
-void leat__raw_free(leat_raw *raw);
+
+/* request.c */
 /* Returns a new call to another origin, with a form as its body and without the client's
 ** token; NULL if memory runs out. */
 leat_call *leat__call_to_origin(leat_client *client, const leat_op *op,

@@ -4,8 +4,8 @@
 ** A *contact identifier* is a loyalty card, or any other unique value that identifies a
 ** customer. This library finds, creates, links, unlinks, updates and deletes them.
 **
-** A call is a state machine without I/O. leat_call_next returns the next step; a *driver*
-** performs it and reports the result. leat_curl.h is a driver based on libcurl:
+** A call is a state machine without I/O, and a *driver* performs its I/O. leat_curl.h is
+** a driver based on libcurl; leat_driver.h tells how to write another one.
 **
 **   leat_error   error;
 **   leat_client *client = leat_client_new(&(leat_config){ .api_key = key }, &error);
@@ -26,21 +26,22 @@
 **              nothing. The library copies the strings it is given. The strings and
 **              values it returns are borrowed; each declaration states for how long.
 **   Errors     are sticky: after the first error the setters of a call do nothing, and
-**              leat_call_next returns LEAT_DONE. A NULL call means out of memory; every
-**              function that takes a call accepts it.
+**              it is done as soon as it is started. A NULL call means out of memory;
+**              every function that takes a call accepts it.
 **   Text       is UTF-8 without NUL, as bytes and a length (leat_string).
 **   Time       is in milliseconds where a name ends in _ms, in microseconds where it
 **              ends in _us, and in seconds where it ends in _s.
 **   Threads    A client, its calls and their driver belong to one thread.
+**   Versions   Public structs may grow between versions. Only the SOVERSION of the
+**              shared library protects a program from that: compile it anew with the
+**              headers of the library that it is linked with.
 **   Free order Any. A client is kept until its last call is freed. A call that a driver
 **              works on is kept until it is done, and is then dropped silently.
 */
 #ifndef LEAT_H
 #define LEAT_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "leat_json.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -51,27 +52,6 @@ extern "C" {
 #define LEAT_TOKEN_PATH "/oauth/token" /* on the origin of the base URL */
 
 enum { LEAT_UNLIMITED = -1 }; /* for max_attempts and retry_budget */
-
-#if defined(__GNUC__)
-#define LEAT_API __attribute__((visibility("default")))
-#else
-#define LEAT_API
-#endif
-
-/* ---- strings --------------------------------------------------------------------- */
-
-typedef struct leat_string {
-  const char *data; /* not NUL-terminated unless the declaration says so */
-  size_t length;
-} leat_string;
-
-/* Returns a C string as a leat_string that borrows `text`. NULL gives an empty string. */
-LEAT_API leat_string leat_s(const char *text);
-
-/* Returns whether two values name the same contact identifier. The service trims values
-** and ignores their case, so blanks at either end and the case of ASCII letters make no
-** difference. Returns false if either string has data NULL. */
-LEAT_API bool leat_same_value(leat_string a, leat_string b);
 
 /* ---- errors ---------------------------------------------------------------------- */
 
@@ -131,101 +111,16 @@ LEAT_API const char *leat_kind_name(leat_kind kind);
 ** leat: contact_identifiers.find: not_found (60003, HTTP 400): Contact identifier... */
 LEAT_API const char *leat_error_text(const leat_error *error, char *text, size_t size);
 
-/* ---- JSON values: responses of the service, decoded strictly --------------------- */
+/* ---- operations ------------------------------------------------------------------ */
 
-typedef struct leat_json leat_json; /* borrowed from the call that holds it */
-
-typedef enum leat_type {
-  LEAT_ABSENT = 0, /* the type of a NULL pointer */
-  LEAT_NULL,
-  LEAT_BOOLEAN,
-  LEAT_INTEGER,
-  LEAT_REAL,
-  LEAT_STRING,
-  LEAT_ARRAY,
-  LEAT_OBJECT
-} leat_type;
-
-typedef struct leat_member { /* a member of an object; initialize with { 0 } */
-  leat_string name;
-  const leat_json *value;
-  void *position; /* private to the library */
-} leat_member;
-
-LEAT_API leat_type leat_json_type(const leat_json *value);
-LEAT_API bool leat_json_boolean(const leat_json *value);    /* other types: false */
-LEAT_API int64_t leat_json_integer(const leat_json *value); /* other types: 0 */
-LEAT_API double leat_json_real(const leat_json *value);     /* other types: 0 */
-/* Returns the text of a number that fits neither an int64_t nor a double, such as 1e400.
-** The type of such a number is LEAT_REAL, and its real value is the nearest double or an
-** infinity. For anything else, data is NULL. */
-LEAT_API leat_string leat_json_digits(const leat_json *value);
-/* Returns a string, NUL-terminated and without a NUL in it. Other types: data NULL. */
-LEAT_API leat_string leat_json_string(const leat_json *value);
-/* Returns the number of items of an array, or of members of an object; otherwise 0. */
-LEAT_API size_t leat_json_size(const leat_json *value);
-/* Returns the item at `index`, counted from 0; NULL if there is none. */
-LEAT_API const leat_json *leat_json_at(const leat_json *array, size_t index);
-/* Returns the member with that name, the last one if the name is repeated; NULL if there
-** is none. */
-LEAT_API const leat_json *leat_json_get(const leat_json *object, const char *name);
-/* Advances `member` to the next member, in the order of the response. Returns false after
-** the last one. */
-LEAT_API bool leat_json_next(const leat_json *object, leat_member *member);
-
-/* ---- operations: a table with a row for each ------------------------------------- */
-
-typedef struct leat_parameter {
-  const char *name;  /* the service's name: "contact_identifier_value" */
-  const char *alias; /* a short name: "value" */
-  leat_type type;    /* LEAT_STRING or LEAT_BOOLEAN */
-  bool required;
-  bool in_path; /* replaces {name} in the path; in Lua it is always an option */
-} leat_parameter;
-
-enum { LEAT_IN_QUERY = 1, LEAT_IN_BODY = 2 }; /* leat_op.places: one of them, or both */
-
-typedef enum leat_result {
-  LEAT_RESULT_CARD,    /* a contact identifier */
-  LEAT_RESULT_NOTHING, /* no data, only success */
-  LEAT_RESULT_CARDS,   /* an array of contact identifiers */
-  LEAT_RESULT_DATA,    /* an object */
-  LEAT_RESULT_ANY      /* any response: leat_call_new_request */
-} leat_result;
-
-/* How to recover when the response to a change was lost, so that the change may or may
-** not have been made. */
-typedef enum leat_recovery {
-  LEAT_RETRY,           /* retry it: the operation is idempotent */
-  LEAT_VERIFY_CREATED,  /* find the card, and check that it is as requested */
-  LEAT_VERIFY_LINKED,   /* find the card, and check that it is linked as requested */
-  LEAT_VERIFY_UNLINKED, /* find the card, and check that it is no longer linked */
-  LEAT_VERIFY_DELETED,  /* find the card, and check that it no longer exists */
-  LEAT_NO_RETRY         /* fail; the caller must decide */
-} leat_recovery;
-
-typedef struct leat_op {
-  const char *resource; /* "contact_identifiers" */
-  const char *name;     /* "find" */
-  const char *method;   /* "GET" */
-  const char *path;     /* appended to the base URL's path; {name} marks a parameter */
-  int places;           /* where the other parameters go: LEAT_IN_QUERY, LEAT_IN_BODY */
-  bool writes;          /* it changes data */
-  leat_result result;
-  const leat_parameter *parameters; /* required ones first */
-  size_t parameter_count;
-  leat_recovery recovery;
-  bool takes_expect; /* leat_call_expect may be used */
-} leat_op;
+typedef struct leat_op leat_op; /* leat_driver.h describes it */
 
 /* Returns the row of an operation; NULL if there is none. Never freed. */
 LEAT_API const leat_op *leat_operation(const char *resource, const char *name);
-/* Returns the row at `index`, counted from 0; NULL after the last one. */
-LEAT_API const leat_op *leat_operation_at(size_t index);
 
 /* ---- time ------------------------------------------------------------------------ */
 
-/* The library has no clock and no source of randomness: the caller supplies both. */
+/* The library has no clock and no randomness: the caller supplies both. */
 typedef struct leat_moment {
   int64_t monotonic_ms; /* a clock with any origin that never goes back */
   int64_t unix_s;       /* the wall clock */
@@ -234,12 +129,11 @@ typedef struct leat_moment {
 
 /* ---- clients --------------------------------------------------------------------- */
 
-typedef struct leat_header {
-  leat_string name;
-  leat_string value;
-} leat_header;
-
 typedef struct leat_client leat_client;
+
+typedef struct leat_header {
+  leat_string name, value;
+} leat_header;
 
 /* What a client records of each HTTP exchange, for leat_client_attempt to return. */
 typedef enum leat_observe {
@@ -258,8 +152,7 @@ typedef struct leat_config {
   const char *client_id;     /* tokens are fetched with these credentials, and renewed */
   bool token_from_caller;    /* LEAT_TOKEN requests them: leat_client_set_token */
   const char *client_secret; /* belongs to client_id */
-  /* LEAT_TOKEN_PATH on the origin of base_url: where tokens are fetched. By default the
-  ** client_secret is therefore sent to that origin only. */
+  /* LEAT_TOKEN_PATH on the origin of base_url, which alone then gets the secret. */
   const char *token_url;
   const char *base_url;   /* LEAT_BASE_URL: an https URL with its path */
   const char *user_agent; /* "leat/" LEAT_VERSION */
@@ -303,51 +196,9 @@ LEAT_API void leat_client_free(leat_client *client);
 ** is not a valid token, or if memory runs out. */
 LEAT_API bool leat_client_set_token(leat_client *client, leat_moment now,
                                     leat_string token, int lifetime_s);
-/* Returns the client's token, for a store that processes share, and sets `until_ms` to
-** the time when it is to be renewed, on the clock of leat_moment.monotonic_ms. Data is
-** NULL if it has no valid token. Borrowed until the next call into the library. */
-LEAT_API leat_string leat_client_token(const leat_client *client, leat_moment now,
-                                       int64_t *until_ms);
-/* Gives the client a token that another process obtained; copies it. Returns false if it
-** is not a valid token, has expired, or equals the token to be renewed, or if memory runs
-** out. */
-LEAT_API bool leat_client_share_token(leat_client *client, leat_moment now,
-                                      leat_string token, int64_t until_ms);
-/* Returns the interval between two slots of the client's rate, in microseconds; 0 if the
-** client has no rate limit. */
-LEAT_API int64_t leat_client_slot_length_us(const leat_client *client);
-/* A pause: the service asked the client to wait, with a 429 or a 503. The client's calls
-** are queued until it ends, as long as queue_timeout allows. Calls with one attempt do
-** not wait: they fail at once if the service said how long to wait (`asked`), and are
-** sent if it did not. If the service asked to wait for more than a minute (`too_long`),
-** every call fails at once, unsent, with the pause's kind and the remaining time as
-** retry_after. A pause lasts 15 minutes at most. After one that was too long a single
-** call is sent as a probe, and the others wait for its result. */
-typedef struct leat_pause {
-  int64_t until_ms; /* its end, on the clock of leat_moment.monotonic_ms */
-  leat_kind kind;   /* LEAT_RATE_LIMITED or LEAT_MAINTENANCE */
-  bool asked;       /* the response was a 429, or had a Retry-After */
-  bool too_long;    /* calls do not wait for its end */
-} leat_pause;
-
-/* Returns whether the client is in a pause now. Fills `pause` in any case. */
-LEAT_API bool leat_client_pause(const leat_client *client, leat_moment now,
-                                leat_pause *pause);
-/* Informs the client of a pause that the service requested from another process. */
-LEAT_API void leat_client_share_pause(leat_client *client, leat_moment now,
-                                      const leat_pause *pause);
 /* Reports the rate limit that the service last stated: the number of requests that it
 ** allows, and how many of them remain. Each is -1 if unknown. */
 LEAT_API void leat_client_rate(const leat_client *client, int *limit, int *remaining);
-/* Copies text of the service to `out`, made safe for one line of a message: invisible and
-** control characters become spaces, and every piece of the client's token is masked.
-** Truncates to `size`. Returns `out`. */
-LEAT_API const char *leat_client_clean(const leat_client *client, leat_string text,
-                                       char *out, size_t size);
-/* Returns a number that changes whenever calls that wait may be able to continue, so that
-** leat_call_next should be called for them again. */
-LEAT_API uint64_t leat_client_epoch(const leat_client *client);
-
 /* The purpose of an exchange. */
 typedef enum leat_purpose {
   LEAT_TO_CALL = 0, /* the operation itself */
@@ -417,12 +268,8 @@ LEAT_API void leat_call_set_timeout_ms(leat_call *call, int ms);
 LEAT_API void leat_call_set_connect_timeout_ms(leat_call *call, int ms);
 LEAT_API void leat_call_set_max_attempts(leat_call *call, int attempts);
 
-/* Returns the operation that the call was created with; NULL if there was none. */
-LEAT_API const leat_op *leat_call_op(const leat_call *call);
-
 /* Returns the call's client, which is kept as long as the call. */
 LEAT_API leat_client *leat_call_client(const leat_call *call);
-
 /* A pointer of the caller's own, by which to recognize a call. */
 LEAT_API void leat_call_set_user(leat_call *call, void *user);
 LEAT_API void *leat_call_user(const leat_call *call);
@@ -441,7 +288,7 @@ typedef struct leat_info {
   int rate_remaining; /* how many of them remain; -1 if it did not say */
 } leat_info;
 
-/* Returns information about a call that is done, whether it succeeded or failed. */
+/* Returns information about a call that succeeded or failed. */
 LEAT_API leat_info leat_call_info(const leat_call *call);
 
 /* A message of the service's validation. Both strings are NUL-terminated. */
@@ -477,167 +324,6 @@ LEAT_API const leat_json *leat_call_conflicting_data(const leat_call *call);
 ** false and clears `card` if the value is not a contact identifier. */
 LEAT_API bool leat_json_contact_identifier(const leat_json *value,
                                            leat_contact_identifier *card);
-
-/* ---- the contract between a call and its driver ---------------------------------- */
-/*
-** A driver calls leat_call_next until it returns LEAT_DONE, and acts on each step:
-**
-**   LEAT_SEND   Perform the HTTP exchange that leat_call_request describes. Then report
-**               its result: leat_call_respond with the response, or leat_call_fail with
-**               the kind of failure and whether the request may have been sent. An
-**               exchange may be any that the call needs, and may go to another origin; a
-**               driver treats all of them alike.
-**   LEAT_WAIT   Nothing to do until leat_call_until, or until the client's epoch changes.
-**   LEAT_TOKEN  The client was created with token_from_caller and needs a token. Call
-**               leat_client_set_token, then leat_call_next again; or leat_call_fail.
-**   LEAT_DONE   The result is available.
-**
-** For a client that is `shared`, which needs a driver with a store, two steps differ:
-**
-**   LEAT_TOKEN  If the store has a token, pass it to leat_client_share_token. If not,
-**               obtain one, by leat_call_fetch if the client has credentials, and store
-**               it. While another process does so, call leat_call_await.
-**   LEAT_SLOT   Reserve the next slot of the rate that no other process has reserved, and
-**               pass it to leat_call_take_slot. The call can wait until leat_call_until.
-**               Do not reserve a later slot, but pass it too: the call then fails with
-**               a queue timeout.
-**
-** Time in queues does not count towards a call's timeout, which begins with its first
-** LEAT_SEND. A driver therefore calls leat_call_next only when it is able to send.
-** leat_call_fail at any step but LEAT_SEND ends the call with the given kind.
-*/
-
-typedef enum leat_step {
-  LEAT_SEND,
-  LEAT_WAIT,
-  LEAT_TOKEN,
-  LEAT_DONE,
-  LEAT_SLOT
-} leat_step;
-
-typedef struct leat_request {
-  leat_string method;
-  leat_string origin; /* "https://api.piggy.eu", with the port if it is not the default */
-  leat_string host;   /* the origin's, without brackets or port; NUL-terminated */
-  int port;
-  bool tls;
-  leat_string target;         /* "/api/v3/...?..."; the URL is origin + target */
-  const leat_header *headers; /* without Host and Content-Length, which the codec adds */
-  size_t header_count;
-  leat_string body;
-  int64_t deadline_ms;    /* on the clock of leat_moment.monotonic_ms */
-  int connect_timeout_ms; /* for one connection, within the deadline */
-  size_t max_body;        /* the limit of the response's body */
-} leat_request;
-
-/* How the end of a response's body was found. LEAT_TO_CLOSE does not prove that the body
-** is complete; the others do. */
-typedef enum leat_framing {
-  LEAT_NO_BODY, /* HEAD, 204, 304 */
-  LEAT_LENGTH,  /* by Content-Length */
-  LEAT_CHUNKED, /* by the last chunk */
-  LEAT_TO_CLOSE /* by the end of the connection */
-} leat_framing;
-
-typedef struct leat_response {
-  int status;
-  const leat_header *headers;
-  size_t header_count;
-  leat_string body;
-  leat_framing framing;
-} leat_response;
-
-/* Runs the call as far as it gets without I/O, and returns its next step. */
-LEAT_API leat_step leat_call_next(leat_call *call, leat_moment now);
-/* After LEAT_SEND: returns the request, with the current token; NULL at any other step.
-** Call it right before sending. Borrowed until the result is reported or the call is
-** freed; its headers only until the next call into the library. */
-LEAT_API const leat_request *leat_call_request(leat_call *call);
-/* Returns the purpose of the call's current exchange. At LEAT_TO_GET_TOKEN other calls
-** may be waiting for the token. */
-LEAT_API leat_purpose leat_call_purpose(const leat_call *call);
-/* After LEAT_WAIT and LEAT_SLOT: returns the end of the wait, on the clock of
-** leat_moment.monotonic_ms. */
-LEAT_API int64_t leat_call_until(const leat_call *call);
-/* After LEAT_TOKEN: makes the call fetch a token with the client's credentials. */
-LEAT_API void leat_call_fetch(leat_call *call, leat_moment now);
-/* After LEAT_TOKEN: makes the call wait until then, or until its client gets a token. */
-LEAT_API void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms);
-/* After LEAT_SLOT: gives the call a slot, as a time in microseconds on the clock of
-** leat_moment.monotonic_ms. */
-LEAT_API void leat_call_take_slot(leat_call *call, int64_t slot_us);
-/* Reports that the connection is established and the first byte is about to be sent. Time
-** spent on connecting then does not count towards this exchange's share of the timeout.
-** Returns the exchange's new deadline, which leat_call_request shows too. Optional. */
-LEAT_API int64_t leat_call_connected(leat_call *call, leat_moment now);
-/* Reports a response, which is borrowed for the duration of this call only. */
-LEAT_API void leat_call_respond(leat_call *call, leat_moment now,
-                                const leat_response *answer);
-/* Reports that the current exchange uses a connection that was used before. */
-LEAT_API void leat_call_set_reused(leat_call *call);
-/* Reports that there is no response, and why. `detail` is a short line for people, and is
-** copied. */
-LEAT_API void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind,
-                             leat_sent sent, const char *detail);
-
-/* Returns the value of the first header with that name, in any case; data NULL if there
-** is none. Borrowed from the response. */
-LEAT_API leat_string leat_response_header(const leat_response *answer, const char *name);
-
-/* ---- the HTTP/1.1 codec, for authors of drivers ---------------------------------- */
-/*
-** Encodes requests and decodes responses, without I/O. A codec serves one connection, one
-** exchange at a time:
-**
-**   state = leat_http1_begin(http, request);
-**   while ((out = leat_http1_output(http)).length > 0) {
-**     if ((n = send(socket, out.data, out.length, MSG_NOSIGNAL)) < 0) goto broken;
-**     leat_http1_sent(http, (size_t)n);
-**   }
-**   while (state == LEAT_HTTP1_MORE && (space = leat_http1_space(http, &room)) != NULL) {
-**     if ((n = recv(socket, space, room, 0)) < 0) goto broken;
-**     state = n > 0 ? leat_http1_received(http, (size_t)n) : leat_http1_closed(http);
-**   }
-**
-** It is strict: it refuses everything that two parsers could understand differently.
-*/
-typedef struct leat_http1 leat_http1;
-
-typedef enum leat_http1_state {
-  LEAT_HTTP1_MORE,     /* the response is incomplete */
-  LEAT_HTTP1_RESPONSE, /* leat_http1_response returns it */
-  LEAT_HTTP1_FAILED    /* leat_http1_failure returns the reason */
-} leat_http1_state;
-
-LEAT_API leat_http1 *leat_http1_new(void); /* NULL: out of memory */
-LEAT_API void leat_http1_free(leat_http1 *http);
-
-/* Starts an exchange. Copies the request. */
-LEAT_API leat_http1_state leat_http1_begin(leat_http1 *http, const leat_request *request);
-/* Returns the bytes that remain to be sent. They stay where they are, unchanged, until
-** leat_http1_sent. */
-LEAT_API leat_string leat_http1_output(const leat_http1 *http);
-/* Reports that the first `length` bytes of the output were sent. */
-LEAT_API void leat_http1_sent(leat_http1 *http, size_t length);
-
-/* Returns where to receive to, and sets `room` to how many bytes fit there. Returns NULL,
-** with a room of 0, if memory runs out and after the end of the exchange. Valid until the
-** next call with `http`. */
-LEAT_API char *leat_http1_space(leat_http1 *http, size_t *room);
-/* Decodes `length` bytes that were received into that space. */
-LEAT_API leat_http1_state leat_http1_received(leat_http1 *http, size_t length);
-/* Reports that the server closed the connection in an orderly way. Do not call it for a
-** connection that broke: that proves no end of a response. */
-LEAT_API leat_http1_state leat_http1_closed(leat_http1 *http);
-
-/* Returns the complete response; NULL if there is none. Borrowed until the next
-** leat_http1_begin. */
-LEAT_API const leat_response *leat_http1_response(const leat_http1 *http);
-/* Returns why the exchange failed, LEAT_OK if it did not, and sets `detail` (which may be
-** NULL) to a line for people. Borrowed until the next leat_http1_begin. */
-LEAT_API leat_kind leat_http1_failure(const leat_http1 *http, const char **detail);
-/* Returns whether the next exchange may use the same connection. */
-LEAT_API bool leat_http1_reusable(const leat_http1 *http);
 
 #ifdef __cplusplus
 }

@@ -7,29 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What only raw calls have: those of leat_call_new_request, and token fetches. */
-struct leat_raw {
-  leat_op op;
-  char method[LEAT_MAX_METHOD + 1];
-  leat_headers headers;
-  leat_headers all;    /* the client's and its own, as sent */
-  const leat_url *url; /* another origin; NULL: the client's */
-  const char *separator;
-};
-
-void leat__raw_free(leat_raw *r) {
-  if (r == NULL) return;
-  leat__headers_free(&r->headers);
-  leat__headers_free(&r->all);
-  free(r);
-}
-
 /* ---- parameters ------------------------------------------------------------------ */
-
-void leat__misuse(leat_call *call, const char *what, const char *which) {
-  if (call->outcome.error.kind != LEAT_OK) return;
-  leat__error_set(&call->outcome.error, LEAT_MISUSE, "%s%s", which, what);
-}
 
 static bool may_be_set(const leat_call *call) {
   return call && call->outcome.error.kind == LEAT_OK && call->state == LEAT__NEW;
@@ -64,28 +42,27 @@ static const char *check_text(leat_string value) {
 }
 
 void leat_call_set(leat_call *call, const char *name, leat_string value) {
-  leat_argument *place = find_argument(call, name, LEAT_STRING);
-  if (place == NULL) return;
+  leat_argument *argument = find_argument(call, name, LEAT_STRING);
+  if (argument == NULL) return;
   const char *wrong = check_text(value);
-  if (call->op->parameters[place - call->arguments].in_path && is_dots(value))
+  if (call->op->parameters[argument - call->arguments].in_path && is_dots(value))
     wrong = " would be another path";
   if (wrong) {
     leat__misuse(call, wrong, name);
     return;
   }
-  free(place->text);
-  place->text = leat__copy(value.data, value.length);
-  place->length = value.length;
-  place->set = true;
-  if (place->text == NULL)
-    leat__no_memory(&call->outcome.error);
+  free(argument->text);
+  argument->text = leat__copy(value.data, value.length);
+  argument->length = value.length;
+  argument->set = true;
+  if (argument->text == NULL) leat__no_memory(&call->outcome.error);
 }
 
 void leat_call_set_bool(leat_call *call, const char *name, bool value) {
-  leat_argument *place = find_argument(call, name, LEAT_BOOLEAN);
-  if (place == NULL) return;
-  place->boolean = value;
-  place->set = true;
+  leat_argument *argument = find_argument(call, name, LEAT_BOOLEAN);
+  if (argument == NULL) return;
+  argument->boolean = value;
+  argument->set = true;
 }
 
 void leat_call_expect(leat_call *call, leat_string contact_uuid) {
@@ -102,8 +79,7 @@ void leat_call_expect(leat_call *call, leat_string contact_uuid) {
   if (contact_uuid.data == NULL) return;
   call->owner.text = leat__copy(contact_uuid.data, contact_uuid.length);
   call->owner.length = contact_uuid.length;
-  if (call->owner.text == NULL)
-    leat__no_memory(&call->outcome.error);
+  if (call->owner.text == NULL) leat__no_memory(&call->outcome.error);
 }
 
 /* ---- raw calls ------------------------------------------------------------------- */
@@ -241,12 +217,6 @@ void leat_call_set_connect_timeout_ms(leat_call *call, int ms) {
 
 /* ---- the request ----------------------------------------------------------------- */
 
-leat_string leat__argument_text(const leat_call *call, size_t i) {
-  const leat_argument *a = &call->arguments[i];
-  if (a->text) return (leat_string){a->text, a->length};
-  return leat_s(a->boolean ? "true" : "false");
-}
-
 /* Appends the operation's path, with the parameter's value in place of its {name}. */
 static void append_path(leat_call *call) {
   const char *path = call->op->path, *brace = strchr(path, '{');
@@ -267,7 +237,7 @@ static void make_target(leat_call *call) {
   leat__append_s(&call->target, call->client->url.path);
   append_path(call);
   if (call->target.length == 0) leat__append_s(&call->target, "/");
-  if (!(call->op->places & LEAT_IN_QUERY)) return;
+  if (!(call->op->locations & LEAT_IN_QUERY)) return;
   for (size_t i = 0; i < call->op->parameter_count; i++) {
     if (!call->arguments[i].set) continue;
     leat__append_s(&call->target, separator);
@@ -288,7 +258,7 @@ static void append_argument(leat_call *call, size_t i) {
 
 static void make_body(leat_call *call) {
   const char *separator = "";
-  if (!(call->op->places & LEAT_IN_BODY)) return;
+  if (!(call->op->locations & LEAT_IN_BODY)) return;
   leat__append_s(&call->body, "{");
   for (size_t i = 0; i < call->op->parameter_count; i++) {
     if (!call->arguments[i].set) continue;
@@ -348,6 +318,7 @@ static void fill_request(leat_call *call) {
   request->host = leat_s(url->host);
   request->port = url->port;
   request->tls = url->tls;
+  request->loopback = url->loopback;
   request->target = (leat_string){call->target.data, call->target.length};
   request->body = (leat_string){call->body.data, call->body.length};
   request->connect_timeout_ms = call->connect_timeout_ms;

@@ -1,7 +1,7 @@
 /*
-** retry.c - the retry policy: what to do after a failure, and after which delay. call.c
-** calls these pure functions. They never guess whether a change took effect: the
-** operation's recovery says how to verify it.
+** retry.c - the retry policy, as pure functions: what to do after a failure, and after
+** which delay. They never guess whether a change took effect: the operation's recovery
+** says how to verify it.
 */
 #include "internal.h"
 

@@ -15,9 +15,6 @@ enum { MARGIN_MS = 60 * 1000 };
 
 static const char bearer[] = "Bearer ";
 
-static const leat_op fetch = {"client",        "token", "POST", "",         0,    false,
-                              LEAT_RESULT_ANY, NULL,    0,      LEAT_RETRY, false};
-
 /* ---- the client's token ---------------------------------------------------------- */
 
 bool leat__token_set(leat_client *client, leat_string token) {
@@ -96,17 +93,16 @@ void leat__token_refused(leat_client *client, unsigned number) {
 
 /* ---- the lease ------------------------------------------------------------------- */
 
-bool leat__token_lease(leat_client *client, const leat_call *call, leat_moment now) {
-  if (client->lease && client->lease != call && now.monotonic_ms < client->lease_until)
+bool leat__token_lease(leat_client *client, const void *holder, leat_moment now) {
+  if (client->lease && client->lease != holder && now.monotonic_ms < client->lease_until)
     return false;
-  client->lease = call;
+  client->lease = holder;
   client->lease_until = now.monotonic_ms + client->timeout_ms;
   return true;
 }
 
-void leat__token_release(const leat_call *call) {
-  leat_client *client = call->client;
-  if (client == NULL || client->lease != call) return;
+void leat__token_release(leat_client *client, const void *holder) {
+  if (client->lease != holder) return;
   client->lease = NULL;
   client->epoch++;
 }
@@ -120,13 +116,10 @@ static void append_field(leat_buffer *form, const char *name, const char *value)
   leat__append_encoded(form, leat_s(value));
 }
 
-leat_call *leat__token_call(leat_client *client) {
-  leat_call *call = leat__call_to_origin(client, &fetch, &client->token_url);
-  if (call == NULL) return NULL;
-  append_field(&call->body, "grant_type", "client_credentials");
-  append_field(&call->body, "client_id", client->client_id);
-  append_field(&call->body, "client_secret", client->client_secret);
-  return call;
+void leat__token_form(const leat_client *client, leat_buffer *form) {
+  append_field(form, "grant_type", "client_credentials");
+  append_field(form, "client_id", client->client_id);
+  append_field(form, "client_secret", client->client_secret);
 }
 
 /* Copies the error of a failed fetch to the call that needed the token. A 401, or refused
@@ -141,14 +134,13 @@ static void fail(leat_error *error, const leat_error *why) {
                   refused ? " (are client_id and client_secret right?)" : "");
 }
 
-bool leat__token_take(leat_client *client, const leat_call *call, leat_moment now,
-                      leat_error *error) {
+bool leat__token_take(leat_client *client, const leat_error *fetched,
+                      const leat_json *data, leat_moment now, leat_error *error) {
   static const char *const names[] = {"access_token", "expires_in", NULL};
-  const leat_json *data = leat_call_data(call);
   leat_string token = leat_json_string(leat_json_get(data, "access_token"));
   int64_t lifetime = leat_json_integer(leat_json_get(data, "expires_in"));
-  if (leat_call_error(call)->kind != LEAT_OK) {
-    fail(error, leat_call_error(call));
+  if (fetched->kind != LEAT_OK) {
+    fail(error, fetched);
     return false;
   }
   if (lifetime < 0 || lifetime > INT32_MAX) lifetime = 0;

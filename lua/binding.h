@@ -5,7 +5,7 @@
 #define LEAT_BINDING_H
 
 #include "compat.h"
-#include "leat.h"
+#include "leat_driver.h"
 
 #include <stdbool.h>
 #include <string.h>

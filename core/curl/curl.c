@@ -11,8 +11,8 @@
 ** A job is a call that the driver works on. It waits in a queue until it has a slot; with
 ** a slot, the driver runs the call step by step until it is done or has to wait.
 */
-#include "internal.h"
 #include "leat_curl.h"
+#include "leat_driver.h"
 #include "poller.h"
 #include "queue.h"
 
@@ -34,6 +34,11 @@
 #include <unistd.h>
 
 enum {
+  DEFAULT_MAX_CONNECTIONS = 16,
+  MAX_CONNECTIONS = 100000,
+  MAX_IDLE_MS = 60 * 1000, /* connections idle for longer are not reused */
+  MAX_SEND = 16 * 1024,    /* bytes passed to libcurl in one send */
+  MAX_EXCERPT = 80,        /* length of what a message quotes of a response */
   EVENTS_AT_ONCE = 64,
   CONNECTS_AT_ONCE = 16,
   STEP_MS = 2, /* events that are left after this time wait for the next step */
@@ -50,7 +55,6 @@ typedef enum place { QUEUED, REQUEUED, WAITING, ASKING, WORKING, FINISHED } plac
 typedef struct job {
   leat__link link;   /* in the list of jobs with the same `place` */
   leat__timer timer; /* deadline of its exchange, end of its wait, or queue deadline */
-  leat_curl *of;
   leat_call *call;
   struct connection *connection;
   place place;
@@ -208,6 +212,11 @@ static job *first_of(leat__link *list) {
   return leat__list_is_empty(list) ? NULL : job_at(list->next);
 }
 
+/* Changes whenever waiting calls of the same client may be able to continue. */
+static uint64_t epoch_of(const job *j) {
+  return leat_client_epoch(leat_call_client(j->call));
+}
+
 /* ---- messages of libcurl --------------------------------------------------------- */
 
 static bool has(const char *text, const char *piece) {
@@ -217,6 +226,14 @@ static bool has(const char *text, const char *piece) {
 /* Whether the text reports a TLS alert. */
 static bool is_alert(const char *text) {
   return has(text, " alert ");
+}
+
+/* ---- errors of leat_curl_new ----------------------------------------------------- */
+
+static void set_error(leat_error *error, leat_kind kind, const char *why) {
+  if (error == NULL) return;
+  *error = (leat_error){.kind = kind, .retry_after_ms = -1};
+  snprintf(error->message, sizeof error->message, "%s", why);
 }
 
 /* ---- descriptors ----------------------------------------------------------------- */
@@ -403,7 +420,7 @@ static connection *new_connection(leat_curl *curl, const leat_request *request) 
   c->fd = c->asked = CURL_SOCKET_BAD;
   c->easy = curl_easy_init();
   c->http = leat_http1_new();
-  c->origin = leat__copy(request->origin.data, request->origin.length);
+  c->origin = strndup(request->origin.data, request->origin.length);
   c->port = request->port;
   if (c->easy == NULL || c->http == NULL || c->origin == NULL) {
     free_connection(c);
@@ -450,7 +467,7 @@ static unsigned set_proxy(connection *c, const leat_curl *curl,
                           const leat_request *request) {
   const char *proxy = curl->proxy;
   unsigned bad = 0;
-  if (leat__loopback(request->host.data)) proxy = "";
+  if (request->loopback) proxy = "";
   c->bare = !request->tls && proxy && proxy[0] == '\0';
   /* Without a tunnel the proxy could read a cleartext request. */
   bad |= curl_easy_setopt(c->easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
@@ -522,12 +539,15 @@ static CURLcode send_bytes(connection *c, const char *bytes, size_t length, size
 
 /* ---- reuse ----------------------------------------------------------------------- */
 
+static bool is_text(leat_string a, const char *b) {
+  return a.length == strlen(b) && memcmp(a.data, b, a.length) == 0;
+}
+
 /* Returns the connection to this origin that was used most recently, or NULL if none
 ** is idle. */
 static connection *find_idle(leat_curl *curl, const leat_request *request) {
   for (leat__link *l = curl->idle.prev; l != &curl->idle; l = l->prev)
-    if (leat__equal(leat_s(connection_at(l)->origin), request->origin))
-      return connection_at(l);
+    if (is_text(request->origin, connection_at(l)->origin)) return connection_at(l);
   return NULL;
 }
 
@@ -549,7 +569,7 @@ static bool is_quiet(connection *c) {
 static connection *reuse(leat_curl *curl, const leat_request *request) {
   connection *c;
   while ((c = find_idle(curl, request)) != NULL) {
-    if (curl->now - c->idle_since < LEAT_MAX_IDLE_MS && is_quiet(c)) return c;
+    if (curl->now - c->idle_since < MAX_IDLE_MS && is_quiet(c)) return c;
     close_connection(curl, c);
   }
   return NULL;
@@ -567,13 +587,13 @@ static void make_idle(leat_curl *curl, connection *c) {
 /* A response or failure of one call may concern others of its client: a changed epoch
 ** wakes those that wait. */
 static void wake_waiters(leat_curl *curl, const job *j, uint64_t epoch) {
-  if (leat__call_epoch(j->call) != epoch) curl->wake_pending = true;
+  if (epoch_of(j) != epoch) curl->wake_pending = true;
 }
 
 /* Closes the job's connection, reports to the call that no response came, and runs the
 ** call again, which may retry. */
 static void fail(leat_curl *curl, job *j, leat_kind kind, const char *detail) {
-  uint64_t epoch = leat__call_epoch(j->call);
+  uint64_t epoch = epoch_of(j);
   if (j->connection) close_connection(curl, j->connection);
   j->connection = NULL;
   j->tries = 0;
@@ -584,7 +604,7 @@ static void fail(leat_curl *curl, job *j, leat_kind kind, const char *detail) {
 
 static void complete(leat_curl *curl, connection *c) {
   job *j = c->job;
-  uint64_t epoch = leat__call_epoch(j->call);
+  uint64_t epoch = epoch_of(j);
   leat_call_respond(j->call, moment(curl), leat_http1_response(c->http));
   j->connection = NULL;
   j->tries = 0;
@@ -658,8 +678,8 @@ static void transmit(leat_curl *curl, connection *c) {
   while ((out = leat_http1_output(c->http)).length > 0) {
     size_t n = 0;
     c->job->sent = LEAT_SENT_MAYBE;
-    CURLcode result = send_bytes(
-        c, out.data, out.length < LEAT_MAX_SEND ? out.length : LEAT_MAX_SEND, &n);
+    CURLcode result =
+        send_bytes(c, out.data, out.length < MAX_SEND ? out.length : MAX_SEND, &n);
     if (result == CURLE_AGAIN) {
       want_write(curl, c, true);
       return;
@@ -746,7 +766,7 @@ static void exchange(leat_curl *curl, job *j) {
 
 /* Runs a call that has a slot until its next step, and acts on that step. */
 static void run_call(leat_curl *curl, job *j) {
-  uint64_t epoch = leat__call_epoch(j->call);
+  uint64_t epoch = epoch_of(j);
   leat_step step = leat_call_next(j->call, moment(curl));
   wake_waiters(curl, j, epoch);
   switch (step) {
@@ -754,7 +774,7 @@ static void run_call(leat_curl *curl, job *j) {
     case LEAT_WAIT: move(curl, j, WAITING, leat_call_until(j->call)); break;
     case LEAT_TOKEN:
       j->told = false;
-      j->epoch = leat__call_epoch(j->call);
+      j->epoch = epoch_of(j);
       move(curl, j, ASKING, NEVER);
       break;
     case LEAT_SLOT: /* this driver has no store */
@@ -775,7 +795,7 @@ static bool can_dispatch(const leat_curl *curl) {
 
 /* Whether a job that needed a token got one, or ended. */
 static bool is_answered(const job *j) {
-  return leat_call_is_done(j->call) || leat__call_epoch(j->call) != j->epoch;
+  return leat_call_is_done(j->call) || epoch_of(j) != j->epoch;
 }
 
 static bool any_answered(const leat_curl *curl) {
@@ -786,7 +806,7 @@ static bool any_answered(const leat_curl *curl) {
 
 static void enqueue_job(leat_curl *curl, job *j, place where) {
   j->queued_since = curl->now;
-  move(curl, j, where, leat__call_queue_deadline(j->call, j->queued_since));
+  move(curl, j, where, leat_call_queue_deadline(j->call, j->queued_since));
 }
 
 /* Queues the jobs that got a token or ended, and wakes those that wait for the same
@@ -811,7 +831,7 @@ static void dispatch(leat_curl *curl) {
   while (can_dispatch(curl)) {
     job *j = first_of(&curl->requeued);
     if (j == NULL) j = first_of(&curl->line);
-    leat__call_add_queue_time(j->call, curl->now - j->queued_since);
+    leat_call_add_queue_time(j->call, curl->now - j->queued_since);
     move(curl, j, WORKING, NEVER);
     run_call(curl, j);
   }
@@ -1035,10 +1055,11 @@ static bool connect_again(leat_curl *curl, connection *c) {
 /* Handles a new connection that the server closed, or sent data on, before any
 ** request. */
 static void fail_pin(leat_curl *curl, connection *c, const char *seen, size_t length) {
-  char text[160], excerpt[LEAT_MAX_EXCERPT + 1];
+  char text[160], excerpt[MAX_EXCERPT + 1];
   job *j = c->job;
   if (length > 0) {
-    leat__clean(excerpt, sizeof excerpt, (leat_string){seen, length}, LEAT_NO_SECRETS);
+    leat_client_clean(leat_call_client(j->call), (leat_string){seen, length}, excerpt,
+                      sizeof excerpt);
     snprintf(text, sizeof text,
              "the server speaks before it is asked, so it is no HTTP%s: \"%s\"",
              seen[0] ? "" : "/1.1", excerpt);
@@ -1052,7 +1073,7 @@ static void fail_pin(leat_curl *curl, connection *c, const char *seen, size_t le
 }
 
 static void connected(leat_curl *curl, connection *c) {
-  char seen[LEAT_MAX_EXCERPT];
+  char seen[MAX_EXCERPT];
   curl_socket_t fd = CURL_SOCKET_BAD;
   size_t n = 0;
   curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd);
@@ -1168,15 +1189,17 @@ static void fail_late(leat_curl *curl, connection *c) {
 /* Handles the queue deadline of a job. A job is not failed while a slot is free: it
 ** gets the slot now or, if more connections are to be begun than one step allows, in
 ** one of the next steps. */
-static void end_patience(leat_curl *curl, job *j, int64_t now) {
+static void on_queue_deadline(leat_curl *curl, job *j, int64_t now) {
   dispatch(curl);
   if ((j->place != QUEUED && j->place != REQUEUED) || j->timer.due > now) return;
   if (curl->slots_taken < curl->max_connections) {
     leat__heap_set(&curl->timers, &j->timer, now + 1);
     return;
   }
-  j->sent = LEAT_SENT_NO;
-  fail(curl, j, LEAT_TIMEOUT, LEAT_QUEUE_TIMEOUT);
+  uint64_t epoch = epoch_of(j);
+  leat_call_fail_queue_timeout(j->call, moment(curl));
+  run_call(curl, j);
+  wake_waiters(curl, j, epoch);
 }
 
 /* Handles a job whose timer is due. */
@@ -1185,7 +1208,7 @@ static void on_due(leat_curl *curl, job *j, int64_t now) {
     case WORKING: fail_late(curl, j->connection); break;
     case WAITING: enqueue_job(curl, j, REQUEUED); break;
     case QUEUED:
-    case REQUEUED: end_patience(curl, j, now); break;
+    case REQUEUED: on_queue_deadline(curl, j, now); break;
     case ASKING:
     case FINISHED: break; /* never due */
   }
@@ -1321,8 +1344,8 @@ static bool open_context(leat_curl *curl, leat_error *error) {
   curl->watch = leat__poller_new();
   if (curl->watch && open_multi(curl)) return true;
   if ((curl->watch == NULL && errno != ENOMEM) || lacks_descriptors())
-    leat__error_set(error, LEAT_LOCAL, "no more descriptors");
-  else leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
+    set_error(error, LEAT_LOCAL, "no more descriptors");
+  else set_error(error, LEAT_NO_MEMORY, "out of memory");
   close_context(curl);
   return false;
 }
@@ -1389,7 +1412,7 @@ static bool is_proxy(const char *url) {
 }
 
 static const char *check_config(const leat_curl_config *config) {
-  if (config->max_connections < 0 || config->max_connections > LEAT_MAX_CONNECTIONS)
+  if (config->max_connections < 0 || config->max_connections > MAX_CONNECTIONS)
     return "max_connections must lie between 1 and 100000";
   if (config->proxy && config->proxy[0] != '\0' && !is_proxy(config->proxy))
     return "proxy must be a URL: http://host:port, https://... or socks5h://...";
@@ -1398,26 +1421,25 @@ static const char *check_config(const leat_curl_config *config) {
 
 static bool copy_config(leat_curl *curl, const leat_curl_config *config) {
   curl->max_connections = config->max_connections;
-  if (curl->max_connections == 0) curl->max_connections = LEAT_DEFAULT_MAX_CONNECTIONS;
-  if (config->ca_file)
-    curl->ca_file = leat__copy(config->ca_file, strlen(config->ca_file));
-  if (config->proxy) curl->proxy = leat__copy(config->proxy, strlen(config->proxy));
+  if (curl->max_connections == 0) curl->max_connections = DEFAULT_MAX_CONNECTIONS;
+  if (config->ca_file) curl->ca_file = strdup(config->ca_file);
+  if (config->proxy) curl->proxy = strdup(config->proxy);
   return (curl->ca_file || !config->ca_file) && (curl->proxy || !config->proxy);
 }
 
 leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
   static const leat_curl_config none = {0};
   if (config == NULL) config = &none;
-  if (error) leat__error_clear(error);
+  set_error(error, LEAT_OK, "");
   const char *wrong = check_config(config);
   if (wrong) {
-    leat__error_set(error, LEAT_CONFIG, "%s", wrong);
+    set_error(error, LEAT_CONFIG, wrong);
     return NULL;
   }
   leat_curl *curl = calloc(1, sizeof *curl);
   if (curl == NULL || !watch_forks() ||
       curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-    leat__error_set(error, LEAT_NO_MEMORY, "out of memory at setting up libcurl");
+    set_error(error, LEAT_NO_MEMORY, "out of memory at setting up libcurl");
     free(curl);
     return NULL;
   }
@@ -1425,7 +1447,7 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
                          &curl->waiting, &curl->asking, &curl->working, &curl->finished};
   for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
     leat__list_init(lists[i]);
-  if (!copy_config(curl, config)) leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
+  if (!copy_config(curl, config)) set_error(error, LEAT_NO_MEMORY, "out of memory");
   else if (open_context(curl, error)) return curl;
   leat_curl_free(curl);
   return NULL;
@@ -1434,11 +1456,9 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
 /* Frees a finished job. Returns its call, or NULL if the driver held the last
 ** reference to it. */
 static leat_call *release(leat_curl *curl, job *j) {
-  leat_call *call = leat__call_is_shared(j->call) ? j->call : NULL;
+  leat_call *call = leat_call_detach(j->call);
   leat__list_leave(&j->link);
   leat__heap_remove(&curl->timers, &j->timer);
-  j->call->job = NULL;
-  leat_call_free(j->call);
   free(j);
   return call;
 }
@@ -1472,15 +1492,13 @@ static job *new_job(leat_curl *curl, leat_call *call) {
   }
   leat__list_init(&j->link);
   j->timer.order = ++curl->started;
-  j->of = curl;
   j->call = call;
-  call->job = j;
-  leat__call_hold(call);
+  leat_call_attach(call, curl, j);
   return j;
 }
 
 bool leat_curl_start(leat_curl *curl, leat_call *call) {
-  if (call == NULL || leat__call_is_shared(call)) return false;
+  if (call == NULL || leat_call_is_attached(call)) return false;
   read_clock(curl);
   leat_kind wrong = same_process(curl) ? LEAT_NO_MEMORY : LEAT_LOCAL;
   job *j = wrong == LEAT_LOCAL ? NULL : new_job(curl, call);
@@ -1524,15 +1542,9 @@ leat_call *leat_curl_token(leat_curl *curl) {
   return NULL;
 }
 
-/* Returns NULL if this driver does not work on the call. */
-static job *job_of(const leat_curl *curl, const leat_call *call) {
-  job *j = call ? call->job : NULL;
-  return j && j->of == curl ? j : NULL;
-}
-
 void leat_curl_cancel(leat_curl *curl, leat_call *call) {
   bool usable = same_process(curl);
-  job *j = job_of(curl, call);
+  job *j = leat_call_job(call, curl);
   read_clock(curl);
   if (j == NULL) return;
   if (j->place == ASKING && is_answered(j))
@@ -1549,12 +1561,12 @@ void leat_curl_perform(leat_curl *curl, leat_call *call) {
   if (!leat_curl_start(curl, call)) return;
   while (!leat_call_is_done(call)) {
     if (same_process(curl)) step(curl, ms_until(work_due(curl)));
-    job *j = job_of(curl, call);
+    job *j = leat_call_job(call, curl);
     if (j && j->place == ASKING && !is_answered(j))
       leat_call_fail(call, moment(curl), LEAT_CONFIG, LEAT_SENT_NO,
                      "nobody is there to ask for a token");
   }
-  job *j = job_of(curl, call);
+  job *j = leat_call_job(call, curl);
   if (j) release(curl, j);
 }
 

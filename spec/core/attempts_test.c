@@ -2,7 +2,7 @@
 ** attempts_test.c - the attempts that a client reports after each exchange. Uses a
 ** simulated clock and no socket.
 */
-#include "leat.h"
+#include "leat_driver.h"
 #include "test.h"
 
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 ** call_test.c - calls through the public API, without a socket: their requests, and how
 ** they treat each response.
 */
-#include "leat.h"
+#include "leat_driver.h"
 #include "test.h"
 
 #include <stdlib.h>

@@ -5,7 +5,7 @@
 #ifndef LEAT_TEST_CASES_H
 #define LEAT_TEST_CASES_H
 
-#include "leat.h"
+#include "leat_driver.h"
 
 typedef enum expectation {
   WANT_NOTHING,

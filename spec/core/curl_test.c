@@ -4,6 +4,7 @@
 #include "busy.h"
 #include "fork.h"
 #include "leat_curl.h"
+#include "leat_driver.h"
 #include "secrets.h"
 #include "server.h"
 #include "surplus.h"

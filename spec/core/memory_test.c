@@ -4,7 +4,7 @@
 ** result, without a crash or a leak, and the next call must work. Freed memory must not
 ** contain secrets.
 */
-#include "leat.h"
+#include "leat_driver.h"
 #include "secrets.h"
 #include "test.h"
 

@@ -5,7 +5,7 @@
 ** the plays of retry_test.c for that. Uses a simulated clock and no socket.
 **   policy_test FOLDER [messages]
 */
-#include "leat.h"
+#include "leat_driver.h"
 #include "secrets.h"
 #include "test.h"
 

@@ -2,7 +2,7 @@
 ** retry_test.c - calls over several exchanges, with a simulated clock and no socket:
 ** retries, lost responses, pauses, rate limits, deadlines.
 */
-#include "leat.h"
+#include "leat_driver.h"
 #include "secrets.h"
 #include "test.h"
 

@@ -2,7 +2,7 @@
 ** times_test.c - drivers whose clocks return arbitrary times. Calls must end, and no sum
 ** may overflow, which the undefined behavior sanitizer detects (make asan).
 */
-#include "leat.h"
+#include "leat_driver.h"
 #include "test.h"
 
 #define CARD  "{\"data\":{\"value\":\"1\",\"name\":null,\"contact\":null}}"

@@ -2,7 +2,7 @@
 ** token_test.c - tokens that are fetched, supplied by the caller, and renewed. Uses a
 ** simulated clock and no socket.
 */
-#include "leat.h"
+#include "leat_driver.h"
 #include "secrets.h"
 #include "test.h"
 

@@ -7,7 +7,7 @@
 #define LEAT_TEST_CATALOGUE_H
 
 #include "bad_server.h"
-#include "leat.h"
+#include "leat_driver.h"
 
 /* What a response, or its absence, means for a call. The expected result of a find or a
 ** create follows from it for all rows: see `expect` in catalogue_stage.h. */

@@ -7,7 +7,7 @@
 #ifndef LEAT_JSON_ORACLE_H
 #define LEAT_JSON_ORACLE_H
 
-#include "leat.h"
+#include "leat_driver.h"
 
 #include <jansson.h>
 #include <string.h>

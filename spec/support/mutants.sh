@@ -131,10 +131,10 @@ mutant duplicate-names-accepted-among-many core/json.c \
   's/^    object->repeats = compare_names(.*/    object->repeats = false;/'
 mutant a-page-of-a-firewall-is-an-answer core/response.c \
   's/^  else if (is_refusal_by_page(.*/  else if (false) fail_page(j);/'
-mutant line-ends-in-headers core/http1.c \
+mutant line-ends-in-headers core/headers.c \
   's/if ((c < 0x20 \&\& c != .\\t.) || c == 0x7F) return false;/if (c == 0x7F) return false;/'
 mutant idle-connections-not-probed core/curl/curl.c \
-  's/< LEAT_MAX_IDLE_MS \&\& is_quiet(c)/< LEAT_MAX_IDLE_MS/'
+  's/< MAX_IDLE_MS \&\& is_quiet(c)/< MAX_IDLE_MS/'
 mutant idle-connections-probed-by-the-socket core/curl/curl.c \
   's/^  return receive_bytes(c, .byte, 1, .n) == CURLE_AGAIN;/  return recv(c->fd, \&byte, 1, MSG_PEEK) < 0 || receive_bytes(c, \&byte, 1, \&n) == CURLE_AGAIN;/'
 mutant deadlines-before-data core/curl/curl.c \
@@ -153,43 +153,43 @@ mutant child-not-noticed core/curl/curl.c \
   's/^  atomic_fetch_add(\&fork_count, 1);//'
 mutant no-verification core/retry.c \
   's/^    default: return LEAT_VERIFY;/    default: return LEAT_SEND_AGAIN;/'
-mutant doubt-forgotten core/call.c \
+mutant doubt-forgotten core/machine.c \
   's/^  if (error->outcome_unknown) call->maybe_applied = true;/  if (error->outcome_unknown) call->maybe_applied = false;/'
-mutant unbounded-retry-after core/call.c \
+mutant unbounded-retry-after core/machine.c \
   's/^  return delay <= LEAT_LONGEST_WAIT_MS \&\& !too_late/  return !too_late/'
 mutant no-jitter core/retry.c \
   's/^  int64_t delay = (int64_t)(random % (uint64_t)(limit + 1));/  int64_t delay = limit + (int64_t)(random \& 0);/'
 mutant anything-adopted core/retry.c \
   's/^  return name_fits \&\& leat__is_owner(/  return name_fits || leat__is_owner(/'
-mutant pause-is-call-time core/call.c \
+mutant pause-is-call-time core/machine.c \
   's/^  if (call->deadline) call->deadline = leat__add_ms(call->deadline, waited);//'
 mutant a-503-told-as-nothing-done core/response.c \
   's/^  return status != 408 \&\& status >= 300 \&\& status < 500;/  return status != 408 \&\& status >= 300 \&\& status < 504;/'
 mutant a-long-pause-forgotten core/client.c \
-  's/^  held->too_long = .*/  held->too_long = false;/'
-mutant no-probe-after-a-pause core/call.c \
+  's/^  current->too_long = .*/  current->too_long = false;/'
+mutant no-probe-after-a-pause core/machine.c \
   's/^  if (taken) return client->probe == call;/  if (taken) return true;/'
-mutant a-probe-waits-for-itself core/call.c \
+mutant a-probe-waits-for-itself core/machine.c \
   's/^  if (client->probe == call) client->probe = inner;.*//'
-mutant patience-anew-for-each-find core/call.c \
+mutant patience-anew-for-each-find core/machine.c \
   's/^  inner->queued_ms = call->queued_ms;//'
-mutant sent-again-without-a-look core/call.c \
+mutant sent-again-without-a-look core/machine.c \
   's/^  bool verifies = call->maybe_applied .*/  bool verifies = false;/'
-mutant slots-not-given-back core/call.c \
-  's/^  if (client->slot_us == free_us + client->slot_length_us) client->slot_us = free_us;//'
+mutant slots-not-given-back core/slots.c \
+  's/^  if (slots->free_us == free_us + slots->length_us) slots->free_us = free_us;//'
 mutant a-next-owner-is-ignored core/retry.c \
   's/^  bool same = !desired->owner_known || .*/  bool same = true;/'
 mutant ensure-takes-any-contact lua/leat/ensure.lua \
   's/^    local wrong = contradiction(.*/    local wrong = nil/'
-mutant pause-not-told core/call.c \
+mutant pause-not-told core/machine.c \
   's/^  if (leat__retry_throttled(call->outcome.error.kind)) {/  if (false) {/'
 mutant no-lease core/token.c \
-  's/^  if (client->lease \&\& client->lease != call .*/  if (client->lease \&\& client->lease == NULL)/'
-mutant one-look-suffices core/call.c \
+  's/^  if (client->lease \&\& client->lease != holder .*/  if (client->lease \&\& client->lease == NULL)/'
+mutant one-look-suffices core/machine.c \
   's/^  bool seen_twice = .*/  bool seen_twice = true;/'
-mutant no-time-left-to-look core/call.c \
+mutant no-time-left-to-look core/machine.c \
   's/^  return more ? (left + 1) \/ 2 : left;/  return more ? left : left;/'
-mutant no-quota-of-retries core/call.c \
+mutant no-quota-of-retries core/machine.c \
   's/^  if (client->retry_budget < cost) {/  if (false) {/'
 mutant tls-tried-again core/retry.c \
   's/ || kind == LEAT_TLS;$/;/'
@@ -207,25 +207,25 @@ mutant secrets-in-the-record core/sandbox/record.c \
 passes=model_alone
 mutant model-no-verification core/retry.c \
   's/^    default: return LEAT_VERIFY;/    default: return LEAT_SEND_AGAIN;/'
-mutant model-one-find-suffices core/call.c \
+mutant model-one-find-suffices core/machine.c \
   's/^  bool seen_twice = .*/  bool seen_twice = true;/'
 mutant model-second-find-at-once core/internal.h \
   's/^  LEAT_VERIFY_INTERVAL_MS = 1000,/  LEAT_VERIFY_INTERVAL_MS = 10,/'
-mutant model-doubt-forgotten core/call.c \
+mutant model-doubt-forgotten core/machine.c \
   's/^  if (error->outcome_unknown) call->maybe_applied = true;/  if (error->outcome_unknown) call->maybe_applied = false;/'
 mutant model-anything-adopted core/retry.c \
   's/^  return name_fits \&\& leat__is_owner(/  return name_fits || leat__is_owner(/'
 mutant model-next-owner-unlinked core/retry.c \
   's/^  bool same = !desired->owner_known || .*/  bool same = desired != NULL;/'
-mutant model-expect-ignored core/call.c \
+mutant model-expect-ignored core/machine.c \
   's/^  if (call->owner.set \&\& !call->compared) {/  if (false) {/'
-mutant model-lost-taken-as-unsent core/call.c \
+mutant model-lost-taken-as-unsent core/machine.c \
   's/= call->op->writes \&\& sent == LEAT_SENT_MAYBE;/= false;/'
 mutant model-503-taken-as-proof core/response.c \
   's/^  return status != 408 \&\& status >= 300 \&\& status < 500;/  return status >= 300 \&\& (status < 500 || status == 503);/'
 mutant model-another-card-accepted core/response.c \
   's/^  if (!leat_same_value(leat_json_string(value), expected))/  if (expected.length == 0)/'
-mutant model-wrong-card-in-conflict core/call.c \
+mutant model-wrong-card-in-conflict core/machine.c \
   's/^  take_document(call, verify); .*/  if (leat_call_error(verify)->kind == LEAT_OK) take_document(call, verify);/'
 mutant sandbox-creates-what-exists core/sandbox/operations.c \
   's/^  if (card_of(x)) leat__sandbox_reply_code(x, 60006);/  if (card_of(x) \&\& !x->route) leat__sandbox_reply_code(x, 60006);/'
@@ -251,7 +251,7 @@ mutant sandbox-is-never-stale core/sandbox/api.c \
   's/^  x->cards = reads_past \&\& f->past/  x->cards = reads_past \&\& f->past == api->cards/'
 # Bugs for the other model, over sockets and from Lua.
 passes=model_over_sockets
-mutant sockets-lost-taken-as-unsent core/call.c \
+mutant sockets-lost-taken-as-unsent core/machine.c \
   's/= call->op->writes \&\& sent == LEAT_SENT_MAYBE;/= false;/'
 mutant sockets-keep-what-is-deleted core/sandbox/state.c \
   's/^  if (card == NULL) return leat__sjson_remove(api->cards, value);/  if (card == NULL) return true;/'

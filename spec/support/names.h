@@ -6,7 +6,7 @@
 #ifndef LEAT_TEST_NAMES_H
 #define LEAT_TEST_NAMES_H
 
-#include "leat.h"
+#include "leat_driver.h"
 #include "listener.h"
 
 #include <fcntl.h>

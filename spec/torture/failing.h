@@ -8,7 +8,7 @@
 #ifndef LEAT_TORTURE_FAILING_H
 #define LEAT_TORTURE_FAILING_H
 
-#include "leat.h"
+#include "leat_driver.h"
 
 #include <arpa/inet.h>
 #include <curl/curl.h>

@@ -1,0 +1,933 @@
+/*
+** machine.c - the state machine of a call. It opens no socket, reads no clock, draws no
+** random number and invokes no callback: a driver asks it for the next step, and reports
+** what came of it.
+**
+**   NEW -> READY -> SENDING -> DONE          the ordinary case
+**   READY -> QUEUED -> READY                 waits for a pause to end, a token, or a slot
+**   SENDING -> BACKOFF -> READY              waits before a retry
+**   SENDING -> VERIFYING -> READY, DONE      the response was lost: an inner call finds
+**                                            the card, to see if the change took effect
+**   VERIFYING -> VERIFY_LATER -> VERIFYING   a second find, a second later, must agree
+**   READY -> COMPARING -> READY              an inner call finds the card, to compare its
+**                                            owner with the one that the change requires
+**   READY -> FETCHING -> READY               an inner call fetches a token
+**   READY -> WAIT_TOKEN -> READY             gets a token from the program or a store
+**   WAIT_TOKEN -> FETCHING, QUEUED           the store has none: fetch one, or wait until
+**                                            another process has fetched it
+**   READY -> WAIT_SLOT -> READY              the driver takes a slot that processes share
+*/
+#include "internal.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- ending ---------------------------------------------------------------------- */
+
+static void succeed(leat_call *call) {
+  leat_client *client = call->client;
+  int taken = client->retry_budget_limit - client->retry_budget;
+  int earned = call->cost > 0 ? call->cost : 1;
+  client->retry_budget += earned < taken ? earned : taken;
+  call->state = LEAT__DONE;
+}
+
+/* Ends the call with its current error. What an earlier attempt did stays unknown, unless
+** this error shows that it did nothing. */
+static void give_up(leat_call *call) {
+  leat_error *error = &call->outcome.error;
+  call->state = LEAT__DONE;
+  leat_call_free(call->inner); /* also gives back its lease, slot and probe */
+  call->inner = NULL;
+  leat__call_leave_client(call);
+  if (!call->maybe_applied) return;
+  error->sent = LEAT_SENT_MAYBE;
+  if (!leat__retry_settles(error->kind)) error->outcome_unknown = true;
+}
+
+static void give_up_as(leat_call *call, leat_kind kind, const char *why) {
+  leat__error_set(&call->outcome.error, kind, "%s", why);
+  give_up(call);
+}
+
+/* ---- waiting --------------------------------------------------------------------- */
+
+int64_t leat_call_queue_deadline(const leat_call *call, int64_t now_ms) {
+  if (call == NULL || call->client == NULL) return INT64_MAX;
+  int timeout = call->client->queue_timeout_ms;
+  while (call->inner)
+    call = call->inner; /* its queued_ms began with that of its outer call */
+  int64_t waited = call->state == LEAT__QUEUED ? now_ms - call->queued_at : 0;
+  if (timeout == 0) return INT64_MAX;
+  return leat__add_ms(leat__add_ms(now_ms + timeout, -waited), -call->queued_ms);
+}
+
+static const char queue_timeout[] =
+    "queue_timeout is too short for the line before this call (for a connection, a "
+    "token, or the rate)";
+static const char queue_timeout_in_pause[] =
+    "the service asked to wait, longer than queue_timeout";
+
+/* Fails the call because it waited too long in a queue. The 429 or 503 that made it wait
+** is kept as the error; otherwise the error is a queue timeout. */
+static void fail_queue_timeout(leat_call *call, leat_moment now) {
+  int64_t asked = leat__add_ms(call->client->pause.until_ms, -now.monotonic_ms);
+  if (leat__retry_throttled(call->outcome.error.kind)) {
+    give_up(call);
+    return;
+  }
+  give_up_as(call, LEAT_TIMEOUT, asked > 0 ? queue_timeout_in_pause : queue_timeout);
+  if (asked > 0) call->outcome.error.retry_after_ms = asked;
+}
+
+/* Queues the call until `until`, or until the client's epoch changes. Time in the queue
+** does not count towards the timeout. If the wait is `sure` to last until then, and
+** queue_timeout does not allow that, the call fails at once. */
+static void enqueue(leat_call *call, leat_moment now, int64_t until, bool sure) {
+  int64_t last = leat_call_queue_deadline(call, now.monotonic_ms);
+  if (now.monotonic_ms >= last || (sure && until > last)) {
+    fail_queue_timeout(call, now);
+    return;
+  }
+  call->state = LEAT__QUEUED;
+  call->epoch = call->client->epoch;
+  call->queued_at = now.monotonic_ms;
+  call->until = until > last ? last : until;
+}
+
+/* Only counts waits before the first step: the call measures later ones itself. */
+void leat_call_add_queue_time(leat_call *call, int64_t ms) {
+  if (call && call->state == LEAT__NEW)
+    call->queued_ms = leat__add_ms(call->queued_ms, ms);
+}
+
+static void wait_before(leat_call *call, leat_moment now, int64_t delay,
+                        leat__state state) {
+  call->state = state;
+  call->until = now.monotonic_ms + delay;
+}
+
+/* With unlimited attempts only the timeout ends the call, so pauses after its first
+** exchange count towards it. */
+static bool counts_pauses(const leat_call *call) {
+  return call->max_attempts == INT_MAX && call->deadline;
+}
+
+/* ---- inner calls ----------------------------------------------------------------- */
+
+/* Returns the milliseconds that are left of the call's timeout, which starts with its
+** first exchange, even if that is a find or a token fetch. */
+static int64_t time_left(const leat_call *call, leat_moment now) {
+  if (call->deadline == 0) return call->timeout_ms;
+  int64_t left = leat__add_ms(call->deadline, -now.monotonic_ms);
+  return left < call->timeout_ms ? left : call->timeout_ms;
+}
+
+/* Starts `inner`, with the deadline of this call and what is left of its queue_timeout.
+** Takes ownership. A NULL `inner` means out of memory, and fails the call. */
+static void begin_inner(leat_call *call, leat__state state, leat_call *inner) {
+  leat_client *client = call->client;
+  call->state = state;
+  call->inner = inner;
+  if (inner == NULL) {
+    give_up_as(call, LEAT_NO_MEMORY, "out of memory");
+    return;
+  }
+  if (client->probe == call) client->probe = inner; /* the inner call sends next */
+  inner->timeout_ms = call->timeout_ms;
+  inner->deadline = call->deadline;
+  inner->queued_ms = call->queued_ms;
+  inner->connect_timeout_ms = call->connect_timeout_ms;
+  inner->max_attempts = call->max_attempts;
+}
+
+/* Detaches the inner call and returns it; the caller frees it. */
+static leat_call *end_inner(leat_call *call) {
+  leat_call *inner = call->inner;
+  call->inner = NULL;
+  call->outcome.error.attempts += leat_call_error(inner)->attempts;
+  call->deadline = inner->deadline;
+  call->queued_ms = inner->queued_ms;
+  return inner;
+}
+
+/* ---- tokens ---------------------------------------------------------------------- */
+
+static leat_call *new_token_call(leat_client *client) {
+  static const leat_op op = {.resource = "client",
+                             .name = "token",
+                             .method = "POST",
+                             .path = "",
+                             .result = LEAT_RESULT_ANY,
+                             .recovery = LEAT_RETRY};
+  leat_call *call = leat__call_to_origin(client, &op, &client->token_url);
+  if (call) leat__token_form(client, &call->body);
+  return call;
+}
+
+/* Fetches a token with an inner call. */
+static void fetch_token(leat_call *call, leat_moment now) {
+  if (time_left(call, now) <= 0)
+    give_up_as(call, LEAT_TIMEOUT, "no time is left to fetch a token");
+  else begin_inner(call, LEAT__FETCHING, new_token_call(call->client));
+}
+
+static void get_token(leat_call *call, leat_moment now) {
+  leat_client *client = call->client;
+  if (!leat__token_lease(client, call, now))
+    enqueue(call, now, client->lease_until, false);
+  else if (client->token_from_caller || client->shared) call->state = LEAT__WAIT_TOKEN;
+  else fetch_token(call, now);
+}
+
+static void after_token_fetch(leat_call *call, leat_moment now) {
+  leat_call *fetch = end_inner(call);
+  if (leat__token_take(call->client, leat_call_error(fetch), leat_call_data(fetch), now,
+                       &call->outcome.error))
+    call->state = LEAT__READY;
+  else give_up(call);
+  leat_call_free(fetch);
+}
+
+/* ---- pauses ---------------------------------------------------------------------- */
+
+/* Fails the call unsent: the pause is longer than it may wait, or it never waits because
+** it has only one attempt. */
+static void refuse(leat_call *call, leat_moment now, int64_t until) {
+  const leat_pause *pause = &call->client->pause;
+  leat_error *error = &call->outcome.error;
+  int64_t left = until - now.monotonic_ms;
+  error->retry_after_ms = left > 0 ? left : 0;
+  leat__error_set(
+      error, pause->kind,
+      "the service asked to wait, and %lld s of that are left: try again then",
+      (long long)((error->retry_after_ms + 999) / 1000));
+  give_up(call);
+}
+
+/* After a long pause a single call, the probe, is sent to test whether the service works
+** again. Returns false if another call is the probe. */
+static bool may_probe(leat_call *call, leat_moment now) {
+  leat_client *client = call->client;
+  bool taken = client->probe && now.monotonic_ms < client->probe_until;
+  if (taken) return client->probe == call;
+  client->probe = call;
+  client->probe_until = now.monotonic_ms + call->timeout_ms;
+  return true;
+}
+
+static void wait_for_probe(leat_call *call, leat_moment now) {
+  int64_t until = call->client->probe_until;
+  if (call->max_attempts == 1) refuse(call, now, until);
+  else enqueue(call, now, until, false);
+}
+
+static void wait_for_end_of_pause(leat_call *call, leat_moment now) {
+  const leat_pause *pause = &call->client->pause;
+  bool counts = counts_pauses(call);
+  bool too_late = counts && pause->until_ms >= call->deadline;
+  if (call->max_attempts == 1 || pause->too_long || too_late)
+    refuse(call, now, pause->until_ms);
+  else if (counts)
+    wait_before(call, now, pause->until_ms - now.monotonic_ms, LEAT__BACKOFF);
+  else enqueue(call, now, pause->until_ms, true);
+}
+
+/* Returns false if the call has to wait, or has failed. */
+static bool pass_pause(leat_call *call, leat_moment now) {
+  const leat_pause *pause = &call->client->pause;
+  if (pause->until_ms <= now.monotonic_ms) {
+    if (!pause->too_long || may_probe(call, now)) return true;
+    wait_for_probe(call, now);
+  } else {
+    if (call->max_attempts == 1 && !pause->asked) return true;
+    wait_for_end_of_pause(call, now);
+  }
+  return false;
+}
+
+/* If this call was the probe, the long pause is over, whatever the response was, unless
+** the service asked for another pause. */
+static void conclude_probe(leat_call *call, leat_moment now) {
+  leat_pause *pause = &call->client->pause;
+  if (call->client->probe != call) return;
+  if (pause->until_ms <= now.monotonic_ms) pause->too_long = false;
+  leat__call_end_probe(call);
+}
+
+/* The service asked to wait, so all calls of the client pause, for 15 minutes at most.
+** Returns the delay that was asked for, in milliseconds, which may be longer. */
+static int64_t pause_client(leat_call *call, leat_moment now) {
+  const leat_error *error = &call->outcome.error;
+  int64_t delay = leat__retry_delay(&call->client->retry, call->sends, true, now.random);
+  if (error->retry_after_ms > delay) delay = error->retry_after_ms;
+  int64_t capped = delay < LEAT_LONGEST_PAUSE_MS ? delay : LEAT_LONGEST_PAUSE_MS;
+  leat__client_pause(
+      call->client, now,
+      &(leat_pause){.until_ms = now.monotonic_ms + capped,
+                    .kind = error->kind,
+                    .asked = error->status == 429 || error->retry_after_ms >= 0,
+                    .too_long = error->retry_after_ms > LEAT_LONGEST_WAIT_MS});
+  return delay;
+}
+
+/* ---- sending --------------------------------------------------------------------- */
+
+static void begin(leat_call *call) {
+  leat_call_check(call);
+  call->state = LEAT__READY;
+  if (call->outcome.error.kind == LEAT_OK) leat__make_request(call);
+  if (call->outcome.error.kind != LEAT_OK) call->state = LEAT__DONE;
+}
+
+/* Returns the share of the remaining time that one exchange may take. A change that may
+** be retried or verified gets half of it, which leaves time for that. */
+static int64_t time_for_one(const leat_call *call, int64_t left) {
+  bool more =
+      call->op->writes && call->op->recovery != LEAT_NO_RETRY && call->max_attempts > 1;
+  return more ? (left + 1) / 2 : left;
+}
+
+static void clear_error(leat_error *error) {
+  error->kind = LEAT_OK;
+  error->code = error->status = 0;
+  error->message[0] = '\0';
+  error->outcome_unknown = false;
+  error->retry_after_ms = -1;
+}
+
+static void send(leat_call *call, leat_moment now) {
+  leat_error *error = &call->outcome.error;
+  int64_t left = time_left(call, now);
+  if (left <= 0) { /* the error of the last attempt is kept, if any */
+    if (error->kind == LEAT_OK) give_up_as(call, LEAT_TIMEOUT, "no time is left");
+    else give_up(call);
+    return;
+  }
+  leat__outcome_free(&call->outcome);
+  clear_error(error);
+  error->attempts++;
+  call->sends++;
+  leat__slot_use(&call->client->slots, &call->slot);
+  call->verify_count = 0;
+  call->seen = LEAT_GIVE_UP;
+  call->compared = false;
+  call->began = now.monotonic_ms;
+  if (call->deadline == 0) call->deadline = now.monotonic_ms + call->timeout_ms;
+  call->reused = false;
+  call->request.deadline_ms = now.monotonic_ms + time_for_one(call, left);
+  call->state = LEAT__SENDING;
+  if (!leat__make_headers(call)) give_up_as(call, LEAT_NO_MEMORY, "out of memory");
+}
+
+int64_t leat_call_connected(leat_call *call, leat_moment now) {
+  now = leat__limit_moment(now);
+  if (call && call->inner) return leat_call_connected(call->inner, now);
+  if (call == NULL || call->state != LEAT__SENDING) return now.monotonic_ms;
+  int64_t left = time_left(call, now);
+  if (left > 0) call->request.deadline_ms = now.monotonic_ms + time_for_one(call, left);
+  return call->request.deadline_ms;
+}
+
+/* Takes a slot of the client's rate limit for the next exchange, unless the call has one.
+** Returns false if the driver must assign one, because processes share the limit. */
+static bool take_slot(leat_call *call, leat_moment now) {
+  leat_slots *slots = &call->client->slots;
+  if (slots->length_us == 0 || leat__slot_is_held(slots, &call->slot, now)) return true;
+  if (call->client->shared) return false;
+  leat__slot_take(slots, &call->slot, now);
+  return true;
+}
+
+static void compare(leat_call *call, leat_moment now);
+
+static void get_ready(leat_call *call, leat_moment now) {
+  if (!pass_pause(call, now)) return;
+  if (call->owner.set && !call->compared) {
+    compare(call, now);
+    return;
+  }
+  if (!leat__call_is_to_other_origin(call) && !leat__token_is_there(call->client, now)) {
+    get_token(call, now);
+    return;
+  }
+  if (!take_slot(call, now)) {
+    call->state = LEAT__WAIT_SLOT;
+    return;
+  }
+  int64_t until =
+      call->slot.at_us / 1000 + (call->slot.at_us % 1000 > 0); /* rounded up */
+  if (call->slot.held && until > now.monotonic_ms) enqueue(call, now, until, true);
+  else send(call, now);
+}
+
+/* ---- verifying ------------------------------------------------------------------- */
+
+static void find(leat_call *call, leat_moment now, leat__state state) {
+  const leat_op *op = leat_operation("contact_identifiers", "find");
+  if (time_left(call, now) <= 0) {
+    if (call->outcome.error.kind == LEAT_OK)
+      leat__error_set(&call->outcome.error, LEAT_TIMEOUT, "no time is left");
+    give_up(call);
+    return;
+  }
+  begin_inner(call, state, leat_call_new(call->client, op));
+  leat_call_set(call->inner, "contact_identifier_value", leat__argument_text(call, 0));
+}
+
+static leat_string asked(const leat_call *call, const char *name) {
+  for (size_t i = 0; i < call->op->parameter_count; i++)
+    if (call->arguments[i].set && strcmp(call->op->parameters[i].name, name) == 0)
+      return leat__argument_text(call, i);
+  return (leat_string){NULL, 0};
+}
+
+static leat_string owner_of(const leat_call *call) {
+  return (leat_string){call->owner.text, call->owner.length};
+}
+
+/* Remembers the owner that the first verifying find after an unlink or a delete returned:
+** the change must not be retried once the card belongs to another contact. Returns false
+** out of memory. */
+static bool remember_owner(leat_call *call, const leat_contact_identifier *card) {
+  leat_recovery row = call->op->recovery;
+  bool matters = row == LEAT_VERIFY_UNLINKED || row == LEAT_VERIFY_DELETED;
+  if (!matters || call->owner.set) return true;
+  call->owner.set = true;
+  if (card->contact_uuid.data == NULL) return true;
+  call->owner.length = card->contact_uuid.length;
+  call->owner.text = leat__copy(card->contact_uuid.data, call->owner.length);
+  return call->owner.text != NULL;
+}
+
+static leat_decision decide_from(leat_call *call, const leat_call *verify) {
+  leat_contact_identifier card;
+  leat_kind kind = leat_call_error(verify)->kind;
+  leat_recovery row = call->op->recovery;
+  if (!leat_call_contact_identifier(verify, &card))
+    return leat__verify_failed(row, kind, call->owner.set);
+  leat_desired expected = {.value = asked(call, "contact_identifier_value"),
+                           .name = asked(call, "contact_identifier_name"),
+                           .contact_uuid = asked(call, "contact_uuid"),
+                           .owner_known = call->owner.set,
+                           .owner = owner_of(call)};
+  leat_decision verdict = leat__verify_found(row, &expected, &card);
+  return remember_owner(call, &card) ? verdict : LEAT_GIVE_UP;
+}
+
+static void take_document(leat_call *call, leat_call *verify) {
+  leat__outcome_free(&call->outcome);
+  call->outcome.document = verify->outcome.document;
+  verify->outcome.document = NULL;
+}
+
+/* Ends the call as a success: the state is as requested, although the response was lost.
+** `verify` is the find that showed it, or NULL. */
+static void recover(leat_call *call, leat_call *verify) {
+  leat__outcome_free(&call->outcome);
+  if (verify && leat_call_error(verify)->kind == LEAT_OK) take_document(call, verify);
+  if (verify) call->outcome.error.status = verify->outcome.error.status;
+  call->outcome.error.kind = LEAT_OK;
+  call->outcome.error.code = 0;
+  call->outcome.error.message[0] = '\0';
+  call->outcome.error.outcome_unknown = false;
+  call->outcome.error.retry_after_ms = -1;
+  call->recovered = true;
+  succeed(call);
+}
+
+/* Ends the call with the error of a find. */
+static void end_as(leat_call *call, const leat_error *error) {
+  call->outcome.error.kind = error->kind;
+  call->outcome.error.code = error->code;
+  call->outcome.error.status = error->status;
+  call->outcome.error.retry_after_ms = error->retry_after_ms;
+  leat__error_set(&call->outcome.error, error->kind, "%s", error->message);
+  give_up(call);
+}
+
+static leat_secrets secrets_of(const leat_call *call);
+
+/* Appends the found card to the message: belongs to contact bob, and its name is "N". */
+static void describe(leat_call *call, const leat_call *verify) {
+  char contact[80], name[80];
+  leat_contact_identifier card;
+  leat_error *error = &call->outcome.error;
+  if (!leat_call_contact_identifier(verify, &card)) {
+    leat__error_add(error, "is inactive");
+    return;
+  }
+  leat__clean(contact, sizeof contact, card.contact_uuid, secrets_of(call));
+  leat__clean(name, sizeof name, card.name, secrets_of(call));
+  if (contact[0]) leat__error_add(error, "belongs to contact %s", contact);
+  else leat__error_add(error, "belongs to no contact");
+  if (name[0]) leat__error_add(error, ", and its name is \"%s\"", name);
+}
+
+/* Ends the call as a conflict. If the change was sent, it may have taken effect before
+** somebody else changed the card, so the outcome stays unknown. */
+static void contradict(leat_call *call, leat_call *verify) {
+  leat_error *error = &call->outcome.error;
+  error->code = 0;
+  error->status = leat_call_error(verify)->status;
+  error->retry_after_ms = -1;
+  if (call->maybe_applied)
+    leat__error_set(error, LEAT_CONFLICT,
+                    "the response was lost, and now there is something else than was "
+                    "asked for: the card ");
+  else
+    leat__error_set(
+        error, LEAT_CONFLICT,
+        "nothing was changed, for the card is not the expected contact's: it ");
+  describe(call, verify);
+  leat__error_add(error, call->maybe_applied ? "; find it, then decide" : "");
+  take_document(call, verify); /* holds no card if it is inactive */
+  give_up(call);
+}
+
+static bool is_safe_to_repeat(const leat_op *op) {
+  return op->recovery == LEAT_VERIFY_CREATED || op->recovery == LEAT_VERIFY_LINKED ||
+         op->recovery == LEAT_RETRY;
+}
+
+static void remain_unknown(leat_call *call, const char *why) {
+  leat__error_add(
+      &call->outcome.error, "; finding the card did not tell either (%s)%s", why,
+      is_safe_to_repeat(call->op) ? "; ensure, create, link and update are safe to repeat"
+                                  : "");
+  give_up(call);
+}
+
+/* A find may return the state from before the change, so any decision but a success needs
+** two finds that agree. Schedules the second one. */
+static void confirm(leat_call *call, leat_moment now, leat_decision verdict) {
+  call->seen = verdict;
+  if (call->verify_count < LEAT_MAX_VERIFY_FINDS &&
+      now.monotonic_ms + LEAT_VERIFY_INTERVAL_MS < call->deadline)
+    wait_before(call, now, LEAT_VERIFY_INTERVAL_MS, LEAT__VERIFY_LATER);
+  else
+    remain_unknown(call, "there was no time for a second find, which must show the same");
+}
+
+static void send_again(leat_call *call) {
+  call->compared = true; /* by the verifying find */
+  if (call->sends < call->max_attempts) call->state = LEAT__READY;
+  else give_up(call);
+}
+
+static void after_verifying_find(leat_call *call, leat_moment now) {
+  leat_call *verify = end_inner(call);
+  const leat_error *error = leat_call_error(verify);
+  leat_decision verdict = decide_from(call, verify);
+  bool seen_twice = verdict == call->seen;
+  call->verify_count++;
+  if (verdict == LEAT_RECOVERED) recover(call, verify);
+  else if (verdict == LEAT_GIVE_UP || (seen_twice && verdict == LEAT_INCONCLUSIVE))
+    remain_unknown(call, leat_kind_name(error->kind));
+  else if (!seen_twice) confirm(call, now, verdict);
+  else if (verdict == LEAT_CONTRADICTED) contradict(call, verify);
+  else if (verdict == LEAT_MISSING) end_as(call, error);
+  else send_again(call);
+  leat_call_free(verify);
+}
+
+/* ---- comparing the owner --------------------------------------------------------- */
+
+/* Finds the card, to compare its owner before the change is sent. If an earlier attempt
+** may already have made the change, the find verifies that instead, unless the change is
+** idempotent. */
+static void compare(leat_call *call, leat_moment now) {
+  bool verifies = call->maybe_applied && call->op->recovery != LEAT_RETRY;
+  find(call, now, verifies ? LEAT__VERIFYING : LEAT__COMPARING);
+}
+
+static void after_compare(leat_call *call) {
+  leat_call *found = end_inner(call);
+  leat_contact_identifier card;
+  if (!leat_call_contact_identifier(found, &card)) end_as(call, leat_call_error(found));
+  else if (!leat__is_owner(owner_of(call), &card)) contradict(call, found);
+  else {
+    call->compared = true;
+    call->state = LEAT__READY;
+  }
+  leat_call_free(found);
+}
+
+/* ---- after an exchange ----------------------------------------------------------- */
+
+/* Takes the cost of a retry, or of a verifying find, from the client's retry budget.
+** Waiting out a pause costs nothing, because the pause already slows all calls of the
+** client. Returns false if too little of the budget is left. */
+static bool spend_retry_budget(leat_call *call) {
+  leat_client *client = call->client;
+  leat_error *error = &call->outcome.error;
+  int cost = error->kind == LEAT_TIMEOUT ? LEAT_TIMEOUT_COST : LEAT_RETRY_COST;
+  if (client->retry_budget_limit < 0 || leat__retry_throttled(error->kind)) return true;
+  if (client->retry_budget < cost) {
+    leat__error_add(error, "; not retried: the client's retry_budget is spent");
+    return false;
+  }
+  client->retry_budget -= cost;
+  call->cost += cost;
+  return true;
+}
+
+/* Returns whether a retry or a verifying find may follow after `delay` ms. If not, the
+** caller ends the call. */
+static bool may_follow(leat_call *call, leat_moment now, int64_t delay) {
+  bool waits_in_line = leat__retry_throttled(call->outcome.error.kind);
+  bool counts = !waits_in_line || counts_pauses(call);
+  bool too_late = counts && now.monotonic_ms + delay >= call->deadline;
+  return delay <= LEAT_LONGEST_WAIT_MS && !too_late && spend_retry_budget(call);
+}
+
+static void try_again(leat_call *call, leat_moment now, int64_t delay) {
+  const leat_error *error = &call->outcome.error;
+  bool throttled = leat__retry_throttled(error->kind);
+  if (!throttled)
+    delay = leat__retry_delay(&call->client->retry, call->sends, false, now.random);
+  if (error->retry_after_ms > delay) delay = error->retry_after_ms;
+  if (call->sends >= call->max_attempts || !may_follow(call, now, delay)) {
+    give_up(call);
+    return;
+  }
+  if (error->outcome_unknown) call->maybe_applied = true;
+  if (throttled) call->state = LEAT__READY; /* waits there for the pause to end */
+  else wait_before(call, now, delay, LEAT__BACKOFF);
+}
+
+/* Verifies at once, unless the service asked to wait. After a 429 or 503 the find itself
+** waits for the pause to end. */
+static void verify(leat_call *call, leat_moment now) {
+  const leat_error *error = &call->outcome.error;
+  int64_t delay = error->retry_after_ms > 0 ? error->retry_after_ms : 0;
+  if (!may_follow(call, now, delay)) {
+    give_up(call);
+    return;
+  }
+  if (error->outcome_unknown) call->maybe_applied = true;
+  if (delay > 0 && !leat__retry_throttled(error->kind))
+    wait_before(call, now, delay, LEAT__VERIFY_LATER);
+  else find(call, now, LEAT__VERIFYING);
+}
+
+/* A refused token is renewed, and the request sent again, once: the refused request
+** changed nothing. A token from a shared store may have been revoked too, so having used
+** one does not count as the renewal. */
+static bool may_renew(const leat_call *call) {
+  return call->outcome.error.kind == LEAT_UNAUTHORIZED &&
+         !call->outcome.error.outcome_unknown && (!call->renewed || call->token_shared) &&
+         (call->client->token_from_caller || call->client->fetches_token) &&
+         !leat__call_is_to_other_origin(call);
+}
+
+static void settle(leat_call *call, leat_moment now) {
+  leat_error *error = &call->outcome.error;
+  int64_t pause = 0;
+  if (error->kind == LEAT_OK) {
+    succeed(call);
+    return;
+  }
+  if (may_renew(call)) {
+    leat__token_refused(call->client, call->token_number);
+    call->renewed = true;
+    call->sends--;
+    call->state = LEAT__READY;
+    return;
+  }
+  if (leat__retry_throttled(error->kind)) pause = pause_client(call, now);
+  leat_decision verdict =
+      leat__retry_decide(call->op->recovery, error, call->maybe_applied);
+  if (call->max_attempts == 1) verdict = LEAT_GIVE_UP;
+  switch (verdict) {
+    case LEAT_SEND_AGAIN: try_again(call, now, pause); break;
+    case LEAT_VERIFY: verify(call, now); break;
+    case LEAT_RECOVERED: recover(call, NULL); break;
+    default: give_up(call);
+  }
+}
+
+/* ---- records of exchanges -------------------------------------------------------- */
+
+/* Attributes a record to this call: its operation and its user pointer. */
+static void attribute(const leat_call *call, leat_attempt *shown) {
+  memcpy(shown->operation, call->outcome.error.operation, sizeof shown->operation);
+  shown->user = call->user;
+}
+
+/* Records the exchange that ended. A call does not fail for lack of a record. */
+static void record_attempt(leat_call *call, leat_moment now) {
+  const leat_error *error = &call->outcome.error;
+  leat_attempt shown = {.attempt = error->attempts,
+                        .kind = error->kind,
+                        .code = error->code,
+                        .status = error->status,
+                        .sent = error->sent,
+                        .reused = call->reused,
+                        .ms = now.monotonic_ms - call->began};
+  leat__attempt_free(call->unreported);
+  call->unreported = NULL;
+  if (call->client->observe == LEAT_OBSERVE_NOTHING) return;
+  attribute(call, &shown);
+  call->unreported = leat__attempt_new(&shown);
+}
+
+/* Moves the record of the inner call's exchange to this call, which will report it. */
+static void take_inner_attempt(leat_call *call) {
+  leat__attempt *attempt = call->inner->unreported;
+  if (attempt == NULL) return; /* not recorded, or already reported */
+  call->inner->unreported = NULL;
+  leat__attempt_free(call->unreported);
+  call->unreported = attempt;
+  if (attempt->shown.purpose == LEAT_TO_CALL)
+    attempt->shown.purpose =
+        call->state == LEAT__FETCHING ? LEAT_TO_GET_TOKEN : LEAT_TO_VERIFY;
+  attempt->shown.attempt += call->outcome.error.attempts;
+  attribute(call, &attempt->shown);
+}
+
+/* Returns the card's value if the program observes it; otherwise data is NULL. */
+static leat_string observed_value(const leat_call *call) {
+  bool has_value = call->op->parameter_count > 0 && !call->op->parameters[0].in_path &&
+                   call->arguments[0].text;
+  bool observed = call->client->observe == LEAT_OBSERVE_VALUES;
+  return observed && has_value ? leat__argument_text(call, 0) : (leat_string){NULL, 0};
+}
+
+/* Reports the recorded exchange to the client, now that the wait after it is known. */
+static void report_attempt(leat_call *call, int64_t wait_ms) {
+  if (call->unreported == NULL) return;
+  leat__attempt_report(&call->client->attempts, call->unreported, wait_ms,
+                       observed_value(call));
+  call->unreported = NULL;
+}
+
+/* ---- the contract with the driver ------------------------------------------------ */
+
+/* Returns false if the wait is not over. Time in a queue moves the deadline: all of a
+** queued wait, and what a backoff took beyond its own delay, because the driver could not
+** run the call earlier. */
+static bool end_wait(leat_call *call, leat_moment now) {
+  bool queued = call->state == LEAT__QUEUED;
+  if (now.monotonic_ms < call->until && !(queued && call->epoch != call->client->epoch))
+    return false;
+  int64_t waited = now.monotonic_ms - (queued ? call->queued_at : call->until);
+  if (waited < 0) waited = 0; /* the clock went backwards */
+  if (call->deadline) call->deadline = leat__add_ms(call->deadline, waited);
+  call->queued_ms = leat__add_ms(call->queued_ms, waited);
+  if (call->state == LEAT__VERIFY_LATER) find(call, now, LEAT__VERIFYING);
+  else call->state = LEAT__READY;
+  return true;
+}
+
+static void after_inner(leat_call *call, leat_moment now) {
+  if (call->state == LEAT__FETCHING) after_token_fetch(call, now);
+  else if (call->state == LEAT__COMPARING) after_compare(call);
+  else after_verifying_find(call, now);
+}
+
+static leat_step next(leat_call *call, leat_moment now) {
+  leat_step step;
+  while (call) {
+    switch (call->state) {
+      case LEAT__NEW: begin(call); break;
+      case LEAT__READY: get_ready(call, now); break;
+      case LEAT__QUEUED:
+      case LEAT__BACKOFF:
+      case LEAT__VERIFY_LATER:
+        if (!end_wait(call, now)) return LEAT_WAIT;
+        break;
+      case LEAT__WAIT_TOKEN:
+        if (!leat__token_is_there(call->client, now)) return LEAT_TOKEN;
+        call->state = LEAT__READY;
+        break;
+      case LEAT__WAIT_SLOT:
+        call->until = leat_call_queue_deadline(call, now.monotonic_ms);
+        return LEAT_SLOT;
+      case LEAT__SENDING: return LEAT_SEND;
+      case LEAT__FETCHING:
+      case LEAT__COMPARING:
+      case LEAT__VERIFYING:
+        if ((step = next(call->inner, now)) != LEAT_DONE) return step;
+        after_inner(call, now);
+        break;
+      case LEAT__DONE: return LEAT_DONE;
+    }
+  }
+  return LEAT_DONE;
+}
+
+leat_step leat_call_next(leat_call *call, leat_moment now) {
+  now = leat__limit_moment(now);
+  leat_step step = next(call, now);
+  int64_t wait =
+      step == LEAT_WAIT ? leat__add_ms(leat_call_until(call), -now.monotonic_ms) : 0;
+  if (call) report_attempt(call, step == LEAT_DONE ? -1 : wait);
+  return step;
+}
+
+/* The driver calls this just before it sends the request, so the call records which token
+** the request carries. */
+const leat_request *leat_call_request(leat_call *call) {
+  if (call && call->inner) return leat_call_request(call->inner);
+  if (call == NULL || call->state != LEAT__SENDING) return NULL;
+  call->token_number = call->client->token_number;
+  call->token_shared = call->client->token_shared;
+  return &call->request;
+}
+
+/* Returns the call that is under way: an inner call may have an inner call itself. */
+static leat_call *innermost(leat_call *call) {
+  while (call && call->inner)
+    call = call->inner;
+  return call;
+}
+
+void leat_call_fetch(leat_call *call, leat_moment now) {
+  call = innermost(call);
+  if (call && call->state == LEAT__WAIT_TOKEN && call->client->fetches_token)
+    fetch_token(call, leat__limit_moment(now));
+}
+
+/* The call keeps its lease while it waits. */
+void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms) {
+  call = innermost(call);
+  if (call && call->state == LEAT__WAIT_TOKEN)
+    enqueue(call, leat__limit_moment(now), until_ms, false);
+}
+
+void leat_call_take_slot(leat_call *call, int64_t slot_us) {
+  call = innermost(call);
+  if (call == NULL || call->state != LEAT__WAIT_SLOT) return;
+  call->slot.at_us = slot_us;
+  call->slot.held = true;
+  call->state = LEAT__READY;
+}
+
+/* A verifying find may need a token itself, and then the purpose is to get that token. */
+leat_purpose leat_call_purpose(const leat_call *call) {
+  leat_purpose purpose = LEAT_TO_CALL;
+  for (; call; call = call->inner) {
+    bool leads = call->client && call->client->lease == call;
+    if (call->state == LEAT__WAIT_TOKEN || call->state == LEAT__FETCHING || leads)
+      return LEAT_TO_GET_TOKEN;
+    if (call->inner) purpose = LEAT_TO_VERIFY;
+  }
+  return purpose;
+}
+
+int64_t leat_call_until(const leat_call *call) {
+  if (call == NULL) return 0;
+  return call->inner ? leat_call_until(call->inner) : call->until;
+}
+
+static leat_secrets secrets_of(const leat_call *call) {
+  if (call->client == NULL) return LEAT_NO_SECRETS;
+  leat_secrets secrets = leat__client_secrets(call->client);
+  secrets.hide = leat__call_is_to_other_origin(call);
+  if (secrets.hide) secrets.token = leat_s(call->client->client_secret);
+  return secrets;
+}
+
+static void record_rate(leat_call *call, const leat_response *answer) {
+  call->rate_limit = leat__rate(answer, "x-ratelimit-limit");
+  call->rate_remaining = leat__rate(answer, "x-ratelimit-remaining");
+  if (call->rate_remaining < 0) return;
+  call->client->rate_limit = call->rate_limit;
+  call->client->rate_remaining = call->rate_remaining;
+}
+
+void leat_call_set_reused(leat_call *call) {
+  if (call && call->inner) leat_call_set_reused(call->inner);
+  else if (call) call->reused = true;
+}
+
+/* ---- the end of an exchange ------------------------------------------------------ */
+
+/* Ends an exchange, whether a response came or not. */
+static void conclude(leat_call *call, leat_moment now) {
+  record_attempt(call, now);
+  conclude_probe(call, now);
+  settle(call, now);
+}
+
+static bool is_complete(const leat_response *answer) {
+  if (answer == NULL || leat__is_missing(answer->body) ||
+      (answer->header_count > 0 && answer->headers == NULL))
+    return false;
+  for (size_t i = 0; i < answer->header_count; i++)
+    if (leat__is_missing(answer->headers[i].name) ||
+        leat__is_missing(answer->headers[i].value))
+      return false;
+  return true;
+}
+
+void leat_call_respond(leat_call *call, leat_moment now, const leat_response *answer) {
+  if (!is_complete(answer)) {
+    leat_call_fail(call, now, LEAT_MISUSE, LEAT_SENT_MAYBE,
+                   "the response is NULL, or holds a string that is");
+    return;
+  }
+  now = leat__limit_moment(now);
+  if (call && call->inner) {
+    leat_call_respond(call->inner, now, answer);
+    take_inner_attempt(call);
+  }
+  if (call == NULL || call->state != LEAT__SENDING) return;
+  leat_expected expected = {call->op, leat__argument_text(call, 0), call->request.origin,
+                            secrets_of(call), call->request.max_body};
+  call->outcome.error.sent = LEAT_SENT_MAYBE;
+  leat__classify(&call->outcome, &expected, answer);
+  if (call->outcome.error.kind != LEAT_OK)
+    call->outcome.error.retry_after_ms =
+        leat__retry_after(leat_response_header(answer, "retry-after"),
+                          leat_response_header(answer, "date"), now.unix_s);
+  record_rate(call, answer);
+  conclude(call, now);
+}
+
+static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
+                        const char *detail) {
+  char text[320];
+  leat_secrets secrets = secrets_of(call);
+  if (secrets.hide && kind == LEAT_PROTOCOL) detail = "the answer is malformed";
+  secrets.hide = false; /* any other detail is the driver's own text */
+  leat__clean(text, sizeof text, leat_s(detail), secrets);
+  leat__error_set(&call->outcome.error, kind, "%s", text);
+  call->outcome.error.sent = sent;
+  call->outcome.error.outcome_unknown = call->op->writes && sent == LEAT_SENT_MAYBE;
+}
+
+static void fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sent,
+                 const char *detail) {
+  bool sending = call->state == LEAT__SENDING;
+  leat_call *inner = call->inner;
+  if (inner && leat_call_request(inner)) {
+    fail(inner, now, kind, sent, detail);
+    take_inner_attempt(call);
+    if (kind != LEAT_CANCELED) return;
+  }
+  if (inner) call->outcome.error.attempts += leat_call_error(inner)->attempts;
+  set_failure(call, kind, sending ? sent : LEAT_SENT_NO, detail);
+  if (sending) conclude(call, now);
+  else give_up(call);
+}
+
+void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sent,
+                    const char *detail) {
+  now = leat__limit_moment(now);
+  if (call == NULL || call->state == LEAT__DONE) return;
+  if (call->state == LEAT__NEW && call->outcome.error.kind != LEAT_OK) {
+    call->state = LEAT__DONE;
+    return;
+  }
+  if (kind <= LEAT_OK || kind >= LEAT_KINDS) kind = LEAT_MISUSE;
+  fail(call, now, kind, sent, detail);
+  if (call->state == LEAT__DONE) report_attempt(call, -1);
+}
+
+void leat_call_fail_queue_timeout(leat_call *call, leat_moment now) {
+  leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_NO, queue_timeout);
+}
