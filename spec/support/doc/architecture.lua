@@ -9,8 +9,8 @@ local drivers = {
 }
 
 local parts = {
-  { "call.c", "what comes next? attempts, waits,", "lost answers are looked up" },
-  { "http1.c", "a request becomes bytes,", "bytes become an answer" },
+  { "machine.c", "what comes next? attempts, waits,", "lost responses are verified" },
+  { "http1.c", "a request becomes bytes,", "bytes become a response" },
   { "response.c, json.c, ...", "strict JSON, data or an error", "operations are rows of a table" },
 }
 

@@ -189,7 +189,7 @@ end
 
 -- A function is documented by a comment in its own paragraph of the header.
 local documented = {}
-for _, header in ipairs { "leat", "curl/leat_curl", "sandbox/leat_sandbox" } do
+for _, header in ipairs { "leat", "leat_json", "leat_driver", "curl/leat_curl", "sandbox/leat_sandbox" } do
   local text = read("core/" .. header .. ".h") .. "\n\n"
   for paragraph in text:gmatch("(.-)\n\n+") do
     local commented = paragraph:find("/%*") or paragraph:find("%*/")
