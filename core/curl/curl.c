@@ -1,6 +1,6 @@
 /*
 ** curl.c - the driver for scripts and event loops: connections made by libcurl, pooled
-** and watched. It is the only file that includes libcurl.
+** and watched. Only this file calls libcurl.
 **
 ** libcurl connects (CURLOPT_CONNECT_ONLY: DNS, proxy, TCP, TLS, verification). After
 ** that the codec's bytes go through curl_easy_send and curl_easy_recv or, where there is
@@ -11,6 +11,7 @@
 ** A job is a call that the driver works on. It waits in a queue until it has a slot; with
 ** a slot, the driver runs the call step by step until it is done or has to wait.
 */
+#include "diagnose.h"
 #include "leat_curl.h"
 #include "leat_driver.h"
 #include "poller.h"
@@ -217,17 +218,6 @@ static uint64_t epoch_of(const job *j) {
   return leat_client_epoch(leat_call_client(j->call));
 }
 
-/* ---- messages of libcurl --------------------------------------------------------- */
-
-static bool has(const char *text, const char *piece) {
-  return strstr(text, piece) != NULL;
-}
-
-/* Whether the text reports a TLS alert. */
-static bool is_alert(const char *text) {
-  return has(text, " alert ");
-}
-
 /* ---- errors of leat_curl_new ----------------------------------------------------- */
 
 static void set_error(leat_error *error, leat_kind kind, const char *why) {
@@ -361,7 +351,7 @@ static int on_debug(CURL *easy, curl_infotype type, char *data, size_t size, voi
   snprintf(text, sizeof text, "%.*s", (int)(size < sizeof text ? size : sizeof text),
            data);
   text[strcspn(text, "\r\n")] = '\0';
-  if (is_alert(text)) memcpy(c->message, text, sizeof text);
+  if (leat__is_alert(text)) memcpy(c->message, text, sizeof text);
   return 0;
 }
 
@@ -627,7 +617,7 @@ static void fail_codec(leat_curl *curl, connection *c) {
 /* With TLS 1.3 a server may refuse the client after the client has completed its
 ** handshake, and perhaps has sent a request. */
 static bool is_refused(const connection *c) {
-  return !c->answered && is_alert(c->message);
+  return !c->answered && leat__is_alert(c->message);
 }
 
 static void fail_io(leat_curl *curl, connection *c, CURLcode result, const char *what) {
@@ -839,206 +829,40 @@ static void dispatch(leat_curl *curl) {
 
 /* ---- connecting: results and failures -------------------------------------------- */
 
-/* Why there is no connection, and advice for people. */
-typedef struct reason {
-  leat_kind kind;
-  const char *text, *advice; /* advice may be NULL */
-} reason;
-
-static const char dates[] =
-    "if that is wrong, set it; if not, the server needs another certificate";
-static const char unknown[] =
-    "no authority in ca_file, or without it on this machine, has signed it: if the "
-    "server is the right one, put its issuer's certificate into ca_file, as PEM";
-static const char no_issuer[] =
-    "no authority in ca_file, or without it on this machine, has signed it, or the "
-    "server "
-    "does not send its intermediate certificate: if the server is the right one, put its "
-    "issuer's certificate into ca_file, as PEM, or have its owner add what is missing";
-static const char not_tls[] = "the server does not speak TLS there: is the port right?";
-static const char too_old[] =
-    "the server speaks no TLS 1.2 or later: it has to be updated";
-static const char broken[] =
-    "the connection broke while TLS was set up: try again; is the port right?";
-static const char unreached[] =
-    "it did not reach the server: try again, or ask who runs the proxy";
-static const char wants_user[] =
-    "it wants a user and a password, or others: user:password@ before the host in its "
-    "URL";
-
-/* Advice that libcurl's messages lack. The first row applies whose result is the same
-** and whose `seen` occurs in the message. */
-static const struct hint {
-  CURLcode result;
-  leat_kind kind;
-  const char *seen, *advice;
-} hints[] = {
-    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "subject name",
-     "is that the right host, or does something else answer in its place, a network's "
-     "login page perhaps?"},
-    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "expired", dates},
-    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "not yet valid", dates},
-    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "self-signed", unknown},
-    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "self signed", unknown},
-    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "issuer", no_issuer},
-    {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "first certificate", no_issuer},
-    {CURLE_SSL_CACERT_BADFILE, LEAT_CONFIG, "",
-     "is ca_file right? Without it: are the system's certificates installed, package "
-     "ca-certificates?"},
-    {CURLE_SSL_CONNECT_ERROR, LEAT_NO_MEMORY, "malloc failure", NULL},
-    {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "wrong version number", not_tls},
-    {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "packet length too long", not_tls},
-    {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "unsupported protocol", too_old},
-    {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "protocol version", too_old},
-    {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "handshake failure",
-     "the two have no cipher in common, or it wants a certificate of its clients"},
-    {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "certificate required",
-     "the server wants a certificate of its clients, and none is sent: is the host "
-     "right, and the port?"},
-    {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "application protocol",
-     "the server speaks HTTP/2 only, and HTTP/1.1 is needed"},
-    /* these do not call the server's identity into question, and a retry may succeed */
-    {CURLE_SSL_CONNECT_ERROR, LEAT_CONNECTION, "SYSCALL", broken},
-    {CURLE_SSL_CONNECT_ERROR, LEAT_CONNECTION, "unexpected eof", broken},
-    {CURLE_SSL_CONNECT_ERROR, LEAT_CONNECTION, " failure: ", broken},
-    {CURLE_OPERATION_TIMEDOUT, LEAT_TIMEOUT, "SSL",
-     "it accepts connections, but does not answer TLS: is the port right?"},
-    {CURLE_OPERATION_TIMEDOUT, LEAT_TIMEOUT, "Timeout was reached",
-     "the call's own time ended first: is its timeout long enough?"},
-    {CURLE_COULDNT_RESOLVE_HOST, LEAT_LOCAL, "thread failed to start", NULL},
-    {CURLE_COULDNT_RESOLVE_PROXY, LEAT_CONNECTION, "",
-     "the option proxy, or https_proxy and the like in the environment, names it"},
-};
-
-static leat_kind kind_of(CURLcode result) {
-  switch (result) {
-    case CURLE_OPERATION_TIMEDOUT: return LEAT_TIMEOUT;
-    case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CIPHER:
-    case CURLE_SSL_ISSUER_ERROR: return LEAT_TLS;
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-    case CURLE_URL_MALFORMAT: return LEAT_CONFIG;
-    case CURLE_OUT_OF_MEMORY: return LEAT_NO_MEMORY;
-    default: return LEAT_CONNECTION;
-  }
-}
-
-static reason explain(CURLcode result, const char *text) {
-  if (is_alert(text)) result = CURLE_SSL_CONNECT_ERROR; /* perhaps from a proxy */
-  for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
-    if (hints[i].result == result && has(text, hints[i].seen))
-      return (reason){hints[i].kind, text, hints[i].advice};
-  return (reason){kind_of(result), text, NULL};
-}
-
-/* A proxy answered with an HTTP status instead of a tunnel. */
-static reason refused_by_http(const char *text, long status) {
-  if (status == 407) return (reason){LEAT_CONFIG, text, wants_user};
-  if (status >= 500) return (reason){LEAT_CONNECTION, text, unreached};
-  return (reason){LEAT_CONFIG, text, "its rules forbid it, or that is no proxy"};
-}
-
-static reason refused_by_socks(const char *text, long why) {
-  switch (why) {
-    case CURLPX_NO_AUTH:
-    case CURLPX_USER_REJECTED: return (reason){LEAT_CONFIG, text, wants_user};
-    case CURLPX_REPLY_NOT_ALLOWED:
-      return (reason){LEAT_CONFIG, text, "the proxy's rules forbid it"};
-    case CURLPX_BAD_VERSION:
-      return (reason){LEAT_CONFIG, text, "is that a SOCKS proxy, and of that version?"};
-    case CURLPX_RESOLVE_HOST:
-      return (reason){LEAT_CONNECTION, text, "with socks5h:// the proxy finds the name"};
-    case CURLPX_REPLY_GENERAL_SERVER_FAILURE:
-    case CURLPX_REPLY_NETWORK_UNREACHABLE:
-    case CURLPX_REPLY_HOST_UNREACHABLE:
-    case CURLPX_REPLY_CONNECTION_REFUSED:
-    case CURLPX_REPLY_TTL_EXPIRED: return (reason){LEAT_CONNECTION, text, unreached};
-    default: return (reason){LEAT_CONNECTION, text, NULL};
-  }
-}
-
-/* Whether connecting timed out in the TLS handshake. libcurl 8 does not report it. */
-static bool waited_for_tls(const leat_curl *curl, const connection *c, CURLcode result) {
-  const char *other_end = c->proxied ? curl->proxy : c->origin;
-  return result == CURLE_OPERATION_TIMEDOUT && c->listens && other_end &&
-         strncasecmp(other_end, "https:", 6) == 0;
-}
-
-/* Whether this error may come from a lack of descriptors: libcurl had to open files,
-** or sockets to resolve a name. */
+/* Returns whether this error may come from a lack of descriptors: libcurl had to open
+** files, or sockets to resolve a name. */
 static bool needs_descriptors(CURLcode result) {
   return result == CURLE_SSL_CACERT_BADFILE || result == CURLE_COULDNT_RESOLVE_HOST ||
          result == CURLE_COULDNT_RESOLVE_PROXY;
 }
 
-static reason reason_of(const leat_curl *curl, connection *c, CURLcode result) {
-  static const char settings[] =
-      "the option proxy, or https_proxy and the like in the environment";
-  long status = 0, socks = CURLPX_OK;
-  curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &status);
-  curl_easy_getinfo(c->easy, CURLINFO_PROXY_ERROR, &socks);
-  if (c->os_error == EMFILE || c->os_error == ENFILE ||
-      (needs_descriptors(result) && lacks_descriptors()))
-    return (reason){LEAT_LOCAL, "this process may open no more descriptors", NULL};
-  /* libcurl's own message would show the URL, with its password */
-  if (has(c->message, "Unsupported proxy"))
-    return (reason){LEAT_CONFIG, "the proxy's URL is not understood", settings};
-  if (status >= 300)
-    snprintf(c->message, sizeof c->message, "the proxy answered HTTP %ld", status);
-  if (waited_for_tls(curl, c, result))
-    snprintf(c->message, sizeof c->message, "SSL connection timeout");
-  const char *text = c->message[0] ? c->message : curl_easy_strerror(result);
-  if (status >= 300) return refused_by_http(text, status);
-  return socks != CURLPX_OK ? refused_by_socks(text, socks) : explain(result, text);
-}
-
-/* Writes " (this machine's clock says 2026-12-31 23:59 UTC: if ...)", the clock only
-** for advice about dates; "" if there is no advice. */
-static void write_advice(char *out, size_t size, const char *advice) {
-  char clock[64] = "";
-  time_t now = time(NULL);
-  struct tm utc;
-  if (advice == dates && gmtime_r(&now, &utc))
-    strftime(clock, sizeof clock, "this machine's clock says %Y-%m-%d %H:%M UTC: ", &utc);
-  out[0] = '\0';
-  if (advice) snprintf(out, size, " (%s%s)", clock, advice);
-}
-
-static bool proxied(const connection *c) {
-  return c->proxied && c->peer[0];
-}
-
-/* Writes " through the proxy 127.0.0.1:3128", with the address and never the URL,
-** which may hold a password; "" if there is no proxy. */
-static void write_proxy(char *out, size_t size, const leat_curl *curl,
-                        const connection *c) {
-  out[0] = '\0';
-  if (proxied(c))
-    snprintf(out, size, " through the %sproxy %s", curl->proxy ? "" : "environment's ",
-             c->peer);
+/* Returns whether the connection was waiting for the other end in the TLS handshake.
+** libcurl 8 does not report that. */
+static bool awaits_handshake(const leat_curl *curl, const connection *c) {
+  const char *other_end = c->proxied ? curl->proxy : c->origin;
+  return c->listens && other_end && strncasecmp(other_end, "https:", 6) == 0;
 }
 
 static void fail_connect(leat_curl *curl, connection *c, CURLcode result) {
-  char text[CURL_ERROR_SIZE + 512], proxy[96], advice[256];
-  reason r = reason_of(curl, c, result);
-  if (r.advice == NULL && proxied(c))
-    r.advice = "is that the address of a working proxy?";
-  else if (r.advice == NULL && r.kind == LEAT_CONNECTION)
-    r.advice = "is that the right address, does a server run there, and is this machine "
-               "on the network?";
-  size_t length = strlen(r.text);
-  /* OpenSSL's messages may end in blanks. */
-  while (length > 0 && r.text[length - 1] == ' ')
-    length--;
-  write_proxy(proxy, sizeof proxy, curl, c);
-  write_advice(advice, sizeof advice, r.advice);
-  snprintf(text, sizeof text, "no connection to %s%s: %.*s%s", c->origin, proxy,
-           (int)length, r.text, advice);
-  if (r.kind == LEAT_TLS) curl->stale = true;
-  fail(curl, c->job, r.kind, text);
+  char text[CURL_ERROR_SIZE + 512];
+  long status = 0, socks = CURLPX_OK;
+  curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+  curl_easy_getinfo(c->easy, CURLINFO_PROXY_ERROR, &socks);
+  leat__connect_failure failure = {
+      .result = result,
+      .message = c->message[0] ? c->message : curl_easy_strerror(result),
+      .http_status = status,
+      .socks = (CURLproxycode)socks,
+      .lacks_descriptors = c->os_error == EMFILE || c->os_error == ENFILE ||
+                           (needs_descriptors(result) && lacks_descriptors()),
+      .awaited_handshake = awaits_handshake(curl, c),
+      .origin = c->origin,
+      .proxy = c->proxied ? c->peer : "",
+      .proxy_from_environment = curl->proxy == NULL,
+      .unix_s = time(NULL)};
+  leat_kind kind = leat__diagnose(&failure, text, sizeof text);
+  if (kind == LEAT_TLS) curl->stale = true;
+  fail(curl, c->job, kind, text);
 }
 
 /* Connects again, which is safe because nothing was sent. Returns false after
