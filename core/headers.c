@@ -94,13 +94,13 @@ bool leat__headers_add(leat_headers *headers, leat_string name, leat_string valu
   return true;
 }
 
-bool leat__headers_put(leat_headers *headers, leat_header *before, leat_string name,
+bool leat__headers_put(leat_headers *headers, leat_header *previous, leat_string name,
                        leat_string value) {
   leat_header fresh;
   if (headers->count == 0) return leat__headers_add(headers, name, value);
   if (!copy(&fresh, name, value)) return false;
-  leat__header_wipe(before);
-  *before = headers->list[0];
+  leat__header_wipe(previous);
+  *previous = headers->list[0];
   headers->list[0] = fresh;
   return true;
 }

@@ -64,7 +64,7 @@ struct leat_http1 {
   } marks[LEAT_MAX_RESPONSE_HEADERS];
 
   leat_header headers[LEAT_MAX_RESPONSE_HEADERS];
-  leat_response answer;
+  leat_response response;
   leat_kind failure;
   char detail[256];
 };
@@ -212,7 +212,7 @@ leat_http1_state leat_http1_begin(leat_http1 *http, const leat_request *request)
   http->head_method = leat__equal(request->method, leat_s("HEAD"));
   http->max_body = request->max_body;
   memset(&http->body, 0, sizeof http->body);
-  memset(&http->answer, 0, sizeof http->answer);
+  memset(&http->response, 0, sizeof http->response);
   begin_head(http);
   make_room(&http->output, request);
   if (!is_sendable(request))
@@ -434,11 +434,11 @@ static bool begin_body(leat_http1 *http) {
         http, LEAT_PROTOCOL,
         "the body has a Content-Encoding that was not asked for: is a proxy in between?");
   if (http->chunked) {
-    http->answer.framing = LEAT_CHUNKED;
+    http->response.framing = LEAT_CHUNKED;
     http->part = CHUNK_SIZE;
     return true;
   }
-  http->answer.framing = http->has_length ? LEAT_LENGTH : LEAT_TO_CLOSE;
+  http->response.framing = http->has_length ? LEAT_LENGTH : LEAT_TO_CLOSE;
   http->part = http->has_length ? LENGTH_BODY : CLOSE_BODY;
   if (http->length > http->max_body)
     return fail(http, LEAT_TOO_LARGE, "the answer's body is %llu bytes, allowed are %zu",
@@ -456,7 +456,7 @@ static bool end_head(leat_http1 *http) {
   /* A body after a 204 would be read as the next response: close the connection. */
   if (http->status == 204 && (http->chunked || http->length > 0)) http->close = true;
   http->body.at = http->at;
-  http->answer.framing = LEAT_NO_BODY;
+  http->response.framing = LEAT_NO_BODY;
   http->part = COMPLETE;
   return true;
 }
@@ -594,10 +594,10 @@ static leat_http1_state complete(leat_http1 *http) {
     http->headers[i].name = input_text(http, http->marks[i].name);
     http->headers[i].value = input_text(http, http->marks[i].value);
   }
-  http->answer.status = http->status;
-  http->answer.headers = http->headers;
-  http->answer.header_count = http->header_count;
-  http->answer.body = input_text(http, http->body);
+  http->response.status = http->status;
+  http->response.headers = http->headers;
+  http->response.header_count = http->header_count;
+  http->response.body = input_text(http, http->body);
   return LEAT_HTTP1_RESPONSE;
 }
 
@@ -649,7 +649,7 @@ leat_http1_state leat_http1_closed(leat_http1 *http) {
 /* ---- results --------------------------------------------------------------------- */
 
 const leat_response *leat_http1_response(const leat_http1 *http) {
-  return http->part == COMPLETE ? &http->answer : NULL;
+  return http->part == COMPLETE ? &http->response : NULL;
 }
 
 leat_kind leat_http1_failure(const leat_http1 *http, const char **detail) {
@@ -658,7 +658,7 @@ leat_kind leat_http1_failure(const leat_http1 *http, const char **detail) {
 }
 
 bool leat_http1_reusable(const leat_http1 *http) {
-  if (http->part != COMPLETE || http->answer.framing == LEAT_TO_CLOSE) return false;
+  if (http->part != COMPLETE || http->response.framing == LEAT_TO_CLOSE) return false;
   if (http->sent < http->output.length || http->at < http->input.length) return false;
   return !http->close && (http->minor_1 || http->keep_alive);
 }

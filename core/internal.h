@@ -219,8 +219,8 @@ typedef struct leat_headers { /* initialize with { 0 } */
 /* Appends a copy. Returns false if memory runs out. */
 bool leat__headers_add(leat_headers *headers, leat_string name, leat_string value);
 /* Replaces the first header, or appends it to an empty list. The replaced header moves to
-** `before`, whose old content is wiped. Returns false if memory runs out. */
-bool leat__headers_put(leat_headers *headers, leat_header *before, leat_string name,
+** `previous`, whose old content is wiped. Returns false if memory runs out. */
+bool leat__headers_put(leat_headers *headers, leat_header *previous, leat_string name,
                        leat_string value);
 void leat__header_wipe(leat_header *header);
 /* Wipes the headers before they are freed, since one contains the token. */
@@ -261,7 +261,7 @@ leat_decision leat__retry_decide(leat_recovery row, const leat_error *error,
 bool leat__retry_settles(leat_kind kind);
 /* Decides what one find shows of a change. Anything but LEAT_RECOVERED may be stale, and
 ** counts only when a second find shows the same. */
-leat_decision leat__verify_found(leat_recovery row, const leat_desired *asked,
+leat_decision leat__verify_found(leat_recovery row, const leat_desired *desired,
                                  const leat_contact_identifier *card);
 /* Decides what a find that failed with that kind shows of a change. */
 leat_decision leat__verify_failed(leat_recovery row, leat_kind kind, bool owner_known);
@@ -399,10 +399,10 @@ typedef struct leat_expected {
 
 /* Classifies a response: sets kind, code, status, message and outcome_unknown of the
 ** error, the document and the fields. */
-void leat__classify(leat_outcome *outcome, const leat_expected *wanted,
-                    const leat_response *answer);
+void leat__classify(leat_outcome *outcome, const leat_expected *expected,
+                    const leat_response *response);
 /* Returns the number in a header, of up to nine digits; -1 if there is none. */
-int leat__rate(const leat_response *answer, const char *name);
+int leat__rate(const leat_response *response, const char *name);
 /* Implements leat_call_field. */
 bool leat__field(const leat_outcome *outcome, size_t index, leat_field *field);
 void leat__outcome_free(leat_outcome *outcome);

@@ -47,7 +47,7 @@ static void give_up(leat_call *call) {
   if (!leat__retry_settles(error->kind)) error->outcome_unknown = true;
 }
 
-static void give_up_as(leat_call *call, leat_kind kind, const char *why) {
+static void give_up_with(leat_call *call, leat_kind kind, const char *why) {
   leat__error_set(&call->outcome.error, kind, "%s", why);
   give_up(call);
 }
@@ -73,13 +73,13 @@ static const char queue_timeout_in_pause[] =
 /* Fails the call because it waited too long in a queue. The 429 or 503 that made it wait
 ** is kept as the error; otherwise the error is a queue timeout. */
 static void fail_queue_timeout(leat_call *call, leat_moment now) {
-  int64_t asked = leat__add_ms(call->client->pause.until_ms, -now.monotonic_ms);
+  int64_t pause_ms = leat__add_ms(call->client->pause.until_ms, -now.monotonic_ms);
   if (leat__retry_throttled(call->outcome.error.kind)) {
     give_up(call);
     return;
   }
-  give_up_as(call, LEAT_TIMEOUT, asked > 0 ? queue_timeout_in_pause : queue_timeout);
-  if (asked > 0) call->outcome.error.retry_after_ms = asked;
+  give_up_with(call, LEAT_TIMEOUT, pause_ms > 0 ? queue_timeout_in_pause : queue_timeout);
+  if (pause_ms > 0) call->outcome.error.retry_after_ms = pause_ms;
 }
 
 /* Queues the call until `until`, or until the client's epoch changes. Time in the queue
@@ -132,7 +132,7 @@ static void begin_inner(leat_call *call, leat__state state, leat_call *inner) {
   call->state = state;
   call->inner = inner;
   if (inner == NULL) {
-    give_up_as(call, LEAT_NO_MEMORY, "out of memory");
+    give_up_with(call, LEAT_NO_MEMORY, "out of memory");
     return;
   }
   if (client->probe == call) client->probe = inner; /* the inner call sends next */
@@ -170,7 +170,7 @@ static leat_call *new_token_call(leat_client *client) {
 /* Fetches a token with an inner call. */
 static void fetch_token(leat_call *call, leat_moment now) {
   if (time_left(call, now) <= 0)
-    give_up_as(call, LEAT_TIMEOUT, "no time is left to fetch a token");
+    give_up_with(call, LEAT_TIMEOUT, "no time is left to fetch a token");
   else begin_inner(call, LEAT__FETCHING, new_token_call(call->client));
 }
 
@@ -195,7 +195,7 @@ static void after_token_fetch(leat_call *call, leat_moment now) {
 
 /* Fails the call unsent: the pause is longer than it may wait, or it never waits because
 ** it has only one attempt. */
-static void refuse(leat_call *call, leat_moment now, int64_t until) {
+static void fail_in_pause(leat_call *call, leat_moment now, int64_t until) {
   const leat_pause *pause = &call->client->pause;
   leat_error *error = &call->outcome.error;
   int64_t left = until - now.monotonic_ms;
@@ -220,7 +220,7 @@ static bool may_probe(leat_call *call, leat_moment now) {
 
 static void wait_for_probe(leat_call *call, leat_moment now) {
   int64_t until = call->client->probe_until;
-  if (call->max_attempts == 1) refuse(call, now, until);
+  if (call->max_attempts == 1) fail_in_pause(call, now, until);
   else enqueue(call, now, until, false);
 }
 
@@ -229,7 +229,7 @@ static void wait_for_end_of_pause(leat_call *call, leat_moment now) {
   bool counts = counts_pauses(call);
   bool too_late = counts && pause->until_ms >= call->deadline;
   if (call->max_attempts == 1 || pause->too_long || too_late)
-    refuse(call, now, pause->until_ms);
+    fail_in_pause(call, now, pause->until_ms);
   else if (counts)
     wait_before(call, now, pause->until_ms - now.monotonic_ms, LEAT__BACKOFF);
   else enqueue(call, now, pause->until_ms, true);
@@ -250,7 +250,7 @@ static bool pass_pause(leat_call *call, leat_moment now) {
 
 /* If this call was the probe, the long pause is over, whatever the response was, unless
 ** the service asked for another pause. */
-static void conclude_probe(leat_call *call, leat_moment now) {
+static void after_probe(leat_call *call, leat_moment now) {
   leat_pause *pause = &call->client->pause;
   if (call->client->probe != call) return;
   if (pause->until_ms <= now.monotonic_ms) pause->too_long = false;
@@ -302,7 +302,7 @@ static void send(leat_call *call, leat_moment now) {
   leat_error *error = &call->outcome.error;
   int64_t left = time_left(call, now);
   if (left <= 0) { /* the error of the last attempt is kept, if any */
-    if (error->kind == LEAT_OK) give_up_as(call, LEAT_TIMEOUT, "no time is left");
+    if (error->kind == LEAT_OK) give_up_with(call, LEAT_TIMEOUT, "no time is left");
     else give_up(call);
     return;
   }
@@ -319,7 +319,7 @@ static void send(leat_call *call, leat_moment now) {
   call->reused = false;
   call->request.deadline_ms = now.monotonic_ms + time_for_one(call, left);
   call->state = LEAT__SENDING;
-  if (!leat__make_headers(call)) give_up_as(call, LEAT_NO_MEMORY, "out of memory");
+  if (!leat__make_headers(call)) give_up_with(call, LEAT_NO_MEMORY, "out of memory");
 }
 
 int64_t leat_call_connected(leat_call *call, leat_moment now) {
@@ -341,12 +341,12 @@ static bool take_slot(leat_call *call, leat_moment now) {
   return true;
 }
 
-static void compare(leat_call *call, leat_moment now);
+static void compare_owner(leat_call *call, leat_moment now);
 
 static void get_ready(leat_call *call, leat_moment now) {
   if (!pass_pause(call, now)) return;
   if (call->owner.set && !call->compared) {
-    compare(call, now);
+    compare_owner(call, now);
     return;
   }
   if (!leat__call_is_to_other_origin(call) && !leat__token_is_there(call->client, now)) {
@@ -377,7 +377,7 @@ static void find(leat_call *call, leat_moment now, leat__state state) {
   leat_call_set(call->inner, "contact_identifier_value", leat__argument_text(call, 0));
 }
 
-static leat_string asked(const leat_call *call, const char *name) {
+static leat_string argument_named(const leat_call *call, const char *name) {
   for (size_t i = 0; i < call->op->parameter_count; i++)
     if (call->arguments[i].set && strcmp(call->op->parameters[i].name, name) == 0)
       return leat__argument_text(call, i);
@@ -402,19 +402,19 @@ static bool remember_owner(leat_call *call, const leat_contact_identifier *card)
   return call->owner.text != NULL;
 }
 
-static leat_decision decide_from(leat_call *call, const leat_call *verify) {
+static leat_decision decide_from_find(leat_call *call, const leat_call *verify) {
   leat_contact_identifier card;
   leat_kind kind = leat_call_error(verify)->kind;
   leat_recovery row = call->op->recovery;
   if (!leat_call_contact_identifier(verify, &card))
     return leat__verify_failed(row, kind, call->owner.set);
-  leat_desired expected = {.value = asked(call, "contact_identifier_value"),
-                           .name = asked(call, "contact_identifier_name"),
-                           .contact_uuid = asked(call, "contact_uuid"),
+  leat_desired expected = {.value = argument_named(call, "contact_identifier_value"),
+                           .name = argument_named(call, "contact_identifier_name"),
+                           .contact_uuid = argument_named(call, "contact_uuid"),
                            .owner_known = call->owner.set,
                            .owner = owner_of(call)};
-  leat_decision verdict = leat__verify_found(row, &expected, &card);
-  return remember_owner(call, &card) ? verdict : LEAT_GIVE_UP;
+  leat_decision decision = leat__verify_found(row, &expected, &card);
+  return remember_owner(call, &card) ? decision : LEAT_GIVE_UP;
 }
 
 static void take_document(leat_call *call, leat_call *verify) {
@@ -439,7 +439,7 @@ static void recover(leat_call *call, leat_call *verify) {
 }
 
 /* Ends the call with the error of a find. */
-static void end_as(leat_call *call, const leat_error *error) {
+static void fail_as(leat_call *call, const leat_error *error) {
   call->outcome.error.kind = error->kind;
   call->outcome.error.code = error->code;
   call->outcome.error.status = error->status;
@@ -451,7 +451,7 @@ static void end_as(leat_call *call, const leat_error *error) {
 static leat_secrets secrets_of(const leat_call *call);
 
 /* Appends the found card to the message: belongs to contact bob, and its name is "N". */
-static void describe(leat_call *call, const leat_call *verify) {
+static void append_card(leat_call *call, const leat_call *verify) {
   char contact[80], name[80];
   leat_contact_identifier card;
   leat_error *error = &call->outcome.error;
@@ -468,7 +468,7 @@ static void describe(leat_call *call, const leat_call *verify) {
 
 /* Ends the call as a conflict. If the change was sent, it may have taken effect before
 ** somebody else changed the card, so the outcome stays unknown. */
-static void contradict(leat_call *call, leat_call *verify) {
+static void fail_conflict(leat_call *call, leat_call *verify) {
   leat_error *error = &call->outcome.error;
   error->code = 0;
   error->status = leat_call_error(verify)->status;
@@ -481,7 +481,7 @@ static void contradict(leat_call *call, leat_call *verify) {
     leat__error_set(
         error, LEAT_CONFLICT,
         "nothing was changed, for the card is not the expected contact's: it ");
-  describe(call, verify);
+  append_card(call, verify);
   leat__error_add(error, call->maybe_applied ? "; find it, then decide" : "");
   take_document(call, verify); /* holds no card if it is inactive */
   give_up(call);
@@ -492,7 +492,7 @@ static bool is_safe_to_repeat(const leat_op *op) {
          op->recovery == LEAT_RETRY;
 }
 
-static void remain_unknown(leat_call *call, const char *why) {
+static void fail_unknown(leat_call *call, const char *why) {
   leat__error_add(
       &call->outcome.error, "; finding the card did not tell either (%s)%s", why,
       is_safe_to_repeat(call->op) ? "; ensure, create, link and update are safe to repeat"
@@ -502,13 +502,13 @@ static void remain_unknown(leat_call *call, const char *why) {
 
 /* A find may return the state from before the change, so any decision but a success needs
 ** two finds that agree. Schedules the second one. */
-static void confirm(leat_call *call, leat_moment now, leat_decision verdict) {
-  call->seen = verdict;
+static void confirm(leat_call *call, leat_moment now, leat_decision decision) {
+  call->seen = decision;
   if (call->verify_count < LEAT_MAX_VERIFY_FINDS &&
       now.monotonic_ms + LEAT_VERIFY_INTERVAL_MS < call->deadline)
     wait_before(call, now, LEAT_VERIFY_INTERVAL_MS, LEAT__VERIFY_LATER);
   else
-    remain_unknown(call, "there was no time for a second find, which must show the same");
+    fail_unknown(call, "there was no time for a second find, which must show the same");
 }
 
 static void send_again(leat_call *call) {
@@ -520,15 +520,15 @@ static void send_again(leat_call *call) {
 static void after_verifying_find(leat_call *call, leat_moment now) {
   leat_call *verify = end_inner(call);
   const leat_error *error = leat_call_error(verify);
-  leat_decision verdict = decide_from(call, verify);
-  bool seen_twice = verdict == call->seen;
+  leat_decision decision = decide_from_find(call, verify);
+  bool seen_twice = decision == call->seen;
   call->verify_count++;
-  if (verdict == LEAT_RECOVERED) recover(call, verify);
-  else if (verdict == LEAT_GIVE_UP || (seen_twice && verdict == LEAT_INCONCLUSIVE))
-    remain_unknown(call, leat_kind_name(error->kind));
-  else if (!seen_twice) confirm(call, now, verdict);
-  else if (verdict == LEAT_CONTRADICTED) contradict(call, verify);
-  else if (verdict == LEAT_MISSING) end_as(call, error);
+  if (decision == LEAT_RECOVERED) recover(call, verify);
+  else if (decision == LEAT_GIVE_UP || (seen_twice && decision == LEAT_INCONCLUSIVE))
+    fail_unknown(call, leat_kind_name(error->kind));
+  else if (!seen_twice) confirm(call, now, decision);
+  else if (decision == LEAT_CONTRADICTED) fail_conflict(call, verify);
+  else if (decision == LEAT_MISSING) fail_as(call, error);
   else send_again(call);
   leat_call_free(verify);
 }
@@ -538,16 +538,16 @@ static void after_verifying_find(leat_call *call, leat_moment now) {
 /* Finds the card, to compare its owner before the change is sent. If an earlier attempt
 ** may already have made the change, the find verifies that instead, unless the change is
 ** idempotent. */
-static void compare(leat_call *call, leat_moment now) {
+static void compare_owner(leat_call *call, leat_moment now) {
   bool verifies = call->maybe_applied && call->op->recovery != LEAT_RETRY;
   find(call, now, verifies ? LEAT__VERIFYING : LEAT__COMPARING);
 }
 
-static void after_compare(leat_call *call) {
+static void after_comparing_find(leat_call *call) {
   leat_call *found = end_inner(call);
   leat_contact_identifier card;
-  if (!leat_call_contact_identifier(found, &card)) end_as(call, leat_call_error(found));
-  else if (!leat__is_owner(owner_of(call), &card)) contradict(call, found);
+  if (!leat_call_contact_identifier(found, &card)) fail_as(call, leat_call_error(found));
+  else if (!leat__is_owner(owner_of(call), &card)) fail_conflict(call, found);
   else {
     call->compared = true;
     call->state = LEAT__READY;
@@ -577,8 +577,8 @@ static bool spend_retry_budget(leat_call *call) {
 /* Returns whether a retry or a verifying find may follow after `delay` ms. If not, the
 ** caller ends the call. */
 static bool may_follow(leat_call *call, leat_moment now, int64_t delay) {
-  bool waits_in_line = leat__retry_throttled(call->outcome.error.kind);
-  bool counts = !waits_in_line || counts_pauses(call);
+  bool throttled = leat__retry_throttled(call->outcome.error.kind);
+  bool counts = !throttled || counts_pauses(call);
   bool too_late = counts && now.monotonic_ms + delay >= call->deadline;
   return delay <= LEAT_LONGEST_WAIT_MS && !too_late && spend_retry_budget(call);
 }
@@ -623,7 +623,7 @@ static bool may_renew(const leat_call *call) {
          !leat__call_is_to_other_origin(call);
 }
 
-static void settle(leat_call *call, leat_moment now) {
+static void decide_next(leat_call *call, leat_moment now) {
   leat_error *error = &call->outcome.error;
   int64_t pause = 0;
   if (error->kind == LEAT_OK) {
@@ -638,10 +638,10 @@ static void settle(leat_call *call, leat_moment now) {
     return;
   }
   if (leat__retry_throttled(error->kind)) pause = pause_client(call, now);
-  leat_decision verdict =
+  leat_decision decision =
       leat__retry_decide(call->op->recovery, error, call->maybe_applied);
-  if (call->max_attempts == 1) verdict = LEAT_GIVE_UP;
-  switch (verdict) {
+  if (call->max_attempts == 1) decision = LEAT_GIVE_UP;
+  switch (decision) {
     case LEAT_SEND_AGAIN: try_again(call, now, pause); break;
     case LEAT_VERIFY: verify(call, now); break;
     case LEAT_RECOVERED: recover(call, NULL); break;
@@ -724,7 +724,7 @@ static bool end_wait(leat_call *call, leat_moment now) {
 
 static void after_inner(leat_call *call, leat_moment now) {
   if (call->state == LEAT__FETCHING) after_token_fetch(call, now);
-  else if (call->state == LEAT__COMPARING) after_compare(call);
+  else if (call->state == LEAT__COMPARING) after_comparing_find(call);
   else after_verifying_find(call, now);
 }
 
@@ -831,9 +831,9 @@ static leat_secrets secrets_of(const leat_call *call) {
   return secrets;
 }
 
-static void record_rate(leat_call *call, const leat_response *answer) {
-  call->rate_limit = leat__rate(answer, "x-ratelimit-limit");
-  call->rate_remaining = leat__rate(answer, "x-ratelimit-remaining");
+static void record_rate(leat_call *call, const leat_response *response) {
+  call->rate_limit = leat__rate(response, "x-ratelimit-limit");
+  call->rate_remaining = leat__rate(response, "x-ratelimit-remaining");
   if (call->rate_remaining < 0) return;
   call->client->rate_limit = call->rate_limit;
   call->client->rate_remaining = call->rate_remaining;
@@ -847,45 +847,45 @@ void leat_call_set_reused(leat_call *call) {
 /* ---- the end of an exchange ------------------------------------------------------ */
 
 /* Ends an exchange, whether a response came or not. */
-static void conclude(leat_call *call, leat_moment now) {
+static void end_exchange(leat_call *call, leat_moment now) {
   record_attempt(call, now);
-  conclude_probe(call, now);
-  settle(call, now);
+  after_probe(call, now);
+  decide_next(call, now);
 }
 
-static bool is_complete(const leat_response *answer) {
-  if (answer == NULL || leat__is_missing(answer->body) ||
-      (answer->header_count > 0 && answer->headers == NULL))
+static bool is_complete(const leat_response *response) {
+  if (response == NULL || leat__is_missing(response->body) ||
+      (response->header_count > 0 && response->headers == NULL))
     return false;
-  for (size_t i = 0; i < answer->header_count; i++)
-    if (leat__is_missing(answer->headers[i].name) ||
-        leat__is_missing(answer->headers[i].value))
+  for (size_t i = 0; i < response->header_count; i++)
+    if (leat__is_missing(response->headers[i].name) ||
+        leat__is_missing(response->headers[i].value))
       return false;
   return true;
 }
 
-void leat_call_respond(leat_call *call, leat_moment now, const leat_response *answer) {
-  if (!is_complete(answer)) {
+void leat_call_respond(leat_call *call, leat_moment now, const leat_response *response) {
+  if (!is_complete(response)) {
     leat_call_fail(call, now, LEAT_MISUSE, LEAT_SENT_MAYBE,
                    "the response is NULL, or holds a string that is");
     return;
   }
   now = leat__limit_moment(now);
   if (call && call->inner) {
-    leat_call_respond(call->inner, now, answer);
+    leat_call_respond(call->inner, now, response);
     take_inner_attempt(call);
   }
   if (call == NULL || call->state != LEAT__SENDING) return;
   leat_expected expected = {call->op, leat__argument_text(call, 0), call->request.origin,
                             secrets_of(call), call->request.max_body};
   call->outcome.error.sent = LEAT_SENT_MAYBE;
-  leat__classify(&call->outcome, &expected, answer);
+  leat__classify(&call->outcome, &expected, response);
   if (call->outcome.error.kind != LEAT_OK)
     call->outcome.error.retry_after_ms =
-        leat__retry_after(leat_response_header(answer, "retry-after"),
-                          leat_response_header(answer, "date"), now.unix_s);
-  record_rate(call, answer);
-  conclude(call, now);
+        leat__retry_after(leat_response_header(response, "retry-after"),
+                          leat_response_header(response, "date"), now.unix_s);
+  record_rate(call, response);
+  end_exchange(call, now);
 }
 
 static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
@@ -911,7 +911,7 @@ static void fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sen
   }
   if (inner) call->outcome.error.attempts += leat_call_error(inner)->attempts;
   set_failure(call, kind, sending ? sent : LEAT_SENT_NO, detail);
-  if (sending) conclude(call, now);
+  if (sending) end_exchange(call, now);
   else give_up(call);
 }
 

@@ -26,7 +26,7 @@ static bool is_transient(leat_kind kind) {
 
 /* Returns whether the service would respond with this error if an earlier attempt, whose
 ** response was lost, had succeeded. */
-static bool tells_of_success(leat_recovery row, leat_kind kind) {
+static bool implies_success(leat_recovery row, leat_kind kind) {
   switch (row) {
     case LEAT_VERIFY_CREATED: return kind == LEAT_ALREADY_EXISTS;
     case LEAT_VERIFY_LINKED: return kind == LEAT_ALREADY_LINKED;
@@ -41,7 +41,7 @@ static bool tells_of_success(leat_recovery row, leat_kind kind) {
 leat_decision leat__retry_decide(leat_recovery row, const leat_error *error,
                                  bool maybe_applied) {
   if (is_final(error->kind)) return LEAT_GIVE_UP;
-  if (maybe_applied && tells_of_success(row, error->kind))
+  if (maybe_applied && implies_success(row, error->kind))
     return row == LEAT_VERIFY_DELETED ? LEAT_RECOVERED : LEAT_VERIFY;
   if (!error->outcome_unknown)
     return is_transient(error->kind) ? LEAT_SEND_AGAIN : LEAT_GIVE_UP;

@@ -8,8 +8,9 @@
 ** connection is *pinned* by one receive right after connecting: from then on libcurl
 ** counts it as in use and never closes it by itself.
 **
-** A job is a call that the driver works on. It waits in a queue until it has a slot; with
-** a slot, the driver runs the call step by step until it is done or has to wait.
+** A job is a call that the driver works on. It is queued until fewer than max_connections
+** jobs are WORKING. Then the driver runs the call step by step, until it is done or has to
+** wait.
 */
 #include "diagnose.h"
 #include "leat_curl.h"
@@ -49,20 +50,27 @@ enum {
 
 static const int64_t NEVER = INT64_MAX;
 
-/* The state of a job. REQUEUED jobs are queued too, but go before those that never had
-** a slot (QUEUED). */
-typedef enum place { QUEUED, REQUEUED, WAITING, ASKING, WORKING, FINISHED } place;
+/* The state of a job. REQUEUED jobs are queued too, but go before those that never were
+** WORKING. */
+typedef enum job_state {
+  QUEUED,
+  REQUEUED,
+  WAITING,
+  AWAITING_TOKEN,
+  WORKING,
+  FINISHED
+} job_state;
 
 typedef struct job {
-  leat__link link;   /* in the list of jobs with the same `place` */
+  leat__link link;   /* in the list of jobs with the same state */
   leat__timer timer; /* deadline of its exchange, end of its wait, or queue deadline */
   leat_call *call;
   struct connection *connection;
-  place place;
+  job_state state;
   leat_sent sent;
   int tries;            /* connections lost before the first byte was sent */
   int64_t queued_since; /* when it entered the queue, in ms */
-  bool told;            /* leat_curl_token has reported that it needs a token */
+  bool token_reported;  /* leat_curl_token has reported that it needs a token */
   uint64_t epoch;       /* the client's epoch when the call began to wait for a token */
 } job;
 
@@ -75,20 +83,20 @@ typedef struct connection {
   job *job; /* NULL: idle */
   int64_t idle_since;
   bool wants_write;
-  curl_socket_t asked; /* the last socket that libcurl watched while connecting */
-  bool listens;        /* while connecting: libcurl waits only to read from the peer */
-  int watched;         /* number of sockets that libcurl watches while connecting */
-  int os_error;        /* errno of the socket() that failed; 0: none failed */
-  int port;            /* the server's */
+  curl_socket_t polled_fd; /* the last socket that libcurl watched while connecting */
+  bool awaits_peer; /* while connecting: libcurl waits only to read from the peer */
+  int watched;      /* number of sockets that libcurl watches while connecting */
+  int os_error;     /* errno of the socket() that failed; 0: none failed */
+  int port;         /* the server's */
   bool proxied;
-  bool answered; /* at least one response was received */
-  bool bare;     /* neither TLS nor a proxy: the socket is used directly */
+  bool responded; /* at least one response was received */
+  bool bare;      /* neither TLS nor a proxy: the socket is used directly */
   char peer[INET6_ADDRSTRLEN + 16]; /* last address libcurl used: 127.0.0.1:443 */
   char message[CURL_ERROR_SIZE];
 } connection;
 
 struct leat_curl {
-  int max_connections, count, connecting, slots_taken;
+  int max_connections, count, connecting, working_count;
   char *ca_file, *proxy;
   unsigned fork_generation; /* fork generation that the connections belong to */
   CURLM *multi;
@@ -96,12 +104,12 @@ struct leat_curl {
   connection **by_fd; /* by descriptor; NULL: libcurl's own, or unused */
   size_t by_fd_size;
   int unwatched;         /* connections that are connecting without a watched socket */
-  int fresh;             /* connections begun since libcurl was last driven */
+  int connects_begun;    /* connections begun since libcurl was last driven */
   bool unresolved;       /* a name was not resolved, which libcurl caches from 8.16 on */
   bool stale;            /* multi may have cached CA certificates that failed to decode */
   bool broken;           /* multi had no memory to watch a socket; it must get no more */
   leat__link busy, idle; /* all connections */
-  leat__link line, requeued, waiting, asking, working, finished; /* jobs */
+  leat__link queued, requeued, waiting, awaiting_token, working, finished; /* jobs */
   leat__heap timers; /* all jobs have one; a finished job is never due */
   uint64_t started;  /* number of jobs so far */
   bool wake_pending; /* a client's epoch changed: waiting jobs must run again */
@@ -182,25 +190,24 @@ static unsigned fork_generation(void) {
 
 /* ---- jobs ------------------------------------------------------------------------ */
 
-static leat__link *list_of(leat_curl *curl, place where) {
-  switch (where) {
-    case QUEUED: return &curl->line;
+static leat__link *list_of(leat_curl *curl, job_state to) {
+  switch (to) {
+    case QUEUED: return &curl->queued;
     case REQUEUED: return &curl->requeued;
     case WAITING: return &curl->waiting;
-    case ASKING: return &curl->asking;
+    case AWAITING_TOKEN: return &curl->awaiting_token;
     case WORKING: return &curl->working;
     case FINISHED: break;
   }
   return &curl->finished;
 }
 
-/* Moves a job to the list of its new place and sets its timer. A WORKING job holds a
-** slot. */
-static void move(leat_curl *curl, job *j, place where, int64_t due) {
-  curl->slots_taken += (where == WORKING) - (j->place == WORKING);
-  j->place = where;
+/* Moves a job to the list of its new state and sets its timer. */
+static void move(leat_curl *curl, job *j, job_state to, int64_t due) {
+  curl->working_count += (to == WORKING) - (j->state == WORKING);
+  j->state = to;
   leat__list_leave(&j->link);
-  leat__list_put(list_of(curl, where), &j->link);
+  leat__list_put(list_of(curl, to), &j->link);
   leat__heap_set(&curl->timers, &j->timer, due);
 }
 
@@ -286,8 +293,8 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *a
     return 0;
   }
   if (assigned == NULL) count_watched(curl, c, 1);
-  if (c) c->listens = what == CURL_POLL_IN;
-  if (c) c->asked = fd;
+  if (c) c->awaits_peer = what == CURL_POLL_IN;
+  if (c) c->polled_fd = fd;
   curl_multi_assign(curl->multi, fd, curl);
   /* libcurl closes and reopens descriptors at will, so this number may be watched
   ** already */
@@ -306,7 +313,7 @@ static int on_timer(CURLM *multi, long ms, void *user) {
 
 /* libcurl 7.88 does not report whether it uses a proxy that is named by the
 ** environment. A port that differs from the server's shows it. */
-static void note_peer(connection *c, const struct curl_sockaddr *a) {
+static void record_peer(connection *c, const struct curl_sockaddr *a) {
   char host[INET6_ADDRSTRLEN] = "";
   const struct sockaddr_in *v4 = (const void *)&a->addr;
   const struct sockaddr_in6 *v6 = (const void *)&a->addr;
@@ -324,7 +331,7 @@ static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_socka
   connection *c = user;
   int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
   (void)purpose;
-  note_peer(c, a);
+  record_peer(c, a);
   if (fd < 0) c->os_error = errno;
   return fd;
 }
@@ -355,7 +362,7 @@ static int on_debug(CURL *easy, curl_infotype type, char *data, size_t size, voi
   return 0;
 }
 
-static void hear_alerts(connection *c) {
+static void report_alerts(connection *c) {
   curl_easy_setopt(c->easy, CURLOPT_VERBOSE, 1L);
 }
 
@@ -407,7 +414,7 @@ static connection *new_connection(leat_curl *curl, const leat_request *request) 
   connection *c = calloc(1, sizeof *c);
   if (c == NULL) return NULL;
   leat__list_init(&c->link);
-  c->fd = c->asked = CURL_SOCKET_BAD;
+  c->fd = c->polled_fd = CURL_SOCKET_BAD;
   c->easy = curl_easy_init();
   c->http = leat_http1_new();
   c->origin = strndup(request->origin.data, request->origin.length);
@@ -598,7 +605,7 @@ static void complete(leat_curl *curl, connection *c) {
   leat_call_respond(j->call, moment(curl), leat_http1_response(c->http));
   j->connection = NULL;
   j->tries = 0;
-  c->answered = true;
+  c->responded = true;
   make_idle(curl, c);
   if (!leat_http1_reusable(c->http)) close_connection(curl, c);
   run_call(curl, j);
@@ -617,7 +624,7 @@ static void fail_codec(leat_curl *curl, connection *c) {
 /* With TLS 1.3 a server may refuse the client after the client has completed its
 ** handshake, and perhaps has sent a request. */
 static bool is_refused(const connection *c) {
-  return !c->answered && leat__is_alert(c->message);
+  return !c->responded && leat__is_alert(c->message);
 }
 
 static void fail_io(leat_curl *curl, connection *c, CURLcode result, const char *what) {
@@ -675,7 +682,7 @@ static void transmit(leat_curl *curl, connection *c) {
       return;
     }
     if (result != CURLE_OK) { /* an early response, or an alert, may be there to read */
-      hear_alerts(c);
+      report_alerts(c);
       if (receive(curl, c)) fail_io(curl, c, result, "sending");
       return;
     }
@@ -703,7 +710,7 @@ static void begin_exchange(leat_curl *curl, connection *c) {
 }
 
 /* Assigns the connection to the job until the exchange ends. */
-static void give(leat_curl *curl, job *j, connection *c, const leat_request *request) {
+static void assign(leat_curl *curl, job *j, connection *c, const leat_request *request) {
   leat__list_leave(&c->link);
   leat__list_put(&curl->busy, &c->link);
   c->job = j;
@@ -734,8 +741,8 @@ static void connect_to(leat_curl *curl, job *j, const leat_request *request) {
     fail(curl, j, LEAT_NO_MEMORY, "out of memory at connecting");
     return;
   }
-  give(curl, j, c, request);
-  curl->fresh++;
+  assign(curl, j, c, request);
+  curl->connects_begun++;
   if (set_options(curl, c, request) != 0 ||
       curl_multi_add_handle(curl->multi, c->easy) != CURLM_OK)
     fail(curl, j, LEAT_NO_MEMORY, "libcurl could not begin to connect: out of memory?");
@@ -749,12 +756,12 @@ static void exchange(leat_curl *curl, job *j) {
     connect_to(curl, j, request);
     return;
   }
-  give(curl, j, c, request);
+  assign(curl, j, c, request);
   leat_call_set_reused(j->call);
   begin_exchange(curl, c);
 }
 
-/* Runs a call that has a slot until its next step, and acts on that step. */
+/* Runs a call that may use a connection until its next step, and acts on that step. */
 static void run_call(leat_curl *curl, job *j) {
   uint64_t epoch = epoch_of(j);
   leat_step step = leat_call_next(j->call, moment(curl));
@@ -763,9 +770,9 @@ static void run_call(leat_curl *curl, job *j) {
     case LEAT_SEND: exchange(curl, j); break;
     case LEAT_WAIT: move(curl, j, WAITING, leat_call_until(j->call)); break;
     case LEAT_TOKEN:
-      j->told = false;
+      j->token_reported = false;
       j->epoch = epoch_of(j);
-      move(curl, j, ASKING, NEVER);
+      move(curl, j, AWAITING_TOKEN, NEVER);
       break;
     case LEAT_SLOT: /* this driver has no store */
       leat_call_fail(j->call, moment(curl), LEAT_MISUSE, LEAT_SENT_NO,
@@ -778,49 +785,50 @@ static void run_call(leat_curl *curl, job *j) {
 /* Only a few connections are begun in each step, so that a step does not block the
 ** program for long. */
 static bool can_dispatch(const leat_curl *curl) {
-  bool any = !leat__list_is_empty(&curl->line) || !leat__list_is_empty(&curl->requeued);
-  return any && curl->slots_taken < curl->max_connections &&
-         curl->fresh < CONNECTS_AT_ONCE;
+  bool any = !leat__list_is_empty(&curl->queued) || !leat__list_is_empty(&curl->requeued);
+  return any && curl->working_count < curl->max_connections &&
+         curl->connects_begun < CONNECTS_AT_ONCE;
 }
 
 /* Whether a job that needed a token got one, or ended. */
-static bool is_answered(const job *j) {
+static bool can_continue(const job *j) {
   return leat_call_is_done(j->call) || epoch_of(j) != j->epoch;
 }
 
-static bool any_answered(const leat_curl *curl) {
-  for (leat__link *l = curl->asking.next; l != &curl->asking; l = l->next)
-    if (is_answered(job_at(l))) return true;
+static bool any_can_continue(const leat_curl *curl) {
+  for (leat__link *l = curl->awaiting_token.next; l != &curl->awaiting_token; l = l->next)
+    if (can_continue(job_at(l))) return true;
   return false;
 }
 
-static void enqueue_job(leat_curl *curl, job *j, place where) {
+static void enqueue_job(leat_curl *curl, job *j, job_state to) {
   j->queued_since = curl->now;
-  move(curl, j, where, leat_call_queue_deadline(j->call, j->queued_since));
+  move(curl, j, to, leat_call_queue_deadline(j->call, j->queued_since));
 }
 
 /* Queues the jobs that got a token or ended, and wakes those that wait for the same
 ** token. */
-static void dispatch_with_token(leat_curl *curl) {
-  for (leat__link *l = curl->asking.next, *next; l != &curl->asking; l = next) {
+static void requeue_with_token(leat_curl *curl) {
+  for (leat__link *l = curl->awaiting_token.next, *next; l != &curl->awaiting_token;
+       l = next) {
     next = l->next;
-    if (!is_answered(job_at(l))) continue;
+    if (!can_continue(job_at(l))) continue;
     enqueue_job(curl, job_at(l), REQUEUED);
     curl->wake_pending = true;
   }
 }
 
-static bool asks(const leat_curl *curl) {
-  for (leat__link *l = curl->asking.next; l != &curl->asking; l = l->next)
-    if (!job_at(l)->told) return true;
+static bool has_token_to_report(const leat_curl *curl) {
+  for (leat__link *l = curl->awaiting_token.next; l != &curl->awaiting_token; l = l->next)
+    if (!job_at(l)->token_reported) return true;
   return false;
 }
 
-/* Assigns free slots to queued jobs, in order; requeued jobs go first. */
+/* Runs queued jobs, in order and requeued ones first, while connections are free. */
 static void dispatch(leat_curl *curl) {
   while (can_dispatch(curl)) {
     job *j = first_of(&curl->requeued);
-    if (j == NULL) j = first_of(&curl->line);
+    if (j == NULL) j = first_of(&curl->queued);
     leat_call_add_queue_time(j->call, curl->now - j->queued_since);
     move(curl, j, WORKING, NEVER);
     run_call(curl, j);
@@ -840,7 +848,7 @@ static bool needs_descriptors(CURLcode result) {
 ** libcurl 8 does not report that. */
 static bool awaits_handshake(const leat_curl *curl, const connection *c) {
   const char *other_end = c->proxied ? curl->proxy : c->origin;
-  return c->listens && other_end && strncasecmp(other_end, "https:", 6) == 0;
+  return c->awaits_peer && other_end && strncasecmp(other_end, "https:", 6) == 0;
 }
 
 static void fail_connect(leat_curl *curl, connection *c, CURLcode result) {
@@ -901,7 +909,7 @@ static void connected(leat_curl *curl, connection *c) {
   curl_socket_t fd = CURL_SOCKET_BAD;
   size_t n = 0;
   curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd);
-  if (c->message[0]) hear_alerts(c);
+  if (c->message[0]) report_alerts(c);
   CURLcode result = curl_easy_recv(c->easy, seen, sizeof seen, &n);
   if (result != CURLE_AGAIN || fd == CURL_SOCKET_BAD) {
     fail_pin(curl, c, seen, result == CURLE_OK ? n : 0);
@@ -930,7 +938,7 @@ static bool was_overlooked(const leat_curl *curl, const connection *c, CURLcode 
                            const events *seen) {
   bool ready = curl->unread;
   for (int i = 0; i < seen->count && !ready; i++)
-    ready = seen->ready[i].fd == c->asked;
+    ready = seen->ready[i].fd == c->polled_fd;
   return result == CURLE_OPERATION_TIMEDOUT && ready && curl->now < c->job->timer.due;
 }
 
@@ -940,7 +948,7 @@ static void not_connected(leat_curl *curl, connection *c, CURLcode result,
   fail_connect(curl, c, result);
 }
 
-static void take_messages(leat_curl *curl, const events *seen) {
+static void handle_messages(leat_curl *curl, const events *seen) {
   CURLMsg *message;
   int left;
   while ((message = curl_multi_info_read(curl->multi, &left)) != NULL) {
@@ -987,7 +995,7 @@ static void sweep(leat_curl *curl, int64_t now) {
 
 static void drive_connecting(leat_curl *curl, int64_t now) {
   int running;
-  curl->fresh = 0;
+  curl->connects_begun = 0;
   if (curl->connecting == 0) return;
   if (now >= curl->curl_due) {
     curl->curl_due = NEVER;
@@ -999,7 +1007,7 @@ static void drive_connecting(leat_curl *curl, int64_t now) {
 
 /* Handles the deadline of an exchange. A response that has arrived counts, however
 ** late it is read. */
-static void fail_late(leat_curl *curl, connection *c) {
+static void on_deadline(leat_curl *curl, connection *c) {
   char text[128];
   if (c->fd == CURL_SOCKET_BAD) {
     fail_connect(curl, c, CURLE_OPERATION_TIMEDOUT);
@@ -1010,13 +1018,13 @@ static void fail_late(leat_curl *curl, connection *c) {
   fail(curl, c->job, LEAT_TIMEOUT, text);
 }
 
-/* Handles the queue deadline of a job. A job is not failed while a slot is free: it
-** gets the slot now or, if more connections are to be begun than one step allows, in
+/* Handles the queue deadline of a job. A job is not failed while a connection is
+** free: it gets it now or, if more connections are to be begun than one step allows, in
 ** one of the next steps. */
 static void on_queue_deadline(leat_curl *curl, job *j, int64_t now) {
   dispatch(curl);
-  if ((j->place != QUEUED && j->place != REQUEUED) || j->timer.due > now) return;
-  if (curl->slots_taken < curl->max_connections) {
+  if ((j->state != QUEUED && j->state != REQUEUED) || j->timer.due > now) return;
+  if (curl->working_count < curl->max_connections) {
     leat__heap_set(&curl->timers, &j->timer, now + 1);
     return;
   }
@@ -1028,18 +1036,18 @@ static void on_queue_deadline(leat_curl *curl, job *j, int64_t now) {
 
 /* Handles a job whose timer is due. */
 static void on_due(leat_curl *curl, job *j, int64_t now) {
-  switch (j->place) {
-    case WORKING: fail_late(curl, j->connection); break;
+  switch (j->state) {
+    case WORKING: on_deadline(curl, j->connection); break;
     case WAITING: enqueue_job(curl, j, REQUEUED); break;
     case QUEUED:
     case REQUEUED: on_queue_deadline(curl, j, now); break;
-    case ASKING:
+    case AWAITING_TOKEN:
     case FINISHED: break; /* never due */
   }
 }
 
-/* Reads what has arrived for all jobs, because responses free the slots and tokens
-** that other jobs wait for. */
+/* Reads what has arrived for all jobs, because responses free the connections, and bring
+** the tokens, that other jobs wait for. */
 static void read_all(leat_curl *curl) {
   curl->unread = false;
   for (leat__link *l = curl->busy.next, *next; l != &curl->busy; l = next) {
@@ -1056,7 +1064,7 @@ static job *first_due(const leat_curl *curl, int64_t now) {
 
 /* Handles the timers that are due, and requeues waiting jobs after a wake-up. Input
 ** that has arrived is read first. */
-static void keep_time(leat_curl *curl, int64_t now) {
+static void handle_timers(leat_curl *curl, int64_t now) {
   if (curl->unread && first_due(curl, now)) read_all(curl);
   for (job *j; (j = first_due(curl, now)) != NULL;)
     on_due(curl, j, now);
@@ -1070,7 +1078,7 @@ static void keep_time(leat_curl *curl, int64_t now) {
 static int64_t work_due(const leat_curl *curl) {
   const leat__timer *first = leat__heap_first(&curl->timers);
   int64_t due = first ? first->due : NEVER;
-  if (curl->wake_pending || can_dispatch(curl) || any_answered(curl)) return 0;
+  if (curl->wake_pending || can_dispatch(curl) || any_can_continue(curl)) return 0;
   if (curl->connecting == 0) return due;
   if (curl->curl_due < due) due = curl->curl_due;
   if (curl->unwatched > 0 && curl->sweep_due < due) due = curl->sweep_due;
@@ -1080,7 +1088,9 @@ static int64_t work_due(const leat_curl *curl) {
 /* Like work_due, but 0 also if there is something to report: a call that is done or
 ** needs a token. */
 static int64_t next_due(const leat_curl *curl) {
-  return !leat__list_is_empty(&curl->finished) || asks(curl) ? 0 : work_due(curl);
+  return !leat__list_is_empty(&curl->finished) || has_token_to_report(curl)
+             ? 0
+             : work_due(curl);
 }
 
 static int ms_until(int64_t due) {
@@ -1102,7 +1112,7 @@ static void arm_timer(leat_curl *curl) {
 
 /* ---- stepping -------------------------------------------------------------------- */
 
-static void take_event(leat_curl *curl, const leat__ready *ready) {
+static void handle_event(leat_curl *curl, const leat__ready *ready) {
   int running, flags = 0;
   connection *c = owner_of(curl, ready->fd);
   if (c) {
@@ -1115,11 +1125,11 @@ static void take_event(leat_curl *curl, const leat__ready *ready) {
   check_multi(curl, curl_multi_socket_action(curl->multi, ready->fd, flags, &running));
 }
 
-static void take_events(leat_curl *curl, const events *seen) {
+static void handle_events(leat_curl *curl, const events *seen) {
   int64_t begun = read_clock(curl), now = begun;
   int i = 0;
   for (; i < seen->count && now - begun < STEP_MS; i++) {
-    take_event(curl, &seen->ready[i]);
+    handle_event(curl, &seen->ready[i]);
     now = read_clock(curl);
   }
   curl->unread = i < seen->count || seen->count >= EVENTS_AT_ONCE - 1;
@@ -1128,13 +1138,13 @@ static void take_events(leat_curl *curl, const events *seen) {
 static void step(leat_curl *curl, int ms) {
   events seen;
   seen.count = leat__poller_wait(curl->watch, seen.ready, EVENTS_AT_ONCE, ms);
-  take_events(curl, &seen);
+  handle_events(curl, &seen);
   drive_connecting(curl, curl->now);
   /* Time may have passed: libcurl may have read certificates, or resolved a name. */
   int64_t now = read_clock(curl);
-  take_messages(curl, &seen);
-  dispatch_with_token(curl);
-  keep_time(curl, now);
+  handle_messages(curl, &seen);
+  requeue_with_token(curl);
+  handle_timers(curl, now);
   dispatch(curl);
   arm_timer(curl);
 }
@@ -1175,7 +1185,7 @@ static bool open_context(leat_curl *curl, leat_error *error) {
 }
 
 static void cancel_all(leat_curl *curl, const char *why) {
-  static const place all[] = {QUEUED, REQUEUED, WAITING, ASKING, WORKING};
+  static const job_state all[] = {QUEUED, REQUEUED, WAITING, AWAITING_TOKEN, WORKING};
   read_clock(curl);
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     for (job *j; (j = first_of(list_of(curl, all[i]))) != NULL;)
@@ -1194,7 +1204,7 @@ static void abandon(leat__link *connections) {
 /* In a child process, calls and connections belong to the parent. libcurl must not
 ** close them, because TLS would send a close_notify in the parent's name: the child's
 ** copies of the descriptors are closed, and libcurl's memory is leaked deliberately. */
-static void forget_context(leat_curl *curl) {
+static void abandon_context(leat_curl *curl) {
   static const char why[] = "the process forked while the call was under way";
   int connections = curl->max_connections;
   curl->max_connections = 0; /* no call is dispatched meanwhile */
@@ -1204,7 +1214,7 @@ static void forget_context(leat_curl *curl) {
   curl->max_connections = connections;
   curl->multi = NULL;
   curl->share = NULL;
-  curl->count = curl->connecting = curl->unwatched = curl->fresh = 0;
+  curl->count = curl->connecting = curl->unwatched = curl->connects_begun = 0;
   curl->broken = curl->stale = false;
   if (curl->by_fd) memset(curl->by_fd, 0, curl->by_fd_size * sizeof *curl->by_fd);
   leat__poller_free(curl->watch);
@@ -1215,7 +1225,7 @@ static void forget_context(leat_curl *curl) {
 ** try again. */
 static bool same_process(leat_curl *curl) {
   bool same = curl->fork_generation == fork_generation();
-  if (!same) forget_context(curl);
+  if (!same) abandon_context(curl);
   return (same && curl->multi) || open_context(curl, NULL);
 }
 
@@ -1267,8 +1277,9 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
     free(curl);
     return NULL;
   }
-  leat__link *lists[] = {&curl->busy,    &curl->idle,   &curl->line,    &curl->requeued,
-                         &curl->waiting, &curl->asking, &curl->working, &curl->finished};
+  leat__link *lists[] = {&curl->busy,     &curl->idle,    &curl->queued,
+                         &curl->requeued, &curl->waiting, &curl->awaiting_token,
+                         &curl->working,  &curl->finished};
   for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
     leat__list_init(lists[i]);
   if (!copy_config(curl, config)) set_error(error, LEAT_NO_MEMORY, "out of memory");
@@ -1294,7 +1305,7 @@ static void release_finished(leat_curl *curl) {
 
 void leat_curl_free(leat_curl *curl) {
   if (curl == NULL) return;
-  if (curl->fork_generation != fork_generation()) forget_context(curl);
+  if (curl->fork_generation != fork_generation()) abandon_context(curl);
   curl->max_connections = 0; /* no call is dispatched any more */
   cancel_all(curl, "the driver was freed");
   release_finished(curl);
@@ -1357,10 +1368,11 @@ leat_call *leat_curl_done(leat_curl *curl) {
 }
 
 leat_call *leat_curl_token(leat_curl *curl) {
-  for (leat__link *l = curl->asking.next; l != &curl->asking; l = l->next) {
+  for (leat__link *l = curl->awaiting_token.next; l != &curl->awaiting_token;
+       l = l->next) {
     job *j = job_at(l);
-    if (j->told) continue;
-    j->told = true;
+    if (j->token_reported) continue;
+    j->token_reported = true;
     return j->call;
   }
   return NULL;
@@ -1371,9 +1383,9 @@ void leat_curl_cancel(leat_curl *curl, leat_call *call) {
   job *j = leat_call_job(call, curl);
   read_clock(curl);
   if (j == NULL) return;
-  if (j->place == ASKING && is_answered(j))
+  if (j->state == AWAITING_TOKEN && can_continue(j))
     curl->wake_pending = true; /* others wait for the same token */
-  if (j->place != FINISHED) fail(curl, j, LEAT_CANCELED, "canceled");
+  if (j->state != FINISHED) fail(curl, j, LEAT_CANCELED, "canceled");
   release(curl, j);
   if (!usable) return;
   dispatch(curl);
@@ -1386,7 +1398,7 @@ void leat_curl_perform(leat_curl *curl, leat_call *call) {
   while (!leat_call_is_done(call)) {
     if (same_process(curl)) step(curl, ms_until(work_due(curl)));
     job *j = leat_call_job(call, curl);
-    if (j && j->place == ASKING && !is_answered(j))
+    if (j && j->state == AWAITING_TOKEN && !can_continue(j))
       leat_call_fail(call, moment(curl), LEAT_CONFIG, LEAT_SENT_NO,
                      "nobody is there to ask for a token");
   }
