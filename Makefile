@@ -174,26 +174,31 @@ env:
 # ---- tests -----------------------------------------------------------------------
 
 TESTS    := $(patsubst spec/core/%.c,$(T)/%,$(wildcard spec/core/*_test.c))
-TEST_OBJ := $(T)/cases.o $(BUILD)/libleat_sandbox.a
+# What the tests share; names.o replaces the system's resolver, in the tests that link it.
+SUPPORT  := $(filter-out %/slow_server.c %/catalogue_server.c %/names.c,$(wildcard spec/support/*.c))
+TEST_OBJ := $(T)/libsupport.a $(BUILD)/libleat_sandbox.a
 TEST_LIBS = $(CURL_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) -lpthread
 RUN_TEST ?=
 
+COMPILE_TEST = $(CC) $(CPP_FLAGS) -Ispec/support $(GNUTLS_CFLAGS) $(C_FLAGS) -MMD -MP -c $< -o $@
 $(T)/%.o: spec/core/%.c $(FLAGS)
 	@mkdir -p $(@D)
-	$(CC) $(CPP_FLAGS) -Ispec/core -Ispec/support $(GNUTLS_CFLAGS) $(C_FLAGS) -MMD -MP -c $< -o $@
+	$(COMPILE_TEST)
+$(T)/%.o: spec/support/%.c $(FLAGS)
+	@mkdir -p $(@D)
+	$(COMPILE_TEST)
+$(T)/libsupport.a: $(SUPPORT:spec/support/%.c=$(T)/%.o)
+	@rm -f $@
+	$(AR) rcs $@ $^
 
-# -rdynamic lets libcurl find the getaddrinfo that some tests define.
+# -rdynamic lets libcurl find the getaddrinfo of names.o.
 $(TESTS) $(T)/differential: $(T)/%: $(T)/%.o $(TEST_OBJ) $(BUILD)/libleat.a
 	$(CC) $(LDFLAGS) -rdynamic -o $@ $^ $(TEST_LIBS)
+$(addprefix $(T)/,catalogue_test curl_test proxy_test tls_test): $(T)/names.o
 
-$(T)/slow_server: spec/support/slow_server.c
-	@mkdir -p $(@D)
-	$(CC) $(CPP_FLAGS) $(C_FLAGS) $(LDFLAGS) -o $@ $<
-
-$(T)/catalogue_server: spec/support/catalogue_server.c $(wildcard spec/support/*.h) $(BUILD)/libleat.a
-	@mkdir -p $(@D)
-	$(CC) $(CPP_FLAGS) -Ispec/core -Ispec/support $(GNUTLS_CFLAGS) $(C_FLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/libleat.a \
-	  $(GNUTLS_LIBS) -lpthread
+# Servers for tests and benchmarks that are not in C.
+$(T)/slow_server $(T)/catalogue_server: $(T)/%: $(T)/%.o $(T)/libsupport.a $(BUILD)/libleat.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(GNUTLS_LIBS) -lpthread
 
 # Tests the driver as on systems without epoll.
 test-poll:
@@ -314,7 +319,7 @@ $(M)/lua_torture: $(addprefix $(M)/,lua_torture.o leat_core.o leat_curl.o leat_s
 	$(CC) $(LDFLAGS) $(TORTURE_WRAP) -rdynamic -o $@ $^ $(LUA_LIBS) $(TEST_LIBS)
 $(T)/%.o: spec/torture/%.c $(FLAGS)
 	@mkdir -p $(@D)
-	$(CC) $(CPP_FLAGS) -Ispec/core $(C_FLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(CPP_FLAGS) -Ispec/support $(C_FLAGS) -MMD -MP -c $< -o $@
 $(M)/%.o: spec/torture/%.c $(FLAGS)
 	@mkdir -p $(@D)
 	$(CC) $(CPP_FLAGS) -Ilua $(LUA_CFLAGS) $(C_FLAGS) -MMD -MP -c $< -o $@
@@ -323,10 +328,10 @@ FUZZERS := $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*_fuzz.
 fuzz-build: $(FUZZERS)
 fuzz: fuzz-build
 	@sh spec/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
-$(BUILD)/fuzz/%: spec/fuzz/%.c spec/core/cases.c $(PURE) $(wildcard core/*.h) spec/support/json_oracle.h
+$(BUILD)/fuzz/%: spec/fuzz/%.c spec/support/cases.c $(PURE) $(wildcard core/*.h spec/fuzz/*.h spec/support/*.h)
 	@mkdir -p $(@D)
-	clang $(CPP_FLAGS) $(STANDARD) -Ispec/core -Ispec/support -O1 -g -fsanitize=fuzzer,address,undefined \
-	  -fno-sanitize-recover=all -o $@ $< spec/core/cases.c $(PURE) $(JANSSON_LIBS)
+	clang $(CPP_FLAGS) $(STANDARD) -Ispec/support -O1 -g -fsanitize=fuzzer,address,undefined \
+	  -fno-sanitize-recover=all -o $@ $< spec/support/cases.c $(PURE) $(JANSSON_LIBS)
 
 BENCH_TOOLS := $(patsubst spec/bench/%.c,$(BUILD)/bench/%,$(wildcard spec/bench/*.c))
 nightly:

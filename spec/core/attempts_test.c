@@ -2,49 +2,35 @@
 ** attempts_test.c - the attempts that a client reports after each exchange. Uses a
 ** simulated clock and no socket.
 */
-#include "leat_driver.h"
+#include "calls.h"
 #include "test.h"
-
-#include <stdlib.h>
 
 #define SECRET "the-secret-of-the-tests"
 
-static leat_moment now;
-
-static leat_client *new_client(leat_observe observe) {
-  leat_config config = {.client_id = "me",
-                        .client_secret = SECRET,
-                        .retry_base_ms = 100,
-                        .observe = observe};
-  now = (leat_moment){1000, 1700000000, 0};
-  return leat_client_new(&config, NULL);
+static leat_client *observed_client(leat_observe observe) {
+  return new_client((leat_config){.client_id = "me",
+                                  .client_secret = SECRET,
+                                  .retry_base_ms = 100,
+                                  .observe = observe});
 }
 
 static leat_call *new_call(leat_client *client, const char *operation) {
-  leat_call *call =
-      leat_call_new(client, leat_operation("contact_identifiers", operation));
-  leat_call_set(call, "contact_identifier_value", leat_s("Ä-1"));
-  return call;
+  return complete_call(bare_call(client, operation), "Ä-1");
 }
 
-/* Advances the clock to the next exchange, or to the end of the call. */
 static leat_step go(leat_call *call) {
-  leat_step step;
   now.random = 99;
-  while ((step = leat_call_next(call, now)) == LEAT_WAIT)
-    now.monotonic_ms = leat_call_until(call);
-  return step;
+  return next_step(call);
 }
 
-static void answer(leat_call *call, int ms, int status, const char *body) {
-  leat_response a = {status, NULL, 0, leat_s(body), LEAT_LENGTH};
+static void respond_after(leat_call *call, int ms, int status, const char *body) {
   now.monotonic_ms += ms;
-  leat_call_respond(call, now, &a);
+  respond(call, status, NULL, body);
 }
 
 static void give_token(leat_call *call) {
   CHECK(go(call) == LEAT_SEND);
-  answer(call, 30, 200, "{\"access_token\":\"" SECRET "\",\"expires_in\":3600}");
+  respond_after(call, 30, 200, "{\"access_token\":\"" SECRET "\",\"expires_in\":3600}");
 }
 
 static void check(leat_client *client, leat_attempt wanted) {
@@ -64,7 +50,7 @@ static void check(leat_client *client, leat_attempt wanted) {
 #define CREATE "contact_identifiers.create"
 
 static void test_all(leat_observe observe) {
-  leat_client *client = new_client(observe);
+  leat_client *client = observed_client(observe);
   leat_call *call = new_call(client, "create");
   leat_string value = {observe == LEAT_OBSERVE_VALUES ? "Ä-1" : NULL, 0};
   leat_attempt none;
@@ -78,9 +64,9 @@ static void test_all(leat_observe observe) {
   leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "lost");
   CHECK(go(call) == LEAT_SEND);
   leat_call_set_reused(call);
-  answer(call, 7, 400, "{\"message\":\"m\",\"code\":60003}");
+  respond_after(call, 7, 400, "{\"message\":\"m\",\"code\":60003}");
   CHECK(go(call) == LEAT_SEND);
-  answer(call, 8, 200, "{\"data\":{\"value\":\"Ä-1\"}}");
+  respond_after(call, 8, 200, "{\"data\":{\"value\":\"Ä-1\"}}");
   CHECK(go(call) == LEAT_DONE && leat_call_error(call)->kind == LEAT_OK);
 
   check(client, (leat_attempt){CREATE, LEAT_TO_GET_TOKEN, 1, LEAT_OK, 0, 200,
@@ -97,7 +83,7 @@ static void test_all(leat_observe observe) {
 }
 
 static void test_ends(void) {
-  leat_client *client = new_client(LEAT_OBSERVE_ATTEMPTS);
+  leat_client *client = observed_client(LEAT_OBSERVE_ATTEMPTS);
   leat_call *call = new_call(client, "find");
 
   TEST("a fetch that is given up");
@@ -130,7 +116,7 @@ static void test_ends(void) {
 }
 
 static void test_many(void) {
-  leat_client *client = new_client(LEAT_OBSERVE_ATTEMPTS);
+  leat_client *client = observed_client(LEAT_OBSERVE_ATTEMPTS);
   leat_attempt attempt;
   int told = 0;
 
@@ -139,7 +125,7 @@ static void test_many(void) {
     leat_call *call = new_call(client, "delete");
     if (i == 0) give_token(call);
     CHECK(go(call) == LEAT_SEND);
-    answer(call, i, 200, "{\"data\":null}");
+    respond_after(call, i, 200, "{\"data\":null}");
     CHECK(go(call) == LEAT_DONE);
     leat_call_free(call);
   }
@@ -150,12 +136,12 @@ static void test_many(void) {
 }
 
 static void test_twice(void) {
-  leat_client *client = new_client(LEAT_OBSERVE_ATTEMPTS);
+  leat_client *client = observed_client(LEAT_OBSERVE_ATTEMPTS);
   leat_call *call = new_call(client, "delete");
   leat_attempt attempt;
   TEST("an answer that is given twice is told once");
   give_token(call);
-  answer(call, 1, 200, "{}");
+  respond_after(call, 1, 200, "{}");
   CHECK(go(call) == LEAT_SEND);
   CHECK(leat_client_attempt(client, &attempt) && attempt.ms == 30);
   CHECK(!leat_client_attempt(client, &attempt));
@@ -164,13 +150,13 @@ static void test_twice(void) {
 }
 
 static void test_nobody(void) {
-  leat_client *client = new_client(LEAT_OBSERVE_NOTHING);
+  leat_client *client = observed_client(LEAT_OBSERVE_NOTHING);
   leat_call *call = new_call(client, "delete");
   leat_attempt attempt;
   TEST("nobody asked to be told");
   give_token(call);
   CHECK(go(call) == LEAT_SEND);
-  answer(call, 1, 200, "{\"data\":null}");
+  respond_after(call, 1, 200, "{\"data\":null}");
   CHECK(go(call) == LEAT_DONE && !leat_client_attempt(client, &attempt));
   leat_call_free(call);
   leat_client_free(client);

@@ -2,24 +2,16 @@
 ** call_test.c - calls through the public API, without a socket: their requests, and how
 ** they treat each response.
 */
-#include "leat_driver.h"
+#include "calls.h"
 #include "test.h"
-
-#include <stdlib.h>
 
 #define KEY   "1|example-key"
 #define VALUE "007 a&b=c+d%/?#\"\\\xC3\xA9\xF0\x9F\x98\x80"
 #define UUID  "8b1a6c0e-2f6b-4c60-9d1c-4a7d0a4a5d11"
 
-static leat_moment now = {1000, 1700000000, 42};
-
-static leat_client *new_client(void) {
-  leat_config config = {.api_key = KEY, .user_agent = "golden/1", .max_attempts = 1};
-  return leat_client_new(&config, NULL);
-}
-
-static leat_call *new_call(leat_client *client, const char *operation) {
-  return leat_call_new(client, leat_operation("contact_identifiers", operation));
+static leat_client *golden_client(void) {
+  return new_client(
+      (leat_config){.api_key = KEY, .user_agent = "golden/1", .max_attempts = 1});
 }
 
 static void set(leat_call *call, const char *name, const char *value) {
@@ -61,23 +53,23 @@ static void test_golden(leat_client *client, const char *folder) {
   static const char *const plain[] = {"find", "unlink", "delete"};
   leat_call *call;
   for (size_t i = 0; i < 3; i++) {
-    call = new_call(client, plain[i]);
+    call = bare_call(client, plain[i]);
     set(call, "contact_identifier_value", VALUE);
     check_golden(folder, plain[i], call);
   }
-  call = new_call(client, "create");
+  call = bare_call(client, "create");
   set(call, "contact_identifier_value", VALUE);
   check_golden(folder, "create-bare", call);
-  call = new_call(client, "create");
+  call = bare_call(client, "create");
   set(call, "contact_identifier_name", "Krabby Membership");
   set(call, "contact_uuid", UUID);
   set(call, "contact_identifier_value", VALUE);
   check_golden(folder, "create", call);
-  call = new_call(client, "link");
+  call = bare_call(client, "link");
   set(call, "contact_identifier_value", VALUE);
   set(call, "contact_uuid", UUID);
   check_golden(folder, "link", call);
-  call = new_call(client, "update");
+  call = bare_call(client, "update");
   set(call, "contact_identifier_value", VALUE);
   set(call, "contact_identifier_name", "New");
   leat_call_set_bool(call, "contact_identifier_active", false);
@@ -85,42 +77,35 @@ static void test_golden(leat_client *client, const char *folder) {
 }
 
 static void test_request(leat_client *client) {
-  leat_call *call = new_call(client, "find");
+  leat_call *call = card_call(client, "find");
   TEST("what a driver is told");
-  set(call, "contact_identifier_value", "1");
   CHECK(leat_call_request(call) == NULL);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  CHECK(leat_call_next(call, (leat_moment){9000, 0, 0}) == LEAT_SEND); /* called again */
+  CHECK(leat_call_next(call, (leat_moment){now.monotonic_ms + 8000, 0, 0}) ==
+        LEAT_SEND); /* called again */
   const leat_request *request = leat_call_request(call);
   CHECK_STR(request->origin.data, "https://api.piggy.eu");
   CHECK_STR(request->host.data, "api.piggy.eu");
   CHECK(request->port == 443 && request->tls);
-  CHECK(request->deadline_ms == 1000 + 30000);
+  CHECK(request->deadline_ms == now.monotonic_ms + 30000);
   CHECK(request->connect_timeout_ms == 5000 && request->max_body == 1024 * 1024);
   leat_call_free(call);
 }
 
 static bool target_is(leat_call *call, const char *method, const char *target) {
-  const leat_request *request = NULL;
-  if (leat_call_next(call, now) == LEAT_SEND) request = leat_call_request(call);
-  return request && request->target.length == strlen(target) &&
-         memcmp(request->target.data, target, strlen(target)) == 0 &&
-         strncmp(request->method.data, method, request->method.length) == 0;
+  return leat_call_next(call, now) == LEAT_SEND &&
+         text_is(leat_call_request(call)->target, target) &&
+         text_is(leat_call_request(call)->method, method);
 }
 
 static bool has_header(leat_call *call, const char *name, const char *value) {
-  const leat_request *request = leat_call_request(call);
-  leat_response as_answer = {.headers = request->headers,
-                             .header_count = request->header_count};
-  leat_string found = leat_response_header(&as_answer, name);
-  return found.data && found.length == strlen(value) &&
-         memcmp(found.data, value, found.length) == 0;
+  return text_is(request_header(call, name), value);
 }
 
 #define BASE "/api/v3/oauth/clients"
 
 static void test_other_requests(leat_client *client) {
-  leat_call *call = new_call(client, "list");
+  leat_call *call = bare_call(client, "list");
   TEST("the list of one contact");
   set(call, "contact_uuid", "a/b");
   CHECK(target_is(call, "GET", BASE "/contacts/a%2Fb/contact-identifiers"));
@@ -143,7 +128,7 @@ static void test_other_requests(leat_client *client) {
   CHECK(has_header(call, "Content-Type", "application/json"));
   CHECK(leat_call_request(call)->body.length == 2);
   CHECK(leat_call_request(call)->body.data[0] == '{');
-  CHECK(leat_call_request(call)->deadline_ms == 1000 + 7000);
+  CHECK(leat_call_request(call)->deadline_ms == now.monotonic_ms + 7000);
   CHECK(leat_call_request(call)->connect_timeout_ms == 700);
   CHECK_STR(leat_call_op(call)->name, "request");
   leat_call_free(call);
@@ -183,37 +168,37 @@ static void test_misuse(leat_client *client) {
   };
   TEST("values that are refused");
   for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
-    call = new_call(client, "find");
+    call = bare_call(client, "find");
     leat_call_set(call, "contact_identifier_value",
                   (leat_string){values[i].value, values[i].length});
     check_misuse(call, values[i].message);
   }
   TEST("parameters that are refused");
-  check_misuse(new_call(client, "find"), "contact_identifier_value is missing");
-  check_misuse(new_call(client, "no such operation"), "no such operation");
-  check_misuse(new_call(NULL, "find"), "no client");
-  call = new_call(client, "find");
+  check_misuse(bare_call(client, "find"), "contact_identifier_value is missing");
+  check_misuse(bare_call(client, "no such operation"), "no such operation");
+  check_misuse(bare_call(NULL, "find"), "no client");
+  call = bare_call(client, "find");
   set(call, "contact_uuid", UUID);
   check_misuse(call, "contact_uuid is not a parameter");
-  call = new_call(client, "update");
+  call = bare_call(client, "update");
   set(call, "contact_identifier_active", "true");
   check_misuse(call, "must be a boolean");
-  call = new_call(client, "update");
+  call = bare_call(client, "update");
   leat_call_set_bool(call, "contact_identifier_name", true);
   check_misuse(call, "must be a string");
-  call = new_call(client, "update");
+  call = bare_call(client, "update");
   set(call, "contact_identifier_value", "1");
   check_misuse(call, "there is nothing to change: give a name");
-  call = new_call(client, "update");
+  call = bare_call(client, "update");
   check_misuse(call, "contact_identifier_value is missing");
   TEST("and found to be missing before the first step, too");
-  call = new_call(client, "update");
+  call = bare_call(client, "update");
   set(call, "contact_identifier_value", "1");
   leat_call_check(call);
   CHECK(leat_call_error(call)->kind == LEAT_MISUSE && !leat_call_is_done(call));
   leat_call_set_bool(call, "contact_identifier_active", false); /* ignored: too late */
   check_misuse(call, "there is nothing to change");
-  call = new_call(client, "update");
+  call = bare_call(client, "update");
   set(call, "contact_identifier_value", "1");
   leat_call_set_bool(call, "contact_identifier_active", false);
   leat_call_check(call);
@@ -221,7 +206,7 @@ static void test_misuse(leat_client *client) {
   leat_call_free(call);
   leat_call_check(NULL);
   TEST("the first misuse sticks");
-  call = new_call(client, "find");
+  call = bare_call(client, "find");
   set(call, "contact_identifier_value", "");
   set(call, "contact_identifier_value", "good");
   check_misuse(call, "is empty");
@@ -229,9 +214,8 @@ static void test_misuse(leat_client *client) {
 
 /* A parameter set too late changes neither the request in progress nor the result. */
 static void test_late(leat_client *client) {
-  leat_call *call = new_call(client, "create");
+  leat_call *call = card_call(client, "create");
   TEST("a set that is too late");
-  set(call, "contact_identifier_value", "1");
   leat_call_next(call, now);
   set(call, "contact_identifier_name", "late");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
@@ -241,8 +225,7 @@ static void test_late(leat_client *client) {
   CHECK(leat_call_error(call)->outcome_unknown);
   leat_call_free(call);
   TEST("a driver that fails with no kind");
-  call = new_call(client, "delete");
-  set(call, "contact_identifier_value", "1");
+  call = card_call(client, "delete");
   leat_call_next(call, now);
   leat_call_fail(call, now, LEAT_OK, LEAT_SENT_MAYBE, "fine");
   CHECK(leat_call_error(call)->kind == LEAT_MISUSE);
@@ -253,7 +236,7 @@ static void test_late(leat_client *client) {
 static void test_large_request(leat_client *client) {
   enum { SIZE = 64 * 1024 };
   char *text = malloc(SIZE);
-  leat_call *call = new_call(client, "create");
+  leat_call *call = bare_call(client, "create");
   TEST("a request beyond the limit");
   memset(text, 1, SIZE); /* each becomes six bytes of JSON */
   leat_call_set(call, "contact_identifier_value", (leat_string){text, SIZE});
@@ -263,7 +246,7 @@ static void test_large_request(leat_client *client) {
   CHECK(leat_call_error(call)->kind == LEAT_TOO_LARGE);
   leat_call_free(call);
   TEST("a value beyond the limit");
-  call = new_call(client, "find");
+  call = bare_call(client, "find");
   leat_call_set(call, "contact_identifier_value", (leat_string){text, SIZE + 1});
   check_misuse(call, "too long");
   free(text);
@@ -301,14 +284,14 @@ static void test_misused_requests(leat_client *client) {
   set(call, "contact_uuid", UUID);
   check_misuse(call, "not a parameter");
   TEST("what is for requests of no row only");
-  call = new_call(client, "find");
+  call = bare_call(client, "find");
   leat_call_add_query(call, "a", leat_s("b"));
   check_misuse(call, "leat_call_new_request");
-  call = new_call(client, "find");
+  call = bare_call(client, "find");
   leat_call_set_body(call, leat_s("b"));
   check_misuse(call, "leat_call_new_request");
   TEST("a path that would be another");
-  call = new_call(client, "list");
+  call = bare_call(client, "list");
   set(call, "contact_uuid", "..");
   check_misuse(call, "another path");
 }
@@ -342,16 +325,16 @@ static void test_null_arguments(leat_client *client) {
   leat_header header = {{NULL, 3}, {NULL, 3}};
   leat_error error;
   TEST("NULL for a string");
-  leat_call *call = new_call(client, "find");
+  leat_call *call = bare_call(client, "find");
   leat_call_set(call, NULL, leat_s("1"));
   check_misuse(call, "is not a parameter");
-  call = new_call(client, "find");
+  call = bare_call(client, "find");
   leat_call_set_bool(call, NULL, true);
   check_misuse(call, "is not a parameter");
-  call = new_call(client, "find");
+  call = bare_call(client, "find");
   leat_call_set(call, "contact_identifier_value", none);
   check_misuse(call, "is empty");
-  call = new_call(client, "delete");
+  call = bare_call(client, "delete");
   leat_call_expect(call, none);
   check_misuse(call, "expect is empty");
   check_misuse(leat_call_new_request(client, NULL, "/x"), "method");
@@ -369,8 +352,7 @@ static void test_null_arguments(leat_client *client) {
   call = leat_call_new_request(client, "POST", "/x");
   leat_call_set_body(call, none);
   check_misuse(call, "the body is NULL");
-  call = new_call(client, "find");
-  set(call, "contact_identifier_value", "1");
+  call = card_call(client, "find");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   leat_call_respond(call, now, NULL);
   check_misuse(call, "the response is NULL");
@@ -418,7 +400,7 @@ static void test_config(void) {
       {{.api_key = "a", .rate_per_minute = -1}, "rate"},
       {{.api_key = "a", .rate_per_minute = 60000001}, "rate"},
       {{.api_key = "a", .header_count = 17}, "too many headers"},
-      {{.api_key = "a", .max_body = (size_t)1 << 40}, "max_body"},
+      {{.api_key = "a", .max_body = SIZE_MAX}, "max_body"},
       {{.api_key = "a", .base_url = "api.piggy.eu"}, "https://"},
       {{.api_key = "a", .base_url = "ftp://api.piggy.eu"}, "https://"},
       {{.api_key = "a", .base_url = "http://api.piggy.eu"}, "cleartext"},
@@ -486,14 +468,12 @@ static void test_config(void) {
 static void check_url(const char *url, const char *origin, const char *target) {
   leat_config config = {.api_key = "k", .base_url = url, .allow_http = true};
   leat_client *client = leat_client_new(&config, NULL);
-  leat_call *call = new_call(client, "create");
-  set(call, "contact_identifier_value", "1");
+  leat_call *call = card_call(client, "create");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   const leat_request *request = leat_call_request(call);
   if (CHECK(request != NULL)) {
     CHECK_STR(request->origin.data, origin);
-    CHECK(request->target.length == strlen(target) &&
-          memcmp(request->target.data, target, strlen(target)) == 0);
+    CHECK(text_is(request->target, target));
   }
   leat_call_free(call);
   leat_client_free(client);
@@ -753,7 +733,7 @@ static leat_call *answered(leat_client *client, const struct answer_case *c) {
   leat_header type = {leat_s("Content-Type"), leat_s(c->type)};
   leat_response answer = {c->status, &type, c->type[0] ? 1 : 0, leat_s(c->body),
                           c->framing};
-  leat_call *call = new_call(client, c->operation);
+  leat_call *call = bare_call(client, c->operation);
   set(call, "contact_identifier_value", "1");
   if (strcmp(c->operation, "link") == 0) set(call, "contact_uuid", "u");
   if (strcmp(c->operation, "update") == 0) set(call, "contact_identifier_name", "N");
@@ -792,7 +772,7 @@ static void check_same(const char *a, const char *b, bool same) {
 static void check_spelling(leat_client *client, const char *operation, const char *asked,
                            const char *body, leat_kind kind) {
   leat_response answer = {200, NULL, 0, leat_s(body), LEAT_LENGTH};
-  leat_call *call = new_call(client, operation);
+  leat_call *call = bare_call(client, operation);
   set(call, strcmp(operation, "list") == 0 ? "contact_uuid" : "contact_identifier_value",
       asked);
   leat_call_next(call, now);
@@ -936,8 +916,7 @@ static void test_many_fields(leat_client *client) {
 static void check_redirect(leat_client *client, const char *location, const char *host) {
   leat_header header = {leat_s("location"), leat_s(location)};
   leat_response answer = {302, &header, 1, leat_s("<html>"), LEAT_LENGTH};
-  leat_call *call = new_call(client, "unlink");
-  set(call, "contact_identifier_value", "1");
+  leat_call *call = card_call(client, "unlink");
   leat_call_next(call, now);
   leat_call_respond(call, now, &answer);
   CHECK(leat_call_error(call)->kind == LEAT_REDIRECT);
@@ -998,9 +977,8 @@ static void test_dates(void) {
     leat_header headers[] = {{leat_s("Retry-After"), leat_s(c->retry_after)},
                              {leat_s("Date"), leat_s(c->date)}};
     leat_response answer = {429, headers, c->date[0] ? 2 : 1, leat_s("{}"), LEAT_LENGTH};
-    leat_client *client = new_client(); /* the previous one is paused */
-    leat_call *call = new_call(client, "find");
-    set(call, "contact_identifier_value", "1");
+    leat_client *client = golden_client(); /* the previous one is paused */
+    leat_call *call = card_call(client, "find");
     leat_call_next(call, now);
     leat_call_respond(call, now, &answer);
     if (!CHECK(leat_call_error(call)->retry_after_ms == c->ms))
@@ -1023,7 +1001,7 @@ static void test_max_body(void) {
           operations[i], 200, LEAT_LENGTH, "", "{\"data\":{\"value\":\"1\"}} ",
           LEAT_OK,       0,   false,       ""};
       leat_response answer = {200, NULL, 0, {c.body, size}, LEAT_LENGTH};
-      leat_call *call = new_call(client, c.operation);
+      leat_call *call = bare_call(client, c.operation);
       set(call, "contact_identifier_value", "1");
       leat_call_next(call, now);
       leat_call_respond(call, now, &answer);
@@ -1041,7 +1019,7 @@ static void test_max_body(void) {
 static void test_large_page(void) {
   leat_config config = {.api_key = KEY, .max_body = 16, .max_attempts = 1};
   leat_client *client = leat_client_new(&config, NULL);
-  leat_call *call = new_call(client, "create");
+  leat_call *call = bare_call(client, "create");
   leat_response page = {403, NULL, 0, leat_s("<html><title>Blocked</title>"),
                         LEAT_LENGTH};
   TEST("a page that is larger than max_body");
@@ -1065,8 +1043,7 @@ static void test_missing_text(leat_client *client) {
                                   {503, headers, 2, leat_s(""), LEAT_LENGTH}};
   TEST("a response with NULL in it");
   for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
-    leat_call *call = new_call(client, "find");
-    set(call, "contact_identifier_value", "1");
+    leat_call *call = card_call(client, "find");
     CHECK(leat_call_next(call, now) == LEAT_SEND);
     leat_call_respond(call, now, &broken[i]);
     check_misuse(call, "NULL");
@@ -1074,7 +1051,7 @@ static void test_missing_text(leat_client *client) {
 }
 
 static void test_failures(leat_client *client) {
-  leat_call *call = new_call(client, "create");
+  leat_call *call = bare_call(client, "create");
   char text[1024];
   TEST("no answer");
   set(call, "contact_identifier_value", "1");
@@ -1090,8 +1067,7 @@ static void test_failures(leat_client *client) {
   CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
   leat_call_free(call);
   TEST("given up before it began");
-  call = new_call(client, "create");
-  set(call, "contact_identifier_value", "1");
+  call = card_call(client, "create");
   leat_call_fail(call, now, LEAT_CANCELED, LEAT_SENT_NO, "canceled");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->attempts == 0 && !leat_call_error(call)->outcome_unknown);
@@ -1132,8 +1108,7 @@ static void test_secrets(leat_client *client) {
     }
     leat_call_free(call);
   }
-  leat_call *call = new_call(client, "find");
-  set(call, "contact_identifier_value", "1");
+  leat_call *call = card_call(client, "find");
   leat_call_next(call, now);
   leat_call_fail(call, now, LEAT_PROTOCOL, LEAT_SENT_MAYBE, "seen: Bearer " KEY);
   check_secret(leat_error_text(leat_call_error(call), text, sizeof text));
@@ -1190,7 +1165,7 @@ static void test_invisible_characters(leat_client *client) {
 /* ---- lifetimes ------------------------------------------------------------------- */
 
 static void test_lifetimes(void) {
-  leat_client *client = new_client();
+  leat_client *client = golden_client();
   leat_call *call = answered(client, &answers[0]);
   TEST("a client freed before its call");
   leat_client_free(client);
@@ -1199,7 +1174,7 @@ static void test_lifetimes(void) {
 }
 
 int main(int argc, char **argv) {
-  leat_client *client = new_client();
+  leat_client *client = golden_client();
   test_golden(client, argc > 1 ? argv[1] : "spec/cases");
   test_request(client);
   test_other_requests(client);

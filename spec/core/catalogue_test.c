@@ -3,26 +3,25 @@
 ** the fault once and always. Each must report the true outcome in time, and send no more
 ** requests than the row says; the same client must work afterwards. `-v` prints the list.
 */
-#include "catalogue_stage.h"
+#include "catalogue.h"
+#include "curl_calls.h"
+#include "descriptors.h"
 #include "fork.h"
-#include "leat_curl.h"
 #include "names.h"
-#include "test.h"
 
 #include <curl/curl.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
+#include <limits.h>
 
 enum {
   AT_ONCE = 100,   /* trials in parallel; most only wait, */
   TLS_AT_ONCE = 8, /* but TLS handshakes need the CPU */
   GRACE_MS = 250,
-  PATIENCE_MS = 90000 /* for all trials together */
+  MOST_MS = 90000 /* for all trials together */
 };
 
 /* ---- trials ---------------------------------------------------------------------- */
 
-typedef enum step_of { WARMING, ASKING, AFTERWARDS, OVER } step_of;
+typedef enum step_of { WARMING, CALLING, AFTERWARDS, OVER } step_of;
 
 typedef struct trial {
   const row *row;
@@ -31,7 +30,7 @@ typedef struct trial {
   step_of step;
   leat_client *client;
   leat_call *call;
-  int64_t started, computed;
+  int64_t started, cpu_ms;
 } trial;
 
 static int failures[ROWS]; /* for each row */
@@ -50,24 +49,24 @@ static void check(const trial *t, bool good, const char *what) {
          e->message);
 }
 
-/* Writes the URL of the row's service, depending on its door. */
+/* Writes the URL of the row's service, depending on its route. */
 static void write_url(const trial *t, char *url, size_t size) {
   int number = (int)(t->at - service.cases);
-  switch (t->row->door) {
+  switch (t->row->route) {
     case TLS_CUT:
     case NO_CA:
       snprintf(url, size, "https://127.0.0.1:%d/%d",
-               port_of(t->row->door == NO_CA ? "good" : "cut"), number);
+               port_of(t->row->route == NO_CA ? "good" : "cut"), number);
       break;
     case PROXY:
     case NAME: snprintf(url, size, "http://api.test:%d/%d", service.port, number); break;
     default:
-      snprintf(url, size, "http%s://127.0.0.1:%d/%d", t->row->door == TLS ? "s" : "",
+      snprintf(url, size, "http%s://127.0.0.1:%d/%d", t->row->route == TLS ? "s" : "",
                t->at->port, number);
   }
 }
 
-static leat_client *client_of(const trial *t) {
+static leat_client *client_for(const trial *t) {
   char url[128];
   write_url(t, url, sizeof url);
   leat_config config = {.api_key = "canary-of-the-catalogue",
@@ -81,60 +80,49 @@ static leat_client *client_of(const trial *t) {
 
 /* Returns the CPU time of the whole program in ms. Under valgrind it is most of the
 ** time. */
-static int64_t computed(void) {
+static int64_t cpu_ms(void) {
   struct timespec t;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
   return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 static bool runs_out(const trial *t) {
-  return t->step == ASKING && t->row->fate == TIMES_OUT;
+  return t->step == CALLING && t->row->expected == TIMES_OUT;
 }
 
 static void start(leat_curl *curl, trial *t, const char *operation) {
   static char large[LARGE];
   t->call = leat_call_new(t->client, leat_operation("contact_identifiers", operation));
-  bool is_large = t->step == ASKING && t->row->large;
+  bool is_large = t->step == CALLING && t->row->large;
   if (is_large) memset(large, 'x', sizeof large);
   leat_call_set(t->call, "contact_identifier_value",
                 is_large ? (leat_string){large, sizeof large} : leat_s("1"));
   leat_call_set_user(t->call, t);
   if (runs_out(t)) leat_call_set_timeout_ms(t->call, SHORT_MS);
-  if (t->step == ASKING && t->row->kind == LEAT_TIMEOUT)
+  if (t->step == CALLING && t->row->kind == LEAT_TIMEOUT)
     leat_call_set_connect_timeout_ms(t->call, CONNECT_MS * (is_always(t->mode) ? 1 : 3));
-  t->started = bad_now();
-  t->computed = computed();
+  t->started = test_now_ms();
+  t->cpu_ms = cpu_ms();
   if (!leat_curl_start(curl, t->call)) check(t, false, "a call is taken");
 }
 
 static void arm(const trial *t) {
   int times = is_always(t->mode) ? INT_MAX : 1;
-  if (t->row->door == NAME) names_lost = times;
+  if (t->row->route == NAME) names_lost = times;
   else bad_arm(t->at, times);
 }
 
-/* Allows no more file descriptors, or restores the usual limit. */
-static void limit_descriptors(bool none) {
-  static struct rlimit usual;
-  if (usual.rlim_cur == 0) getrlimit(RLIMIT_NOFILE, &usual);
-  struct rlimit small = usual;
-  int highest = dup(0);
-  close(highest);
-  small.rlim_cur = (rlim_t)highest;
-  setrlimit(RLIMIT_NOFILE, none ? &small : &usual);
-}
-
-static void ask(leat_curl *curl, trial *t) {
-  t->step = ASKING;
+static void start_trial(leat_curl *curl, trial *t) {
+  t->step = CALLING;
   if (t->row->connection_state != SPOILT) arm(t);
-  if (t->row->door == NO_FDS) limit_descriptors(true);
+  if (t->row->route == NO_FDS) descriptors_limit(descriptors_lowest_free());
   start(curl, t, creates(t->mode) ? "create" : "find");
 }
 
 static void begin(leat_curl *curl, trial *t) {
-  t->client = client_of(t);
+  t->client = client_for(t);
   if (t->row->connection_state == COLD) {
-    ask(curl, t);
+    start_trial(curl, t);
     return;
   }
   t->step = WARMING;
@@ -157,24 +145,26 @@ static void check_counts(const trial *t) {
   int attempts = leat_call_info(t->call).attempts;
   int finds = t->at->finds, made = t->at->creates;
   check(t, (creates(t->mode) ? made : finds) == expect_seen(t->row, t->mode),
-        "it is sent so often");
+        "it is sent as often as expected");
   check(t, creates(t->mode) || made == 0, "a find creates nothing");
   check(t, is_unseen(t->row) ? finds + made <= attempts : finds + made == attempts,
-        "all that was sent is told");
+        "all that was sent is reported");
   if (t->mode == CREATE_LOST && expect(t->row, t->mode).sends == 2 &&
-      t->row->fate >= LOST)
-    check(t, finds == 2 && bad_now() - t->started >= 1000, "two looks, a second apart");
+      t->row->expected >= LOST)
+    check(t, finds == 2 && test_now_ms() - t->started >= 1000,
+          "two finds, a second apart");
   if (t->row->connection_state == KEPT)
     check(t, t->at->connections <= attempts, "the connection was kept");
-  if (is_unseen(t->row) && (t->row->fate == KNOWN || t->row->fate == AGAIN))
-    check(t, e->kind == LEAT_OK || e->sent == LEAT_SENT_NO, "it says that nothing left");
+  if (is_unseen(t->row) && (t->row->expected == KNOWN || t->row->expected == AGAIN))
+    check(t, e->kind == LEAT_OK || e->sent == LEAT_SENT_NO,
+          "it says that nothing was sent");
 }
 
 /* Allows for the load of the machine, which delays everything. */
 static void check_time(const trial *t) {
   int64_t most = (runs_out(t) ? SHORT_MS : slowness * LONG_MS) + GRACE_MS;
-  int64_t load = service.late_ms + computed() - t->computed;
-  check(t, bad_now() - t->started <= most + load, "it ends in time");
+  int64_t load = service.late_ms + cpu_ms() - t->cpu_ms;
+  check(t, test_now_ms() - t->started <= most + load, "it ends in time");
 }
 
 static void check_outcome(const trial *t) {
@@ -192,8 +182,8 @@ static void check_outcome(const trial *t) {
 
 static void heal(const trial *t) {
   names_lost = 0;
-  if (t->row->door == NO_CA) CHECK(link(ca_file, no_ca_file) == 0);
-  if (t->row->door == NO_FDS) limit_descriptors(false);
+  if (t->row->route == NO_CA) CHECK(link(certs.ca_file, no_ca_file) == 0);
+  if (t->row->route == NO_FDS) descriptors_limit(-1);
   bad_heal(t->at);
 }
 
@@ -225,9 +215,9 @@ static void go_on(leat_curl *curl, trial *t) {
     case WARMING:
       cool_down(t);
       leat_call_free(t->call);
-      ask(curl, t);
+      start_trial(curl, t);
       break;
-    case ASKING: afterwards(curl, t); break;
+    case CALLING: afterwards(curl, t); break;
     case AFTERWARDS: end(t); break;
     case OVER: break;
   }
@@ -235,8 +225,8 @@ static void go_on(leat_curl *curl, trial *t) {
 
 static void run(leat_curl *curl, trial *trials, size_t count, size_t at_once) {
   size_t next = 0, over = 0;
-  int64_t patience = bad_now() + slowness * PATIENCE_MS;
-  for (leat_call *call; over < count && bad_now() < patience;) {
+  int64_t deadline = test_now_ms() + slowness * MOST_MS;
+  for (leat_call *call; over < count && test_now_ms() < deadline;) {
     for (; next < count && next - over < at_once; next++)
       begin(curl, &trials[next]);
     leat_curl_wait(curl, 100);
@@ -254,32 +244,22 @@ static void run(leat_curl *curl, trial *trials, size_t count, size_t at_once) {
 /* Runs a trial that needs its own driver. */
 static void run_alone(trial *t) {
   char url[64] = "";
-  if (t->row->door == PROXY)
+  if (t->row->route == PROXY)
     snprintf(url, sizeof url, "http://127.0.0.1:%d", t->at->port);
-  bool no_ca = t->row->door == NO_CA;
+  bool no_ca = t->row->route == NO_CA;
   if (no_ca) unlink(no_ca_file);
-  leat_curl_config config = {.ca_file = no_ca ? no_ca_file : ca_file, .proxy = url};
+  leat_curl_config config = {.ca_file = no_ca ? no_ca_file : certs.ca_file, .proxy = url};
   leat_curl *curl = leat_curl_new(&config, NULL);
   run(curl, t, 1, 1);
   leat_curl_free(curl);
 }
 
-static leat_call *card_call(leat_client *client, const char *operation) {
-  leat_call *call =
-      leat_call_new(client, leat_operation("contact_identifiers", operation));
-  leat_call_set(call, "contact_identifier_value", leat_s("1"));
-  return call;
-}
-
 /* Checks that a pause depends only on the monotonic clock when the other clock jumps. */
 static void check_clock(leat_client *client, const char *operation, int jump_s) {
-  static const leat_header two_seconds = {{"Retry-After", 11}, {"2", 1}};
-  const leat_response down = {
-      .status = 503, .headers = &two_seconds, .header_count = 1, .framing = LEAT_LENGTH};
-  leat_moment now = {1000, 1700000000, 0};
   leat_call *call = card_call(client, operation);
+  now = (leat_moment){1000, 1700000000, 0};
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  leat_call_respond(call, now, &down);
+  respond(call, 503, "2", NULL);
   CHECK(leat_call_next(call, now) == LEAT_WAIT && leat_call_until(call) == 3000);
   now.unix_s += jump_s;
   now.monotonic_ms = 2999;
@@ -299,45 +279,32 @@ static void test_clock(void) {
   }
 }
 
-static leat_kind perform(leat_curl *curl, leat_client *client, const char *operation) {
-  leat_call *call = card_call(client, operation);
-  leat_curl_perform(curl, call);
-  leat_kind kind = leat_call_error(call)->kind;
-  leat_call_free(call);
-  return kind;
-}
-
-/* The child must not use the parent's connection, which stays open. The child ends by
-** exec, so that the leak checker does not report the parent's memory, which it does not
-** free. */
+/* The child must not use the parent's connection, which stays open. */
 static void test_fork(bad_case *at) {
-  static const row plain = {83, "", FINE, LEAT_OK, .door = PLAIN};
-  int status = 1;
+  static const row plain = {83, "", FINE, LEAT_OK, .route = PLAIN};
   TEST("83: a fork between two calls");
-  leat_client *client = client_of(&(trial){.row = &plain, .at = at});
+  leat_client *client = client_for(&(trial){.row = &plain, .at = at});
   leat_curl *curl = leat_curl_new(NULL, NULL);
-  CHECK(perform(curl, client, "find") == LEAT_NOT_FOUND);
+  CHECK(perform(curl, client, "find").kind == LEAT_NOT_FOUND);
   pid_t child = fork_quietly();
   if (child == 0) {
-    bool fine = perform(curl, client, "create") == LEAT_OK;
+    bool fine = perform(curl, client, "create").kind == LEAT_OK;
     leat_curl_free(curl);
-    execlp(fine ? "true" : "false", "", (char *)NULL);
-    _exit(2);
+    fork_end(fine);
   }
-  waitpid(child, &status, 0);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-  CHECK(perform(curl, client, "find") == LEAT_OK);
-  CHECK(perform(curl, client, "create") == LEAT_ALREADY_EXISTS);
+  CHECK(fork_wait(child));
+  CHECK(perform(curl, client, "find").kind == LEAT_OK);
+  CHECK(perform(curl, client, "create").kind == LEAT_ALREADY_EXISTS);
   CHECK(at->connections == 2 && at->finds == 2 && at->creates == 2);
   leat_curl_free(curl);
   leat_client_free(client);
 }
 
 /* Runs the separate tests, whose failures count for their rows. */
-static void test_by_hand(bad_case *spare) {
+static void test_separately(bad_case *spare) {
   for (int i = 0; i < ROWS; i++) {
     int before = test_failed;
-    if (rows[i].door != BY_HAND) continue;
+    if (rows[i].route != SEPARATE) continue;
     if (rows[i].number == 82) test_clock();
     else if (rows[i].number == 83) test_fork(spare);
     else CHECK(rows[i].number == 0); /* the row has no test */
@@ -347,21 +314,22 @@ static void test_by_hand(bad_case *spare) {
 
 /* ---- running --------------------------------------------------------------------- */
 
-static const char *const fates[] = {"a good answer",
-                                    "nothing was changed: said so",
-                                    "nothing was changed: sent again",
-                                    "sent again, and looked up if it was there",
-                                    "unknown: a create is looked up",
-                                    "unknown: a find is sent again, a create looked up",
-                                    "unknown, and in time: a create is looked up"};
+static const char *const outcomes[] = {
+    "a good response",
+    "not applied, and reported so",
+    "not applied, and retried",
+    "outcome unknown: a create is verified",
+    "outcome unknown: a find is retried, a create verified",
+    "outcome unknown, in time: a create is verified"};
 
 static void print_row(const row *r, bool failed) {
-  bool fails = r->fate != FINE;
+  bool fails = r->expected != FINE;
   printf("%3d  %-48s ", r->number, r->title);
   if (r->why) printf("not here: %s\n", r->why);
   else
     printf("%s  %s%s%s\n", failed ? "FAILED" : "pass",
-           fails ? leat_kind_name(r->kind) : "", fails ? "; " : "", fates[r->fate]);
+           fails ? leat_kind_name(r->kind) : "", fails ? "; " : "",
+           outcomes[r->expected]);
 }
 
 static void check_numbers(void) {
@@ -381,20 +349,20 @@ static size_t make_trials(trial *trials, bad_case *cases) {
     for (mode m = FIND_ONCE; m < MODES; m++) {
       if (!has_mode(&rows[i], m)) continue;
       trials[n] = (trial){.row = &rows[i], .mode = m, .at = &cases[n]};
-      cases[n].does = &rows[i].does;
-      cases[n].applies = m == CREATE_APPLIED || rows[i].fate == FINE;
+      cases[n].fault = &rows[i].fault;
+      cases[n].applies = m == CREATE_APPLIED || rows[i].expected == FINE;
       cases[n++].there = !creates(m);
     }
-  cases[n].does = &none;
+  cases[n].fault = &none;
   return n;
 }
 
-/* Moves the trials with doors in the range to the front, and returns their number. */
-static size_t sort_out(trial *trials, size_t count, door from, door to) {
+/* Moves the trials with routes in the range to the front, and returns their number. */
+static size_t sort_out(trial *trials, size_t count, route from, route to) {
   size_t n = 0;
   for (size_t i = 0; i < count; i++) {
-    door d = trials[i].row->door;
-    if (d < from || d > to) continue;
+    route r = trials[i].row->route;
+    if (r < from || r > to) continue;
     trial t = trials[n];
     trials[n++] = trials[i];
     trials[i] = t;
@@ -403,10 +371,10 @@ static size_t sort_out(trial *trials, size_t count, door from, door to) {
 }
 
 static void run_all(trial *trials, size_t count) {
-  leat_curl_config config = {.max_connections = 2 * AT_ONCE, .ca_file = ca_file};
+  leat_curl_config config = {.max_connections = 2 * AT_ONCE, .ca_file = certs.ca_file};
   leat_curl *curl = leat_curl_new(&config, NULL);
   for (size_t i = 0; i < count; i++)
-    lead(trials[i].row, trials[i].at);
+    connect_gate(trials[i].row, trials[i].at);
   size_t plain = sort_out(trials, count, PLAIN, PLAIN);
   run(curl, trials, plain, (size_t)(AT_ONCE / (slowness * slowness)));
   size_t tls = sort_out(trials + plain, count - plain, TLS, TLS_CUT);
@@ -435,11 +403,11 @@ int main(int argc, char **argv) {
   size_t count = make_trials(trials, cases);
   check_numbers();
   TEST("what the tests need");
-  if (!CHECK(open_stage(cases, count + 1))) return test_summary("catalogue");
+  if (!CHECK(open_catalogue(cases, count + 1))) return test_summary("catalogue");
   TEST("the catalogue");
   run_all(trials, count);
-  test_by_hand(&cases[count]);
-  close_stage();
+  test_separately(&cases[count]);
+  close_catalogue();
   bool shown = argc > 1 && strcmp(argv[argc - 1], "-v") == 0;
   for (int i = 0; i < ROWS && shown; i++)
     print_row(&rows[i], failures[i] > 0);

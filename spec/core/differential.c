@@ -4,17 +4,14 @@
 ** "differs"; otherwise it fails. `-v` lists these cases.
 */
 #include "cases.h"
+#include "feed.h"
+#include "http_server.h"
 #include "test.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
-#include <pthread.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 /* Timeouts of libcurl. They don't matter for what our codec takes for a response. */
-enum { PATIENCE_MS = 100, LONG_PATIENCE_MS = 10000 };
+enum { TIMEOUT_MS = 100, LONG_TIMEOUT_MS = 10000 };
 
 /* The result of an exchange; status 0 means an error. */
 typedef struct result {
@@ -27,15 +24,7 @@ typedef struct result {
 
 static void take_answer(leat_http1 *http, const http_case *c, result *r) {
   leat_http1_state state = LEAT_HTTP1_MORE;
-  for (size_t at = 0; at < c->answer.length && state == LEAT_HTTP1_MORE;) {
-    size_t room, left = c->answer.length - at;
-    char *space = leat_http1_space(http, &room);
-    if (room > left) room = left;
-    if (space == NULL) break;
-    memcpy(space, c->answer.data + at, room);
-    at += room;
-    state = leat_http1_received(http, room);
-  }
+  feed(http, c->answer.data, c->answer.length, SIZE_MAX, &state);
   if (state == LEAT_HTTP1_MORE && c->closes) state = leat_http1_closed(http);
   const leat_response *answer = leat_http1_response(http);
   if (answer == NULL) return;
@@ -63,25 +52,6 @@ static result ours(const http_case *c) {
 
 /* ---- libcurl's ------------------------------------------------------------------- */
 
-typedef struct peer {
-  int listener;
-  char url[48];
-  const http_case *of;
-} peer;
-
-static bool listen_on(peer *p) {
-  struct sockaddr_in address = {.sin_family = AF_INET};
-  socklen_t length = sizeof address;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  p->listener = socket(AF_INET, SOCK_STREAM, 0);
-  if (bind(p->listener, (struct sockaddr *)&address, length) != 0 ||
-      listen(p->listener, 8) != 0)
-    return false;
-  getsockname(p->listener, (struct sockaddr *)&address, &length);
-  snprintf(p->url, sizeof p->url, "http://127.0.0.1:%d/", ntohs(address.sin_port));
-  return true;
-}
-
 /* The buffer's size doubles, because chunks may be tiny: it is always a power of two. */
 static size_t collect(char *data, size_t size, size_t count, void *user) {
   bytes *body = user;
@@ -102,32 +72,13 @@ static size_t collect(char *data, size_t size, size_t count, void *user) {
   return size;
 }
 
-/* Responds to one request, and waits until the client closes the connection. */
-static void *answer(void *user) {
-  peer *p = user;
-  char request[4096];
-  const char *data = p->of->answer.data;
-  size_t left = p->of->answer.length;
-  int fd = accept(p->listener, NULL, NULL);
-  ssize_t n = recv(fd, request, sizeof request, 0);
-  while (left > 0 && n > 0 && (n = send(fd, data, left, MSG_NOSIGNAL)) > 0) {
-    data += n;
-    left -= (size_t)n;
-  }
-  if (p->of->closes) shutdown(fd, SHUT_WR);
-  while (recv(fd, request, sizeof request, 0) > 0) {
-  }
-  close(fd);
-  return NULL;
-}
-
 static void set_method(CURL *easy, const char *method) {
   if (strcmp(method, "HEAD") == 0) curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
   else if (strcmp(method, "GET") != 0)
     curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
 }
 
-static void perform(CURL *easy, result *r) {
+static void perform_easy(CURL *easy, result *r) {
   long status = 0;
   CURLcode code = curl_easy_perform(easy);
   curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
@@ -136,24 +87,25 @@ static void perform(CURL *easy, result *r) {
     snprintf(r->error, sizeof r->error, "%s", curl_easy_strerror(code));
 }
 
-static result libcurls(peer *p) {
+static result libcurls(http_server *server, const http_case *c) {
+  const reply response = {c->answer.data, c->closes ? CLOSE : STAY};
   result r = {0, {NULL, 0}, ""};
-  pthread_t thread;
+  char url[48];
   CURL *easy = curl_easy_init();
-  curl_easy_setopt(easy, CURLOPT_URL, p->url);
+  server->replies = &response;
+  server->reply_length = c->answer.length;
+  snprintf(url, sizeof url, "http://127.0.0.1:%d/", server->at.port);
+  curl_easy_setopt(easy, CURLOPT_URL, url);
   curl_easy_setopt(easy, CURLOPT_PROXY, "");
   curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
-                   p->of->want == WANT_ANSWER ? (long)LONG_PATIENCE_MS
-                                              : (long)PATIENCE_MS);
+                   c->want == WANT_ANSWER ? (long)LONG_TIMEOUT_MS : (long)TIMEOUT_MS);
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, collect);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, &r.body);
   curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, r.error);
-  set_method(easy, p->of->method);
-  pthread_create(&thread, NULL, answer, p);
-  perform(easy, &r);
+  set_method(easy, c->method);
+  perform_easy(easy, &r);
   curl_easy_cleanup(easy); /* closes the connection */
-  pthread_join(thread, NULL);
   return r;
 }
 
@@ -173,9 +125,8 @@ static void show(const char *who, const result *r) {
 
 /* Returns true if they differ. Prints that if the case does not explain it, or if
 ** `talks`. */
-static bool compare(peer *p, const http_case *c, bool talks) {
-  p->of = c;
-  result a = ours(c), b = libcurls(p);
+static bool compare(http_server *server, const http_case *c, bool talks) {
+  result a = ours(c), b = libcurls(server, c);
   bool differs = !same(&a, &b);
   TEST(c->name);
   CHECK(!differs || c->differs[0] != '\0');
@@ -193,17 +144,17 @@ static bool compare(peer *p, const http_case *c, bool talks) {
 
 int main(int argc, char **argv) {
   size_t count, differences = 0;
-  peer p;
-  if (!CHECK(listen_on(&p))) return test_summary("differential");
+  static http_server server;
+  if (!CHECK(http_server_start(&server, NULL, 1))) return test_summary("differential");
   curl_global_init(CURL_GLOBAL_DEFAULT);
   http_case *cases = cases_read(argc > 1 ? argv[1] : "spec/cases", &count);
   bool talks = argc > 2 && strcmp(argv[2], "-v") == 0;
   printf("our codec beside the HTTP of %s%s\n", curl_version(),
          talks ? ": where they differ" : "");
   for (size_t i = 0; i < count; i++)
-    differences += compare(&p, &cases[i], talks);
+    differences += compare(&server, &cases[i], talks);
   printf("%zu answers, %zu seen otherwise\n", count, differences);
-  close(p.listener);
+  http_server_stop(&server);
   cases_free(cases, count);
   curl_global_cleanup();
   return test_summary("differential");

@@ -3,13 +3,11 @@
 ** spec/cases/http1.cases in all kinds of pieces, what calls make of them, and the
 ** requests.
 */
+#include "calls.h"
 #include "cases.h"
+#include "feed.h"
 #include "secrets.h"
 #include "test.h"
-
-#include <stdlib.h>
-
-static const leat_moment now = {1000, 1700000000, 42};
 
 /* ---- feeding --------------------------------------------------------------------- */
 
@@ -18,23 +16,6 @@ typedef struct seen {
   leat_http1_state state;
   bool reusable;
 } seen;
-
-/* Gives the codec the bytes, in as many pieces as it needs. Returns how many it did not
-** take. */
-static size_t feed(leat_http1 *http, const char *data, size_t length,
-                   leat_http1_state *state) {
-  while (length > 0 && *state == LEAT_HTTP1_MORE) {
-    size_t room;
-    char *space = leat_http1_space(http, &room);
-    if (space == NULL || room == 0) break;
-    size_t n = length < room ? length : room;
-    memcpy(space, data, n);
-    data += n;
-    length -= n;
-    *state = leat_http1_received(http, n);
-  }
-  return length;
-}
 
 static leat_http1_state begin(leat_http1 *http, const http_case *c) {
   leat_request request = {.method = leat_s(c->method),
@@ -53,7 +34,7 @@ static seen exchange(leat_http1 *http, const http_case *c, size_t first, size_t 
   size_t at = 0, left = 0, n = first;
   while (at < c->answer.length && state == LEAT_HTTP1_MORE) {
     if (n > c->answer.length - at) n = c->answer.length - at;
-    left = feed(http, c->answer.data + at, n, &state);
+    left = feed(http, c->answer.data + at, n, n, &state);
     at += n;
     n = step;
   }
@@ -99,7 +80,8 @@ static bool check(leat_http1 *http, const http_case *c, size_t first, size_t ste
 /* Feeds the response whole, byte by byte, and split at every position; a long response at
 ** many positions. */
 static void test_splits(leat_http1 *http, const http_case *c) {
-  size_t length = c->answer.length, stride = 1 + length * length / 20000000;
+  size_t length = c->answer.length;
+  size_t stride = 1 + (size_t)((uint64_t)length * length / 20000000);
   TEST(c->name);
   CHECK(check(http, c, length + 1, 1));
   CHECK(check(http, c, 1, 1));
@@ -111,17 +93,7 @@ static void test_splits(leat_http1 *http, const http_case *c) {
 
 /* ---- results of calls ------------------------------------------------------------ */
 
-static leat_call *new_call(leat_client *client, const char *operation) {
-  leat_call *call =
-      leat_call_new(client, leat_operation("contact_identifiers", operation));
-  leat_call_set(call, "contact_identifier_value", leat_s("1"));
-  if (strcmp(operation, "link") == 0) leat_call_set(call, "contact_uuid", leat_s("u"));
-  if (strcmp(operation, "update") == 0)
-    leat_call_set(call, "contact_identifier_name", leat_s("n"));
-  return call;
-}
-
-static void tell(leat_call *call, leat_http1 *http, seen s) {
+static void deliver(leat_call *call, leat_http1 *http, seen s) {
   const char *detail;
   leat_kind kind = leat_http1_failure(http, &detail);
   if (s.state == LEAT_HTTP1_RESPONSE)
@@ -134,10 +106,10 @@ static void test_calls(leat_http1 *http, const http_case *c) {
   for (size_t i = 0; i < c->call_count; i++) {
     const call_want *w = &c->calls[i];
     leat_client *client = /* a new client each, because a response may pause it */
-        leat_client_new(&(leat_config){.api_key = test_key(), .max_attempts = 1}, NULL);
-    leat_call *call = new_call(client, w->operation);
+        new_client((leat_config){.max_attempts = 1});
+    leat_call *call = card_call(client, w->operation);
     CHECK(leat_call_next(call, now) == LEAT_SEND);
-    tell(call, http, exchange(http, c, c->answer.length, 1));
+    deliver(call, http, exchange(http, c, c->answer.length, 1));
     CHECK(leat_call_next(call, now) == LEAT_DONE);
     const leat_error *error = leat_call_error(call);
     if (!CHECK(error->kind == w->kind && error->outcome_unknown == w->unknown &&
@@ -288,7 +260,7 @@ static void test_small_limit(leat_http1 *http) {
   TEST("a small limit for bodies");
   for (size_t i = 0; i < 3; i++) {
     state = leat_http1_begin(http, &request);
-    feed(http, answers[i], strlen(answers[i]), &state);
+    feed(http, answers[i], strlen(answers[i]), SIZE_MAX, &state);
     CHECK(state == LEAT_HTTP1_FAILED);
     CHECK(leat_http1_failure(http, NULL) == LEAT_TOO_LARGE);
   }

@@ -2,6 +2,7 @@
 ** json_test.c - JSON: how responses are decoded, where they are rejected, and how
 ** requests encode any text. All results are compared with jansson's.
 */
+#include "calls.h"
 #include "json_oracle.h"
 #include "test.h"
 
@@ -81,7 +82,6 @@ int __wrap___snprintf_chk(char *text, size_t size, int flag, size_t room,
 
 /* ---- decoding -------------------------------------------------------------------- */
 
-static const leat_moment now = {1000, 1700000000, 0};
 static leat_client *client;
 
 /* Returns a call that received this response. Its data is the whole document, unless that
@@ -591,8 +591,7 @@ static void test_memory(void) {
 /* ---- writing --------------------------------------------------------------------- */
 
 static void check_written(const char *text) {
-  leat_call *call =
-      leat_call_new(client, leat_operation("contact_identifiers", "update"));
+  leat_call *call = bare_call(client, "update");
   leat_call_set(call, "contact_identifier_value", leat_s("0042"));
   leat_call_set(call, "contact_identifier_name", leat_s(text));
   leat_call_set_bool(call, "contact_identifier_active", false);

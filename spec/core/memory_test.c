@@ -4,7 +4,7 @@
 ** result, without a crash or a leak, and the next call must work. Freed memory must not
 ** contain secrets.
 */
-#include "leat_driver.h"
+#include "calls.h"
 #include "secrets.h"
 #include "test.h"
 
@@ -43,7 +43,7 @@ void *__wrap_calloc(size_t count, size_t size) {
 static const char *secret;
 static int given_back;
 
-static bool holds(const char *data, size_t size, const char *text) {
+static bool contains(const char *data, size_t size, const char *text) {
   for (size_t i = 0, length = strlen(text); i + length <= size; i++)
     if (memcmp(data + i, text, length) == 0) return true;
   return false;
@@ -51,7 +51,7 @@ static bool holds(const char *data, size_t size, const char *text) {
 
 static void inspect(const void *block) {
   if (block && secret &&
-      holds(block, malloc_usable_size((void *)(uintptr_t)block), secret))
+      contains(block, malloc_usable_size((void *)(uintptr_t)block), secret))
     given_back++;
 }
 
@@ -68,8 +68,6 @@ void __wrap_free(void *block) {
 
 /* ---- scenarios -------------------------------------------------------------------- */
 
-static leat_moment now;
-
 typedef struct scene {
   int status; /* 0: the response is lost */
   const char *body;
@@ -77,9 +75,10 @@ typedef struct scene {
 
 #define CARD                                                                             \
   {                                                                                      \
-    200, "{\"data\":{\"value\":\"1\",\"name\":null,\"contact\":{\"uuid\":\"u\",\"x\":["  \
-         "1,2,\"y\"]}},"                                                                 \
-         "\"meta\":{}}"                                                                  \
+    200,                                                                                 \
+        "{\"data\":{\"value\":\"1\",\"name\":null,\"contact\":{\"uuid\":\"ann\",\"x\":[" \
+        "1,2,\"y\"]}},"                                                                  \
+        "\"meta\":{}}"                                                                   \
   }
 #define FREE                                                                             \
   { 200, "{\"data\":{\"value\":\"1\"}}" }
@@ -138,7 +137,7 @@ static const scenario scenarios[] = {
     {"another request", NULL, false, {CARD}, LEAT_OK},
 };
 
-static leat_client *new_client(const scenario *s) {
+static leat_client *client_for(const scenario *s) {
   leat_header header = {leat_s("X-One"), leat_s("1")};
   leat_config config = {.headers = &header, .header_count = 1};
   if (s->fetches) config.client_id = "me", config.client_secret = test_secret();
@@ -146,7 +145,7 @@ static leat_client *new_client(const scenario *s) {
   return leat_client_new(&config, NULL);
 }
 
-static leat_call *new_call(leat_client *client, const scenario *s) {
+static leat_call *call_for(leat_client *client, const scenario *s) {
   const char *op = s->operation;
   leat_call *call;
   if (op == NULL) {
@@ -155,33 +154,26 @@ static leat_call *new_call(leat_client *client, const scenario *s) {
     leat_call_add_header(call, "X-Two", leat_s("2"));
     return call;
   }
-  call = leat_call_new(client, leat_operation("contact_identifiers", op));
-  if (strcmp(op, "list") != 0)
-    leat_call_set(call, "contact_identifier_value", leat_s("1"));
-  if (strcmp(op, "link") == 0 || strcmp(op, "list") == 0)
-    leat_call_set(call, "contact_uuid", leat_s("u"));
-  if (strcmp(op, "unlink") == 0) leat_call_expect(call, leat_s("u"));
-  if (strcmp(op, "update") == 0)
-    leat_call_set_bool(call, "contact_identifier_active", true);
+  call = card_call(client, op);
+  if (strcmp(op, "unlink") == 0) leat_call_expect(call, leat_s("ann"));
   return call;
 }
 
 /* Performs one exchange through the codec, as a driver does. */
 static void exchange(leat_call *call, const scene *s) {
   leat_http1 *http = leat_http1_new();
-  leat_response answer = {s->status, NULL, 0, leat_s(s->body), LEAT_LENGTH};
   if (http == NULL ||
       leat_http1_begin(http, leat_call_request(call)) == LEAT_HTTP1_FAILED)
     leat_call_fail(call, now, LEAT_NO_MEMORY, LEAT_SENT_NO, "out of memory");
-  else if (s->status) leat_call_respond(call, now, &answer);
+  else if (s->status) respond(call, s->status, NULL, s->body);
   else leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "late");
   leat_http1_free(http);
 }
 
 /* Runs the scenario. Returns LEAT_KINDS if even the client could not be created. */
 static leat_kind run(const scenario *s, bool *unknown) {
-  leat_client *client = new_client(s);
-  leat_call *call = client ? new_call(client, s) : NULL;
+  leat_client *client = client_for(s);
+  leat_call *call = client ? call_for(client, s) : NULL;
   leat_step step;
   int i = 0;
   now = (leat_moment){1000, 1700000000, 0};
@@ -229,7 +221,7 @@ static void sweep(const scenario *s) {
 #define LONG_TOKEN "f3tched-token-of-some-length"
 
 /* Responds to the token request through the codec, which keeps the received bytes. */
-static void answer_by_codec(leat_call *call, const char *body) {
+static void respond_by_codec(leat_call *call, const char *body) {
   char text[512];
   size_t room = 0;
   leat_http1 *http = leat_http1_new();
@@ -253,16 +245,15 @@ static int secrets_left(const char *wanted) {
   id[sizeof id - 1] = '\0'; /* long enough that the form must be reallocated */
   leat_config config = {.client_id = id, .client_secret = "s3cret-of-the-client"};
   leat_client *client = leat_client_new(&config, NULL);
-  leat_call *call = leat_call_new(client, leat_operation("contact_identifiers", "find"));
-  leat_call_set(call, "contact_identifier_value", leat_s("1"));
+  leat_call *call = card_call(client, "find");
   secret = wanted;
   given_back = 0;
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   const leat_request *request = leat_call_request(call);
-  CHECK(holds(request->body.data, request->body.length, config.client_secret));
-  answer_by_codec(call, "{\"access_token\":\"" LONG_TOKEN "\",\"expires_in\":60}");
+  CHECK(contains(request->body.data, request->body.length, config.client_secret));
+  respond_by_codec(call, "{\"access_token\":\"" LONG_TOKEN "\",\"expires_in\":60}");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  answer_by_codec(call, "{\"data\":{\"value\":\"1\"}}");
+  respond_by_codec(call, "{\"data\":{\"value\":\"1\"}}");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_OK);
   leat_call_free(call);

@@ -25,17 +25,7 @@ enum {
   MAX_LATE = 64
 };
 
-/* ---- chance ---------------------------------------------------------------------- */
-
-static uint64_t chance = 1;
 static bool tracing;
-
-static int draw(int below) {
-  chance ^= chance << 13;
-  chance ^= chance >> 7;
-  chance ^= chance << 17;
-  return (int)(chance % (uint64_t)below);
-}
 
 /* ---- the model of the service ---------------------------------------------------- */
 
@@ -275,25 +265,25 @@ static const leat_sandbox_fault failures[] = {
 
 static plan random_plan(const world *w, const ask *a) {
   plan p = {.way = DONE};
-  int kind = draw(20);
+  int kind = test_draw(20);
   bool works = a->verb != FIND && !is_refused(&w->now[a->card], a);
   if (a->verb == FIND && w->stale_left > 0) return p;
   if (kind < 8) {
-    p.fault = failures[draw(sizeof failures / sizeof failures[0])];
+    p.fault = failures[test_draw(sizeof failures / sizeof failures[0])];
     p.faulty = p.unanswered = true;
-    p.way = (way)draw(3);
+    p.way = (way)test_draw(3);
     p.fault.apply = p.way == DONE;
-    if (p.way == DONE_LATE) p.fault.apply_after_ms = 1 + draw(LONGEST_LATE_MS);
+    if (p.way == DONE_LATE) p.fault.apply_after_ms = 1 + test_draw(LONGEST_LATE_MS);
   } else if (kind == 8) {
     p.fault = (leat_sandbox_fault){.kind = "rate_limited",
-                                   .retry_after_s = draw(8) ? draw(3) : 100};
+                                   .retry_after_s = test_draw(8) ? test_draw(3) : 100};
     p.faulty = true;
     p.way = NOT_DONE;
   } else if (kind == 9 && works) { /* empty: the service sends it only after a success */
     p.fault = (leat_sandbox_fault){.status = 200, .body = {"", 0}, .apply = true};
     p.faulty = p.unanswered = true;
   } else if (kind == 10 && a->verb == FIND) {
-    p.fault = (leat_sandbox_fault){.lag_ms = 1 + draw(LONGEST_LAG_MS)};
+    p.fault = (leat_sandbox_fault){.lag_ms = 1 + test_draw(LONGEST_LAG_MS)};
     p.faulty = true;
   }
   return p;
@@ -307,8 +297,8 @@ static void add_fault(world *w, const leat_sandbox_fault *fault) {
 
 /* From now on the next finds see the present state. */
 static void become_stale(world *w) {
-  if (w->stale_left > 0 || draw(16)) return;
-  w->stale_left = 1 + draw(3);
+  if (w->stale_left > 0 || test_draw(16)) return;
+  w->stale_left = 1 + test_draw(3);
   w->stale_ms = w->moment.monotonic_ms;
   for (int i = 0; i < CARDS; i++)
     w->stale[i] = w->now[i];
@@ -494,7 +484,7 @@ static void send_request(world *w, client *c) {
   const leat_request *r = leat_call_request(c->call);
   job *j = &w->jobs[c->job];
   ask a = read_request(r);
-  int fate = draw(24);
+  int fate = test_draw(24);
   leat__sandbox_catch_up(&w->api, w->moment);
   catch_up(w, w->moment.monotonic_ms);
   become_stale(w);
@@ -508,9 +498,9 @@ static void send_request(world *w, client *c) {
   c->sent = fate == 0 ? LEAT_SENT_NO : LEAT_SENT_MAYBE;
   if (fate > 1) serve(w, c, r, &a, &p);
   else if (fate == 1 && a.verb != FIND) doubt(j); /* it never arrives */
-  bool times_out = !c->answered && c->sent && (c->kind == LEAT_TIMEOUT || draw(2));
+  bool times_out = !c->answered && c->sent && (c->kind == LEAT_TIMEOUT || test_draw(2));
   if (times_out) c->kind = LEAT_TIMEOUT;
-  c->next_ms = times_out ? r->deadline_ms : w->moment.monotonic_ms + draw(60);
+  c->next_ms = times_out ? r->deadline_ms : w->moment.monotonic_ms + test_draw(60);
   if (tracing)
     printf("    %lld ms: job %d sends %s %c: fate %d, %s%s, way %d: %s %d\n",
            (long long)w->moment.monotonic_ms, c->job, verbs[a.verb], value_of(&a), fate,
@@ -543,13 +533,13 @@ static void deliver(world *w, client *c) {
 /* ---- calls ----------------------------------------------------------------------- */
 
 static ask random_ask(void) {
-  ask a = {(verb)draw(6), draw(4) == 0, 0, 0, -1, 0};
-  if (a.verb == CREATE || a.verb == UPDATE) a.name = "\0ab"[draw(3)];
-  if (a.verb == CREATE) a.contact = "\0aabbn"[draw(6)];
-  if (a.verb == LINK) a.contact = "aaabbbn"[draw(7)];
-  if (a.verb == UPDATE) a.active = a.name ? draw(3) - 1 : draw(2);
+  ask a = {(verb)test_draw(6), test_draw(4) == 0, 0, 0, -1, 0};
+  if (a.verb == CREATE || a.verb == UPDATE) a.name = "\0ab"[test_draw(3)];
+  if (a.verb == CREATE) a.contact = "\0aabbn"[test_draw(6)];
+  if (a.verb == LINK) a.contact = "aaabbbn"[test_draw(7)];
+  if (a.verb == UPDATE) a.active = a.name ? test_draw(3) - 1 : test_draw(2);
   if (a.verb == UNLINK || a.verb == UPDATE || a.verb == DELETE)
-    a.expect = "\0\0\0ab-"[draw(6)];
+    a.expect = "\0\0\0ab-"[test_draw(6)];
   return a;
 }
 
@@ -569,7 +559,7 @@ static void begin_job(world *w, client *c) {
   if (a.active >= 0) leat_call_set_bool(c->call, "contact_identifier_active", a.active);
   if (a.expect)
     leat_call_expect(c->call, a.expect == '-' ? (leat_string){NULL, 0} : leat_s(text[3]));
-  leat_call_set_max_attempts(c->call, 1 + draw(4));
+  leat_call_set_max_attempts(c->call, 1 + test_draw(4));
   if (tracing)
     printf("    %lld ms: job %d begins: %s %c, name %c, contact %c, active %d\n",
            (long long)j->began_ms, c->job, verbs[a.verb], value_of(&a),
@@ -600,12 +590,12 @@ static void advance(world *w, client *c) {
   if (c->call == NULL) begin_job(w, c);
   else if (c->waits) deliver(w, c);
   c->idle = false;
-  w->moment.random = chance;
+  w->moment.random = test_seed;
   switch (leat_call_next(c->call, w->moment)) {
     case LEAT_SEND: send_request(w, c); break;
     case LEAT_DONE:
       end_job(w, c);
-      c->next_ms = w->moment.monotonic_ms + draw(1500);
+      c->next_ms = w->moment.monotonic_ms + test_draw(1500);
       break;
     default: c->idle = true; c->next_ms = leat_call_until(c->call);
   }
@@ -707,9 +697,10 @@ static bool open_world(world *w) {
   char text[CARDS][3][2];
   size_t count = 0;
   memset(w, 0, sizeof *w);
-  w->moment = (leat_moment){LONGEST_LAG_MS + 1, 1700000000, chance};
+  w->moment = (leat_moment){LONGEST_LAG_MS + 1, 1700000000, test_seed};
   for (int i = 0; i < CARDS; i++) {
-    state s = {draw(3) > 0, draw(5) > 0, "\0ab"[draw(3)], "\0ab"[draw(3)]};
+    state s = {test_draw(3) > 0, test_draw(5) > 0, "\0ab"[test_draw(3)],
+               "\0ab"[test_draw(3)]};
     if (!s.exists) s = (state){false, false, 0, 0};
     put(w, i, s, 0);
     memcpy(text[i], (char[3][2]){{(char)('x' + i)}, {s.name}, {s.contact}}, 6);
@@ -723,11 +714,11 @@ static bool open_world(world *w) {
                                 .cards = cards,
                                 .card_count = count};
   leat_config settings = {.api_key = test_key()};
-  bool shared = draw(3) == 0; /* both are calls of one client */
+  bool shared = test_draw(3) == 0; /* both are calls of one client */
   for (int i = 0; i < CLIENTS; i++) {
     w->clients[i].client =
         shared && i > 0 ? w->clients[0].client : leat_client_new(&settings, NULL);
-    w->clients[i].next_ms = w->moment.monotonic_ms + draw(200);
+    w->clients[i].next_ms = w->moment.monotonic_ms + test_draw(200);
   }
   return leat__sandbox_open(&w->api, &config, NULL);
 }
@@ -746,7 +737,7 @@ static client *next_client(world *w) {
 static bool run(uint64_t seed) {
   static world w;
   client *c;
-  chance = (seed + 1) * UINT64_C(0x9E3779B97F4A7C15);
+  test_seed = (seed + 1) * UINT64_C(0x9E3779B97F4A7C15);
   if (!CHECK(open_world(&w))) return false;
   while (!w.wrong && (c = next_client(&w)) != NULL) {
     w.moment.unix_s += (c->next_ms - w.moment.monotonic_ms) / 1000;

@@ -5,7 +5,7 @@
 ** the plays of retry_test.c for that. Uses a simulated clock and no socket.
 **   policy_test FOLDER [messages]
 */
-#include "leat_driver.h"
+#include "calls.h"
 #include "secrets.h"
 #include "test.h"
 
@@ -16,15 +16,13 @@ enum {
   LONGEST_MS = 60000,
   LONGEST_PAUSE_MS = 900000,
   MOST_ATTEMPTS = 4,
-  MOST_LOOKS = 5,
+  MOST_FINDS = 5,
   MOST_STEPS = 200
 };
 
 /* Random bits for the longest delays: the largest remainder for each delay of the
 ** doubling backoff, which begins at half a second, capped or not. */
 #define MOST_RANDOM (UINT64_C(501) * 1001 * 1501 * 2001 * 4001 - 1)
-
-static leat_moment now;
 
 /* ---- events of an exchange ------------------------------------------------------- */
 
@@ -221,7 +219,7 @@ enum { PASTS = sizeof pasts / sizeof pasts[0] };
 
 /* ---- operations, and the results of verifying finds ------------------------------ */
 
-typedef enum view { AS_ASKED, UNCHANGED, OTHER, INACTIVE, SILENT, VIEWS } view;
+typedef enum view { AS_DESIRED, UNCHANGED, OTHER, INACTIVE, SILENT, VIEWS } view;
 
 #define CARDS         "contact_identifiers"
 #define CARD(contact) "{\"data\":{\"value\":\"1\",\"name\":null,\"contact\":" contact "}}"
@@ -257,21 +255,13 @@ static const subject subjects[] = {
 /* clang-format on */
 enum { SUBJECTS = sizeof subjects / sizeof subjects[0] };
 
-static bool is_looked_at(const subject *s) {
+static bool is_verified(const subject *s) {
   return s->shows[0] != NULL;
 }
 
-static leat_call *call_of(leat_client *client, const subject *s) {
+static leat_call *call_for(leat_client *client, const subject *s) {
   if (s->resource == NULL) return leat_call_new_request(client, s->name, "/contacts");
-  leat_call *call = leat_call_new(client, leat_operation(s->resource, s->name));
-  const leat_op *op = leat_call_op(call);
-  for (size_t i = 0; i < op->parameter_count; i++)
-    if (op->parameters[i].required)
-      leat_call_set(call, op->parameters[i].name,
-                    leat_s(strstr(op->parameters[i].name, "uuid") ? "ann" : "1"));
-  if (strcmp(s->name, "update") == 0)
-    leat_call_set(call, "contact_identifier_name", leat_s("N"));
-  return call;
+  return complete_call(leat_call_new(client, leat_operation(s->resource, s->name)), "1");
 }
 
 /* ---- plays, and what is observed ------------------------------------------------- */
@@ -287,18 +277,18 @@ typedef struct run {
   const play *play;
   leat_call *call;
   int exchanges, sends;
-  int looks;          /* verifying finds since the event */
-  int looks_since;    /* since the last send */
-  int64_t look_at;    /* when the last one got its response */
-  int64_t begun, end; /* the timeout's; Retry-After moves the end */
-  const event *last;  /* the last event of the operation itself */
-  bool looked_last;
-  bool doubted;  /* a change may have been applied, and no response has shown it */
-  bool left;     /* something may have been sent */
-  bool over;     /* no request may follow */
-  bool told;     /* the event shows that an earlier attempt succeeded */
-  bool had_time; /* for another attempt after the event */
-  bool kept;     /* all promises so far */
+  int finds;            /* verifying finds since the event */
+  int finds_since_send; /* since the last send */
+  int64_t last_find_ms; /* when the last one got its response */
+  int64_t begun, end;   /* the timeout's; Retry-After moves the end */
+  const event *last;    /* the last event of the operation itself */
+  bool ended_with_find;
+  bool maybe_applied; /* a change may have been applied, and no response has shown it */
+  bool left;          /* something may have been sent */
+  bool over;          /* no request may follow */
+  bool told;          /* the event shows that an earlier attempt succeeded */
+  bool had_time;      /* for another attempt after the event */
+  bool kept;          /* all promises so far */
   const char *broken;
 } run;
 
@@ -332,60 +322,53 @@ static const char *filled(const char *body) {
   return text;
 }
 
-static void answer(run *r, int status, const char *body, const char *retry_after) {
-  leat_header header = {leat_s("Retry-After"), leat_s(retry_after)};
-  leat_response a = {status, &header, retry_after ? 1 : 0, leat_s(filled(body)),
-                     LEAT_LENGTH};
-  leat_call_respond(r->call, now, &a);
-}
-
 static void happen(run *r, const event *e, const char *body) {
   int64_t last = leat_call_request(r->call)->deadline_ms;
   now.monotonic_ms += 20;
   if (e->kind == LEAT_TIMEOUT && e->sent == LEAT_SENT_MAYBE) now.monotonic_ms = last;
-  if (e->status) answer(r, e->status, body, e->retry_after);
+  if (e->status) respond(r->call, e->status, e->retry_after, filled(body));
   else leat_call_fail(r->call, now, e->kind, e->sent, filled(body));
 }
 
-static void look(run *r) {
+static void verify(run *r) {
   const char *shown = r->play->subject->shows[r->play->view];
   promise(r,
-          r->play->view == SILENT || r->looks_since == 0 ||
-              now.monotonic_ms - r->look_at >= 1000,
-          "looks are a second apart");
+          r->play->view == SILENT || r->finds_since_send == 0 ||
+              now.monotonic_ms - r->last_find_ms >= 1000,
+          "finds are a second apart");
   if (r->play->view == SILENT) happen(r, &lost, "");
   else {
     now.monotonic_ms += 20;
-    answer(r, strstr(shown, "code") ? 400 : 200, shown, NULL);
+    respond(r->call, strstr(shown, "code") ? 400 : 200, NULL, shown);
   }
-  r->looks++;
-  r->looks_since++;
-  r->look_at = now.monotonic_ms;
-  r->looked_last = true;
+  r->finds++;
+  r->finds_since_send++;
+  r->last_find_ms = now.monotonic_ms;
+  r->ended_with_find = true;
 }
 
 static void note_event(run *r, const event *e) {
   const play *p = r->play;
-  bool told = e->telling && r->doubted; /* about an earlier attempt */
+  bool told = e->telling && r->maybe_applied; /* about an earlier attempt */
   r->over = e->effect == DONE || (e->final && !told) || e->asked_ms > LONGEST_MS ||
             p->max_attempts == 1;
-  if (e->effect == UNKNOWN && p->subject->writes) r->doubted = true;
+  if (e->effect == UNKNOWN && p->subject->writes) r->maybe_applied = true;
   if (e->sent == LEAT_SENT_MAYBE) r->left = true;
   r->last = e;
-  r->looked_last = false;
-  r->looks_since = 0;
+  r->ended_with_find = false;
+  r->finds_since_send = 0;
   if (r->sends != p->past_count + 1) return;
   bool asks = e->asked_ms > CAP_MS && !throttles(e); /* longer than any backoff delay */
   r->had_time = r->end - now.monotonic_ms > (asks ? e->asked_ms : CAP_MS);
   r->told = told && e->code == p->subject->told;
-  r->looks = 0;
+  r->finds = 0;
 }
 
 static void send(run *r) {
   bool lost_change =
-      is_looked_at(r->play->subject) && r->last && r->last->effect == UNKNOWN;
+      is_verified(r->play->subject) && r->last && r->last->effect == UNKNOWN;
   r->sends++;
-  promise(r, !lost_change || r->looks_since >= 2,
+  promise(r, !lost_change || r->finds_since_send >= 2,
           "a lost change is looked for twice before it is sent again");
   const event *e = next_event(r);
   happen(r, e, e->effect == DONE ? r->play->subject->done : e->body);
@@ -395,7 +378,7 @@ static void send(run *r) {
 static void exchange(run *r) {
   const subject *s = r->play->subject;
   const leat_request *request = leat_call_request(r->call);
-  bool is_look = is_looked_at(s) && request->method.data[0] == 'G';
+  bool is_find = is_verified(s) && request->method.data[0] == 'G';
   if (r->exchanges++ == 0) {
     r->begun = now.monotonic_ms;
     r->end = now.monotonic_ms + TIMEOUT_MS;
@@ -404,16 +387,16 @@ static void exchange(run *r) {
   promise(r, request->deadline_ms > now.monotonic_ms && request->deadline_ms <= r->end,
           "an exchange ends within the call's time");
   promise(r,
-          !s->writes || !s->resource || is_look || r->play->max_attempts == 1 ||
+          !s->writes || !s->resource || is_find || r->play->max_attempts == 1 ||
               request->deadline_ms <= (now.monotonic_ms + r->end + 1) / 2,
           "a change leaves time to learn of it");
-  is_look ? look(r) : send(r);
+  is_find ? verify(r) : send(r);
 }
 
 static void wait(run *r) {
   int64_t delay = leat_call_until(r->call) - now.monotonic_ms;
-  bool in_line = !r->looked_last && throttles(r->last);
-  int64_t asked = r->looked_last ? -1 : r->last->asked_ms;
+  bool in_line = !r->ended_with_find && throttles(r->last);
+  int64_t asked = r->ended_with_find ? -1 : r->last->asked_ms;
   promise(r, !r->over, "what is over does not wait");
   promise(r, delay >= FLOOR_MS, "a delay has a floor");
   promise(r, delay >= asked, "a delay is as long as the service asks");
@@ -448,14 +431,14 @@ static void check_counts(run *r) {
   promise(r, now.monotonic_ms <= r->end, "a call ends in its time");
   promise(r, error->attempts == r->exchanges, "attempts are the exchanges begun");
   promise(r, r->sends <= most, "no more sends than attempts");
-  promise(r, r->exchanges <= most + MOST_LOOKS * most, "looks are few");
+  promise(r, r->exchanges <= most + MOST_FINDS * most, "finds are few");
   promise(r, most > 1 || r->exchanges == 1, "one attempt is one exchange");
 }
 
 /* Returns true if the last response shows the outcome of the change. A verifying find
 ** does not show it: the change may have been applied, and then another one. */
 static bool is_told(const run *r) {
-  return !r->looked_last && r->last->settles;
+  return !r->ended_with_find && r->last->settles;
 }
 
 static void check_outcome(run *r) {
@@ -465,19 +448,21 @@ static void check_outcome(run *r) {
           "only of a change that failed the outcome is unknown");
   promise(r, r->left || (!error->outcome_unknown && error->sent == LEAT_SENT_NO),
           "what never left is not unknown");
-  promise(r, !failed || !r->doubted || error->outcome_unknown || is_told(r),
+  promise(r, !failed || !r->maybe_applied || error->outcome_unknown || is_told(r),
           "what may have happened is no plain failure");
-  promise(r, !recovered || (!failed && r->doubted), "recovered is only what was lost");
-  promise(r, failed || recovered || (!r->looked_last && r->last->effect == DONE),
+  promise(r, !recovered || (!failed && r->maybe_applied),
+          "recovered is only what was lost");
+  promise(r, failed || recovered || (!r->ended_with_find && r->last->effect == DONE),
           "success is told by the service");
   promise(r,
-          !recovered || (r->looked_last ? r->play->view == AS_ASKED : r->last->telling),
+          !recovered ||
+              (r->ended_with_find ? r->play->view == AS_DESIRED : r->last->telling),
           "recovered is what was seen");
   bool concluded = error->kind == LEAT_CONFLICT || error->kind == LEAT_NOT_FOUND;
-  promise(r, !concluded || !r->looked_last || r->looks_since >= 2,
-          "no failure is concluded from a single look");
+  promise(r, !concluded || !r->ended_with_find || r->finds_since_send >= 2,
+          "no failure is concluded from a single find");
   promise(r, !failed || error->message[0], "a failure has a message");
-  if (failed && !r->looked_last)
+  if (failed && !r->ended_with_find)
     promise(r, error->retry_after_ms == r->last->asked_ms, "what was asked is told");
 }
 
@@ -490,12 +475,11 @@ static void check_event(run *r) {
   if (e->asked_ms > LONGEST_MS || !r->had_time) return;
   if (e->passes && left && (p->subject->again || nothing))
     promise(r, r->sends > p->past_count + 1, "what passes is sent again");
-  if (is_looked_at(p->subject) && e->effect == UNKNOWN && !e->final &&
-      p->max_attempts > 1)
-    promise(r, r->looks > 0 || leat_call_info(r->call).recovered,
+  if (is_verified(p->subject) && e->effect == UNKNOWN && !e->final && p->max_attempts > 1)
+    promise(r, r->finds > 0 || leat_call_info(r->call).recovered,
             "what is unknown is looked for");
   if (r->told)
-    promise(r, r->looks > 0 || leat_call_info(r->call).recovered,
+    promise(r, r->finds > 0 || leat_call_info(r->call).recovered,
             "what an earlier try did is no failure of this one");
 }
 
@@ -503,9 +487,9 @@ static leat_kind find_another(run *r, leat_client *client) {
   leat_step step;
   leat_call *first = r->call;
   int64_t begun = now.monotonic_ms;
-  r->call = call_of(client, &subjects[0]);
+  r->call = call_for(client, &subjects[0]);
   while ((step = leat_call_next(r->call, now)) != LEAT_DONE)
-    if (step == LEAT_SEND) answer(r, 200, FREE, NULL);
+    if (step == LEAT_SEND) respond(r->call, 200, NULL, FREE);
     else now.monotonic_ms = leat_call_until(r->call);
   leat_error error = *leat_call_error(r->call);
   promise(r, now.monotonic_ms - begun <= LONGEST_MS,
@@ -553,8 +537,8 @@ static void report(const run *r) {
   const play *p = r->play;
   const leat_error *error = leat_call_error(r->call);
   if (broken++ >= 5) return;
-  printf("broken: %s: %s, of %d attempts, at a look %s\n", r->broken, p->subject->name,
-         p->max_attempts, views[p->view]);
+  printf("broken: %s: %s, of %d attempts, verifying finds: %s\n", r->broken,
+         p->subject->name, p->max_attempts, views[p->view]);
   for (int i = 0; i < p->past_count; i++)
     print_event("before:", p->past[i]);
   print_event("event: ", p->event);
@@ -563,17 +547,15 @@ static void report(const run *r) {
          error->outcome_unknown ? ", unknown" : "", r->exchanges, error->message);
 }
 
-static leat_client *client_of(int max_attempts) {
-  static const uint64_t dice[] = {0, MOST_RANDOM, UINT64_C(0x9E3779B97F4A7C15)};
-  now = (leat_moment){1000000, 1700000000, dice[combinations % 3]};
-  return leat_client_new(&(leat_config){.api_key = test_key(),
-                                        .max_attempts = max_attempts,
-                                        .timeout_ms = TIMEOUT_MS,
-                                        .retry_cap_ms = CAP_MS},
-                         NULL);
+static leat_client *client_for(int max_attempts) {
+  static const uint64_t random_bits[] = {0, MOST_RANDOM, UINT64_C(0x9E3779B97F4A7C15)};
+  leat_client *client = new_client((leat_config){
+      .max_attempts = max_attempts, .timeout_ms = TIMEOUT_MS, .retry_cap_ms = CAP_MS});
+  now.random = random_bits[combinations % 3];
+  return client;
 }
 
-static void perform(run *r) {
+static void run_call(run *r) {
   leat_step step = LEAT_WAIT;
   for (int i = 0; i < MOST_STEPS && step != LEAT_DONE; i++) {
     step = leat_call_next(r->call, now);
@@ -585,9 +567,9 @@ static void perform(run *r) {
 
 /* Plays it. If the history ends the call before the event, there is nothing to check. */
 static run check_play(const play *p) {
-  leat_client *client = client_of(p->max_attempts);
-  run r = {.play = p, .call = call_of(client, p->subject), .kept = true};
-  perform(&r);
+  leat_client *client = client_for(p->max_attempts);
+  run r = {.play = p, .call = call_for(client, p->subject), .kept = true};
+  run_call(&r);
   if (r.sends > p->past_count) {
     combinations++;
     check_counts(&r);
@@ -607,7 +589,7 @@ static run check_play(const play *p) {
 static void check_events(play p) {
   for (int i = 0; i < event_count; i++)
     for (int v = 0; v < VIEWS; v++) {
-      if (v != SILENT && is_looked_at(p.subject) && !p.subject->shows[v]) continue;
+      if (v != SILENT && is_verified(p.subject) && !p.subject->shows[v]) continue;
       p.event = &events[i];
       p.view = (view)v;
       p.rest = &good;
@@ -660,9 +642,9 @@ static void test_every_row(void) {
 
 /* Returns the delay in ms after the event, with these random bits; -1: no retry. */
 static int64_t first_delay(const subject *s, const event *e, uint64_t random) {
-  leat_client *client = client_of(3);
+  leat_client *client = client_for(3);
   play p = {.subject = s, .event = e, .rest = &good, .max_attempts = 3};
-  run r = {.play = &p, .call = call_of(client, s), .kept = true};
+  run r = {.play = &p, .call = call_for(client, s), .kept = true};
   now.random = random;
   if (leat_call_next(r.call, now) == LEAT_SEND) exchange(&r);
   bool waits = leat_call_next(r.call, now) == LEAT_WAIT;
@@ -691,8 +673,8 @@ static void test_jitter(void) {
 
 static int sends_of(leat_client *client, const event *e) {
   play p = {.subject = &subjects[0], .event = e, .rest = e, .max_attempts = 3};
-  run r = {.play = &p, .call = call_of(client, p.subject), .kept = true};
-  perform(&r);
+  run r = {.play = &p, .call = call_for(client, p.subject), .kept = true};
+  run_call(&r);
   leat_call_free(r.call);
   return r.kept ? r.sends : -1;
 }
@@ -706,7 +688,7 @@ static int use_up(leat_client *client) {
 }
 
 static void test_quota(void) {
-  leat_client *client = client_of(3);
+  leat_client *client = client_for(3);
   TEST("retries are bounded, and earned");
   int full = use_up(client);
   CHECK(full == 20);

@@ -2,7 +2,7 @@
 ** proxy_test.c - the driver through good and faulty proxies: what they receive, what they
 ** must never receive, and the messages of failures.
 */
-#include "calls.h"
+#include "curl_calls.h"
 #include "names.h"
 #include "proxy_server.h"
 #include "surplus.h"
@@ -10,44 +10,40 @@
 
 enum { SHORT_MS = 700, URL_SIZE = 128 };
 
-static const reply good_reply = {GOOD, STAY};
-
-static tls_identity authority, good, expired, elsewhere;
-static char ca_file[] = "/tmp/leat-ca-XXXXXX";
-static char policy_file[] = "/tmp/leat-openssl-XXXXXX";
-
-static const tls_options well = {.identity = &good};
+static certificates certs;
+static const tls_options good = {.identity = &certs.good};
+static const proxy_options plain_proxy = {0}, socks_proxy = {.socks = true};
 
 /* A proxy and the servers behind it. `before_proxy` is TLS in front of the proxy. */
 typedef struct stage {
-  server plain;
+  http_server plain;
   tls_server tls, before_proxy;
   proxy_server proxy;
   leat_client *https, *http, *here;
 } stage;
 
-static void open_stage(stage *s, const char *name, const proxy_options *options,
+static void open_proxy(stage *s, const char *name, const proxy_options *options,
                        const tls_options *of_proxy, int connect_timeout_ms) {
   TEST(name);
   memset(s, 0, sizeof *s);
   names_asked = 0;
-  CHECK(server_start(&s->plain, &good_reply, 1));
-  CHECK(tls_start(&s->tls, &well, s->plain.port));
+  CHECK(http_server_start(&s->plain, &good_reply, 1));
+  CHECK(tls_start(&s->tls, &good, s->plain.at.port));
   CHECK(proxy_start(&s->proxy, options));
-  CHECK(tls_start(&s->before_proxy, of_proxy ? of_proxy : &well, s->proxy.at.port));
+  CHECK(tls_start(&s->before_proxy, of_proxy ? of_proxy : &good, s->proxy.at.port));
   s->https = client_of("https", "api.test", s->tls.at.port, connect_timeout_ms);
-  s->http = client_of("http", "api.test", s->plain.port, connect_timeout_ms);
-  s->here = client_of("http", "127.0.0.1", s->plain.port, connect_timeout_ms);
+  s->http = client_of("http", "api.test", s->plain.at.port, connect_timeout_ms);
+  s->here = client_of("http", "127.0.0.1", s->plain.at.port, connect_timeout_ms);
 }
 
-static void close_stage(stage *s) {
+static void close_proxy(stage *s) {
   leat_client_free(s->https);
   leat_client_free(s->http);
   leat_client_free(s->here);
   tls_stop(&s->before_proxy);
   proxy_stop(&s->proxy);
   tls_stop(&s->tls);
-  server_stop(&s->plain);
+  http_server_stop(&s->plain);
 }
 
 /* Writes `start` with the port of the stage's proxy:
@@ -64,7 +60,7 @@ static const char *proxy_url(const stage *s, const char *start, char url[URL_SIZ
 }
 
 static leat_curl *new_driver(const char *proxy) {
-  leat_curl_config config = {.ca_file = ca_file, .proxy = proxy};
+  leat_curl_config config = {.ca_file = certs.ca_file, .proxy = proxy};
   return leat_curl_new(&config, NULL);
 }
 
@@ -108,7 +104,7 @@ static const good_proxy good_proxies[] = {
 static void check_good(const good_proxy *g) {
   char url[URL_SIZE];
   stage s;
-  open_stage(&s, g->name, &g->options, NULL, 0);
+  open_proxy(&s, g->name, &g->options, NULL, 0);
   leat_curl *curl = new_driver(proxy_url(&s, g->url, url));
   check_fine(perform(curl, s.https, "find"));
   check_fine(perform(curl, s.https, "create"));
@@ -118,13 +114,13 @@ static void check_good(const good_proxy *g) {
   check_fine(perform(curl, s.http, "create"));
   CHECK(s.proxy.at.connections == 2 && s.proxy.tunnels == 2);
   check_fine(perform(curl, s.here, "find"));
-  CHECK(s.proxy.at.connections == 2 && s.plain.connections == 3);
+  CHECK(s.proxy.at.connections == 2 && s.plain.at.connections == 3);
   bool by_name = strstr(g->url, "proxy.test") != NULL;
   CHECK((names_asked > 0) == (by_name || !g->resolves)); /* one query, or A and AAAA */
   CHECK(proxy_has(&s.proxy, &s.proxy.heard, "api.test") == g->resolves);
   check_unheard(&s);
   leat_curl_free(curl);
-  close_stage(&s);
+  close_proxy(&s);
 }
 
 static void test_good(void) {
@@ -140,7 +136,7 @@ static void check_surplus(const good_proxy *g, size_t length) {
   char url[URL_SIZE];
   stage s;
   surplus_make(text, length);
-  open_stage(&s, g->name, &g->options, NULL, 0);
+  open_proxy(&s, g->name, &g->options, NULL, 0);
   s.plain.replies = replies;
   s.plain.reply_count = 2;
   for (int tls = 0; tls < 2; tls++) {
@@ -148,11 +144,11 @@ static void check_surplus(const good_proxy *g, size_t length) {
     leat_curl *curl = new_driver(proxy_url(&s, g->url, url));
     s.plain.requests = 0;
     check_fine(perform(curl, client, "find"));
-    if (!CHECK(surplus_is_unheard(curl, client))) printf("  %zu bytes\n", length);
+    if (!CHECK(surplus_is_ignored(curl, client))) printf("  %zu bytes\n", length);
     leat_curl_free(curl);
   }
-  close_stage(&s);
-  CHECK(s.plain.connections == 4);
+  close_proxy(&s);
+  CHECK(s.plain.at.connections == 4);
 }
 
 static void test_surplus(void) {
@@ -170,32 +166,30 @@ static void test_surplus(void) {
 /* The proxy opens the tunnel, but the program is busy until the connect timeout has
 ** passed. */
 static void test_busy(void) {
-  static const proxy_options none = {0};
   char url[URL_SIZE];
   stage s;
-  open_stage(&s, "busy while the tunnel is made, and TLS within it", &none, NULL, 200);
+  open_proxy(&s, "busy while the tunnel is made, and TLS within it", &plain_proxy, NULL,
+             200);
   leat_curl *curl = new_driver(proxy_url(&s, "http://127.0.0.1:", url));
-  leat_call *call = call_of(s.https, "create");
-  leat_curl_start(curl, call);
+  leat_call *call = start_call(curl, s.https, "create");
   while (!proxy_has(&s.proxy, &s.proxy.heard, "CONNECT") && !leat_call_is_done(call))
     leat_curl_wait(curl, 1);
   usleep(400 * 1000);
   check_fine(finish(curl, call));
   leat_curl_free(curl);
-  close_stage(&s);
+  close_proxy(&s);
   CHECK(s.plain.requests == 1);
 }
 
 /* A server behind the proxy is verified as strictly as without one. */
 static void test_server_behind(void) {
   static const char *const says[] = {"'api.test'", "through the proxy 127.0.0.1:", NULL};
-  static const proxy_options none = {0};
-  tls_options front = {.identity = &elsewhere};
+  tls_options front = {.identity = &certs.other_host};
   char url[URL_SIZE];
   tls_server wrong;
   stage s;
-  open_stage(&s, "a wrong server behind a good proxy", &none, NULL, 0);
-  CHECK(tls_start(&wrong, &front, s.plain.port));
+  open_proxy(&s, "a wrong server behind a good proxy", &plain_proxy, NULL, 0);
+  CHECK(tls_start(&wrong, &front, s.plain.at.port));
   leat_client *client = client_of("https", "api.test", wrong.at.port, 0);
   leat_curl *curl = new_driver(proxy_url(&s, "http://127.0.0.1:", url));
   check_unsent(perform_both(curl, client), LEAT_TLS, says);
@@ -204,7 +198,7 @@ static void test_server_behind(void) {
   leat_curl_free(curl);
   leat_client_free(client);
   tls_stop(&wrong);
-  close_stage(&s);
+  close_proxy(&s);
 }
 
 /* ---- faulty proxies -------------------------------------------------------------- */
@@ -341,9 +335,8 @@ static const bad_proxy bad_proxies[] = {
 static void check_refused(stage *s, const char *proxy, leat_kind kind,
                           const char *const *says) {
   leat_curl *curl = new_driver(proxy);
-  leat_call *find = call_of(s->http, "find"), *create = call_of(s->http, "create");
-  leat_curl_start(curl, find);
-  leat_curl_start(curl, create);
+  leat_call *find = start_call(curl, s->http, "find");
+  leat_call *create = start_call(curl, s->http, "create");
   check_unsent(perform_both(curl, s->https), kind, says);
   pair plain = {finish(curl, find), finish(curl, create)};
   check_unsent(plain, kind, says);
@@ -356,9 +349,9 @@ static void check_refused(stage *s, const char *proxy, leat_kind kind,
 static void check_bad(const bad_proxy *b) {
   char url[URL_SIZE];
   stage s;
-  open_stage(&s, b->name, &b->options, NULL, SHORT_MS);
+  open_proxy(&s, b->name, &b->options, NULL, SHORT_MS);
   check_refused(&s, proxy_url(&s, b->url, url), b->kind, b->says);
-  close_stage(&s);
+  close_proxy(&s);
 }
 
 static void test_bad(void) {
@@ -392,41 +385,40 @@ static void test_hasty_server(void) {
   for (size_t i = 0; i < sizeof hasty / sizeof hasty[0]; i++) {
     char url[URL_SIZE];
     stage s;
-    open_stage(&s, hasty[i].name, &hasty[i].options, NULL, SHORT_MS);
+    open_proxy(&s, hasty[i].name, &hasty[i].options, NULL, SHORT_MS);
     leat_curl *curl = new_driver(proxy_url(&s, hasty[i].url, url));
     pair one_by_one = {perform(curl, s.http, "find"), perform(curl, s.http, "create")};
     check_unsent(one_by_one, hasty[i].kind, hasty[i].says);
     check_unheard(&s);
     leat_curl_free(curl);
     CHECK(count_asked(&s.proxy) == (hasty[i].options.then == CLOSE ? 6 : 2));
-    close_stage(&s);
+    close_proxy(&s);
   }
 }
 
 /* A proxy that uses TLS must prove its identity. */
 static void check_bad_tls(const char *name, tls_options of_proxy, const char *what) {
   const char *const says[] = {what, "through the proxy 127.0.0.1:", NULL};
-  static const proxy_options none = {0};
   char url[URL_SIZE];
   stage s;
-  open_stage(&s, name, &none, &of_proxy, 0);
+  open_proxy(&s, name, &plain_proxy, &of_proxy, 0);
   check_refused(&s, proxy_url(&s, "https://me:hunter2@proxy.test:", url), LEAT_TLS, says);
-  close_stage(&s);
+  close_proxy(&s);
   CHECK(s.proxy.heard.length == 0);
 }
 
 static void test_bad_tls(void) {
-  static const char tls_1_1[] = "NORMAL:-VERS-ALL:+VERS-TLS1.1";
   check_bad_tls("a proxy whose certificate has expired",
-                (tls_options){.identity = &expired}, "expired");
+                (tls_options){.identity = &certs.expired}, "expired");
   check_bad_tls("a proxy with another host's certificate",
-                (tls_options){.identity = &elsewhere}, "'proxy.test'");
+                (tls_options){.identity = &certs.other_host}, "'proxy.test'");
   check_bad_tls("a proxy of TLS 1.1",
-                (tls_options){.identity = &good, .priority = tls_1_1}, "TLS 1.2");
-  check_bad_tls(
-      "HTTP over TLS that wants a certificate",
-      (tls_options){.identity = &good, .wants_certificate = true, .refuse_after_ms = 50},
-      "wants a certificate of its clients");
+                (tls_options){.identity = &certs.good, .priority = TLS_1_1}, "TLS 1.2");
+  check_bad_tls("HTTP over TLS that wants a certificate",
+                (tls_options){.identity = &certs.good,
+                              .wants_certificate = true,
+                              .refuse_after_ms = 50},
+                "wants a certificate of its clients");
 }
 
 /* The proxy's option shows that it is the proxy that failed, although the ports are
@@ -436,13 +428,13 @@ static void test_same_port(void) {
   static const proxy_options busy = {.answer = ANSWER("503 Busy")};
   char url[URL_SIZE];
   stage s;
-  open_stage(&s, "a proxy on the port that the server has", &busy, NULL, 0);
+  open_proxy(&s, "a proxy on the port that the server has", &busy, NULL, 0);
   leat_client *client = client_of("https", "api.test", s.proxy.at.port, 0);
   leat_curl *curl = new_driver(proxy_url(&s, "http://127.0.0.1:", url));
   check_unsent(perform_both(curl, client), LEAT_CONNECTION, says);
   leat_curl_free(curl);
   leat_client_free(client);
-  close_stage(&s);
+  close_proxy(&s);
 }
 
 /* ---- the environment ------------------------------------------------------------- */
@@ -490,7 +482,7 @@ static void check_surroundings(const surroundings *c) {
   stage s;
   snprintf(name, sizeof name, "%s, no_proxy %s, option \"%s\"", c->variable,
            c->no_proxy ? c->no_proxy : "unset", c->option ? c->option : "unset");
-  open_stage(&s, name, &options, NULL, 0);
+  open_proxy(&s, name, &options, NULL, 0);
   setenv(c->variable, proxy_url(&s, c->url, url), 1);
   if (c->no_proxy) setenv("no_proxy", c->no_proxy, 1);
   leat_curl *curl = new_driver(c->option ? proxy_url(&s, c->option, option) : NULL);
@@ -502,7 +494,7 @@ static void check_surroundings(const surroundings *c) {
   check_unheard(&s);
   leat_curl_free(curl);
   clear_environment();
-  close_stage(&s);
+  close_proxy(&s);
 }
 
 static void test_environment(void) {
@@ -511,17 +503,16 @@ static void test_environment(void) {
 }
 
 static void test_environment_socks(void) {
-  static const proxy_options options = {.socks = true};
   char url[URL_SIZE];
   stage s;
-  open_stage(&s, "SOCKS in the environment", &options, NULL, 0);
+  open_proxy(&s, "SOCKS in the environment", &socks_proxy, NULL, 0);
   setenv("all_proxy", proxy_url(&s, "socks5h://127.0.0.1:", url), 1);
   leat_curl *curl = new_driver(NULL);
   check_fine(perform(curl, s.https, "find"));
   CHECK(s.proxy.tunnels == 1 && names_asked == 0);
   leat_curl_free(curl);
   clear_environment();
-  close_stage(&s);
+  close_proxy(&s);
 }
 
 /* The message must name the environment's proxy, which the user may not know about. */
@@ -530,11 +521,11 @@ static void check_bad_environment(const char *name, const char *url_start,
                                   const char *const *says) {
   char url[URL_SIZE];
   stage s;
-  open_stage(&s, name, options, NULL, SHORT_MS);
+  open_proxy(&s, name, options, NULL, SHORT_MS);
   setenv("all_proxy", proxy_url(&s, url_start, url), 1);
   check_refused(&s, NULL, kind, says);
   clear_environment();
-  close_stage(&s);
+  close_proxy(&s);
 }
 
 static void test_bad_environment(void) {
@@ -562,15 +553,14 @@ static void test_bad_environment(void) {
 /* Connections to this machine never use a proxy, whether an option or the environment
 ** sets it. */
 static void check_here(const char *scheme, const char *host, bool option) {
-  static const proxy_options none = {0};
   char name[64], url[URL_SIZE];
   stage s;
   snprintf(name, sizeof name, "%s://%s, proxy by %s", scheme, host,
            option ? "option" : "environment");
-  open_stage(&s, name, &none, NULL, 0);
+  open_proxy(&s, name, &plain_proxy, NULL, 0);
   proxy_url(&s, "http://127.0.0.1:", url);
   setenv("all_proxy", url, 1);
-  int port = strcmp(scheme, "https") == 0 ? s.tls.at.port : s.plain.port;
+  int port = strcmp(scheme, "https") == 0 ? s.tls.at.port : s.plain.at.port;
   leat_client *client = client_of(scheme, host, port, 0);
   leat_curl *curl = new_driver(option ? url : NULL);
   leat_error error = perform(curl, client, "find");
@@ -580,7 +570,7 @@ static void check_here(const char *scheme, const char *host, bool option) {
   leat_curl_free(curl);
   leat_client_free(client);
   clear_environment();
-  close_stage(&s);
+  close_proxy(&s);
 }
 
 static void test_here(bool option) {
@@ -594,14 +584,7 @@ static void test_here(bool option) {
 int main(void) {
   TEST("what the tests need");
   clear_environment();
-  if (!CHECK(tls_lift_policy(policy_file)) ||
-      !CHECK(tls_new_authority(&authority, "an authority of the tests") &&
-             tls_write(&authority, ca_file) &&
-             tls_new_identity(&good, &authority, "api.test proxy.test", "127.0.0.1", -1,
-                              9) &&
-             tls_new_identity(&expired, &authority, "proxy.test", NULL, -9, -1) &&
-             tls_new_identity(&elsewhere, &authority, "other.test", NULL, -1, 9)))
-    return test_summary("proxy");
+  if (!CHECK(certificates_make(&certs))) return test_summary("proxy");
   test_good();
   test_surplus();
   test_busy();
@@ -615,11 +598,6 @@ int main(void) {
   test_bad_environment();
   test_here(false);
   test_here(true);
-  tls_free_identity(&authority);
-  tls_free_identity(&good);
-  tls_free_identity(&expired);
-  tls_free_identity(&elsewhere);
-  unlink(ca_file);
-  unlink(policy_file);
+  certificates_remove(&certs);
   return test_summary("proxy");
 }

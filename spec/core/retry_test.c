@@ -2,7 +2,7 @@
 ** retry_test.c - calls over several exchanges, with a simulated clock and no socket:
 ** retries, lost responses, pauses, rate limits, deadlines.
 */
-#include "leat_driver.h"
+#include "calls.h"
 #include "secrets.h"
 #include "test.h"
 
@@ -10,25 +10,6 @@
 
 #define ANN "ann"
 #define BOB "bob"
-
-static leat_moment now;
-
-static leat_client *new_client(const leat_config *given) {
-  leat_config config = given ? *given : (leat_config){0};
-  config.api_key = test_key();
-  now = (leat_moment){1000000, 1700000000, UINT64_MAX / 2};
-  return leat_client_new(&config, NULL);
-}
-
-static leat_call *new_call(leat_client *client, const char *operation) {
-  leat_call *call =
-      leat_call_new(client, leat_operation("contact_identifiers", operation));
-  leat_call_set(call, "contact_identifier_value", leat_s("1"));
-  if (strcmp(operation, "link") == 0) leat_call_set(call, "contact_uuid", leat_s(ANN));
-  if (strcmp(operation, "update") == 0)
-    leat_call_set_bool(call, "contact_identifier_active", true);
-  return call;
-}
 
 /* ---- plays ----------------------------------------------------------------------- */
 
@@ -53,571 +34,205 @@ typedef struct scene {
 #define STATUS(status) status, "{\"message\":\"Oh.\"}", LEAT_OK, LEAT_SENT_MAYBE
 #define GONE           SAYS("{\"data\":null}")
 
+/* The result of a call: its error's kind, `recovered` and `outcome_unknown`. */
+#define DONE          LEAT_OK, false, false
+#define RECOVERED     LEAT_OK, true, false
+#define FAILS(kind)   kind, false, false
+#define UNKNOWN(kind) kind, false, true
+
 typedef struct play {
   const char *name, *operation;
-  scene scenes[10]; /* the last one has no method */
   leat_kind kind;
   bool recovered, unknown;
+  scene scenes[10]; /* the last one has no method */
 } play;
 
+/* clang-format off */
 static const play plays[] = {
-    {"a find is sent again",
-     "find",
-     {{"GET", LOST}, {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     false,
-     false},
-    {"three times, then no more",
-     "find",
-     {{"GET", LOST}, {"GET", REFUSED}, {"GET", LOST}},
-     LEAT_TIMEOUT,
-     false,
-     false},
-    {"an error is an answer",
-     "find",
-     {{"GET", ERROR(60003)}},
-     LEAT_NOT_FOUND,
-     false,
-     false},
-    {"another value never",
-     "find",
-     {{"GET", SAYS("{\"data\":{\"value\":\"2\"}}")}},
-     LEAT_PROTOCOL,
-     false,
-     false},
-    {"a server that fails, then not",
-     "find",
-     {{"GET", STATUS(500)}, {"GET", STATUS(502)}, {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     false,
-     false},
+    {"a find is sent again", "find", DONE, {{"GET", LOST}, {"GET", SAYS(FREE)}}},
+    {"three times, then no more", "find", FAILS(LEAT_TIMEOUT),
+     {{"GET", LOST}, {"GET", REFUSED}, {"GET", LOST}}},
+    {"an error is an answer", "find", FAILS(LEAT_NOT_FOUND), {{"GET", ERROR(60003)}}},
+    {"another value never", "find", FAILS(LEAT_PROTOCOL),
+     {{"GET", SAYS("{\"data\":{\"value\":\"2\"}}")}}},
+    {"a server that fails, then not", "find", DONE,
+     {{"GET", STATUS(500)}, {"GET", STATUS(502)}, {"GET", SAYS(FREE)}}},
     /* create */
-    {"a create that never left",
-     "create",
-     {{"POST", REFUSED}, {"POST", SAYS(FREE)}},
-     LEAT_OK,
-     false,
-     false},
-    {"a lost create that worked",
-     "create",
-     {{"POST", LOST}, {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     true,
-     false},
-    {"its name is its value",
-     "create",
-     {{"POST", LOST}, {"GET", SAYS(CARD("\"1\"", "null"))}},
-     LEAT_OK,
-     true,
-     false},
-    {"a lost create, another's card",
-     "create",
-     {{"POST", LOST}, {"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}},
-     LEAT_CONFLICT,
-     false,
-     true},
-    {"a lost create, another name",
-     "create",
-     {{"POST", LOST},
-      {"GET", SAYS(CARD("\"N\"", "null"))},
-      {"GET", SAYS(CARD("\"N\"", "null"))}},
-     LEAT_CONFLICT,
-     false,
-     true},
-    {"a lost create, inactive",
-     "create",
-     {{"POST", LOST}, {"GET", ERROR(60004)}, {"GET", ERROR(60004)}},
-     LEAT_CONFLICT,
-     false,
-     true},
-    {"a lost create, and at first an old view of another",
-     "create",
-     {{"POST", LOST}, {"GET", SAYS(OF(BOB))}, {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     true,
-     false},
-    {"views that differ until two agree",
-     "create",
-     {{"POST", LOST},
-      {"GET", ERROR(60003)},
-      {"GET", SAYS(OF(BOB))},
-      {"GET", ERROR(60003)},
-      {"GET", ERROR(60003)},
-      {"POST", SAYS(FREE)}},
-     LEAT_OK,
-     false,
-     false},
-    {"views that never agree",
-     "create",
-     {{"POST", LOST},
-      {"GET", ERROR(60003)},
-      {"GET", SAYS(OF(BOB))},
-      {"GET", ERROR(60003)},
-      {"GET", SAYS(OF(BOB))},
-      {"GET", ERROR(60003)}},
-     LEAT_TIMEOUT,
-     false,
-     true},
-    {"a lost create that did not work",
-     "create",
-     {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", SAYS(FREE)}},
-     LEAT_OK,
-     false,
-     false},
-    {"a lost create that comes late",
-     "create",
-     {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     true,
-     false},
-    {"a lost create that comes very late",
-     "create",
-     {{"POST", LOST},
-      {"GET", ERROR(60003)},
-      {"GET", ERROR(60003)},
-      {"POST", ERROR(60006)},
-      {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     true,
-     false},
-    {"and is another's",
-     "create",
-     {{"POST", LOST},
-      {"GET", ERROR(60003)},
-      {"GET", ERROR(60003)},
-      {"POST", ERROR(60006)},
-      {"GET", SAYS(OF(BOB))},
-      {"GET", SAYS(OF(BOB))}},
-     LEAT_CONFLICT,
-     false,
-     true},
-    {"it exists, at the first try",
-     "create",
-     {{"POST", ERROR(60006)}},
-     LEAT_ALREADY_EXISTS,
-     false,
-     false},
-    {"it exists, after a try that never left",
-     "create",
-     {{"POST", REFUSED}, {"POST", ERROR(60006)}},
-     LEAT_ALREADY_EXISTS,
-     false,
-     false},
-    {"a 503 for a create that worked",
-     "create",
-     {{"POST", STATUS(503)}, {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     true,
-     false},
-    {"a 503 for a create that did not work",
-     "create",
-     {{"POST", STATUS(503)},
-      {"GET", ERROR(60003)},
-      {"GET", ERROR(60003)},
-      {"POST", SAYS(FREE)}},
-     LEAT_OK,
-     false,
-     false},
-    {"it exists, after a 503",
-     "create",
-     {{"POST", STATUS(503)},
-      {"GET", ERROR(60003)},
-      {"GET", ERROR(60003)},
-      {"POST", ERROR(60006)},
-      {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     true,
-     false},
-    {"a 503 for everything",
-     "create",
-     {{"POST", STATUS(503)},
-      {"GET", STATUS(503)},
-      {"GET", STATUS(503)},
-      {"GET", STATUS(503)}},
-     LEAT_MAINTENANCE,
-     false,
-     true},
-    {"a lost create, and nothing is to be learnt",
-     "create",
-     {{"POST", LOST}, {"GET", LOST}, {"GET", LOST}, {"GET", LOST}},
-     LEAT_TIMEOUT,
-     false,
-     true},
-    {"a lost create, and the key is refused",
-     "create",
-     {{"POST", LOST}, {"GET", STATUS(401)}},
-     LEAT_TIMEOUT,
-     false,
-     true},
-    {"a lost create, then refused as invalid",
-     "create",
-     {{"POST", LOST},
-      {"GET", ERROR(60003)},
-      {"GET", ERROR(60003)},
-      {"POST", ERROR(1003)}},
-     LEAT_INVALID_INPUT,
-     false,
-     false},
-    {"a lost create, then beyond the quota",
-     "create",
-     {{"POST", LOST},
-      {"GET", ERROR(60003)},
-      {"GET", ERROR(60003)},
-      {"POST", ERROR(60000)}},
-     LEAT_QUOTA_REACHED,
-     false,
-     true},
-    {"twice lost, twice looked for",
-     "create",
-     {{"POST", LOST},
-      {"GET", ERROR(60003)},
-      {"GET", ERROR(60003)},
-      {"POST", LOST},
-      {"GET", ERROR(60003)},
-      {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     true,
-     false},
-    {"a 503, and then the quota",
-     "create",
-     {{"POST", STATUS(503)},
-      {"GET", ERROR(60003)},
-      {"GET", ERROR(60003)},
-      {"POST", ERROR(60000)}},
-     LEAT_QUOTA_REACHED,
-     false,
-     true},
-    {"a lost create, then refused for the key",
-     "create",
-     {{"POST", LOST},
-      {"GET", ERROR(60003)},
-      {"GET", ERROR(60003)},
-      {"POST", STATUS(401)}},
-     LEAT_UNAUTHORIZED,
-     false,
-     true},
-    {"HTML for a create",
-     "create",
-     {{"POST", SAYS("<html>")}, {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     true,
-     false},
-    {"a 500 for a create",
-     "create",
-     {{"POST", STATUS(500)}, {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     true,
-     false},
+    {"a create that never left", "create", DONE,
+     {{"POST", REFUSED}, {"POST", SAYS(FREE)}}},
+    {"a lost create that worked", "create", RECOVERED,
+     {{"POST", LOST}, {"GET", SAYS(FREE)}}},
+    {"its name is its value", "create", RECOVERED,
+     {{"POST", LOST}, {"GET", SAYS(CARD("\"1\"", "null"))}}},
+    {"a lost create, another's card", "create", UNKNOWN(LEAT_CONFLICT),
+     {{"POST", LOST}, {"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}}},
+    {"a lost create, another name", "create", UNKNOWN(LEAT_CONFLICT),
+     {{"POST", LOST}, {"GET", SAYS(CARD("\"N\"", "null"))},
+      {"GET", SAYS(CARD("\"N\"", "null"))}}},
+    {"a lost create, inactive", "create", UNKNOWN(LEAT_CONFLICT),
+     {{"POST", LOST}, {"GET", ERROR(60004)}, {"GET", ERROR(60004)}}},
+    {"a lost create, and at first an old view of another", "create", RECOVERED,
+     {{"POST", LOST}, {"GET", SAYS(OF(BOB))}, {"GET", SAYS(FREE)}}},
+    {"views that differ until two agree", "create", DONE,
+     {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", SAYS(OF(BOB))},
+      {"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", SAYS(FREE)}}},
+    {"views that never agree", "create", UNKNOWN(LEAT_TIMEOUT),
+     {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", SAYS(OF(BOB))},
+      {"GET", ERROR(60003)}, {"GET", SAYS(OF(BOB))}, {"GET", ERROR(60003)}}},
+    {"a lost create that did not work", "create", DONE,
+     {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)},
+      {"POST", SAYS(FREE)}}},
+    {"a lost create that comes late", "create", RECOVERED,
+     {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", SAYS(FREE)}}},
+    {"a lost create that comes very late", "create", RECOVERED,
+     {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)},
+      {"POST", ERROR(60006)}, {"GET", SAYS(FREE)}}},
+    {"and is another's", "create", UNKNOWN(LEAT_CONFLICT),
+     {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)},
+      {"POST", ERROR(60006)}, {"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}}},
+    {"it exists, at the first try", "create", FAILS(LEAT_ALREADY_EXISTS),
+     {{"POST", ERROR(60006)}}},
+    {"it exists, after a try that never left", "create", FAILS(LEAT_ALREADY_EXISTS),
+     {{"POST", REFUSED}, {"POST", ERROR(60006)}}},
+    {"a 503 for a create that worked", "create", RECOVERED,
+     {{"POST", STATUS(503)}, {"GET", SAYS(FREE)}}},
+    {"a 503 for a create that did not work", "create", DONE,
+     {{"POST", STATUS(503)}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)},
+      {"POST", SAYS(FREE)}}},
+    {"it exists, after a 503", "create", RECOVERED,
+     {{"POST", STATUS(503)}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)},
+      {"POST", ERROR(60006)}, {"GET", SAYS(FREE)}}},
+    {"a 503 for everything", "create", UNKNOWN(LEAT_MAINTENANCE),
+     {{"POST", STATUS(503)}, {"GET", STATUS(503)}, {"GET", STATUS(503)},
+      {"GET", STATUS(503)}}},
+    {"a lost create, and nothing is to be learnt", "create", UNKNOWN(LEAT_TIMEOUT),
+     {{"POST", LOST}, {"GET", LOST}, {"GET", LOST}, {"GET", LOST}}},
+    {"a lost create, and the key is refused", "create", UNKNOWN(LEAT_TIMEOUT),
+     {{"POST", LOST}, {"GET", STATUS(401)}}},
+    {"a lost create, then refused as invalid", "create", FAILS(LEAT_INVALID_INPUT),
+     {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)},
+      {"POST", ERROR(1003)}}},
+    {"a lost create, then beyond the quota", "create", UNKNOWN(LEAT_QUOTA_REACHED),
+     {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)},
+      {"POST", ERROR(60000)}}},
+    {"twice lost, twice looked for", "create", RECOVERED,
+     {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", LOST},
+      {"GET", ERROR(60003)}, {"GET", SAYS(FREE)}}},
+    {"a 503, and then the quota", "create", UNKNOWN(LEAT_QUOTA_REACHED),
+     {{"POST", STATUS(503)}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)},
+      {"POST", ERROR(60000)}}},
+    {"a lost create, then refused for the key", "create", UNKNOWN(LEAT_UNAUTHORIZED),
+     {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)},
+      {"POST", STATUS(401)}}},
+    {"HTML for a create", "create", RECOVERED,
+     {{"POST", SAYS("<html>")}, {"GET", SAYS(FREE)}}},
+    {"a 500 for a create", "create", RECOVERED,
+     {{"POST", STATUS(500)}, {"GET", SAYS(FREE)}}},
     /* link */
-    {"a lost link that worked",
-     "link",
-     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}},
-     LEAT_OK,
-     true,
-     false},
-    {"a lost link that did not work",
-     "link",
-     {{"PUT", LOST}, {"GET", SAYS(FREE)}, {"GET", SAYS(FREE)}, {"PUT", SAYS(OF(ANN))}},
-     LEAT_OK,
-     false,
-     false},
-    {"a 503 for a link that worked",
-     "link",
-     {{"PUT", STATUS(503)}, {"GET", SAYS(OF(ANN))}},
-     LEAT_OK,
-     true,
-     false},
-    {"a lost link that worked, and an old view of it",
-     "link",
-     {{"PUT", LOST}, {"GET", SAYS(FREE)}, {"GET", SAYS(OF(ANN))}},
-     LEAT_OK,
-     true,
-     false},
-    {"a lost link that worked, and a view from before the card was made",
-     "link",
-     {{"PUT", LOST}, {"GET", ERROR(60003)}, {"GET", SAYS(OF(ANN))}},
-     LEAT_OK,
-     true,
-     false},
-    {"a lost link, linked to another",
-     "link",
-     {{"PUT", LOST}, {"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}},
-     LEAT_CONFLICT,
-     false,
-     true},
-    {"a lost link, inactive",
-     "link",
-     {{"PUT", LOST}, {"GET", ERROR(60004)}, {"GET", ERROR(60004)}},
-     LEAT_TIMEOUT,
-     false,
-     true},
-    {"a lost link of no card, or of one that was deleted since",
-     "link",
-     {{"PUT", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)}},
-     LEAT_NOT_FOUND,
-     false,
-     true},
-    {"a lost link that comes late",
-     "link",
-     {{"PUT", LOST},
-      {"GET", SAYS(FREE)},
-      {"GET", SAYS(FREE)},
-      {"PUT", ERROR(60014)},
-      {"GET", SAYS(OF(ANN))}},
-     LEAT_OK,
-     true,
-     false},
-    {"already linked, at the first try",
-     "link",
-     {{"PUT", ERROR(60014)}},
-     LEAT_ALREADY_LINKED,
-     false,
-     false},
+    {"a lost link that worked", "link", RECOVERED,
+     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}}},
+    {"a lost link that did not work", "link", DONE,
+     {{"PUT", LOST}, {"GET", SAYS(FREE)}, {"GET", SAYS(FREE)}, {"PUT", SAYS(OF(ANN))}}},
+    {"a 503 for a link that worked", "link", RECOVERED,
+     {{"PUT", STATUS(503)}, {"GET", SAYS(OF(ANN))}}},
+    {"a lost link that worked, and an old view of it", "link", RECOVERED,
+     {{"PUT", LOST}, {"GET", SAYS(FREE)}, {"GET", SAYS(OF(ANN))}}},
+    {"a lost link that worked, and a view from before the card was made", "link", RECOVERED,
+     {{"PUT", LOST}, {"GET", ERROR(60003)}, {"GET", SAYS(OF(ANN))}}},
+    {"a lost link, linked to another", "link", UNKNOWN(LEAT_CONFLICT),
+     {{"PUT", LOST}, {"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}}},
+    {"a lost link, inactive", "link", UNKNOWN(LEAT_TIMEOUT),
+     {{"PUT", LOST}, {"GET", ERROR(60004)}, {"GET", ERROR(60004)}}},
+    {"a lost link of no card, or of one that was deleted since", "link", UNKNOWN(LEAT_NOT_FOUND),
+     {{"PUT", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)}}},
+    {"a lost link that comes late", "link", RECOVERED,
+     {{"PUT", LOST}, {"GET", SAYS(FREE)}, {"GET", SAYS(FREE)}, {"PUT", ERROR(60014)},
+      {"GET", SAYS(OF(ANN))}}},
+    {"already linked, at the first try", "link", FAILS(LEAT_ALREADY_LINKED),
+     {{"PUT", ERROR(60014)}}},
     /* unlink */
-    {"a lost unlink that worked",
-     "unlink",
-     {{"PUT", LOST}, {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     true,
-     false},
-    {"a lost unlink that did not work",
-     "unlink",
-     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))}, {"PUT", SAYS(FREE)}},
-     LEAT_OK,
-     false,
-     false},
-    {"a 503 for an unlink that did not work",
-     "unlink",
-     {{"PUT", STATUS(503)},
-      {"GET", SAYS(OF(ANN))},
-      {"GET", SAYS(OF(ANN))},
-      {"PUT", SAYS(FREE)}},
-     LEAT_OK,
-     false,
-     false},
-    {"a lost unlink that worked, and an old view of it",
-     "unlink",
-     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}, {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     true,
-     false},
-    {"a lost unlink, and then it is another's",
-     "unlink",
-     {{"PUT", LOST},
-      {"GET", SAYS(OF(ANN))},
-      {"GET", SAYS(OF(BOB))},
-      {"GET", SAYS(OF(BOB))}},
-     LEAT_CONFLICT,
-     false,
-     true},
-    {"an unlink lost twice, and then it is another's",
-     "unlink",
-     {{"PUT", LOST},
-      {"GET", SAYS(OF(ANN))},
-      {"GET", SAYS(OF(ANN))},
-      {"PUT", LOST},
-      {"GET", SAYS(OF(BOB))},
-      {"GET", SAYS(OF(BOB))}},
-     LEAT_CONFLICT,
-     false,
-     true},
-    {"a lost unlink, inactive",
-     "unlink",
-     {{"PUT", LOST}, {"GET", ERROR(60004)}, {"GET", ERROR(60004)}},
-     LEAT_TIMEOUT,
-     false,
-     true},
-    {"a lost unlink that comes late",
-     "unlink",
-     {{"PUT", LOST},
-      {"GET", SAYS(OF(ANN))},
-      {"GET", SAYS(OF(ANN))},
-      {"PUT", ERROR(60011)},
-      {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     true,
-     false},
-    {"not linked, at the first try",
-     "unlink",
-     {{"PUT", ERROR(60011)}},
-     LEAT_NOT_LINKED,
-     false,
-     false},
+    {"a lost unlink that worked", "unlink", RECOVERED,
+     {{"PUT", LOST}, {"GET", SAYS(FREE)}}},
+    {"a lost unlink that did not work", "unlink", DONE,
+     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))},
+      {"PUT", SAYS(FREE)}}},
+    {"a 503 for an unlink that did not work", "unlink", DONE,
+     {{"PUT", STATUS(503)}, {"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))},
+      {"PUT", SAYS(FREE)}}},
+    {"a lost unlink that worked, and an old view of it", "unlink", RECOVERED,
+     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}, {"GET", SAYS(FREE)}}},
+    {"a lost unlink, and then it is another's", "unlink", UNKNOWN(LEAT_CONFLICT),
+     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(BOB))},
+      {"GET", SAYS(OF(BOB))}}},
+    {"an unlink lost twice, and then it is another's", "unlink", UNKNOWN(LEAT_CONFLICT),
+     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))}, {"PUT", LOST},
+      {"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}}},
+    {"a lost unlink, inactive", "unlink", UNKNOWN(LEAT_TIMEOUT),
+     {{"PUT", LOST}, {"GET", ERROR(60004)}, {"GET", ERROR(60004)}}},
+    {"a lost unlink that comes late", "unlink", RECOVERED,
+     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))},
+      {"PUT", ERROR(60011)}, {"GET", SAYS(FREE)}}},
+    {"not linked, at the first try", "unlink", FAILS(LEAT_NOT_LINKED),
+     {{"PUT", ERROR(60011)}}},
     /* update, delete */
-    {"a lost update is sent again",
-     "update",
-     {{"PUT", LOST}, {"PUT", SAYS(FREE)}},
-     LEAT_OK,
-     false,
-     false},
-    {"a lost update, three times",
-     "update",
-     {{"PUT", LOST}, {"PUT", LOST}, {"PUT", LOST}},
-     LEAT_TIMEOUT,
-     false,
-     true},
-    {"a lost update, then unknown",
-     "update",
-     {{"PUT", LOST}, {"PUT", ERROR(60003)}},
-     LEAT_NOT_FOUND,
-     false,
-     true},
-    {"a 503 for an update is sent again",
-     "update",
-     {{"PUT", STATUS(503)}, {"PUT", SAYS(FREE)}},
-     LEAT_OK,
-     false,
-     false},
-    {"a 503 for an update, three times",
-     "update",
-     {{"PUT", STATUS(503)}, {"PUT", STATUS(503)}, {"PUT", STATUS(503)}},
-     LEAT_MAINTENANCE,
-     false,
-     true},
-    {"a lost delete is sent again while the card is there",
-     "delete",
-     {{"DELETE", LOST}, {"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))}, {"DELETE", GONE}},
-     LEAT_OK,
-     false,
-     false},
-    {"or there and inactive",
-     "delete",
-     {{"DELETE", LOST}, {"GET", ERROR(60004)}, {"GET", ERROR(60004)}, {"DELETE", GONE}},
-     LEAT_OK,
-     false,
-     false},
-    {"a lost delete that worked",
-     "delete",
-     {{"DELETE", LOST}, {"GET", ERROR(60003)}},
-     LEAT_OK,
-     true,
-     false},
-    {"a lost delete that comes late",
-     "delete",
-     {{"DELETE", LOST},
-      {"GET", SAYS(FREE)},
-      {"GET", SAYS(FREE)},
-      {"DELETE", ERROR(60003)}},
-     LEAT_OK,
-     true,
-     false},
-    {"a lost delete of a card that someone made again, and linked",
-     "delete",
-     {{"DELETE", LOST},
-      {"GET", SAYS(FREE)},
-      {"GET", SAYS(OF(BOB))},
-      {"GET", SAYS(OF(BOB))}},
-     LEAT_CONFLICT,
-     false,
-     true},
-    {"a delete of nothing",
-     "delete",
-     {{"DELETE", ERROR(60003)}},
-     LEAT_NOT_FOUND,
-     false,
-     false},
-    {"a delete of nothing, after one that never left",
-     "delete",
-     {{"DELETE", REFUSED}, {"DELETE", ERROR(60003)}},
-     LEAT_NOT_FOUND,
-     false,
-     false},
+    {"a lost update is sent again", "update", DONE, {{"PUT", LOST}, {"PUT", SAYS(FREE)}}},
+    {"a lost update, three times", "update", UNKNOWN(LEAT_TIMEOUT),
+     {{"PUT", LOST}, {"PUT", LOST}, {"PUT", LOST}}},
+    {"a lost update, then unknown", "update", UNKNOWN(LEAT_NOT_FOUND),
+     {{"PUT", LOST}, {"PUT", ERROR(60003)}}},
+    {"a 503 for an update is sent again", "update", DONE,
+     {{"PUT", STATUS(503)}, {"PUT", SAYS(FREE)}}},
+    {"a 503 for an update, three times", "update", UNKNOWN(LEAT_MAINTENANCE),
+     {{"PUT", STATUS(503)}, {"PUT", STATUS(503)}, {"PUT", STATUS(503)}}},
+    {"a lost delete is sent again while the card is there", "delete", DONE,
+     {{"DELETE", LOST}, {"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))},
+      {"DELETE", GONE}}},
+    {"or there and inactive", "delete", DONE,
+     {{"DELETE", LOST}, {"GET", ERROR(60004)}, {"GET", ERROR(60004)}, {"DELETE", GONE}}},
+    {"a lost delete that worked", "delete", RECOVERED,
+     {{"DELETE", LOST}, {"GET", ERROR(60003)}}},
+    {"a lost delete that comes late", "delete", RECOVERED,
+     {{"DELETE", LOST}, {"GET", SAYS(FREE)}, {"GET", SAYS(FREE)},
+      {"DELETE", ERROR(60003)}}},
+    {"a lost delete of a card that someone made again, and linked", "delete", UNKNOWN(LEAT_CONFLICT),
+     {{"DELETE", LOST}, {"GET", SAYS(FREE)}, {"GET", SAYS(OF(BOB))},
+      {"GET", SAYS(OF(BOB))}}},
+    {"a delete of nothing", "delete", FAILS(LEAT_NOT_FOUND), {{"DELETE", ERROR(60003)}}},
+    {"a delete of nothing, after one that never left", "delete", FAILS(LEAT_NOT_FOUND),
+     {{"DELETE", REFUSED}, {"DELETE", ERROR(60003)}}},
     /* no retry */
-    {"TLS",
-     "create",
-     {{"POST", 0, "no trust", LEAT_TLS, LEAT_SENT_NO}},
-     LEAT_TLS,
-     false,
-     false},
-    {"settings",
-     "find",
-     {{"GET", 0, "x", LEAT_CONFIG, LEAT_SENT_NO}},
-     LEAT_CONFIG,
-     false,
-     false},
-    {"canceled",
-     "create",
-     {{"POST", 0, "x", LEAT_CANCELED, LEAT_SENT_MAYBE}},
-     LEAT_CANCELED,
-     false,
-     true},
-    {"canceled while looking",
-     "create",
-     {{"POST", LOST}, {"GET", 0, "x", LEAT_CANCELED, LEAT_SENT_MAYBE}},
-     LEAT_CANCELED,
-     false,
-     true},
-    {"memory",
-     "find",
-     {{"GET", 0, "x", LEAT_NO_MEMORY, LEAT_SENT_NO}},
-     LEAT_NO_MEMORY,
-     false,
-     false},
-    {"a wrong key", "find", {{"GET", STATUS(401)}}, LEAT_UNAUTHORIZED, false, false},
-    {"a wrong route", "find", {{"GET", STATUS(404)}}, LEAT_CONFIG, false, false},
+    {"TLS", "create", FAILS(LEAT_TLS), {{"POST", 0, "no trust", LEAT_TLS, LEAT_SENT_NO}}},
+    {"settings", "find", FAILS(LEAT_CONFIG),
+     {{"GET", 0, "x", LEAT_CONFIG, LEAT_SENT_NO}}},
+    {"canceled", "create", UNKNOWN(LEAT_CANCELED),
+     {{"POST", 0, "x", LEAT_CANCELED, LEAT_SENT_MAYBE}}},
+    {"canceled while looking", "create", UNKNOWN(LEAT_CANCELED),
+     {{"POST", LOST}, {"GET", 0, "x", LEAT_CANCELED, LEAT_SENT_MAYBE}}},
+    {"memory", "find", FAILS(LEAT_NO_MEMORY),
+     {{"GET", 0, "x", LEAT_NO_MEMORY, LEAT_SENT_NO}}},
+    {"a wrong key", "find", FAILS(LEAT_UNAUTHORIZED), {{"GET", STATUS(401)}}},
+    {"a wrong route", "find", FAILS(LEAT_CONFIG), {{"GET", STATUS(404)}}},
     /* a retry after a delay */
-    {"too many calls",
-     "create",
-     {{"POST", STATUS(429)}, {"POST", SAYS(FREE)}},
-     LEAT_OK,
-     false,
-     false},
-    {"maintenance",
-     "delete",
-     {{"DELETE", STATUS(503)},
-      {"GET", SAYS(FREE)},
-      {"GET", SAYS(FREE)},
-      {"DELETE", GONE}},
-     LEAT_OK,
-     false,
-     false},
-    {"maintenance, and it was deleted",
-     "delete",
-     {{"DELETE", STATUS(503)}, {"GET", ERROR(60003)}},
-     LEAT_OK,
-     true,
-     false},
-    {"a lost unlink is found once more before what never left is sent again",
-     "unlink",
-     {{"PUT", LOST},
-      {"GET", SAYS(OF(ANN))},
-      {"GET", SAYS(OF(ANN))},
-      {"PUT", STATUS(429)},
-      {"GET", SAYS(OF(BOB))},
-      {"GET", SAYS(OF(BOB))}},
-     LEAT_CONFLICT,
-     false,
-     true},
-    {"and so is a lost delete",
-     "delete",
-     {{"DELETE", LOST},
-      {"GET", SAYS(OF(ANN))},
-      {"GET", SAYS(OF(ANN))},
-      {"DELETE", REFUSED},
-      {"GET", SAYS(OF(BOB))},
-      {"GET", SAYS(OF(BOB))}},
-     LEAT_CONFLICT,
-     false,
-     true},
-    {"a code that nobody knows, on a response that says it went well",
-     "create",
-     {{"POST", SAYS(CODE(200))}, {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     true,
-     false},
-    {"too early",
-     "find",
-     {{"GET", STATUS(408)}, {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     false,
-     false},
+    {"too many calls", "create", DONE, {{"POST", STATUS(429)}, {"POST", SAYS(FREE)}}},
+    {"maintenance", "delete", DONE,
+     {{"DELETE", STATUS(503)}, {"GET", SAYS(FREE)}, {"GET", SAYS(FREE)},
+      {"DELETE", GONE}}},
+    {"maintenance, and it was deleted", "delete", RECOVERED,
+     {{"DELETE", STATUS(503)}, {"GET", ERROR(60003)}}},
+    {"a lost unlink is found once more before what never left is sent again", "unlink", UNKNOWN(LEAT_CONFLICT),
+     {{"PUT", LOST}, {"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))}, {"PUT", STATUS(429)},
+      {"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}}},
+    {"and so is a lost delete", "delete", UNKNOWN(LEAT_CONFLICT),
+     {{"DELETE", LOST}, {"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))},
+      {"DELETE", REFUSED}, {"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}}},
+    {"a code that nobody knows, on a response that says it went well", "create", RECOVERED,
+     {{"POST", SAYS(CODE(200))}, {"GET", SAYS(FREE)}}},
+    {"too early", "find", DONE, {{"GET", STATUS(408)}, {"GET", SAYS(FREE)}}},
 };
+/* clang-format on */
 
-static void tell(leat_call *call, const scene *s, const char *retry_after) {
-  leat_header header = {leat_s("Retry-After"), leat_s(retry_after)};
-  leat_response answer = {s->status, &header, retry_after ? 1 : 0, leat_s(s->body),
-                          LEAT_LENGTH};
-  if (s->status) leat_call_respond(call, now, &answer);
+static void deliver(leat_call *call, const scene *s, const char *retry_after) {
+  if (s->status) respond(call, s->status, retry_after, s->body);
   else leat_call_fail(call, now, s->kind, s->sent, s->body);
 }
 
@@ -631,21 +246,19 @@ static leat_step next(leat_call *call) {
   return step;
 }
 
-static bool asks(leat_call *call, const scene *s) {
-  const leat_request *request = leat_call_request(call);
-  return s->method && request->method.length == strlen(s->method) &&
-         memcmp(request->method.data, s->method, request->method.length) == 0;
+static bool is_request(leat_call *call, const scene *s) {
+  return s->method && text_is(leat_call_request(call)->method, s->method);
 }
 
 /* Plays all scenes. */
-static void perform(leat_call *call, const scene *scenes) {
+static void play_scenes(leat_call *call, const scene *scenes) {
   int exchanges = 0;
   for (const scene *s = scenes; next(call) == LEAT_SEND; s++) {
-    if (!CHECK(asks(call, s))) return;
+    if (!CHECK(is_request(call, s))) return;
     CHECK(leat_call_request(call)->deadline_ms > now.monotonic_ms);
     now.monotonic_ms += 10;
     exchanges++;
-    tell(call, s, NULL);
+    deliver(call, s, NULL);
   }
   CHECK(scenes[exchanges].method == NULL); /* all were played */
   CHECK(leat_call_error(call)->attempts == exchanges);
@@ -654,11 +267,11 @@ static void perform(leat_call *call, const scene *scenes) {
 static void test_plays(void) {
   for (size_t i = 0; i < sizeof plays / sizeof plays[0]; i++) {
     const play *p = &plays[i];
-    leat_client *client = new_client(NULL);
-    leat_call *call = new_call(client, p->operation);
+    leat_client *client = new_client((leat_config){0});
+    leat_call *call = card_call(client, p->operation);
     leat_contact_identifier card;
     TEST(p->name);
-    perform(call, p->scenes);
+    play_scenes(call, p->scenes);
     const leat_error *error = leat_call_error(call);
     if (!CHECK(error->kind == p->kind && error->outcome_unknown == p->unknown &&
                leat_call_info(call).recovered == p->recovered))
@@ -677,12 +290,12 @@ static void test_plays(void) {
 static void test_one_attempt(void) {
   for (size_t i = 0; i < sizeof plays / sizeof plays[0]; i++) {
     const scene *s = plays[i].scenes;
-    leat_client *client = new_client(&(leat_config){.max_attempts = 1});
-    leat_call *call = new_call(client, plays[i].operation);
+    leat_client *client = new_client((leat_config){.max_attempts = 1});
+    leat_call *call = card_call(client, plays[i].operation);
     TEST(plays[i].name);
-    CHECK(next(call) == LEAT_SEND && asks(call, s));
+    CHECK(next(call) == LEAT_SEND && is_request(call, s));
     bool writes = strcmp(s->method, "GET") != 0;
-    tell(call, s, NULL);
+    deliver(call, s, NULL);
     CHECK(next(call) == LEAT_DONE);
     const leat_error *error = leat_call_error(call);
     CHECK(error->attempts == 1 && !leat_call_info(call).recovered);
@@ -694,47 +307,47 @@ static void test_one_attempt(void) {
 }
 
 /* A verifying find is compared with the request, including the name and the contact. */
-static void check_asked(const char *name, const char *contact, const char *found,
-                        leat_kind kind) {
+static void check_desired(const char *name, const char *contact, const char *found,
+                          leat_kind kind) {
   scene scenes[] = {{"POST", LOST}, {"GET", SAYS(found)}, {"GET", SAYS(found)}, {0}};
   if (kind == LEAT_OK) scenes[2] = scenes[3];
-  leat_client *client = new_client(NULL);
-  leat_call *call = new_call(client, "create");
+  leat_client *client = new_client((leat_config){0});
+  leat_call *call = card_call(client, "create");
   if (name) leat_call_set(call, "contact_identifier_name", leat_s(name));
   if (contact) leat_call_set(call, "contact_uuid", leat_s(contact));
-  perform(call, scenes);
+  play_scenes(call, scenes);
   CHECK(leat_call_error(call)->kind == kind);
   leat_call_free(call);
   leat_client_free(client);
 }
 
-static void test_asked(void) {
+static void test_desired(void) {
   TEST("is it as asked?");
-  check_asked("N", ANN, CARD("\"N\"", "{\"uuid\":\"ann\"}"), LEAT_OK);
-  check_asked("N", NULL, CARD("\"N\"", "null"), LEAT_OK);
-  check_asked("N", NULL, CARD("null", "null"), LEAT_CONFLICT);
-  check_asked("N", NULL, CARD("\"1\"", "null"), LEAT_CONFLICT);
-  check_asked("N", ANN, CARD("\"N\"", "null"), LEAT_CONFLICT);
-  check_asked(NULL, ANN, CARD("null", "{\"uuid\":\"ann\"}"), LEAT_OK);
-  check_asked(NULL, ANN, CARD("null", "{\"uuid\":\"bob\"}"), LEAT_CONFLICT);
+  check_desired("N", ANN, CARD("\"N\"", "{\"uuid\":\"ann\"}"), LEAT_OK);
+  check_desired("N", NULL, CARD("\"N\"", "null"), LEAT_OK);
+  check_desired("N", NULL, CARD("null", "null"), LEAT_CONFLICT);
+  check_desired("N", NULL, CARD("\"1\"", "null"), LEAT_CONFLICT);
+  check_desired("N", ANN, CARD("\"N\"", "null"), LEAT_CONFLICT);
+  check_desired(NULL, ANN, CARD("null", "{\"uuid\":\"ann\"}"), LEAT_OK);
+  check_desired(NULL, ANN, CARD("null", "{\"uuid\":\"bob\"}"), LEAT_CONFLICT);
 }
 
 static void test_other_requests(void) {
   const scene lost[] = {{"POST", LOST}, {0}};
   const scene down[] = {{"POST", STATUS(503)}, {0}};
   const scene read[] = {{"GET", LOST}, {"GET", SAYS("{\"data\":1}")}, {0}};
-  leat_client *client = new_client(NULL);
+  leat_client *client = new_client((leat_config){0});
   TEST("a request of no row is sent again only if it reads");
   leat_call *call = leat_call_new_request(client, "POST", "/x");
-  perform(call, lost);
+  play_scenes(call, lost);
   CHECK(leat_call_error(call)->outcome_unknown);
   leat_call_free(call);
   call = leat_call_new_request(client, "POST", "/x");
-  perform(call, down);
+  play_scenes(call, down);
   CHECK(leat_call_error(call)->kind == LEAT_MAINTENANCE);
   leat_call_free(call);
   call = leat_call_new_request(client, "GET", "/x");
-  perform(call, read);
+  play_scenes(call, read);
   CHECK(leat_call_error(call)->kind == LEAT_OK);
   leat_call_free(call);
   leat_client_free(client);
@@ -744,13 +357,13 @@ static void test_other_requests(void) {
 
 /* Returns how long a find waits after this status and Retry-After; -1: it gives up. */
 static int64_t wait_after(int status, const char *retry_after, uint64_t random) {
-  leat_client *client = new_client(NULL);
-  leat_call *call = new_call(client, "find");
+  leat_client *client = new_client((leat_config){0});
+  leat_call *call = card_call(client, "find");
   const scene s = {"GET", STATUS(status)};
   int64_t wait = -1;
   now.random = random;
   leat_call_next(call, now);
-  tell(call, &s, retry_after);
+  deliver(call, &s, retry_after);
   if (leat_call_next(call, now) == LEAT_WAIT)
     wait = leat_call_until(call) - now.monotonic_ms;
   leat_call_free(call);
@@ -796,12 +409,12 @@ static void test_waits(void) {
 }
 
 static void test_retry_after_told(void) {
-  leat_client *client = new_client(NULL);
-  leat_call *call = new_call(client, "find");
+  leat_client *client = new_client((leat_config){0});
+  leat_call *call = card_call(client, "find");
   const scene s = {"GET", STATUS(429)};
   TEST("what the service asked for is told");
   leat_call_next(call, now);
-  tell(call, &s, "3600");
+  deliver(call, &s, "3600");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_RATE_LIMITED);
   CHECK(leat_call_error(call)->retry_after_ms == 3600000);
@@ -816,8 +429,8 @@ static void test_deadline(void) {
   TEST("all of it within the timeout");
   for (size_t i = 0; i < 6; i++) {
     leat_client *client =
-        new_client(&(leat_config){.timeout_ms = 3000, .max_attempts = 50});
-    leat_call *call = new_call(client, operations[i]);
+        new_client((leat_config){.timeout_ms = 3000, .max_attempts = 50});
+    leat_call *call = card_call(client, operations[i]);
     int64_t start = now.monotonic_ms;
     /* a change may take half of the timeout, so that time is left to verify its
     ** outcome */
@@ -839,14 +452,14 @@ static void test_deadline(void) {
 static void test_no_time_to_look(void) {
   const scene lost = {"POST", LOST}, none = {"GET", ERROR(60003)};
   TEST("no time for a second look");
-  leat_client *client = new_client(&(leat_config){.timeout_ms = 1500});
-  leat_call *call = new_call(client, "create");
+  leat_client *client = new_client((leat_config){.timeout_ms = 1500});
+  leat_call *call = card_call(client, "create");
   int64_t start = now.monotonic_ms;
   CHECK(next(call) == LEAT_SEND);
-  tell(call, &lost, NULL);
+  deliver(call, &lost, NULL);
   CHECK(next(call) == LEAT_SEND && now.monotonic_ms - start < 1500);
   now.monotonic_ms = start + 600;
-  tell(call, &none, NULL);
+  deliver(call, &none, NULL);
   CHECK(next(call) == LEAT_DONE && now.monotonic_ms == start + 600);
   CHECK(leat_call_error(call)->outcome_unknown);
   leat_call_free(call);
@@ -859,17 +472,17 @@ static int64_t deadline_of(leat_call *call) {
 }
 
 static void test_pause(void) {
-  leat_client *client = new_client(&(leat_config){.timeout_ms = 5000});
-  leat_call *first = new_call(client, "find"), *second = new_call(client, "find");
-  leat_call *third = new_call(client, "find");
+  leat_client *client = new_client((leat_config){.timeout_ms = 5000});
+  leat_call *first = card_call(client, "find"), *second = card_call(client, "find");
+  leat_call *third = card_call(client, "find");
   const scene busy = {"GET", STATUS(503)}, good = {"GET", SAYS(FREE)};
   TEST("a pause is for all calls of the client, and is not call time");
   CHECK(leat_call_next(first, now) == LEAT_SEND);
   CHECK(leat_call_next(second, now) == LEAT_SEND);
-  tell(first, &busy, "40");
+  deliver(first, &busy, "40");
   CHECK(leat_call_next(third, now) == LEAT_WAIT);
   CHECK(leat_call_until(third) == now.monotonic_ms + 40000);
-  tell(second, &good, NULL); /* already in progress */
+  deliver(second, &good, NULL); /* already in progress */
   CHECK(leat_call_next(second, now) == LEAT_DONE);
   CHECK(leat_call_next(first, now) == LEAT_WAIT);
   now.monotonic_ms += 39999;
@@ -888,23 +501,23 @@ static void test_pause(void) {
 /* Many calls are in progress when the service asks them to wait. */
 static void test_pause_of_many(void) {
   enum { MANY = 200 };
-  leat_client *client = new_client(&(leat_config){.timeout_ms = 5000});
+  leat_client *client = new_client((leat_config){.timeout_ms = 5000});
   const scene busy = {"GET", STATUS(503)}, good = {"GET", SAYS(FREE)};
   leat_call *calls[MANY];
   int good_ones = 0;
   TEST("a pause fails none of a batch");
   for (int i = 0; i < MANY; i++) {
-    calls[i] = new_call(client, "find");
+    calls[i] = card_call(client, "find");
     CHECK(leat_call_next(calls[i], now) == LEAT_SEND);
   }
   for (int i = 0; i < MANY; i++)
-    tell(calls[i], &busy, "40");
+    deliver(calls[i], &busy, "40");
   for (int i = 0; i < MANY; i++)
     CHECK(leat_call_next(calls[i], now) == LEAT_WAIT);
   now.monotonic_ms += 40000;
   for (int i = 0; i < MANY; i++) {
     if (!CHECK(leat_call_next(calls[i], now) == LEAT_SEND)) break;
-    tell(calls[i], &good, NULL);
+    deliver(calls[i], &good, NULL);
     good_ones += leat_call_next(calls[i], now) == LEAT_DONE &&
                  leat_call_error(calls[i])->kind == LEAT_OK;
     leat_call_free(calls[i]);
@@ -914,11 +527,11 @@ static void test_pause_of_many(void) {
 }
 
 static void test_rate(void) {
-  leat_client *client = new_client(&(leat_config){.rate_per_minute = 300});
+  leat_client *client = new_client((leat_config){.rate_per_minute = 300});
   leat_call *calls[4];
   TEST("five calls a second");
   for (int i = 0; i < 4; i++)
-    calls[i] = new_call(client, "find");
+    calls[i] = card_call(client, "find");
   int64_t start = now.monotonic_ms;
   CHECK(leat_call_next(calls[0], now) == LEAT_SEND);
   for (int i = 1; i < 4; i++) {
@@ -939,8 +552,8 @@ static void test_rate(void) {
 ** slot. */
 static void test_shared_rate(void) {
   leat_client *client = new_client(
-      &(leat_config){.rate_per_minute = 300, .queue_timeout_ms = 1000, .shared = true});
-  leat_call *call = new_call(client, "find"), *late = new_call(client, "find");
+      (leat_config){.rate_per_minute = 300, .queue_timeout_ms = 1000, .shared = true});
+  leat_call *call = card_call(client, "find"), *late = card_call(client, "find");
   int64_t start = now.monotonic_ms;
   TEST("slots that processes share");
   CHECK(leat_client_slot_length_us(client) == 200000);
@@ -973,11 +586,11 @@ static void test_shared_rate(void) {
 
 static void test_queue_timeout(void) {
   leat_client *client =
-      new_client(&(leat_config){.rate_per_minute = 60, .queue_timeout_ms = 1500});
+      new_client((leat_config){.rate_per_minute = 60, .queue_timeout_ms = 1500});
   leat_call *calls[3];
   TEST("in line for too long");
   for (int i = 0; i < 3; i++)
-    calls[i] = new_call(client, "create");
+    calls[i] = card_call(client, "create");
   CHECK(leat_call_next(calls[0], now) == LEAT_SEND);
   CHECK(leat_call_next(calls[1], now) == LEAT_WAIT);
   CHECK(leat_call_next(calls[2], now) == LEAT_DONE);
@@ -992,11 +605,11 @@ static void test_queue_timeout(void) {
 /* The call, and each later one, reports what the service asked for. */
 static void test_pause_too_long(void) {
   const scene down = {"GET", STATUS(503)};
-  leat_client *client = new_client(&(leat_config){.queue_timeout_ms = 3000});
-  leat_call *first = new_call(client, "find"), *second = new_call(client, "find");
+  leat_client *client = new_client((leat_config){.queue_timeout_ms = 3000});
+  leat_call *first = card_call(client, "find"), *second = card_call(client, "find");
   TEST("the service asks to wait longer than queue_timeout");
   leat_call_next(first, now);
-  tell(first, &down, "7");
+  deliver(first, &down, "7");
   CHECK(leat_call_next(first, now) == LEAT_DONE);
   CHECK(leat_call_error(first)->kind == LEAT_MAINTENANCE);
   CHECK(leat_call_error(first)->retry_after_ms == 7000);
@@ -1014,18 +627,18 @@ static void test_pause_too_long(void) {
 /* ---- pauses that are longer than a call waits ------------------------------------ */
 
 /* Performs one exchange with this status and Retry-After. */
-static void be_told(leat_client *client, const char *operation, int status,
+static void perform(leat_client *client, const char *operation, int status,
                     const char *retry_after) {
   const scene s = {"", status, "{\"message\":\"Oh.\"}", LEAT_OK, LEAT_SENT_MAYBE};
-  leat_call *call = new_call(client, operation);
+  leat_call *call = card_call(client, operation);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  tell(call, &s, retry_after);
+  deliver(call, &s, retry_after);
   leat_call_next(call, now);
   leat_call_free(call);
 }
 
 static void check_refused(leat_client *client, leat_kind kind, int64_t retry_after_ms) {
-  leat_call *call = new_call(client, "create");
+  leat_call *call = card_call(client, "create");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   const leat_error *error = leat_call_error(call);
   CHECK(error->kind == kind && error->sent == LEAT_SENT_NO && !error->outcome_unknown);
@@ -1037,9 +650,9 @@ static void check_refused(leat_client *client, leat_kind kind, int64_t retry_aft
 }
 
 static void check_sent(leat_client *client) {
-  leat_call *call = new_call(client, "find");
+  leat_call *call = card_call(client, "find");
   const scene good = {"GET", SAYS(FREE)};
-  if (CHECK(leat_call_next(call, now) == LEAT_SEND)) tell(call, &good, NULL);
+  if (CHECK(leat_call_next(call, now) == LEAT_SEND)) deliver(call, &good, NULL);
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   leat_call_free(call);
 }
@@ -1051,10 +664,10 @@ static void test_long_pause(void) {
   } all[] = {{429, LEAT_RATE_LIMITED}, {503, LEAT_MAINTENANCE}};
   TEST("a wait that is too long is not forgotten");
   for (int i = 0; i < 2; i++) {
-    leat_client *client = new_client(NULL);
+    leat_client *client = new_client((leat_config){0});
     leat_pause pause;
     CHECK(!leat_client_pause(client, now, &pause));
-    be_told(client, "find", all[i].status, "100");
+    perform(client, "find", all[i].status, "100");
     CHECK(leat_client_pause(client, now, &pause) && pause.kind == all[i].kind);
     CHECK(pause.until_ms == now.monotonic_ms + 100000 && pause.asked && pause.too_long);
     check_refused(client, all[i].kind, 100000);
@@ -1066,8 +679,8 @@ static void test_long_pause(void) {
     leat_client_free(client);
   }
   TEST("fifteen minutes at most");
-  leat_client *client = new_client(NULL);
-  be_told(client, "find", 429, "86400");
+  leat_client *client = new_client((leat_config){0});
+  perform(client, "find", 429, "86400");
   check_refused(client, LEAT_RATE_LIMITED, 900000);
   now.monotonic_ms += 900000;
   check_sent(client);
@@ -1076,13 +689,13 @@ static void test_long_pause(void) {
 
 static void test_long_backoff(void) {
   leat_client *client =
-      new_client(&(leat_config){.retry_base_ms = 100000, .retry_cap_ms = 100000});
+      new_client((leat_config){.retry_base_ms = 100000, .retry_cap_ms = 100000});
   leat_pause pause;
   TEST("a long backoff is not what the service asked for");
   now.random = 90000;
-  be_told(client, "find", 503, NULL);
+  perform(client, "find", 503, NULL);
   CHECK(leat_client_pause(client, now, &pause) && !pause.asked && !pause.too_long);
-  leat_call *call = new_call(client, "find");
+  leat_call *call = card_call(client, "find");
   CHECK(leat_call_next(call, now) == LEAT_WAIT);
   leat_call_free(call);
   leat_client_free(client);
@@ -1090,14 +703,14 @@ static void test_long_backoff(void) {
 
 /* Calls that wait for the end of a pause learn that it has become a long one. */
 static void test_pause_becomes_long(void) {
-  leat_client *client = new_client(NULL);
-  leat_call *first = new_call(client, "find"), *waits = new_call(client, "find");
+  leat_client *client = new_client((leat_config){0});
+  leat_call *first = card_call(client, "find"), *waits = card_call(client, "find");
   const scene busy = {"GET", STATUS(503)};
   TEST("a pause becomes a long one");
   CHECK(leat_call_next(first, now) == LEAT_SEND);
-  be_told(client, "find", 503, "5");
+  perform(client, "find", 503, "5");
   CHECK(leat_call_next(waits, now) == LEAT_WAIT);
-  tell(first, &busy, "120");
+  deliver(first, &busy, "120");
   CHECK(leat_call_next(waits, now) == LEAT_DONE);
   CHECK(leat_call_error(waits)->kind == LEAT_MAINTENANCE);
   CHECK(leat_call_error(waits)->retry_after_ms == 120000);
@@ -1108,34 +721,34 @@ static void test_pause_becomes_long(void) {
 
 /* A call that was sent before such a pause must not report that nothing was sent. */
 static void test_long_pause_between_attempts(void) {
-  leat_client *client = new_client(NULL);
-  leat_call *first = new_call(client, "find"), *update = new_call(client, "update");
+  leat_client *client = new_client((leat_config){0});
+  leat_call *first = card_call(client, "find"), *update = card_call(client, "update");
   const scene down = {"PUT", STATUS(503)}, busy = {"GET", STATUS(429)};
   TEST("a pause becomes a long one before a change is sent again");
   CHECK(leat_call_next(first, now) == LEAT_SEND);
   CHECK(leat_call_next(update, now) == LEAT_SEND);
-  tell(update, &down, "5");
+  deliver(update, &down, "5");
   CHECK(leat_call_next(update, now) == LEAT_WAIT);
-  tell(first, &busy, "120");
+  deliver(first, &busy, "120");
   CHECK(leat_call_next(update, now) == LEAT_DONE);
   const leat_error *error = leat_call_error(update);
   CHECK(error->outcome_unknown && error->sent == LEAT_SENT_MAYBE);
   CHECK(error->retry_after_ms == 120000 && error->kind == LEAT_RATE_LIMITED);
   CHECK(strstr(error->message, "nothing was sent") == NULL);
   TEST("or while its find waits in line");
-  leat_client *other = new_client(&(leat_config){.rate_per_minute = 60});
-  leat_call *compares = new_call(other, "update"), *find = new_call(other, "find");
+  leat_client *other = new_client((leat_config){.rate_per_minute = 60});
+  leat_call *compares = card_call(other, "update"), *find = card_call(other, "find");
   const scene found = {"GET", SAYS(OF(ANN))}, lost = {"PUT", LOST};
   leat_call_expect(compares, leat_s(ANN));
   CHECK(leat_call_next(find, now) == LEAT_SEND);
   CHECK(next(compares) == LEAT_SEND);
-  tell(compares, &found, NULL);
+  deliver(compares, &found, NULL);
   CHECK(next(compares) == LEAT_SEND);
-  tell(compares, &lost, NULL);
+  deliver(compares, &lost, NULL);
   CHECK(leat_call_next(compares, now) == LEAT_WAIT); /* before the next attempt, */
   now.monotonic_ms = leat_call_until(compares);
   CHECK(leat_call_next(compares, now) == LEAT_WAIT); /* and for a slot of the rate */
-  tell(find, &busy, "120");
+  deliver(find, &busy, "120");
   CHECK(next(compares) == LEAT_DONE && leat_call_error(compares)->outcome_unknown);
   CHECK(strstr(leat_call_error(compares)->message, "nothing was sent") == NULL);
   leat_call_free(compares);
@@ -1147,31 +760,31 @@ static void test_long_pause_between_attempts(void) {
 }
 
 static void test_probe(void) {
-  leat_client *client = new_client(NULL);
+  leat_client *client = new_client((leat_config){0});
   const scene busy = {"GET", STATUS(429)}, good = {"GET", SAYS(FREE)};
   leat_call *calls[3];
   TEST("after a long pause one call probes");
-  be_told(client, "find", 429, "3600");
+  perform(client, "find", 429, "3600");
   now.monotonic_ms += 900000;
   for (int i = 0; i < 3; i++)
-    calls[i] = new_call(client, "find");
+    calls[i] = card_call(client, "find");
   CHECK(leat_call_next(calls[0], now) == LEAT_SEND);
   CHECK(leat_call_next(calls[1], now) == LEAT_WAIT);
-  tell(calls[0], &busy, "600");
+  deliver(calls[0], &busy, "600");
   CHECK(leat_call_next(calls[0], now) == LEAT_DONE);
   CHECK(leat_call_next(calls[1], now) == LEAT_DONE); /* it is a pause for all calls */
   CHECK(leat_call_error(calls[1])->retry_after_ms == 600000);
   now.monotonic_ms += 600000;
   leat_call_free(calls[0]);
-  calls[0] = new_call(client, "find");
+  calls[0] = card_call(client, "find");
   CHECK(leat_call_next(calls[0], now) == LEAT_SEND);
   CHECK(leat_call_next(calls[2], now) == LEAT_WAIT);
   TEST("and a probe that is given up leaves it to the next");
   leat_call_free(calls[0]);
   CHECK(leat_call_next(calls[2], now) == LEAT_SEND);
-  tell(calls[2], &good, NULL);
+  deliver(calls[2], &good, NULL);
   check_sent(client);
-  leat_call *both[] = {new_call(client, "find"), new_call(client, "find")};
+  leat_call *both[] = {card_call(client, "find"), card_call(client, "find")};
   CHECK(leat_call_next(both[0], now) == LEAT_SEND);
   CHECK(leat_call_next(both[1], now) == LEAT_SEND); /* the pause is over */
   leat_call_free(both[0]);
@@ -1184,28 +797,28 @@ static void test_probe(void) {
 /* A call with one attempt does not wait, but it is not sent during a pause either. */
 static void test_pause_for_one_attempt(void) {
   const leat_config once = {.max_attempts = 1};
-  leat_client *client = new_client(&once);
+  leat_client *client = new_client(once);
   TEST("one attempt in a pause");
   now.random = 500; /* the backoff in ms */
-  be_told(client, "find", 429, NULL);
+  perform(client, "find", 429, NULL);
   now.monotonic_ms += 10;
   check_refused(client, LEAT_RATE_LIMITED, 490);
   now.monotonic_ms += 490;
   check_sent(client);
-  be_told(client, "create", 503, "7");
+  perform(client, "create", 503, "7");
   check_refused(client, LEAT_MAINTENANCE, 7000);
   leat_client_free(client);
-  client = new_client(&once);
-  be_told(client, "find", 503, NULL); /* without Retry-After */
+  client = new_client(once);
+  perform(client, "find", 503, NULL); /* without Retry-After */
   check_sent(client);
   leat_client_free(client);
 }
 
 static void test_shared_pause(void) {
-  leat_client *one = new_client(NULL), *other = new_client(NULL);
+  leat_client *one = new_client((leat_config){0}), *other = new_client((leat_config){0});
   leat_pause pause;
   TEST("a pause that processes share");
-  be_told(one, "find", 503, "90");
+  perform(one, "find", 503, "90");
   CHECK(leat_client_pause(one, now, &pause));
   leat_client_share_pause(other, now, &pause);
   check_refused(other, LEAT_MAINTENANCE, 90000);
@@ -1223,12 +836,12 @@ static void test_shared_pause(void) {
 
 /* If a pause prevents verifying, the call ends at once with an unknown outcome. */
 static void test_long_pause_while_verifying(void) {
-  leat_client *client = new_client(NULL);
-  leat_call *call = new_call(client, "create");
+  leat_client *client = new_client((leat_config){0});
+  leat_call *call = card_call(client, "create");
   const scene down = {"POST", STATUS(503)};
   TEST("a 503 that asks for too long a wait");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  tell(call, &down, "3600");
+  deliver(call, &down, "3600");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_MAINTENANCE);
   CHECK(leat_call_error(call)->outcome_unknown);
@@ -1245,11 +858,11 @@ static void test_slots_given_back(void) {
   enum { MANY = 24 };
   TEST("slots of what was given up are given back");
   for (int order = 0; order < 3; order++) {
-    leat_client *client = new_client(&(leat_config){.rate_per_minute = 240});
+    leat_client *client = new_client((leat_config){.rate_per_minute = 240});
     leat_call *calls[MANY];
     int64_t start = now.monotonic_ms;
     for (int i = 0; i < MANY; i++)
-      leat_call_next(calls[i] = new_call(client, "find"), now);
+      leat_call_next(calls[i] = card_call(client, "find"), now);
     CHECK(leat_call_until(calls[MANY - 1]) == start + 250 * (MANY - 1));
     now.monotonic_ms += 50;
     for (int i = 0; i < MANY - 1; i++) { /* from the front, the end, the middle */
@@ -1259,7 +872,7 @@ static void test_slots_given_back(void) {
     CHECK(leat_call_next(calls[MANY - 1], now) == LEAT_WAIT);
     CHECK(leat_call_until(calls[MANY - 1]) == start + 250);
     leat_call_free(calls[MANY - 1]); /* also when it is freed */
-    leat_call *next_one = new_call(client, "find");
+    leat_call *next_one = card_call(client, "find");
     CHECK(leat_call_next(next_one, now) == LEAT_WAIT);
     CHECK(leat_call_until(next_one) == start + 250);
     leat_call_free(next_one);
@@ -1273,33 +886,33 @@ static void test_slots_given_back(void) {
 ** sent in a burst. */
 static void test_slots(void) {
   leat_client *client =
-      new_client(&(leat_config){.rate_per_minute = 60, .queue_timeout_ms = 2000});
+      new_client((leat_config){.rate_per_minute = 60, .queue_timeout_ms = 2000});
   int refused = 0, sent = 0;
   TEST("a call that is refused takes no slot");
   for (int i = 0; i < 20; i++) {
-    leat_call *call = new_call(client, "find");
+    leat_call *call = card_call(client, "find");
     refused += leat_call_next(call, now) == LEAT_DONE;
     leat_call_free(call);
   }
   CHECK(refused == 0); /* each was freed before the next */
   leat_call *waiting[20];
   for (int i = 0; i < 20; i++)
-    refused += leat_call_next(waiting[i] = new_call(client, "find"), now) == LEAT_DONE;
+    refused += leat_call_next(waiting[i] = card_call(client, "find"), now) == LEAT_DONE;
   CHECK(refused == 18);
   for (int i = 0; i < 20; i++)
     leat_call_free(waiting[i]);
   now.monotonic_ms += 10000;
-  leat_call *call = new_call(client, "find");
+  leat_call *call = card_call(client, "find");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   leat_call_free(call);
   leat_client_free(client);
   TEST("slots that fell into a pause are not made up for");
   leat_call *calls[10];
   const scene busy = {"GET", STATUS(429)};
-  client = new_client(&(leat_config){.rate_per_minute = 60});
+  client = new_client((leat_config){.rate_per_minute = 60});
   for (int i = 0; i < 10; i++)
-    leat_call_next(calls[i] = new_call(client, "find"), now);
-  tell(calls[0], &busy, "50");
+    leat_call_next(calls[i] = card_call(client, "find"), now);
+  deliver(calls[0], &busy, "50");
   leat_call_next(calls[0], now);
   now.monotonic_ms += 50000;
   for (int i = 0; i < 10; i++)
@@ -1314,30 +927,30 @@ static void test_slots(void) {
 ** time. */
 static void test_late_driver(void) {
   const scene lost = {"POST", LOST}, good = {"GET", SAYS(FREE)};
-  leat_client *client = new_client(&(leat_config){.timeout_ms = 2000});
-  leat_call *call = new_call(client, "create");
+  leat_client *client = new_client((leat_config){.timeout_ms = 2000});
+  leat_call *call = card_call(client, "create");
   TEST("asked late, after a wait");
   const scene none = {"GET", ERROR(60003)};
   leat_call_next(call, now);
-  tell(call, &lost, NULL);
+  deliver(call, &lost, NULL);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  tell(call, &none, NULL);
+  deliver(call, &none, NULL);
   CHECK(leat_call_next(call, now) == LEAT_WAIT);
   now.monotonic_ms = leat_call_until(call) + 60000;
-  CHECK(leat_call_next(call, now) == LEAT_SEND && asks(call, &good));
-  tell(call, &good, NULL);
+  CHECK(leat_call_next(call, now) == LEAT_SEND && is_request(call, &good));
+  deliver(call, &good, NULL);
   CHECK(leat_call_next(call, now) == LEAT_DONE && leat_call_info(call).recovered);
   leat_call_free(call);
   leat_client_free(client);
   TEST("an exchange is not time in line");
   const scene busy = {"GET", STATUS(429)};
-  client = new_client(&(leat_config){.queue_timeout_ms = 5000});
-  call = new_call(client, "find");
+  client = new_client((leat_config){.queue_timeout_ms = 5000});
+  call = card_call(client, "find");
   leat_call_next(call, now);
-  tell(call, &busy, "1");
+  deliver(call, &busy, "1");
   CHECK(next(call) == LEAT_SEND);
   now.monotonic_ms += 6000;
-  tell(call, &busy, "1");
+  deliver(call, &busy, "1");
   CHECK(next(call) == LEAT_SEND);
   leat_call_free(call);
   leat_client_free(client);
@@ -1345,14 +958,14 @@ static void test_late_driver(void) {
 
 /* When the service is down, the retry budget limits the additional load. */
 static void test_quota(void) {
-  leat_client *client = new_client(NULL);
+  leat_client *client = new_client((leat_config){0});
   const scene down = {"GET", STATUS(500)};
   int sends = 0;
   TEST("retries have a quota");
   for (int i = 0; i < 100; i++) {
-    leat_call *call = new_call(client, "find");
+    leat_call *call = card_call(client, "find");
     while (next(call) == LEAT_SEND) {
-      tell(call, &down, NULL);
+      deliver(call, &down, NULL);
       sends++;
     }
     leat_call_free(call);
@@ -1360,14 +973,14 @@ static void test_quota(void) {
   CHECK(sends == 100 + 20); /* a budget of 100, and 5 each */
   const scene good = {"GET", SAYS(FREE)};
   for (int i = 0; i < 5; i++) {
-    leat_call *call = new_call(client, "find");
+    leat_call *call = card_call(client, "find");
     next(call);
-    tell(call, &good, NULL);
+    deliver(call, &good, NULL);
     leat_call_free(call);
   }
-  leat_call *call = new_call(client, "find");
+  leat_call *call = card_call(client, "find");
   next(call);
-  tell(call, &down, NULL);
+  deliver(call, &down, NULL);
   CHECK(leat_call_next(call, now) == LEAT_WAIT); /* successes return some of it */
   leat_call_free(call);
   leat_client_free(client);
@@ -1375,10 +988,10 @@ static void test_quota(void) {
 
 static int sends_until_it_ends(leat_client *client) {
   const scene down = {"GET", STATUS(500)};
-  leat_call *call = new_call(client, "find");
+  leat_call *call = card_call(client, "find");
   int sends = 0;
   while (next(call) == LEAT_SEND) {
-    tell(call, &down, NULL);
+    deliver(call, &down, NULL);
     sends++;
   }
   if (strstr(leat_call_error(call)->message, "retry_budget")) sends += 1000;
@@ -1387,20 +1000,20 @@ static int sends_until_it_ends(leat_client *client) {
 }
 
 static void test_retry_budget(void) {
-  leat_client *client = new_client(&(leat_config){.retry_budget = 12});
+  leat_client *client = new_client((leat_config){.retry_budget = 12});
   TEST("a retry budget of one's own, and what says that it is spent");
   CHECK(sends_until_it_ends(client) == 3);
   CHECK(sends_until_it_ends(client) == 1001);
   leat_client_free(client);
-  client = new_client(&(leat_config){.retry_budget = LEAT_UNLIMITED});
+  client = new_client((leat_config){.retry_budget = LEAT_UNLIMITED});
   for (int i = 0; i < 100; i++)
     CHECK(sends_until_it_ends(client) == 3);
   leat_client_free(client);
   TEST("attempts until the timeout");
-  client = new_client(&(leat_config){.retry_budget = LEAT_UNLIMITED,
-                                     .max_attempts = LEAT_UNLIMITED,
-                                     .retry_cap_ms = 1000,
-                                     .timeout_ms = 60000});
+  client = new_client((leat_config){.retry_budget = LEAT_UNLIMITED,
+                                    .max_attempts = LEAT_UNLIMITED,
+                                    .retry_cap_ms = 1000,
+                                    .timeout_ms = 60000});
   int64_t start = now.monotonic_ms;
   CHECK(sends_until_it_ends(client) > 60);
   CHECK(now.monotonic_ms - start <= 60000 && now.monotonic_ms - start > 58000);
@@ -1410,18 +1023,18 @@ static void test_retry_budget(void) {
 /* A call whose first request is a find of its own can be the probe after a pause, and
 ** does not wait for itself. */
 static void test_probe_by_find(void) {
-  leat_client *client = new_client(NULL);
+  leat_client *client = new_client((leat_config){0});
   const scene found = {"GET", SAYS(OF(ANN))}, done = {"PUT", SAYS(FREE)};
   TEST("a probe that begins with a find of its own");
-  be_told(client, "find", 429, "100");
+  perform(client, "find", 429, "100");
   now.monotonic_ms += 100000;
-  leat_call *call = new_call(client, "unlink"), *other = new_call(client, "find");
+  leat_call *call = card_call(client, "unlink"), *other = card_call(client, "find");
   leat_call_expect(call, leat_s(ANN));
-  if (CHECK(leat_call_next(call, now) == LEAT_SEND && asks(call, &found))) {
+  if (CHECK(leat_call_next(call, now) == LEAT_SEND && is_request(call, &found))) {
     CHECK(leat_call_next(other, now) == LEAT_WAIT);
-    tell(call, &found, NULL);
+    deliver(call, &found, NULL);
     CHECK(leat_call_next(other, now) == LEAT_SEND); /* the pause is over */
-    CHECK(leat_call_next(call, now) == LEAT_SEND && asks(call, &done));
+    CHECK(leat_call_next(call, now) == LEAT_SEND && is_request(call, &done));
   }
   leat_call_free(call);
   leat_call_free(other);
@@ -1431,13 +1044,13 @@ static void test_probe_by_find(void) {
 /* The queue timeout covers all waiting of a call, however many finds it makes. */
 static void test_queue_timeout_of_all(void) {
   const scene down = {"POST", STATUS(503)};
-  leat_client *client = new_client(&(leat_config){.queue_timeout_ms = 5000});
+  leat_client *client = new_client((leat_config){.queue_timeout_ms = 5000});
   int64_t start = now.monotonic_ms;
   TEST("queue_timeout is for all that a call waits in line");
-  be_told(client, "find", 429, "4");
-  leat_call *call = new_call(client, "create");
+  perform(client, "find", 429, "4");
+  leat_call *call = card_call(client, "create");
   CHECK(next(call) == LEAT_SEND);
-  tell(call, &down, "2");
+  deliver(call, &down, "2");
   CHECK(next(call) == LEAT_DONE && now.monotonic_ms - start <= 5000);
   CHECK(leat_call_error(call)->outcome_unknown);
   leat_call_free(call);
@@ -1453,14 +1066,14 @@ static void test_unlimited_attempts(void) {
   TEST("attempts until the timeout, of a service that is down");
   for (int i = 0; i < 3; i++) {
     leat_client *client =
-        new_client(&(leat_config){.max_attempts = LEAT_UNLIMITED, .timeout_ms = 60000});
-    leat_call *call = new_call(client, all[i].operation);
+        new_client((leat_config){.max_attempts = LEAT_UNLIMITED, .timeout_ms = 60000});
+    leat_call *call = card_call(client, all[i].operation);
     int64_t start = now.monotonic_ms;
     int sends = 0;
     for (; next(call) == LEAT_SEND && sends < 1000; sends++) {
       const scene down = {"", STATUS(503)};
       now.monotonic_ms += 10;
-      tell(call, &down, NULL);
+      deliver(call, &down, NULL);
     }
     CHECK(sends > 3 && sends < 1000 && now.monotonic_ms - start <= 60000);
     CHECK(leat_call_error(call)->kind == LEAT_MAINTENANCE);
@@ -1473,21 +1086,22 @@ static void test_unlimited_attempts(void) {
 /* For it pauses count towards the timeout, but other waiting in the queue does not. */
 static void test_unlimited_in_line(void) {
   const scene found = {"GET", SAYS(OF(ANN))}, done = {"PUT", SAYS(FREE)};
-  leat_client *client = new_client(&(leat_config){
+  leat_client *client = new_client((leat_config){
       .max_attempts = LEAT_UNLIMITED, .timeout_ms = 30000, .rate_per_minute = 1});
-  leat_call *call = new_call(client, "unlink");
+  leat_call *call = card_call(client, "unlink");
   TEST("attempts until the timeout, in line for the rate");
   leat_call_expect(call, leat_s(ANN));
   check_sent(client);
-  if (CHECK(next(call) == LEAT_SEND)) tell(call, &found, NULL);
-  if (CHECK(next(call) == LEAT_SEND && asks(call, &done))) tell(call, &done, NULL);
+  if (CHECK(next(call) == LEAT_SEND)) deliver(call, &found, NULL);
+  if (CHECK(next(call) == LEAT_SEND && is_request(call, &done)))
+    deliver(call, &done, NULL);
   CHECK(next(call) == LEAT_DONE && leat_call_error(call)->kind == LEAT_OK);
   leat_call_free(call);
   leat_client_free(client);
 }
 
 static void test_large_budget(void) {
-  leat_client *client = new_client(&(leat_config){.retry_budget = INT_MAX});
+  leat_client *client = new_client((leat_config){.retry_budget = INT_MAX});
   TEST("the largest budget");
   check_sent(client);
   CHECK(sends_until_it_ends(client) == 3);
@@ -1496,16 +1110,16 @@ static void test_large_budget(void) {
 
 /* If two pauses overlap, both are observed. */
 static void test_pauses_overlap(void) {
-  leat_client *client = new_client(&(leat_config){.max_attempts = 1});
-  leat_call *first = new_call(client, "find"), *second = new_call(client, "find");
+  leat_client *client = new_client((leat_config){.max_attempts = 1});
+  leat_call *first = card_call(client, "find"), *second = card_call(client, "find");
   const scene down = {"GET", STATUS(503)}, busy = {"GET", STATUS(429)};
   TEST("a shorter pause that was asked for, in a longer one that was not");
   now.random = 1000;
   CHECK(leat_call_next(first, now) == LEAT_SEND);
   CHECK(leat_call_next(second, now) == LEAT_SEND);
-  tell(first, &down, NULL); /* for 1000 ms */
+  deliver(first, &down, NULL); /* for 1000 ms */
   now.random = 500;
-  tell(second, &busy, NULL);
+  deliver(second, &busy, NULL);
   check_refused(client, LEAT_MAINTENANCE, 1000);
   leat_call_free(first);
   leat_call_free(second);
@@ -1513,7 +1127,7 @@ static void test_pauses_overlap(void) {
 }
 
 static void test_foreign_pause(void) {
-  leat_client *client = new_client(NULL);
+  leat_client *client = new_client((leat_config){0});
   TEST("a shared pause of no known kind");
   leat_client_share_pause(client, now,
                           &(leat_pause){.until_ms = now.monotonic_ms + 90000,
@@ -1528,155 +1142,60 @@ static void test_foreign_pause(void) {
 
 typedef struct expectation {
   const char *name, *operation, *expect; /* expect NULL: linked to no contact */
-  scene scenes[10];
   leat_kind kind;
   bool recovered, unknown;
+  scene scenes[10];
 } expectation;
 
+/* clang-format off */
 static const expectation expectations[] = {
-    {"unlink, as expected",
-     "unlink",
-     ANN,
-     {{"GET", SAYS(OF(ANN))}, {"PUT", SAYS(FREE)}},
-     LEAT_OK,
-     false,
-     false},
-    {"unlink, another's",
-     "unlink",
-     ANN,
-     {{"GET", SAYS(OF(BOB))}},
-     LEAT_CONFLICT,
-     false,
-     false},
-    {"unlink, nobody's",
-     "unlink",
-     ANN,
-     {{"GET", SAYS(FREE)}},
-     LEAT_CONFLICT,
-     false,
-     false},
-    {"update, of nobody's card",
-     "update",
-     NULL,
-     {{"GET", SAYS(FREE)}, {"PUT", SAYS(FREE)}},
-     LEAT_OK,
-     false,
-     false},
-    {"update, but it is somebody's",
-     "update",
-     NULL,
-     {{"GET", SAYS(OF(ANN))}},
-     LEAT_CONFLICT,
-     false,
-     false},
-    {"delete of nothing",
-     "delete",
-     ANN,
-     {{"GET", ERROR(60003)}},
-     LEAT_NOT_FOUND,
-     false,
-     false},
-    {"an inactive card shows nothing",
-     "delete",
-     ANN,
-     {{"GET", ERROR(60004)}},
-     LEAT_INACTIVE,
-     false,
-     false},
-    {"what never left is compared again",
-     "delete",
-     ANN,
-     {{"GET", SAYS(OF(ANN))}, {"DELETE", REFUSED}, {"GET", SAYS(OF(BOB))}},
-     LEAT_CONFLICT,
-     false,
-     false},
-    {"a lost update is compared before it is sent again",
-     "update",
-     ANN,
-     {{"GET", SAYS(OF(ANN))},
-      {"PUT", LOST},
-      {"GET", SAYS(OF(ANN))},
-      {"PUT", SAYS(OF(ANN))}},
-     LEAT_OK,
-     false,
-     false},
-    {"a lost update of what is another's now",
-     "update",
-     ANN,
-     {{"GET", SAYS(OF(ANN))}, {"PUT", LOST}, {"GET", SAYS(OF(BOB))}},
-     LEAT_CONFLICT,
-     false,
-     true},
-    {"a lost unlink of what is another's now",
-     "unlink",
-     ANN,
-     {{"GET", SAYS(OF(ANN))},
-      {"PUT", LOST},
-      {"GET", SAYS(OF(BOB))},
-      {"GET", SAYS(OF(BOB))}},
-     LEAT_CONFLICT,
-     false,
-     true},
-    {"a lost unlink that did not work",
-     "unlink",
-     ANN,
-     {{"GET", SAYS(OF(ANN))},
-      {"PUT", LOST},
-      {"GET", SAYS(OF(ANN))},
-      {"GET", SAYS(OF(ANN))},
-      {"PUT", SAYS(FREE)}},
-     LEAT_OK,
-     false,
-     false},
-    {"a lost delete that worked",
-     "delete",
-     ANN,
-     {{"GET", SAYS(OF(ANN))}, {"DELETE", LOST}, {"GET", ERROR(60003)}},
-     LEAT_OK,
-     true,
-     false},
-    {"a lost delete of a card that was made again",
-     "delete",
-     ANN,
-     {{"GET", SAYS(OF(ANN))}, {"DELETE", LOST}, {"GET", SAYS(FREE)}, {"GET", SAYS(FREE)}},
-     LEAT_CONFLICT,
-     false,
-     true},
-    {"a lost delete that worked late, seen when it is to be sent once more",
-     "delete",
-     ANN,
-     {{"GET", SAYS(OF(ANN))},
-      {"DELETE", LOST},
-      {"GET", SAYS(OF(ANN))},
-      {"GET", SAYS(OF(ANN))},
-      {"DELETE", REFUSED},
-      {"GET", ERROR(60003)}},
-     LEAT_OK,
-     true,
-     false},
-    {"a lost unlink that worked late",
-     "unlink",
-     ANN,
-     {{"GET", SAYS(OF(ANN))},
-      {"PUT", LOST},
-      {"GET", SAYS(OF(ANN))},
-      {"GET", SAYS(OF(ANN))},
-      {"PUT", STATUS(429)},
-      {"GET", SAYS(FREE)}},
-     LEAT_OK,
-     true,
-     false},
+    {"unlink, as expected", "unlink", ANN, DONE,
+     {{"GET", SAYS(OF(ANN))}, {"PUT", SAYS(FREE)}}},
+    {"unlink, another's", "unlink", ANN, FAILS(LEAT_CONFLICT), {{"GET", SAYS(OF(BOB))}}},
+    {"unlink, nobody's", "unlink", ANN, FAILS(LEAT_CONFLICT), {{"GET", SAYS(FREE)}}},
+    {"update, of nobody's card", "update", NULL, DONE,
+     {{"GET", SAYS(FREE)}, {"PUT", SAYS(FREE)}}},
+    {"update, but it is somebody's", "update", NULL, FAILS(LEAT_CONFLICT),
+     {{"GET", SAYS(OF(ANN))}}},
+    {"delete of nothing", "delete", ANN, FAILS(LEAT_NOT_FOUND), {{"GET", ERROR(60003)}}},
+    {"an inactive card shows nothing", "delete", ANN, FAILS(LEAT_INACTIVE),
+     {{"GET", ERROR(60004)}}},
+    {"what never left is compared again", "delete", ANN, FAILS(LEAT_CONFLICT),
+     {{"GET", SAYS(OF(ANN))}, {"DELETE", REFUSED}, {"GET", SAYS(OF(BOB))}}},
+    {"a lost update is compared before it is sent again", "update", ANN, DONE,
+     {{"GET", SAYS(OF(ANN))}, {"PUT", LOST}, {"GET", SAYS(OF(ANN))},
+      {"PUT", SAYS(OF(ANN))}}},
+    {"a lost update of what is another's now", "update", ANN, UNKNOWN(LEAT_CONFLICT),
+     {{"GET", SAYS(OF(ANN))}, {"PUT", LOST}, {"GET", SAYS(OF(BOB))}}},
+    {"a lost unlink of what is another's now", "unlink", ANN, UNKNOWN(LEAT_CONFLICT),
+     {{"GET", SAYS(OF(ANN))}, {"PUT", LOST}, {"GET", SAYS(OF(BOB))},
+      {"GET", SAYS(OF(BOB))}}},
+    {"a lost unlink that did not work", "unlink", ANN, DONE,
+     {{"GET", SAYS(OF(ANN))}, {"PUT", LOST}, {"GET", SAYS(OF(ANN))},
+      {"GET", SAYS(OF(ANN))}, {"PUT", SAYS(FREE)}}},
+    {"a lost delete that worked", "delete", ANN, RECOVERED,
+     {{"GET", SAYS(OF(ANN))}, {"DELETE", LOST}, {"GET", ERROR(60003)}}},
+    {"a lost delete of a card that was made again", "delete", ANN, UNKNOWN(LEAT_CONFLICT),
+     {{"GET", SAYS(OF(ANN))}, {"DELETE", LOST}, {"GET", SAYS(FREE)},
+      {"GET", SAYS(FREE)}}},
+    {"a lost delete that worked late, seen when it is to be sent once more", "delete", ANN, RECOVERED,
+     {{"GET", SAYS(OF(ANN))}, {"DELETE", LOST}, {"GET", SAYS(OF(ANN))},
+      {"GET", SAYS(OF(ANN))}, {"DELETE", REFUSED}, {"GET", ERROR(60003)}}},
+    {"a lost unlink that worked late", "unlink", ANN, RECOVERED,
+     {{"GET", SAYS(OF(ANN))}, {"PUT", LOST}, {"GET", SAYS(OF(ANN))},
+      {"GET", SAYS(OF(ANN))}, {"PUT", STATUS(429)}, {"GET", SAYS(FREE)}}},
 };
+/* clang-format on */
 
 static void test_expectations(void) {
   for (size_t i = 0; i < sizeof expectations / sizeof expectations[0]; i++) {
     const expectation *e = &expectations[i];
-    leat_client *client = new_client(NULL);
-    leat_call *call = new_call(client, e->operation);
+    leat_client *client = new_client((leat_config){0});
+    leat_call *call = card_call(client, e->operation);
     leat_contact_identifier card;
     TEST(e->name);
     leat_call_expect(call, (leat_string){e->expect, e->expect ? strlen(e->expect) : 0});
-    perform(call, e->scenes);
+    play_scenes(call, e->scenes);
     const leat_error *error = leat_call_error(call);
     if (!CHECK(error->kind == e->kind && error->outcome_unknown == e->unknown &&
                leat_call_info(call).recovered == e->recovered))
@@ -1687,16 +1206,16 @@ static void test_expectations(void) {
     leat_client_free(client);
   }
   TEST("one attempt compares too");
-  leat_client *client = new_client(&(leat_config){.max_attempts = 1});
-  leat_call *call = new_call(client, "unlink");
+  leat_client *client = new_client((leat_config){.max_attempts = 1});
+  leat_call *call = card_call(client, "unlink");
   const scene lost[] = {{"GET", SAYS(OF(ANN))}, {"PUT", LOST}, {0}};
   leat_call_expect(call, leat_s(ANN));
-  perform(call, lost);
+  play_scenes(call, lost);
   CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
   CHECK(leat_call_error(call)->outcome_unknown);
   leat_call_free(call);
   TEST("only of what changes a card that is there");
-  call = new_call(client, "create");
+  call = card_call(client, "create");
   leat_call_expect(call, leat_s(ANN));
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_MISUSE);
@@ -1707,11 +1226,11 @@ static void test_expectations(void) {
 static void test_conflicting_card(void) {
   const scene scenes[] = {
       {"PUT", LOST}, {"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}, {0}};
-  leat_client *client = new_client(NULL);
-  leat_call *call = new_call(client, "link");
+  leat_client *client = new_client((leat_config){0});
+  leat_call *call = card_call(client, "link");
   leat_contact_identifier card;
   TEST("a conflict says whose card it is, and has it");
-  perform(call, scenes);
+  play_scenes(call, scenes);
   CHECK(strstr(leat_call_error(call)->message, "contact bob") != NULL);
   CHECK(leat_call_conflicting(call, &card));
   CHECK_STR(card.contact_uuid.data, BOB);
@@ -1719,15 +1238,15 @@ static void test_conflicting_card(void) {
   leat_call_free(call);
   TEST("and nothing of the responses before");
   const scene busy = {"PUT", STATUS(429)}, other = {"GET", SAYS(OF(BOB))};
-  call = new_call(client, "unlink");
+  call = card_call(client, "unlink");
   leat_call_expect(call, leat_s(ANN));
   const scene found = {"GET", SAYS(OF(ANN))};
   CHECK(next(call) == LEAT_SEND);
-  tell(call, &found, NULL);
+  deliver(call, &found, NULL);
   CHECK(next(call) == LEAT_SEND);
-  tell(call, &busy, "2");
+  deliver(call, &busy, "2");
   CHECK(next(call) == LEAT_SEND);
-  tell(call, &other, NULL);
+  deliver(call, &other, NULL);
   CHECK(next(call) == LEAT_DONE && leat_call_error(call)->kind == LEAT_CONFLICT);
   CHECK(leat_call_error(call)->retry_after_ms == -1);
   CHECK(leat_call_error(call)->status == 200);
@@ -1742,11 +1261,11 @@ static void test_conflicting_inactive(void) {
                           {"GET", ERROR(60004)},
                           {"GET", ERROR(60004)},
                           {0}};
-  leat_client *client = new_client(NULL);
-  leat_call *call = new_call(client, "create");
+  leat_client *client = new_client((leat_config){0});
+  leat_call *call = card_call(client, "create");
   leat_contact_identifier card;
   TEST("a conflict with an inactive card has none");
-  perform(call, scenes);
+  play_scenes(call, scenes);
   CHECK(leat_call_error(call)->kind == LEAT_CONFLICT);
   CHECK(!leat_call_conflicting(call, &card) && card.value.data == NULL);
   leat_call_free(call);
@@ -1756,8 +1275,8 @@ static void test_conflicting_inactive(void) {
 /* ---- time to connect ------------------------------------------------------------- */
 
 static void test_connected(void) {
-  leat_client *client = new_client(&(leat_config){.timeout_ms = 4000});
-  leat_call *call = new_call(client, "create");
+  leat_client *client = new_client((leat_config){.timeout_ms = 4000});
+  leat_call *call = card_call(client, "create");
   int64_t start = now.monotonic_ms;
   TEST("time spent on connecting is not taken from a change's half");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
@@ -1766,7 +1285,7 @@ static void test_connected(void) {
   CHECK(leat_call_connected(call, now) == start + 1500 + 1250);
   CHECK(deadline_of(call) == start + 1500 + 1250);
   leat_call_free(call);
-  call = new_call(client, "find");
+  call = card_call(client, "find");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   CHECK(leat_call_connected(call, now) == now.monotonic_ms + 4000);
   leat_call_free(call);
@@ -1777,14 +1296,14 @@ static void test_connected(void) {
 
 static void test_given_up(void) {
   const scene lost = {"POST", LOST};
-  leat_client *client = new_client(NULL);
-  leat_call *call = new_call(client, "create");
+  leat_client *client = new_client((leat_config){0});
+  leat_call *call = card_call(client, "create");
   TEST("given up while it waits");
   const scene none = {"GET", ERROR(60003)};
   leat_call_next(call, now);
-  tell(call, &lost, NULL);
+  deliver(call, &lost, NULL);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  tell(call, &none, NULL);
+  deliver(call, &none, NULL);
   CHECK(leat_call_next(call, now) == LEAT_WAIT);
   leat_call_fail(call, now, LEAT_CANCELED, LEAT_SENT_NO, "enough");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
@@ -1793,9 +1312,9 @@ static void test_given_up(void) {
   CHECK(leat_call_error(call)->sent == LEAT_SENT_MAYBE);
   leat_call_free(call);
   TEST("freed while it looks");
-  call = new_call(client, "create");
+  call = card_call(client, "create");
   leat_call_next(call, now);
-  tell(call, &lost, NULL);
+  deliver(call, &lost, NULL);
   CHECK(next(call) == LEAT_SEND);
   leat_call_free(call);
   leat_client_free(client);
@@ -1804,7 +1323,7 @@ static void test_given_up(void) {
 int main(void) {
   test_plays();
   test_one_attempt();
-  test_asked();
+  test_desired();
   test_other_requests();
   test_waits();
   test_retry_after_told();

@@ -2,6 +2,7 @@
 ** threads_test.c - several threads, each with its own client, calls and driver. Run it
 ** under ThreadSanitizer with make tsan.
 */
+#include "calls.h"
 #include "leat_curl.h"
 #include "leat_sandbox.h"
 #include "test.h"
@@ -16,11 +17,9 @@ typedef struct worker {
   pthread_t thread;
 } worker;
 
-static bool perform(leat_client *client, leat_curl *curl, const char *operation,
-                    const char *value) {
-  leat_call *call =
-      leat_call_new(client, leat_operation("contact_identifiers", operation));
-  leat_call_set(call, "contact_identifier_value", leat_s(value));
+static bool succeeds(leat_client *client, leat_curl *curl, const char *operation,
+                     const char *value) {
+  leat_call *call = complete_call(bare_call(client, operation), value);
   leat_curl_perform(curl, call);
   bool good = leat_call_error(call)->kind == LEAT_OK;
   leat_call_free(call);
@@ -36,9 +35,9 @@ static void *work(void *argument) {
     leat_client *client = leat_client_new(&config, NULL);
     leat_curl *curl = leat_curl_new(&settings, NULL);
     snprintf(value, sizeof value, "%d-%d", w->number, i);
-    w->good += perform(client, curl, "create", value) &&
-               perform(client, curl, "find", value) &&
-               perform(client, curl, "delete", value);
+    w->good += succeeds(client, curl, "create", value) &&
+               succeeds(client, curl, "find", value) &&
+               succeeds(client, curl, "delete", value);
     leat_curl_free(curl);
     leat_client_free(client);
   }

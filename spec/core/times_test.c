@@ -2,7 +2,7 @@
 ** times_test.c - drivers whose clocks return arbitrary times. Calls must end, and no sum
 ** may overflow, which the undefined behavior sanitizer detects (make asan).
 */
-#include "leat_driver.h"
+#include "calls.h"
 #include "test.h"
 
 #define CARD  "{\"data\":{\"value\":\"1\",\"name\":null,\"contact\":null}}"
@@ -13,37 +13,20 @@ static const int64_t times[] = {
     1000000,   INT64_C(1) << 53, INT64_MAX - 1,       INT64_MAX};
 enum { TIMES = sizeof times / sizeof times[0] };
 
-static uint64_t chance = 88172645463325252u;
-
-static uint64_t draw(uint64_t below) {
-  chance ^= chance << 13;
-  chance ^= chance >> 7;
-  chance ^= chance << 17;
-  return chance % below;
-}
-
 static int64_t any_time(void) {
-  return times[draw(TIMES)];
+  return times[test_draw(TIMES)];
 }
 
 static leat_moment any_moment(void) {
-  return (leat_moment){any_time(), any_time(), draw(UINT64_MAX)};
+  return (leat_moment){any_time(), any_time(), test_random()};
 }
 
 /* ---- one time -------------------------------------------------------------------- */
 
-static leat_call *new_call(leat_client *client, const char *operation) {
-  leat_call *call =
-      leat_call_new(client, leat_operation("contact_identifiers", operation));
-  leat_call_set(call, "contact_identifier_value", leat_s("1"));
-  if (strcmp(operation, "link") == 0) leat_call_set(call, "contact_uuid", leat_s("u-1"));
-  return call;
-}
-
-static void answer(leat_call *call, leat_moment now, int status, const char *body) {
-  leat_header header = {leat_s("Retry-After"), leat_s(draw(2) ? "1" : "99999999999")};
-  leat_response got = {status, &header, status >= 400, leat_s(body), LEAT_LENGTH};
-  leat_call_respond(call, now, &got);
+static void respond_at(leat_call *call, leat_moment at, int status, const char *body) {
+  const char *retry_after = test_draw(2) ? "1" : "99999999999";
+  now = at;
+  respond(call, status, status >= 400 ? retry_after : NULL, body);
 }
 
 /* A clock that stands still at an extreme value makes no difference. */
@@ -52,10 +35,10 @@ static void test_still(void) {
       &(leat_config){.api_key = "times-key", .rate_per_minute = 60}, NULL);
   TEST("a clock at the limits of its type");
   for (int i = 0; i < TIMES; i++) {
-    leat_moment now = {times[i], times[i], 1};
-    leat_call *call = new_call(client, "find");
-    CHECK(leat_call_next(call, now) == LEAT_SEND);
-    answer(call, now, 200, CARD);
+    leat_moment at = {times[i], times[i], 1};
+    leat_call *call = card_call(client, "find");
+    CHECK(leat_call_next(call, at) == LEAT_SEND);
+    respond_at(call, at, 200, CARD);
     CHECK(leat_call_error(call)->kind == LEAT_OK);
     leat_call_free(call);
     leat_client_free(client);
@@ -67,43 +50,43 @@ static void test_still(void) {
 
 /* ---- arbitrary times ------------------------------------------------------------- */
 
-static void exchange(leat_call *call, leat_moment now) {
+static void exchange(leat_call *call, leat_moment at) {
   static const int statuses[] = {200, 401, 429, 500, 503};
-  if (draw(2)) leat_call_connected(call, now);
-  now = any_moment();
-  if (draw(3) == 0)
-    leat_call_fail(call, now, LEAT_TIMEOUT, draw(2) ? LEAT_SENT_NO : LEAT_SENT_MAYBE,
+  if (test_draw(2)) leat_call_connected(call, at);
+  at = any_moment();
+  if (test_draw(3) == 0)
+    leat_call_fail(call, at, LEAT_TIMEOUT, test_draw(2) ? LEAT_SENT_NO : LEAT_SENT_MAYBE,
                    "late");
-  else answer(call, now, statuses[draw(5)], draw(2) ? CARD : TOKEN);
+  else respond_at(call, at, statuses[test_draw(5)], test_draw(2) ? CARD : TOKEN);
 }
 
-static void give_token(leat_call *call, leat_moment now) {
+static void supply_token(leat_call *call, leat_moment at) {
   leat_client *client = leat_call_client(call);
   int64_t until;
-  leat_client_token(client, now, &until);
-  switch (draw(4)) {
+  leat_client_token(client, at, &until);
+  switch (test_draw(4)) {
     case 0:
-      leat_client_set_token(client, now, leat_s("given"), (int)draw(INT32_MAX));
+      leat_client_set_token(client, at, leat_s("given"), test_draw(INT32_MAX));
       break;
-    case 1: leat_client_share_token(client, now, leat_s("shared"), any_time()); break;
-    case 2: leat_call_fetch(call, now); break;
-    default: leat_call_await(call, now, any_time());
+    case 1: leat_client_share_token(client, at, leat_s("shared"), any_time()); break;
+    case 2: leat_call_fetch(call, at); break;
+    default: leat_call_await(call, at, any_time());
   }
 }
 
-static void share_pause(leat_client *client, leat_moment now) {
+static void share_pause(leat_client *client, leat_moment at) {
   leat_pause pause = {.until_ms = any_time(), .kind = LEAT_MAINTENANCE};
-  leat_client_share_pause(client, now, &pause);
-  leat_client_pause(client, now, &pause);
+  leat_client_share_pause(client, at, &pause);
+  leat_client_pause(client, at, &pause);
 }
 
 /* Runs one step of the call. Returns false if it is done. */
 static bool drive(leat_call *call) {
-  leat_moment now = any_moment();
-  if (draw(10) == 0) share_pause(leat_call_client(call), now);
-  switch (leat_call_next(call, now)) {
-    case LEAT_SEND: exchange(call, now); break;
-    case LEAT_TOKEN: give_token(call, now); break;
+  leat_moment at = any_moment();
+  if (test_draw(10) == 0) share_pause(leat_call_client(call), at);
+  switch (leat_call_next(call, at)) {
+    case LEAT_SEND: exchange(call, at); break;
+    case LEAT_TOKEN: supply_token(call, at); break;
     case LEAT_SLOT: leat_call_take_slot(call, any_time()); break;
     case LEAT_WAIT: leat_call_until(call); break;
     case LEAT_DONE: return false;
@@ -118,9 +101,9 @@ static void check_calls(const char *name, const leat_config *config) {
     leat_client *client = leat_client_new(config, NULL);
     leat_call *calls[4];
     for (int k = 0; k < 4; k++)
-      calls[k] = new_call(client, operations[k]);
+      calls[k] = card_call(client, operations[k]);
     for (int step = 0; step < 100; step++)
-      drive(calls[draw(4)]);
+      drive(calls[test_draw(4)]);
     for (int k = 0; k < 4; k++) {
       leat_call_fail(calls[k], any_moment(), LEAT_CANCELED, LEAT_SENT_NO, "enough");
       CHECK(leat_call_is_done(calls[k]));

@@ -2,15 +2,14 @@
 ** tls_test.c - real TLS: the driver with good and faulty servers that use GnuTLS.
 */
 #include "busy.h"
-#include "calls.h"
+#include "curl_calls.h"
+#include "descriptors.h"
 #include "fork.h"
-#include "names.h"
 #include "surplus.h"
 #include "tls_server.h"
 
-#include <sys/resource.h>
+#include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 enum { SHORT_MS = 700 }; /* for calls that time out */
 
@@ -20,147 +19,136 @@ enum { OF_A_DRIVER = 0 };
 enum { OF_A_DRIVER = 2 }; /* descriptors: epoll and a timer */
 #endif
 
-static const char tls_1_1[] = "NORMAL:-VERS-ALL:+VERS-TLS1.1";
-static const char tls_1_2[] = "NORMAL:-VERS-ALL:+VERS-TLS1.2";
-static const char tls_1_3[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3";
-
-static const reply good_reply = {GOOD, STAY};
-
-/* Certificates, named after what is wrong with them. */
-static tls_identity authority, stranger, good, expired, early, elsewhere, own, orphan;
-static char ca_file[] = "/tmp/leat-ca-XXXXXX";
-static char policy_file[] = "/tmp/leat-openssl-XXXXXX";
+static certificates certs;
+static const tls_options good = {.identity = &certs.good};
 
 /* A scripted server behind TLS, and a driver that trusts the authority. */
 typedef struct stage {
-  server behind;
+  http_server behind;
   tls_server tls;
   leat_client *client;
   leat_curl *curl;
 } stage;
 
 static leat_curl *new_driver(void) {
-  leat_curl_config config = {.ca_file = ca_file};
+  leat_curl_config config = {.ca_file = certs.ca_file};
   return leat_curl_new(&config, NULL);
 }
 
-static void open_stage(stage *s, const char *name, const tls_options *options,
-                       const reply *replies, size_t count, int connect_timeout_ms) {
+static void open_tls(stage *s, const char *name, const tls_options *options,
+                     const reply *replies, size_t count, int connect_timeout_ms) {
   TEST(name);
   memset(s, 0, sizeof *s);
-  CHECK(server_start(&s->behind, replies, count));
-  CHECK(tls_start(&s->tls, options, s->behind.port));
+  CHECK(http_server_start(&s->behind, replies, count));
+  CHECK(tls_start(&s->tls, options, s->behind.at.port));
   s->client = client_of("https", "api.test", s->tls.at.port, connect_timeout_ms);
   s->curl = new_driver();
 }
 
 static void open_good(stage *s, const char *name) {
-  tls_options options = {.identity = &good};
-  open_stage(s, name, &options, &good_reply, 1, 0);
+  open_tls(s, name, &good, &good_reply, 1, 0);
 }
 
-static void close_stage(stage *s) {
+static void close_tls(stage *s) {
   leat_curl_free(s->curl);
   leat_client_free(s->client);
   tls_stop(&s->tls);
-  server_stop(&s->behind);
-}
-
-/* Makes a client with three attempts. */
-static leat_client *retrying_client(int port) {
-  char url[64];
-  snprintf(url, sizeof url, "https://api.test:%d", port);
-  leat_config config = {.api_key = test_key(), .base_url = url, .retry_base_ms = 1};
-  return leat_client_new(&config, NULL);
+  http_server_stop(&s->behind);
 }
 
 /* ---- good servers ---------------------------------------------------------------- */
 
 static void check_good(const char *name, const char *host, const char *priority,
                        const char *alpn) {
-  tls_options options = {.identity = &good, .priority = priority, .alpn = alpn};
+  tls_options options = {.identity = &certs.good, .priority = priority, .alpn = alpn};
   stage s;
-  open_stage(&s, name, &options, &good_reply, 1, 0);
+  open_tls(&s, name, &options, &good_reply, 1, 0);
   leat_client *client = client_of("https", host, s.tls.at.port, 0);
   check_fine(perform(s.curl, client, "find"));
   check_fine(perform(s.curl, client, "create"));
   leat_client_free(client);
-  close_stage(&s);
+  close_tls(&s);
   CHECK(s.tls.at.connections == 1 && s.tls.handshakes == 1 && s.behind.requests == 2);
 }
 
 static void test_good(void) {
   check_good("a server of our authority, by name", "api.test", NULL, NULL);
   check_good("the same by address", "127.0.0.1", NULL, NULL);
-  check_good("TLS 1.2", "api.test", tls_1_2, NULL);
-  check_good("TLS 1.3", "api.test", tls_1_3, NULL);
+  check_good("TLS 1.2", "api.test", TLS_1_2, NULL);
+  check_good("TLS 1.3", "api.test", TLS_1_3, NULL);
   check_good("a server that insists on http/1.1", "api.test", NULL, "http/1.1");
 }
 
 /* ---- faulty servers -------------------------------------------------------------- */
 
-typedef struct bad_server {
+typedef struct bad_tls {
   const char *name;
   tls_options options;
   leat_kind kind;
   const char *says[4];
-} bad_server;
+} bad_tls;
 
 static const char odd_cipher[] =
     "NORMAL:-VERS-ALL:+VERS-TLS1.2:-CIPHER-ALL:+CAMELLIA-128-GCM";
 
-static const bad_server bad_servers[] = {
+static const bad_tls bad_servers[] = {
     {"expired",
-     {.identity = &expired},
+     {.identity = &certs.expired},
      LEAT_TLS,
      {"expired", "clock says 20", "another certificate"}},
     {"not yet valid",
-     {.identity = &early},
+     {.identity = &certs.not_yet},
      LEAT_TLS,
      {"not yet valid", "clock says 20", "set it"}},
-    {"another host's", {.identity = &elsewhere}, LEAT_TLS, {"'api.test'", "right host"}},
-    {"self-signed", {.identity = &own}, LEAT_TLS, {"self-signed", "ca_file"}},
+    {"another host's",
+     {.identity = &certs.other_host},
+     LEAT_TLS,
+     {"'api.test'", "right host"}},
+    {"self-signed",
+     {.identity = &certs.self_signed},
+     LEAT_TLS,
+     {"self-signed", "ca_file"}},
     {"of an authority that nobody knows",
-     {.identity = &orphan},
+     {.identity = &certs.of_stranger},
      LEAT_TLS,
      {"issuer", "ca_file", "intermediate certificate"}},
     {"TLS 1.1 only",
-     {.identity = &good, .priority = tls_1_1},
+     {.identity = &certs.good, .priority = TLS_1_1},
      LEAT_TLS,
      {"no TLS 1.2 or later", "updated"}},
     {"no cipher in common",
-     {.identity = &good, .priority = odd_cipher},
+     {.identity = &certs.good, .priority = odd_cipher},
      LEAT_TLS,
      {"no cipher in common"}},
     {"HTTP/2 only",
-     {.identity = &good, .alpn = "h2"},
+     {.identity = &certs.good, .alpn = "h2"},
      LEAT_TLS,
      {"HTTP/2 only", "HTTP/1.1 is needed"}},
     {"closes in the handshake",
-     {.identity = &good, .flight = 1, .then = CLOSE},
+     {.identity = &certs.good, .flight = 1, .then = CLOSE},
      LEAT_CONNECTION,
      {"broke while TLS was set up", "try again"}},
     {"closes further on in the handshake",
-     {.identity = &good, .flight = 300, .then = CLOSE},
+     {.identity = &certs.good, .flight = 300, .then = CLOSE},
      LEAT_CONNECTION,
      {"broke while TLS was set up", "try again"}},
     {"resets in the handshake",
-     {.identity = &good, .flight = 300, .then = RESET},
+     {.identity = &certs.good, .flight = 300, .then = RESET},
      LEAT_CONNECTION,
      {"broke while TLS was set up", "try again"}},
     {"hangs in the handshake",
-     {.identity = &good, .flight = 300, .then = STAY},
+     {.identity = &certs.good, .flight = 300, .then = STAY},
      LEAT_TIMEOUT,
      {"does not answer TLS", "is the port right"}},
 };
 
 /* Checks that a find and a create fail, and that the driver still works afterwards. */
-static void check_bad(const bad_server *bad, leat_client *fine) {
+static void check_bad(const bad_tls *bad, leat_client *fine) {
   stage s;
-  open_stage(&s, bad->name, &bad->options, &good_reply, 1, SHORT_MS);
+  open_tls(&s, bad->name, &bad->options, &good_reply, 1, SHORT_MS);
   check_unsent(perform_both(s.curl, s.client), bad->kind, bad->says);
   check_fine(perform(s.curl, fine, "create"));
-  close_stage(&s);
+  close_tls(&s);
   CHECK(s.tls.at.connections == 2 && s.behind.requests == 0);
 }
 
@@ -169,7 +157,7 @@ static void test_bad(void) {
   open_good(&home, "a good server beside the bad ones");
   for (size_t i = 0; i < sizeof bad_servers / sizeof bad_servers[0]; i++)
     check_bad(&bad_servers[i], home.client);
-  close_stage(&home);
+  close_tls(&home);
 }
 
 /* In TLS 1.3 a server can refuse a client that has already finished its handshake: at
@@ -183,35 +171,36 @@ typedef struct refusal {
 
 static const refusal refusals[] = {
     {"a client certificate is wanted",
-     tls_1_3,
+     TLS_1_3,
      true,
      0,
      {"certificate required", "wants a certificate of its clients"}},
-    {"a client certificate is wanted, TLS 1.2", tls_1_2, true, 0, {"alert"}},
-    {"the client is refused", tls_1_3, false, GNUTLS_A_ACCESS_DENIED, {"access denied"}},
+    {"a client certificate is wanted, TLS 1.2", TLS_1_2, true, 0, {"alert"}},
+    {"the client is refused", TLS_1_3, false, GNUTLS_A_ACCESS_DENIED, {"access denied"}},
     {"the client's authority is unknown",
-     tls_1_3,
+     TLS_1_3,
      false,
      GNUTLS_A_UNKNOWN_CA,
      {"unknown ca"}},
 };
 
 static void check_refusal(const refusal *r, int pause_ms) {
-  tls_options options = {.identity = &good,
+  tls_options options = {.identity = &certs.good,
                          .priority = r->priority,
                          .wants_certificate = r->wants_certificate,
                          .alert = r->alert,
                          .refuse_after_ms = pause_ms};
   stage s;
-  open_stage(&s, r->name, &options, &good_reply, 1, 0);
-  leat_client *patient = retrying_client(s.tls.at.port);
-  leat_error find = perform(s.curl, patient, "find");
+  open_tls(&s, r->name, &options, &good_reply, 1, 0);
+  leat_client *client = client_at("https", "api.test", s.tls.at.port,
+                                  (leat_config){.retry_base_ms = 1, .max_attempts = 3});
+  leat_error find = perform(s.curl, client, "find");
   check_error(find, LEAT_TLS, r->says);
-  leat_error create = perform(s.curl, patient, "create");
+  leat_error create = perform(s.curl, client, "create");
   check_error(create, LEAT_TLS, r->says);
   CHECK(create.outcome_unknown == (create.sent == LEAT_SENT_MAYBE));
-  leat_client_free(patient);
-  close_stage(&s);
+  leat_client_free(client);
+  close_tls(&s);
   CHECK(s.tls.at.connections == 2 && s.behind.requests == 0);
 }
 
@@ -225,31 +214,28 @@ static void test_refusals(void) {
 /* An alert on a connection that worked before means a lost response. */
 static void test_late_alert(void) {
   static const reply replies[] = {{GOOD, STAY}, {NULL, STAY}};
-  tls_options options = {.identity = &good};
   stage s;
-  open_stage(&s, "an alert in place of the second response", &options, replies, 2, 0);
+  open_tls(&s, "an alert in place of the second response", &good, replies, 2, 0);
   check_fine(perform(s.curl, s.client, "find"));
-  leat_call *call = call_of(s.client, "create");
-  leat_curl_start(s.curl, call);
-  while (s.behind.requests < 2 && !leat_call_is_done(call))
-    leat_curl_wait(s.curl, 1);
+  leat_call *call = start_call(s.curl, s.client, "create");
+  wait_for_requests(s.curl, &s.behind, 2, call);
   CHECK(tls_give_order(&s.tls, TLS_ALERT));
   leat_error error = finish(s.curl, call);
   CHECK(error.kind == LEAT_CONNECTION && error.outcome_unknown);
   CHECK(strstr(error.message, "alert internal error") != NULL);
-  close_stage(&s);
+  close_tls(&s);
 }
 
 /* The certificate does not contain the server's address. */
 static void test_wrong_address(void) {
   static const char *const says[] = {"'127.0.0.1'", "right host", NULL};
-  tls_options options = {.identity = &elsewhere};
+  tls_options options = {.identity = &certs.other_host};
   stage s;
-  open_stage(&s, "another host's, by address", &options, &good_reply, 1, 0);
+  open_tls(&s, "another host's, by address", &options, &good_reply, 1, 0);
   leat_client *client = client_of("https", "127.0.0.1", s.tls.at.port, 0);
   check_unsent(perform_both(s.curl, client), LEAT_TLS, says);
   leat_client_free(client);
-  close_stage(&s);
+  close_tls(&s);
   CHECK(s.behind.requests == 0);
 }
 
@@ -258,27 +244,27 @@ static void test_http2_settings(void) {
   static const char frame[] = "\0\0\6\4\0\0\0\0\0\0\3\0\0\0\144";
   static const char *const says[] = {"HTTP/1.1", NULL};
   tls_options options = {
-      .identity = &good, .hello = frame, .hello_length = sizeof frame - 1};
+      .identity = &certs.good, .hello = frame, .hello_length = sizeof frame - 1};
   stage s;
-  open_stage(&s, "HTTP/2 only, and no ALPN", &options, &good_reply, 1, 0);
+  open_tls(&s, "HTTP/2 only, and no ALPN", &options, &good_reply, 1, 0);
   pair errors = perform_both(s.curl, s.client);
   check_error(errors.find, LEAT_PROTOCOL, says);
   check_error(errors.create, LEAT_PROTOCOL, says);
   CHECK(errors.create.outcome_unknown == (errors.create.sent == LEAT_SENT_MAYBE));
-  close_stage(&s);
+  close_tls(&s);
 }
 
 static void check_plain(const char *name, const char *greeting, reply r, leat_kind kind,
                         const char *const *says) {
-  server plain = {.greeting = greeting};
+  http_server plain = {.greeting = greeting};
   TEST(name);
-  CHECK(server_start(&plain, &r, 1));
-  leat_client *client = client_of("https", "api.test", plain.port, SHORT_MS);
+  CHECK(http_server_start(&plain, &r, 1));
+  leat_client *client = client_of("https", "api.test", plain.at.port, SHORT_MS);
   leat_curl *curl = new_driver();
   check_unsent(perform_both(curl, client), kind, says);
   leat_curl_free(curl);
   leat_client_free(client);
-  server_stop(&plain);
+  http_server_stop(&plain);
 }
 
 static void test_plain(void) {
@@ -301,7 +287,7 @@ static void test_plain_to_tls(void) {
   check_error(error, LEAT_PROTOCOL, says);
   CHECK(error.sent == LEAT_SENT_MAYBE && error.outcome_unknown);
   leat_client_free(client);
-  close_stage(&s);
+  close_tls(&s);
   CHECK(s.behind.requests == 0);
 }
 
@@ -315,20 +301,18 @@ static void check_ca_file(const char *name, const char *path, leat_kind kind,
   leat_curl *curl = leat_curl_new(&config, NULL);
   check_unsent(perform_both(curl, s.client), kind, says);
   leat_curl_free(curl);
-  close_stage(&s);
+  close_tls(&s);
   CHECK(s.behind.requests == 0);
 }
 
 static void test_ca_file(void) {
   static const char *const unknown[] = {"issuer", "ca_file", NULL};
   static const char *const wrong[] = {"is ca_file right", NULL};
-  char other[] = "/tmp/leat-other-XXXXXX";
-  CHECK(tls_write(&stranger, other));
-  check_ca_file("a ca_file of another authority", other, LEAT_TLS, unknown);
+  check_ca_file("a ca_file of another authority", certs.stranger_file, LEAT_TLS, unknown);
   check_ca_file("a ca_file that is not there", "/nowhere/ca.pem", LEAT_CONFIG, wrong);
-  check_ca_file("a ca_file that holds no certificate", policy_file, LEAT_CONFIG, wrong);
+  check_ca_file("a ca_file that holds no certificate", certs.policy_file, LEAT_CONFIG,
+                wrong);
   check_ca_file("a ca_file that is empty", "/dev/null", LEAT_CONFIG, wrong);
-  unlink(other);
 }
 
 /* Without ca_file the system's authorities are used, which don't include ours. If the
@@ -341,7 +325,7 @@ static void test_system_authorities(void) {
   CHECK(error.kind == LEAT_TLS || error.kind == LEAT_CONFIG);
   CHECK(strstr(error.message, "ca_file") != NULL && error.sent == LEAT_SENT_NO);
   leat_curl_free(curl);
-  close_stage(&s);
+  close_tls(&s);
   CHECK(s.behind.requests == 0);
 }
 
@@ -359,12 +343,9 @@ static int first_free(void) {
 /* With `left` free descriptors, a new driver either succeeds or reports what is
 ** missing. */
 static leat_kind kind_with(int left, int first, leat_client *client) {
-  struct rlimit limit = {(rlim_t)(first + left), (rlim_t)(first + left)};
   leat_error error = {.kind = LEAT_OK};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  limit.rlim_cur = (rlim_t)(first + left);
-  setrlimit(RLIMIT_NOFILE, &limit);
-  leat_curl_config config = {.ca_file = ca_file};
+  descriptors_limit(first + left);
+  leat_curl_config config = {.ca_file = certs.ca_file};
   leat_curl *curl = leat_curl_new(&config, &error);
   if (curl) error = perform(curl, client, "create");
   leat_curl_free(curl);
@@ -377,7 +358,6 @@ static leat_kind kind_with(int left, int first, leat_client *client) {
 ** because a resolver would need more descriptors than the rest. */
 static void test_descriptor_limit(const char *name, const char *host) {
   stage s;
-  int status = 1;
   open_good(&s, name);
   leat_client *client = client_of("https", host, s.tls.at.port, 0);
   pid_t child = fork_quietly();
@@ -391,10 +371,9 @@ static void test_descriptor_limit(const char *name, const char *host) {
     fflush(stdout);
     _exit(!(fine > 2 && local > 2 && fine + local == 12));
   }
-  waitpid(child, &status, 0);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  CHECK(fork_wait(child));
   leat_client_free(client);
-  close_stage(&s);
+  close_tls(&s);
 }
 
 /* ---- how a response ends ---------------------------------------------------------- */
@@ -406,16 +385,14 @@ typedef struct ending {
 
 static const ending endings[] = {
     {"a whole body", GOOD, LEAT_OK},
-    {"a body that is too short", "HTTP/1.1 200 OK\r\nContent-Length: 44\r\n\r\n{\"da",
-     LEAT_CONNECTION},
+    {"a body that is too short", CUT_BODY, LEAT_CONNECTION},
     {"chunks without the last",
-     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2c\r\n" BODY "\r\n",
-     LEAT_CONNECTION},
-    {"half a head", "HTTP/1.1 200 OK\r\nContent-Le", LEAT_CONNECTION},
+     OK_HEAD "Transfer-Encoding: chunked\r\n\r\n2c\r\n" BODY "\r\n", LEAT_CONNECTION},
+    {"half a head", OK_HEAD "Content-Le", LEAT_CONNECTION},
     {"nothing", "", LEAT_CONNECTION},
-    {"a body to the end, whole", "HTTP/1.1 200 OK\r\n\r\n" BODY, LEAT_OK},
-    {"a body to the end, and not all of it",
-     "HTTP/1.1 200 OK\r\n\r\n{\"data\":{\"value\"", LEAT_PROTOCOL},
+    {"a body to the end, whole", OK_HEAD "\r\n" BODY, LEAT_OK},
+    {"a body to the end, and not all of it", OK_HEAD "\r\n{\"data\":{\"value\"",
+     LEAT_PROTOCOL},
 };
 
 /* libcurl 8 reports a truncated stream, as a broken connection; 7.88 does not. */
@@ -428,15 +405,15 @@ static void check_ended(leat_error error, const ending *e, bool cut, bool writes
 
 static void check_ending(const ending *e, bool cut) {
   const reply replies[] = {{e->bytes, CLOSE}, {e->bytes, CLOSE}, {GOOD, STAY}};
-  tls_options options = {.identity = &good, .cut = cut};
+  tls_options options = {.identity = &certs.good, .cut = cut};
   stage s;
-  open_stage(&s, e->name, &options, replies, 3, 0);
+  open_tls(&s, e->name, &options, replies, 3, 0);
   check_ended(perform(s.curl, s.client, "find"), e, cut, false);
   CHECK(listener_wait_closed(&s.tls.at, 1));
   check_ended(perform(s.curl, s.client, "create"), e, cut, true);
   CHECK(listener_wait_closed(&s.tls.at, 2));
   check_fine(perform(s.curl, s.client, "create"));
-  close_stage(&s);
+  close_tls(&s);
   CHECK(s.behind.requests == 3 && s.tls.at.connections == 3);
 }
 
@@ -450,12 +427,12 @@ static void test_endings(void) {
 /* A body that only the closed connection ends does not prove a delete, with close_notify
 ** or without. */
 static void test_delete(bool cut) {
-  static const reply replies[] = {{"HTTP/1.1 200 OK\r\n\r\n", CLOSE}};
-  tls_options options = {.identity = &good, .cut = cut};
+  static const reply replies[] = {{OK_HEAD "\r\n", CLOSE}};
+  tls_options options = {.identity = &certs.good, .cut = cut};
   stage s;
-  open_stage(&s, "a delete that ends with the connection", &options, replies, 1, 0);
+  open_tls(&s, "a delete that ends with the connection", &options, replies, 1, 0);
   CHECK(perform(s.curl, s.client, "delete").outcome_unknown);
-  close_stage(&s);
+  close_tls(&s);
 }
 
 /* ---- idle connections ------------------------------------------------------------ */
@@ -464,15 +441,15 @@ static void test_delete(bool cut) {
 ** when it next uses the connection. */
 static void check_idle(const char *name, const char *priority, tls_order order, bool step,
                        int connections) {
-  tls_options options = {.identity = &good, .priority = priority};
+  tls_options options = {.identity = &certs.good, .priority = priority};
   stage s;
-  open_stage(&s, name, &options, &good_reply, 1, 0);
+  open_tls(&s, name, &options, &good_reply, 1, 0);
   for (int i = 0; i < 3; i++) {
     if (i > 0) CHECK(tls_give_order(&s.tls, order));
     if (step) leat_curl_wait(s.curl, 50);
     check_fine(perform(s.curl, s.client, i ? "create" : "find"));
   }
-  close_stage(&s);
+  close_tls(&s);
   if (!CHECK(s.tls.at.connections == connections))
     printf("  %d connections\n", s.tls.at.connections);
 }
@@ -481,7 +458,7 @@ static void test_idle(bool step) {
   check_idle("an idle connection gets tickets", NULL, TLS_TICKETS, step, 1);
   check_idle("an idle connection gets new keys", NULL, TLS_NEW_KEYS, step, 1);
   check_idle("an idle connection is ended", NULL, TLS_GOODBYE, step, 3);
-  check_idle("an idle connection of TLS 1.2 is ended", tls_1_2, TLS_GOODBYE, step, 3);
+  check_idle("an idle connection of TLS 1.2 is ended", TLS_1_2, TLS_GOODBYE, step, 3);
 }
 
 /* If a receive ends at the end of the response, bytes behind it in the same TLS record
@@ -490,23 +467,23 @@ static void check_surplus(const char *name, const char *priority, size_t length,
                           bool step) {
   static char text[SURPLUS_MOST + 1];
   static const reply replies[] = {{text, STAY}, {GOOD, STAY}};
-  tls_options options = {.identity = &good, .priority = priority};
+  tls_options options = {.identity = &certs.good, .priority = priority};
   stage s;
   surplus_make(text, length);
-  open_stage(&s, name, &options, replies, 2, 0);
+  open_tls(&s, name, &options, replies, 2, 0);
   check_fine(perform(s.curl, s.client, "find"));
   if (step) leat_curl_wait(s.curl, 10);
-  if (!CHECK(surplus_is_unheard(s.curl, s.client))) printf("  %zu bytes\n", length);
-  close_stage(&s);
+  if (!CHECK(surplus_is_ignored(s.curl, s.client))) printf("  %zu bytes\n", length);
+  close_tls(&s);
   CHECK(s.tls.at.connections == 2 && s.behind.requests == 2);
 }
 
 static void test_surplus(void) {
   for (size_t i = 0; i < sizeof surplus_lengths / sizeof surplus_lengths[0]; i++) {
     size_t length = surplus_lengths[i];
-    check_surplus("a forged response in the response's record", tls_1_3, length, false);
-    check_surplus("the same, idle for a while", tls_1_3, length, true);
-    check_surplus("the same in TLS 1.2", tls_1_2, length, false);
+    check_surplus("a forged response in the response's record", TLS_1_3, length, false);
+    check_surplus("the same, idle for a while", TLS_1_3, length, true);
+    check_surplus("the same in TLS 1.2", TLS_1_2, length, false);
   }
 }
 
@@ -514,13 +491,13 @@ static void test_surplus(void) {
 ** session. */
 static int count_resumed(const char *name, const char *priority) {
   static const reply last = {
-      "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 44\r\n\r\n" BODY, STAY};
-  tls_options options = {.identity = &good, .priority = priority};
+      OK_HEAD "Connection: close\r\nContent-Length: 44\r\n\r\n" BODY, STAY};
+  tls_options options = {.identity = &certs.good, .priority = priority};
   stage s;
-  open_stage(&s, name, &options, &last, 1, 0);
+  open_tls(&s, name, &options, &last, 1, 0);
   for (int i = 0; i < 3; i++)
     check_fine(perform(s.curl, s.client, i ? "create" : "find"));
-  close_stage(&s);
+  close_tls(&s);
   CHECK(s.tls.at.connections == 3 && s.tls.handshakes == 3);
   return s.tls.resumed;
 }
@@ -529,21 +506,20 @@ static int count_resumed(const char *name, const char *priority) {
 ** the server keeps no sessions. */
 static void test_resumption(void) {
   CHECK(count_resumed("the next connection resumes", NULL) == 2);
-  CHECK(count_resumed("the next connection of TLS 1.2", tls_1_2) == 0);
+  CHECK(count_resumed("the next connection of TLS 1.2", TLS_1_2) == 0);
 }
 
 /* Two connections at once don't compete for one session ticket. */
 static void test_two_connections(void) {
-  tls_options options = {.identity = &good};
   stage s;
-  open_stage(&s, "two connections at once", &options, &good_reply, 1, 0);
+  open_tls(&s, "two connections at once", &good, &good_reply, 1, 0);
   check_fine(perform(s.curl, s.client, "find"));
   for (int i = 0; i < 2; i++) {
     pair both = perform_both(s.curl, s.client);
     check_fine(both.find);
     check_fine(both.create);
   }
-  close_stage(&s);
+  close_tls(&s);
   CHECK(s.tls.at.connections == 2 && s.tls.resumed == 1);
 }
 
@@ -554,17 +530,16 @@ static void test_large_answer(void) {
   enum { LENGTH = 300000 };
   static const char start[] = "{\"data\":{\"value\":\"1\",\"x\":\"", end[] = "\"}}";
   char *text = malloc(LENGTH + 200);
-  int n = snprintf(text, 200, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s",
+  int n = snprintf(text, 200, OK_HEAD "Content-Length: %d\r\n\r\n%s",
                    (int)(sizeof start - 1 + LENGTH + sizeof end - 1), start);
   memset(text + n, 'x', LENGTH);
   memcpy(text + n + LENGTH, end, sizeof end);
   reply large = {text, STAY};
-  tls_options options = {.identity = &good};
   stage s;
-  open_stage(&s, "an answer of 300 kB", &options, &large, 1, 0);
+  open_tls(&s, "an answer of 300 kB", &good, &large, 1, 0);
   check_fine(perform(s.curl, s.client, "find"));
   check_fine(perform(s.curl, s.client, "find"));
-  close_stage(&s);
+  close_tls(&s);
   CHECK(s.tls.at.connections == 1);
   free(text);
 }
@@ -575,9 +550,9 @@ static void test_large_request(void) {
                            "{\"message\":\"x\",\"code\":1003}",
                            STAY};
   enum { LENGTH = 60000 };
-  tls_options options = {.identity = &good, .rest_ms = 100};
+  tls_options options = {.identity = &certs.good, .rest_ms = 100};
   stage s;
-  open_stage(&s, "a request of 180 kB to a slow reader", &options, &no, 1, 0);
+  open_tls(&s, "a request of 180 kB to a slow reader", &options, &no, 1, 0);
   char *value = malloc(LENGTH);
   memset(value, '&', LENGTH);
   leat_call *call =
@@ -586,7 +561,7 @@ static void test_large_request(void) {
   leat_curl_start(s.curl, call);
   CHECK(finish(s.curl, call).code == 1003);
   free(value);
-  close_stage(&s);
+  close_tls(&s);
   CHECK(s.behind.request_bytes > (size_t)LENGTH * 3 && s.behind.requests == 1);
 }
 
@@ -594,63 +569,58 @@ static void test_large_request(void) {
 
 static void test_call_timeout(void) {
   static const char *const says[] = {"no connection to https://api.test", NULL};
-  tls_options options = {.identity = &good, .flight = 300, .then = STAY};
+  tls_options options = {.identity = &certs.good, .flight = 300, .then = STAY};
   stage s;
-  open_stage(&s, "the call's time ends in the handshake", &options, &good_reply, 1, 0);
-  char url[64];
-  snprintf(url, sizeof url, "https://api.test:%d", s.tls.at.port);
-  leat_config config = {
-      .max_attempts = 1, .api_key = test_key(), .base_url = url, .timeout_ms = 200};
-  leat_client *client = leat_client_new(&config, NULL);
+  open_tls(&s, "the call's time ends in the handshake", &options, &good_reply, 1, 0);
+  leat_client *client =
+      client_at("https", "api.test", s.tls.at.port, (leat_config){.timeout_ms = 200});
   check_unsent(perform_both(s.curl, client), LEAT_TIMEOUT, says);
   leat_client_free(client);
   TEST("canceled in the handshake");
-  leat_call *call = call_of(s.client, "create");
-  leat_curl_start(s.curl, call);
+  leat_call *call = start_call(s.curl, s.client, "create");
   while (s.tls.at.connections < 3 && !leat_call_is_done(call))
     leat_curl_wait(s.curl, 1);
   leat_curl_cancel(s.curl, call);
   CHECK(leat_call_error(call)->kind == LEAT_CANCELED);
   CHECK(leat_call_error(call)->sent == LEAT_SENT_NO);
   leat_call_free(call);
-  close_stage(&s);
+  close_tls(&s);
 }
 
 static void test_busy(void) {
-  tls_options options = {.identity = &good};
   stage s;
-  open_stage(&s, "busy while 150 responses arrive", &options, &good_reply, 1, 0);
-  leat_curl_config config = {.ca_file = ca_file, .max_connections = BUSY_CALLS};
+  open_tls(&s, "busy while 150 responses arrive", &good, &good_reply, 1, 0);
+  leat_curl_config config = {.ca_file = certs.ca_file, .max_connections = BUSY_CALLS};
   leat_curl *curl = leat_curl_new(&config, NULL);
   busy_check(curl, s.client, &s.behind, BUSY_WAITS);
   leat_curl_free(curl);
-  close_stage(&s);
+  close_tls(&s);
 }
 
 /* More connections than one step processes. */
 static void test_busy_connecting(const char *name, int many, int timeout_ms) {
   leat_call *calls[BUSY_CALLS];
-  tls_options options = {.identity = &good, .begin_ms = 100};
+  tls_options options = {.identity = &certs.good, .begin_ms = 100};
   stage s;
-  open_stage(&s, name, &options, &good_reply, 1, timeout_ms);
-  leat_curl_config config = {.ca_file = ca_file, .max_connections = many};
+  open_tls(&s, name, &options, &good_reply, 1, timeout_ms);
+  leat_curl_config config = {.ca_file = certs.ca_file, .max_connections = many};
   leat_curl *curl = leat_curl_new(&config, NULL);
   for (int i = 0; i < many; i++)
-    leat_curl_start(curl, calls[i] = call_of(s.client, "create"));
+    calls[i] = start_call(curl, s.client, "create");
   while (s.tls.at.connections < many && !leat_call_is_done(calls[0]))
     leat_curl_wait(curl, 1);
   usleep((useconds_t)timeout_ms * 1500);
   for (int i = 0; i < many; i++)
     check_fine(finish(curl, calls[i]));
   leat_curl_free(curl);
-  close_stage(&s);
+  close_tls(&s);
   CHECK(s.behind.requests == many);
 }
 
 /* Delays the reader of this FIFO until the certificates are written. */
 static void *write_late(void *path) {
   char pem[4096];
-  int from = open(ca_file, O_RDONLY);
+  int from = open(certs.ca_file, O_RDONLY);
   ssize_t size = read(from, pem, sizeof pem);
   usleep(700 * 1000);
   int to = open(path, O_WRONLY);
@@ -663,22 +633,20 @@ static void *write_late(void *path) {
 /* A response arrives during a step that takes long because libcurl reads certificates. */
 static void test_slow_step(void) {
   char path[] = "/tmp/leat-slow-XXXXXX";
-  tls_options options = {.identity = &good};
   pthread_t writer;
   stage s;
   close(mkstemp(path));
-  open_stage(&s, "a step in which a response arrives", &options, &good_reply, 1, 0);
+  open_tls(&s, "a step in which a response arrives", &good, &good_reply, 1, 0);
   s.behind.delay_ms = 200;
   CHECK(unlink(path) == 0 && mkfifo(path, 0600) == 0);
   leat_curl_config config = {.ca_file = path};
   leat_curl *curl = leat_curl_new(&config, NULL);
-  leat_client *plain = client_of("http", "127.0.0.1", s.behind.port, 0);
+  leat_client *plain = client_of("http", "127.0.0.1", s.behind.at.port, 0);
   leat_client *secure = client_of("https", "127.0.0.1", s.tls.at.port, 0);
-  leat_call *call = call_of(plain, "create"), *other = call_of(secure, "create");
+  leat_call *call = card_call(plain, "create"), *other = card_call(secure, "create");
   leat_call_set_timeout_ms(call, 400);
   leat_curl_start(curl, call);
-  while (s.behind.requests < 1 && !leat_call_is_done(call))
-    leat_curl_wait(curl, 1);
+  wait_for_requests(curl, &s.behind, 1, call);
   pthread_create(&writer, NULL, write_late, path);
   leat_curl_start(curl, other);
   check_fine(finish(curl, call));
@@ -687,38 +655,26 @@ static void test_slow_step(void) {
   leat_client_free(plain);
   leat_client_free(secure);
   leat_curl_free(curl);
-  close_stage(&s);
+  close_tls(&s);
   unlink(path);
 }
 
 /* ---- forks ----------------------------------------------------------------------- */
 
-static int count_open(void) {
-  int n = 0;
-  for (int fd = 0; fd < 256; fd++)
-    n += fcntl(fd, F_GETFD) >= 0;
-  return n;
-}
-
 /* Returns true if a forked child performed a find and a create with its own epoll and
-** connections, and closed `given_up` of the parent's descriptors (-1: not checked). The
-** child ends by exec, so that the leak checker does not report the parent's memory, which
-** it does not free. */
+** connections, and closed `given_up` of the parent's descriptors (-1: not checked). */
 static bool child_works(const stage *s, int given_up) {
-  int status = 1;
   pid_t child = fork_quietly();
   if (child == 0) {
     alarm(60);
-    int before = count_open();
+    int before = descriptors_count(false);
     bool fine = perform(s->curl, s->client, "find").kind == LEAT_OK &&
                 perform(s->curl, s->client, "create").kind == LEAT_OK;
     leat_curl_free(s->curl);
-    fine = fine && (given_up < 0 || count_open() == before - given_up);
-    execlp(fine ? "true" : "false", "", (char *)NULL);
-    _exit(2);
+    fine = fine && (given_up < 0 || descriptors_count(false) == before - given_up);
+    fork_end(fine);
   }
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  return fork_wait(child);
 }
 
 /* The parent's connection stays open, and the child sends nothing on it, not even a
@@ -731,24 +687,21 @@ static void test_fork(void) {
   check_fine(perform(s.curl, s.client, "create"));
   CHECK(child_works(&s, OF_A_DRIVER + 1));
   check_fine(perform(s.curl, s.client, "create"));
-  close_stage(&s);
+  close_tls(&s);
   CHECK(s.tls.at.connections == 3 && s.behind.requests == 7);
 }
 
 static void test_fork_under_way(void) {
   static const reply replies[] = {{NULL, STAY}, {GOOD, STAY}};
-  tls_options options = {.identity = &good};
   stage s;
-  open_stage(&s, "a fork with a call under way", &options, replies, 2, 0);
-  leat_call *call = call_of(s.client, "create");
-  leat_curl_start(s.curl, call);
-  while (s.behind.requests < 1 && !leat_call_is_done(call))
-    leat_curl_wait(s.curl, 1);
+  open_tls(&s, "a fork with a call under way", &good, replies, 2, 0);
+  leat_call *call = start_call(s.curl, s.client, "create");
+  wait_for_requests(s.curl, &s.behind, 1, call);
   CHECK(child_works(&s, OF_A_DRIVER + 1));
   CHECK(s.behind.requests == 3 && !leat_call_is_done(call));
   leat_curl_cancel(s.curl, call);
   leat_call_free(call);
-  close_stage(&s);
+  close_tls(&s);
 }
 
 /* The parent's handshake continues undisturbed. Until it is done, only libcurl knows its
@@ -756,43 +709,20 @@ static void test_fork_under_way(void) {
 static void test_fork_in_handshake(void) {
   stage s;
   open_good(&s, "a fork in the middle of a handshake");
-  leat_call *call = call_of(s.client, "create");
-  leat_curl_start(s.curl, call);
+  leat_call *call = start_call(s.curl, s.client, "create");
   while (s.tls.at.connections < 1 && !leat_call_is_done(call))
     leat_curl_wait(s.curl, 1);
   CHECK(child_works(&s, -1));
   check_fine(finish(s.curl, call));
-  close_stage(&s);
+  close_tls(&s);
   CHECK(s.tls.at.connections == 2 && s.behind.requests == 3);
 }
 
 /* ---- running --------------------------------------------------------------------- */
 
-static bool make_certificates(void) {
-  return tls_new_authority(&authority, "an authority of the tests") &&
-         tls_new_authority(&stranger, "another authority") &&
-         tls_write(&authority, ca_file) &&
-         tls_new_identity(&good, &authority, "api.test", "127.0.0.1", -1, 9) &&
-         tls_new_identity(&expired, &authority, "api.test", NULL, -9, -1) &&
-         tls_new_identity(&early, &authority, "api.test", NULL, 2, 9) &&
-         tls_new_identity(&elsewhere, &authority, "other.test", "10.0.0.1", -1, 9) &&
-         tls_new_identity(&own, NULL, "api.test", NULL, -1, 9) &&
-         tls_new_identity(&orphan, &stranger, "api.test", NULL, -1, 9);
-}
-
-static void clean_up(void) {
-  tls_identity *all[] = {&authority, &stranger,  &good, &expired,
-                         &early,     &elsewhere, &own,  &orphan};
-  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-    tls_free_identity(all[i]);
-  unlink(ca_file);
-  unlink(policy_file);
-}
-
 int main(void) {
   TEST("what the tests need");
-  if (!CHECK(tls_lift_policy(policy_file)) || !CHECK(make_certificates()))
-    return test_summary("tls");
+  if (!CHECK(certificates_make(&certs))) return test_summary("tls");
   test_good();
   test_bad();
   test_wrong_address();
@@ -823,6 +753,6 @@ int main(void) {
   test_fork();
   test_fork_under_way();
   test_fork_in_handshake();
-  clean_up();
+  certificates_remove(&certs);
   return test_summary("tls");
 }

@@ -2,7 +2,7 @@
 ** token_test.c - tokens that are fetched, supplied by the caller, and renewed. Uses a
 ** simulated clock and no socket.
 */
-#include "leat_driver.h"
+#include "calls.h"
 #include "secrets.h"
 #include "test.h"
 
@@ -21,73 +21,50 @@ static const char *form(void) {
   return text;
 }
 
-static leat_moment now;
-
-static leat_client *new_client(bool asks) {
-  leat_config config = {.token_from_caller = asks, .timeout_ms = 10000};
-  if (!asks) {
-    config.client_id = "me";
-    config.client_secret = test_secret();
-    config.token_url = "https://login.example:8443/oauth/token";
-  }
-  now = (leat_moment){1000000, 1700000000, 0};
-  return leat_client_new(&config, NULL);
+/* A client that fetches its tokens. */
+static leat_client *fetching_client(leat_config config) {
+  config.client_id = "me";
+  config.client_secret = test_secret();
+  config.token_url = "https://login.example:8443/oauth/token";
+  config.timeout_ms = 10000;
+  return new_client(config);
 }
 
-static leat_client *new_shared(void) {
-  leat_config config = {.client_id = "me",
-                        .client_secret = test_secret(),
-                        .token_url = "https://login.example:8443/oauth/token",
-                        .timeout_ms = 10000,
-                        .queue_timeout_ms = 5000,
-                        .shared = true};
-  now = (leat_moment){1000000, 1700000000, 0};
-  return leat_client_new(&config, NULL);
+/* A client whose tokens come from its caller. */
+static leat_client *asking_client(void) {
+  return new_client((leat_config){.token_from_caller = true, .timeout_ms = 10000});
+}
+
+static leat_client *shared_client(void) {
+  return fetching_client((leat_config){.queue_timeout_ms = 5000, .shared = true});
 }
 
 static leat_call *new_find(leat_client *client) {
-  leat_call *call = leat_call_new(client, leat_operation("contact_identifiers", "find"));
-  leat_call_set(call, "contact_identifier_value", leat_s("1"));
-  return call;
-}
-
-static leat_string header(leat_call *call, const char *name) {
-  const leat_request *request = leat_call_request(call);
-  leat_response as_answer = {.headers = request->headers,
-                             .header_count = request->header_count};
-  return leat_response_header(&as_answer, name);
-}
-
-static bool is(leat_string text, const char *wanted) {
-  return text.length == strlen(wanted) && memcmp(text.data, wanted, text.length) == 0;
-}
-
-static void answer(leat_call *call, int status, const char *body) {
-  leat_response a = {status, NULL, 0, leat_s(body), LEAT_LENGTH};
-  leat_call_respond(call, now, &a);
+  return card_call(client, "find");
 }
 
 /* Returns true if the call now requests a token as documented. */
 static bool fetches(leat_call *call) {
   if (leat_call_next(call, now) != LEAT_SEND) return false;
   const leat_request *r = leat_call_request(call);
-  return leat_call_purpose(call) == LEAT_TO_GET_TOKEN && is(r->method, "POST") &&
-         is(r->origin, "https://login.example:8443") && is(r->target, "/oauth/token") &&
-         is(r->body, form()) &&
-         is(header(call, "Content-Type"), "application/x-www-form-urlencoded") &&
-         is(header(call, "Accept"), "application/json") &&
-         header(call, "Authorization").data == NULL;
+  return leat_call_purpose(call) == LEAT_TO_GET_TOKEN && text_is(r->method, "POST") &&
+         text_is(r->origin, "https://login.example:8443") &&
+         text_is(r->target, "/oauth/token") && text_is(r->body, form()) &&
+         text_is(request_header(call, "Content-Type"),
+                 "application/x-www-form-urlencoded") &&
+         text_is(request_header(call, "Accept"), "application/json") &&
+         request_header(call, "Authorization").data == NULL;
 }
 
 /* Returns true if the call now sends a find with that token. */
 static bool finds(leat_call *call, const char *authorization) {
   return leat_call_next(call, now) == LEAT_SEND &&
-         is(leat_call_request(call)->method, "GET") &&
-         is(header(call, "Authorization"), authorization);
+         text_is(leat_call_request(call)->method, "GET") &&
+         text_is(request_header(call, "Authorization"), authorization);
 }
 
 static bool ends_well(leat_call *call) {
-  answer(call, 200, "{\"data\":{\"value\":\"1\"}}");
+  respond(call, 200, NULL, "{\"data\":{\"value\":\"1\"}}");
   return leat_call_next(call, now) == LEAT_DONE && leat_call_error(call)->kind == LEAT_OK;
 }
 
@@ -97,7 +74,7 @@ static bool ends_well(leat_call *call) {
 /* ---- client credentials ---------------------------------------------------------- */
 
 static void test_one_fetch_for_all(void) {
-  leat_client *client = new_client(false);
+  leat_client *client = fetching_client((leat_config){0});
   leat_call *calls[3];
   uint64_t epoch = leat_client_epoch(client);
   TEST("one fetch for any number of calls");
@@ -109,7 +86,7 @@ static void test_one_fetch_for_all(void) {
   CHECK(leat_call_purpose(calls[2]) == LEAT_TO_CALL); /* another call fetches it */
   now.monotonic_ms += 9000;                           /* queued, which is not call time */
   CHECK(leat_call_next(calls[1], now) == LEAT_WAIT);
-  answer(calls[0], 200, TOKEN("t1", 3600));
+  respond(calls[0], 200, NULL, TOKEN("t1", 3600));
   CHECK(finds(calls[0], "Bearer t1"));
   CHECK(leat_client_epoch(client) != epoch);
   for (int i = 1; i < 3; i++) {
@@ -133,20 +110,20 @@ static void test_one_fetch_for_all(void) {
 }
 
 static void test_refused_token(void) {
-  leat_client *client = new_client(false);
+  leat_client *client = fetching_client((leat_config){0});
   leat_call *first = new_find(client), *second = new_find(client);
   TEST("renewed once when it is refused, and only if it is still the current one");
   CHECK(fetches(first));
-  answer(first, 200, TOKEN("t1", 3600));
+  respond(first, 200, NULL, TOKEN("t1", 3600));
   CHECK(finds(first, "Bearer t1") && finds(second, "Bearer t1"));
-  answer(first, 401, "{\"message\":\"Unauthenticated.\"}");
+  respond(first, 401, NULL, "{\"message\":\"Unauthenticated.\"}");
   CHECK(fetches(first));
-  answer(first, 200, TOKEN("t2", 3600));
+  respond(first, 200, NULL, TOKEN("t2", 3600));
   CHECK(finds(first, "Bearer t2"));
-  answer(second, 401, "");
+  respond(second, 401, NULL, "");
   CHECK(finds(second, "Bearer t2")); /* no fetch: its 401 was about the old token */
   CHECK(ends_well(second));
-  answer(first, 401, "{\"message\":\"Unauthenticated.\"}");
+  respond(first, 401, NULL, "{\"message\":\"Unauthenticated.\"}");
   CHECK(leat_call_next(first, now) == LEAT_DONE);
   CHECK(leat_call_error(first)->kind == LEAT_UNAUTHORIZED);
   leat_call_free(first);
@@ -156,13 +133,13 @@ static void test_refused_token(void) {
 
 /* A 401 page from an intermediary says nothing about the token. */
 static void test_page(void) {
-  leat_client *client = new_client(false);
+  leat_client *client = fetching_client((leat_config){0});
   leat_call *call = new_find(client);
   TEST("a token is not renewed because of a page");
   CHECK(fetches(call));
-  answer(call, 200, TOKEN("t1", 3600));
+  respond(call, 200, NULL, TOKEN("t1", 3600));
   CHECK(finds(call, "Bearer t1"));
-  answer(call, 401, "<html><title>Staging</title>");
+  respond(call, 401, NULL, "<html><title>Staging</title>");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_PROTOCOL);
   CHECK(strstr(leat_call_error(call)->message, "\"Staging\"") != NULL);
@@ -170,16 +147,16 @@ static void test_page(void) {
   call = new_find(client);
   CHECK(finds(call, "Bearer t1"));
   TEST("but because of a 401, whatever its code is");
-  answer(call, 401, "{\"message\":\"Expired.\",\"code\":98765}");
+  respond(call, 401, NULL, "{\"message\":\"Expired.\",\"code\":98765}");
   CHECK(fetches(call));
-  answer(call, 200, TOKEN("t2", 3600));
+  respond(call, 200, NULL, TOKEN("t2", 3600));
   CHECK(finds(call, "Bearer t2") && ends_well(call));
   leat_call_free(call);
   leat_client_free(client);
 }
 
 static void test_lease(void) {
-  leat_client *client = new_client(false);
+  leat_client *client = fetching_client((leat_config){0});
   leat_call *first = new_find(client), *second = new_find(client);
   TEST("who fetches may be freed");
   CHECK(fetches(first));
@@ -199,7 +176,7 @@ static void test_lease(void) {
   CHECK(leat_call_next(third, now) == LEAT_WAIT);
   now.monotonic_ms = leat_call_until(third);
   CHECK(fetches(third));
-  answer(third, 200, TOKEN("t3", 0));
+  respond(third, 200, NULL, TOKEN("t3", 0));
   CHECK(finds(third, "Bearer t3") && ends_well(third));
   leat_call_free(first);
   leat_call_free(second);
@@ -208,11 +185,7 @@ static void test_lease(void) {
 }
 
 static void test_lease_in_line(void) {
-  leat_config config = {.client_id = "me",
-                        .client_secret = test_secret(),
-                        .token_url = "https://login.example:8443/oauth/token",
-                        .queue_timeout_ms = 5000};
-  leat_client *client = leat_client_new(&config, NULL);
+  leat_client *client = fetching_client((leat_config){.queue_timeout_ms = 5000});
   leat_call *first = new_find(client), *second = new_find(client);
   TEST("a token that may come in time is waited for");
   CHECK(fetches(first));
@@ -230,10 +203,8 @@ static void test_lease_in_line(void) {
 /* A verifying find needs a token too. If the caller has none, the call ends, and its
 ** lease is free for other calls. */
 static void test_lease_of_a_look(void) {
-  leat_client *client = new_client(true);
-  leat_call *call =
-      leat_call_new(client, leat_operation("contact_identifiers", "create"));
-  leat_call_set(call, "contact_identifier_value", leat_s("1"));
+  leat_client *client = asking_client();
+  leat_call *call = card_call(client, "create");
   TEST("the lease of a look");
   CHECK(leat_call_next(call, now) == LEAT_TOKEN);
   leat_client_set_token(client, now, leat_s("t"), 0);
@@ -241,7 +212,7 @@ static void test_lease_of_a_look(void) {
   leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "late");
   CHECK(finds(call, "Bearer t"));
   CHECK(leat_call_purpose(call) == LEAT_TO_VERIFY);
-  answer(call, 401, "");
+  respond(call, 401, NULL, "");
   CHECK(leat_call_next(call, now) == LEAT_TOKEN);
   CHECK(leat_call_purpose(call) == LEAT_TO_GET_TOKEN);
   leat_call_fail(call, now, LEAT_UNAUTHORIZED, LEAT_SENT_NO, "no token");
@@ -257,19 +228,19 @@ static void test_lease_of_a_look(void) {
 /* A request carries the token that is current when it is sent, and a 401 is about that
 ** token. The previous token must not appear in messages either. */
 static void test_renewed_meanwhile(void) {
-  leat_client *client = new_client(true);
+  leat_client *client = asking_client();
   leat_call *call = new_find(client);
   TEST("a token renewed while a call connects");
   leat_call_next(call, now);
   leat_client_set_token(client, now, leat_s("old-secret-token"), 0);
   CHECK(leat_call_next(call, now) == LEAT_SEND); /* it connects now */
   leat_client_set_token(client, now, leat_s("brand-new-one"), 0);
-  CHECK(is(header(call, "Authorization"), "Bearer brand-new-one"));
-  answer(call, 401, "{\"message\":\"no old-secret-token, no brand-new-one\"}");
+  CHECK(text_is(request_header(call, "Authorization"), "Bearer brand-new-one"));
+  respond(call, 401, NULL, "{\"message\":\"no old-secret-token, no brand-new-one\"}");
   CHECK(leat_call_next(call, now) == LEAT_TOKEN);
   leat_client_set_token(client, now, leat_s("a-third-token"), 0);
   CHECK(finds(call, "Bearer a-third-token"));
-  answer(call, 401, "{\"message\":\"no brand-new-one, no a-third-token\"}");
+  respond(call, 401, NULL, "{\"message\":\"no brand-new-one, no a-third-token\"}");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(strstr(leat_call_error(call)->message, "no [token], no [token]") != NULL);
   leat_call_free(call);
@@ -278,11 +249,11 @@ static void test_renewed_meanwhile(void) {
 
 static void check_failure(int status, const char *body, leat_kind kind,
                           const char *message) {
-  leat_client *client = new_client(false);
+  leat_client *client = fetching_client((leat_config){0});
   leat_call *call = new_find(client);
   char text[1024];
   CHECK(fetches(call));
-  answer(call, status, body);
+  respond(call, status, NULL, body);
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   const leat_error *error = leat_call_error(call);
   leat_error_text(error, text, sizeof text);
@@ -387,7 +358,7 @@ static void test_token_url(void) {
 }
 
 static void test_fetch_again(void) {
-  leat_client *client = new_client(false);
+  leat_client *client = fetching_client((leat_config){0});
   leat_call *call = new_find(client);
   TEST("a fetch that fails is made again, within the call's time");
   int64_t start = now.monotonic_ms;
@@ -396,7 +367,7 @@ static void test_fetch_again(void) {
   CHECK(leat_call_next(call, now) == LEAT_WAIT);
   now.monotonic_ms = leat_call_until(call);
   CHECK(fetches(call));
-  answer(call, 200, TOKEN("t", 60));
+  respond(call, 200, NULL, TOKEN("t", 60));
   CHECK(finds(call, "Bearer t"));
   CHECK(leat_call_request(call)->deadline_ms == start + 10000);
   CHECK(ends_well(call) && leat_call_info(call).attempts == 3);
@@ -404,19 +375,13 @@ static void test_fetch_again(void) {
   leat_client_free(client);
 }
 
-static void answer_wait(leat_call *call, int status, const char *retry_after) {
-  leat_header wait = {leat_s("Retry-After"), leat_s(retry_after)};
-  leat_response a = {status, &wait, 1, leat_s("{\"message\":\"Later.\"}"), LEAT_LENGTH};
-  leat_call_respond(call, now, &a);
-}
-
 /* The token may have expired during a pause. Then fetching a new one is the probe. */
 static void test_fetch_probes(void) {
-  leat_client *client = new_client(false);
+  leat_client *client = fetching_client((leat_config){0});
   leat_call *first = new_find(client), *second = new_find(client);
   TEST("a token endpoint that asks for a long wait");
   CHECK(fetches(first));
-  answer_wait(first, 429, "100");
+  respond(first, 429, "100", "{\"message\":\"Later.\"}");
   CHECK(leat_call_next(first, now) == LEAT_DONE);
   CHECK(leat_call_error(first)->kind == LEAT_RATE_LIMITED);
   CHECK(leat_call_error(first)->retry_after_ms == 100000);
@@ -426,7 +391,7 @@ static void test_fetch_probes(void) {
   first = new_find(client);
   CHECK(fetches(first));
   CHECK(leat_call_next(second, now) == LEAT_WAIT);
-  answer(first, 200, TOKEN("t", 60));
+  respond(first, 200, NULL, TOKEN("t", 60));
   CHECK(finds(first, "Bearer t") && finds(second, "Bearer t"));
   leat_call_free(first);
   leat_call_free(second);
@@ -436,7 +401,7 @@ static void test_fetch_probes(void) {
 /* ---- tokens from the caller ------------------------------------------------------- */
 
 static void test_asked(void) {
-  leat_client *client = new_client(true);
+  leat_client *client = asking_client();
   leat_call *first = new_find(client), *second = new_find(client);
   TEST("a token is asked for, by one call");
   CHECK(leat_call_next(first, now) == LEAT_TOKEN);
@@ -448,7 +413,7 @@ static void test_asked(void) {
   CHECK(finds(first, "Bearer mine") && finds(second, "Bearer mine"));
   CHECK(ends_well(second));
   TEST("and again when it is refused");
-  answer(first, 401, "");
+  respond(first, 401, NULL, "");
   CHECK(leat_call_next(first, now) == LEAT_TOKEN);
   CHECK(leat_client_set_token(client, now, leat_s("newer"), 100));
   CHECK(finds(first, "Bearer newer") && ends_well(first));
@@ -469,12 +434,12 @@ static void test_asked(void) {
 /* ---- tokens that come too late --------------------------------------------------- */
 
 static void test_no_time(void) {
-  leat_client *client = new_client(false);
+  leat_client *client = fetching_client((leat_config){0});
   leat_call *call = new_find(client);
   TEST("a fetch that takes all the time");
   CHECK(fetches(call));
   now.monotonic_ms += 10001;
-  answer(call, 200, TOKEN("t", 3600));
+  respond(call, 200, NULL, TOKEN("t", 3600));
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
   CHECK(leat_call_error(call)->sent == LEAT_SENT_NO);
@@ -483,18 +448,18 @@ static void test_no_time(void) {
   call = new_find(client);
   CHECK(finds(call, "Bearer t"));
   now.monotonic_ms += 10001;
-  answer(call, 401, "");
+  respond(call, 401, NULL, "");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
   leat_call_free(call);
   leat_client_free(client);
   TEST("a token that is given when no time is left");
-  client = new_client(true);
+  client = asking_client();
   call = new_find(client);
   CHECK(leat_call_next(call, now) == LEAT_TOKEN);
   CHECK(leat_client_set_token(client, now, leat_s("old"), 0));
   CHECK(finds(call, "Bearer old"));
-  answer(call, 401, "");
+  respond(call, 401, NULL, "");
   CHECK(leat_call_next(call, now) == LEAT_TOKEN);
   now.monotonic_ms += 10001;
   CHECK(leat_client_set_token(client, now, leat_s("new"), 0));
@@ -509,7 +474,7 @@ static void test_no_time(void) {
 
 static void test_shared(void) {
   int64_t until;
-  leat_client *client = new_shared();
+  leat_client *client = shared_client();
   leat_call *first = new_find(client), *second = new_find(client);
   TEST("a store is asked first");
   CHECK(leat_call_next(first, now) == LEAT_TOKEN);
@@ -522,14 +487,14 @@ static void test_shared(void) {
   CHECK(leat_client_share_token(client, now, leat_s("theirs"), now.monotonic_ms + 500));
   CHECK(finds(first, "Bearer theirs") && finds(second, "Bearer theirs"));
   TEST("what was refused is not taken from it again, and a new one is fetched");
-  answer(first, 401, "");
+  respond(first, 401, NULL, "");
   CHECK(leat_call_next(first, now) == LEAT_TOKEN);
   CHECK(!leat_client_share_token(client, now, leat_s("theirs"), INT64_MAX));
   leat_call_fetch(first, now);
   CHECK(fetches(first));
-  answer(first, 200, TOKEN("ours", 100));
+  respond(first, 200, NULL, TOKEN("ours", 100));
   CHECK(finds(first, "Bearer ours") && ends_well(first));
-  CHECK(is(leat_client_token(client, now, &until), "ours"));
+  CHECK(text_is(leat_client_token(client, now, &until), "ours"));
   CHECK(until == now.monotonic_ms + 90000); /* when the client itself renews it */
   now.monotonic_ms = until;
   CHECK(leat_client_token(client, now, &until).data == NULL);
@@ -539,31 +504,31 @@ static void test_shared(void) {
 }
 
 static void test_stale_in_store(void) {
-  leat_client *client = new_shared();
+  leat_client *client = shared_client();
   leat_call *first = new_find(client), *second = new_find(client);
   TEST("a token that a store had is not a call's one renewal");
   CHECK(leat_call_next(first, now) == LEAT_TOKEN);
   leat_call_fetch(first, now);
   CHECK(fetches(first));
-  answer(first, 200, TOKEN("ours", 100));
+  respond(first, 200, NULL, TOKEN("ours", 100));
   CHECK(finds(first, "Bearer ours") && finds(second, "Bearer ours"));
-  answer(first, 401, "");
+  respond(first, 401, NULL, "");
   CHECK(leat_call_next(first, now) == LEAT_TOKEN);
   CHECK(leat_client_share_token(client, now, leat_s("theirs"), INT64_MAX));
   CHECK(finds(first, "Bearer theirs"));
-  answer(second, 401, ""); /* about the previous token */
+  respond(second, 401, NULL, ""); /* about the previous token */
   CHECK(finds(second, "Bearer theirs"));
-  answer(first, 401, "");
+  respond(first, 401, NULL, "");
   CHECK(leat_call_next(first, now) == LEAT_TOKEN);
   CHECK(!leat_client_share_token(client, now, leat_s("theirs"), INT64_MAX));
   leat_call_fetch(first, now);
   CHECK(fetches(first));
-  answer(first, 200, TOKEN("new", 100));
+  respond(first, 200, NULL, TOKEN("new", 100));
   CHECK(finds(first, "Bearer new"));
-  answer(second, 401, "");
+  respond(second, 401, NULL, "");
   CHECK(finds(second, "Bearer new") && ends_well(second));
   TEST("but a new one that is refused ends it");
-  answer(first, 401, "");
+  respond(first, 401, NULL, "");
   CHECK(leat_call_next(first, now) == LEAT_DONE);
   CHECK(leat_call_error(first)->kind == LEAT_UNAUTHORIZED);
   leat_call_free(first);
@@ -572,7 +537,7 @@ static void test_stale_in_store(void) {
 }
 
 static void test_awaited(void) {
-  leat_client *client = new_shared();
+  leat_client *client = shared_client();
   leat_call *first = new_find(client), *second = new_find(client);
   TEST("another process fetches it: one call asks again, within queue_timeout");
   CHECK(leat_call_next(first, now) == LEAT_TOKEN);
@@ -599,7 +564,7 @@ static void test_awaited(void) {
   int64_t sent = now.monotonic_ms;
   leat_client_share_token(client, now, leat_s("t"), INT64_MAX);
   CHECK(finds(third, "Bearer t"));
-  answer(third, 401, "");
+  respond(third, 401, NULL, "");
   CHECK(leat_call_next(third, now) == LEAT_TOKEN);
   leat_call_await(third, now, sent + 3000);
   CHECK(leat_call_next(third, now) == LEAT_WAIT);

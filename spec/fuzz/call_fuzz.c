@@ -2,7 +2,8 @@
 ** call_fuzz.c - codec, response and call: whatever a server sends, a call ends with a
 ** value that fits the request, or with one accurate error that contains no secret.
 */
-#include "feed.h"
+#include "calls.h"
+#include "seeds.h"
 
 #define TOKEN "fuzz-token-4711"
 
@@ -13,16 +14,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   (void)argv;
   write_seeds(OPERATIONS, CLOSES);
   return 0;
-}
-
-static leat_call *new_call(leat_client *client, const leat_op *op) {
-  leat_call *call = leat_call_new(client, op);
-  for (size_t i = 0; i < op->parameter_count; i++)
-    if (op->parameters[i].required)
-      leat_call_set(call, op->parameters[i].name, leat_s("1"));
-  if (strcmp(op->name, "update") == 0)
-    leat_call_set(call, "contact_identifier_name", leat_s("1"));
-  return call;
 }
 
 /* The text must not contain any eight consecutive bytes of the token. */
@@ -65,8 +56,8 @@ static void check_value(const leat_call *call, const leat_op *op, leat_framing f
     MUST(leat_json_contact_identifier(leat_json_at(leat_call_data(call), i), &card));
 }
 
-static void judge(leat_call *call, leat_http1 *http, leat_http1_state state) {
-  const leat_moment now = {2, 2, 2};
+/* Reports the codec's result to the call, which must end. */
+static void end_call(leat_call *call, leat_http1 *http, leat_http1_state state) {
   const char *detail;
   leat_kind kind = leat_http1_failure(http, &detail);
   if (state == LEAT_HTTP1_RESPONSE)
@@ -83,13 +74,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   /* a client for each input, because a pause must not affect the next one */
   leat_client *client = leat_client_new(
       &(leat_config){.api_key = TOKEN, .max_body = 16384, .max_attempts = 1}, NULL);
-  leat_call *call = new_call(client, op);
+  leat_call *call = complete_call(leat_call_new(client, op), "1");
   leat_http1 *http = leat_http1_new();
-  MUST(leat_call_next(call, (leat_moment){1, 1, 1}) == LEAT_SEND);
+  MUST(leat_call_next(call, now) == LEAT_SEND);
   leat_http1_state state = leat_http1_begin(http, leat_call_request(call));
   leat_http1_sent(http, SIZE_MAX);
-  feed(http, data + 2, size - 2, 1 + data[1], data[0] & CLOSES, &state);
-  judge(call, http, state);
+  receive(http, data + 2, size - 2, 1 + data[1], data[0] & CLOSES, &state);
+  end_call(call, http, state);
   if (leat_call_error(call)->kind != LEAT_OK) check_error(call, op);
   else check_value(call, op, leat_http1_response(http)->framing);
   leat_http1_free(http);

@@ -2,7 +2,7 @@
 ** http1_fuzz.c - the codec alone. Any input, whole or in pieces, gives the same result
 ** within the limits.
 */
-#include "feed.h"
+#include "seeds.h"
 
 enum { HEAD = 1, CLOSES = 2, SMALL = 4 };
 
@@ -21,7 +21,7 @@ static leat_http1_state exchange(leat_http1 *http, const uint8_t *data, size_t s
                           .max_body = data[0] & SMALL ? 16 : 4096};
   leat_http1_state state = leat_http1_begin(http, &request);
   leat_http1_sent(http, SIZE_MAX);
-  feed(http, data + 2, size - 2, step, data[0] & CLOSES, &state);
+  receive(http, data + 2, size - 2, step, data[0] & CLOSES, &state);
   return state;
 }
 

@@ -2,9 +2,9 @@
 ** json_fuzz.c - compares the decoder with jansson: both must accept the same texts, with
 ** the same values.
 */
-#include "feed.h"
 #include "internal.h"
 #include "json_oracle.h"
+#include "seeds.h"
 
 /* A message about a text is never empty, and quotes nothing of the text. */
 static void check_why(const char *why) {

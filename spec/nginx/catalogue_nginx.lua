@@ -126,7 +126,7 @@ describe("in nginx, of the catalogue of bad servers,", function()
   end
 
   -- Returns what is wrong with the result, or nothing if all is well.
-  local function judge(trial, came, seen)
+  local function check_report(trial, came, seen)
     local wrong = {}
     local function check(good, what)
       if not good then
@@ -161,7 +161,7 @@ describe("in nginx, of the catalogue of bad servers,", function()
     for i, trial in ipairs(trials) do
       local wrong
       seen[i] = tell("see", trial)
-      wrong = judge(trial, came[i], seen[i])
+      wrong = check_report(trial, came[i], seen[i])
       if #wrong > 0 then
         complaints[#complaints + 1] = describe_wrong(trial, wrong, came[i], seen[i])
       end
@@ -211,7 +211,7 @@ describe("in nginx, of the catalogue of bad servers,", function()
   end)
 
   it("what is not driven here has its reason", function()
-    for _, row in ipairs(catalogue.elsewhere) do
+    for _, row in ipairs(catalogue.skipped) do
       assert.truthy(#row.why > 0)
       if os.getenv("LEAT_VERBOSE") then
         print(("%3d  %-48s not here: %s"):format(row.row, row.title, row.why))

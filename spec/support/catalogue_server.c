@@ -11,7 +11,13 @@
 **
 ** It exits when that connection ends.
 */
-#include "catalogue_stage.h"
+#include "catalogue.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 enum { TRIALS = 2 * ROWS * MODES };
 
@@ -30,12 +36,12 @@ static size_t count;
 /* Returns why a row can't be used with a driver that connects through nginx; NULL: it
 ** can. */
 static const char *why_not(const row *r) {
-  switch (r->door) {
+  switch (r->route) {
     case PROXY: return "there is no proxy";
     case NAME: return "nginx asks a name server of its own: see tls_nginx.lua";
     case NO_CA: return "nginx does not start without a file that nginx.conf names";
     case NO_FDS: return "connections are the worker's, by worker_connections";
-    case BY_HAND:
+    case SEPARATE:
       return "see waiting_nginx.lua: the clock, and clients made before workers";
     default: return r->why;
   }
@@ -43,8 +49,8 @@ static const char *why_not(const row *r) {
 
 static void add(const row *r, mode m, bool over_tls) {
   bad_case *c = &cases[count];
-  c->does = &r->does;
-  c->applies = m == CREATE_APPLIED || r->fate == FINE;
+  c->fault = &r->fault;
+  c->applies = m == CREATE_APPLIED || r->expected == FINE;
   c->there = !creates(m);
   trials[count++] = (trial){r, m, over_tls};
 }
@@ -54,7 +60,7 @@ static void add_over_tls(const row *r) {
   static const mode modes[] = {FIND_ONCE, FIND_ALWAYS, CREATE_APPLIED, CREATE_LOST,
                                CREATE_ALWAYS};
   bool added[2] = {false, false};
-  if (r->door != PLAIN || is_unseen(r)) return;
+  if (r->route != PLAIN || is_unseen(r)) return;
   for (int i = 0; i < 5; i++) {
     if (!has_mode(r, modes[i]) || added[creates(modes[i])]) continue;
     added[creates(modes[i])] = true;
@@ -86,9 +92,9 @@ static void print_url(const trial *t, int number) {
   const row *r = t->row;
   int port = cases[number].port;
   if (t->over_tls) port = port_of("good");
-  if (r->door == TLS_CUT) port = port_of("cut");
+  if (r->route == TLS_CUT) port = port_of("cut");
   printf("url = \"http%s:%d/%d\"",
-         t->over_tls || r->door != PLAIN ? "s://other.test" : "://127.0.0.1", port,
+         t->over_tls || r->route != PLAIN ? "s://other.test" : "://127.0.0.1", port,
          number);
 }
 
@@ -100,14 +106,15 @@ static void print_trial(const trial *t, int number) {
   printf(", row = %d, title = \"%s\", mode = \"%s\", kind = \"%s\", sends = %d, "
          "attempts = %d, timeout = %d, connect_timeout = %d",
          r->number, r->title, mode_names[t->mode], leat_kind_name(w.kind),
-         expect_seen(r, t->mode), w.sends, r->fate == TIMES_OUT ? SHORT_MS : LONG_MS,
+         expect_seen(r, t->mode), w.sends, r->expected == TIMES_OUT ? SHORT_MS : LONG_MS,
          connect_ms(t));
-  print_flag("over_tls", t->over_tls || r->door != PLAIN);
+  print_flag("over_tls", t->over_tls || r->route != PLAIN);
   print_flag("creates", creates(t->mode));
   print_flag("recovered", w.recovered);
   print_flag("unknown", w.unknown);
   print_flag("unseen", is_unseen(r));
-  print_flag("never_left", is_unseen(r) && (r->fate == KNOWN || r->fate == AGAIN));
+  print_flag("never_left",
+             is_unseen(r) && (r->expected == KNOWN || r->expected == AGAIN));
   print_flag("warm", r->connection_state != COLD);
   print_flag("kept", r->connection_state == KEPT);
   print_flag("spoilt", r->connection_state == SPOILT);
@@ -119,10 +126,10 @@ static void print_trial(const trial *t, int number) {
 
 static void print_all(int port) {
   printf("return { port = %d, ca_file = \"%s\", policy_file = \"%s\", trials = {\n", port,
-         ca_file, policy_file);
+         certs.ca_file, certs.policy_file);
   for (size_t i = 0; i < count; i++)
     print_trial(&trials[i], (int)i);
-  printf("}, elsewhere = {\n");
+  printf("}, skipped = {\n");
   for (const row *r = rows; r < rows + ROWS; r++)
     if (why_not(r))
       printf("{ row = %d, title = \"%s\", why = \"%s\" },\n", r->number, r->title,
@@ -133,7 +140,7 @@ static void print_all(int port) {
 
 /* ---- commands -------------------------------------------------------------------- */
 
-static void obey(const char *verb, size_t number, FILE *answers) {
+static void run_command(const char *verb, size_t number, FILE *answers) {
   bad_case *c = &cases[number];
   const row *r = trials[number].row;
   if (strcmp(verb, "arm") == 0)
@@ -158,23 +165,20 @@ static void serve(int fd) {
   FILE *orders = fdopen(fd, "r"), *answers = fdopen(dup(fd), "w");
   while (orders && answers && fgets(line, sizeof line, orders))
     if (sscanf(line, "%15s %u", verb, &number) == 2 && number < count)
-      obey(verb, number, answers);
+      run_command(verb, number, answers);
 }
 
 int main(void) {
-  bad_end control;
-  int port;
+  int control = listener_bind("127.0.0.1", 0);
   make_trials();
-  if (!open_stage(cases, count) || !bad_bind(&control, &port) ||
-      listen(control.fd, 1) != 0)
-    return 1;
-  fcntl(control.fd, F_SETFL, 0); /* the control connection may block */
+  if (!open_catalogue(cases, count) || control < 0 || listen(control, 1) != 0) return 1;
   for (size_t i = 0; i < count; i++)
-    lead(trials[i].row, &cases[i]);
-  print_all(port);
-  serve(accept(control.fd, NULL, NULL));
-  unlink(ca_file);
+    connect_gate(trials[i].row, &cases[i]);
+  print_all(listener_port(control));
+  serve(accept(control, NULL, NULL));
+  unlink(certs.ca_file);
+  unlink(certs.stranger_file);
+  unlink(certs.policy_file);
   unlink(no_ca_file);
-  unlink(policy_file);
   return 0;
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static inline bool fork_sleeps(const char *thread) {
@@ -40,6 +41,21 @@ static inline pid_t fork_quietly(void) {
     if (quiet == 0) usleep(1000);
   }
   return fork();
+}
+
+/* Ends a child. It calls exec, so that the leak checker does not report the memory of the
+** parent, which the child does not free. */
+static inline void fork_end(bool good) {
+  fflush(stdout);
+  execlp(good ? "true" : "false", "", (char *)NULL);
+  _exit(2);
+}
+
+/* Waits for a child. Returns true if it ended well. */
+static inline bool fork_wait(pid_t child) {
+  int status = 1;
+  return waitpid(child, &status, 0) == child && WIFEXITED(status) &&
+         WEXITSTATUS(status) == 0;
 }
 
 #endif

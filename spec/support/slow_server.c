@@ -6,15 +6,13 @@
 **   slow_server MS HELD BODY  holds the first HELD requests until all of them have come;
 **                             MS after the last, all get the response BODY
 */
-#include <arpa/inet.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "listener.h"
+#include "test.h"
+
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BODY                                                                             \
@@ -32,23 +30,13 @@ static const char *body = BODY;
 static struct {
   int fd;
   int64_t due;
-} line[MOST];
+} queue[MOST];
 static unsigned first, last;
 
-static int64_t now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static int listen_anywhere(void) {
-  struct sockaddr_in address = {.sin_family = AF_INET};
-  socklen_t length = sizeof address;
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (bind(fd, (void *)&address, sizeof address) || listen(fd, 4096)) exit(1);
-  getsockname(fd, (void *)&address, &length);
-  printf("%d\n", ntohs(address.sin_port));
+  int fd = listener_bind("127.0.0.1", 0);
+  if (fd < 0 || listen(fd, 4096) != 0 || fcntl(fd, F_SETFL, O_NONBLOCK) != 0) exit(1);
+  printf("%d\n", listener_port(fd));
   fflush(stdout);
   return fd;
 }
@@ -65,34 +53,35 @@ static void take_request(int fd, int64_t due) {
     close(fd);
     return;
   }
-  line[last % MOST].fd = fd;
-  line[last++ % MOST].due = due;
+  queue[last % MOST].fd = fd;
+  queue[last++ % MOST].due = due;
 }
 
 static int64_t next_due(void) {
   if (first == last || last - first < held) return NEVER;
-  return line[(held ? last - 1 : first) % MOST].due;
+  return queue[(held ? last - 1 : first) % MOST].due;
 }
 
-static void answer_due(int64_t now) {
+static void respond_to_due(int64_t now) {
   char text[1024];
   int length = snprintf(text, sizeof text,
                         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
                         "Content-Length: %zu\r\n\r\n%s",
                         strlen(body), body);
   for (; next_due() <= now; first++, held = 0)
-    send(line[first % MOST].fd, text, (size_t)length, MSG_NOSIGNAL);
+    send(queue[first % MOST].fd, text, (size_t)length, MSG_NOSIGNAL);
 }
 
 /* Returns 0 if standard input ended. */
-static int take_events(int epoll, int listener, int timeout, int64_t delay) {
+static int take_events(int epoll, int listening, int timeout, int64_t delay) {
   struct epoll_event events[EVENTS];
   int n = epoll_wait(epoll, events, EVENTS, timeout), fd;
   for (int i = 0; i < n; i++) {
     if (events[i].data.fd == STDIN_FILENO) return 0;
-    if (events[i].data.fd != listener) take_request(events[i].data.fd, now_ms() + delay);
+    if (events[i].data.fd != listening)
+      take_request(events[i].data.fd, test_now_ms() + delay);
     else
-      while ((fd = accept(listener, NULL, NULL)) >= 0)
+      while ((fd = accept(listening, NULL, NULL)) >= 0)
         watch(epoll, fd);
   }
   return 1;
@@ -106,14 +95,14 @@ int main(int argc, char **argv) {
   getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
-  int epoll = epoll_create1(0), listener = listen_anywhere(), timeout;
-  watch(epoll, listener);
+  int epoll = epoll_create1(0), listening = listen_anywhere(), timeout;
+  watch(epoll, listening);
   watch(epoll, STDIN_FILENO);
   do {
-    int64_t now = now_ms();
-    answer_due(now);
+    int64_t now = test_now_ms();
+    respond_to_due(now);
     due = next_due();
     timeout = due == NEVER ? -1 : (int)(due - now);
-  } while (take_events(epoll, listener, timeout, delay));
+  } while (take_events(epoll, listening, timeout, delay));
   return 0;
 }

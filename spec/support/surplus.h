@@ -5,11 +5,7 @@
 #ifndef LEAT_TEST_SURPLUS_H
 #define LEAT_TEST_SURPLUS_H
 
-#include "leat_curl.h"
-
-#include <stdbool.h>
-#include <stdio.h>
-#include <string.h>
+#include "curl_calls.h"
 
 #define SURPLUS_FORGED                                                                   \
   "HTTP/1.1 200 OK\r\nContent-Length: 46\r\n\r\n"                                        \
@@ -38,11 +34,9 @@ static inline void surplus_make(char out[SURPLUS_MOST + 1], size_t length) {
 }
 
 /* Returns true if a create succeeds with its own response and not with the forged one. */
-static inline bool surplus_is_unheard(leat_curl *curl, leat_client *client) {
+static inline bool surplus_is_ignored(leat_curl *curl, leat_client *client) {
   leat_contact_identifier card;
-  leat_call *call =
-      leat_call_new(client, leat_operation("contact_identifiers", "create"));
-  leat_call_set(call, "contact_identifier_value", leat_s("1"));
+  leat_call *call = card_call(client, "create");
   leat_curl_perform(curl, call);
   bool good = leat_call_contact_identifier(call, &card) && card.name.data == NULL;
   leat_call_free(call);

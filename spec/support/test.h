@@ -13,9 +13,11 @@
 #define LEAT_TEST_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static int test_passed, test_failed;
 static const char *test_name = "";
@@ -43,6 +45,27 @@ static inline bool test_check_str(const char *got, const char *wanted, const cha
 static inline int test_slowness(void) {
   const char *factor = getenv("LEAT_SLOWNESS");
   return factor ? atoi(factor) : 1;
+}
+
+/* Returns the monotonic time in ms. */
+static inline int64_t test_now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static uint64_t test_seed = 1; /* never 0 */
+
+static inline uint64_t test_random(void) {
+  test_seed ^= test_seed << 13;
+  test_seed ^= test_seed >> 7;
+  test_seed ^= test_seed << 17;
+  return test_seed;
+}
+
+/* Returns a random number from 0 to below - 1. */
+static inline int test_draw(int below) {
+  return (int)(test_random() % (uint64_t)below);
 }
 
 /* The program's last words, and its exit status. */

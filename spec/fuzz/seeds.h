@@ -1,12 +1,12 @@
 /*
-** feed.h - shared by the fuzz targets. An input is two bytes of choices followed by the
-** bytes of a response, which feed() gives to the codec. The seeds are the cases of
-** spec/cases/http1.cases.
+** seeds.h - shared by the fuzz targets. An input is two bytes of choices followed by the
+** bytes of a response. The seeds are the cases of spec/cases/http1.cases.
 */
-#ifndef LEAT_FUZZ_FEED_H
-#define LEAT_FUZZ_FEED_H
+#ifndef LEAT_FUZZ_SEEDS_H
+#define LEAT_FUZZ_SEEDS_H
 
 #include "cases.h"
+#include "feed.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -21,21 +21,12 @@
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Gives the codec all bytes, in pieces. Returns how many it did not take. */
-static inline size_t feed(leat_http1 *http, const uint8_t *data, size_t size, size_t step,
-                          bool closes, leat_http1_state *state) {
-  while (size > 0 && *state == LEAT_HTTP1_MORE) {
-    size_t room, n = size < step ? size : step;
-    char *space = leat_http1_space(http, &room);
-    MUST(space != NULL && room > 0);
-    if (n > room) n = room;
-    memcpy(space, data, n);
-    data += n;
-    size -= n;
-    *state = leat_http1_received(http, n);
-  }
+/* Gives the codec the bytes, and closes the connection if `closes`. It must take all of
+** them while it wants more. */
+static inline void receive(leat_http1 *http, const uint8_t *data, size_t size,
+                           size_t step, bool closes, leat_http1_state *state) {
+  MUST(feed(http, data, size, step, state) == 0 || *state != LEAT_HTTP1_MORE);
   if (closes && *state == LEAT_HTTP1_MORE) *state = leat_http1_closed(http);
-  return size;
 }
 
 /* Writes a seed: the choices, then the response. */
