@@ -5,7 +5,7 @@
 #ifndef LEAT_TEST_CALLS_H
 #define LEAT_TEST_CALLS_H
 
-#include "leat.h"
+#include "leat_driver.h"
 #include "secrets.h"
 
 #include <stdbool.h>

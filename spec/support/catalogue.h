@@ -7,7 +7,7 @@
 #define LEAT_TEST_CATALOGUE_H
 
 #include "bad_server.h"
-#include "leat.h"
+#include "leat_driver.h"
 #include "proxy_server.h"
 #include "tls_server.h"
 

@@ -4,7 +4,7 @@
 #ifndef LEAT_TEST_FEED_H
 #define LEAT_TEST_FEED_H
 
-#include "leat.h"
+#include "leat_driver.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 #include "names.h"
 
-#include "leat.h"
+#include "leat_driver.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
