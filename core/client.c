@@ -165,7 +165,7 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
       or_default(config->retry_budget, LEAT_DEFAULT_RETRY_BUDGET);
   client->retry_budget = client->retry_budget_limit;
   client->rate_limit = client->rate_remaining = -1;
-  client->slots.free_us = client->pause.until_ms = INT64_MIN; /* of any clock */
+  client->slots.free_us = client->pause.until_ms = INT64_MIN; /* on any clock */
   client->retry = (leat_retry){
       config->max_attempts == LEAT_UNLIMITED
           ? INT_MAX

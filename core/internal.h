@@ -448,7 +448,7 @@ struct leat_call {
   const leat_op *op;
   void *user;
   const void *driver; /* the driver that works on it, or NULL */
-  void *job;          /* that driver's own pointer */
+  void *job;          /* the driver's own pointer */
 
   leat_raw *raw; /* for a call of leat_call_new_request or to another origin, or NULL */
   leat_argument arguments[LEAT_MAX_PARAMETERS];
@@ -464,7 +464,7 @@ struct leat_call {
   int64_t until;     /* the end of a wait */
   int64_t queued_at; /* when the current wait in a queue began */
   int64_t queued_ms; /* all waits in queues together; they are not part of the timeout */
-  leat_slot slot;    /* of the client's rate limit */
+  leat_slot slot;    /* its slot of the client's rate limit */
   uint64_t epoch;
   int sends;                 /* how often the operation itself was sent */
   int cost;                  /* what its retries took from the client's retry budget */

@@ -42,7 +42,7 @@ static leat_moment moment(void) {
 
 /* Waits until the descriptor is ready. Returns false if it is not by the deadline. With
 ** -1 as descriptor it only waits. */
-static bool wait_for(int fd, short events, int64_t deadline_ms) {
+static bool wait_until(int fd, short events, int64_t deadline_ms) {
   struct pollfd p = {.fd = fd, .events = events};
   for (;;) {
     int64_t left = deadline_ms - moment().monotonic_ms;
@@ -80,7 +80,7 @@ static failure connect_to_address(driver *d, const struct addrinfo *address,
   fcntl(d->fd, F_SETFD, FD_CLOEXEC);
   if (connect(d->fd, address->ai_addr, address->ai_addrlen) < 0 && errno != EINPROGRESS)
     return (failure){LEAT_CONNECTION, strerror(errno)};
-  if (!wait_for(d->fd, POLLOUT, deadline_ms))
+  if (!wait_until(d->fd, POLLOUT, deadline_ms))
     return (failure){LEAT_TIMEOUT, "no connection in time"};
   getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &error, &size);
   return error ? (failure){LEAT_CONNECTION, strerror(error)} : (failure){LEAT_OK, ""};
@@ -122,27 +122,27 @@ static leat_http1_state receive(driver *d, failure *f) {
   return state;
 }
 
-/* Returns false if the connection broke. Then the server may still have responded. */
-static bool transmit(driver *d, leat_sent *sent) {
+/* Sends what can be sent now. If the connection broke, receiving shows it, or a response
+** that the server sent before. */
+static void transmit(driver *d, leat_sent *sent) {
   leat_string out = leat_http1_output(d->http);
-  if (out.length == 0) return true;
+  if (out.length == 0) return;
   *sent = LEAT_SENT_MAYBE;
   ssize_t n = send(d->fd, out.data, out.length, MSG_NOSIGNAL);
   if (n > 0) leat_http1_sent(d->http, (size_t)n);
-  return n >= 0 || would_block();
 }
 
 /* Sends the request and receives the response. At the deadline, what has arrived is read
 ** before the exchange fails. */
 static failure transfer(driver *d, const leat_request *request, leat_sent *sent) {
   failure f = {LEAT_OK, ""};
-  bool works = true;
   leat_http1_state state = leat_http1_begin(d->http, request);
   while (state == LEAT_HTTP1_MORE) {
-    bool sends = works && leat_http1_output(d->http).length > 0;
-    bool ready = wait_for(d->fd, sends ? POLLIN | POLLOUT : POLLIN, request->deadline_ms);
+    bool sends = leat_http1_output(d->http).length > 0;
+    bool ready =
+        wait_until(d->fd, sends ? POLLIN | POLLOUT : POLLIN, request->deadline_ms);
     bool late = !ready || moment().monotonic_ms >= request->deadline_ms;
-    if (sends && !late) works = transmit(d, sent);
+    if (!late) transmit(d, sent);
     state = receive(d, &f);
     if (late && state == LEAT_HTTP1_MORE)
       return (failure){LEAT_TIMEOUT, "no response in time"};
@@ -173,7 +173,7 @@ static void driver_perform(driver *d, leat_call *call) {
   if (!leat_call_attach(call, d, NULL)) return;
   while ((step = leat_call_next(call, moment())) != LEAT_DONE) {
     if (step == LEAT_SEND) exchange(d, call);
-    else if (step == LEAT_WAIT) wait_for(-1, 0, leat_call_until(call));
+    else if (step == LEAT_WAIT) wait_until(-1, 0, leat_call_until(call));
     else
       leat_call_fail(call, moment(), LEAT_CONFIG, LEAT_SENT_NO,
                      "this driver has no token function, and shares no rate");

@@ -11,7 +11,7 @@
 typedef struct leat__connect_failure {
   CURLcode result;
   const char *message;    /* libcurl's, or what curl_easy_strerror says */
-  long http_status;       /* of a proxy's response; 0: there was none */
+  long http_status;       /* the proxy's response; 0: there was none */
   CURLproxycode socks;    /* what a SOCKS proxy reported */
   bool lacks_descriptors; /* this process may open no more */
   bool awaited_handshake; /* the other end did not respond in the TLS handshake */

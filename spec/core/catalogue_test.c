@@ -1,7 +1,9 @@
 /*
 ** catalogue_test.c - the catalogue of bad servers, row by row: a find and a create, with
 ** the fault once and always. Each must report the true outcome in time, and send no more
-** requests than the row says; the same client must work afterwards. `-v` prints the list.
+** requests than the row says; the same client must work afterwards. The rows that need
+** neither TLS nor a proxy are run a second time, with the driver in examples/driver.c.
+** `-v` prints the list.
 */
 #include "catalogue.h"
 #include "curl_calls.h"
@@ -9,8 +11,13 @@
 #include "fork.h"
 #include "names.h"
 
+#define main driver_main
+#include "../../examples/driver.c"
+#undef main
+
 #include <curl/curl.h>
 #include <limits.h>
+#include <pthread.h>
 
 enum {
   AT_ONCE = 100,   /* trials in parallel; most only wait, */
@@ -90,6 +97,7 @@ static bool runs_out(const trial *t) {
   return t->step == CALLING && t->row->expected == TIMES_OUT;
 }
 
+/* Without `curl` it only makes the call. */
 static void start(leat_curl *curl, trial *t, const char *operation) {
   static char large[LARGE];
   t->call = leat_call_new(t->client, leat_operation("contact_identifiers", operation));
@@ -103,7 +111,7 @@ static void start(leat_curl *curl, trial *t, const char *operation) {
     leat_call_set_connect_timeout_ms(t->call, CONNECT_MS * (is_always(t->mode) ? 1 : 3));
   t->started = test_now_ms();
   t->cpu_ms = cpu_ms();
-  if (!leat_curl_start(curl, t->call)) check(t, false, "a call is taken");
+  if (curl && !leat_curl_start(curl, t->call)) check(t, false, "a call is taken");
 }
 
 static void arm(const trial *t) {
@@ -210,7 +218,7 @@ static void end(trial *t) {
   t->step = OVER;
 }
 
-static void go_on(leat_curl *curl, trial *t) {
+static void advance(leat_curl *curl, trial *t) {
   switch (t->step) {
     case WARMING:
       cool_down(t);
@@ -232,7 +240,7 @@ static void run(leat_curl *curl, trial *trials, size_t count, size_t at_once) {
     leat_curl_wait(curl, 100);
     while ((call = leat_curl_done(curl)) != NULL) {
       trial *t = leat_call_user(call);
-      go_on(curl, t);
+      advance(curl, t);
       over += t->step == OVER;
     }
   }
@@ -370,9 +378,10 @@ static size_t sort_out(trial *trials, size_t count, route from, route to) {
   return n;
 }
 
-static void run_all(trial *trials, size_t count) {
+static void run_over_curl(trial *trials, size_t count) {
   leat_curl_config config = {.max_connections = 2 * AT_ONCE, .ca_file = certs.ca_file};
   leat_curl *curl = leat_curl_new(&config, NULL);
+  TEST("the catalogue");
   for (size_t i = 0; i < count; i++)
     connect_gate(trials[i].row, trials[i].at);
   size_t plain = sort_out(trials, count, PLAIN, PLAIN);
@@ -383,6 +392,7 @@ static void run_all(trial *trials, size_t count) {
   leat_curl_free(curl);
   for (size_t i = plain + tls; i < count; i++)
     run_alone(&trials[i]);
+  test_separately(&service.cases[count]);
 }
 
 /* Each case has its own gate, so that they need more than the usual 1024 descriptors. */
@@ -393,21 +403,68 @@ static void allow_descriptors(void) {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-int main(int argc, char **argv) {
+/* ---- the driver of the example --------------------------------------------------- */
+
+/* It blocks, so threads take the trials in turn. They hold the lock except while a call
+** is made. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static trial *first_left, *trials_end;
+
+static void run_with(driver *d, trial *t) {
+  begin(NULL, t);
+  while (t->step != OVER) {
+    pthread_mutex_unlock(&lock);
+    driver_perform(d, t->call);
+    pthread_mutex_lock(&lock);
+    advance(NULL, t);
+  }
+}
+
+static void *run_in_thread(void *user) {
+  driver d = {.fd = -1, .http = leat_http1_new()};
+  pthread_mutex_lock(&lock);
+  while (first_left < trials_end)
+    run_with(&d, first_left++);
+  pthread_mutex_unlock(&lock);
+  close_connection(&d);
+  leat_http1_free(d.http);
+  return user;
+}
+
+static void run_over_sockets(trial *trials, size_t count) {
+  pthread_t threads[AT_ONCE];
+  int at_once = AT_ONCE / (slowness * slowness);
+  first_left = trials;
+  trials_end = trials + sort_out(trials, count, PLAIN, PLAIN);
+  TEST("the catalogue, with the driver of the example");
+  for (int i = 0; i < at_once; i++)
+    CHECK(pthread_create(&threads[i], NULL, run_in_thread, NULL) == 0);
+  for (int i = 0; i < at_once; i++)
+    pthread_join(threads[i], NULL);
+}
+
+/* ---- both drivers ---------------------------------------------------------------- */
+
+/* Opens the servers for all trials, and runs these with one of the drivers. */
+static void run_catalogue(void (*run_trials)(trial *trials, size_t count)) {
   static trial trials[ROWS * MODES];
   static bad_case cases[ROWS * MODES + 1];
+  memset(cases, 0, sizeof cases);
+  size_t count = make_trials(trials, cases);
+  TEST("what the tests need");
+  if (!CHECK(open_catalogue(cases, count + 1))) return;
+  run_trials(trials, count);
+  close_catalogue();
+}
+
+int main(int argc, char **argv) {
   slowness = test_slowness();
   allow_descriptors();
   /* 8.14 with OpenSSL 3.5 does, 7.88 with 3.0 does not */
   sees_cut = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080000;
-  size_t count = make_trials(trials, cases);
   check_numbers();
-  TEST("what the tests need");
-  if (!CHECK(open_catalogue(cases, count + 1))) return test_summary("catalogue");
-  TEST("the catalogue");
-  run_all(trials, count);
-  test_separately(&cases[count]);
-  close_catalogue();
+  run_catalogue(run_over_curl);
+  run_catalogue(run_over_sockets);
   bool shown = argc > 1 && strcmp(argv[argc - 1], "-v") == 0;
   for (int i = 0; i < ROWS && shown; i++)
     print_row(&rows[i], failures[i] > 0);

@@ -34,7 +34,7 @@ export PKG_CONFIG_PATH="$dir/usr/lib/pkgconfig"
 # Systems provide libcurl as a shared library only.
 shared=$(pkg-config --cflags --libs leat)
 static="-Wl,-Bstatic $shared -Wl,-Bdynamic $(pkg-config --libs libcurl)"
-for name in six poll; do
+for name in six poll driver; do
   # shellcheck disable=SC2086 # flags are words
   compile "$dir/$name-shared" examples/$name.c $shared
   # shellcheck disable=SC2086
@@ -59,6 +59,8 @@ delete: done
 a: found
 b: found
 c: leat: contact_identifiers.find: not_found (60003, HTTP 400): Contact identifier not found.
+a: found
+c: leat: contact_identifiers.find: not_found (60003, HTTP 400): Contact identifier not found.
 TEXT
 eval "$(make -s env BUILD="$BUILD" LUA="$LUA")"
 for how in shared static; do
@@ -72,10 +74,11 @@ local function run(command)
 end
 run("six-" .. arg[2] .. " 0042 u-1")
 run("poll-" .. arg[2] .. " a b c | sort")
+run("driver-" .. arg[2] .. " " .. server.url .. " a c")
 server:stop()
 LUA
   diff "$dir/wanted" "$dir/got" || fail "the examples, $how"
-  passed=$((passed + 2))
+  passed=$((passed + 3))
 done
 
 # Runs the guide's programs. Each is a block of source, followed by a block with its output.

@@ -20,7 +20,7 @@ typedef struct http_server {
   atomic_bool held;     /* no responses while it is set */
   const reply *replies;
   size_t reply_count;  /* the last one is repeated */
-  size_t reply_length; /* of each reply, if it may contain a NUL; 0: up to the NUL */
+  size_t reply_length; /* for a reply with a NUL in it; 0: up to its end */
   atomic_int requests;
   atomic_size_t request_bytes;
 } http_server;

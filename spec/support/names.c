@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,7 +14,8 @@ atomic_int names_asked, names_lost;
 
 static const struct host {
   const char *name, *addresses[2];
-} hosts[] = {{"api.test", {"127.0.0.1"}},
+} hosts[] = {{"127.0.0.1", {"127.0.0.1"}},
+             {"api.test", {"127.0.0.1"}},
              {"proxy.test", {"127.0.0.1"}},
              {"dead.test", {"127.0.0.2"}},
              {"two.test", {"127.0.0.2", "127.0.0.1"}}};
@@ -45,10 +47,11 @@ LEAT_API int getaddrinfo(const char *name, const char *port, const struct addrin
   const struct host *host = find_host(name);
   int file = open("/dev/null", O_RDONLY | O_CLOEXEC); /* a resolver reads files */
   (void)hints;
-  names_asked++;
+  bool is_name = host != &hosts[0];
+  names_asked += is_name;
   if (file < 0) return EAI_AGAIN;
   close(file);
-  if ((names_lost > 0 && names_lost--) || host == NULL) return EAI_NONAME;
+  if ((is_name && names_lost > 0 && names_lost--) || host == NULL) return EAI_NONAME;
   entry *entries = calloc(2, sizeof *entries);
   if (entries == NULL) return EAI_MEMORY;
   set_entry(&entries[0], host->addresses[0], port);

@@ -20,7 +20,8 @@ end
 -- Returns the names that a line of code declares at the outermost level: functions, types, constants.
 local function declared(line)
   return line:match("^LEAT_API.-([%w_]+)%(") or line:match("^#define (LEAT_[%w_]+) ")
-    or line:match("^struct ([%w_]+) {") or line:match("^typedef %a+ [%w_]+ ([%w_]+);") or line:match("^typedef %a+ ([%w_]+) {")
+    or line:match("^struct ([%w_]+) {") or line:match("^typedef %a+ [%w_]+ ([%w_]+);")
+    or line:match("^typedef %a+ ([%w_]+) {")
     or line:match("^  (LEAT_[%u%d_]+)[, =]") or line:match("^  (LEAT_[%u%d_]+)$")
 end
 
