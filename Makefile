@@ -26,7 +26,8 @@
 #   make purity           proves that the core has no I/O, no globals and no Lua
 #   make exports          proves that the libraries and the modules export what is public, and nothing else
 #   make doc              guides and reference, for Lua and C, in build/doc; complete, without dead links
-#   make pictures         draws docs/pictures, from the bench's figures and a run in a terminal
+#   make pictures         draws docs/pictures, from the bench's figures, a run in a terminal, and
+#                         the object files
 #   make install          the C library and the modules, below $(PREFIX), or $(DESTDIR)$(PREFIX)
 #   make install-core     the C library alone
 #   make install-lua      the modules alone, into INST_LUADIR and INST_LIBDIR
@@ -388,8 +389,12 @@ doc: $(BUILD)/libleat.a $(BUILD)/libleat_sandbox.a
 	$(LUA) $(DOC)/headers.lua build/doc $(HEADERS)
 	$(LUA) $(DOC)/guides.lua build/doc $(GUIDES)
 	$(LUA) $(DOC)/check.lua build/doc $^
+	@sh $(DOC)/files.sh $(PURE_OBJ) $(CURL_OBJ) | diff docs/pictures/files.dot - || { echo "run make pictures"; exit 1; }
+# Graphviz draws which file calls which.
 pictures: lua
 	@$(run_env) LUA=$(LUA) $(LUA) $(DOC)/pictures.lua
+	sh $(DOC)/files.sh $(PURE_OBJ) $(CURL_OBJ) >docs/pictures/files.dot
+	tred docs/pictures/files.dot | dot -Tsvg -o docs/pictures/files.svg
 
 # ---- installing ------------------------------------------------------------------
 
