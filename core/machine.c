@@ -64,11 +64,10 @@ int64_t leat_call_queue_deadline(const leat_call *call, int64_t now_ms) {
   return leat__add_ms(leat__add_ms(now_ms + timeout, -waited), -call->queued_ms);
 }
 
-static const char queue_timeout[] =
-    "queue_timeout is too short for the line before this call (for a connection, a "
-    "token, or the rate)";
+static const char queue_timeout[] = "queue_timeout passed while the call waited for a "
+                                    "connection, a token, or the rate limit";
 static const char queue_timeout_in_pause[] =
-    "the service asked to wait, longer than queue_timeout";
+    "the service asked to wait for longer than queue_timeout";
 
 /* Fails the call because it waited too long in a queue. The 429 or 503 that made it wait
 ** is kept as the error; otherwise the error is a queue timeout. */
@@ -200,10 +199,8 @@ static void fail_in_pause(leat_call *call, leat_moment now, int64_t until) {
   leat_error *error = &call->outcome.error;
   int64_t left = until - now.monotonic_ms;
   error->retry_after_ms = left > 0 ? left : 0;
-  leat__error_set(
-      error, pause->kind,
-      "the service asked to wait, and %lld s of that are left: try again then",
-      (long long)((error->retry_after_ms + 999) / 1000));
+  leat__error_set(error, pause->kind, "the service asked to wait: try again in %lld s",
+                  (long long)((error->retry_after_ms + 999) / 1000));
   give_up(call);
 }
 
@@ -475,12 +472,11 @@ static void fail_conflict(leat_call *call, leat_call *verify) {
   error->retry_after_ms = -1;
   if (call->maybe_applied)
     leat__error_set(error, LEAT_CONFLICT,
-                    "the response was lost, and now there is something else than was "
-                    "asked for: the card ");
+                    "the response was lost, and the card is not as requested: it ");
   else
-    leat__error_set(
-        error, LEAT_CONFLICT,
-        "nothing was changed, for the card is not the expected contact's: it ");
+    leat__error_set(error, LEAT_CONFLICT,
+                    "nothing was changed, because the card does not belong to the "
+                    "expected contact: it ");
   append_card(call, verify);
   leat__error_add(error, call->maybe_applied ? "; find it, then decide" : "");
   take_document(call, verify); /* holds no card if it is inactive */
@@ -493,10 +489,11 @@ static bool is_safe_to_repeat(const leat_op *op) {
 }
 
 static void fail_unknown(leat_call *call, const char *why) {
-  leat__error_add(
-      &call->outcome.error, "; finding the card did not tell either (%s)%s", why,
-      is_safe_to_repeat(call->op) ? "; ensure, create, link and update are safe to repeat"
-                                  : "");
+  leat__error_add(&call->outcome.error,
+                  "; finding the card did not show the outcome either (%s)%s", why,
+                  is_safe_to_repeat(call->op)
+                      ? "; ensure, create, link and update are safe to repeat"
+                      : "");
   give_up(call);
 }
 
@@ -507,8 +504,7 @@ static void confirm(leat_call *call, leat_moment now, leat_decision decision) {
   if (call->verify_count < LEAT_MAX_VERIFY_FINDS &&
       now.monotonic_ms + LEAT_VERIFY_INTERVAL_MS < call->deadline)
     wait_before(call, now, LEAT_VERIFY_INTERVAL_MS, LEAT__VERIFY_LATER);
-  else
-    fail_unknown(call, "there was no time for a second find, which must show the same");
+  else fail_unknown(call, "there was no time for a second find to confirm it");
 }
 
 static void send_again(leat_call *call) {
@@ -867,7 +863,7 @@ static bool is_complete(const leat_response *response) {
 void leat_call_respond(leat_call *call, leat_moment now, const leat_response *response) {
   if (!is_complete(response)) {
     leat_call_fail(call, now, LEAT_MISUSE, LEAT_SENT_MAYBE,
-                   "the response is NULL, or holds a string that is");
+                   "the response, or one of its strings, is NULL");
     return;
   }
   now = leat__limit_moment(now);
@@ -892,7 +888,7 @@ static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
                         const char *detail) {
   char text[320];
   leat_secrets secrets = secrets_of(call);
-  if (secrets.hide && kind == LEAT_PROTOCOL) detail = "the answer is malformed";
+  if (secrets.hide && kind == LEAT_PROTOCOL) detail = "the response is malformed";
   secrets.hide = false; /* any other detail is the driver's own text */
   leat__clean(text, sizeof text, leat_s(detail), secrets);
   leat__error_set(&call->outcome.error, kind, "%s", text);

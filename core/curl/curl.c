@@ -738,7 +738,7 @@ static void connect_to(leat_curl *curl, job *j, const leat_request *request) {
   connection *c;
   if (curl->count >= curl->max_connections) close_oldest_idle(curl);
   if (!renew_multi(curl) || (c = new_connection(curl, request)) == NULL) {
-    fail(curl, j, LEAT_NO_MEMORY, "out of memory at connecting");
+    fail(curl, j, LEAT_NO_MEMORY, "out of memory while connecting");
     return;
   }
   assign(curl, j, c, request);
@@ -892,9 +892,10 @@ static void fail_pin(leat_curl *curl, connection *c, const char *seen, size_t le
   if (length > 0) {
     leat_client_clean(leat_call_client(j->call), (leat_string){seen, length}, excerpt,
                       sizeof excerpt);
-    snprintf(text, sizeof text,
-             "the server speaks before it is asked, so it is no HTTP%s: \"%s\"",
-             seen[0] ? "" : "/1.1", excerpt);
+    snprintf(
+        text, sizeof text,
+        "the server sent data before the request, so it does not speak HTTP%s: \"%s\"",
+        seen[0] ? "" : "/1.1", excerpt);
     fail(curl, j, LEAT_PROTOCOL, text);
   } else if (is_refused(c)) {
     fail_connect(curl, c, CURLE_SSL_CONNECT_ERROR);
@@ -916,7 +917,7 @@ static void connected(leat_curl *curl, connection *c) {
     return;
   }
   if (!leat__poller_set(curl->watch, fd, LEAT_READ) || !set_owner(curl, fd, c)) {
-    fail(curl, c->job, LEAT_NO_MEMORY, "out of memory at watching the connection");
+    fail(curl, c->job, LEAT_NO_MEMORY, "out of memory while watching the connection");
     return;
   }
   end_connecting(curl, c);
@@ -972,7 +973,7 @@ static void check_multi(leat_curl *curl, CURLMcode result) {
   for (leat__link *l = curl->busy.next, *next; l != &curl->busy; l = next) {
     next = l->next;
     if (connection_at(l)->fd != CURL_SOCKET_BAD) continue;
-    fail(curl, connection_at(l)->job, LEAT_NO_MEMORY, "out of memory at connecting");
+    fail(curl, connection_at(l)->job, LEAT_NO_MEMORY, "out of memory while connecting");
     next = curl->busy.next; /* failing a job may have changed the list */
   }
 }
@@ -1014,7 +1015,7 @@ static void on_deadline(leat_curl *curl, connection *c) {
     return;
   }
   if (!receive(curl, c)) return;
-  snprintf(text, sizeof text, "no answer from %s in time", c->origin);
+  snprintf(text, sizeof text, "no response from %s in time", c->origin);
   fail(curl, c->job, LEAT_TIMEOUT, text);
 }
 
@@ -1247,7 +1248,7 @@ static bool is_proxy(const char *url) {
 
 static const char *check_config(const leat_curl_config *config) {
   if (config->max_connections < 0 || config->max_connections > MAX_CONNECTIONS)
-    return "max_connections must lie between 1 and 100000";
+    return "max_connections must be between 1 and 100000";
   if (config->proxy && config->proxy[0] != '\0' && !is_proxy(config->proxy))
     return "proxy must be a URL: http://host:port, https://... or socks5h://...";
   return NULL;
@@ -1273,7 +1274,7 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
   leat_curl *curl = calloc(1, sizeof *curl);
   if (curl == NULL || !watch_forks() ||
       curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-    set_error(error, LEAT_NO_MEMORY, "out of memory at setting up libcurl");
+    set_error(error, LEAT_NO_MEMORY, "out of memory while setting up libcurl");
     free(curl);
     return NULL;
   }
@@ -1400,7 +1401,7 @@ void leat_curl_perform(leat_curl *curl, leat_call *call) {
     job *j = leat_call_job(call, curl);
     if (j && j->state == AWAITING_TOKEN && !can_continue(j))
       leat_call_fail(call, moment(curl), LEAT_CONFIG, LEAT_SENT_NO,
-                     "nobody is there to ask for a token");
+                     "the client has no token function");
   }
   job *j = leat_call_job(call, curl);
   if (j) release(curl, j);

@@ -70,8 +70,8 @@ static void test_reuse(void) {
   check_reuse("bytes behind the answer", (reply){GOOD GOOD, STAY}, 3, 3);
   check_reuse("an answer that ends with the connection",
               (reply){OK_HEAD "\r\n" BODY, CLOSE}, 3, 3);
-  check_reuse("an interim answer first", (reply){"HTTP/1.1 103 Early\r\n\r\n" GOOD, STAY},
-              3, 1);
+  check_reuse("an interim response first",
+              (reply){"HTTP/1.1 103 Early\r\n\r\n" GOOD, STAY}, 3, 1);
 }
 
 /* Bytes behind a response are never used for another call, whatever the response's
@@ -120,13 +120,13 @@ static void check_failure(const char *name, reply first, leat_kind kind, bool un
 }
 
 static void test_failures(void) {
-  check_failure("closes without an answer", (reply){NULL, CLOSE}, LEAT_CONNECTION, true,
-                "without an answer");
+  check_failure("closes without a response", (reply){NULL, CLOSE}, LEAT_CONNECTION, true,
+                "without a response");
   check_failure("resets", (reply){NULL, RESET}, LEAT_CONNECTION, true,
                 "broke while receiving");
   check_failure("answers nothing", (reply){NULL, STAY}, LEAT_TIMEOUT, true, "in time");
   check_failure("half a head, then the end", (reply){OK_HEAD "Cont", CLOSE},
-                LEAT_CONNECTION, true, "within the answer's head");
+                LEAT_CONNECTION, true, "within the response's head");
   check_failure("half a head, then nothing", (reply){OK_HEAD "Cont", STAY}, LEAT_TIMEOUT,
                 true, "in time");
   check_failure("half a body, then a reset", (reply){CUT_BODY, RESET}, LEAT_CONNECTION,

@@ -139,7 +139,7 @@ static const bad_tls bad_servers[] = {
     {"hangs in the handshake",
      {.identity = &certs.good, .flight = 300, .then = STAY},
      LEAT_TIMEOUT,
-     {"does not answer TLS", "is the port right"}},
+     {"does not respond to TLS", "is the port right"}},
 };
 
 /* Checks that a find and a create fail, and that the driver still works afterwards. */
@@ -174,7 +174,7 @@ static const refusal refusals[] = {
      TLS_1_3,
      true,
      0,
-     {"certificate required", "wants a certificate of its clients"}},
+     {"certificate required", "requires a client certificate"}},
     {"a client certificate is wanted, TLS 1.2", TLS_1_2, true, 0, {"alert"}},
     {"the client is refused", TLS_1_3, false, GNUTLS_A_ACCESS_DENIED, {"access denied"}},
     {"the client's authority is unknown",
@@ -269,7 +269,8 @@ static void check_plain(const char *name, const char *greeting, reply r, leat_ki
 
 static void test_plain(void) {
   static const char *const talks[] = {"does not speak TLS", "is the port right", NULL};
-  static const char *const silent[] = {"does not answer TLS", "is the port right", NULL};
+  static const char *const silent[] = {"does not respond to TLS", "is the port right",
+                                       NULL};
   check_plain("plain HTTP on the port, which complains",
               "HTTP/1.1 400 Bad Request\r\n\r\n", (reply){NULL, STAY}, LEAT_TLS, talks);
   check_plain("mail on the port", "220 mail.example ESMTP\r\n", (reply){NULL, STAY},
