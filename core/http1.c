@@ -438,7 +438,7 @@ static bool begin_body(leat_http1 *http) {
     http->part = CHUNK_SIZE;
     return true;
   }
-  http->response.framing = http->has_length ? LEAT_LENGTH : LEAT_TO_CLOSE;
+  http->response.framing = http->has_length ? LEAT_LENGTH : LEAT_CLOSE_DELIMITED;
   http->part = http->has_length ? LENGTH_BODY : CLOSE_BODY;
   if (http->length > http->max_body)
     return fail(http, LEAT_TOO_LARGE,
@@ -660,7 +660,8 @@ leat_kind leat_http1_failure(const leat_http1 *http, const char **detail) {
 }
 
 bool leat_http1_reusable(const leat_http1 *http) {
-  if (http->part != COMPLETE || http->response.framing == LEAT_TO_CLOSE) return false;
+  if (http->part != COMPLETE || http->response.framing == LEAT_CLOSE_DELIMITED)
+    return false;
   if (http->sent < http->output.length || http->at < http->input.length) return false;
   return !http->close && (http->minor_1 || http->keep_alive);
 }

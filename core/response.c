@@ -391,7 +391,7 @@ static const char *check_card(const leat_json *card, leat_string expected) {
 
 /* A body that ends with the connection may be truncated, so it proves nothing. */
 static const char *check_ending(const classification *j) {
-  return j->response->framing == LEAT_TO_CLOSE
+  return j->response->framing == LEAT_CLOSE_DELIMITED
              ? "the response ended with the connection, which does not prove that it is "
                "complete"
              : NULL;

@@ -536,7 +536,7 @@ static const struct answer_case {
 } answers[] = {
     /* successes */
     {"find", 200, LEAT_LENGTH, "application/json", CARD, LEAT_OK, 0, KNOWN, ""},
-    {"find", 200, LEAT_TO_CLOSE, "application/json", CARD, LEAT_OK, 0, KNOWN, ""},
+    {"find", 200, LEAT_CLOSE_DELIMITED, "application/json", CARD, LEAT_OK, 0, KNOWN, ""},
     {"find", 200, LEAT_LENGTH, "text/plain", CARD, LEAT_OK, 0, KNOWN, ""},
     {"create", 201, LEAT_CHUNKED, "application/json", CARD, LEAT_OK, 0, KNOWN, ""},
     {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"x\":1"), LEAT_OK, 0, KNOWN, ""},
@@ -550,8 +550,8 @@ static const struct answer_case {
     {"delete", 200, LEAT_LENGTH, "", "", LEAT_OK, 0, KNOWN, ""},
     {"delete", 204, LEAT_NO_BODY, "", "", LEAT_OK, 0, KNOWN, ""},
     /* if only the closed connection ends the body, it does not prove a delete */
-    {"delete", 200, LEAT_TO_CLOSE, "", "", LEAT_PROTOCOL, 0, UNKNOWN, "does not prove"},
-    {"delete", 200, LEAT_TO_CLOSE, "", "{\"data\":null}", LEAT_PROTOCOL, 0, UNKNOWN,
+    {"delete", 200, LEAT_CLOSE_DELIMITED, "", "", LEAT_PROTOCOL, 0, UNKNOWN, "does not prove"},
+    {"delete", 200, LEAT_CLOSE_DELIMITED, "", "{\"data\":null}", LEAT_PROTOCOL, 0, UNKNOWN,
      "does not prove"},
     /* responses that are not the API's */
     {"find", 200, LEAT_LENGTH, "", "", LEAT_PROTOCOL, 0, KNOWN, "empty"},
@@ -724,7 +724,7 @@ static const struct answer_case {
      UNKNOWN, "Server Error"},
     {"update", 502, LEAT_LENGTH, "text/html", "<h1>Bad Gateway</h1>", LEAT_SERVER, 0,
      UNKNOWN, "Bad Gateway"},
-    {"delete", 504, LEAT_TO_CLOSE, "", "", LEAT_SERVER, 0, UNKNOWN, ""},
+    {"delete", 504, LEAT_CLOSE_DELIMITED, "", "", LEAT_SERVER, 0, UNKNOWN, ""},
     {"find", 418, LEAT_LENGTH, "", "", LEAT_PROTOCOL, 0, KNOWN, ""},
     {"find", 304, LEAT_NO_BODY, "", "", LEAT_PROTOCOL, 0, KNOWN, ""},
 };
