@@ -23,7 +23,8 @@
 #   make bench-nginx      a handler in nginx that finds a card, compared with a handwritten one
 #   make lint             words of comments, formatters and static analysis, over everything
 #   make analyze          gcc's and clang's analyzers, which take longer
-#   make purity           proves that the core has no I/O, no globals and no Lua
+#   make purity           proves that the core has no I/O, no globals and no Lua, and that no files call each
+#                         other in a cycle
 #   make exports          proves that the libraries and the modules export what is public, and nothing else
 #   make doc              guides and reference, for Lua and C, in build/doc; complete, without dead links
 #   make pictures         draws docs/pictures, from the bench's figures, a run in a terminal, and
@@ -371,8 +372,11 @@ analyze:
 	@mkdir -p $(BUILD)/analyze && scan-build --status-bugs -o $(BUILD)/analyze \
 	  $(MAKE) -s BUILD=$(BUILD)/analyze/build lua libraries
 	@rm -r $(BUILD)/analyze/build
-purity: $(PURE_OBJ)
+# Objects that must not use each other in a cycle.
+ACYCLIC_OBJ := $(if $(has_sandbox),$(SANDBOX_OBJ))
+purity: $(PURE_OBJ) $(ACYCLIC_OBJ)
 	@sh spec/support/purity.sh $(PURE_OBJ)
+	@$(if $(ACYCLIC_OBJ),sh spec/support/cycles.sh $(ACYCLIC_OBJ))
 exports: libraries lua
 	@BUILD=$(BUILD) sh spec/support/exports.sh $(MODULES) $(if $(has_sandbox),$(SANDBOX_MODULE))
 

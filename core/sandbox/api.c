@@ -9,12 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-leat_string leat__sandbox_header(const exchange *x, const char *name) {
-  for (size_t i = 0; i < x->header_count; i++)
-    if (leat__equal_nocase(x->headers[i].name, name)) return x->headers[i].value;
-  return (leat_string){"", 0};
-}
-
 /* Needs the lock of the state, because cards and contacts are shared with it. */
 static void free_findings(exchange *x) {
   leat__sjson_free(x->input);

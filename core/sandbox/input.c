@@ -8,6 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+leat_string leat__sandbox_header(const exchange *x, const char *name) {
+  for (size_t i = 0; i < x->header_count; i++)
+    if (leat__equal_nocase(x->headers[i].name, name)) return x->headers[i].value;
+  return (leat_string){"", 0};
+}
+
 const char *leat__sandbox_input(const exchange *x, const char *name) {
   return leat__sjson_string(leat__sjson_get(x->input, name)).data;
 }

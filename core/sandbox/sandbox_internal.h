@@ -101,10 +101,6 @@ struct exchange {
   leat_sandbox_close close;
 };
 
-/* Returns the value of the first header with that name, ignoring case; empty if there is
-** none. */
-leat_string leat__sandbox_header(const exchange *x, const char *name);
-
 /* ---- state ----------------------------------------------------------------------- */
 
 /* Cards are replaced, never modified, so that the history can keep their old values. */
@@ -193,6 +189,9 @@ void leat__sandbox_catch_up(sandbox_api *api, leat_moment now);
 
 /* ---- input.c --------------------------------------------------------------------- */
 
+/* Returns the value of the first header with that name, ignoring case; empty if there is
+** none. */
+leat_string leat__sandbox_header(const exchange *x, const char *name);
 /* Reads and validates the parameters of the route. Returns false if out of memory;
 ** validation errors are in x->errors. */
 bool leat__sandbox_read_input(exchange *x);
