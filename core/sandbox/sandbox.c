@@ -1,6 +1,6 @@
 /*
 ** sandbox.c - the sandbox's HTTP server and its public functions. Only this file includes
-** libmicrohttpd. leat__sandbox_serve computes the responses.
+** libmicrohttpd. leat__sandbox_process computes the responses.
 **
 ** Each connection has its own thread, so that it can be delayed or hang without blocking
 ** the others. The threads share the state, which one lock protects.
@@ -135,7 +135,7 @@ static enum MHD_Result answer(visit *v, const char *method) {
   x->too_large = v->body.failed == LEAT_TOO_LARGE;
   pthread_mutex_lock(&sandbox->lock);
   x->now = moment();
-  bool good = leat__sandbox_serve(&sandbox->api, x);
+  bool good = leat__sandbox_process(&sandbox->api, x);
   pthread_mutex_unlock(&sandbox->lock);
   if (!good || !wait_for(v, x->delay_ms)) return MHD_NO; /* closes without a response */
   return x->close == LEAT_SANDBOX_CLOSE_BEFORE ? MHD_NO : respond(v);
@@ -153,7 +153,7 @@ static void *on_target(void *user, const char *target,
   v->connection = connection;
   v->target = leat__copy(target, strlen(target));
   v->x.target = leat_s(v->target);
-  v->x.came_ms = monotonic_ms() - v->sandbox->started_ms;
+  v->x.received_ms = monotonic_ms() - v->sandbox->started_ms;
   leat__buffer_init(&v->body, SANDBOX_MAX_BODY);
   return v;
 }
@@ -195,7 +195,7 @@ static void on_end(void *user, struct MHD_Connection *connection, void **state,
   visit *v = *state;
   (void)user, (void)connection, (void)why;
   if (v == NULL) return;
-  leat__sandbox_answer_free(&v->x);
+  leat__sandbox_response_free(&v->x);
   leat__buffer_free(&v->body);
   free(v->headers);
   free(v->target);
@@ -297,7 +297,7 @@ leat_sandbox *leat_sandbox_new(const leat_sandbox_config *config, leat_error *er
   if (config == NULL) config = &none;
   if (error) leat__error_clear(error);
   if (sandbox == NULL) {
-    leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
+    leat__sandbox_no_memory(error);
     return NULL;
   }
   sandbox->process = getpid();
@@ -346,7 +346,7 @@ int leat_sandbox_add_fault(leat_sandbox *sandbox, const leat_sandbox_fault *faul
 void leat_sandbox_clear_faults(leat_sandbox *sandbox) {
   pthread_mutex_lock(&sandbox->lock);
   for (size_t i = 0; i < sandbox->api.fault_count; i++)
-    sandbox->api.faults[i].off = true;
+    sandbox->api.faults[i].disabled = true;
   pthread_mutex_unlock(&sandbox->lock);
 }
 
@@ -358,56 +358,61 @@ void leat_sandbox_expire_tokens(leat_sandbox *sandbox) {
 
 void leat_sandbox_reset(leat_sandbox *sandbox) {
   pthread_mutex_lock(&sandbox->lock);
-  leat__sandbox_restart(&sandbox->api);
+  leat__sandbox_reset(&sandbox->api);
   pthread_mutex_unlock(&sandbox->lock);
 }
 
 /* Returns a copy that the core can read, since other threads may change the state.
 ** Returns NULL if `value` is NULL, or out of memory. */
-static const leat_json *lend(sandbox_api *api, const sjson *value) {
+static const leat_json *lend(sandbox_api *api, const json_t *value) {
   char why[160];
   leat_buffer text;
-  leat__buffer_init(&text, SANDBOX_MAX_ANSWER);
-  leat__json_free(api->lent);
-  if (value) leat__sjson_write(value, &text);
-  api->lent =
+  leat__json_free(api->borrowed);
+  leat__buffer_init(&text, SANDBOX_MAX_RESPONSE);
+  if (value) leat__sandbox_write(value, &text);
+  api->borrowed =
       text.length == 0 || text.failed
           ? NULL
           : leat__json_parse((leat_string){text.data, text.length}, why, sizeof why);
   leat__buffer_free(&text);
-  return api->lent;
+  return api->borrowed;
+}
+
+/* Locks the state, after all changes that are due. */
+static sandbox_api *lock(leat_sandbox *sandbox) {
+  pthread_mutex_lock(&sandbox->lock);
+  leat__sandbox_apply_due(&sandbox->api, moment());
+  return &sandbox->api;
+}
+
+static void unlock(leat_sandbox *sandbox) {
+  pthread_mutex_unlock(&sandbox->lock);
 }
 
 const leat_json *leat_sandbox_find_card(leat_sandbox *sandbox, leat_string value) {
-  char *name = leat__copy(value.data, value.length);
-  if (name == NULL) return NULL;
-  pthread_mutex_lock(&sandbox->lock);
-  leat__sandbox_catch_up(&sandbox->api, moment());
-  const leat_json *card = lend(&sandbox->api, leat__sjson_get(sandbox->api.cards, name));
-  pthread_mutex_unlock(&sandbox->lock);
-  free(name);
+  sandbox_api *api = lock(sandbox);
+  const leat_json *card =
+      lend(api, json_object_getn(api->cards, value.data, value.length));
+  unlock(sandbox);
   return card;
 }
 
 const leat_json *leat_sandbox_all_cards(leat_sandbox *sandbox) {
-  sjson *all = leat__sjson_array();
-  sjson_member member = {{NULL, 0}, NULL, NULL};
-  pthread_mutex_lock(&sandbox->lock);
-  leat__sandbox_catch_up(&sandbox->api, moment());
-  while (leat__sjson_next(sandbox->api.cards, &member))
-    leat__sjson_append(all, leat__sjson_share(member.value));
-  const leat_json *cards = lend(&sandbox->api, all);
-  leat__sjson_free(all);
-  pthread_mutex_unlock(&sandbox->lock);
+  const char *value;
+  json_t *card, *all = json_array();
+  sandbox_api *api = lock(sandbox);
+  json_object_foreach(api->cards, value, card) json_array_append(all, card);
+  const leat_json *cards = lend(api, all);
+  json_decref(all);
+  unlock(sandbox);
   return cards;
 }
 
 bool leat_sandbox_request_at(leat_sandbox *sandbox, size_t index,
                              leat_sandbox_request *request) {
-  pthread_mutex_lock(&sandbox->lock);
-  leat__sandbox_catch_up(&sandbox->api, moment());
-  bool found = index < sandbox->api.record_count;
-  if (found) *request = sandbox->api.records[index]->request;
-  pthread_mutex_unlock(&sandbox->lock);
+  const sandbox_api *api = lock(sandbox);
+  bool found = index < api->record_count;
+  if (found) *request = api->records[index]->request;
+  unlock(sandbox);
   return found;
 }

@@ -194,14 +194,14 @@ mutant no-quota-of-retries core/machine.c \
 mutant tls-tried-again core/retry.c \
   's/ || kind == LEAT_TLS;$/;/'
 # Mutants of the sandbox, on which the tests rely.
-mutant faults-that-do-not-carry-out core/sandbox/api.c \
-  's/if (f == NULL || f->apply) carry_out/if (f == NULL) carry_out/'
-mutant faults-that-carry-out core/sandbox/api.c \
-  's/if (f == NULL || f->apply) carry_out/carry_out/'
+mutant faults-that-do-not-apply core/sandbox/api.c \
+  's/if (f == NULL || f->apply) apply(/if (f == NULL) apply(/'
+mutant faults-that-always-apply core/sandbox/api.c \
+  's/if (f == NULL || f->apply) apply(/apply(/'
 mutant no-lag core/sandbox/api.c \
   's/x->now.monotonic_ms - lag_ms/x->now.monotonic_ms/'
 mutant secrets-in-the-record core/sandbox/record.c \
-  's/secret ? masked_secret : //'
+  's/if (secret) text = masked_secret;/(void)secret;/'
 
 # Bugs of the library and of the sandbox that the model alone must catch.
 passes=model_alone
@@ -228,39 +228,39 @@ mutant model-another-card-accepted core/response.c \
 mutant model-wrong-card-in-conflict core/machine.c \
   's/^  take_document(call, verify); .*/  if (leat_call_error(verify)->kind == LEAT_OK) take_document(call, verify);/'
 mutant sandbox-creates-what-exists core/sandbox/operations.c \
-  's/^  if (card_of(x)) leat__sandbox_reply_code(x, 60006);/  if (card_of(x) \&\& !x->route) leat__sandbox_reply_code(x, 60006);/'
-mutant sandbox-carries-out-nothing core/sandbox/api.c \
-  's/^  if (f == NULL || f->apply) carry_out(.*/  (void)record;/'
-mutant sandbox-carries-out-nothing-late core/sandbox/api.c \
-  's/^    carry_out_late(api, \&p);/    leat__sjson_free(p.input);/'
+  's/^  if (card_of(x)) leat__sandbox_respond_code(x, 60006);/  if (card_of(x) \&\& !x->route) leat__sandbox_respond_code(x, 60006);/'
+mutant sandbox-applies-nothing core/sandbox/api.c \
+  's/^  if (f == NULL || f->apply) apply(.*/  (void)record;/'
+mutant sandbox-applies-nothing-late core/sandbox/api.c \
+  's/^    apply_pending(api, \&p);/    json_decref(p.input);/'
 mutant sandbox-links-what-is-linked core/sandbox/operations.c \
-  's/^  if (is_linked(card)) leat/  if (is_linked(card) \&\& !uuid) leat/'
+  's/^  if (is_linked(card)) leat/  if (is_linked(card) \&\& !x->route) leat/'
 mutant sandbox-keeps-what-is-deleted core/sandbox/state.c \
-  's/^  if (card == NULL) return leat__sjson_remove(api->cards, value);/  if (card == NULL) return true;/'
+  's/^  if (card == NULL) return json_object_del(api->cards, value) == 0;/  if (card == NULL) return true;/'
 mutant sandbox-unlinks-with-another-code core/sandbox/operations.c \
-  's/leat__sandbox_reply_code(x, 60011)/leat__sandbox_reply_code(x, 60014)/'
+  's/leat__sandbox_respond_code(x, 60011)/leat__sandbox_respond_code(x, 60014)/'
 mutant sandbox-finds-what-is-inactive core/sandbox/operations.c \
-  's/^  if (card \&\& (!must_live || is_active(card))) return card;/  if (card) return card;/'
+  's/^  if (card \&\& (!must_be_active || active)) return card;/  if (card || active) return card;/'
 mutant sandbox-knows-every-contact core/sandbox/operations.c \
-  's/^  if (uuid == NULL || leat__sjson_get(api->contacts, uuid)) return true;/  if (uuid == NULL || api) return true;/'
+  's/ == NULL || contact_of(api, x)) return true;/ == NULL || api) return true;/'
 mutant sandbox-names-nothing core/sandbox/operations.c \
-  's/{value, name ? name : value,/{value, name,/'
+  's/^  if (name == NULL) name = value_of(x);//'
 mutant sandbox-lags-for-nobody core/sandbox/api.c \
   's/^  int lag_ms = reads_past ? f->lag_ms : 0;/  int lag_ms = 0;/'
 mutant sandbox-is-never-stale core/sandbox/api.c \
-  's/^  x->cards = reads_past \&\& f->past/  x->cards = reads_past \&\& f->past == api->cards/'
+  's/^  if (reads_past \&\& f->past) return/  if (reads_past \&\& f->past == api->cards) return/'
 # Bugs for the other model, over sockets and from Lua.
 passes=model_over_sockets
 mutant sockets-lost-taken-as-unsent core/machine.c \
   's/= call->op->writes \&\& sent == LEAT_SENT_MAYBE;/= false;/'
 mutant sockets-keep-what-is-deleted core/sandbox/state.c \
-  's/^  if (card == NULL) return leat__sjson_remove(api->cards, value);/  if (card == NULL) return true;/'
+  's/^  if (card == NULL) return json_object_del(api->cards, value) == 0;/  if (card == NULL) return true;/'
 # Bugs that print secrets.
 passes=no_leak
 mutant canary-token-in-a-message core/error.c \
   's/^  return length < shortest ? 0 : length;/  return 0 * length;/'
 mutant canary-secrets-in-the-record core/sandbox/record.c \
-  's/secret ? masked_secret : //'
+  's/if (secret) text = masked_secret;/(void)secret;/'
 mutant canary-key-in-the-log-of-nginx lua/leat/nginx.lua \
   's/^  local http = table.remove(self.codecs) or core.http1()$/&  ngx.log(ngx.WARN, call:request().headers.Authorization)/'
 
