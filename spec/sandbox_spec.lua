@@ -246,13 +246,14 @@ describe("a sandbox", function()
     assert.equal(2, #server:cards())
   end)
 
-  it("gives a card that is created without a name its value as its name", function()
-    local server = serve { cards = { { value = "1" } } }
+  it("gives a card without a name of its own its value as its name", function()
+    local server = serve { cards = { { value = "1" }, { value = "2", name = "Silver" } } }
     local cards = client_of(server).contact_identifiers
     assert.equal("0042", leat.assert(cards:create("0042")).name)
     assert.equal("0042", server:card("0042").name)
     assert.equal("Gold", leat.assert(cards:create("0043", { name = "Gold" })).name)
-    assert.is_nil(server:card("1").name) -- a card that the sandbox starts with need not have a name
+    assert.equal("1", server:card("1").name)
+    assert.equal("Silver", server:card("2").name)
     server:stop()
   end)
 

@@ -107,7 +107,7 @@ typedef struct leat_sandbox_contact {
 
 typedef struct leat_sandbox_card {
   const char *value;        /* unique */
-  const char *name;         /* may be NULL */
+  const char *name;         /* NULL: the value, as in the service */
   const char *contact_uuid; /* NULL: not linked */
   bool inactive;
 } leat_sandbox_card;

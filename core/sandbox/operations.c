@@ -118,7 +118,6 @@ static void find(sandbox_api *api, exchange *x) {
 
 static void create(sandbox_api *api, exchange *x) {
   const char *name = leat__sandbox_input(x, "contact_identifier_name");
-  if (name == NULL) name = value_of(x);
   if (card_of(x)) leat__sandbox_respond_code(x, 60006);
   else if (knows_contact(api, x))
     change_card(api, x, leat__sandbox_new_card(value_of(x), name, contact_of(api, x)));
@@ -216,7 +215,7 @@ static void create_anonymous(sandbox_api *api, exchange *x) {
     return;
   }
   json_t *contact = create_contact(api, x, NULL);
-  if (value) x->card = leat__sandbox_new_card(value, value, contact);
+  if (value) x->card = leat__sandbox_new_card(value, NULL, contact);
   x->changes = x->card != NULL;
   if (x->changes || value == NULL) respond_data(api, x, contact);
 }

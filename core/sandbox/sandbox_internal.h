@@ -199,7 +199,8 @@ bool leat__sandbox_add_contact(sandbox_api *api, const leat_sandbox_contact *con
 bool leat__sandbox_add_card(sandbox_api *api, const leat_sandbox_card *card,
                             leat_error *error);
 /* Return a contact or a card that is not yet in the state; NULL: out of memory. The email
-** and the name may be NULL; without a contact, the card is not linked. */
+** may be NULL. Without a name, the card has its value as its name, as in the service;
+** without a contact, it is not linked. */
 json_t *leat__sandbox_new_contact(const char *uuid, const char *email);
 json_t *leat__sandbox_new_card(const char *value, const char *name, json_t *contact);
 /* Store a contact or a card; NULL deletes the card. Return false if out of memory. */

@@ -67,8 +67,8 @@ bool leat__sandbox_add_contact(sandbox_api *api, const leat_sandbox_contact *fro
 }
 
 json_t *leat__sandbox_new_card(const char *value, const char *name, json_t *contact) {
-  return json_pack("{s:s?, s:s, s:b, s:O?}", "name", name, "value", value, "active", true,
-                   "contact", contact);
+  return json_pack("{s:s, s:s, s:b, s:O?}", "name", name ? name : value, "value", value,
+                   "active", true, "contact", contact);
 }
 
 bool leat__sandbox_add_card(sandbox_api *api, const leat_sandbox_card *from,

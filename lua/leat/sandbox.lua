@@ -12,7 +12,7 @@
 --    sandbox:stop()
 --
 -- Clients other than leat's can use it too: it accepts parameters as JSON, urlencoded or multipart, or in
--- the query. As with the service, a create without a name uses the value as the card's name. The sandbox
+-- the query. As in the service, a card without a name of its own has its value as its name. The sandbox
 -- also finds and creates contacts, as far as cards need them.
 --
 -- It listens on 127.0.0.1 only, by default on a port that the system picks, and runs in its own threads.
@@ -196,7 +196,8 @@ end
 --     `more` are optional; `more` holds further fields of the contact, such as
 --     `{ credit_balance = { balance = 12 } }`, and an empty table in it is an empty list. Default: none
 --   * `cards` list of `{ value = "...", name =, contact_uuid =, active = false }`, with unique values.
---     Only `value` is required; cards are active by default. Default: none
+--     Only `value` is required. By default the name is the value, as in the service, and the card is
+--     active. Default: none
 --   * `faults` list of faults: see `fault`. Default: none
 --   * `api_key` string: the key that the sandbox accepts. Default "sandbox"
 --   * `client_id`, `client_secret` strings that the token endpoint accepts; the id may also be a number,

@@ -720,7 +720,12 @@ static bool open_world(world *w) {
         shared && i > 0 ? w->clients[0].client : leat_client_new(&settings, NULL);
     w->clients[i].next_ms = w->moment.monotonic_ms + test_draw(200);
   }
-  return leat__sandbox_open(&w->api, &config, NULL);
+  if (!leat__sandbox_open(&w->api, &config, NULL)) return false;
+  for (size_t i = 0; i < count; i++) /* the API documents that a name may be null */
+    if (cards[i].name == NULL)
+      json_object_set_new(json_object_get(w->api.cards, cards[i].value), "name",
+                          json_null());
+  return true;
 }
 
 static client *next_client(world *w) {

@@ -387,7 +387,7 @@ static void test_bodies(void) {
 }
 
 static void test_names(const stage *s) {
-  TEST("a card that is created without a name has its value as its name");
+  TEST("a card without a name of its own has its value as its name");
   static const row rows[] = {
       {"POST " CARDS, AUTH FORM, "contact_identifier_value=0042", 200,
        "{\"name\":\"0042\",\"value\":\"0042\""},
@@ -398,7 +398,9 @@ static void test_names(const stage *s) {
        "contact_identifier_value=0044&contact_identifier_name=Gold", 200,
        "{\"name\":\"Gold\",\"value\":\"0044\""},
       {"GET " CARDS "/find?contact_identifier_value=free", AUTH, "", 200,
-       "{\"name\":null,\"value\":\"free\""},
+       "{\"name\":\"free\",\"value\":\"free\""},
+      {"GET " CARDS "/find?contact_identifier_value=linked", AUTH, "", 200,
+       "{\"name\":\"N\",\"value\":\"linked\""},
   };
   check_rows(s, rows, sizeof rows / sizeof rows[0]);
 }

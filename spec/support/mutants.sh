@@ -243,8 +243,8 @@ mutant sandbox-finds-what-is-inactive core/sandbox/operations.c \
   's/^  if (card \&\& (!must_be_active || active)) return card;/  if (card || active) return card;/'
 mutant sandbox-knows-every-contact core/sandbox/operations.c \
   's/ == NULL || contact_of(api, x)) return true;/ == NULL || api) return true;/'
-mutant sandbox-names-nothing core/sandbox/operations.c \
-  's/^  if (name == NULL) name = value_of(x);//'
+mutant sandbox-names-nothing core/sandbox/state.c \
+  's/"name", name ? name : value,/"name", name ? name : "",/'
 mutant sandbox-lags-for-nobody core/sandbox/api.c \
   's/^  int lag_ms = reads_past ? f->lag_ms : 0;/  int lag_ms = 0;/'
 mutant sandbox-is-never-stale core/sandbox/api.c \
