@@ -258,7 +258,7 @@ static bool read_credentials(sandbox_api *api, const leat_sandbox_config *config
   api->client_secret = leat__copy(secret, strlen(secret));
   api->authorization = malloc(size);
   if (!api->client_id || !api->client_secret || !api->authorization)
-    return leat__sandbox_no_memory(error);
+    return leat__no_memory(error);
   snprintf(api->authorization, size, BEARER "%s", key);
   return true;
 }
@@ -296,7 +296,7 @@ static bool fill(sandbox_api *api, const leat_sandbox_config *config, leat_error
   api->first_faults = api->fault_count;
   api->first_contacts = json_copy(api->contacts);
   api->first_cards = json_copy(api->cards);
-  return (api->first_contacts && api->first_cards) || leat__sandbox_no_memory(error);
+  return (api->first_contacts && api->first_cards) || leat__no_memory(error);
 }
 
 bool leat__sandbox_open(sandbox_api *api, const leat_sandbox_config *config,

@@ -4,7 +4,6 @@
 */
 #include "sandbox_internal.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,10 +43,10 @@ const char *leat__sandbox_search(leat_string text, leat_string piece) {
 static leat_string decode(char *text, size_t length, char plus) {
   char *out = text;
   for (size_t i = 0; i < length; i++) {
-    char digits[3] = {0};
-    if (text[i] == '%' && i + 2 < length) memcpy(digits, text + i + 1, 2);
-    if (isxdigit((unsigned char)digits[0]) && isxdigit((unsigned char)digits[1])) {
-      *out++ = (char)strtol(digits, NULL, 16);
+    int high = i + 2 < length ? leat__hex_digit(text[i + 1]) : -1;
+    int low = i + 2 < length ? leat__hex_digit(text[i + 2]) : -1;
+    if (text[i] == '%' && high >= 0 && low >= 0) {
+      *out++ = (char)(high * 16 + low);
       i += 2;
     } else {
       *out++ = text[i] == '+' ? plus : text[i];

@@ -297,7 +297,7 @@ leat_sandbox *leat_sandbox_new(const leat_sandbox_config *config, leat_error *er
   if (config == NULL) config = &none;
   if (error) leat__error_clear(error);
   if (sandbox == NULL) {
-    leat__sandbox_no_memory(error);
+    leat__no_memory(error);
     return NULL;
   }
   sandbox->process = getpid();

@@ -188,8 +188,6 @@ struct sandbox_api {
 ** of memory. Call it before each item is added: it allocates when `count` is 0 or a power
 ** of 2. */
 void *leat__sandbox_grow(void *items, size_t count, size_t size);
-/* Sets the error. Returns false. */
-bool leat__sandbox_no_memory(leat_error *error);
 /* Appends the value as compact text. */
 void leat__sandbox_write(const json_t *value, leat_buffer *out);
 /* Add a contact or a card of the configuration. Return false on failure, and describe it

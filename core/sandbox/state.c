@@ -12,11 +12,6 @@ void *leat__sandbox_grow(void *items, size_t count, size_t size) {
   return realloc(items, (count ? count * 2 : 1) * size);
 }
 
-bool leat__sandbox_no_memory(leat_error *error) {
-  leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
-  return false;
-}
-
 static int append_piece(const char *data, size_t length, void *buffer) {
   leat__append(buffer, data, length);
   return 0;
@@ -63,7 +58,7 @@ bool leat__sandbox_add_contact(sandbox_api *api, const leat_sandbox_contact *fro
   json_decref(more);
   if (why) return refuse(error, "contact", from->uuid, why);
   return json_object_set_new(api->contacts, from->uuid, contact) == 0 ||
-         leat__sandbox_no_memory(error);
+         leat__no_memory(error);
 }
 
 json_t *leat__sandbox_new_card(const char *value, const char *name, json_t *contact) {
@@ -82,7 +77,7 @@ bool leat__sandbox_add_card(sandbox_api *api, const leat_sandbox_card *from,
   json_t *card = leat__sandbox_new_card(from->value, from->name, contact);
   if (from->inactive) json_object_set_new(card, "active", json_false());
   return json_object_set_new(api->cards, from->value, card) == 0 ||
-         leat__sandbox_no_memory(error);
+         leat__no_memory(error);
 }
 
 /* ---- changing -------------------------------------------------------------------- */
