@@ -90,7 +90,9 @@ static void add_json(exchange *x) {
   json_t *value;
   json_t *body = json_loadb(x->body.data, x->body.length, JSON_REJECT_DUPLICATES, NULL);
   if (!json_is_object(body)) add_error(x, "body", "must be a JSON object");
-  json_object_foreach(body, name, value) add(x, name, json_incref(value));
+  json_object_foreach(body, name, value) {
+    add(x, name, json_incref(value));
+  }
   json_decref(body);
 }
 

@@ -120,7 +120,7 @@ typedef struct leat_sandbox_contact {
 typedef struct leat_sandbox_card {
   const char *value;        /* required, unique */
   const char *name;         /* NULL: the value, as in the service */
-  const char *contact_uuid; /* that of a contact of the configuration; NULL: not linked */
+  const char *contact_uuid; /* a contact of the configuration; NULL: not linked */
   bool inactive;
 } leat_sandbox_card;
 

@@ -399,7 +399,9 @@ const leat_json *leat_sandbox_all_cards(leat_sandbox *sandbox) {
   const char *value;
   json_t *card, *all = json_array();
   sandbox_api *api = lock(sandbox);
-  json_object_foreach(api->cards, value, card) json_array_append(all, card);
+  json_object_foreach(api->cards, value, card) {
+    json_array_append(all, card);
+  }
   const leat_json *cards = lend(api, all);
   json_decref(all);
   unlock(sandbox);
