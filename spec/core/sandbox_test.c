@@ -4,10 +4,9 @@
 */
 #include "leat_curl.h"
 #include "leat_sandbox.h"
+#include "listener.h"
 #include "test.h"
 
-#include <arpa/inet.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -66,12 +65,6 @@ static void close_stage(const stage *s) {
   leat_sandbox_free(s->sandbox);
 }
 
-static int64_t now_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void sleep_ms(int ms) {
   nanosleep(&(struct timespec){ms / 1000, (long)(ms % 1000) * 1000000}, NULL);
 }
@@ -115,12 +108,8 @@ static void check(const stage *s, const char *operation, const char *value,
 #define JSON   "Content-Type: application/json\r\n"
 
 static int connect_to(const stage *s) {
-  struct sockaddr_in address = {.sin_family = AF_INET,
-                                .sin_port = htons((uint16_t)s->port)};
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
-    CHECK(false && "connected");
+  int fd = listener_connect(s->port);
+  if (fd < 0) CHECK(false && "connected");
   return fd;
 }
 
@@ -131,7 +120,7 @@ static void send_request(int fd, const char *line, const char *headers,
                         "%s HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n"
                         "Content-Length: %zu\r\n%s\r\n%s",
                         line, strlen(body), headers, body);
-  if (send(fd, text, (size_t)length, MSG_NOSIGNAL) != length) CHECK(false && "sent");
+  if (!listener_send(fd, text, (size_t)length)) CHECK(false && "sent");
 }
 
 /* Returns all bytes until the connection ends; borrowed until the next call. */
@@ -506,8 +495,8 @@ static void test_large(const stage *s) {
   int length = snprintf(head, sizeof head,
                         "POST " CARDS " HTTP/1.1\r\nHost: s\r\nConnection: close\r\n" AUTH
                         "Content-Length: 1100000\r\n\r\n");
-  CHECK(send(fd, head, (size_t)length, MSG_NOSIGNAL) == length);
-  CHECK(send(fd, body, 1100000, MSG_NOSIGNAL) == 1100000);
+  CHECK(listener_send(fd, head, (size_t)length));
+  CHECK(listener_send(fd, body, 1100000));
   CHECK(is_response(receive_all(fd), 413, "Payload Too Large"));
   free(body);
 }
@@ -924,21 +913,21 @@ static void test_stale(void) {
 static void test_delay(const stage *s) {
   TEST("a late response does not delay other clients");
   FAULT(s, .operation = "delete", .delay_ms = 300);
-  int64_t start = now_ms();
+  int64_t start = test_now_ms();
   int fd = connect_to(s);
   send_request(fd, DELETE "free", AUTH, "");
-  while (last_request(s).status == -1 && now_ms() - start < 2000)
+  while (last_request(s).status == -1 && test_now_ms() - start < 2000)
     sleep_ms(1);
   FINDS(s, "linked", 200);
   CHECK(!has_card(s, "free", NULL)); /* applied at once */
-  CHECK(now_ms() - start < 250);
+  CHECK(test_now_ms() - start < 250);
   CHECK(is_response(receive_all(fd), 200, "\"data\":null"));
-  CHECK(now_ms() - start >= 299 && now_ms() - start < 2000);
+  CHECK(test_now_ms() - start >= 299 && test_now_ms() - start < 2000);
   TEST("a late close");
   FAULT(s, .delay_ms = 100, .close = LEAT_SANDBOX_CLOSE_BEFORE);
-  start = now_ms();
+  start = test_now_ms();
   CHECK_STR(ask(s, "GET " BASE, AUTH, ""), "");
-  CHECK(now_ms() - start >= 99);
+  CHECK(test_now_ms() - start >= 99);
 }
 
 static void test_close(const stage *s) {
@@ -984,9 +973,9 @@ static void test_stop(bool tls) {
   CHECK(leat_sandbox_request_at(s.sandbox, wanted - 1, &request));
   for (size_t i = 0; leat_sandbox_request_at(s.sandbox, i, &request); i++)
     CHECK(request.status == (request.operation.data[0] == 'f' ? 0 : 200));
-  int64_t start = now_ms();
+  int64_t start = test_now_ms();
   leat_sandbox_free(s.sandbox);
-  CHECK(now_ms() - start < 500);
+  CHECK(test_now_ms() - start < 500);
   for (int i = 0; i < WAITING; i++) { /* TLS may send an alert */
     const char *bytes = receive_all(fds[i]);
     CHECK(tls ? bytes[0] == '\0' || bytes[0] == 0x15 : bytes[0] == '\0');
