@@ -224,6 +224,15 @@ static uint64_t epoch_of(const job *j) {
   return leat_client_epoch(leat_call_client(j->call));
 }
 
+/* Returns a NUL-terminated copy; NULL if memory runs out. */
+static char *copy_text(leat_string text) {
+  char *copy = malloc(text.length + 1);
+  if (copy == NULL) return NULL;
+  memcpy(copy, text.data, text.length);
+  copy[text.length] = '\0';
+  return copy;
+}
+
 /* ---- errors of leat_curl_new ----------------------------------------------------- */
 
 static void set_error(leat_error *error, leat_kind kind, const char *why) {
@@ -417,7 +426,7 @@ static connection *new_connection(leat_curl *curl, const leat_request *request) 
   c->fd = c->polled_fd = CURL_SOCKET_BAD;
   c->easy = curl_easy_init();
   c->http = leat_http1_new();
-  c->origin = strndup(request->origin.data, request->origin.length);
+  c->origin = copy_text(request->origin);
   c->port = request->port;
   if (c->easy == NULL || c->http == NULL || c->origin == NULL) {
     free_connection(c);
@@ -1258,8 +1267,8 @@ static const char *check_config(const leat_curl_config *config) {
 static bool copy_config(leat_curl *curl, const leat_curl_config *config) {
   curl->max_connections = config->max_connections;
   if (curl->max_connections == 0) curl->max_connections = DEFAULT_MAX_CONNECTIONS;
-  if (config->ca_file) curl->ca_file = strdup(config->ca_file);
-  if (config->proxy) curl->proxy = strdup(config->proxy);
+  if (config->ca_file) curl->ca_file = copy_text(leat_s(config->ca_file));
+  if (config->proxy) curl->proxy = copy_text(leat_s(config->proxy));
   return (curl->ca_file || !config->ca_file) && (curl->proxy || !config->proxy);
 }
 
