@@ -592,7 +592,7 @@ describe("a transport, or a token function, that yields", function()
     for _ = 1, 2 do
       local fine, why = pcall(check)
       assert.is_false(fine)
-      local told = "^spec/doors_spec.lua:%d+: leat: client.check: the token function uses its own client"
+      local told = "^spec/endpoints_spec.lua:%d+: leat: client.check: the token function uses its own client"
       assert.truthy(why:find(told), why)
       fine, why = coroutine.resume(coroutine.create(check))
       assert.is_false(fine)
