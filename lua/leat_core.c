@@ -40,6 +40,11 @@
 **                                        call), which must raise. Only for the main
 **                                        coroutine, where nothing can yield.
 **
+**   core.wait(seconds, descriptors)      Waits until one of the descriptors, a list, is
+**                                        readable; without a list it sleeps. For at most
+**                                        0.1 s, and less after a signal, so that Lua can
+**                                        run its hooks.
+**
 ** For drivers in Lua. `ms` and `unix` are the driver's monotonic clock in ms and the Unix
 ** time in s; `random` is a number of 32 random bits:
 **   core.now()                           Returns ms of a clock that is never set, and
@@ -108,6 +113,7 @@
 #include "binding.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -954,6 +960,20 @@ static int core_now(lua_State *L) {
   return 1;
 }
 
+/* The array of descriptors is a userdata, so that an error does not leak it. */
+static int core_wait(lua_State *L) {
+  int ms = check_wait_ms(L, 1);
+  size_t count = lua_istable(L, 2) ? lua_rawlen(L, 2) : 0;
+  struct pollfd *fds = lua_newuserdata(L, count * sizeof *fds + 1);
+  for (size_t i = 0; i < count; i++) {
+    lua_rawgeti(L, 2, (int)i + 1);
+    fds[i] = (struct pollfd){(int)lua_tointeger(L, -1), POLLIN, 0};
+    lua_pop(L, 1);
+  }
+  poll(fds, (nfds_t)count, ms);
+  return 0;
+}
+
 static int core_same_value(lua_State *L) {
   leat_string a, b;
   a.data = luaL_checklstring(L, 1, &a.length);
@@ -1399,6 +1419,7 @@ static const luaL_Reg functions[] = {{"operations", core_operations},
                                      {"protect", core_protect},
                                      {"http1", core_http1},
                                      {"now", core_now},
+                                     {"wait", core_wait},
                                      {"same_value", core_same_value},
                                      {"is_yieldable", core_is_yieldable},
                                      {"error_text", core_error_text},
