@@ -134,7 +134,7 @@ function Client:check() end
 ---Sends a request to any other endpoint of the API.
 ---@param method string the HTTP method
 ---@param path string appended to the path of base_url
----@param options? { query?: table<string, string|number|boolean>, headers?: table<string, string>, body?: table|string }
+---@param options? {query?: table<string, string|number|boolean>, headers?: table<string, string>, body?: table|string}
 ---@return any data
 ---@return leat.Error? err
 ---@return leat.Info? info
@@ -434,9 +434,9 @@ function transport.new(f, of) end
 local recorder = {}
 
 ---Makes a recorder: a driver with scripted responses, which records the requests.
----@param answers? table[] the script
----@return { driver: table, requests: leat.Request[], waits: number[], answers: table[] }
-function recorder.new(answers) end
+---@param script? table[] a list of entries
+---@return { driver: table, requests: leat.Request[], waits: number[], script: table[] }
+function recorder.new(script) end
 
 -- ---- the sandbox ----------------------------------------------------------------------------
 
