@@ -69,7 +69,8 @@ function Driver:step(seconds)
   end
 end
 
-local function observe(self, hooks)
+--- Calls `hooks.attempts` in each step from now on: see `leat.driver`.
+function Driver:observe(hooks)
   self.observing = true
   self.observed[hooks] = true
 end
@@ -80,12 +81,8 @@ end
 -- @tparam[opt] table hooks the client's hooks: see `leat.driver`
 -- @treturn string nil; or the reason why the call cannot be made here
 -- @raise the error that canceled the call
-function Driver:perform(call, hooks)
-  if hooks and hooks.attempts then
-    observe(self, hooks)
-  end
-  return drivers.perform(self, call, hooks)
-end
+-- @function Driver:perform
+Driver.perform = drivers.perform
 
 local function release(self)
   self.handle:close()

@@ -35,6 +35,7 @@
 --     It must work on a closed driver too
 --   * `is_idle()` returns whether no call is under way
 --   * `close()` calls `close` of this module with a function that frees what the driver holds
+--   * `observe(hooks)` is optional: it makes the driver call `hooks.attempts`, which `hooks` has, between exchanges
 --   * `fd()` is needed only for event loops: it returns a descriptor that is readable when `step` has something to
 --     do, timers included. Without it, or with -1, tasks that use several drivers at once are run every millisecond
 --
@@ -178,6 +179,9 @@ local refusals = {
 -- @raise the error that canceled the call
 function driver.perform(self, call, hooks)
   hooks = hooks or {}
+  if hooks.attempts and self.observe then
+    self:observe(hooks)
+  end
   local scheduler = driver.scheduler
   local place = scheduler and scheduler.place() or "outside"
   if place == "task" then

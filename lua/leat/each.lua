@@ -172,8 +172,7 @@ function Run:fields()
         scheduler.wake(self.parent)
       end
     end,
-    on_call = function(_, call)
-      local attempts, unknown = call:attempts()
+    on_call = function(_, attempts, unknown)
       if attempts > 1 then self.retried = self.retried + attempts - 1 end
       if unknown then self.unknown = self.unknown + 1 end
     end,

@@ -80,15 +80,17 @@ local function unwatch(i)
   table.remove(busy, i)
 end
 
--- Stops watching drivers without calls. A driver that is idle only until the next call is not seen here.
-function scheduler.unwatch_idle()
+-- Stops watching drivers without calls. It is called after tasks were resumed, which may have begun new calls.
+local function unwatch_idle()
+  local level = begin_work()
   for i = #busy, 1, -1 do
     if busy[i]:is_idle() then
       unwatch(i)
     end
   end
+  end_work(level)
 end
-local unwatch_idle = scheduler.unwatch_idle
+scheduler.unwatch_idle = unwatch_idle
 
 -- Adds an event loop: see tasks.attach.
 function scheduler.attach(loop)
@@ -314,6 +316,7 @@ local function repair_all()
   for _, task in ipairs(all) do
     repair(task)
   end
+  unwatch_idle()
   at_work = 0
 end
 
@@ -349,9 +352,11 @@ function drain()
     ready[first] = nil
     first = first + 1
   end
-  first = 1 -- before `last`: an interrupt in between must not leave `first` beyond the next task
-  last = 0
-  unwatch_idle()
+  if last > 0 then
+    first = 1 -- before `last`: an interrupt in between must not leave `first` beyond the next task
+    last = 0
+    unwatch_idle()
+  end
   end_work(level)
   if at_work >= level then -- an interrupt broke into the scheduler within a task, and the task caught the error
     repair_all()
@@ -360,7 +365,7 @@ function drain()
 end
 
 -- Makes a task and starts it. `fields` may hold `at_end(task)`, which is called when the task is done, maybe
--- more than once; and `on_call(task, call)`, which is called for each call that is done. Unused fields of the
+-- more than once; and `on_call(task, attempts, unknown)`, which is called for each call that is done. Unused fields of the
 -- task are false, because Lua finds them faster than absent ones.
 function scheduler.start(fields, f, ...)
   enter()
@@ -483,10 +488,11 @@ local function carry_to_end(task, entry, driver, call, hooks)
     end
     event = entry.event
   end
-  task.unreported = call:may_have_happened() and call -- until the caller has the result, and frees the call
+  local attempts, unknown, may_have_happened = call:attempts()
+  task.unreported = may_have_happened and call -- until the caller has the result, and frees the call
   leave(task, entry)
   if task.on_call then
-    task:on_call(call)
+    task:on_call(attempts, unknown)
   end
 end
 
@@ -585,6 +591,7 @@ function scheduler.step_with(driver, seconds)
   step_all(all, seconds)
   end_work(level)
   drain()
+  unwatch_idle() -- the call that blocks may have been the last one
 end
 
 -- Waits for the drivers, at most `seconds`, and resumes tasks. If on_attempt or an interrupt raises an error,

@@ -405,6 +405,9 @@ function Driver:start(call, entry) end
 ---@return boolean
 function Driver:is_idle() end
 
+---Calls `hooks.attempts` in each step from now on: see leat.driver.
+function Driver:observe(hooks) end
+
 ---Cancels a call: see leat.driver.
 function Driver:cancel(call) end
 
