@@ -718,10 +718,11 @@ static int core_protect(lua_State *L) {
 }
 
 static int call_attempts(lua_State *L) {
-  const leat_error *error = leat_call_error(check_call(L, 1));
+  const leat_call *call = check_call(L, 1);
+  const leat_error *error = leat_call_error(call);
   lua_pushinteger(L, error->attempts);
   lua_pushboolean(L, error->outcome_unknown);
-  lua_pushboolean(L, may_have_happened(check_call(L, 1)));
+  lua_pushboolean(L, may_have_happened(call));
   return 3;
 }
 

@@ -16,7 +16,7 @@ local curl = {}
 local Driver = {}
 Driver.__index = Driver
 
-local wait, next_event, report = core.wait, core.next_event, drivers.report
+local wait, next_event = core.wait, core.next_event
 
 -- ---- the contract of leat.driver ----------------------------------------------------------------
 
@@ -52,15 +52,15 @@ end
 --- Waits up to `seconds` for I/O or a timer, handles it, and reports the events of calls: see `leat.driver`.
 function Driver:step(seconds)
   local handle = self.handle
-  local entry, event, more = wait(handle, seconds)
+  local entry, _, more = wait(handle, seconds)
   while entry do
-    if entry.task then -- other entries have the event already
-      report(entry, event)
+    if entry.task then
+      drivers.scheduler.wake(entry.task) -- entries have the event already
     end
     if not more or self.closed then
       break
     end
-    entry, event, more = next_event(handle)
+    entry, _, more = next_event(handle)
   end
   if self.observing then
     for hooks in pairs(self.observed) do

@@ -172,8 +172,8 @@ function Run:fields()
         scheduler.wake(self.parent)
       end
     end,
-    on_call = function(_, attempts, unknown)
-      if attempts > 1 then self.retried = self.retried + attempts - 1 end
+    on_retries = function(_, attempts, unknown)
+      self.retried = self.retried + math.max(0, attempts - 1) -- a canceled call may have made no attempt
       if unknown then self.unknown = self.unknown + 1 end
     end,
   }

@@ -69,7 +69,7 @@ end
 
 -- Notifies the loops first. After an interrupt in between they are notified again, which is harmless.
 local function watch(driver)
-  if busy[1] ~= driver and not is_busy(driver) then
+  if not is_busy(driver) then
     notify_loops("watch", driver)
     busy[#busy + 1] = driver
   end
@@ -365,15 +365,16 @@ function drain()
 end
 
 -- Makes a task and starts it. `fields` may hold `at_end(task)`, which is called when the task is done, maybe
--- more than once; and `on_call(task, attempts, unknown)`, which is called for each call that is done. Unused fields of the
--- task are false, because Lua finds them faster than absent ones.
+-- more than once; and `on_retries(task, attempts, unknown)`, which is called for each call that took more than
+-- one attempt, or whose outcome is unknown. Unused fields of the task are false, because Lua finds them faster
+-- than absent ones.
 function scheduler.start(fields, f, ...)
   enter()
   if pcall_suspends == nil then
     find_out_about_pcall()
   end
   local task = setmetatable({ thread = coroutine.create(body), at_end = fields.at_end,
-    on_call = fields.on_call or false, begun = false, done = false, canceled = false, observed = false,
+    on_retries = fields.on_retries or false, begun = false, done = false, canceled = false, observed = false,
     unreported = false, act = false, a = false, b = false, c = false, driver = false, call = false, event = false,
     inner = false, outer = false }, Task)
   task.task = task
@@ -455,7 +456,9 @@ local function begin_call(task, entry, driver, call)
     task.inner = entry
   end
   entry.driver, entry.call, entry.event = driver, call, false
-  watch(driver)
+  if busy[1] ~= driver then
+    watch(driver)
+  end
   local fine, started = pcall(driver.start, driver, call, entry)
   if not fine then
     entry.why, entry.event = started, "refused"
@@ -491,8 +494,8 @@ local function carry_to_end(task, entry, driver, call, hooks)
   local attempts, unknown, may_have_happened = call:attempts()
   task.unreported = may_have_happened and call -- until the caller has the result, and frees the call
   leave(task, entry)
-  if task.on_call then
-    task:on_call(attempts, unknown)
+  if task.on_retries and (attempts > 1 or unknown) then
+    task:on_retries(attempts, unknown)
   end
 end
 
