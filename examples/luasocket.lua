@@ -5,8 +5,8 @@
 --    local client = leat.new { api_key = key, base_url = "http://127.0.0.1:8080", driver = driver }
 --
 -- The core says what a call needs next (call:next), and its codec speaks HTTP; the driver moves the bytes.
--- leat.driver describes the methods. Each exchange uses a new connection, and names are looked up while the
--- program waits: a complete driver keeps connections, and has TLS.
+-- leat.driver describes the methods. A complete driver also has TLS, keeps connections, and does not wait while it
+-- looks up a name; and Ctrl-C, which may break into each line, would not leave a call to its timeout.
 local core = require("leat.core")
 local drivers = require("leat.driver")
 local socket = require("socket")
