@@ -11,7 +11,8 @@ local drivers = require("leat.driver")
 local ensure = require("leat.ensure")
 local token_function = require("leat.token_function")
 
-local rows, classes = {}, {} -- of operations, by title; of clients and resources, by the name of the resource
+local rows = {} -- the operations, by title
+local classes = {} -- the classes of the client and its resources, by name
 
 -- The metatable of errors.
 local failure = {}
