@@ -24,8 +24,8 @@
 --
 --   * `start(call, entry)` begins the call; it must not block. `entry` is a table: the driver keeps it while the
 --     call is under way, and passes it to `report`. Returns true if the call is under way, and false if it is done
---     at once; then no event follows. After an interrupt `start` may be called again with a call that is under way,
---     and must return true
+--     at once; then no event follows. After an interrupt `start` may be called again with a call that is under way:
+--     then it must do nothing
 --   * `step(seconds)` waits until there is something to do, for at most `seconds`, which may be 0, and does it.
 --     For each call that is done, or needs a token, it calls `report`. It must not wait much longer than 0.1
 --     seconds, because nothing else runs meanwhile, not even a signal's handler
@@ -39,7 +39,7 @@
 --   * `fd()` is needed only for event loops: it returns a descriptor that is readable when `step` has something to
 --     do, timers included. Without it, or with -1, tasks that use several drivers at once are run every millisecond
 --
--- Its fields `closed`, set by `close`, and `closed = false` before, must exist.
+-- It has a field `closed`, which is false until `close` sets it.
 -- @module leat.driver
 
 local token_function = require("leat.token_function")
