@@ -328,10 +328,10 @@ FUZZERS := $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*_fuzz.
 fuzz-build: $(FUZZERS)
 fuzz: fuzz-build
 	@sh spec/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
-$(BUILD)/fuzz/%: spec/fuzz/%.c spec/support/cases.c $(PURE) $(wildcard core/*.h spec/fuzz/*.h spec/support/*.h)
+$(BUILD)/fuzz/%: spec/fuzz/%.c spec/support/http_cases.c $(PURE) $(wildcard core/*.h spec/fuzz/*.h spec/support/*.h)
 	@mkdir -p $(@D)
 	clang $(CPP_FLAGS) $(STANDARD) -Ispec/support -O1 -g -fsanitize=fuzzer,address,undefined \
-	  -fno-sanitize-recover=all -o $@ $< spec/support/cases.c $(PURE) $(JANSSON_LIBS)
+	  -fno-sanitize-recover=all -o $@ $< spec/support/http_cases.c $(PURE) $(JANSSON_LIBS)
 
 BENCH_TOOLS := $(patsubst spec/bench/%.c,$(BUILD)/bench/%,$(wildcard spec/bench/*.c))
 nightly:

@@ -3,8 +3,8 @@
 ** spec/cases/http1.cases. A case in which they differ must explain why in its line
 ** "differs"; otherwise it fails. `-v` lists these cases.
 */
-#include "cases.h"
 #include "feed.h"
+#include "http_cases.h"
 #include "http_server.h"
 #include "test.h"
 

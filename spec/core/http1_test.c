@@ -4,8 +4,8 @@
 ** requests.
 */
 #include "calls.h"
-#include "cases.h"
 #include "feed.h"
+#include "http_cases.h"
 #include "secrets.h"
 #include "test.h"
 

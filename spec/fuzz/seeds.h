@@ -5,8 +5,8 @@
 #ifndef LEAT_FUZZ_SEEDS_H
 #define LEAT_FUZZ_SEEDS_H
 
-#include "cases.h"
 #include "feed.h"
+#include "http_cases.h"
 
 #include <stdint.h>
 #include <stdio.h>

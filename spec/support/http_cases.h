@@ -1,9 +1,9 @@
 /*
-** cases.h - responses as data: reads spec/cases/http1.cases, which describes its format
+** http_cases.h - responses as data: reads spec/cases/http1.cases, which describes its format
 ** at the top. The tests of the codec, the differential test and the fuzz targets use it.
 */
-#ifndef LEAT_TEST_CASES_H
-#define LEAT_TEST_CASES_H
+#ifndef LEAT_TEST_HTTP_CASES_H
+#define LEAT_TEST_HTTP_CASES_H
 
 #include "leat_driver.h"
 

@@ -1,7 +1,7 @@
 /*
-** cases.c - reads responses as data.
+** http_cases.c - reads responses as data.
 */
-#include "cases.h"
+#include "http_cases.h"
 
 #include <stdio.h>
 #include <stdlib.h>
