@@ -362,6 +362,7 @@ lint:
 	  --inline-suppr --suppress=missingIncludeSystem -Icore -Icore/curl -Icore/sandbox core lua
 	luacheck --quiet .
 	shellcheck $(SH_FILES)
+	sh spec/support/mutants.sh --check
 # A sandbox's request owns its memory; gcc cannot follow the ownership through libmicrohttpd.
 analyze:
 	@for file in $(wildcard core/*.c core/*/*.c lua/*.c); do \

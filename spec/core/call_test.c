@@ -78,7 +78,7 @@ static void test_golden(leat_client *client, const char *folder) {
 
 static void test_request(leat_client *client) {
   leat_call *call = card_call(client, "find");
-  TEST("what a driver is told");
+  TEST("what a driver gets of a request");
   CHECK(leat_call_request(call) == NULL);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   CHECK(leat_call_next(call, (leat_moment){now.monotonic_ms + 8000, 0, 0}) ==
@@ -524,7 +524,7 @@ static void test_urls(void) {
 #define UNKNOWN            true
 #define KNOWN              false
 
-static const struct answer_case {
+static const struct response_case {
   const char *operation;
   int status;
   leat_framing framing;
@@ -533,7 +533,7 @@ static const struct answer_case {
   int code;
   bool unknown;
   const char *message;
-} answers[] = {
+} responses[] = {
     /* successes */
     {"find", 200, LEAT_LENGTH, "application/json", CARD, LEAT_OK, 0, KNOWN, ""},
     {"find", 200, LEAT_TO_CLOSE, "application/json", CARD, LEAT_OK, 0, KNOWN, ""},
@@ -729,26 +729,26 @@ static const struct answer_case {
     {"find", 304, LEAT_NO_BODY, "", "", LEAT_PROTOCOL, 0, KNOWN, ""},
 };
 
-static leat_call *answered(leat_client *client, const struct answer_case *c) {
+static leat_call *call_after(leat_client *client, const struct response_case *c) {
   leat_header type = {leat_s("Content-Type"), leat_s(c->type)};
-  leat_response answer = {c->status, &type, c->type[0] ? 1 : 0, leat_s(c->body),
-                          c->framing};
+  leat_response response = {c->status, &type, c->type[0] ? 1 : 0, leat_s(c->body),
+                            c->framing};
   leat_call *call = bare_call(client, c->operation);
   set(call, "contact_identifier_value", "1");
   if (strcmp(c->operation, "link") == 0) set(call, "contact_uuid", "u");
   if (strcmp(c->operation, "update") == 0) set(call, "contact_identifier_name", "N");
   now.monotonic_ms += 60000; /* ends any pause of the previous case */
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  leat_call_respond(call, now, &answer);
+  leat_call_respond(call, now, &response);
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   return call;
 }
 
-static void test_answers(leat_client *client) {
-  TEST("answers");
-  for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
-    const struct answer_case *c = &answers[i];
-    leat_call *call = answered(client, c);
+static void test_responses(leat_client *client) {
+  TEST("responses");
+  for (size_t i = 0; i < sizeof responses / sizeof responses[0]; i++) {
+    const struct response_case *c = &responses[i];
+    leat_call *call = call_after(client, c);
     const leat_error *error = leat_call_error(call);
     leat_contact_identifier card;
     char text[1024];
@@ -771,12 +771,12 @@ static void check_same(const char *a, const char *b, bool same) {
 
 static void check_spelling(leat_client *client, const char *operation, const char *asked,
                            const char *body, leat_kind kind) {
-  leat_response answer = {200, NULL, 0, leat_s(body), LEAT_LENGTH};
+  leat_response response = {200, NULL, 0, leat_s(body), LEAT_LENGTH};
   leat_call *call = bare_call(client, operation);
   set(call, strcmp(operation, "list") == 0 ? "contact_uuid" : "contact_identifier_value",
       asked);
   leat_call_next(call, now);
-  leat_call_respond(call, now, &answer);
+  leat_call_respond(call, now, &response);
   if (!CHECK(leat_call_error(call)->kind == kind))
     printf("  %s %s: %s\n", operation, asked, leat_call_error(call)->message);
   leat_call_free(call);
@@ -795,7 +795,7 @@ static void test_spellings(leat_client *client) {
   check_same("a", "", false);
   CHECK(!leat_same_value((leat_string){NULL, 0}, leat_s("")));
   CHECK(!leat_same_value((leat_string){NULL, 0}, (leat_string){NULL, 0}));
-  TEST("answers in the service's spelling");
+  TEST("responses in the service's spelling");
   static const char body[] = "{\"data\":{\"value\":\"0042A\"}}";
   check_spelling(client, "find", "0042a ", body, LEAT_OK);
   check_spelling(client, "create", " 0042A", body, LEAT_OK);
@@ -805,9 +805,10 @@ static void test_spellings(leat_client *client) {
   check_spelling(client, "list", "ABC-1",
                  "{\"data\":[{\"value\":\"1\",\"contact\":{\"uuid\":\"abc-1\"}}]}",
                  LEAT_OK);
-  struct answer_case c = {"find",  200, LEAT_LENGTH, "", "{\"data\":{\"value\":\" 1\"}}",
-                          LEAT_OK, 0,   false,       ""};
-  leat_call *call = answered(client, &c);
+  struct response_case c = {
+      "find",  200, LEAT_LENGTH, "", "{\"data\":{\"value\":\" 1\"}}",
+      LEAT_OK, 0,   false,       ""};
+  leat_call *call = call_after(client, &c);
   CHECK(leat_call_contact_identifier(call, &card));
   CHECK(card.value.length == 2 && memcmp(card.value.data, " 1", 2) == 0);
   leat_call_free(call);
@@ -823,8 +824,8 @@ static void test_deep(leat_client *client) {
     for (int i = 2; i < depth; i++)
       body[length++] = ']';
     snprintf(body + length, sizeof body - (size_t)length, ",\"y\":\"[[[[\\\"[[[[\"}}");
-    struct answer_case c = {"find", 200, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
-    leat_call *call = answered(client, &c);
+    struct response_case c = {"find", 200, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
+    leat_call *call = call_after(client, &c);
     CHECK((leat_call_error(call)->kind == LEAT_OK) == (depth <= 32));
     leat_call_free(call);
   }
@@ -832,7 +833,7 @@ static void test_deep(leat_client *client) {
 
 static void test_card(leat_client *client) {
   leat_contact_identifier card;
-  leat_call *call = answered(client, &answers[0]);
+  leat_call *call = call_after(client, &responses[0]);
   TEST("the typed view");
   CHECK(leat_call_contact_identifier(call, &card));
   CHECK(card.value.length == 1 && card.value.data[0] == '1');
@@ -841,7 +842,7 @@ static void test_card(leat_client *client) {
   CHECK(leat_json_type(leat_call_meta(call)) == LEAT_ARRAY);
   CHECK(leat_call_info(call).status == 200 && leat_call_info(call).attempts == 1);
   leat_call_free(call);
-  call = answered(client, &answers[5]);
+  call = call_after(client, &responses[5]);
   CHECK(leat_call_contact_identifier(call, &card));
   CHECK(card.name.data == NULL && card.active == -1 && card.contact_uuid.data == NULL);
   leat_call_free(call);
@@ -852,8 +853,8 @@ static void check_fields(leat_client *client, const char *errors, const char *wa
   leat_field field;
   snprintf(body, sizeof body, "{\"message\":\"No.\",\"code\":1003,\"errors\":%s}",
            errors);
-  struct answer_case c = {"create", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
-  leat_call *call = answered(client, &c);
+  struct response_case c = {"create", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
+  leat_call *call = call_after(client, &c);
   for (size_t i = 0; leat_call_field(call, i, &field); i++)
     snprintf(got + strlen(got), sizeof got - strlen(got), "%s=%s;", field.name.data,
              field.message.data);
@@ -894,8 +895,8 @@ static void test_many_fields(leat_client *client) {
   while (length < SIZE - 100)
     length += (size_t)sprintf(body + length, "\"\xC3\xA9\xE2\x82\xAC\",");
   strcpy(body + length, "\"\"]}}");
-  struct answer_case c = {"create", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
-  leat_call *call = answered(client, &c);
+  struct response_case c = {"create", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
+  leat_call *call = call_after(client, &c);
   while (leat_call_field(call, count, &field))
     count++;
   CHECK(count == 32);
@@ -906,7 +907,7 @@ static void test_many_fields(leat_client *client) {
     for (int i = 0; i < 250; i++)
       length += (size_t)sprintf(body + length, "\xE2\x82\xAC");
     strcpy(body + length, "\",\"y\",\"\xC3\xA9\"]}");
-    call = answered(client, &c);
+    call = call_after(client, &c);
     CHECK(is_whole(leat_call_error(call)->message));
     leat_call_free(call);
   }
@@ -915,10 +916,10 @@ static void test_many_fields(leat_client *client) {
 
 static void check_redirect(leat_client *client, const char *location, const char *host) {
   leat_header header = {leat_s("location"), leat_s(location)};
-  leat_response answer = {302, &header, 1, leat_s("<html>"), LEAT_LENGTH};
+  leat_response response = {302, &header, 1, leat_s("<html>"), LEAT_LENGTH};
   leat_call *call = card_call(client, "unlink");
   leat_call_next(call, now);
-  leat_call_respond(call, now, &answer);
+  leat_call_respond(call, now, &response);
   CHECK(leat_call_error(call)->kind == LEAT_REDIRECT);
   CHECK(!leat_call_error(call)->outcome_unknown);
   if (!CHECK(strstr(leat_call_error(call)->message, host) != NULL))
@@ -976,11 +977,12 @@ static void test_dates(void) {
     const struct date_case *c = &dates[i];
     leat_header headers[] = {{leat_s("Retry-After"), leat_s(c->retry_after)},
                              {leat_s("Date"), leat_s(c->date)}};
-    leat_response answer = {429, headers, c->date[0] ? 2 : 1, leat_s("{}"), LEAT_LENGTH};
+    leat_response response = {429, headers, c->date[0] ? 2 : 1, leat_s("{}"),
+                              LEAT_LENGTH};
     leat_client *client = golden_client(); /* the previous one is paused */
     leat_call *call = card_call(client, "find");
     leat_call_next(call, now);
-    leat_call_respond(call, now, &answer);
+    leat_call_respond(call, now, &response);
     if (!CHECK(leat_call_error(call)->retry_after_ms == c->ms))
       printf("  %s: %lld\n", c->retry_after,
              (long long)leat_call_error(call)->retry_after_ms);
@@ -994,17 +996,17 @@ static void test_max_body(void) {
   static const char *const operations[] = {"find", "create"};
   leat_config config = {.api_key = KEY, .max_attempts = 1, .max_body = 22};
   leat_client *client = leat_client_new(&config, NULL);
-  TEST("the largest answer");
+  TEST("the largest response");
   for (size_t i = 0; i < 2; i++)
     for (size_t size = 22; size < 24; size++) {
-      struct answer_case c = {
+      struct response_case c = {
           operations[i], 200, LEAT_LENGTH, "", "{\"data\":{\"value\":\"1\"}} ",
           LEAT_OK,       0,   false,       ""};
-      leat_response answer = {200, NULL, 0, {c.body, size}, LEAT_LENGTH};
+      leat_response response = {200, NULL, 0, {c.body, size}, LEAT_LENGTH};
       leat_call *call = bare_call(client, c.operation);
       set(call, "contact_identifier_value", "1");
       leat_call_next(call, now);
-      leat_call_respond(call, now, &answer);
+      leat_call_respond(call, now, &response);
       const leat_error *error = leat_call_error(call);
       CHECK(error->kind == (size == 22 ? LEAT_OK : LEAT_TOO_LARGE));
       CHECK(error->outcome_unknown == (size > 22 && i == 1));
@@ -1053,7 +1055,7 @@ static void test_missing_text(leat_client *client) {
 static void test_failures(leat_client *client) {
   leat_call *call = bare_call(client, "create");
   char text[1024];
-  TEST("no answer");
+  TEST("no response");
   set(call, "contact_identifier_value", "1");
   leat_call_next(call, now);
   leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "late");
@@ -1066,7 +1068,7 @@ static void test_failures(leat_client *client) {
   leat_call_fail(call, now, LEAT_TLS, LEAT_SENT_NO, "again"); /* keeps the first error */
   CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
   leat_call_free(call);
-  TEST("given up before it began");
+  TEST("canceled before it began");
   call = card_call(client, "create");
   leat_call_fail(call, now, LEAT_CANCELED, LEAT_SENT_NO, "canceled");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
@@ -1094,12 +1096,12 @@ static void test_secrets(leat_client *client) {
   };
   leat_field field;
   char text[1024];
-  TEST("the token in an answer");
+  TEST("the token in a response");
   for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
     int status = strstr(bodies[i], "data") ? 200 : 400;
-    struct answer_case c = {"find",  status, LEAT_LENGTH, KEY, bodies[i],
-                            LEAT_OK, 0,      false,       ""};
-    leat_call *call = answered(client, &c);
+    struct response_case c = {"find",  status, LEAT_LENGTH, KEY, bodies[i],
+                              LEAT_OK, 0,      false,       ""};
+    leat_call *call = call_after(client, &c);
     check_secret(leat_error_text(leat_call_error(call), text, sizeof text));
     CHECK(strstr(text, "[token]") != NULL);
     for (size_t n = 0; leat_call_field(call, n, &field); n++) {
@@ -1116,14 +1118,15 @@ static void test_secrets(leat_client *client) {
 }
 
 static void test_control_characters(leat_client *client) {
-  struct answer_case c = {"find", 400, LEAT_LENGTH, "", "", LEAT_OK, 0, false, ""};
+  struct response_case c = {"find", 400, LEAT_LENGTH, "", "", LEAT_OK, 0, false, ""};
   TEST("terminal escapes in a message");
   c.body = "{\"message\":\"a\\u001b[31mb\\u009bc\\u007fd\\r\\ne\",\"code\":1003}";
-  leat_call *call = answered(client, &c);
+  leat_call *call = call_after(client, &c);
   CHECK_STR(leat_call_error(call)->message, "a [31mb c d  e");
   leat_call_free(call);
-  c = (struct answer_case){"find", 200, LEAT_LENGTH, "", "[\033]", LEAT_OK, 0, false, ""};
-  call = answered(client, &c); /* the decoder rejects an escape character */
+  c = (struct response_case){"find",  200, LEAT_LENGTH, "", "[\033]",
+                             LEAT_OK, 0,   false,       ""};
+  call = call_after(client, &c); /* the decoder rejects an escape character */
   CHECK(strchr(leat_call_error(call)->message, '\033') == NULL);
   leat_call_free(call);
 }
@@ -1150,8 +1153,8 @@ static void test_invisible_characters(leat_client *client) {
     snprintf(body, sizeof body,
              "{\"message\":\"a%sb\",\"code\":1003,\"errors\":{\"x%sy\":\"c%sd\"}}",
              character, character, character);
-    struct answer_case c = {"find", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
-    leat_call *call = answered(client, &c);
+    struct response_case c = {"find", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
+    leat_call *call = call_after(client, &c);
     if (i < count) character = " ";
     snprintf(wanted, sizeof wanted, "a%sb x%sy: c%sd", character, character, character);
     CHECK_STR(leat_call_error(call)->message, wanted);
@@ -1166,7 +1169,7 @@ static void test_invisible_characters(leat_client *client) {
 
 static void test_lifetimes(void) {
   leat_client *client = golden_client();
-  leat_call *call = answered(client, &answers[0]);
+  leat_call *call = call_after(client, &responses[0]);
   TEST("a client freed before its call");
   leat_client_free(client);
   CHECK(leat_call_data(call) != NULL);
@@ -1186,7 +1189,7 @@ int main(int argc, char **argv) {
   test_null_arguments(client);
   test_config();
   test_urls();
-  test_answers(client);
+  test_responses(client);
   test_spellings(client);
   test_deep(client);
   test_card(client);

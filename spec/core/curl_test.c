@@ -66,12 +66,12 @@ static void test_reuse(void) {
       "Connection: close",
       (reply){OK_HEAD "Connection: close\r\nContent-Length: 44\r\n\r\n" BODY, STAY}, 3,
       3);
-  check_reuse("closed without a word after the answer", (reply){GOOD, CLOSE}, 3, 3);
-  check_reuse("bytes behind the answer", (reply){GOOD GOOD, STAY}, 3, 3);
-  check_reuse("an answer that ends with the connection",
+  check_reuse("closed silently after the response", (reply){GOOD, CLOSE}, 3, 3);
+  check_reuse("bytes behind the response", (reply){GOOD GOOD, STAY}, 3, 3);
+  check_reuse("a response that ends with the connection",
               (reply){OK_HEAD "\r\n" BODY, CLOSE}, 3, 3);
-  check_reuse("an interim answer first", (reply){"HTTP/1.1 103 Early\r\n\r\n" GOOD, STAY},
-              3, 1);
+  check_reuse("an interim response first",
+              (reply){"HTTP/1.1 103 Early\r\n\r\n" GOOD, STAY}, 3, 1);
 }
 
 /* Bytes behind a response are never used for another call, whatever the response's
@@ -92,7 +92,7 @@ static void test_surplus(void) {
 }
 
 /* A late response is never taken for that of the next call. */
-static void test_late_answer(void) {
+static void test_late_response(void) {
   static const reply replies[] = {{NULL, STAY}, {GOOD, STAY}};
   stage s;
   open_http(&s, "after a timeout the connection goes", replies, 2, 100, 0);
@@ -120,11 +120,11 @@ static void check_failure(const char *name, reply first, leat_kind kind, bool un
 }
 
 static void test_failures(void) {
-  check_failure("closes without an answer", (reply){NULL, CLOSE}, LEAT_CONNECTION, true,
+  check_failure("closes without a response", (reply){NULL, CLOSE}, LEAT_CONNECTION, true,
                 "without an answer");
   check_failure("resets", (reply){NULL, RESET}, LEAT_CONNECTION, true,
                 "broke while receiving");
-  check_failure("answers nothing", (reply){NULL, STAY}, LEAT_TIMEOUT, true, "in time");
+  check_failure("never responds", (reply){NULL, STAY}, LEAT_TIMEOUT, true, "in time");
   check_failure("half a head, then the end", (reply){OK_HEAD "Cont", CLOSE},
                 LEAT_CONNECTION, true, "within the answer's head");
   check_failure("half a head, then nothing", (reply){OK_HEAD "Cont", STAY}, LEAT_TIMEOUT,
@@ -293,7 +293,7 @@ static void test_line(void) {
   static const reply replies[] = {{NULL, STAY}, {NULL, STAY}, {GOOD, STAY}};
   leat_call *calls[3];
   stage s;
-  open_http(&s, "time in line is not call time", replies, 3, 120, 1);
+  open_http(&s, "time in the queue is not call time", replies, 3, 120, 1);
   for (int i = 0; i < 3; i++)
     calls[i] = start_call(s.curl, s.client, "find");
   wait_for(s.curl, calls[2]);
@@ -344,7 +344,8 @@ static void test_queue_timeout(void) {
   static const reply replies[] = {{NULL, STAY}};
   leat_call *calls[3];
   stage s;
-  open_http(&s, "in line for a connection, for too long", replies, 1, 400, 1);
+  open_http(&s, "queued for a connection for longer than queue_timeout", replies, 1, 400,
+            1);
   leat_client *rushed = rushed_client(&s, 60);
   for (int i = 0; i < 3; i++)
     calls[i] = start_call(s.curl, i == 1 ? rushed : s.client, "create");
@@ -366,7 +367,8 @@ static void test_queue_timeout(void) {
 static void test_two_lines(void) {
   static const reply replies[] = {{GOOD, STAY}, {NULL, STAY}, {GOOD, STAY}};
   stage s;
-  open_http(&s, "in two lines, for too long together", replies, 3, 350, 1);
+  open_http(&s, "in two queues for longer than queue_timeout together", replies, 3, 350,
+            1);
   leat_client *slow =
       client_here(&s, (leat_config){.rate_per_minute = 300, .queue_timeout_ms = 250});
   CHECK(perform(s.curl, slow, "find").kind == LEAT_OK);
@@ -389,7 +391,7 @@ static void test_two_lines_to_verify(void) {
                                    STAY},
                                   {NULL, STAY}};
   stage s;
-  open_http(&s, "in two lines to verify a change", replies, 2, 3000, 1);
+  open_http(&s, "in two queues before a change is verified", replies, 2, 3000, 1);
   leat_client *client =
       client_here(&s, (leat_config){.queue_timeout_ms = 1200, .max_attempts = 3});
   leat_call *create = card_call(client, "create"), *hangs = card_call(s.client, "find");
@@ -412,7 +414,7 @@ static void test_begun_first(void) {
   leat_call *first, *calls[200];
   stage s;
   int done = 0, place = 0;
-  open_http(&s, "a second try does not stand at the end of the line", replies, 2, 0, 1);
+  open_http(&s, "a retry is not at the end of the queue", replies, 2, 0, 1);
   leat_client *client = client_here(
       &s, (leat_config){.retry_base_ms = 1, .retry_cap_ms = 1, .max_attempts = 3});
   first = start_call(s.curl, client, "find");
@@ -434,7 +436,7 @@ static void test_begun_first(void) {
 static void test_cancel(void) {
   leat_call *calls[3];
   stage s;
-  open_http(&s, "cancel: under way, in line, done", &no_reply, 1, 0, 1);
+  open_http(&s, "cancel: under way, queued, done", &no_reply, 1, 0, 1);
   for (int i = 0; i < 3; i++)
     calls[i] = start_call(s.curl, s.client, "create");
   while (s.server.requests == 0)
@@ -536,7 +538,7 @@ static void test_descriptor_alone(void) {
 
 static void test_descriptor(void) {
   stage s;
-  open_http(&s, "one descriptor tells of answers, and of time", &no_reply, 1, 100, 0);
+  open_http(&s, "one descriptor signals responses and timers", &no_reply, 1, 100, 0);
   leat_call *call = card_call(s.client, "find");
   struct pollfd fd = {leat_curl_fd(s.curl), POLLIN, 0};
   leat_curl_start(s.curl, call);
@@ -555,7 +557,7 @@ static void test_descriptor(void) {
 static void test_descriptor_alone(void) {
   static const reply replies[] = {{NULL, STAY}, {GOOD, STAY}};
   stage s;
-  open_http(&s, "a cancel lets the next in line go on", replies, 2, 5000, 1);
+  open_http(&s, "after a cancel the next queued call goes on", replies, 2, 5000, 1);
   struct pollfd fd = {leat_curl_fd(s.curl), POLLIN, 0};
   leat_call *calls[2] = {card_call(s.client, "find"), card_call(s.client, "find")};
   leat_curl_start(s.curl, calls[0]);
@@ -626,7 +628,7 @@ static void test_shared_rate(void) {
 ** client. */
 static void test_asking(void) {
   stage s;
-  open_http(&s, "a call that asks for a token, beside one that does not", &good_reply, 1,
+  open_http(&s, "a call that waits for a token, beside one that does not", &good_reply, 1,
             2000, 0);
   leat_client *asking = client_here(&s, (leat_config){.token_from_caller = true});
   leat_call *asks = card_call(asking, "find"), *waits = card_call(asking, "find");
@@ -639,7 +641,7 @@ static void test_asking(void) {
   leat_client *lone = client_here(&s, (leat_config){.token_from_caller = true});
   CHECK(perform(s.curl, lone, "find").kind == LEAT_CONFIG); /* without a token source */
   leat_client_free(lone);
-  TEST("the next one asks, and gets it");
+  TEST("the next call asks for the token, and gets it");
   while (leat_curl_done(s.curl) != NULL) {
   }
   asks = card_call(asking, "find");
@@ -655,7 +657,7 @@ static void test_asking(void) {
     printf("  %d ms, %s\n", (int)(test_now_ms() - start), leat_call_error(asks)->message);
   leat_call_free(asks);
   leat_call_free(waits);
-  TEST("the lease of one that is canceled goes on at once");
+  TEST("the lease of a canceled call is free at once");
   leat_client *third = client_here(&s, (leat_config){.token_from_caller = true});
   asks = card_call(third, "find");
   waits = card_call(third, "find");
@@ -669,7 +671,7 @@ static void test_asking(void) {
     leat_curl_wait(s.curl, 1000);
   CHECK(next == waits && test_now_ms() - start < 500);
   leat_call_free(asks);
-  TEST("one that is canceled as soon as it got the token");
+  TEST("a call that is canceled as soon as it got the token");
   asks = card_call(third, "find");
   leat_curl_start(s.curl, asks);
   leat_curl_wait(s.curl, 0);
@@ -726,9 +728,9 @@ static void check_busy_line(const char *name, int many, int connections, bool wa
 }
 
 static void test_busy_line(void) {
-  check_busy_line("in line behind a response that has arrived", 2, 1, true);
-  check_busy_line("in line behind many of them", 140, 70, true);
-  check_busy_line("in line for connections that are begun a few at a time", 40, 64,
+  check_busy_line("queued behind a response that has arrived", 2, 1, true);
+  check_busy_line("queued behind many responses that have arrived", 140, 70, true);
+  check_busy_line("queued for connections that are opened a few at a time", 40, 64,
                   false);
 }
 
@@ -948,13 +950,13 @@ static void test_environment(void) {
 
 /* The server reads slowly, so that the request is sent in pieces. */
 static void test_large_request(void) {
-  static const reply answer = {"HTTP/1.1 400 Bad\r\nContent-Length: 37\r\n\r\n"
-                               "{\"message\":\"x\",\"code\":1003,\"y\":\"zzz\"}",
-                               STAY};
+  static const reply response = {"HTTP/1.1 400 Bad\r\nContent-Length: 37\r\n\r\n"
+                                 "{\"message\":\"x\",\"code\":1003,\"y\":\"zzz\"}",
+                                 STAY};
   enum { LENGTH = 60000 };
   stage s;
   char *value = malloc(LENGTH);
-  open_http(&s, "a request of 180 kB", &answer, 1, 5000, 0);
+  open_http(&s, "a request of 180 kB", &response, 1, 5000, 0);
   memset(value, '&', LENGTH);
   leat_call *call =
       leat_call_new(s.client, leat_operation("contact_identifiers", "delete"));
@@ -970,7 +972,7 @@ static void test_large_request(void) {
 int main(void) {
   test_reuse();
   test_surplus();
-  test_late_answer();
+  test_late_response();
   test_failures();
   test_delete_to_close();
   test_dies_when_reused(CLOSE);
@@ -1003,7 +1005,7 @@ int main(void) {
   test_busy("busy, then it performs another call", BUSY_PERFORMS);
   test_busy_line();
   test_stopped("stopped past the deadline", 400);
-  test_stopped("stopped past the patience of the next in line", 5000);
+  test_stopped("stopped past the queue_timeout of the next call", 5000);
   test_second_address();
   test_proxy_secrets();
   test_settings();

@@ -65,7 +65,7 @@ static leat_curl *new_driver(const char *proxy) {
 }
 
 /* A proxy must learn nothing about the request but its target. */
-static void check_unheard(stage *s) {
+static void check_unseen(stage *s) {
   CHECK(!proxy_has(&s->proxy, &s->proxy.heard, test_key()));
   CHECK(!proxy_has(&s->proxy, &s->proxy.heard, test_path()));
 }
@@ -94,7 +94,7 @@ static const good_proxy good_proxies[] = {
      {.user = "me:hunter2"},
      true},
     {"SOCKS5, which finds the name", "socks5h://127.0.0.1:", {.socks = true}, true},
-    {"SOCKS5, which is told the address", "socks5://127.0.0.1:", {.socks = true}, false},
+    {"SOCKS5, which gets the address", "socks5://127.0.0.1:", {.socks = true}, false},
     {"SOCKS5 with a user",
      "socks5h://me:hunter2@127.0.0.1:",
      {.socks = true, .user = "me:hunter2"},
@@ -118,7 +118,7 @@ static void check_good(const good_proxy *g) {
   bool by_name = strstr(g->url, "proxy.test") != NULL;
   CHECK((names_asked > 0) == (by_name || !g->resolves)); /* one query, or A and AAAA */
   CHECK(proxy_has(&s.proxy, &s.proxy.heard, "api.test") == g->resolves);
-  check_unheard(&s);
+  check_unseen(&s);
   leat_curl_free(curl);
   close_proxy(&s);
 }
@@ -210,7 +210,7 @@ typedef struct bad_proxy {
   const char *says[4];
 } bad_proxy;
 
-#define ANSWER(status) "HTTP/1.1 " status "\r\nContent-Length: 3\r\n\r\nno\n"
+#define RESPONSE(status) "HTTP/1.1 " status "\r\nContent-Length: 3\r\n\r\nno\n"
 
 static const bad_proxy bad_proxies[] = {
     {"wants a user, and gets none",
@@ -225,47 +225,47 @@ static const bad_proxy bad_proxies[] = {
      {"HTTP 407", "or others", "user:password@"}},
     {"closes as it wants a user",
      "http://127.0.0.1:",
-     {.answer = ANSWER("407 Who?"), .then = CLOSE},
+     {.response = RESPONSE("407 Who?"), .then = CLOSE},
      LEAT_CONFIG,
      {"HTTP 407", "user:password@"}},
     {"forbids it",
      "http://127.0.0.1:",
-     {.answer = ANSWER("403 Forbidden")},
+     {.response = RESPONSE("403 Forbidden")},
      LEAT_CONFIG,
      {"the proxy answered HTTP 403", "rules"}},
     {"is a web server",
      "http://127.0.0.1:",
-     {.answer = ANSWER("405 Method Not Allowed"), .then = CLOSE},
+     {.response = RESPONSE("405 Method Not Allowed"), .then = CLOSE},
      LEAT_CONFIG,
      {"the proxy answered HTTP 405", "no proxy"}},
-    {"points elsewhere",
+    {"redirects to another host",
      "http://127.0.0.1:",
-     {.answer = "HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\n\r\n"},
+     {.response = "HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\n\r\n"},
      LEAT_CONFIG,
      {"the proxy answered HTTP 302", "no proxy"}},
     {"does not reach the server",
      "http://me:hunter2@127.0.0.1:",
-     {.answer = ANSWER("502 Bad Gateway")},
+     {.response = RESPONSE("502 Bad Gateway")},
      LEAT_CONNECTION,
      {"the proxy answered HTTP 502", "did not reach the server", "try again"}},
     {"closes",
      "http://me:hunter2@127.0.0.1:",
-     {.answer = "", .then = CLOSE},
+     {.response = "", .then = CLOSE},
      LEAT_CONNECTION,
      {"through the proxy 127.0.0.1:", "a working proxy"}},
     {"resets",
      "http://me:hunter2@127.0.0.1:",
-     {.answer = "", .then = RESET},
+     {.response = "", .then = RESET},
      LEAT_CONNECTION,
      {"through the proxy 127.0.0.1:", "a working proxy"}},
-    {"closes within its answer",
+    {"closes within its response",
      "http://127.0.0.1:",
-     {.answer = "HTTP/1.1 200 OK\r\nSer", .then = CLOSE},
+     {.response = "HTTP/1.1 200 OK\r\nSer", .then = CLOSE},
      LEAT_CONNECTION,
      {"through the proxy 127.0.0.1:", "a working proxy"}},
     {"speaks no HTTP",
      "http://127.0.0.1:",
-     {.answer = "220 mail.example ESMTP\r\n", .then = CLOSE},
+     {.response = "220 mail.example ESMTP\r\n", .then = CLOSE},
      LEAT_CONNECTION,
      {"through the proxy 127.0.0.1:", "a working proxy"}},
     {"hangs",
@@ -315,12 +315,12 @@ static const bad_proxy bad_proxies[] = {
      {"did not reach the server", "try again"}},
     {"SOCKS: speaks HTTP",
      "socks5h://127.0.0.1:",
-     {.socks = true, .answer = ANSWER("400 Bad Request"), .then = CLOSE},
+     {.socks = true, .response = RESPONSE("400 Bad Request"), .then = CLOSE},
      LEAT_CONFIG,
      {"through the proxy 127.0.0.1:", "is that a SOCKS proxy"}},
     {"SOCKS: resets",
      "socks5h://me:hunter2@127.0.0.1:",
-     {.socks = true, .answer = "", .then = RESET},
+     {.socks = true, .response = "", .then = RESET},
      LEAT_CONNECTION,
      {"through the proxy 127.0.0.1:", "a working proxy"}},
     {"SOCKS: hangs",
@@ -340,7 +340,7 @@ static void check_refused(stage *s, const char *proxy, leat_kind kind,
   check_unsent(perform_both(curl, s->https), kind, says);
   pair plain = {finish(curl, find), finish(curl, create)};
   check_unsent(plain, kind, says);
-  check_unheard(s);
+  check_unseen(s);
   CHECK(s->proxy.tunnels == 0 && s->plain.requests == 0);
   check_fine(perform(curl, s->here, "create")); /* the driver still works */
   leat_curl_free(curl);
@@ -373,12 +373,12 @@ static void test_hasty_server(void) {
   static const bad_proxy hasty[] = {
       {"the server behind it speaks first",
        "http://127.0.0.1:",
-       {.answer = "HTTP/1.1 200 OK\r\n\r\n220 mail.example ESMTP\r\n"},
+       {.response = "HTTP/1.1 200 OK\r\n\r\n220 mail.example ESMTP\r\n"},
        LEAT_PROTOCOL,
        {"speaks before it is asked", "220 mail.example"}},
       {"the server behind it closes at once",
        "http://127.0.0.1:",
-       {.answer = "HTTP/1.1 200 OK\r\n\r\n", .then = CLOSE, .hasty = 1},
+       {.response = "HTTP/1.1 200 OK\r\n\r\n", .then = CLOSE, .hasty = 1},
        LEAT_CONNECTION,
        {"closes connections as soon as they are made"}},
   };
@@ -389,7 +389,7 @@ static void test_hasty_server(void) {
     leat_curl *curl = new_driver(proxy_url(&s, hasty[i].url, url));
     pair one_by_one = {perform(curl, s.http, "find"), perform(curl, s.http, "create")};
     check_unsent(one_by_one, hasty[i].kind, hasty[i].says);
-    check_unheard(&s);
+    check_unseen(&s);
     leat_curl_free(curl);
     CHECK(count_asked(&s.proxy) == (hasty[i].options.then == CLOSE ? 6 : 2));
     close_proxy(&s);
@@ -425,7 +425,7 @@ static void test_bad_tls(void) {
 ** equal. */
 static void test_same_port(void) {
   static const char *const says[] = {"through the proxy 127.0.0.1:", "HTTP 503", NULL};
-  static const proxy_options busy = {.answer = ANSWER("503 Busy")};
+  static const proxy_options busy = {.response = RESPONSE("503 Busy")};
   char url[URL_SIZE];
   stage s;
   open_proxy(&s, "a proxy on the port that the server has", &busy, NULL, 0);
@@ -491,7 +491,7 @@ static void check_surroundings(const surroundings *c) {
   check_fine(perform(curl, s.http, "create"));
   CHECK(s.proxy.tunnels == (c->https ? 1 : 0) + (c->http ? 1 : 0));
   CHECK(s.proxy.at.connections == s.proxy.tunnels);
-  check_unheard(&s);
+  check_unseen(&s);
   leat_curl_free(curl);
   clear_environment();
   close_proxy(&s);

@@ -52,7 +52,7 @@ static const play plays[] = {
     {"a find is sent again", "find", DONE, {{"GET", LOST}, {"GET", SAYS(FREE)}}},
     {"three times, then no more", "find", FAILS(LEAT_TIMEOUT),
      {{"GET", LOST}, {"GET", REFUSED}, {"GET", LOST}}},
-    {"an error is an answer", "find", FAILS(LEAT_NOT_FOUND), {{"GET", ERROR(60003)}}},
+    {"an error is a response", "find", FAILS(LEAT_NOT_FOUND), {{"GET", ERROR(60003)}}},
     {"another value never", "find", FAILS(LEAT_PROTOCOL),
      {{"GET", SAYS("{\"data\":{\"value\":\"2\"}}")}}},
     {"a server that fails, then not", "find", DONE,
@@ -105,7 +105,7 @@ static const play plays[] = {
     {"a 503 for everything", "create", UNKNOWN(LEAT_MAINTENANCE),
      {{"POST", STATUS(503)}, {"GET", STATUS(503)}, {"GET", STATUS(503)},
       {"GET", STATUS(503)}}},
-    {"a lost create, and nothing is to be learnt", "create", UNKNOWN(LEAT_TIMEOUT),
+    {"a lost create that cannot be verified", "create", UNKNOWN(LEAT_TIMEOUT),
      {{"POST", LOST}, {"GET", LOST}, {"GET", LOST}, {"GET", LOST}}},
     {"a lost create, and the key is refused", "create", UNKNOWN(LEAT_TIMEOUT),
      {{"POST", LOST}, {"GET", STATUS(401)}}},
@@ -115,7 +115,7 @@ static const play plays[] = {
     {"a lost create, then beyond the quota", "create", UNKNOWN(LEAT_QUOTA_REACHED),
      {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)},
       {"POST", ERROR(60000)}}},
-    {"twice lost, twice looked for", "create", RECOVERED,
+    {"lost twice, verified twice", "create", RECOVERED,
      {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", LOST},
       {"GET", ERROR(60003)}, {"GET", SAYS(FREE)}}},
     {"a 503, and then the quota", "create", UNKNOWN(LEAT_QUOTA_REACHED),
@@ -206,7 +206,7 @@ static const play plays[] = {
      {{"GET", 0, "x", LEAT_CONFIG, LEAT_SENT_NO}}},
     {"canceled", "create", UNKNOWN(LEAT_CANCELED),
      {{"POST", 0, "x", LEAT_CANCELED, LEAT_SENT_MAYBE}}},
-    {"canceled while looking", "create", UNKNOWN(LEAT_CANCELED),
+    {"canceled while it verifies", "create", UNKNOWN(LEAT_CANCELED),
      {{"POST", LOST}, {"GET", 0, "x", LEAT_CANCELED, LEAT_SENT_MAYBE}}},
     {"memory", "find", FAILS(LEAT_NO_MEMORY),
      {{"GET", 0, "x", LEAT_NO_MEMORY, LEAT_SENT_NO}}},
@@ -322,7 +322,7 @@ static void check_desired(const char *name, const char *contact, const char *fou
 }
 
 static void test_desired(void) {
-  TEST("is it as asked?");
+  TEST("a verifying find is compared with the request");
   check_desired("N", ANN, CARD("\"N\"", "{\"uuid\":\"ann\"}"), LEAT_OK);
   check_desired("N", NULL, CARD("\"N\"", "null"), LEAT_OK);
   check_desired("N", NULL, CARD("null", "null"), LEAT_CONFLICT);
@@ -412,7 +412,7 @@ static void test_retry_after_told(void) {
   leat_client *client = new_client((leat_config){0});
   leat_call *call = card_call(client, "find");
   const scene s = {"GET", STATUS(429)};
-  TEST("what the service asked for is told");
+  TEST("Retry-After is reported");
   leat_call_next(call, now);
   deliver(call, &s, "3600");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
@@ -451,7 +451,7 @@ static void test_deadline(void) {
 /* Two verifying finds are a second apart. A call that has no second left ends at once. */
 static void test_no_time_to_look(void) {
   const scene lost = {"POST", LOST}, none = {"GET", ERROR(60003)};
-  TEST("no time for a second look");
+  TEST("no time for a second find");
   leat_client *client = new_client((leat_config){.timeout_ms = 1500});
   leat_call *call = card_call(client, "create");
   int64_t start = now.monotonic_ms;
@@ -588,7 +588,7 @@ static void test_queue_timeout(void) {
   leat_client *client =
       new_client((leat_config){.rate_per_minute = 60, .queue_timeout_ms = 1500});
   leat_call *calls[3];
-  TEST("in line for too long");
+  TEST("queued for longer than queue_timeout");
   for (int i = 0; i < 3; i++)
     calls[i] = card_call(client, "create");
   CHECK(leat_call_next(calls[0], now) == LEAT_SEND);
@@ -735,7 +735,7 @@ static void test_long_pause_between_attempts(void) {
   CHECK(error->outcome_unknown && error->sent == LEAT_SENT_MAYBE);
   CHECK(error->retry_after_ms == 120000 && error->kind == LEAT_RATE_LIMITED);
   CHECK(strstr(error->message, "nothing was sent") == NULL);
-  TEST("or while its find waits in line");
+  TEST("or while its find is queued");
   leat_client *other = new_client((leat_config){.rate_per_minute = 60});
   leat_call *compares = card_call(other, "update"), *find = card_call(other, "find");
   const scene found = {"GET", SAYS(OF(ANN))}, lost = {"PUT", LOST};
@@ -929,7 +929,7 @@ static void test_late_driver(void) {
   const scene lost = {"POST", LOST}, good = {"GET", SAYS(FREE)};
   leat_client *client = new_client((leat_config){.timeout_ms = 2000});
   leat_call *call = card_call(client, "create");
-  TEST("asked late, after a wait");
+  TEST("run late, after a wait");
   const scene none = {"GET", ERROR(60003)};
   leat_call_next(call, now);
   deliver(call, &lost, NULL);
@@ -942,7 +942,7 @@ static void test_late_driver(void) {
   CHECK(leat_call_next(call, now) == LEAT_DONE && leat_call_info(call).recovered);
   leat_call_free(call);
   leat_client_free(client);
-  TEST("an exchange is not time in line");
+  TEST("an exchange is not queue time");
   const scene busy = {"GET", STATUS(429)};
   client = new_client((leat_config){.queue_timeout_ms = 5000});
   call = card_call(client, "find");
@@ -961,7 +961,7 @@ static void test_quota(void) {
   leat_client *client = new_client((leat_config){0});
   const scene down = {"GET", STATUS(500)};
   int sends = 0;
-  TEST("retries have a quota");
+  TEST("retries are limited by a budget");
   for (int i = 0; i < 100; i++) {
     leat_call *call = card_call(client, "find");
     while (next(call) == LEAT_SEND) {
@@ -1046,7 +1046,7 @@ static void test_queue_timeout_of_all(void) {
   const scene down = {"POST", STATUS(503)};
   leat_client *client = new_client((leat_config){.queue_timeout_ms = 5000});
   int64_t start = now.monotonic_ms;
-  TEST("queue_timeout is for all that a call waits in line");
+  TEST("queue_timeout is for the whole waiting of a call");
   perform(client, "find", 429, "4");
   leat_call *call = card_call(client, "create");
   CHECK(next(call) == LEAT_SEND);
@@ -1089,7 +1089,7 @@ static void test_unlimited_in_line(void) {
   leat_client *client = new_client((leat_config){
       .max_attempts = LEAT_UNLIMITED, .timeout_ms = 30000, .rate_per_minute = 1});
   leat_call *call = card_call(client, "unlink");
-  TEST("attempts until the timeout, in line for the rate");
+  TEST("attempts until the timeout, queued for the rate limit");
   leat_call_expect(call, leat_s(ANN));
   check_sent(client);
   if (CHECK(next(call) == LEAT_SEND)) deliver(call, &found, NULL);
@@ -1311,7 +1311,7 @@ static void test_given_up(void) {
   CHECK(leat_call_error(call)->outcome_unknown);
   CHECK(leat_call_error(call)->sent == LEAT_SENT_MAYBE);
   leat_call_free(call);
-  TEST("freed while it looks");
+  TEST("freed while it verifies");
   call = card_call(client, "create");
   leat_call_next(call, now);
   deliver(call, &lost, NULL);

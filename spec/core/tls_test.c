@@ -526,7 +526,7 @@ static void test_two_connections(void) {
 /* ---- sizes ----------------------------------------------------------------------- */
 
 /* epoll does not report bytes that OpenSSL has already decrypted. */
-static void test_large_answer(void) {
+static void test_large_response(void) {
   enum { LENGTH = 300000 };
   static const char start[] = "{\"data\":{\"value\":\"1\",\"x\":\"", end[] = "\"}}";
   char *text = malloc(LENGTH + 200);
@@ -536,7 +536,7 @@ static void test_large_answer(void) {
   memcpy(text + n + LENGTH, end, sizeof end);
   reply large = {text, STAY};
   stage s;
-  open_tls(&s, "an answer of 300 kB", &good, &large, 1, 0);
+  open_tls(&s, "a response of 300 kB", &good, &large, 1, 0);
   check_fine(perform(s.curl, s.client, "find"));
   check_fine(perform(s.curl, s.client, "find"));
   close_tls(&s);
@@ -743,7 +743,7 @@ int main(void) {
   test_surplus();
   test_resumption();
   test_two_connections();
-  test_large_answer();
+  test_large_response();
   test_large_request();
   test_call_timeout();
   test_busy();

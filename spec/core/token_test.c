@@ -205,7 +205,7 @@ static void test_lease_in_line(void) {
 static void test_lease_of_a_look(void) {
   leat_client *client = asking_client();
   leat_call *call = card_call(client, "create");
-  TEST("the lease of a look");
+  TEST("the lease of a verifying find");
   CHECK(leat_call_next(call, now) == LEAT_TOKEN);
   leat_client_set_token(client, now, leat_s("t"), 0);
   CHECK(leat_call_next(call, now) == LEAT_SEND);

@@ -10,7 +10,7 @@
 typedef enum expectation {
   WANT_NOTHING,
   WANT_MORE,
-  WANT_ANSWER,
+  WANT_RESPONSE,
   WANT_FAILURE
 } expectation;
 
@@ -32,7 +32,7 @@ typedef struct http_case {
   char name[96];
   char method[8];
   bool unsent, closes;
-  bytes answer;
+  bytes response;
   expectation want;
   int status;
   leat_framing framing;

@@ -11,7 +11,7 @@
 typedef struct proxy_options {
   const char *user;      /* the required "user:password"; NULL: none */
   const char *challenge; /* HTTP response without valid credentials */
-  const char *answer;    /* sent instead of a tunnel, before `then`; NULL: a tunnel */
+  const char *response;  /* sent instead of a tunnel, before `then`; NULL: a tunnel */
   after then;
   int hasty;  /* 1: the close is sent together with the response */
   bool hangs; /* never responds */
