@@ -142,11 +142,13 @@ static leat_client *client_for(const scenario *s) {
 }
 
 static leat_call *call_for(leat_client *client, const scenario *s) {
+  static char text[1000];
   const char *op = s->operation;
   leat_call *call;
   if (op == NULL) {
     call = leat_call_new_request(client, "GET", "/x");
-    leat_call_add_query(call, "a", leat_s("b"));
+    memset(text, 'x', sizeof text - 1);
+    leat_call_add_query(call, "a", leat_s(text)); /* its buffer must grow */
     leat_call_add_header(call, "X-Two", leat_s("2"));
     return call;
   }
