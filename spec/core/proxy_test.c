@@ -449,6 +449,7 @@ static void clear_environment(void) {
 }
 
 typedef struct surroundings {
+  const char *name;
   const char *variable;
   const char *url;      /* value of the variable; the port is added */
   const char *no_proxy; /* NULL: not set */
@@ -459,30 +460,34 @@ typedef struct surroundings {
 #define PROXY "http://me:hunter2@127.0.0.1:"
 
 static const surroundings surroundings_cases[] = {
-    {"https_proxy", PROXY, NULL, NULL, true, false},
-    {"HTTPS_PROXY", PROXY, NULL, NULL, true, false},
-    {"http_proxy", PROXY, NULL, NULL, false, true},
-    {"HTTP_PROXY", PROXY, NULL, NULL, false, false}, /* CGI sets it from a header */
-    {"all_proxy", PROXY, NULL, NULL, true, true},
-    {"ALL_PROXY", PROXY, NULL, NULL, true, true},
-    {"all_proxy", PROXY, "api.test", NULL, false, false},
-    {"all_proxy", PROXY, "other.example, .test", NULL, false, false},
-    {"all_proxy", PROXY, "*", NULL, false, false},
-    {"all_proxy", PROXY, "pi.test,api.test.example,127.0.0.1", NULL, true, true},
+    {"https_proxy is for https", "https_proxy", PROXY, NULL, NULL, true, false},
+    {"HTTPS_PROXY is for https", "HTTPS_PROXY", PROXY, NULL, NULL, true, false},
+    {"http_proxy is for http", "http_proxy", PROXY, NULL, NULL, false, true},
+    {"HTTP_PROXY is ignored, because CGI sets it from a header", "HTTP_PROXY", PROXY,
+     NULL, NULL, false, false},
+    {"all_proxy is for both", "all_proxy", PROXY, NULL, NULL, true, true},
+    {"ALL_PROXY is for both", "ALL_PROXY", PROXY, NULL, NULL, true, true},
+    {"no_proxy names the host", "all_proxy", PROXY, "api.test", NULL, false, false},
+    {"no_proxy names a domain of the host", "all_proxy", PROXY, "other.example, .test",
+     NULL, false, false},
+    {"no_proxy is *", "all_proxy", PROXY, "*", NULL, false, false},
+    {"no_proxy names other hosts", "all_proxy", PROXY,
+     "pi.test,api.test.example,127.0.0.1", NULL, true, true},
     /* the option takes precedence over the environment */
-    {"all_proxy", "http://127.0.0.1:1", "api.test", PROXY, true, true},
-    {"all_proxy", "http://127.0.0.1:1", "*", PROXY, true, true},
-    {"all_proxy", PROXY, NULL, "", false, false},
-    {"https_proxy", PROXY, NULL, "", false, false},
+    {"the option outranks no_proxy", "all_proxy", "http://127.0.0.1:1", "api.test", PROXY,
+     true, true},
+    {"the option outranks no_proxy *", "all_proxy", "http://127.0.0.1:1", "*", PROXY,
+     true, true},
+    {"an empty option outranks all_proxy", "all_proxy", PROXY, NULL, "", false, false},
+    {"an empty option outranks https_proxy", "https_proxy", PROXY, NULL, "", false,
+     false},
 };
 
 static void check_surroundings(const surroundings *c) {
   static const proxy_options options = {.user = "me:hunter2"};
-  char name[160], url[URL_SIZE], option[URL_SIZE];
+  char url[URL_SIZE], option[URL_SIZE];
   stage s;
-  snprintf(name, sizeof name, "%s, no_proxy %s, option \"%s\"", c->variable,
-           c->no_proxy ? c->no_proxy : "unset", c->option ? c->option : "unset");
-  open_proxy(&s, name, &options, NULL, 0);
+  open_proxy(&s, c->name, &options, NULL, 0);
   setenv(c->variable, proxy_url(&s, c->url, url), 1);
   if (c->no_proxy) setenv("no_proxy", c->no_proxy, 1);
   leat_curl *curl = new_driver(c->option ? proxy_url(&s, c->option, option) : NULL);
@@ -510,6 +515,7 @@ static void test_environment_socks(void) {
   leat_curl *curl = new_driver(NULL);
   check_fine(perform(curl, s.https, "find"));
   CHECK(s.proxy.tunnels == 1 && names_asked == 0);
+  CHECK(s.proxy.at.connections == 1);
   leat_curl_free(curl);
   clear_environment();
   close_proxy(&s);
@@ -552,11 +558,10 @@ static void test_bad_environment(void) {
 
 /* Connections to this machine never use a proxy, whether an option or the environment
 ** sets it. */
-static void check_here(const char *scheme, const char *host, bool option) {
-  char name[64], url[URL_SIZE];
+static void check_here(const char *name, const char *scheme, const char *host,
+                       bool option) {
+  char url[URL_SIZE];
   stage s;
-  snprintf(name, sizeof name, "%s://%s, proxy by %s", scheme, host,
-           option ? "option" : "environment");
   open_proxy(&s, name, &plain_proxy, NULL, 0);
   proxy_url(&s, "http://127.0.0.1:", url);
   setenv("all_proxy", url, 1);
@@ -574,11 +579,11 @@ static void check_here(const char *scheme, const char *host, bool option) {
 }
 
 static void test_here(bool option) {
-  check_here("http", "127.0.0.1", option);
-  check_here("http", "localhost", option);
-  check_here("http", "LocalHost", option);
-  check_here("http", "[::1]", option);
-  check_here("https", "127.0.0.1", option);
+  check_here("no proxy to 127.0.0.1", "http", "127.0.0.1", option);
+  check_here("no proxy to localhost", "http", "localhost", option);
+  check_here("no proxy to LocalHost", "http", "LocalHost", option);
+  check_here("no proxy to ::1", "http", "[::1]", option);
+  check_here("no proxy to 127.0.0.1, over TLS", "https", "127.0.0.1", option);
 }
 
 int main(void) {

@@ -521,6 +521,7 @@ static void test_two_connections(void) {
   }
   close_tls(&s);
   CHECK(s.tls.at.connections == 2 && s.tls.resumed == 1);
+  CHECK(s.tls.handshakes == 2);
 }
 
 /* ---- sizes ----------------------------------------------------------------------- */
@@ -540,6 +541,7 @@ static void test_large_response(void) {
   check_fine(perform(s.curl, s.client, "find"));
   check_fine(perform(s.curl, s.client, "find"));
   close_tls(&s);
+  CHECK(s.behind.requests == 2);
   CHECK(s.tls.at.connections == 1);
   free(text);
 }

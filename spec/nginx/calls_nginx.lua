@@ -206,7 +206,7 @@ describe("in nginx", function()
   }
   for name, code in pairs(operations) do
     for way, fault in pairs(ways) do
-      it(("a %s whose answer %s is looked up"):format(name, way), function()
+      it("a change whose response is lost is verified: " .. name .. ", the response " .. way, function()
         local one = { operation = name, apply = true }
         for key, value in pairs(fault) do
           one[key] = value
