@@ -96,6 +96,7 @@ typedef struct scenario {
   leat_kind kind; /* with enough memory */
 } scenario;
 
+/* clang-format off */
 static const scenario scenarios[] = {
     {"find", "find", false, {CARD}, LEAT_OK},
     {"find, an error with fields", "find", false, {CODE(1003)}, LEAT_INVALID_INPUT},
@@ -104,34 +105,23 @@ static const scenario scenarios[] = {
     {"create, verified", "create", false, {LOST, FREE}, LEAT_OK},
     {"create, retried", "create", false, {LOST, CODE(60003), CODE(60003), FREE}, LEAT_OK},
     {"create, conflict", "create", false, {LOST, CARD, CARD}, LEAT_CONFLICT},
-    {"delete, retried, another's",
-     "delete",
-     false,
-     {LOST, FREE, FREE, LOST, CARD, CARD},
-     LEAT_CONFLICT},
+    {"delete, retried, another's", "delete", false,
+     {LOST, FREE, FREE, LOST, CARD, CARD}, LEAT_CONFLICT},
     {"link, retried", "link", false, {LOST, FREE, FREE, CARD}, LEAT_OK},
     {"unlink, verified", "unlink", false, {CARD, LOST, FREE}, LEAT_OK},
     {"unlink, another's", "unlink", false, {FREE}, LEAT_CONFLICT},
-    {"a token refused while a create is verified",
-     "create",
-     true,
-     {TOKEN, {503, ""}, {401, ""}, TOKEN, CODE(60003), CODE(60003), FREE},
-     LEAT_OK},
+    {"a token refused while a create is verified", "create", true, {TOKEN, {503, ""},
+     {401, ""}, TOKEN, CODE(60003), CODE(60003), FREE}, LEAT_OK},
     {"update", "update", false, {CARD}, LEAT_OK},
     {"delete", "delete", false, {LOST, CODE(60003)}, LEAT_OK},
-    {"list",
-     "list",
-     false,
-     {{200, "{\"data\":[{\"value\":\"1\"},{\"value\":\"2\"}]}"}},
-     LEAT_OK},
+    {"list", "list", false,
+     {{200, "{\"data\":[{\"value\":\"1\"},{\"value\":\"2\"}]}"}}, LEAT_OK},
     {"a token, then a find", "find", true, {TOKEN, CARD}, LEAT_OK},
-    {"a token refused and renewed",
-     "find",
-     true,
-     {TOKEN, {401, ""}, TOKEN, CARD},
+    {"a token refused and renewed", "find", true, {TOKEN, {401, ""}, TOKEN, CARD},
      LEAT_OK},
     {"another request", NULL, false, {CARD}, LEAT_OK},
 };
+/* clang-format on */
 
 static leat_client *client_for(const scenario *s) {
   leat_header header = {leat_s("X-One"), leat_s("1")};
