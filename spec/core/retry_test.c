@@ -231,6 +231,12 @@ static const play plays[] = {
 };
 /* clang-format on */
 
+/* Scenes of the tests below. */
+static const scene good = {"GET", SAYS(FREE)}, found = {"GET", SAYS(OF(ANN))};
+static const scene none = {"GET", ERROR(60003)}, done = {"PUT", SAYS(FREE)};
+static const scene lost = {"POST", LOST}, failed = {"GET", STATUS(500)};
+static const scene busy = {"GET", STATUS(429)}, down = {"GET", STATUS(503)};
+
 static void deliver(leat_call *call, const scene *s, const char *retry_after) {
   if (s->status) respond(call, s->status, retry_after, s->body);
   else leat_call_fail(call, now, s->kind, s->sent, s->body);
@@ -248,6 +254,12 @@ static leat_step next(leat_call *call) {
 
 static bool is_request(leat_call *call, const scene *s) {
   return s->method && text_is(leat_call_request(call)->method, s->method);
+}
+
+/* Performs the next exchange. */
+static void exchange(leat_call *call, const scene *s, const char *retry_after) {
+  CHECK(next(call) == LEAT_SEND);
+  deliver(call, s, retry_after);
 }
 
 /* Plays all scenes. */
@@ -307,9 +319,9 @@ static void test_one_attempt(void) {
 }
 
 /* A verifying find is compared with the request, including the name and the contact. */
-static void check_desired(const char *name, const char *contact, const char *found,
+static void check_desired(const char *name, const char *contact, const char *shown,
                           leat_kind kind) {
-  scene scenes[] = {{"POST", LOST}, {"GET", SAYS(found)}, {"GET", SAYS(found)}, {0}};
+  scene scenes[] = {{"POST", LOST}, {"GET", SAYS(shown)}, {"GET", SAYS(shown)}, {0}};
   if (kind == LEAT_OK) scenes[2] = scenes[3];
   leat_client *client = new_client((leat_config){0});
   leat_call *call = card_call(client, "create");
@@ -333,17 +345,17 @@ static void test_desired(void) {
 }
 
 static void test_other_requests(void) {
-  const scene lost[] = {{"POST", LOST}, {0}};
-  const scene down[] = {{"POST", STATUS(503)}, {0}};
+  const scene lost_post[] = {{"POST", LOST}, {0}};
+  const scene down_post[] = {{"POST", STATUS(503)}, {0}};
   const scene read[] = {{"GET", LOST}, {"GET", SAYS("{\"data\":1}")}, {0}};
   leat_client *client = new_client((leat_config){0});
   TEST("a request of no row is sent again only if it reads");
   leat_call *call = leat_call_new_request(client, "POST", "/x");
-  play_scenes(call, lost);
+  play_scenes(call, lost_post);
   CHECK(leat_call_error(call)->outcome_unknown);
   leat_call_free(call);
   call = leat_call_new_request(client, "POST", "/x");
-  play_scenes(call, down);
+  play_scenes(call, down_post);
   CHECK(leat_call_error(call)->kind == LEAT_MAINTENANCE);
   leat_call_free(call);
   call = leat_call_new_request(client, "GET", "/x");
@@ -394,7 +406,7 @@ static void test_waits(void) {
   CHECK(wait_after(429, "Tue, 14 Nov 2023 22:13:30 GMT", 0) == 10000);
   CHECK(wait_after(429, "Tue, 14 Nov 2023 22:13:10 GMT", 0) == 50); /* past */
   CHECK(wait_after(429, "Fri, 31 Dec 9999 23:59:59 GMT", 0) == -1);
-  static const char *const none[] = {
+  static const char *const malformed[] = {
       "Tue, 14 Xyz 2023 22:13:30 GMT", "Tue, 14 Nov 2023 24:13:30 GMT",
       "Tue, 14 Nov 2023 22:13:30 UTC", "Tue; 14 Nov 2023 22:13:30 GMT",
       "Tue, 14-Nov 2023 22:13:30 GMT", "Tue, 14 Nov-2023 22:13:30 GMT",
@@ -404,17 +416,16 @@ static void test_waits(void) {
       "Tue, 14 Nov 2023 22:13:61 GMT", "Tue, 14 Nov 2O23 22:13:30 GMT",
       "Tue, 15 Nov 2023 2x:13:30 GMT", "Tue, 14 Nov 2023 23:1x:30 GMT",
       "Tue, 14 Nov 2023 22:14:3x GMT", "Tue, 14 Nov 2023 22:13:30 GMT "};
-  for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
-    if (!CHECK(wait_after(429, none[i], 0) == 50)) printf("  %s\n", none[i]);
+  for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++)
+    if (!CHECK(wait_after(429, malformed[i], 0) == 50)) printf("  %s\n", malformed[i]);
 }
 
 static void test_retry_after_told(void) {
   leat_client *client = new_client((leat_config){0});
   leat_call *call = card_call(client, "find");
-  const scene s = {"GET", STATUS(429)};
   TEST("Retry-After is reported");
   leat_call_next(call, now);
-  deliver(call, &s, "3600");
+  deliver(call, &busy, "3600");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_RATE_LIMITED);
   CHECK(leat_call_error(call)->retry_after_ms == 3600000);
@@ -450,13 +461,11 @@ static void test_deadline(void) {
 
 /* Two verifying finds are a second apart. A call that has no second left ends at once. */
 static void test_no_time_to_look(void) {
-  const scene lost = {"POST", LOST}, none = {"GET", ERROR(60003)};
   TEST("no time for a second find");
   leat_client *client = new_client((leat_config){.timeout_ms = 1500});
   leat_call *call = card_call(client, "create");
   int64_t start = now.monotonic_ms;
-  CHECK(next(call) == LEAT_SEND);
-  deliver(call, &lost, NULL);
+  exchange(call, &lost, NULL);
   CHECK(next(call) == LEAT_SEND && now.monotonic_ms - start < 1500);
   now.monotonic_ms = start + 600;
   deliver(call, &none, NULL);
@@ -475,11 +484,10 @@ static void test_pause(void) {
   leat_client *client = new_client((leat_config){.timeout_ms = 5000});
   leat_call *first = card_call(client, "find"), *second = card_call(client, "find");
   leat_call *third = card_call(client, "find");
-  const scene busy = {"GET", STATUS(503)}, good = {"GET", SAYS(FREE)};
   TEST("a pause is for all calls of the client, and is not call time");
   CHECK(leat_call_next(first, now) == LEAT_SEND);
   CHECK(leat_call_next(second, now) == LEAT_SEND);
-  deliver(first, &busy, "40");
+  deliver(first, &down, "40");
   CHECK(leat_call_next(third, now) == LEAT_WAIT);
   CHECK(leat_call_until(third) == now.monotonic_ms + 40000);
   deliver(second, &good, NULL); /* already in progress */
@@ -502,7 +510,6 @@ static void test_pause(void) {
 static void test_pause_of_many(void) {
   enum { MANY = 200 };
   leat_client *client = new_client((leat_config){.timeout_ms = 5000});
-  const scene busy = {"GET", STATUS(503)}, good = {"GET", SAYS(FREE)};
   leat_call *calls[MANY];
   int good_ones = 0;
   TEST("a pause fails none of a batch");
@@ -511,7 +518,7 @@ static void test_pause_of_many(void) {
     CHECK(leat_call_next(calls[i], now) == LEAT_SEND);
   }
   for (int i = 0; i < MANY; i++)
-    deliver(calls[i], &busy, "40");
+    deliver(calls[i], &down, "40");
   for (int i = 0; i < MANY; i++)
     CHECK(leat_call_next(calls[i], now) == LEAT_WAIT);
   now.monotonic_ms += 40000;
@@ -604,7 +611,6 @@ static void test_queue_timeout(void) {
 
 /* The call, and each later one, reports what the service asked for. */
 static void test_pause_too_long(void) {
-  const scene down = {"GET", STATUS(503)};
   leat_client *client = new_client((leat_config){.queue_timeout_ms = 3000});
   leat_call *first = card_call(client, "find"), *second = card_call(client, "find");
   TEST("the service asks to wait longer than queue_timeout");
@@ -651,7 +657,6 @@ static void check_refused(leat_client *client, leat_kind kind, int64_t retry_aft
 
 static void check_sent(leat_client *client) {
   leat_call *call = card_call(client, "find");
-  const scene good = {"GET", SAYS(FREE)};
   if (CHECK(leat_call_next(call, now) == LEAT_SEND)) deliver(call, &good, NULL);
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   leat_call_free(call);
@@ -705,12 +710,11 @@ static void test_long_backoff(void) {
 static void test_pause_becomes_long(void) {
   leat_client *client = new_client((leat_config){0});
   leat_call *first = card_call(client, "find"), *waits = card_call(client, "find");
-  const scene busy = {"GET", STATUS(503)};
   TEST("a pause becomes a long one");
   CHECK(leat_call_next(first, now) == LEAT_SEND);
   perform(client, "find", 503, "5");
   CHECK(leat_call_next(waits, now) == LEAT_WAIT);
-  deliver(first, &busy, "120");
+  deliver(first, &down, "120");
   CHECK(leat_call_next(waits, now) == LEAT_DONE);
   CHECK(leat_call_error(waits)->kind == LEAT_MAINTENANCE);
   CHECK(leat_call_error(waits)->retry_after_ms == 120000);
@@ -723,7 +727,6 @@ static void test_pause_becomes_long(void) {
 static void test_long_pause_between_attempts(void) {
   leat_client *client = new_client((leat_config){0});
   leat_call *first = card_call(client, "find"), *update = card_call(client, "update");
-  const scene down = {"PUT", STATUS(503)}, busy = {"GET", STATUS(429)};
   TEST("a pause becomes a long one before a change is sent again");
   CHECK(leat_call_next(first, now) == LEAT_SEND);
   CHECK(leat_call_next(update, now) == LEAT_SEND);
@@ -738,13 +741,10 @@ static void test_long_pause_between_attempts(void) {
   TEST("or while its find is queued");
   leat_client *other = new_client((leat_config){.rate_per_minute = 60});
   leat_call *compares = card_call(other, "update"), *find = card_call(other, "find");
-  const scene found = {"GET", SAYS(OF(ANN))}, lost = {"PUT", LOST};
   leat_call_expect(compares, leat_s(ANN));
   CHECK(leat_call_next(find, now) == LEAT_SEND);
-  CHECK(next(compares) == LEAT_SEND);
-  deliver(compares, &found, NULL);
-  CHECK(next(compares) == LEAT_SEND);
-  deliver(compares, &lost, NULL);
+  exchange(compares, &found, NULL);
+  exchange(compares, &lost, NULL);
   CHECK(leat_call_next(compares, now) == LEAT_WAIT); /* before the next attempt, */
   now.monotonic_ms = leat_call_until(compares);
   CHECK(leat_call_next(compares, now) == LEAT_WAIT); /* and for a slot of the rate */
@@ -761,7 +761,6 @@ static void test_long_pause_between_attempts(void) {
 
 static void test_probe(void) {
   leat_client *client = new_client((leat_config){0});
-  const scene busy = {"GET", STATUS(429)}, good = {"GET", SAYS(FREE)};
   leat_call *calls[3];
   TEST("after a long pause one call probes");
   perform(client, "find", 429, "3600");
@@ -838,7 +837,6 @@ static void test_shared_pause(void) {
 static void test_long_pause_while_verifying(void) {
   leat_client *client = new_client((leat_config){0});
   leat_call *call = card_call(client, "create");
-  const scene down = {"POST", STATUS(503)};
   TEST("a 503 that asks for too long a wait");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   deliver(call, &down, "3600");
@@ -908,7 +906,6 @@ static void test_slots(void) {
   leat_client_free(client);
   TEST("slots that fell into a pause are not made up for");
   leat_call *calls[10];
-  const scene busy = {"GET", STATUS(429)};
   client = new_client((leat_config){.rate_per_minute = 60});
   for (int i = 0; i < 10; i++)
     leat_call_next(calls[i] = card_call(client, "find"), now);
@@ -926,11 +923,9 @@ static void test_slots(void) {
 /* If the driver runs a call late, because other calls come first, that is not call
 ** time. */
 static void test_late_driver(void) {
-  const scene lost = {"POST", LOST}, good = {"GET", SAYS(FREE)};
   leat_client *client = new_client((leat_config){.timeout_ms = 2000});
   leat_call *call = card_call(client, "create");
   TEST("run late, after a wait");
-  const scene none = {"GET", ERROR(60003)};
   leat_call_next(call, now);
   deliver(call, &lost, NULL);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
@@ -943,7 +938,6 @@ static void test_late_driver(void) {
   leat_call_free(call);
   leat_client_free(client);
   TEST("an exchange is not queue time");
-  const scene busy = {"GET", STATUS(429)};
   client = new_client((leat_config){.queue_timeout_ms = 5000});
   call = card_call(client, "find");
   leat_call_next(call, now);
@@ -959,19 +953,17 @@ static void test_late_driver(void) {
 /* When the service is down, the retry budget limits the additional load. */
 static void test_quota(void) {
   leat_client *client = new_client((leat_config){0});
-  const scene down = {"GET", STATUS(500)};
   int sends = 0;
   TEST("retries are limited by a budget");
   for (int i = 0; i < 100; i++) {
     leat_call *call = card_call(client, "find");
     while (next(call) == LEAT_SEND) {
-      deliver(call, &down, NULL);
+      deliver(call, &failed, NULL);
       sends++;
     }
     leat_call_free(call);
   }
   CHECK(sends == 100 + 20); /* a budget of 100, and 5 each */
-  const scene good = {"GET", SAYS(FREE)};
   for (int i = 0; i < 5; i++) {
     leat_call *call = card_call(client, "find");
     next(call);
@@ -980,18 +972,17 @@ static void test_quota(void) {
   }
   leat_call *call = card_call(client, "find");
   next(call);
-  deliver(call, &down, NULL);
+  deliver(call, &failed, NULL);
   CHECK(leat_call_next(call, now) == LEAT_WAIT); /* successes return some of it */
   leat_call_free(call);
   leat_client_free(client);
 }
 
 static int sends_until_it_ends(leat_client *client) {
-  const scene down = {"GET", STATUS(500)};
   leat_call *call = card_call(client, "find");
   int sends = 0;
   while (next(call) == LEAT_SEND) {
-    deliver(call, &down, NULL);
+    deliver(call, &failed, NULL);
     sends++;
   }
   if (strstr(leat_call_error(call)->message, "retry_budget")) sends += 1000;
@@ -1024,7 +1015,6 @@ static void test_retry_budget(void) {
 ** does not wait for itself. */
 static void test_probe_by_find(void) {
   leat_client *client = new_client((leat_config){0});
-  const scene found = {"GET", SAYS(OF(ANN))}, done = {"PUT", SAYS(FREE)};
   TEST("a probe that begins with a find of its own");
   perform(client, "find", 429, "100");
   now.monotonic_ms += 100000;
@@ -1043,14 +1033,12 @@ static void test_probe_by_find(void) {
 
 /* The queue timeout covers all waiting of a call, however many finds it makes. */
 static void test_queue_timeout_of_all(void) {
-  const scene down = {"POST", STATUS(503)};
   leat_client *client = new_client((leat_config){.queue_timeout_ms = 5000});
   int64_t start = now.monotonic_ms;
   TEST("queue_timeout is for the whole waiting of a call");
   perform(client, "find", 429, "4");
   leat_call *call = card_call(client, "create");
-  CHECK(next(call) == LEAT_SEND);
-  deliver(call, &down, "2");
+  exchange(call, &down, "2");
   CHECK(next(call) == LEAT_DONE && now.monotonic_ms - start <= 5000);
   CHECK(leat_call_error(call)->outcome_unknown);
   leat_call_free(call);
@@ -1071,7 +1059,6 @@ static void test_unlimited_attempts(void) {
     int64_t start = now.monotonic_ms;
     int sends = 0;
     for (; next(call) == LEAT_SEND && sends < 1000; sends++) {
-      const scene down = {"", STATUS(503)};
       now.monotonic_ms += 10;
       deliver(call, &down, NULL);
     }
@@ -1085,7 +1072,6 @@ static void test_unlimited_attempts(void) {
 
 /* For it pauses count towards the timeout, but other waiting in the queue does not. */
 static void test_unlimited_in_line(void) {
-  const scene found = {"GET", SAYS(OF(ANN))}, done = {"PUT", SAYS(FREE)};
   leat_client *client = new_client((leat_config){
       .max_attempts = LEAT_UNLIMITED, .timeout_ms = 30000, .rate_per_minute = 1});
   leat_call *call = card_call(client, "unlink");
@@ -1112,7 +1098,6 @@ static void test_large_budget(void) {
 static void test_pauses_overlap(void) {
   leat_client *client = new_client((leat_config){.max_attempts = 1});
   leat_call *first = card_call(client, "find"), *second = card_call(client, "find");
-  const scene down = {"GET", STATUS(503)}, busy = {"GET", STATUS(429)};
   TEST("a shorter pause that was asked for, in a longer one that was not");
   now.random = 1000;
   CHECK(leat_call_next(first, now) == LEAT_SEND);
@@ -1208,9 +1193,9 @@ static void test_expectations(void) {
   TEST("one attempt compares too");
   leat_client *client = new_client((leat_config){.max_attempts = 1});
   leat_call *call = card_call(client, "unlink");
-  const scene lost[] = {{"GET", SAYS(OF(ANN))}, {"PUT", LOST}, {0}};
+  const scene scenes[] = {{"GET", SAYS(OF(ANN))}, {"PUT", LOST}, {0}};
   leat_call_expect(call, leat_s(ANN));
-  play_scenes(call, lost);
+  play_scenes(call, scenes);
   CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
   CHECK(leat_call_error(call)->outcome_unknown);
   leat_call_free(call);
@@ -1237,16 +1222,12 @@ static void test_conflicting_card(void) {
   CHECK(leat_call_data(call) == NULL && !leat_call_contact_identifier(call, &card));
   leat_call_free(call);
   TEST("and nothing of the responses before");
-  const scene busy = {"PUT", STATUS(429)}, other = {"GET", SAYS(OF(BOB))};
+  const scene other = {"GET", SAYS(OF(BOB))};
   call = card_call(client, "unlink");
   leat_call_expect(call, leat_s(ANN));
-  const scene found = {"GET", SAYS(OF(ANN))};
-  CHECK(next(call) == LEAT_SEND);
-  deliver(call, &found, NULL);
-  CHECK(next(call) == LEAT_SEND);
-  deliver(call, &busy, "2");
-  CHECK(next(call) == LEAT_SEND);
-  deliver(call, &other, NULL);
+  exchange(call, &found, NULL);
+  exchange(call, &busy, "2");
+  exchange(call, &other, NULL);
   CHECK(next(call) == LEAT_DONE && leat_call_error(call)->kind == LEAT_CONFLICT);
   CHECK(leat_call_error(call)->retry_after_ms == -1);
   CHECK(leat_call_error(call)->status == 200);
@@ -1295,11 +1276,9 @@ static void test_connected(void) {
 /* ---- giving up ------------------------------------------------------------------- */
 
 static void test_given_up(void) {
-  const scene lost = {"POST", LOST};
   leat_client *client = new_client((leat_config){0});
   leat_call *call = card_call(client, "create");
   TEST("given up while it waits");
-  const scene none = {"GET", ERROR(60003)};
   leat_call_next(call, now);
   deliver(call, &lost, NULL);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
