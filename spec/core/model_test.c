@@ -97,7 +97,7 @@ static bool is_same(const state *a, const state *b) {
 }
 
 /* Returns true if the state is what the call requested. */
-static bool is_as_asked(const state *s, const ask *a) {
+static bool is_as_desired(const state *s, const ask *a) {
   switch (a->verb) {
     case CREATE:
       return s->exists && s->contact == a->contact &&
@@ -381,7 +381,7 @@ static void set_maybe_applied(job *j) {
   j->seen_count = 0;
 }
 
-static void note_find(const world *w, job *j, state seen) {
+static void record_find(const world *w, job *j, state seen) {
   j->seen[0] = j->seen[1];
   j->seen_ms[0] = j->seen_ms[1];
   j->seen[1] = seen;
@@ -475,7 +475,7 @@ static void serve(world *w, client *c, const leat_request *r, const ask *a, plan
   c->kind = c->x.close ? LEAT_CONNECTION : LEAT_TIMEOUT;
   c->sent = LEAT_SENT_MAYBE;
   if (a->verb != FIND && p->unanswered) set_maybe_applied(j);
-  if (a->verb == FIND && !p->unanswered && c->x.status != 429) note_find(w, j, seen);
+  if (a->verb == FIND && !p->unanswered && c->x.status != 429) record_find(w, j, seen);
 }
 
 /* Performs one exchange: the server receives the request at once or never; the client
@@ -627,8 +627,8 @@ static bool was(const world *w, const job *j, condition *fits) {
   return found;
 }
 
-static bool fits_asked(const state *s, const job *j) {
-  return is_as_asked(s, &j->asked);
+static bool fits_desired(const state *s, const job *j) {
+  return is_as_desired(s, &j->asked);
 }
 
 static bool fits_card(const state *s, const job *j) {
@@ -649,7 +649,7 @@ static bool fits_another(const state *s, const job *j) {
 static void check_success(world *w, const job *j) {
   bool returns = j->asked.verb != DELETE && !(j->has_card && was(w, j, fits_card));
   if (returns) complain(w, j, "it returns a card that never was so");
-  if (!was(w, j, fits_asked)) complain(w, j, "done, but it never was as asked");
+  if (!was(w, j, fits_desired)) complain(w, j, "done, but it never was as asked");
   if (j->info.recovered) {
     if (!j->maybe) complain(w, j, "recovered, but nothing was lost");
   } else if (j->asked.verb != FIND && j->applied == 0) {
@@ -664,7 +664,7 @@ static void check_conflict(world *w, const job *j) {
   bool of_another = j->asked.expect && !is_owner(j->asked.expect, &j->card);
   if (j->has_card && !was(w, j, fits_card))
     complain(w, j, "a conflict with a card that never was so");
-  if (j->has_card && unknown && is_as_asked(&j->card, &j->asked) && !of_another)
+  if (j->has_card && unknown && is_as_desired(&j->card, &j->asked) && !of_another)
     complain(w, j, "a conflict with what was asked");
   if (!unknown && !(j->asked.expect && was(w, j, fits_another)))
     complain(w, j, "a conflict with nothing");

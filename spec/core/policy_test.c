@@ -324,7 +324,7 @@ static void verify(run *r) {
   r->ended_with_find = true;
 }
 
-static void note_event(run *r, const event *e) {
+static void record_event(run *r, const event *e) {
   const play *p = r->play;
   bool reported = e->shows_change && r->maybe_applied; /* about an earlier attempt */
   r->over = e->effect == DONE || (e->final && !reported) || e->asked_ms > LONGEST_MS ||
@@ -349,7 +349,7 @@ static void send(run *r) {
           "a lost change is verified twice before it is retried");
   const event *e = next_event(r);
   happen(r, e, e->effect == DONE ? r->play->subject->done : e->body);
-  note_event(r, e);
+  record_event(r, e);
 }
 
 static void exchange(run *r) {

@@ -309,8 +309,8 @@ static int count_asked(const proxy_server *p) {
 
 /* A server behind the proxy speaks or closes before the request. Its first bytes come
 ** together with the proxy's response. A closed connection is retried twice. */
-static void test_hasty_server(void) {
-  static const bad_proxy hasty[] = {
+static void test_early_server(void) {
+  static const bad_proxy early[] = {
       {"the server behind it speaks first",
        "http://127.0.0.1:",
        {.response = "HTTP/1.1 200 OK\r\n\r\n220 mail.example ESMTP\r\n"},
@@ -318,20 +318,20 @@ static void test_hasty_server(void) {
        {"speaks before it is asked", "220 mail.example"}},
       {"the server behind it closes at once",
        "http://127.0.0.1:",
-       {.response = "HTTP/1.1 200 OK\r\n\r\n", .then = CLOSE, .hasty = 1},
+       {.response = "HTTP/1.1 200 OK\r\n\r\n", .then = CLOSE, .at_once = 1},
        LEAT_CONNECTION,
        {"closes connections as soon as they are made"}},
   };
-  for (size_t i = 0; i < sizeof hasty / sizeof hasty[0]; i++) {
+  for (size_t i = 0; i < sizeof early / sizeof early[0]; i++) {
     char url[URL_SIZE];
     stage s;
-    open_proxy(&s, hasty[i].name, &hasty[i].options, NULL, SHORT_MS);
-    leat_curl *curl = new_driver(proxy_url(&s, hasty[i].url, url));
+    open_proxy(&s, early[i].name, &early[i].options, NULL, SHORT_MS);
+    leat_curl *curl = new_driver(proxy_url(&s, early[i].url, url));
     pair one_by_one = {perform(curl, s.http, "find"), perform(curl, s.http, "create")};
-    check_unsent(one_by_one, hasty[i].kind, hasty[i].says);
+    check_unsent(one_by_one, early[i].kind, early[i].says);
     check_unseen(&s);
     leat_curl_free(curl);
-    CHECK(count_asked(&s.proxy) == (hasty[i].options.then == CLOSE ? 6 : 2));
+    CHECK(count_asked(&s.proxy) == (early[i].options.then == CLOSE ? 6 : 2));
     close_proxy(&s);
   }
 }
@@ -537,7 +537,7 @@ int main(void) {
   test_busy();
   test_server_behind();
   test_bad();
-  test_hasty_server();
+  test_early_server();
   test_bad_tls();
   test_same_port();
   test_environment();

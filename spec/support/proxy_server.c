@@ -142,7 +142,7 @@ static void send_response(proxy_server *p, int fd) {
   char head[4096];
   if (!p->options.socks && !read_head(p, fd, head, sizeof head)) return;
   if (p->options.socks && !read_bytes(p, fd, head, 3)) return;
-  setsockopt(fd, IPPROTO_TCP, TCP_CORK, &p->options.hasty, sizeof p->options.hasty);
+  setsockopt(fd, IPPROTO_TCP, TCP_CORK, &p->options.at_once, sizeof p->options.at_once);
   listener_send(fd, p->options.response, strlen(p->options.response));
   if (p->options.then == RESET) listener_reset(fd);
   if (p->options.then == STAY) read_bytes(p, fd, head, sizeof head);
