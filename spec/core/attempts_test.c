@@ -79,8 +79,7 @@ static void test_all(leat_observe observe) {
   check(client, (leat_attempt){CREATE, LEAT_TO_VERIFY, 4, LEAT_OK, 0, 200,
                                LEAT_SENT_MAYBE, false, 8, -1, value, &now});
   CHECK(!leat_client_attempt(client, &none));
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_ends(void) {
@@ -112,8 +111,7 @@ static void test_ends(void) {
   CHECK(go(call) == LEAT_SEND);
   leat_call_fail(call, now, LEAT_CONNECTION, LEAT_SENT_NO, "refused");
   CHECK(leat_call_next(call, now) == LEAT_WAIT);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_many(void) {
@@ -146,8 +144,7 @@ static void test_twice(void) {
   CHECK(go(call) == LEAT_SEND);
   CHECK(leat_client_attempt(client, &attempt) && attempt.ms == 30);
   CHECK(!leat_client_attempt(client, &attempt));
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_nobody(void) {
@@ -159,8 +156,7 @@ static void test_nobody(void) {
   CHECK(go(call) == LEAT_SEND);
   respond_after(call, 1, 200, "{\"data\":null}");
   CHECK(go(call) == LEAT_DONE && !leat_client_attempt(client, &attempt));
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 int main(void) {

@@ -475,8 +475,7 @@ static void check_url(const char *url, const char *origin, const char *target) {
     CHECK_STR(request->origin.data, origin);
     CHECK(text_is(request->target, target));
   }
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_urls(void) {
@@ -973,8 +972,7 @@ static void test_dates(void) {
     if (!CHECK(leat_call_error(call)->retry_after_ms == c->ms))
       printf("  %s: %lld\n", c->retry_after,
              (long long)leat_call_error(call)->retry_after_ms);
-    leat_call_free(call);
-    leat_client_free(client);
+    FREE_ALL(client, call);
   }
 }
 
@@ -1018,8 +1016,7 @@ static void test_large_page(void) {
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->outcome_unknown);
   CHECK(leat_call_error(call)->kind == LEAT_PROTOCOL);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* Strings with data NULL are treated as absent, whatever length the driver gave. */

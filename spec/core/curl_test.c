@@ -282,8 +282,7 @@ static void test_many(int connections) {
     }
   }
   CHECK(good_ones == CALLS && in_order == CALLS);
-  for (int i = 0; i < CALLS; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, CALLS);
   close_http(&s);
   CHECK(s.server.at.connections == connections && s.server.requests == CALLS);
 }
@@ -300,8 +299,7 @@ static void test_line(void) {
   CHECK(leat_call_error(calls[0])->kind == LEAT_TIMEOUT);
   CHECK(leat_call_error(calls[1])->kind == LEAT_TIMEOUT);
   CHECK(leat_call_error(calls[2])->kind == LEAT_OK);
-  for (int i = 0; i < 3; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, 3);
   close_http(&s);
 }
 
@@ -322,8 +320,7 @@ static int64_t perform_many(stage *s, int many, int timeout_ms) {
   }
   int64_t took = test_now_ms() - begun;
   CHECK(good_ones == many);
-  for (int i = 0; i < many; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, many);
   free(calls);
   return took;
 }
@@ -356,8 +353,7 @@ static void test_queue_timeout(void) {
   CHECK(error->kind == LEAT_TIMEOUT && strstr(error->message, "queue_timeout") != NULL);
   CHECK(error->sent == LEAT_SENT_NO && !error->outcome_unknown && error->attempts == 0);
   CHECK(leat_curl_done(s.curl) == calls[1]);
-  for (int i = 0; i < 3; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, 3);
   leat_client_free(rushed);
   close_http(&s);
 }
@@ -377,9 +373,7 @@ static void test_two_lines(void) {
   leat_curl_start(s.curl, hangs); /* uses the only connection for 350 ms */
   wait_for(s.curl, waits);
   CHECK(leat_call_error(waits)->kind == LEAT_TIMEOUT && !leat_call_is_done(hangs));
-  leat_call_free(waits);
-  leat_call_free(hangs);
-  leat_client_free(slow);
+  FREE_ALL(slow, waits, hangs);
   close_http(&s);
 }
 
@@ -401,9 +395,7 @@ static void test_two_lines_to_verify(void) {
   wait_for(s.curl, create);
   CHECK(test_now_ms() - begun < 1800 && !leat_call_is_done(hangs));
   CHECK(leat_call_error(create)->outcome_unknown);
-  leat_call_free(create);
-  leat_call_free(hangs);
-  leat_client_free(client);
+  FREE_ALL(client, create, hangs);
   close_http(&s);
 }
 
@@ -427,8 +419,7 @@ static void test_begun_first(void) {
   }
   CHECK(leat_call_error(first)->kind == LEAT_OK && place < 150);
   leat_call_free(first);
-  for (int i = 0; i < 200; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, 200);
   leat_client_free(client);
   close_http(&s);
 }
@@ -481,8 +472,7 @@ static void test_cancel_rated(void) {
   CHECK(leat_call_error(calls[MANY - 1])->kind == LEAT_OK &&
         test_now_ms() - start < 1000);
   CHECK(perform(s.curl, rated, "find").kind == LEAT_OK && test_now_ms() - start < 1500);
-  for (int i = 0; i < MANY; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, MANY);
   leat_client_free(rated);
   close_http(&s);
   CHECK(s.server.requests == 3);
@@ -577,8 +567,7 @@ static void test_descriptor_alone(void) {
   CHECK(poll(&fd, 1, 1000) > 0);
   CHECK(leat_curl_done(s.curl) == wrong);
   leat_call_free(wrong);
-  for (int i = 0; i < 2; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, 2);
   close_http(&s);
 }
 
@@ -800,8 +789,7 @@ static void test_second_address(void) {
     printf("  %s\n", leat_call_error(call)->message);
   CHECK(test_now_ms() - start < 950);
   leat_call_free(call);
-  for (int i = 0; i < 2; i++)
-    leat_call_free(others[i]);
+  free_calls(others, 2);
   leat_client_free(two);
   leat_client_free(dead);
   close(dead_end);

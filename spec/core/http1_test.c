@@ -117,8 +117,7 @@ static void test_calls(leat_http1 *http, const http_case *c) {
       printf("  http1.cases:%d, %s: %s%s: %s\n", c->line, w->operation,
              leat_kind_name(error->kind), error->outcome_unknown ? " unknown" : "",
              error->message);
-    leat_call_free(call);
-    leat_client_free(client);
+    FREE_ALL(client, call);
   }
 }
 

@@ -556,8 +556,7 @@ static run check_play(const play *p) {
     check_another(&r, client);
   }
   if (!r.kept) report(&r);
-  leat_call_free(r.call);
-  leat_client_free(client);
+  FREE_ALL(client, r.call);
   return r;
 }
 
@@ -626,8 +625,7 @@ static int64_t first_delay(const subject *s, const event *e, uint64_t random) {
   if (leat_call_next(r.call, now) == LEAT_SEND) exchange(&r);
   bool waits = leat_call_next(r.call, now) == LEAT_WAIT;
   int64_t delay = waits ? leat_call_until(r.call) - now.monotonic_ms : -1;
-  leat_call_free(r.call);
-  leat_client_free(client);
+  FREE_ALL(client, r.call);
   return delay;
 }
 

@@ -293,8 +293,7 @@ static void test_plays(void) {
     bool is_card = p->kind == LEAT_OK && strcmp(p->operation, "delete") != 0;
     CHECK(leat_call_contact_identifier(call, &card) == is_card);
     CHECK((error->message[0] == '\0') == (p->kind == LEAT_OK));
-    leat_call_free(call);
-    leat_client_free(client);
+    FREE_ALL(client, call);
   }
 }
 
@@ -313,8 +312,7 @@ static void test_one_attempt(void) {
     CHECK(error->attempts == 1 && !leat_call_info(call).recovered);
     if (!s->status || s->status >= 500)
       CHECK(error->outcome_unknown == (writes && s->sent == LEAT_SENT_MAYBE));
-    leat_call_free(call);
-    leat_client_free(client);
+    FREE_ALL(client, call);
   }
 }
 
@@ -329,8 +327,7 @@ static void check_desired(const char *name, const char *contact, const char *sho
   if (contact) leat_call_set(call, "contact_uuid", leat_s(contact));
   play_scenes(call, scenes);
   CHECK(leat_call_error(call)->kind == kind);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_desired(void) {
@@ -361,8 +358,7 @@ static void test_other_requests(void) {
   call = leat_call_new_request(client, "GET", "/x");
   play_scenes(call, read);
   CHECK(leat_call_error(call)->kind == LEAT_OK);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* ---- time ------------------------------------------------------------------------ */
@@ -378,8 +374,7 @@ static int64_t wait_after(int status, const char *retry_after, uint64_t random) 
   deliver(call, &s, retry_after);
   if (leat_call_next(call, now) == LEAT_WAIT)
     wait = leat_call_until(call) - now.monotonic_ms;
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
   return wait;
 }
 
@@ -429,8 +424,7 @@ static void test_retry_after_told(void) {
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_RATE_LIMITED);
   CHECK(leat_call_error(call)->retry_after_ms == 3600000);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* However many responses are lost, and however late, the call ends within its timeout. */
@@ -454,8 +448,7 @@ static void test_deadline(void) {
     CHECK(now.monotonic_ms - start <= 3000 && now.monotonic_ms - start > 1400);
     CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
     CHECK(leat_call_error(call)->outcome_unknown == (i > 0));
-    leat_call_free(call);
-    leat_client_free(client);
+    FREE_ALL(client, call);
   }
 }
 
@@ -471,8 +464,7 @@ static void test_no_time_to_look(void) {
   deliver(call, &none, NULL);
   CHECK(next(call) == LEAT_DONE && now.monotonic_ms == start + 600);
   CHECK(leat_call_error(call)->outcome_unknown);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static int64_t deadline_of(leat_call *call) {
@@ -500,10 +492,7 @@ static void test_pause(void) {
   CHECK(deadline_of(first) == now.monotonic_ms + 5000);
   CHECK(leat_call_next(third, now) == LEAT_SEND);
   CHECK(deadline_of(third) == now.monotonic_ms + 5000);
-  leat_call_free(first);
-  leat_call_free(second);
-  leat_call_free(third);
-  leat_client_free(client);
+  FREE_ALL(client, first, second, third);
 }
 
 /* Many calls are in progress when the service asks them to wait. */
@@ -550,8 +539,7 @@ static void test_rate(void) {
     now.monotonic_ms = start + 200 * i;
     CHECK(leat_call_next(calls[i], now) == LEAT_SEND);
   }
-  for (int i = 0; i < 4; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, 4);
   leat_client_free(client);
 }
 
@@ -587,8 +575,7 @@ static void test_shared_rate(void) {
   CHECK(leat_call_next(call, now) == LEAT_SLOT);
   leat_call_take_slot(call, now.monotonic_ms * 1000);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_queue_timeout(void) {
@@ -604,8 +591,7 @@ static void test_queue_timeout(void) {
   CHECK(leat_call_error(calls[2])->kind == LEAT_TIMEOUT);
   CHECK(leat_call_error(calls[2])->sent == LEAT_SENT_NO);
   CHECK(!leat_call_error(calls[2])->outcome_unknown);
-  for (int i = 0; i < 3; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, 3);
   leat_client_free(client);
 }
 
@@ -625,9 +611,7 @@ static void test_pause_too_long(void) {
   CHECK(strstr(leat_call_error(second)->message, "asked to wait") != NULL);
   CHECK(leat_call_error(second)->retry_after_ms == 6000);
   CHECK(leat_call_error(second)->sent == LEAT_SENT_NO);
-  leat_call_free(first);
-  leat_call_free(second);
-  leat_client_free(client);
+  FREE_ALL(client, first, second);
 }
 
 /* ---- pauses that are longer than a call waits ------------------------------------ */
@@ -702,8 +686,7 @@ static void test_long_backoff(void) {
   CHECK(leat_client_pause(client, now, &pause) && !pause.asked && !pause.too_long);
   leat_call *call = card_call(client, "find");
   CHECK(leat_call_next(call, now) == LEAT_WAIT);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* Calls that wait for the end of a pause learn that it has become a long one. */
@@ -718,9 +701,7 @@ static void test_pause_becomes_long(void) {
   CHECK(leat_call_next(waits, now) == LEAT_DONE);
   CHECK(leat_call_error(waits)->kind == LEAT_MAINTENANCE);
   CHECK(leat_call_error(waits)->retry_after_ms == 120000);
-  leat_call_free(first);
-  leat_call_free(waits);
-  leat_client_free(client);
+  FREE_ALL(client, first, waits);
 }
 
 /* A call that was sent before such a pause must not report that nothing was sent. */
@@ -751,12 +732,8 @@ static void test_long_pause_between_attempts(void) {
   deliver(find, &busy, "120");
   CHECK(next(compares) == LEAT_DONE && leat_call_error(compares)->outcome_unknown);
   CHECK(strstr(leat_call_error(compares)->message, "nothing was sent") == NULL);
-  leat_call_free(compares);
-  leat_call_free(find);
-  leat_client_free(other);
-  leat_call_free(first);
-  leat_call_free(update);
-  leat_client_free(client);
+  FREE_ALL(other, compares, find);
+  FREE_ALL(client, first, update);
 }
 
 static void test_probe(void) {
@@ -786,11 +763,7 @@ static void test_probe(void) {
   leat_call *both[] = {card_call(client, "find"), card_call(client, "find")};
   CHECK(leat_call_next(both[0], now) == LEAT_SEND);
   CHECK(leat_call_next(both[1], now) == LEAT_SEND); /* the pause is over */
-  leat_call_free(both[0]);
-  leat_call_free(both[1]);
-  leat_call_free(calls[1]);
-  leat_call_free(calls[2]);
-  leat_client_free(client);
+  FREE_ALL(client, both[0], both[1], calls[1], calls[2]);
 }
 
 /* A call with one attempt does not wait, but it is not sent during a pause either. */
@@ -844,8 +817,7 @@ static void test_long_pause_while_verifying(void) {
   CHECK(leat_call_error(call)->kind == LEAT_MAINTENANCE);
   CHECK(leat_call_error(call)->outcome_unknown);
   CHECK(leat_call_error(call)->retry_after_ms == 3600000);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* ---- slots ----------------------------------------------------------------------- */
@@ -874,8 +846,7 @@ static void test_slots_given_back(void) {
     CHECK(leat_call_next(next_one, now) == LEAT_WAIT);
     CHECK(leat_call_until(next_one) == start + 250);
     leat_call_free(next_one);
-    for (int i = 0; i < MANY - 1; i++)
-      leat_call_free(calls[i]);
+    free_calls(calls, MANY - 1);
     leat_client_free(client);
   }
 }
@@ -897,13 +868,11 @@ static void test_slots(void) {
   for (int i = 0; i < 20; i++)
     refused += leat_call_next(waiting[i] = card_call(client, "find"), now) == LEAT_DONE;
   CHECK(refused == 18);
-  for (int i = 0; i < 20; i++)
-    leat_call_free(waiting[i]);
+  free_calls(waiting, 20);
   now.monotonic_ms += 10000;
   leat_call *call = card_call(client, "find");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
   TEST("slots that fell into a pause are not made up for");
   leat_call *calls[10];
   client = new_client((leat_config){.rate_per_minute = 60});
@@ -915,8 +884,7 @@ static void test_slots(void) {
   for (int i = 0; i < 10; i++)
     sent += leat_call_next(calls[i], now) == LEAT_SEND;
   CHECK(sent == 1);
-  for (int i = 0; i < 10; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, 10);
   leat_client_free(client);
 }
 
@@ -935,8 +903,7 @@ static void test_late_driver(void) {
   CHECK(leat_call_next(call, now) == LEAT_SEND && is_request(call, &good));
   deliver(call, &good, NULL);
   CHECK(leat_call_next(call, now) == LEAT_DONE && leat_call_info(call).recovered);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
   TEST("an exchange is not queue time");
   client = new_client((leat_config){.queue_timeout_ms = 5000});
   call = card_call(client, "find");
@@ -946,8 +913,7 @@ static void test_late_driver(void) {
   now.monotonic_ms += 6000;
   deliver(call, &busy, "1");
   CHECK(next(call) == LEAT_SEND);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* When the service is down, the retry budget limits the additional load. */
@@ -974,8 +940,7 @@ static void test_quota(void) {
   next(call);
   deliver(call, &failed, NULL);
   CHECK(leat_call_next(call, now) == LEAT_WAIT); /* successes return some of it */
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static int sends_until_it_ends(leat_client *client) {
@@ -1026,9 +991,7 @@ static void test_probe_by_find(void) {
     CHECK(leat_call_next(other, now) == LEAT_SEND); /* the pause is over */
     CHECK(leat_call_next(call, now) == LEAT_SEND && is_request(call, &done));
   }
-  leat_call_free(call);
-  leat_call_free(other);
-  leat_client_free(client);
+  FREE_ALL(client, call, other);
 }
 
 /* The queue timeout covers all waiting of a call, however many finds it makes. */
@@ -1041,8 +1004,7 @@ static void test_queue_timeout_of_all(void) {
   exchange(call, &down, "2");
   CHECK(next(call) == LEAT_DONE && now.monotonic_ms - start <= 5000);
   CHECK(leat_call_error(call)->outcome_unknown);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* Pauses do not count towards the timeout, but a call with unlimited attempts must
@@ -1065,8 +1027,7 @@ static void test_unlimited_attempts(void) {
     CHECK(sends > 3 && sends < 1000 && now.monotonic_ms - start <= 60000);
     CHECK(leat_call_error(call)->kind == LEAT_MAINTENANCE);
     CHECK(leat_call_error(call)->outcome_unknown == (i > 0));
-    leat_call_free(call);
-    leat_client_free(client);
+    FREE_ALL(client, call);
   }
 }
 
@@ -1082,8 +1043,7 @@ static void test_unlimited_in_line(void) {
   if (CHECK(next(call) == LEAT_SEND && is_request(call, &done)))
     deliver(call, &done, NULL);
   CHECK(next(call) == LEAT_DONE && leat_call_error(call)->kind == LEAT_OK);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_large_budget(void) {
@@ -1106,9 +1066,7 @@ static void test_pauses_overlap(void) {
   now.random = 500;
   deliver(second, &busy, NULL);
   check_refused(client, LEAT_MAINTENANCE, 1000);
-  leat_call_free(first);
-  leat_call_free(second);
-  leat_client_free(client);
+  FREE_ALL(client, first, second);
 }
 
 static void test_foreign_pause(void) {
@@ -1187,8 +1145,7 @@ static void test_expectations(void) {
       printf("  %s: %s\n", leat_kind_name(error->kind), error->message);
     CHECK(leat_call_conflicting(call, &card) == (e->kind == LEAT_CONFLICT));
     CHECK(!e->unknown || error->sent == LEAT_SENT_MAYBE);
-    leat_call_free(call);
-    leat_client_free(client);
+    FREE_ALL(client, call);
   }
   TEST("one attempt compares too");
   leat_client *client = new_client((leat_config){.max_attempts = 1});
@@ -1204,8 +1161,7 @@ static void test_expectations(void) {
   leat_call_expect(call, leat_s(ANN));
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_MISUSE);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_conflicting_card(void) {
@@ -1231,8 +1187,7 @@ static void test_conflicting_card(void) {
   CHECK(next(call) == LEAT_DONE && leat_call_error(call)->kind == LEAT_CONFLICT);
   CHECK(leat_call_error(call)->retry_after_ms == -1);
   CHECK(leat_call_error(call)->status == 200);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* The refused response was about another card, which must not be reported as
@@ -1249,8 +1204,7 @@ static void test_conflicting_inactive(void) {
   play_scenes(call, scenes);
   CHECK(leat_call_error(call)->kind == LEAT_CONFLICT);
   CHECK(!leat_call_conflicting(call, &card) && card.value.data == NULL);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* ---- time to connect ------------------------------------------------------------- */
@@ -1269,8 +1223,7 @@ static void test_connected(void) {
   call = card_call(client, "find");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   CHECK(leat_call_connected(call, now) == now.monotonic_ms + 4000);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* ---- giving up ------------------------------------------------------------------- */
@@ -1295,8 +1248,7 @@ static void test_given_up(void) {
   leat_call_next(call, now);
   deliver(call, &lost, NULL);
   CHECK(next(call) == LEAT_SEND);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 int main(void) {
