@@ -197,7 +197,7 @@ mutant queue-timeout-anew-for-each-find 2 \
 mutant sent-again-without-verifying 1 \
   's/^  bool verifies = call->maybe_applied .*/  bool verifies = false;/'
 mutant slots-not-given-back 2 \
-  's/^  if (slots->free_us == free_us + slots->length_us) slots->free_us = free_us;//'
+  's/^  if (slots->free_us == .*) slots->free_us = free_us;//'
 mutant a-next-owner-is-ignored 4 \
   's/^  bool same = !desired->owner_known || .*/  bool same = true;/'
 mutant ensure-takes-any-contact 4 \
