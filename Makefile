@@ -23,10 +23,12 @@
 #   make bench-nginx      a handler in nginx that finds a card, compared with a handwritten one
 #   make lint             words of comments, formatters and static analysis, over everything
 #   make analyze          gcc's and clang's analyzers, which take longer
-#   make purity           proves that the core has no I/O, no globals and no Lua
+#   make purity           proves that the core has no I/O, no globals and no Lua, and that no files call each
+#                         other in a cycle
 #   make exports          proves that the libraries and the modules export what is public, and nothing else
 #   make doc              guides and reference, for Lua and C, in build/doc; complete, without dead links
-#   make pictures         draws docs/pictures, from the bench's figures and a run in a terminal
+#   make pictures         draws docs/pictures, from the bench's figures, a run in a terminal, and
+#                         the object files
 #   make install          the C library and the modules, below $(PREFIX), or $(DESTDIR)$(PREFIX)
 #   make install-core     the C library alone
 #   make install-lua      the modules alone, into INST_LUADIR and INST_LIBDIR
@@ -371,8 +373,11 @@ analyze:
 	@mkdir -p $(BUILD)/analyze && scan-build --status-bugs -o $(BUILD)/analyze \
 	  $(MAKE) -s BUILD=$(BUILD)/analyze/build lua libraries
 	@rm -r $(BUILD)/analyze/build
-purity: $(PURE_OBJ)
+# Objects that must not use each other in a cycle.
+ACYCLIC_OBJ := $(PURE_OBJ) $(CURL_OBJ) $(if $(has_sandbox),$(SANDBOX_OBJ))
+purity: $(ACYCLIC_OBJ)
 	@sh spec/support/purity.sh $(PURE_OBJ)
+	@sh spec/support/cycles.sh $(ACYCLIC_OBJ)
 exports: libraries lua
 	@BUILD=$(BUILD) sh spec/support/exports.sh $(MODULES) $(if $(has_sandbox),$(SANDBOX_MODULE))
 
@@ -389,8 +394,12 @@ doc: $(BUILD)/libleat.a $(BUILD)/libleat_sandbox.a
 	$(LUA) $(DOC)/headers.lua build/doc $(HEADERS)
 	$(LUA) $(DOC)/guides.lua build/doc $(GUIDES)
 	$(LUA) $(DOC)/check.lua build/doc $^
+	@sh $(DOC)/files.sh $(PURE_OBJ) $(CURL_OBJ) | diff docs/pictures/files.dot - || { echo "run make pictures"; exit 1; }
+# Graphviz draws which file calls which.
 pictures: lua
 	@$(run_env) LUA=$(LUA) $(LUA) $(DOC)/pictures.lua
+	sh $(DOC)/files.sh $(PURE_OBJ) $(CURL_OBJ) >docs/pictures/files.dot
+	tred docs/pictures/files.dot | dot -Tsvg -o docs/pictures/files.svg
 
 # ---- installing ------------------------------------------------------------------
 

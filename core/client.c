@@ -25,16 +25,18 @@ static bool is_quoted(const char *text) {
 ** that a header can carry are accepted. */
 static const char *check_token(const char *token) {
   if (token == NULL) return "api_key is missing";
-  if (token[0] == '\0') return "api_key is empty: was it read from where it is?";
+  if (token[0] == '\0')
+    return "api_key is empty; check LEAT_API_KEY, or the file it was read from";
   if (strlen(token) > LEAT_MAX_TOKEN) return "api_key is too long";
   if (is_quoted(token))
-    return "api_key stands in quotes: was it copied from a file of variables? Give it "
-           "without them";
+    return "api_key is enclosed in quotes; remove them, as a shell does when it reads an "
+           "env file";
   if (strncmp(token, "Bearer ", 7) == 0)
-    return "api_key begins with \"Bearer \": give the key alone, that word is added";
+    return "api_key begins with \"Bearer \"; pass the key alone, the library adds that "
+           "word";
   if (!is_header_value(token))
-    return "api_key holds a line end or another control character, or a space at its "
-           "end: was it read from a file with what follows it?";
+    return "api_key contains a line end, another control character, or a space at its "
+           "end; if it was read from a file, trim it";
   return NULL;
 }
 
@@ -42,13 +44,13 @@ static const char *check_credentials(const leat_config *config, const char *toke
   int ways = (config->api_key != NULL) + (config->access_token != NULL) +
              (config->client_id || config->client_secret) + config->token_from_caller;
   if (ways > 1)
-    return "several of api_key, access_token, client_id and a token function are given, "
-           "or both of the first two: one of them is needed";
+    return "more than one of api_key, access_token, client_id and a token function is "
+           "set; set exactly one";
   if (config->client_id || config->client_secret)
     return config->client_id && config->client_secret && config->client_id[0] &&
                    config->client_secret[0]
                ? NULL
-               : "client_id and client_secret are needed both";
+               : "client_id and client_secret must both be set";
   return config->token_from_caller ? NULL : check_token(token);
 }
 
@@ -57,23 +59,24 @@ static const char *check_config(const leat_config *config, const char *token) {
   if (wrong) return wrong;
   if (config->user_agent && (strlen(config->user_agent) > LEAT_MAX_USER_AGENT ||
                              !is_header_value(config->user_agent)))
-    return "user_agent is empty, too long, or holds what no header may carry";
+    return "user_agent is empty, too long, or contains a character that a header cannot "
+           "carry";
   if (config->timeout_ms < 0 || config->timeout_ms > LEAT_MAX_TIMEOUT_MS)
-    return "timeout must lie between 0 and a day";
+    return "timeout must be between 0 and a day";
   if (config->connect_timeout_ms < 0 || config->connect_timeout_ms > LEAT_MAX_TIMEOUT_MS)
-    return "connect_timeout must lie between 0 and a day";
+    return "connect_timeout must be between 0 and a day";
   if (config->queue_timeout_ms < 0 || config->queue_timeout_ms > LEAT_MAX_TIMEOUT_MS)
-    return "queue_timeout must lie between 0 and a day";
+    return "queue_timeout must be between 0 and a day";
   if (config->max_attempts < LEAT_UNLIMITED ||
       config->max_attempts > LEAT_MAX_MAX_ATTEMPTS)
-    return "max_attempts must lie between 1 and 100, or be unlimited";
+    return "max_attempts must be between 1 and 100, or be unlimited";
   if (config->retry_budget < LEAT_UNLIMITED)
     return "retry_budget must be greater than 0, or unlimited";
   if (config->retry_base_ms < 0 || config->retry_base_ms > LEAT_MAX_TIMEOUT_MS ||
       config->retry_cap_ms < 0 || config->retry_cap_ms > LEAT_MAX_TIMEOUT_MS)
-    return "retry_base and retry_cap must lie between 0 and a day";
+    return "retry_base and retry_cap must be between 0 and a day";
   if (config->rate_per_minute < 0 || config->rate_per_minute > 60000000)
-    return "rate must lie between 0 and 1000000 a second";
+    return "rate must be between 0 and 1000000 a second";
   if (config->max_body > LEAT_MAX_MAX_BODY) return "max_body is too large";
   if (config->header_count > LEAT_MAX_EXTRA_HEADERS) return "there are too many headers";
   if (config->header_count > 0 && config->headers == NULL) return "headers is NULL";
@@ -131,7 +134,7 @@ static bool parse_url(leat_url *url, const char *text, const char *name,
   if (!leat__url_parse(url, text, name, error)) return false;
   if (url->tls || url->loopback || config->allow_http) return true;
   leat__error_set(error, LEAT_CONFIG,
-                  "%s is cleartext http, which would show the key to the network: use "
+                  "%s is cleartext http, which exposes the key on the network: use "
                   "https, or set allow_http",
                   name);
   return false;

@@ -143,13 +143,13 @@ static bool is_reserved(leat_string name) {
 
 const char *leat__check_header(leat_header header, bool content_type_too) {
   if (leat__is_missing(header.name) || !leat__is_token(header.name))
-    return "is no name of a header";
-  if (leat__is_missing(header.value)) return "has no value: it is NULL";
-  if (is_reserved(header.name)) return "is a header that the library writes itself";
+    return "is not a valid header name";
+  if (leat__is_missing(header.value)) return "has a NULL value";
+  if (is_reserved(header.name)) return "is a header that the library sets itself";
   if (!content_type_too && leat__equal_nocase(header.name, "content-type"))
-    return "is a header that the library writes itself";
+    return "is a header that the library sets itself";
   if (header.name.length + header.value.length > LEAT_MAX_HEADER) return "is too long";
   if (!leat__is_field_value(header.value))
-    return "holds a line end or another control character";
+    return "contains a line end or another control character";
   return NULL;
 }

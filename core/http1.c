@@ -250,7 +250,7 @@ static bool take_line(leat_http1 *http, leat_string *line) {
   size_t length = end ? (size_t)(end - start) : http->input.length - http->at;
   if (length > LEAT_MAX_RESPONSE_LINE)
     return fail(http, LEAT_TOO_LARGE,
-                "a line of the answer's head is longer than %d bytes",
+                "a line of the response's head is longer than %d bytes",
                 LEAT_MAX_RESPONSE_LINE);
   if (end == NULL) return false;
   http->at += length + 1;
@@ -260,7 +260,7 @@ static bool take_line(leat_http1 *http, leat_string *line) {
     return refuse(http, "a line that does not end in CR LF", *line);
   line->length--;
   if (!leat__is_field_value(*line))
-    return refuse(http, "a control character in the answer's head", *line);
+    return refuse(http, "a control character in the response's head", *line);
   return true;
 }
 
@@ -269,7 +269,7 @@ static bool take_head_line(leat_http1 *http, leat_string *line) {
   if (!take_line(http, line)) return false;
   http->head_length += http->at - before;
   if (http->head_length > LEAT_MAX_RESPONSE_HEAD)
-    return fail(http, LEAT_TOO_LARGE, "the answer's head is larger than %d bytes",
+    return fail(http, LEAT_TOO_LARGE, "the response's head is larger than %d bytes",
                 LEAT_MAX_RESPONSE_HEAD);
   return true;
 }
@@ -287,8 +287,8 @@ static bool looks_like_http(leat_http1 *http) {
     return fail(http, LEAT_PROTOCOL, "the server speaks TLS here: use https");
   if (seen.data[0] == '\0') /* as in the first frame of HTTP/2 */
     return fail(http, LEAT_PROTOCOL,
-                "not an HTTP/1.1 answer: the server speaks HTTP/2, or no HTTP at all");
-  return refuse(http, "not an HTTP/1.1 answer", seen);
+                "not an HTTP/1.1 response: the server speaks HTTP/2, or no HTTP at all");
+  return refuse(http, "not an HTTP/1.1 response", seen);
 }
 
 /* Parses a line such as "HTTP/1.1 200 OK". The reason, and the space before it, are
@@ -336,7 +336,7 @@ static bool parse_transfer(leat_http1 *http, leat_string value) {
   if (http->chunked || !leat__equal_nocase(value, "chunked"))
     return refuse(http, "a Transfer-Encoding other than chunked", value);
   if (!http->minor_1)
-    return refuse(http, "a Transfer-Encoding in an HTTP/1.0 answer", value);
+    return refuse(http, "a Transfer-Encoding in an HTTP/1.0 response", value);
   http->chunked = true;
   return true;
 }
@@ -400,7 +400,7 @@ static bool parse_header(leat_http1 *http, leat_string line) {
   size_t i = http->header_count;
   if (!split_header(http, line, &name, &value)) return false;
   if (i == LEAT_MAX_RESPONSE_HEADERS)
-    return fail(http, LEAT_TOO_LARGE, "the answer has more than %d headers",
+    return fail(http, LEAT_TOO_LARGE, "the response has more than %d headers",
                 LEAT_MAX_RESPONSE_HEADERS);
   http->marks[i].name.at = (size_t)(name.data - http->input.data);
   http->marks[i].name.length = name.length;
@@ -418,10 +418,10 @@ static bool pass_interim(leat_http1 *http) {
   if (http->status == 101)
     return fail(http, LEAT_PROTOCOL, "the server switches protocols unasked (HTTP 101)");
   if (http->length > 0 || http->chunked)
-    return fail(http, LEAT_PROTOCOL, "an interim answer (HTTP %d) with a body",
+    return fail(http, LEAT_PROTOCOL, "an interim response (HTTP %d) with a body",
                 http->status);
   if (++http->interim_responses > LEAT_MAX_INTERIM_RESPONSES)
-    return fail(http, LEAT_PROTOCOL, "more than %d interim answers (HTTP %d)",
+    return fail(http, LEAT_PROTOCOL, "more than %d interim responses (HTTP %d)",
                 LEAT_MAX_INTERIM_RESPONSES, http->status);
   begin_head(http);
   return true;
@@ -432,16 +432,17 @@ static bool begin_body(leat_http1 *http) {
   if (http->encoded)
     return fail(
         http, LEAT_PROTOCOL,
-        "the body has a Content-Encoding that was not asked for: is a proxy in between?");
+        "the body has a Content-Encoding that was not requested: is a proxy in between?");
   if (http->chunked) {
     http->response.framing = LEAT_CHUNKED;
     http->part = CHUNK_SIZE;
     return true;
   }
-  http->response.framing = http->has_length ? LEAT_LENGTH : LEAT_TO_CLOSE;
+  http->response.framing = http->has_length ? LEAT_LENGTH : LEAT_CLOSE_DELIMITED;
   http->part = http->has_length ? LENGTH_BODY : CLOSE_BODY;
   if (http->length > http->max_body)
-    return fail(http, LEAT_TOO_LARGE, "the answer's body is %llu bytes, allowed are %zu",
+    return fail(http, LEAT_TOO_LARGE,
+                "the response's body is %llu bytes, and the limit is %zu",
                 (unsigned long long)http->length, http->max_body);
   http->expected = http->length;
   return true;
@@ -482,7 +483,7 @@ static bool length_body(leat_http1 *http) {
 static bool close_body(leat_http1 *http) {
   take_body(http, UINT64_MAX);
   if (http->body.length > http->max_body)
-    return fail(http, LEAT_TOO_LARGE, "the answer's body is larger than %zu bytes",
+    return fail(http, LEAT_TOO_LARGE, "the response's body is larger than %zu bytes",
                 http->max_body);
   return false;
 }
@@ -494,7 +495,7 @@ static bool take_chunk_line(leat_http1 *http, leat_string *line) {
     http->chunk_excess += line->length - USUAL_CHUNK_LINE;
   return http->chunk_excess <= LEAT_MAX_RESPONSE_HEAD ||
          fail(http, LEAT_TOO_LARGE,
-              "the answer's chunk extensions are larger than %d bytes",
+              "the response's chunk extensions are larger than %d bytes",
               LEAT_MAX_RESPONSE_HEAD);
 }
 
@@ -508,7 +509,7 @@ static bool chunk_size(leat_http1 *http) {
   for (; i < line.length && (digit = leat__hex_digit(line.data[i])) >= 0; i++) {
     http->expected = http->expected * 16 + (uint64_t)digit;
     if (http->expected + http->body.length > http->max_body)
-      return fail(http, LEAT_TOO_LARGE, "the answer's body is larger than %zu bytes",
+      return fail(http, LEAT_TOO_LARGE, "the response's body is larger than %zu bytes",
                   http->max_body);
   }
   leat_string rest = trim((leat_string){line.data + i, line.length - i});
@@ -607,7 +608,7 @@ char *leat_http1_space(leat_http1 *http, size_t *room) {
   if (http->part == COMPLETE || http->part == FAILED) return NULL;
   if (input->capacity - input->length < ROOM_WANTED &&
       !leat__reserve(input, ROOM_WANTED)) {
-    set_failure(http, input->failed, "no room for the answer");
+    set_failure(http, input->failed, "no room for the response");
     return NULL;
   }
   *room = input->capacity - input->length;
@@ -636,12 +637,13 @@ leat_http1_state leat_http1_closed(leat_http1 *http) {
   if (http->part == FAILED) return LEAT_HTTP1_FAILED;
   if (http->input.length == 0)
     set_failure(http, LEAT_CONNECTION,
-                "the server closed the connection without an answer");
+                "the server closed the connection without a response");
   else if (http->part <= HEADERS)
-    set_failure(http, LEAT_CONNECTION, "the connection closed within the answer's head");
+    set_failure(http, LEAT_CONNECTION,
+                "the connection closed within the response's head");
   else
     set_failure(http, LEAT_CONNECTION,
-                "the connection closed within the answer's body, after %zu bytes",
+                "the connection closed within the response's body, after %zu bytes",
                 http->body.length);
   return LEAT_HTTP1_FAILED;
 }
@@ -658,7 +660,8 @@ leat_kind leat_http1_failure(const leat_http1 *http, const char **detail) {
 }
 
 bool leat_http1_reusable(const leat_http1 *http) {
-  if (http->part != COMPLETE || http->response.framing == LEAT_TO_CLOSE) return false;
+  if (http->part != COMPLETE || http->response.framing == LEAT_CLOSE_DELIMITED)
+    return false;
   if (http->sent < http->output.length || http->at < http->input.length) return false;
   return !http->close && (http->minor_1 || http->keep_alive);
 }

@@ -236,6 +236,7 @@ typedef struct leat_retry {
 } leat_retry;
 
 typedef enum leat_decision {
+  LEAT_UNDECIDED = 0,
   LEAT_GIVE_UP,
   LEAT_SEND_AGAIN,   /* send the operation once more */
   LEAT_VERIFY,       /* find the card, to verify the outcome */
@@ -255,16 +256,17 @@ typedef struct leat_desired {
 /* Returns whether the service asked to wait: a 429 or a 503. */
 bool leat__retry_throttled(leat_kind kind);
 /* Decides what follows a failed exchange of the operation itself. */
-leat_decision leat__retry_decide(leat_recovery row, const leat_error *error,
+leat_decision leat__retry_decide(leat_recovery recovery, const leat_error *error,
                                  bool maybe_applied);
 /* Returns whether an error proves that earlier attempts were not applied either. */
 bool leat__retry_settles(leat_kind kind);
 /* Decides what one find shows of a change. Anything but LEAT_RECOVERED may be stale, and
 ** counts only when a second find shows the same. */
-leat_decision leat__verify_found(leat_recovery row, const leat_desired *desired,
+leat_decision leat__verify_found(leat_recovery recovery, const leat_desired *desired,
                                  const leat_contact_identifier *card);
 /* Decides what a find that failed with that kind shows of a change. */
-leat_decision leat__verify_failed(leat_recovery row, leat_kind kind, bool owner_known);
+leat_decision leat__verify_failed(leat_recovery recovery, leat_kind kind,
+                                  bool owner_known);
 /* Returns whether the card belongs to the contact, or to none if data is NULL. */
 bool leat__is_owner(leat_string owner, const leat_contact_identifier *card);
 /* Returns the delay before the next attempt in milliseconds, after `attempt` attempts. */

@@ -94,7 +94,7 @@ static bool read_unicode(reader *r, char **out) {
   char *start = r->at - 2;
   int32_t c = read_unit(r), low = 0;
   if (c < 0) return fail(r, "no hexadecimal digit");
-  if (c == 0) return fail_at(r, start, "a NUL, which no text may hold");
+  if (c == 0) return fail_at(r, start, "a NUL character");
   if (is_surrogate(c, 0xD800) && r->at[0] == '\\' && r->at[1] == 'u') {
     r->at += 2;
     low = read_unit(r);

@@ -2,12 +2,13 @@
 ** leat.h - contact identifiers of the Leat loyalty service (formerly Piggy).
 **
 ** A *contact identifier* is a loyalty card, or any other unique value that identifies a
-** customer. This library finds, creates, links, unlinks, updates and deletes them.
+** customer; for short, it is called a card below. This library finds, creates, links,
+** unlinks, updates and deletes cards.
 **
 ** A call is a state machine without I/O, and a *driver* performs its I/O. leat_curl.h is
 ** a driver based on libcurl; leat_driver.h tells how to write another one.
 **
-**   leat_error   error;
+**   leat_error   error;  char text[512];
 **   leat_client *client = leat_client_new(&(leat_config){ .api_key = key }, &error);
 **   leat_curl   *curl   = leat_curl_new(NULL, &error);
 **   leat_call   *call   = leat_call_new(client,
@@ -25,18 +26,19 @@
 **   Ownership  leat_x_new creates an object, leat_x_free frees it; freeing NULL does
 **              nothing. The library copies the strings it is given. The strings and
 **              values it returns are borrowed; each declaration states for how long.
-**   Errors     are sticky: after the first error the setters of a call do nothing, and
-**              it is done as soon as it is started. A NULL call means out of memory;
-**              every function that takes a call accepts it.
-**   Text       is UTF-8 without NUL, as bytes and a length (leat_string).
+**   Errors     are sticky: after a call's first error its setters do nothing, and
+**              starting the call completes it at once with that error. A NULL call means
+**              out of memory; every function that takes a call accepts it.
+**   Misuse     is an error of the program: the call fails with LEAT_MISUSE.
+**   Pauses     After a 429 or 503, all calls of the client wait until the time that the
+**              service named, or fail at once if that is more than a minute away.
+**   Text       is UTF-8 without embedded NULs, as bytes and a length (leat_string).
 **   Time       is in milliseconds where a name ends in _ms, in microseconds where it
 **              ends in _us, and in seconds where it ends in _s.
-**   Threads    A client, its calls and their driver belong to one thread.
-**   Versions   Public structs may grow between versions. Only the SOVERSION of the
-**              shared library protects a program from that: compile it anew with the
-**              headers of the library that it is linked with.
-**   Free order Any. A client is kept until its last call is freed. A call that a driver
-**              works on is kept until it is done, and is then dropped silently.
+**   Threads    A client, its calls and their driver must be used by one thread only.
+**   Versions   Public structs may change between versions. Nothing but the SOVERSION of
+**              the shared library protects a program that was compiled with older headers.
+**   Free order Any: a client is kept until its last call is freed.
 */
 #ifndef LEAT_H
 #define LEAT_H
@@ -55,8 +57,7 @@ enum { LEAT_UNLIMITED = -1 }; /* for max_attempts and retry_budget */
 
 /* ---- errors ---------------------------------------------------------------------- */
 
-/* The kinds of errors, for programs to branch on. Messages are for people, and may
-** change. */
+/* The kinds of errors, for programs to branch on. Messages are for people. */
 typedef enum leat_kind {
   LEAT_OK = 0,
   LEAT_NOT_FOUND,         /* no such contact identifier */
@@ -72,11 +73,11 @@ typedef enum leat_kind {
   LEAT_RATE_LIMITED,      /* too many requests at present (429) */
   LEAT_MAINTENANCE,       /* the service is temporarily down (503) */
   LEAT_SERVER,            /* the service, or a gateway before it, failed (5xx) */
-  LEAT_API_ERROR,         /* "api": an error code that this library does not know */
+  LEAT_API_ERROR,         /* an error code that this library does not know */
   LEAT_CONFLICT,          /* the state of the card contradicts the request */
   LEAT_CONNECTION,        /* connecting failed, or the connection broke */
   LEAT_TLS,               /* the server's certificate or the encryption failed */
-  LEAT_TIMEOUT,           /* no response in time */
+  LEAT_TIMEOUT,           /* the timeout, or the queue timeout, has passed */
   LEAT_PROTOCOL,          /* the response is malformed, or not one of this API */
   LEAT_TOO_LARGE,         /* a response or a request exceeds a limit */
   LEAT_REDIRECT,          /* the server redirects; redirects are never followed */
@@ -88,17 +89,16 @@ typedef enum leat_kind {
   LEAT_KINDS   /* the number of kinds */
 } leat_kind;
 
-/* Whether the server may have received the request: NO until the first attempt to write
-** a byte of it, MAYBE from then on. */
+/* Whether the server may have received the request: MAYBE once a byte was to be written. */
 typedef enum leat_sent { LEAT_SENT_NO = 0, LEAT_SENT_MAYBE } leat_sent;
 
 typedef struct leat_error {
   leat_kind kind;
-  int code;             /* the API's error code; 0 if it gave none */
-  int status;           /* the HTTP status; 0 if no response was received */
-  int attempts;         /* HTTP exchanges begun */
-  leat_sent sent;       /* the last exchange's; MAYBE if an earlier one may be applied */
-  bool outcome_unknown; /* the change may have been made: find the card, then decide */
+  int code;               /* the API's error code; 0 if it gave none */
+  int status;             /* the HTTP status; 0 if no response was received */
+  int attempts;           /* all HTTP exchanges: also finds to verify, and for tokens */
+  leat_sent sent;         /* the last exchange's; MAYBE if an earlier one had it */
+  bool outcome_unknown;   /* the change may have been made: find the card, then decide */
   int64_t retry_after_ms; /* how long the service asked to wait; -1 if it did not */
   char operation[48];     /* "contact_identifiers.find", or "" */
   char message[368];      /* what happened and what to do: one line without secrets */
@@ -120,10 +120,10 @@ LEAT_API const leat_op *leat_operation(const char *resource, const char *name);
 
 /* ---- time ------------------------------------------------------------------------ */
 
-/* The library has no clock and no randomness: the caller supplies both. */
+/* The library has no clock and no randomness: the caller supplies both, anew each time. */
 typedef struct leat_moment {
   int64_t monotonic_ms; /* a clock with any origin that never goes back */
-  int64_t unix_s;       /* the wall clock */
+  int64_t unix_s;       /* the wall clock, for dates in Retry-After */
   uint64_t random;      /* fresh random bits */
 } leat_moment;
 
@@ -131,11 +131,7 @@ typedef struct leat_moment {
 
 typedef struct leat_client leat_client;
 
-typedef struct leat_header {
-  leat_string name, value;
-} leat_header;
-
-/* What a client records of each HTTP exchange, for leat_client_attempt to return. */
+/* What leat_client_attempt returns of each HTTP exchange. */
 typedef enum leat_observe {
   LEAT_OBSERVE_NOTHING = 0,
   LEAT_OBSERVE_ATTEMPTS, /* everything but card values */
@@ -143,36 +139,35 @@ typedef enum leat_observe {
 } leat_observe;
 
 /* The settings of a client. Zero or NULL means the default, which a comment states first.
-** Durations may be up to a day. */
+** Durations may be up to a day; any other value out of range is LEAT_CONFIG. */
 typedef struct leat_config {
-  /* Exactly one of these four is needed: api_key, access_token, client_id with its
-  ** client_secret, or token_from_caller. */
+  /* Exactly one is needed: api_key, access_token, client_id with client_secret, or
+  ** token_from_caller. */
   const char *api_key;       /* the API key, sent as the token */
   const char *access_token;  /* an OAuth access token */
   const char *client_id;     /* tokens are fetched with these credentials, and renewed */
-  bool token_from_caller;    /* LEAT_TOKEN requests them: leat_client_set_token */
-  const char *client_secret; /* belongs to client_id */
-  /* LEAT_TOKEN_PATH on the origin of base_url, which alone then gets the secret. */
-  const char *token_url;
-  const char *base_url;   /* LEAT_BASE_URL: an https URL with its path */
-  const char *user_agent; /* "leat/" LEAT_VERSION */
-  bool allow_http;        /* permit cleartext HTTP to hosts other than this machine */
-  int timeout_ms;         /* 30000: for a whole call, from its first exchange on */
-  int connect_timeout_ms; /* 5000: for DNS, TCP and TLS of one connection */
-  size_t max_body;        /* 1 MiB: a larger response body is LEAT_TOO_LARGE */
+  const char *client_secret; /* sent to token_url only */
+  bool token_from_caller;    /* the driver asks for tokens: leat_client_set_token */
+  const char *token_url;     /* LEAT_TOKEN_PATH on the origin of base_url */
+  const char *base_url;      /* LEAT_BASE_URL: an https URL with its path */
+  const char *user_agent;    /* "leat/" LEAT_VERSION */
+  bool allow_http;           /* permit cleartext HTTP to hosts other than this machine */
+  int timeout_ms;            /* 30000: for a whole call, from its first exchange on */
+  int connect_timeout_ms;    /* 5000: for DNS, TCP and TLS of one connection */
+  size_t max_body;           /* 1 MiB: a larger response body is LEAT_TOO_LARGE */
   /* Headers to add to every request, 16 at most. Headers that the library writes itself
   ** are refused. */
   const leat_header *headers;
   size_t header_count;
-  /* 3: how often an operation is sent at most, up to 100. With 1 it is not retried, and
-  ** does not wait for the end of a pause. With LEAT_UNLIMITED it is retried until its
+  /* 3: how often an operation is sent at most, up to 100; finds to verify it, and token
+  ** requests, do not count. With 1 it is not retried, and does not wait for a pause. With LEAT_UNLIMITED it is retried until its
   ** timeout, which then includes the pauses after its first exchange. */
   int max_attempts;
-  /* 100, or LEAT_UNLIMITED for no budget. All calls of the client share the budget, so
-  ** that a service that is down does not receive a multiple of its usual load. A retry
-  ** takes 5 of it, or 10 after a timeout; waiting for the end of a pause takes nothing. A
-  ** call that succeeds returns what its retries took, or 1 if it needed none. When too
-  ** little is left, calls fail instead of retrying. */
+  /* 100, or LEAT_UNLIMITED: the capacity of a token bucket that all calls of the client
+  ** share, so that a service that is down does not receive a multiple of its usual load.
+  ** A retry takes 5 tokens, or 10 after a timeout, and none after a pause. A call that
+  ** succeeds returns what its retries took, or 1 if it needed none. When too few are left,
+  ** calls fail instead of retrying. */
   int retry_budget;
   /* The delay before a retry is random (full jitter). Its upper limit is retry_base_ms
   ** before the first retry and doubles with each further one, up to retry_cap_ms. */
@@ -181,9 +176,10 @@ typedef struct leat_config {
   /* 0, no limit: how long a call may wait in queues, for a connection, a token, the rate
   ** limiter, or the end of a pause. */
   int queue_timeout_ms;
-  int rate_per_minute;  /* 0, no limit: how many requests the client sends per minute */
+  int rate_per_minute;  /* 0, no limit: requests per minute, evenly spaced */
   leat_observe observe; /* what leat_client_attempt returns */
-  bool shared; /* token and rate are shared with other processes: see LEAT_SLOT */
+  bool
+      shared; /* processes share token and rate, over a driver with a store (leat_driver.h) */
 } leat_config;
 
 /* Creates a client, without I/O. Returns NULL on failure and sets `error` (which may be
@@ -191,7 +187,7 @@ typedef struct leat_config {
 LEAT_API leat_client *leat_client_new(const leat_config *config, leat_error *error);
 /* Frees a client. Its copies of the tokens are wiped when its last call is freed. */
 LEAT_API void leat_client_free(leat_client *client);
-/* Supplies the token that LEAT_TOKEN requested; copies it. The token is renewed shortly
+/* Supplies the token that the driver asked for; copies it. The token is renewed shortly
 ** before `lifetime_s` is over; with 0, when the service refuses it. Returns false if it
 ** is not a valid token, or if memory runs out. */
 LEAT_API bool leat_client_set_token(leat_client *client, leat_moment now,
@@ -233,17 +229,20 @@ typedef struct leat_call leat_call;
 
 /* Creates a call. A client or `op` of NULL is misuse. Returns NULL if memory runs out. */
 LEAT_API leat_call *leat_call_new(leat_client *client, const leat_op *op);
+/* Frees a call. One that a driver works on continues, and may still make its change, unless
+** it is canceled in the driver first. */
 LEAT_API void leat_call_free(leat_call *call);
 
 /* Set a parameter by the service's name for it; copies the value. It is misuse if the
 ** operation has no such parameter, or one of another type, and if a string is empty,
 ** contains a NUL or is not UTF-8. A parameter that is never set is not sent. These
-** functions have no effect after the first leat_call_next. */
+** functions have no effect once the call was started. */
 LEAT_API void leat_call_set(leat_call *call, const char *name, leat_string value);
 LEAT_API void leat_call_set_bool(leat_call *call, const char *name, bool value);
 
-/* Checks the parameters now, rather than in the first leat_call_next: it is misuse if a
-** required one is missing, or if an update sets neither a name nor an active state. */
+/* Checks the parameters now, rather than when the call is started: it is misuse if a
+** required one is missing, or if an update sets neither a name nor an active state.
+** leat_call_error has the result. */
 LEAT_API void leat_call_check(leat_call *call);
 
 /* Creates a call to any other endpoint of the API. `path` begins with a slash and is
@@ -258,7 +257,7 @@ LEAT_API void leat_call_set_body(leat_call *call, leat_string body);
 LEAT_API void leat_call_add_header(leat_call *call, const char *name, leat_string value);
 
 /* For unlink, update and delete only: requires that the card belongs to that contact, or
-** to none if data is NULL. Each time before the change is sent, the card is found and its
+** to none if data is NULL (leat_s(NULL)). Each time before the change is sent, the card is found and its
 ** owner compared. If the owner differs, nothing is sent, and the call ends with
 ** LEAT_CONFLICT. */
 LEAT_API void leat_call_expect(leat_call *call, leat_string contact_uuid);
@@ -274,7 +273,8 @@ LEAT_API leat_client *leat_call_client(const leat_call *call);
 LEAT_API void leat_call_set_user(leat_call *call, void *user);
 LEAT_API void *leat_call_user(const leat_call *call);
 
-/* The results, borrowed until the call is freed. */
+/* The results, borrowed until the call is freed. Before a call is done, only an error
+** that its setters or leat_call_check recorded is meaningful. */
 LEAT_API bool leat_call_is_done(const leat_call *call);
 LEAT_API const leat_error *leat_call_error(const leat_call *call); /* never NULL */
 LEAT_API const leat_json *leat_call_data(const leat_call *call);   /* NULL if none */
@@ -297,8 +297,7 @@ typedef struct leat_field {
   leat_string message;
 } leat_field;
 
-/* Fills `field` with the validation message at `index`, counted from 0. Returns false
-** after the last one. */
+/* Fills `field` with the message at `index`, from 0. Returns false after the last one. */
 LEAT_API bool leat_call_field(const leat_call *call, size_t index, leat_field *field);
 
 /* The typed view of a contact identifier. Strings are NUL-terminated; those that the
@@ -318,7 +317,7 @@ LEAT_API bool leat_call_contact_identifier(const leat_call *call,
 /* Fills `card` with the card that contradicts the request, if the call found one and
 ** ended with LEAT_CONFLICT. Otherwise returns false and clears `card`. */
 LEAT_API bool leat_call_conflicting(const leat_call *call, leat_contact_identifier *card);
-/* Returns the same card as the service sent it; NULL if there is none. */
+/* Returns that card as JSON; NULL if there is none. */
 LEAT_API const leat_json *leat_call_conflicting_data(const leat_call *call);
 /* Fills `card` from a JSON value, such as leat_json_at(leat_call_data(list), i). Returns
 ** false and clears `card` if the value is not a contact identifier. */

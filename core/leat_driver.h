@@ -7,27 +7,29 @@
 **
 **   LEAT_SEND   Perform the HTTP exchange that leat_call_request describes. Then report
 **               its result: leat_call_respond with the response, or leat_call_fail with
-**               the kind of failure and whether the request may have been sent. An
-**               exchange may be any that the call needs, and may go to another origin; a
-**               driver treats all of them alike.
+**               the kind of failure and whether the request may have been sent. The
+**               exchange may be the operation, a find that verifies it or a token request,
+**               even to another origin; a driver treats all of them alike.
 **   LEAT_WAIT   Nothing to do until leat_call_until, or until the client's epoch changes.
 **   LEAT_TOKEN  The client was created with token_from_caller and needs a token. Call
 **               leat_client_set_token, then leat_call_next again; or leat_call_fail.
 **   LEAT_DONE   The result is available.
 **
-** For a client that is `shared`, which needs a driver with a store, two steps differ:
+** For a client that is `shared`, processes share a token and the slots of a rate limit,
+** which are points in time for one request each. The driver keeps them in a store: memory,
+** a file or a server that all of the processes use. Two steps then differ:
 **
 **   LEAT_TOKEN  If the store has a token, pass it to leat_client_share_token. If not,
 **               obtain one, by leat_call_fetch if the client has credentials, and store
 **               it. While another process does so, call leat_call_await.
 **   LEAT_SLOT   Reserve the next slot of the rate that no other process has reserved, and
-**               pass it to leat_call_take_slot. The call can wait until leat_call_until.
-**               Do not reserve a later slot, but pass it too: the call then fails with
-**               a queue timeout.
+**               pass it to leat_call_take_slot. If it is later than leat_call_until, do
+**               not reserve it, but pass it all the same: the call then fails with a
+**               queue timeout.
 **
 ** Rules
-**   Deadlines   Before anything is failed because of its deadline, everything that has
-**               arrived is read.
+**   Deadlines   Before a driver fails a call because its deadline has passed, it reads
+**               everything that has arrived, for all calls.
 **   Sent        LEAT_SENT_MAYBE begins with the first attempt to write a byte of the
 **               request, even if that attempt fails.
 **   Reuse       A connection is reused only after a complete response, if
@@ -37,8 +39,6 @@
 **               its first LEAT_SEND. A driver therefore calls leat_call_next only when it
 **               is able to send, and keeps the calls that have to wait for a connection
 **               in a queue of its own, until leat_call_queue_deadline.
-**
-** leat_call_fail at any step but LEAT_SEND ends the call with the given kind.
 */
 #ifndef LEAT_DRIVER_H
 #define LEAT_DRIVER_H
@@ -75,13 +75,13 @@ typedef struct leat_request {
   size_t max_body;        /* the limit of the response's body */
 } leat_request;
 
-/* How the end of a response's body was found. LEAT_TO_CLOSE does not prove that the body
+/* How the end of a response's body was found. LEAT_CLOSE_DELIMITED does not prove that the body
 ** is complete; the others do. */
 typedef enum leat_framing {
-  LEAT_NO_BODY, /* HEAD, 204, 304 */
-  LEAT_LENGTH,  /* by Content-Length */
-  LEAT_CHUNKED, /* by the last chunk */
-  LEAT_TO_CLOSE /* by the end of the connection */
+  LEAT_NO_BODY,        /* HEAD, 204, 304 */
+  LEAT_LENGTH,         /* by Content-Length */
+  LEAT_CHUNKED,        /* by the last chunk */
+  LEAT_CLOSE_DELIMITED /* by the end of the connection */
 } leat_framing;
 
 typedef struct leat_response {
@@ -96,32 +96,37 @@ typedef struct leat_response {
 LEAT_API leat_step leat_call_next(leat_call *call, leat_moment now);
 /* After LEAT_SEND: returns the request, with the current token; NULL at any other step.
 ** Call it right before sending. Borrowed until the result is reported or the call is
-** freed; its headers only until the next call into the library. */
+** freed; its headers only until the next function that changes a client or a call. */
 LEAT_API const leat_request *leat_call_request(leat_call *call);
 /* Returns the purpose of the call's current exchange. At LEAT_TO_GET_TOKEN other calls
 ** may be waiting for the token. */
 LEAT_API leat_purpose leat_call_purpose(const leat_call *call);
-/* After LEAT_WAIT and LEAT_SLOT: returns the end of the wait, on the clock of
-** leat_moment.monotonic_ms. */
+/* Returns a time on the clock of leat_moment.monotonic_ms. After LEAT_WAIT: when to call
+** leat_call_next again. After LEAT_SLOT: the latest slot that the call can use. */
 LEAT_API int64_t leat_call_until(const leat_call *call);
-/* After LEAT_TOKEN: makes the call fetch a token with the client's credentials. */
+/* After LEAT_TOKEN: makes the call fetch a token with the client's credentials. Without
+** credentials it has no effect. */
 LEAT_API void leat_call_fetch(leat_call *call, leat_moment now);
-/* After LEAT_TOKEN: makes the call wait until then, or until its client gets a token. */
+/* After LEAT_TOKEN: makes the call wait until then, or until its client's epoch changes.
+** If there is still no token, the next step is LEAT_TOKEN again. */
 LEAT_API void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms);
 /* After LEAT_SLOT: gives the call a slot, as a time in microseconds on the clock of
 ** leat_moment.monotonic_ms. */
 LEAT_API void leat_call_take_slot(leat_call *call, int64_t slot_us);
-/* Reports that the connection is established and the first byte is about to be sent. Time
-** spent on connecting then does not count towards this exchange's share of the timeout.
-** Returns the exchange's new deadline, which leat_call_request shows too. Optional. */
+/* Reports that the connection is established and the first byte is about to be sent.
+** Optional. A change that may be retried or verified gets half of the time that is left of
+** the call's timeout; this recomputes its deadline, so that connecting does not count.
+** Returns the new deadline, which leat_call_request shows too. */
 LEAT_API int64_t leat_call_connected(leat_call *call, leat_moment now);
-/* Reports a response, which is borrowed for the duration of this call only. */
+/* Reports a response, with all its headers in the order in which they were received. It is
+** borrowed for the duration of this call only. */
 LEAT_API void leat_call_respond(leat_call *call, leat_moment now,
                                 const leat_response *response);
 /* Reports that the current exchange uses a connection that was used before. */
 LEAT_API void leat_call_set_reused(leat_call *call);
-/* Reports that there is no response, and why. `detail` is a short line for people, and is
-** copied. */
+/* After LEAT_SEND: reports that there is no response, and why; the call may then be
+** retried. LEAT_CANCELED always ends it. At any other step, the call ends with that kind,
+** and `sent` has no effect. `detail` is a short line for people, and is copied. */
 LEAT_API void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind,
                              leat_sent sent, const char *detail);
 
@@ -141,12 +146,12 @@ LEAT_API bool leat_call_attach(leat_call *call, const void *driver, void *job);
 /* Returns the job that was given to leat_call_attach; NULL if the call is NULL, or
 ** `driver` is not its driver. */
 LEAT_API void *leat_call_job(const leat_call *call, const void *driver);
-/* Ends what leat_call_attach began. Returns the call; NULL if its owner has freed it
-** meanwhile, and so it is gone now. */
+/* Drops the reference that leat_call_attach took. Returns the call; NULL if its owner had
+** freed it already, so that it does not exist any more. */
 LEAT_API leat_call *leat_call_detach(leat_call *call);
 
-/* Returns the time until which the call may wait in a driver's queue that it enters at
-** `now_ms`, on the same clock; INT64_MAX if it may wait for ever. */
+/* Returns the latest time at which a call that enters the driver's queue at `now_ms` must
+** leave it, on the same clock; INT64_MAX if it may wait for ever. */
 LEAT_API int64_t leat_call_queue_deadline(const leat_call *call, int64_t now_ms);
 /* Reports how long the call waited in a driver's queue before its first leat_call_next.
 ** The call measures later waits itself: then this has no effect. */
@@ -174,16 +179,16 @@ LEAT_API bool leat_client_share_token(leat_client *client, leat_moment now,
 LEAT_API int64_t leat_client_slot_length_us(const leat_client *client);
 /* A pause: the service asked the client to wait, with a 429 or a 503. The client's calls
 ** are queued until it ends, as long as queue_timeout allows. Calls with one attempt do
-** not wait: they fail at once if the service said how long to wait (`asked`), and are
-** sent if it did not. If the service asked to wait for more than a minute (`too_long`),
+** not wait: they fail at once if the service asked for the pause (`asked`: by a 429, or by
+** a Retry-After), and are sent otherwise. If the service asked to wait for more than a minute (`too_long`),
 ** every call fails at once, unsent, with the pause's kind and the remaining time as
 ** retry_after. A pause lasts 15 minutes at most. After one that was too long a single
 ** call is sent as a probe, and the others wait for its result. */
 typedef struct leat_pause {
   int64_t until_ms; /* its end, on the clock of leat_moment.monotonic_ms */
   leat_kind kind;   /* LEAT_RATE_LIMITED or LEAT_MAINTENANCE */
-  bool asked;       /* the response was a 429, or had a Retry-After */
-  bool too_long;    /* calls do not wait for its end */
+  bool asked;
+  bool too_long; /* calls do not wait for its end */
 } leat_pause;
 
 /* Returns whether the client is in a pause now. Fills `pause` in any case. */
@@ -260,7 +265,7 @@ typedef struct leat_parameter {
   const char *alias; /* a short name: "value" */
   leat_type type;    /* LEAT_STRING or LEAT_BOOLEAN */
   bool required;
-  bool in_path; /* replaces {name} in the path; in Lua it is always an option */
+  bool in_path; /* replaces {name} in the path */
 } leat_parameter;
 
 enum {
@@ -295,7 +300,7 @@ struct leat_op {
   int locations;        /* where the other parameters go: LEAT_IN_QUERY, LEAT_IN_BODY */
   bool writes;          /* it changes data */
   leat_result result;
-  const leat_parameter *parameters; /* required ones first */
+  const leat_parameter *parameters; /* the card's value first, then by `required` */
   size_t parameter_count;
   leat_recovery recovery;
   bool takes_expect; /* leat_call_expect may be used */

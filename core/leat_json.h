@@ -25,13 +25,17 @@ typedef struct leat_string {
   size_t length;
 } leat_string;
 
-/* Returns a C string as a leat_string that borrows `text`. NULL gives an empty string. */
+/* Returns a C string as a leat_string that borrows `text`. NULL gives { NULL, 0 }. */
 LEAT_API leat_string leat_s(const char *text);
 
 /* Returns whether two values name the same contact identifier. The service trims values
 ** and ignores their case, so blanks at either end and the case of ASCII letters make no
 ** difference. Returns false if either string has data NULL. */
 LEAT_API bool leat_same_value(leat_string a, leat_string b);
+
+typedef struct leat_header {
+  leat_string name, value;
+} leat_header;
 
 /* ---- JSON values: responses of the service, decoded strictly --------------------- */
 
@@ -54,10 +58,11 @@ typedef struct leat_member { /* a member of an object; initialize with { 0 } */
   void *position; /* private to the library */
 } leat_member;
 
+/* Each of these functions accepts NULL, whose type is LEAT_ABSENT. */
 LEAT_API leat_type leat_json_type(const leat_json *value);
 LEAT_API bool leat_json_boolean(const leat_json *value);    /* other types: false */
 LEAT_API int64_t leat_json_integer(const leat_json *value); /* other types: 0 */
-LEAT_API double leat_json_real(const leat_json *value);     /* other types: 0 */
+LEAT_API double leat_json_real(const leat_json *value);     /* LEAT_INTEGER, too: 0 */
 /* Returns the text of a number that fits neither an int64_t nor a double, such as 1e400.
 ** The type of such a number is LEAT_REAL, and its real value is the nearest double or an
 ** infinity. For anything else, data is NULL. */

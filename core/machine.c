@@ -1,21 +1,34 @@
 /*
 ** machine.c - the state machine of a call. It opens no socket, reads no clock, draws no
 ** random number and invokes no callback: a driver asks it for the next step, and reports
-** what came of it.
+** the result.
 **
-**   NEW -> READY -> SENDING -> DONE          the ordinary case
-**   READY -> QUEUED -> READY                 waits for a pause to end, a token, or a slot
-**   SENDING -> BACKOFF -> READY              waits before a retry
-**   SENDING -> VERIFYING -> READY, DONE      the response was lost: an inner call finds
-**                                            the card, to see if the change took effect
-**   VERIFYING -> VERIFY_LATER -> VERIFYING   a second find, a second later, must agree
-**   READY -> COMPARING -> READY              an inner call finds the card, to compare its
-**                                            owner with the one that the change requires
-**   READY -> FETCHING -> READY               an inner call fetches a token
-**   READY -> WAIT_TOKEN -> READY             gets a token from the program or a store
-**   WAIT_TOKEN -> FETCHING, QUEUED           the store has none: fetch one, or wait until
-**                                            another process has fetched it
-**   READY -> WAIT_SLOT -> READY              the driver takes a slot that processes share
+**   NEW -> READY -> SENDING -> DONE        the ordinary case
+**   READY -> QUEUED -> READY               waits for the end of a pause, a token or a slot
+**   READY, SENDING -> BACKOFF -> READY     waits before a retry, or for the end of a pause
+**                                          that counts towards the timeout
+**   SENDING -> READY                       retries at once: with a new token, or when the
+**                                          pause is over
+**   READY, SENDING -> VERIFYING            an inner call finds the card, to see whether a
+**                                          change took effect whose response was lost
+**   VERIFYING -> READY, DONE               it did not, and is retried; or the outcome is
+**                                          known
+**   SENDING, VERIFYING -> VERIFY_LATER -> VERIFYING
+**                                          the find comes later: the service asked to
+**                                          wait, or a second find must agree
+**   READY -> COMPARING -> READY            an inner call finds the card, to compare its
+**                                          owner with the one that the change requires
+**   READY -> FETCHING -> READY             an inner call fetches a token
+**   READY -> WAIT_TOKEN -> READY           gets a token from the program or a store
+**   WAIT_TOKEN -> FETCHING, QUEUED         the store has none: fetch one, or wait until
+**                                          another process has fetched it
+**   READY -> WAIT_SLOT -> READY            the driver takes a slot that processes share
+**   any state -> DONE                      failure or cancellation
+**
+** A call may hold three things of its client, which it gives back when it ends: the
+** *lease*, which is the right to obtain the client's token; a *slot* of the rate limit;
+** and the *probe*, the right to be the first call after a long pause. While one call holds
+** the lease or the probe, the others wait.
 */
 #include "internal.h"
 
@@ -64,13 +77,12 @@ int64_t leat_call_queue_deadline(const leat_call *call, int64_t now_ms) {
   return leat__add_ms(leat__add_ms(now_ms + timeout, -waited), -call->queued_ms);
 }
 
-static const char queue_timeout[] =
-    "queue_timeout is too short for the line before this call (for a connection, a "
-    "token, or the rate)";
+static const char queue_timeout[] = "queue_timeout passed while the call waited for a "
+                                    "connection, a token, or the rate limit";
 static const char queue_timeout_in_pause[] =
-    "the service asked to wait, longer than queue_timeout";
+    "the service asked to wait for longer than queue_timeout";
 
-/* Fails the call because it waited too long in a queue. The 429 or 503 that made it wait
+/* Fails the call because it waited too long in the client's queue. The 429 or 503 that made it wait
 ** is kept as the error; otherwise the error is a queue timeout. */
 static void fail_queue_timeout(leat_call *call, leat_moment now) {
   int64_t pause_ms = leat__add_ms(call->client->pause.until_ms, -now.monotonic_ms);
@@ -83,11 +95,11 @@ static void fail_queue_timeout(leat_call *call, leat_moment now) {
 }
 
 /* Queues the call until `until`, or until the client's epoch changes. Time in the queue
-** does not count towards the timeout. If the wait is `sure` to last until then, and
-** queue_timeout does not allow that, the call fails at once. */
-static void enqueue(leat_call *call, leat_moment now, int64_t until, bool sure) {
+** does not count towards the timeout. If it is certain that the wait does not end earlier,
+** and queue_timeout does not allow it, the call fails at once. */
+static void enqueue(leat_call *call, leat_moment now, int64_t until, bool certain) {
   int64_t last = leat_call_queue_deadline(call, now.monotonic_ms);
-  if (now.monotonic_ms >= last || (sure && until > last)) {
+  if (now.monotonic_ms >= last || (certain && until > last)) {
     fail_queue_timeout(call, now);
     return;
   }
@@ -143,7 +155,8 @@ static void begin_inner(leat_call *call, leat__state state, leat_call *inner) {
   inner->max_attempts = call->max_attempts;
 }
 
-/* Detaches the inner call and returns it; the caller frees it. */
+/* Detaches the inner call, and adds its attempts, deadline and queue time to this call.
+** Returns the inner call, which the caller frees. */
 static leat_call *end_inner(leat_call *call) {
   leat_call *inner = call->inner;
   call->inner = NULL;
@@ -193,23 +206,21 @@ static void after_token_fetch(leat_call *call, leat_moment now) {
 
 /* ---- pauses ---------------------------------------------------------------------- */
 
-/* Fails the call unsent: the pause is longer than it may wait, or it never waits because
-** it has only one attempt. */
+/* Fails the call unsent, because it may not wait until `until`: the wait is too long, or
+** it never waits because it has only one attempt. */
 static void fail_in_pause(leat_call *call, leat_moment now, int64_t until) {
   const leat_pause *pause = &call->client->pause;
   leat_error *error = &call->outcome.error;
   int64_t left = until - now.monotonic_ms;
   error->retry_after_ms = left > 0 ? left : 0;
-  leat__error_set(
-      error, pause->kind,
-      "the service asked to wait, and %lld s of that are left: try again then",
-      (long long)((error->retry_after_ms + 999) / 1000));
+  leat__error_set(error, pause->kind, "the service asked to wait: try again in %lld s",
+                  (long long)((error->retry_after_ms + 999) / 1000));
   give_up(call);
 }
 
 /* After a long pause a single call, the probe, is sent to test whether the service works
-** again. Returns false if another call is the probe. */
-static bool may_probe(leat_call *call, leat_moment now) {
+** again. Makes this call the probe, unless another one is: then it returns false. */
+static bool claim_probe(leat_call *call, leat_moment now) {
   leat_client *client = call->client;
   bool taken = client->probe && now.monotonic_ms < client->probe_until;
   if (taken) return client->probe == call;
@@ -239,7 +250,7 @@ static void wait_for_end_of_pause(leat_call *call, leat_moment now) {
 static bool pass_pause(leat_call *call, leat_moment now) {
   const leat_pause *pause = &call->client->pause;
   if (pause->until_ms <= now.monotonic_ms) {
-    if (!pause->too_long || may_probe(call, now)) return true;
+    if (!pause->too_long || claim_probe(call, now)) return true;
     wait_for_probe(call, now);
   } else {
     if (call->max_attempts == 1 && !pause->asked) return true;
@@ -312,7 +323,7 @@ static void send(leat_call *call, leat_moment now) {
   call->sends++;
   leat__slot_use(&call->client->slots, &call->slot);
   call->verify_count = 0;
-  call->seen = LEAT_GIVE_UP;
+  call->seen = LEAT_UNDECIDED;
   call->compared = false;
   call->began = now.monotonic_ms;
   if (call->deadline == 0) call->deadline = now.monotonic_ms + call->timeout_ms;
@@ -388,12 +399,12 @@ static leat_string owner_of(const leat_call *call) {
   return (leat_string){call->owner.text, call->owner.length};
 }
 
-/* Remembers the owner that the first verifying find after an unlink or a delete returned:
-** the change must not be retried once the card belongs to another contact. Returns false
-** out of memory. */
+/* Makes the owner that the first verifying find after an unlink or a delete returned the
+** required one, as if set by leat_call_expect: the change must not be retried once the
+** card belongs to another contact. Returns false if memory runs out. */
 static bool remember_owner(leat_call *call, const leat_contact_identifier *card) {
-  leat_recovery row = call->op->recovery;
-  bool matters = row == LEAT_VERIFY_UNLINKED || row == LEAT_VERIFY_DELETED;
+  leat_recovery recovery = call->op->recovery;
+  bool matters = recovery == LEAT_VERIFY_UNLINKED || recovery == LEAT_VERIFY_DELETED;
   if (!matters || call->owner.set) return true;
   call->owner.set = true;
   if (card->contact_uuid.data == NULL) return true;
@@ -405,15 +416,15 @@ static bool remember_owner(leat_call *call, const leat_contact_identifier *card)
 static leat_decision decide_from_find(leat_call *call, const leat_call *verify) {
   leat_contact_identifier card;
   leat_kind kind = leat_call_error(verify)->kind;
-  leat_recovery row = call->op->recovery;
+  leat_recovery recovery = call->op->recovery;
   if (!leat_call_contact_identifier(verify, &card))
-    return leat__verify_failed(row, kind, call->owner.set);
+    return leat__verify_failed(recovery, kind, call->owner.set);
   leat_desired expected = {.value = argument_named(call, "contact_identifier_value"),
                            .name = argument_named(call, "contact_identifier_name"),
                            .contact_uuid = argument_named(call, "contact_uuid"),
                            .owner_known = call->owner.set,
                            .owner = owner_of(call)};
-  leat_decision decision = leat__verify_found(row, &expected, &card);
+  leat_decision decision = leat__verify_found(recovery, &expected, &card);
   return remember_owner(call, &card) ? decision : LEAT_GIVE_UP;
 }
 
@@ -475,12 +486,11 @@ static void fail_conflict(leat_call *call, leat_call *verify) {
   error->retry_after_ms = -1;
   if (call->maybe_applied)
     leat__error_set(error, LEAT_CONFLICT,
-                    "the response was lost, and now there is something else than was "
-                    "asked for: the card ");
+                    "the response was lost, and the card is not as requested: it ");
   else
-    leat__error_set(
-        error, LEAT_CONFLICT,
-        "nothing was changed, for the card is not the expected contact's: it ");
+    leat__error_set(error, LEAT_CONFLICT,
+                    "nothing was changed, because the card does not belong to the "
+                    "expected contact: it ");
   append_card(call, verify);
   leat__error_add(error, call->maybe_applied ? "; find it, then decide" : "");
   take_document(call, verify); /* holds no card if it is inactive */
@@ -493,25 +503,25 @@ static bool is_safe_to_repeat(const leat_op *op) {
 }
 
 static void fail_unknown(leat_call *call, const char *why) {
-  leat__error_add(
-      &call->outcome.error, "; finding the card did not tell either (%s)%s", why,
-      is_safe_to_repeat(call->op) ? "; ensure, create, link and update are safe to repeat"
-                                  : "");
+  leat__error_add(&call->outcome.error,
+                  "; finding the card did not show the outcome either (%s)%s", why,
+                  is_safe_to_repeat(call->op)
+                      ? "; ensure, create, link and update are safe to repeat"
+                      : "");
   give_up(call);
 }
 
-/* A find may return the state from before the change, so any decision but a success needs
-** two finds that agree. Schedules the second one. */
+/* A find may return the state from before the change, so all but a success needs two finds
+** in a row that agree. Schedules another find. */
 static void confirm(leat_call *call, leat_moment now, leat_decision decision) {
   call->seen = decision;
   if (call->verify_count < LEAT_MAX_VERIFY_FINDS &&
       now.monotonic_ms + LEAT_VERIFY_INTERVAL_MS < call->deadline)
     wait_before(call, now, LEAT_VERIFY_INTERVAL_MS, LEAT__VERIFY_LATER);
-  else
-    fail_unknown(call, "there was no time for a second find, which must show the same");
+  else fail_unknown(call, "there was no time for another find to confirm it");
 }
 
-static void send_again(leat_call *call) {
+static void resend_after_verifying(leat_call *call) {
   call->compared = true; /* by the verifying find */
   if (call->sends < call->max_attempts) call->state = LEAT__READY;
   else give_up(call);
@@ -529,7 +539,7 @@ static void after_verifying_find(leat_call *call, leat_moment now) {
   else if (!seen_twice) confirm(call, now, decision);
   else if (decision == LEAT_CONTRADICTED) fail_conflict(call, verify);
   else if (decision == LEAT_MISSING) fail_as(call, error);
-  else send_again(call);
+  else resend_after_verifying(call);
   leat_call_free(verify);
 }
 
@@ -555,7 +565,7 @@ static void after_comparing_find(leat_call *call) {
   leat_call_free(found);
 }
 
-/* ---- after an exchange ----------------------------------------------------------- */
+/* ---- decisions after an exchange ------------------------------------------------- */
 
 /* Takes the cost of a retry, or of a verifying find, from the client's retry budget.
 ** Waiting out a pause costs nothing, because the pause already slows all calls of the
@@ -574,22 +584,22 @@ static bool spend_retry_budget(leat_call *call) {
   return true;
 }
 
-/* Returns whether a retry or a verifying find may follow after `delay` ms. If not, the
-** caller ends the call. */
-static bool may_follow(leat_call *call, leat_moment now, int64_t delay) {
+/* Returns whether a retry or a verifying find may follow after `delay` ms, and takes its
+** cost from the retry budget. If not, the caller ends the call. */
+static bool reserve_follow_up(leat_call *call, leat_moment now, int64_t delay) {
   bool throttled = leat__retry_throttled(call->outcome.error.kind);
   bool counts = !throttled || counts_pauses(call);
   bool too_late = counts && now.monotonic_ms + delay >= call->deadline;
   return delay <= LEAT_LONGEST_WAIT_MS && !too_late && spend_retry_budget(call);
 }
 
-static void try_again(leat_call *call, leat_moment now, int64_t delay) {
+static void schedule_retry(leat_call *call, leat_moment now, int64_t delay) {
   const leat_error *error = &call->outcome.error;
   bool throttled = leat__retry_throttled(error->kind);
   if (!throttled)
     delay = leat__retry_delay(&call->client->retry, call->sends, false, now.random);
   if (error->retry_after_ms > delay) delay = error->retry_after_ms;
-  if (call->sends >= call->max_attempts || !may_follow(call, now, delay)) {
+  if (call->sends >= call->max_attempts || !reserve_follow_up(call, now, delay)) {
     give_up(call);
     return;
   }
@@ -603,7 +613,7 @@ static void try_again(leat_call *call, leat_moment now, int64_t delay) {
 static void verify(leat_call *call, leat_moment now) {
   const leat_error *error = &call->outcome.error;
   int64_t delay = error->retry_after_ms > 0 ? error->retry_after_ms : 0;
-  if (!may_follow(call, now, delay)) {
+  if (!reserve_follow_up(call, now, delay)) {
     give_up(call);
     return;
   }
@@ -613,9 +623,9 @@ static void verify(leat_call *call, leat_moment now) {
   else find(call, now, LEAT__VERIFYING);
 }
 
-/* A refused token is renewed, and the request sent again, once: the refused request
-** changed nothing. A token from a shared store may have been revoked too, so having used
-** one does not count as the renewal. */
+/* Returns whether a refused token is to be renewed, and the request sent again: once, since
+** a refused request changed nothing. A token from a shared store may have been revoked too,
+** so it may be renewed after that as well; the store does not return the same one again. */
 static bool may_renew(const leat_call *call) {
   return call->outcome.error.kind == LEAT_UNAUTHORIZED &&
          !call->outcome.error.outcome_unknown && (!call->renewed || call->token_shared) &&
@@ -625,7 +635,7 @@ static bool may_renew(const leat_call *call) {
 
 static void decide_next(leat_call *call, leat_moment now) {
   leat_error *error = &call->outcome.error;
-  int64_t pause = 0;
+  int64_t delay = 0;
   if (error->kind == LEAT_OK) {
     succeed(call);
     return;
@@ -633,16 +643,16 @@ static void decide_next(leat_call *call, leat_moment now) {
   if (may_renew(call)) {
     leat__token_refused(call->client, call->token_number);
     call->renewed = true;
-    call->sends--;
+    call->sends--; /* a refused token does not use up an attempt */
     call->state = LEAT__READY;
     return;
   }
-  if (leat__retry_throttled(error->kind)) pause = pause_client(call, now);
+  if (leat__retry_throttled(error->kind)) delay = pause_client(call, now);
   leat_decision decision =
       leat__retry_decide(call->op->recovery, error, call->maybe_applied);
   if (call->max_attempts == 1) decision = LEAT_GIVE_UP;
   switch (decision) {
-    case LEAT_SEND_AGAIN: try_again(call, now, pause); break;
+    case LEAT_SEND_AGAIN: schedule_retry(call, now, delay); break;
     case LEAT_VERIFY: verify(call, now); break;
     case LEAT_RECOVERED: recover(call, NULL); break;
     default: give_up(call);
@@ -714,7 +724,7 @@ static bool end_wait(leat_call *call, leat_moment now) {
   if (now.monotonic_ms < call->until && !(queued && call->epoch != call->client->epoch))
     return false;
   int64_t waited = now.monotonic_ms - (queued ? call->queued_at : call->until);
-  if (waited < 0) waited = 0; /* the clock went backwards */
+  if (waited < 0) waited = 0; /* in case the driver's clock went back */
   if (call->deadline) call->deadline = leat__add_ms(call->deadline, waited);
   call->queued_ms = leat__add_ms(call->queued_ms, waited);
   if (call->state == LEAT__VERIFY_LATER) find(call, now, LEAT__VERIFYING);
@@ -853,7 +863,7 @@ static void end_exchange(leat_call *call, leat_moment now) {
   decide_next(call, now);
 }
 
-static bool is_complete(const leat_response *response) {
+static bool has_no_null(const leat_response *response) {
   if (response == NULL || leat__is_missing(response->body) ||
       (response->header_count > 0 && response->headers == NULL))
     return false;
@@ -865,9 +875,9 @@ static bool is_complete(const leat_response *response) {
 }
 
 void leat_call_respond(leat_call *call, leat_moment now, const leat_response *response) {
-  if (!is_complete(response)) {
+  if (!has_no_null(response)) {
     leat_call_fail(call, now, LEAT_MISUSE, LEAT_SENT_MAYBE,
-                   "the response is NULL, or holds a string that is");
+                   "the response, or one of its strings, is NULL");
     return;
   }
   now = leat__limit_moment(now);
@@ -892,7 +902,7 @@ static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
                         const char *detail) {
   char text[320];
   leat_secrets secrets = secrets_of(call);
-  if (secrets.hide && kind == LEAT_PROTOCOL) detail = "the answer is malformed";
+  if (secrets.hide && kind == LEAT_PROTOCOL) detail = "the response is malformed";
   secrets.hide = false; /* any other detail is the driver's own text */
   leat__clean(text, sizeof text, leat_s(detail), secrets);
   leat__error_set(&call->outcome.error, kind, "%s", text);
@@ -900,6 +910,8 @@ static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
   call->outcome.error.outcome_unknown = call->op->writes && sent == LEAT_SENT_MAYBE;
 }
 
+/* If an inner call performs the exchange, it has failed, and may retry; but a cancellation
+** ends this call too. */
 static void fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sent,
                  const char *detail) {
   bool sending = call->state == LEAT__SENDING;
@@ -919,7 +931,7 @@ void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent 
                     const char *detail) {
   now = leat__limit_moment(now);
   if (call == NULL || call->state == LEAT__DONE) return;
-  if (call->state == LEAT__NEW && call->outcome.error.kind != LEAT_OK) {
+  if (call->state == LEAT__NEW && call->outcome.error.kind != LEAT_OK) { /* misuse */
     call->state = LEAT__DONE;
     return;
   }

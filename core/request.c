@@ -36,7 +36,7 @@ static bool is_dots(leat_string value) {
 static const char *check_text(leat_string value) {
   if (value.data == NULL || value.length == 0) return " is empty";
   if (value.length > LEAT_MAX_VALUE) return " is too long";
-  if (memchr(value.data, '\0', value.length)) return " holds a NUL byte";
+  if (memchr(value.data, '\0', value.length)) return " contains a NUL byte";
   if (!leat__utf8(value)) return " is not UTF-8";
   return NULL;
 }
@@ -46,7 +46,7 @@ void leat_call_set(leat_call *call, const char *name, leat_string value) {
   if (argument == NULL) return;
   const char *wrong = check_text(value);
   if (call->op->parameters[argument - call->arguments].in_path && is_dots(value))
-    wrong = " would be another path";
+    wrong = " would change the path";
   if (wrong) {
     leat__misuse(call, wrong, name);
     return;
@@ -87,12 +87,12 @@ void leat_call_expect(leat_call *call, leat_string contact_uuid) {
 static const char *check_raw(const char *method, const char *path) {
   if (method == NULL || strlen(method) > LEAT_MAX_METHOD ||
       !leat__is_token(leat_s(method)))
-    return "the method is none";
+    return "the method is not valid";
   if (path == NULL || path[0] != '/')
-    return "the path must begin with a slash: it goes behind that of base_url";
+    return "the path must begin with a slash: it is appended to the path of base_url";
   if (!leat__is_path(leat_s(path)))
-    return "the path holds an empty segment, a dot segment, or what must be encoded (a "
-           "query is given apart)";
+    return "the path contains an empty segment, a dot segment, or a character that must "
+           "be encoded (pass a query separately)";
   return NULL;
 }
 
@@ -158,9 +158,9 @@ void leat_call_add_query(leat_call *call, const char *name, leat_string value) {
   if (!is_raw(call, "a query")) return;
   const char *wrong = value.length > 0 ? check_text(value) : NULL;
   if (name == NULL) name = "";
-  if (name[0] == '\0' || !leat__utf8(leat_s(name))) wrong = " is no name";
+  if (name[0] == '\0' || !leat__utf8(leat_s(name))) wrong = " is not a valid name";
   if (wrong) {
-    leat__misuse(call, wrong, name);
+    leat__misuse(call, wrong, name[0] ? name : "\"\"");
     return;
   }
   leat__append_s(&call->target, call->raw->separator);
@@ -182,7 +182,7 @@ void leat_call_add_header(leat_call *call, const char *name, leat_string value) 
   if (name == NULL) name = "";
   leat_header header = {leat_s(name), value};
   const char *wrong = leat__check_header(header, true);
-  if (call->raw->headers.count == LEAT_MAX_EXTRA_HEADERS) wrong = "is one too many";
+  if (call->raw->headers.count == LEAT_MAX_EXTRA_HEADERS) wrong = "exceeds the limit";
   if (wrong) {
     leat__misuse(call, wrong, "");
     leat__error_set(&call->outcome.error, LEAT_MISUSE, "header %.64s %s", name, wrong);
@@ -196,7 +196,7 @@ void leat_call_add_header(leat_call *call, const char *name, leat_string value) 
 static void set_ms(leat_call *call, int *place, int ms, const char *name) {
   if (!may_be_set(call)) return;
   if (ms > 0 && ms <= LEAT_MAX_TIMEOUT_MS) *place = ms;
-  else leat__misuse(call, " must lie between 0 and a day", name);
+  else leat__misuse(call, " must be between 0 and a day", name);
 }
 
 void leat_call_set_timeout_ms(leat_call *call, int ms) {
@@ -208,7 +208,7 @@ void leat_call_set_max_attempts(leat_call *call, int attempts) {
   if (attempts == LEAT_UNLIMITED) call->max_attempts = INT_MAX;
   else if (attempts > 0 && attempts <= LEAT_MAX_MAX_ATTEMPTS)
     call->max_attempts = attempts;
-  else leat__misuse(call, "max_attempts must lie between 1 and 100, or be unlimited", "");
+  else leat__misuse(call, "max_attempts must be between 1 and 100, or be unlimited", "");
 }
 
 void leat_call_set_connect_timeout_ms(leat_call *call, int ms) {
@@ -340,7 +340,7 @@ void leat_call_check(leat_call *call) {
     if (call->op->parameters[i].required && !call->arguments[i].set)
       leat__misuse(call, " is missing", call->op->parameters[i].name);
   if (changes_nothing(call))
-    leat__misuse(call, "there is nothing to change: give a name, or whether it is active",
+    leat__misuse(call, "there is nothing to change: set a name, or whether it is active",
                  "");
 }
 

@@ -72,12 +72,12 @@ static leat_kind kind_of_status(int status) {
 /* Returns advice for the user, which the service's messages lack. */
 static const char *advice(leat_kind kind) {
   switch (kind) {
-    case LEAT_ALREADY_EXISTS: return " (find it and see)";
-    case LEAT_ALREADY_LINKED: return " (find it and see whose it is)";
-    case LEAT_NOT_LINKED: return " (it is as you wanted)";
+    case LEAT_ALREADY_EXISTS: return " (find shows its current state)";
+    case LEAT_ALREADY_LINKED: return " (find shows the contact)";
+    case LEAT_NOT_LINKED: return " (it is already as requested)";
     case LEAT_CONTACT_NOT_FOUND: return " (is the contact's uuid right?)";
     case LEAT_UNAUTHORIZED: return " (is the API key right, and not expired?)";
-    case LEAT_FORBIDDEN: return " (may this API key do that?)";
+    case LEAT_FORBIDDEN: return " (is this API key allowed to do that?)";
     case LEAT_RATE_LIMITED: return " (try again later; the option rate spaces calls)";
     case LEAT_CONFIG: return " (no such route: is base_url right?)";
     case LEAT_MAINTENANCE: return " (the service is down for now: try again later)";
@@ -192,9 +192,8 @@ static void fail_page(classification *j) {
   fail(j, LEAT_PROTOCOL, false);
   leat__error_set(
       &j->outcome->error, LEAT_PROTOCOL,
-      "an HTML page%s%s%s came instead of the API's answer: something between "
-      "this program and the service answered, such as a firewall, a proxy or a "
-      "login page",
+      "an HTML page%s%s%s came instead of a response of the API: something between this "
+      "program and the service sent it, such as a firewall, a proxy or a login page",
       title[0] ? " (\"" : "", title, title[0] ? "\")" : "");
 }
 
@@ -232,8 +231,8 @@ static void fail_redirect(classification *j) {
   leat__clean(host, sizeof host, named.length ? named : j->expected->origin, secrets);
   fail(j, LEAT_REDIRECT, true);
   leat__error_set(&j->outcome->error, LEAT_REDIRECT,
-                  "the server points to %s, which is never followed, for the %s would "
-                  "travel along: is %s right?",
+                  "the server redirects to %s; redirects are never followed, because the "
+                  "%s would be sent along (is %s right?)",
                   host, fetches_token ? "client_secret" : "key",
                   fetches_token ? "token_url" : "base_url");
 }
@@ -349,7 +348,7 @@ static void classify_status(classification *j) {
   }
   /* A 400 or 422 without the API's body may come from an intermediary. */
   if (kind == LEAT_INVALID_INPUT) kind = LEAT_PROTOCOL;
-  fail_protocol(j, kind, "the answer is not the API's");
+  fail_protocol(j, kind, "this is not a response of the API");
 }
 
 /* ---- successes ------------------------------------------------------------------- */
@@ -380,7 +379,7 @@ static const char *check_card(const leat_json *card, leat_string expected) {
     return "a duplicate name in \"contact\"";
   if (leat_json_type(value) != LEAT_STRING) return "\"value\" is not a string";
   if (!leat_same_value(leat_json_string(value), expected))
-    return "the answer is about another value than the one asked for";
+    return "the response is about another value than the requested one";
   if (!is_or_lacks(leat__get(card, "name"), LEAT_STRING))
     return "\"name\" is neither a string nor null";
   if (!is_or_lacks(leat__get(card, "active"), LEAT_BOOLEAN))
@@ -392,8 +391,9 @@ static const char *check_card(const leat_json *card, leat_string expected) {
 
 /* A body that ends with the connection may be truncated, so it proves nothing. */
 static const char *check_ending(const classification *j) {
-  return j->response->framing == LEAT_TO_CLOSE
-             ? "the answer ended with the connection, which proves nothing"
+  return j->response->framing == LEAT_CLOSE_DELIMITED
+             ? "the response ended with the connection, which does not prove that it is "
+               "complete"
              : NULL;
 }
 
@@ -409,7 +409,7 @@ static const char *check_nothing(const classification *j) {
     return "\"data\" is neither null nor an object";
   if (leat__json_repeats(data, card_names)) return "a duplicate name in \"data\"";
   if (value && !leat_same_value(leat_json_string(value), j->expected->value))
-    return "the answer is about another value than the one asked for";
+    return "the response is about another value than the requested one";
   return NULL;
 }
 
@@ -423,14 +423,14 @@ static const char *check_cards(const leat_json *cards, leat_string contact_uuid)
     const char *wrong = check_card(card, value);
     if (wrong) return wrong;
     if (uuid && !leat_same_value(leat_json_string(uuid), contact_uuid))
-      return "the answer is about another contact than the one asked for";
+      return "the response is about another contact than the requested one";
   }
   return NULL;
 }
 
 static const char *check_data(const classification *j) {
   const leat_json *data = leat__get(j->outcome->document, "data");
-  if (j->outcome->document == NULL) return "the answer is empty";
+  if (j->outcome->document == NULL) return "the response is empty";
   if (data == NULL) return "\"data\" is missing";
   switch (j->expected->op->result) {
     case LEAT_RESULT_CARD: return check_card(data, j->expected->value);
@@ -472,9 +472,9 @@ static bool decode(classification *j) {
   if (why[0] == '\0') {
     fail(j, LEAT_NO_MEMORY, false);
     leat__error_set(&j->outcome->error, LEAT_NO_MEMORY,
-                    "out of memory at decoding an answer");
+                    "out of memory while decoding a response");
   } else if (j->response->status < 300) {
-    snprintf(line, sizeof line, "the answer is not the JSON expected (%s)", why);
+    snprintf(line, sizeof line, "the response is not the expected JSON (%s)", why);
     fail_protocol(j, LEAT_PROTOCOL, line);
   } else {
     classify_status(j);
@@ -486,7 +486,7 @@ static bool decode(classification *j) {
 static void fail_too_large(classification *j) {
   fail(j, LEAT_TOO_LARGE, proves_unchanged(j->response->status));
   leat__error_set(&j->outcome->error, LEAT_TOO_LARGE,
-                  "the answer's body is %zu bytes, allowed are %zu",
+                  "the response's body is %zu bytes, and the limit is %zu",
                   j->response->body.length, j->expected->max_body);
 }
 

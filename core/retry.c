@@ -26,8 +26,8 @@ static bool is_transient(leat_kind kind) {
 
 /* Returns whether the service would respond with this error if an earlier attempt, whose
 ** response was lost, had succeeded. */
-static bool implies_success(leat_recovery row, leat_kind kind) {
-  switch (row) {
+static bool implies_success(leat_recovery recovery, leat_kind kind) {
+  switch (recovery) {
     case LEAT_VERIFY_CREATED: return kind == LEAT_ALREADY_EXISTS;
     case LEAT_VERIFY_LINKED: return kind == LEAT_ALREADY_LINKED;
     case LEAT_VERIFY_UNLINKED: return kind == LEAT_NOT_LINKED;
@@ -38,14 +38,14 @@ static bool implies_success(leat_recovery row, leat_kind kind) {
   return false;
 }
 
-leat_decision leat__retry_decide(leat_recovery row, const leat_error *error,
+leat_decision leat__retry_decide(leat_recovery recovery, const leat_error *error,
                                  bool maybe_applied) {
   if (is_final(error->kind)) return LEAT_GIVE_UP;
-  if (maybe_applied && implies_success(row, error->kind))
-    return row == LEAT_VERIFY_DELETED ? LEAT_RECOVERED : LEAT_VERIFY;
+  if (maybe_applied && implies_success(recovery, error->kind))
+    return recovery == LEAT_VERIFY_DELETED ? LEAT_RECOVERED : LEAT_VERIFY;
   if (!error->outcome_unknown)
     return is_transient(error->kind) ? LEAT_SEND_AGAIN : LEAT_GIVE_UP;
-  switch (row) {
+  switch (recovery) {
     case LEAT_RETRY: return LEAT_SEND_AGAIN;
     case LEAT_NO_RETRY: return LEAT_GIVE_UP;
     default: return LEAT_VERIFY;
@@ -87,10 +87,10 @@ static leat_decision verify_unchanged(const leat_desired *desired,
   return same ? LEAT_SEND_AGAIN : LEAT_CONTRADICTED;
 }
 
-leat_decision leat__verify_found(leat_recovery row, const leat_desired *desired,
+leat_decision leat__verify_found(leat_recovery recovery, const leat_desired *desired,
                                  const leat_contact_identifier *card) {
   bool linked = card->contact_uuid.data != NULL;
-  switch (row) {
+  switch (recovery) {
     case LEAT_VERIFY_CREATED: return verify_created(desired, card);
     case LEAT_VERIFY_LINKED:
       if (!linked) return LEAT_SEND_AGAIN;
@@ -105,16 +105,18 @@ leat_decision leat__verify_found(leat_recovery row, const leat_desired *desired,
 }
 
 /* A find of an inactive card returns none of its fields, so there is little to verify. */
-static leat_decision verify_inactive(leat_recovery row, bool owner_known) {
-  if (row == LEAT_VERIFY_CREATED) return LEAT_CONTRADICTED;
-  return row == LEAT_VERIFY_DELETED && !owner_known ? LEAT_SEND_AGAIN : LEAT_INCONCLUSIVE;
+static leat_decision verify_inactive(leat_recovery recovery, bool owner_known) {
+  if (recovery == LEAT_VERIFY_CREATED) return LEAT_CONTRADICTED;
+  return recovery == LEAT_VERIFY_DELETED && !owner_known ? LEAT_SEND_AGAIN
+                                                         : LEAT_INCONCLUSIVE;
 }
 
-leat_decision leat__verify_failed(leat_recovery row, leat_kind kind, bool owner_known) {
-  if (kind == LEAT_INACTIVE) return verify_inactive(row, owner_known);
+leat_decision leat__verify_failed(leat_recovery recovery, leat_kind kind,
+                                  bool owner_known) {
+  if (kind == LEAT_INACTIVE) return verify_inactive(recovery, owner_known);
   if (kind != LEAT_NOT_FOUND) return LEAT_GIVE_UP;
-  if (row == LEAT_VERIFY_DELETED) return LEAT_RECOVERED;
-  return row == LEAT_VERIFY_CREATED ? LEAT_SEND_AGAIN : LEAT_MISSING;
+  if (recovery == LEAT_VERIFY_DELETED) return LEAT_RECOVERED;
+  return recovery == LEAT_VERIFY_CREATED ? LEAT_SEND_AGAIN : LEAT_MISSING;
 }
 
 /* ---- delays ---------------------------------------------------------------------- */

@@ -146,7 +146,7 @@ bool leat__token_take(leat_client *client, const leat_error *fetched,
   if (lifetime < 0 || lifetime > INT32_MAX) lifetime = 0;
   if (!is_token(token) || leat__json_repeats(data, names)) {
     leat__error_set(error, LEAT_PROTOCOL,
-                    "no token: the answer holds no access_token, or several");
+                    "no token: the response contains no access_token, or several");
     return false;
   }
   if (leat_client_set_token(client, now, token, (int)lifetime)) return true;

@@ -8,17 +8,17 @@ Serves the API, with cards of its own, on 127.0.0.1 until it gets SIGINT or SIGT
 prints its base URL, the URL of its token endpoint and, with --tls, the file of its
 certificate, each on a line of its own.
 
-  --port N                listen there; any port by itself
-  --tls                   HTTPS
-  --key KEY               the API key that it accepts: sandbox
-  --client-id ID          the credentials that its token endpoint accepts: sandbox-client
-  --client-secret SECRET  and sandbox-secret
+  --port N                the port to listen on; default: any free port
+  --tls                   serve HTTPS
+  --key KEY               the API key that it accepts; default: sandbox
+  --client-id ID          the client id that its token endpoint accepts; default: sandbox-client
+  --client-secret SECRET  the secret to it; default: sandbox-secret
   --idempotent-unlink     unlinking a card that is not linked succeeds
   --contact UUID[=EMAIL]  a contact; may be repeated, like the next two
-  --card VALUE[=UUID]     a card, linked to that contact or to nobody
-  --fault NAME=VALUE,...  what goes wrong: operation=create,nth=2,status=503
-                          (see leat.sandbox; numbers may be "always"); several for one
-                          operation come one after the other
+  --card VALUE[=UUID]     a card, linked to that contact; without UUID, not linked
+  --fault NAME=VALUE,...  a fault, such as operation=create,nth=2,status=503
+                          (see leat.sandbox; "always" means any number of times); several
+                          faults for one operation form a queue
   --until-eof             serve until standard input ends
   --help
 ]]
@@ -50,7 +50,7 @@ local function read_fault(text)
   return fault
 end
 
-local given = { contacts = {}, cards = {}, faults = {} }
+local options = { contacts = {}, cards = {}, faults = {} }
 local until_eof = false
 
 local function add(list, entry)
@@ -58,24 +58,24 @@ local function add(list, entry)
 end
 
 local flags = {
-  ["--tls"] = function() given.tls = true end,
-  ["--idempotent-unlink"] = function() given.idempotent_unlink = true end,
+  ["--tls"] = function() options.tls = true end,
+  ["--idempotent-unlink"] = function() options.idempotent_unlink = true end,
   ["--until-eof"] = function() until_eof = true end,
   ["--help"] = function() io.write(usage) os.exit(0) end,
 }
 local settings = {
-  ["--port"] = function(value) given.port = tonumber(value) or fail("not a port: " .. value) end,
-  ["--key"] = function(value) given.api_key = value end,
-  ["--client-id"] = function(value) given.client_id = value end,
-  ["--client-secret"] = function(value) given.client_secret = value end,
+  ["--port"] = function(value) options.port = tonumber(value) or fail("not a port: " .. value) end,
+  ["--key"] = function(value) options.api_key = value end,
+  ["--client-id"] = function(value) options.client_id = value end,
+  ["--client-secret"] = function(value) options.client_secret = value end,
   ["--contact"] = function(value)
-    add(given.contacts, { uuid = value:match("^[^=]*"), email = value:match("=(.*)$") })
+    add(options.contacts, { uuid = value:match("^[^=]*"), email = value:match("=(.*)$") })
   end,
   ["--card"] = function(value)
     local card, uuid = value:match("^(.*)=([^=]+)$")
-    add(given.cards, { value = card or value, contact_uuid = uuid })
+    add(options.cards, { value = card or value, contact_uuid = uuid })
   end,
-  ["--fault"] = function(value) add(given.faults, read_fault(value)) end,
+  ["--fault"] = function(value) add(options.faults, read_fault(value)) end,
 }
 
 local i = 1
@@ -91,11 +91,11 @@ while arg[i] do
   i = i + 1
 end
 
-local fine, server, wrong = pcall(sandbox.start, given)
-if not fine then
+local ok, server, problem = pcall(sandbox.start, options)
+if not ok then
   fail((tostring(server):gsub("^.-leat%.sandbox%.start: ", "")))
 elseif not server then
-  io.stderr:write("sandbox.lua: ", wrong, "\n")
+  io.stderr:write("sandbox.lua: ", problem, "\n")
   os.exit(1)
 end
 print(server.url)

@@ -59,7 +59,7 @@ static inline const char *text_field(lua_State *L, int index, const char *key) {
   lua_getfield(L, index, key);
   const char *text =
       lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &length) : NULL;
-  if (text && strlen(text) != length) luaL_error(L, "%s holds a NUL byte", key);
+  if (text && strlen(text) != length) luaL_error(L, "%s contains a NUL byte", key);
   lua_pop(L, 1);
   return text;
 }

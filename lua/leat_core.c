@@ -406,7 +406,7 @@ static int misuse(lua_State *L, const char *alias, const char *what) {
   return 2;
 }
 
-#define HOLDS_NUL "holds a NUL byte"
+#define HOLDS_NUL "contains a NUL byte"
 
 /* Whether the value is a string with a NUL byte, of which C would see only a part. */
 static bool holds_nul(lua_State *L, int index) {
@@ -416,7 +416,7 @@ static bool holds_nul(lua_State *L, int index) {
   return text && strlen(text) != length;
 }
 
-/* Whether a name in a list { name, value, ... } holds a NUL byte. */
+/* Whether a name in a list { name, value, ... } contains a NUL byte. */
 static bool names_hold_nul(lua_State *L, int list) {
   size_t count = lua_istable(L, list) ? lua_rawlen(L, list) : 0;
   bool holds = false;

@@ -60,7 +60,7 @@ describe("contact_identifiers:list", function()
     assert.truthy(misuse("a:list()", cards):find("contact_uuid is missing", 1, true))
     assert.truthy(misuse("a:list {}", cards):find("contact_uuid is missing", 1, true))
     assert.truthy(misuse("a:list { contact_uuid = '' }", cards):find("contact_uuid is empty", 1, true))
-    assert.truthy(misuse("a:list { contact_uuid = '..' }", cards):find("another path", 1, true))
+    assert.truthy(misuse("a:list { contact_uuid = '..' }", cards):find("change the path", 1, true))
     assert.truthy(misuse("a:list { contact_uuid = 42 }", cards):find("must be a string", 1, true))
     assert.truthy(misuse("a:list('x')", cards):find("must be a table", 1, true))
     assert.truthy(misuse("a:list { uuid = 'x' }", cards):find("'uuid' is unknown (known: contact_uuid)", 1, true))
@@ -142,32 +142,32 @@ describe("client:request", function()
     ["a:request('GET', 'x')"] = "must begin with a slash",
     ["a:request('GET', '/a/../b')"] = "dot segment",
     ["a:request('GET', '/a//b')"] = "empty segment",
-    ["a:request('GET', '/a?b=c')"] = "a query is given apart",
+    ["a:request('GET', '/a?b=c')"] = "pass a query separately",
     ["a:request('GET', '/a b')"] = "encoded",
     ["a:request('G T', '/a')"] = "method",
     ["a:request('GET\\r\\n', '/a')"] = "method",
     ["a:request('GET', '/a/%2e%2E/b')"] = "dot segment",
     ["a:request('GET', '/%zz')"] = "encoded",
-    ["a:request('DELETE', '/contacts/123\\0/notes/9')"] = "the path holds a NUL byte",
-    ["a:request('GET\\0X', '/a')"] = "the method holds a NUL byte",
-    ["a:request('GET', '/a', { query = { ['all\\0x'] = 'x' } })"] = "a name in query holds a NUL byte",
-    ["a:request('GET', '/a', { query = { b = 'x', ['b\\0c'] = 'x' } })"] = "a name in query holds a NUL byte",
-    ["a:request('GET', '/a', { query = { b = 'x\\0y' } })"] = "b holds a NUL byte",
-    ["a:request('GET', '/a', { headers = { ['X-One\\0Y'] = 'x' } })"] = "a name in headers holds a NUL byte",
+    ["a:request('DELETE', '/contacts/123\\0/notes/9')"] = "the path contains a NUL byte",
+    ["a:request('GET\\0X', '/a')"] = "the method contains a NUL byte",
+    ["a:request('GET', '/a', { query = { ['all\\0x'] = 'x' } })"] = "a name in query contains a NUL byte",
+    ["a:request('GET', '/a', { query = { b = 'x', ['b\\0c'] = 'x' } })"] = "a name in query contains a NUL byte",
+    ["a:request('GET', '/a', { query = { b = 'x\\0y' } })"] = "b contains a NUL byte",
+    ["a:request('GET', '/a', { headers = { ['X-One\\0Y'] = 'x' } })"] = "a name in headers contains a NUL byte",
     ["a:request('GET', '/a', { headers = { ['X-One'] = 'x\\0y' } })"] = "control character",
-    ["a.contact_identifiers:find('1\\0')"] = "holds a NUL byte",
-    ["a.contact_identifiers:update('1', { ['name\\0x'] = 'x' })"] = "the name of an option holds a NUL byte",
-    ["a.contact_identifiers:update('1', { name = 'x\\0' })"] = "holds a NUL byte",
+    ["a.contact_identifiers:find('1\\0')"] = "contains a NUL byte",
+    ["a.contact_identifiers:update('1', { ['name\\0x'] = 'x' })"] = "the name of an option contains a NUL byte",
+    ["a.contact_identifiers:update('1', { name = 'x\\0' })"] = "contains a NUL byte",
     ["a:request('GET', '/a', { params = {} })"] = "'params' is unknown",
     ["a:request('GET', '/a', { query = 'x' })"] = "query must be a table",
     ["a:request('GET', '/a', { query = { x = {} } })"] = "x is a table",
     ["a:request('GET', '/a', { query = { 'x' } })"] = "names are strings",
-    ["a:request('GET', '/a', { query = { [''] = 'x' } })"] = "no name",
-    ["a:request('GET', '/a', { headers = { Authorization = 'x' } })"] = "writes itself",
-    ["a:request('GET', '/a', { headers = { ['transfer-encoding'] = 'x' } })"] = "writes itself",
-    ["a:request('GET', '/a', { headers = { ['Proxy-X'] = 'x' } })"] = "writes itself",
+    ["a:request('GET', '/a', { query = { [''] = 'x' } })"] = "not a valid name",
+    ["a:request('GET', '/a', { headers = { Authorization = 'x' } })"] = "sets itself",
+    ["a:request('GET', '/a', { headers = { ['transfer-encoding'] = 'x' } })"] = "sets itself",
+    ["a:request('GET', '/a', { headers = { ['Proxy-X'] = 'x' } })"] = "sets itself",
     ["a:request('GET', '/a', { headers = { X = 'a\\r\\nY: b' } })"] = "line end",
-    ["a:request('GET', '/a', { headers = { ['X:'] = 'a' } })"] = "no name of a header",
+    ["a:request('GET', '/a', { headers = { ['X:'] = 'a' } })"] = "not a valid header name",
     ["a:request('POST', '/a', { body = 42 })"] = "body must be a table",
     ["a:request('POST', '/a', { body = { f = print } })"] = "can't be JSON",
     ["a:request('POST', '/a', { body = { id = 123456789012345 } })"] = "more than 14 digits",
@@ -323,9 +323,9 @@ describe("headers of one's own", function()
   end)
 
   for code, problem in pairs {
-    ["a.new { api_key = 'k', headers = { Host = 'x' } }"] = "Host is a header that the library writes itself",
-    ["a.new { api_key = 'k', headers = { ['Content-Type'] = 'x' } }"] = "writes itself",
-    ["a.new { api_key = 'k', headers = { ['X\\r\\nY'] = 'x' } }"] = "no name of a header",
+    ["a.new { api_key = 'k', headers = { Host = 'x' } }"] = "Host is a header that the library sets itself",
+    ["a.new { api_key = 'k', headers = { ['Content-Type'] = 'x' } }"] = "sets itself",
+    ["a.new { api_key = 'k', headers = { ['X\\r\\nY'] = 'x' } }"] = "not a valid header name",
     ["a.new { api_key = 'k', headers = { X = 'a\\nb' } }"] = "line end",
     ["a.new { api_key = 'k', headers = { 'X: y' } }"] = "names are strings",
     ["a.new { api_key = 'k', headers = 'X: y' }"] = "headers must be a table",
@@ -391,7 +391,7 @@ describe("a transport", function()
     for _, cut in ipairs { { kind = "timeout\0" }, { kind = "timeout", sent = "no\0" } } do
       failure = cut
       local _, wrong = pcall(client.contact_identifiers.find, client.contact_identifiers, "1")
-      assert.truthy(tostring(wrong):find("holds a NUL byte", 1, true), wrong)
+      assert.truthy(tostring(wrong):find("contains a NUL byte", 1, true), wrong)
     end
   end)
 

@@ -23,7 +23,7 @@ describe("examples/find.lua", function()
 
   it("prints a card", function()
     assert.equal("0042\tKrabby Membership\tann\n0\n", run(server, "examples/find.lua 0042"))
-    assert.equal("0043\t(no name)\t(not linked)\n0\n", run(server, "examples/find.lua 0043"))
+    assert.equal("0043\t0043\t(not linked)\n0\n", run(server, "examples/find.lua 0043"))
   end)
 
   it("says what failed", function()

@@ -58,7 +58,7 @@ describe("faults", function()
   end)
 
   for _, kind in ipairs(KINDS) do
-    it("of the kind " .. kind .. " are what a client calls so", function()
+    it("of the kind " .. kind .. " make a client report that kind", function()
       client = client_of(server, { timeout = kind == "timeout" and 0.3 or 5 })
       server:fault { kind = kind }
       local card, err = client.contact_identifiers:find("1")
@@ -68,7 +68,7 @@ describe("faults", function()
     end)
   end
 
-  it("hit by operation, occurrence and card", function()
+  it("match by operation, occurrence and card", function()
     assert.truthy(cards:find("1"))
     assert.equal(1, server:fault { operation = "find", nth = 2, times = 2, status = 500 })
     assert.equal(2, server:fault { value = "2", code = 7002, times = math.huge })
@@ -78,16 +78,16 @@ describe("faults", function()
       seen[i] = err and (err.code or err.status) or "fine"
     end
     assert.same({ "fine", 500, 500, "fine", "fine", 7002 }, seen)
-    local hit = {}
+    local matched = {}
     for i, request in ipairs(server:requests()) do
-      hit[i] = request.fault or 0
+      matched[i] = request.fault or 0
     end
-    assert.same({ 0, 0, 1, 1, 0, 0, 2 }, hit)
+    assert.same({ 0, 0, 1, 1, 0, 0, 2 }, matched)
     server:clear_faults()
     assert.truthy(cards:find("2"))
   end)
 
-  it("may be given at the start, and are there again after a reset", function()
+  it("may be options of start, and are restored by a reset", function()
     server:stop()
     server = serve { faults = { { operation = "check", status = 503, retry_after = 3 }, { operation = "list",
       kind = "forbidden" } } }
@@ -121,7 +121,7 @@ describe("faults", function()
 
   -- A gateway gives up on a request that it has already forwarded.
   for _, fault in ipairs { { status = 503 }, { kind = "maintenance" }, { kind = "maintenance", retry_after = 1 } } do
-    it("carry out, and say 503" .. (fault.kind and " as " .. fault.kind or ""), function()
+    it("apply a change, and respond with 503" .. (fault.kind and " as " .. fault.kind or ""), function()
       fault.apply, fault.times = true, math.huge
       server:fault(fault)
       local function refused(card)
@@ -147,7 +147,7 @@ describe("faults", function()
     end)
   end
 
-  it("carry out, and hide it", function()
+  it("apply a change, and hide it", function()
     for i, way in ipairs {
       { close = "before" }, { close = "within" }, { status = 500 }, { kind = "server" }, { code = 1000 },
       { status = 502, body = "<html>Bad Gateway</html>" }, { status = 204 }, { body = "" },
@@ -162,7 +162,7 @@ describe("faults", function()
     end
   end)
 
-  it("carry out late", function()
+  it("apply a change late", function()
     server:fault { operation = "delete", close = "before", apply_after = 0.15 }
     local _, err = cards:delete("1")
     assert.is_true(err.outcome_unknown)
@@ -175,13 +175,13 @@ describe("faults", function()
     assert.equal("not_found", err.kind)
   end)
 
-  it("carry out nothing else", function()
+  it("change nothing otherwise", function()
     server:fault { operation = "delete", kind = "maintenance" }
     assert.is_nil((cards:delete("1")))
     assert.truthy(server:card("1"))
   end)
 
-  it("show the past", function()
+  it("show an old state", function()
     server:fault { operation = "find", lag = 0.2, times = math.huge }
     wait(0.2)
     leat.assert(cards:create("3"))
@@ -191,7 +191,7 @@ describe("faults", function()
     assert.truthy(cards:find("3"))
   end)
 
-  it("show exactly the next finds what was when they were given", function()
+  it("show exactly the next finds the state when they were added", function()
     server:fault { operation = "find", stale = true, times = 2 }
     leat.assert(cards:create("3"))
     leat.assert(cards:unlink("1"))
@@ -201,7 +201,7 @@ describe("faults", function()
     assert.is_nil(cards:find("1").contact)
   end)
 
-  it("let answers come late", function()
+  it("delay responses", function()
     server:fault { delay = 0.1 }
     leat.assert(cards:create("3"))
     leat.assert(cards:find("3"))
@@ -210,7 +210,7 @@ describe("faults", function()
     assert.truthy(between >= 0.099 and between < 10, between)
   end)
 
-  it("change what an answer looks like", function()
+  it("change the response alone", function()
     server:fault { body = '{"data":{"value":"1","active":true,"tier":"gold"},"meta":null}' }
     assert.equal("gold", leat.assert(cards:find("1")).tier)
     server:fault { status = 429, headers = { ["retry-after"] = 17, ["Content-Type"] = "text/html" },
@@ -224,7 +224,7 @@ describe("faults", function()
 end)
 
 describe("a sandbox", function()
-  it("holds what clients are told", function()
+  it("holds the cards that its responses show", function()
     local more = { credit_balance = { balance = 12 }, tags = { "a" } }
     local server = serve { contacts = { { uuid = "ann", more = more } }, cards = {} }
     local cards = client_of(server).contact_identifiers
@@ -246,13 +246,14 @@ describe("a sandbox", function()
     assert.equal(2, #server:cards())
   end)
 
-  it("gives a card that is created without a name its value as its name", function()
-    local server = serve { cards = { { value = "1" } } }
+  it("gives a card without a name of its own its value as its name", function()
+    local server = serve { cards = { { value = "1" }, { value = "2", name = "Silver" } } }
     local cards = client_of(server).contact_identifiers
     assert.equal("0042", leat.assert(cards:create("0042")).name)
     assert.equal("0042", server:card("0042").name)
     assert.equal("Gold", leat.assert(cards:create("0043", { name = "Gold" })).name)
-    assert.is_nil(server:card("1").name) -- a card that the sandbox starts with need not have a name
+    assert.equal("1", server:card("1").name)
+    assert.equal("Silver", server:card("2").name)
     server:stop()
   end)
 
@@ -298,7 +299,7 @@ describe("a sandbox", function()
     server:stop()
   end)
 
-  it("may succeed in unlinking what is not linked", function()
+  it("lets unlinking an unlinked card succeed with idempotent_unlink", function()
     for idempotent, kind in pairs { [true] = false, [false] = "not_linked" } do
       local server = serve { idempotent_unlink = idempotent }
       local card, err = client_of(server).contact_identifiers:unlink("2")
@@ -308,7 +309,7 @@ describe("a sandbox", function()
     end
   end)
 
-  it("takes numbers as client ids", function()
+  it("accepts numbers as client ids", function()
     local server = serve { client_id = 1234567890123, client_secret = secrets.secret }
     assert.equal("1234567890123", server.client_id)
     assert.truthy(client_of(server, { client_id = server.client_id, client_secret = secrets.secret,
@@ -330,7 +331,7 @@ describe("a sandbox", function()
     end
   end)
 
-  it("tells what it received", function()
+  it("records the requests that it received", function()
     local server = serve()
     local client = client_of(server)
     client:request("GET", "/nowhere")
@@ -367,7 +368,7 @@ describe("a sandbox", function()
     server:stop()
   end)
 
-  it("gives tokens, and lets them expire", function()
+  it("issues tokens, and lets them expire", function()
     local server = serve { client_id = "me", client_secret = secrets.secret, token_lifetime = 7200 }
     assert.same({ "me", secrets.secret, "sandbox" }, { server.client_id, server.client_secret, server.api_key })
     local credentials = { client_id = "me", client_secret = secrets.secret, token_url = server.token_url }
@@ -388,7 +389,7 @@ describe("a sandbox", function()
     server:stop()
   end)
 
-  it("has limits and a meta as one wants them", function()
+  it("has a configurable rate limit and meta", function()
     local server = serve { rate_limit = 2, rate_window = 30, meta = '{"page":1}' }
     local client = client_of(server)
     local _, _, info = client:check()
@@ -412,7 +413,7 @@ describe("a sandbox", function()
     assert.truthy(why:find("meta", 1, true))
   end)
 
-  it("stops whoever waits for it", function()
+  it("stops even while a client waits", function()
     local server = serve { faults = { { status = 200, delay = math.huge, times = math.huge } } }
     local _, err = client_of(server, { timeout = 0.1 }):check()
     assert.equal("timeout", err.kind)
@@ -423,7 +424,7 @@ describe("a sandbox", function()
   end)
 
   -- with 500, LuaJIT would spend minutes in its garbage collector
-  it("takes many faults, with the collector running meanwhile", function()
+  it("accepts many faults while the collector runs", function()
     local faults = {}
     for i = 1, 500 do
       faults[i] = { value = "card " .. i, status = 418, headers = { ["X-Number"] = i, ["X-Name"] = ("x"):rep(i) },
@@ -497,7 +498,7 @@ describe("misuse is raised at the caller's line", function()
   end
 
   for _, method in ipairs { "fault", "clear_faults", "expire_tokens", "reset", "serve" } do
-    it("of what is stopped: " .. method, function()
+    it("of a stopped sandbox: " .. method, function()
       local message = misuse("a:" .. method .. " {}", stopped)
       assert.truthy(message:find(method .. ": the sandbox is stopped", 1, true), message)
     end)
@@ -520,7 +521,7 @@ describe("the program", function()
     return output
   end
 
-  it("says where it is, and serves until its input ends", function()
+  it("prints its URLs, and serves until its input ends", function()
     local name = os.tmpname()
     local input = assert(io.popen(program .. "--until-eof --port 0 --key k --contact u=e@x --contact v --card 1 " ..
       "--client-id 17 --client-secret '" .. secrets.secret .. "' --idempotent-unlink " ..
@@ -552,7 +553,7 @@ describe("the program", function()
   end)
 
   for _, signal in ipairs { "TERM", "INT" } do
-    it("ends in good order by SIG" .. signal, function()
+    it("ends with status 0 after SIG" .. signal, function()
       local output = shell(([[
         %s --tls >"$0.$$" & while test "$(wc -l <"$0.$$" 2>/dev/null || echo 0)" -lt 3; do sleep 0.02; done
         sleep 0.1; file=$(tail -n 1 "$0.$$"); rm "$0.$$"
@@ -562,7 +563,7 @@ describe("the program", function()
     end)
   end
 
-  it("explains itself", function()
+  it("describes its options and their mistakes", function()
     assert.truthy(shell(program .. "--help"):find("^usage: sandbox.lua"))
     for options, problem in pairs {
       ["--prot 1"] = "unknown option --prot",

@@ -1,15 +1,15 @@
 /*
-** curl.c - the driver for scripts and event loops: connections made by libcurl, pooled
-** and watched. Only this file calls libcurl.
+** curl.c - the driver for scripts and event loops. It connects with libcurl, and pools and
+** polls the connections itself. Only this file calls libcurl.
 **
 ** libcurl connects (CURLOPT_CONNECT_ONLY: DNS, proxy, TCP, TLS, verification). After
 ** that the codec's bytes go through curl_easy_send and curl_easy_recv or, where there is
-** neither TLS nor a proxy, straight through the socket. The socket is watched here. A
-** connection is *pinned* by one receive right after connecting: from then on libcurl
-** counts it as in use and never closes it by itself.
+** no TLS and certainly no proxy, straight through the socket. A connection is *pinned* by
+** one receive right after connecting: from then on libcurl counts it as in use and never
+** closes it by itself.
 **
 ** A job is a call that the driver works on. It is queued until fewer than max_connections
-** jobs are WORKING. Then the driver runs the call step by step, until it is done or has to
+** jobs are working. Then the driver runs the call step by step, until it is done or has to
 ** wait.
 */
 #include "diagnose.h"
@@ -50,15 +50,13 @@ enum {
 
 static const int64_t NEVER = INT64_MAX;
 
-/* The state of a job. REQUEUED jobs are queued too, but go before those that never were
-** WORKING. */
 typedef enum job_state {
-  QUEUED,
-  REQUEUED,
-  WAITING,
-  AWAITING_TOKEN,
-  WORKING,
-  FINISHED
+  JOB_QUEUED,         /* waits for a connection, and never had one */
+  JOB_REQUEUED,       /* the same, but goes first, because its call has begun */
+  JOB_WAITING,        /* after LEAT_WAIT */
+  JOB_AWAITING_TOKEN, /* after LEAT_TOKEN */
+  JOB_WORKING,        /* it has, or may make, one of max_connections */
+  JOB_FINISHED        /* its call is done, and not yet returned by leat_curl_done */
 } job_state;
 
 typedef struct job {
@@ -68,7 +66,7 @@ typedef struct job {
   struct connection *connection;
   job_state state;
   leat_sent sent;
-  int tries;            /* connections lost before the first byte was sent */
+  int reconnects;       /* before the first byte of its exchange was sent */
   int64_t queued_since; /* when it entered the queue, in ms */
   bool token_reported;  /* leat_curl_token has reported that it needs a token */
   uint64_t epoch;       /* the client's epoch when the call began to wait for a token */
@@ -103,18 +101,18 @@ struct leat_curl {
   CURLSH *share;
   connection **by_fd; /* by descriptor; NULL: libcurl's own, or unused */
   size_t by_fd_size;
-  int unwatched;         /* connections that are connecting without a watched socket */
-  int connects_begun;    /* connections begun since libcurl was last driven */
-  bool unresolved;       /* a name was not resolved, which libcurl caches from 8.16 on */
-  bool stale;            /* multi may have cached CA certificates that failed to decode */
-  bool broken;           /* multi had no memory to watch a socket; it must get no more */
+  int unwatched;      /* connections that are connecting without a watched socket */
+  int connects_begun; /* connections begun since libcurl was last driven */
+  bool unresolved;    /* a name was not resolved, which libcurl caches from 8.16 on */
+  bool stale;         /* multi may have cached CA certificates that failed to decode */
+  bool broken; /* multi had no memory to watch a socket, and gets no more handles */
   leat__link busy, idle; /* all connections */
   leat__link queued, requeued, waiting, awaiting_token, working, finished; /* jobs */
   leat__heap timers; /* all jobs have one; a finished job is never due */
   uint64_t started;  /* number of jobs so far */
   bool wake_pending; /* a client's epoch changed: waiting jobs must run again */
   bool unread;       /* input may be left that this step has not handled */
-  leat__poller *watch;
+  leat__poller *poller;
   int64_t now; /* time of the event that is being handled */
   int64_t curl_due, sweep_due;
   uint64_t random;
@@ -159,7 +157,7 @@ static void seed(leat_curl *curl) {
 ** cost half as much as a receive. A handler that is registered twice, by two threads,
 ** does no harm: any change of the count means a fork. */
 static atomic_uint fork_count;
-static atomic_bool counted;
+static atomic_bool handler_registered;
 
 static void on_fork_child(void) {
   atomic_fetch_add(&fork_count, 1);
@@ -168,8 +166,9 @@ static void on_fork_child(void) {
 /* Returns false if there was no memory for the handler. The C libraries of Linux
 ** unregister it when this library is unloaded. */
 static bool watch_forks(void) {
-  if (!counted) counted = pthread_atfork(NULL, NULL, on_fork_child) == 0;
-  return counted;
+  if (!handler_registered)
+    handler_registered = pthread_atfork(NULL, NULL, on_fork_child) == 0;
+  return handler_registered;
 }
 
 static unsigned fork_generation(void) {
@@ -192,19 +191,19 @@ static unsigned fork_generation(void) {
 
 static leat__link *list_of(leat_curl *curl, job_state to) {
   switch (to) {
-    case QUEUED: return &curl->queued;
-    case REQUEUED: return &curl->requeued;
-    case WAITING: return &curl->waiting;
-    case AWAITING_TOKEN: return &curl->awaiting_token;
-    case WORKING: return &curl->working;
-    case FINISHED: break;
+    case JOB_QUEUED: return &curl->queued;
+    case JOB_REQUEUED: return &curl->requeued;
+    case JOB_WAITING: return &curl->waiting;
+    case JOB_AWAITING_TOKEN: return &curl->awaiting_token;
+    case JOB_WORKING: return &curl->working;
+    case JOB_FINISHED: break;
   }
   return &curl->finished;
 }
 
 /* Moves a job to the list of its new state and sets its timer. */
 static void move(leat_curl *curl, job *j, job_state to, int64_t due) {
-  curl->working_count += (to == WORKING) - (j->state == WORKING);
+  curl->working_count += (to == JOB_WORKING) - (j->state == JOB_WORKING);
   j->state = to;
   leat__list_leave(&j->link);
   leat__list_put(list_of(curl, to), &j->link);
@@ -223,6 +222,15 @@ static job *first_of(leat__link *list) {
 /* Changes whenever waiting calls of the same client may be able to continue. */
 static uint64_t epoch_of(const job *j) {
   return leat_client_epoch(leat_call_client(j->call));
+}
+
+/* Returns a NUL-terminated copy; NULL if memory runs out. */
+static char *copy_text(leat_string text) {
+  char *copy = malloc(text.length + 1);
+  if (copy == NULL) return NULL;
+  memcpy(copy, text.data, text.length);
+  copy[text.length] = '\0';
+  return copy;
 }
 
 /* ---- errors of leat_curl_new ----------------------------------------------------- */
@@ -251,7 +259,7 @@ static bool lacks_descriptors(void) {
 
 /* ---- watching -------------------------------------------------------------------- */
 
-static connection *owner_of(const leat_curl *curl, int fd) {
+static connection *connection_at_fd(const leat_curl *curl, int fd) {
   return (size_t)fd < curl->by_fd_size ? curl->by_fd[fd] : NULL;
 }
 
@@ -289,7 +297,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *a
   connection *c = connection_of(easy);
   if (what == CURL_POLL_REMOVE) {
     if (assigned) count_watched(curl, c, -1);
-    if (owner_of(curl, fd) == NULL) leat__poller_unset(curl->watch, fd);
+    if (connection_at_fd(curl, fd) == NULL) leat__poller_unset(curl->poller, fd);
     return 0;
   }
   if (assigned == NULL) count_watched(curl, c, 1);
@@ -298,7 +306,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *a
   curl_multi_assign(curl->multi, fd, curl);
   /* libcurl closes and reopens descriptors at will, so this number may be watched
   ** already */
-  leat__poller_set(curl->watch, fd,
+  leat__poller_set(curl->poller, fd,
                    (what & CURL_POLL_IN ? LEAT_READ : 0) |
                        (what & CURL_POLL_OUT ? LEAT_WRITE : 0));
   return 0;
@@ -362,7 +370,7 @@ static int on_debug(CURL *easy, curl_infotype type, char *data, size_t size, voi
   return 0;
 }
 
-static void report_alerts(connection *c) {
+static void capture_alerts(connection *c) {
   curl_easy_setopt(c->easy, CURLOPT_VERBOSE, 1L);
 }
 
@@ -390,10 +398,11 @@ static void end_connecting(leat_curl *curl, const connection *c) {
   if (c->watched == 0) curl->unwatched--;
 }
 
-/* The order of these steps matters: no other order frees everything. */
+/* libcurl frees the connection when its handle is removed, so the poller must let go of the
+** socket before that, and the handle is cleaned up after it. */
 static void close_connection(leat_curl *curl, connection *c) {
   if (c->fd != CURL_SOCKET_BAD) {
-    leat__poller_unset(curl->watch, c->fd);
+    leat__poller_unset(curl->poller, c->fd);
     set_owner(curl, c->fd, NULL);
   }
   curl_multi_remove_handle(curl->multi, c->easy);
@@ -417,7 +426,7 @@ static connection *new_connection(leat_curl *curl, const leat_request *request) 
   c->fd = c->polled_fd = CURL_SOCKET_BAD;
   c->easy = curl_easy_init();
   c->http = leat_http1_new();
-  c->origin = strndup(request->origin.data, request->origin.length);
+  c->origin = copy_text(request->origin);
   c->port = request->port;
   if (c->easy == NULL || c->http == NULL || c->origin == NULL) {
     free_connection(c);
@@ -501,7 +510,7 @@ static unsigned set_options(leat_curl *curl, connection *c, const leat_request *
   bad |= curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(left > 1 ? left : 1));
   bad |= curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   bad |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  bad |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+  bad |= curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* no wait for its resolver */
   if (curl->unresolved) bad |= curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
   return bad | set_functions(curl, c) | set_security(easy, curl) |
          set_proxy(c, curl, request);
@@ -593,7 +602,7 @@ static void fail(leat_curl *curl, job *j, leat_kind kind, const char *detail) {
   uint64_t epoch = epoch_of(j);
   if (j->connection) close_connection(curl, j->connection);
   j->connection = NULL;
-  j->tries = 0;
+  j->reconnects = 0;
   leat_call_fail(j->call, moment(curl), kind, j->sent, detail);
   run_call(curl, j);
   wake_waiters(curl, j, epoch);
@@ -604,7 +613,7 @@ static void complete(leat_curl *curl, connection *c) {
   uint64_t epoch = epoch_of(j);
   leat_call_respond(j->call, moment(curl), leat_http1_response(c->http));
   j->connection = NULL;
-  j->tries = 0;
+  j->reconnects = 0;
   c->responded = true;
   make_idle(curl, c);
   if (!leat_http1_reusable(c->http)) close_connection(curl, c);
@@ -644,7 +653,7 @@ static void fail_io(leat_curl *curl, connection *c, CURLcode result, const char 
 static void want_write(leat_curl *curl, connection *c, bool wanted) {
   if (c->wants_write == wanted) return;
   c->wants_write = wanted;
-  leat__poller_set(curl->watch, c->fd, LEAT_READ | (wanted ? LEAT_WRITE : 0));
+  leat__poller_set(curl->poller, c->fd, LEAT_READ | (wanted ? LEAT_WRITE : 0));
 }
 
 /* Returns true if the exchange continues. */
@@ -682,7 +691,7 @@ static void transmit(leat_curl *curl, connection *c) {
       return;
     }
     if (result != CURLE_OK) { /* an early response, or an alert, may be there to read */
-      report_alerts(c);
+      capture_alerts(c);
       if (receive(curl, c)) fail_io(curl, c, result, "sending");
       return;
     }
@@ -738,7 +747,7 @@ static void connect_to(leat_curl *curl, job *j, const leat_request *request) {
   connection *c;
   if (curl->count >= curl->max_connections) close_oldest_idle(curl);
   if (!renew_multi(curl) || (c = new_connection(curl, request)) == NULL) {
-    fail(curl, j, LEAT_NO_MEMORY, "out of memory at connecting");
+    fail(curl, j, LEAT_NO_MEMORY, "out of memory while connecting");
     return;
   }
   assign(curl, j, c, request);
@@ -761,24 +770,24 @@ static void exchange(leat_curl *curl, job *j) {
   begin_exchange(curl, c);
 }
 
-/* Runs a call that may use a connection until its next step, and acts on that step. */
+/* Calls leat_call_next and acts on the step. The job is JOB_WORKING, or its call is done. */
 static void run_call(leat_curl *curl, job *j) {
   uint64_t epoch = epoch_of(j);
   leat_step step = leat_call_next(j->call, moment(curl));
   wake_waiters(curl, j, epoch);
   switch (step) {
     case LEAT_SEND: exchange(curl, j); break;
-    case LEAT_WAIT: move(curl, j, WAITING, leat_call_until(j->call)); break;
+    case LEAT_WAIT: move(curl, j, JOB_WAITING, leat_call_until(j->call)); break;
     case LEAT_TOKEN:
       j->token_reported = false;
       j->epoch = epoch_of(j);
-      move(curl, j, AWAITING_TOKEN, NEVER);
+      move(curl, j, JOB_AWAITING_TOKEN, NEVER);
       break;
     case LEAT_SLOT: /* this driver has no store */
       leat_call_fail(j->call, moment(curl), LEAT_MISUSE, LEAT_SENT_NO,
                      "leat_curl shares no rate with other processes");
       /* fall through */
-    case LEAT_DONE: move(curl, j, FINISHED, NEVER); break;
+    case LEAT_DONE: move(curl, j, JOB_FINISHED, NEVER); break;
   }
 }
 
@@ -790,7 +799,7 @@ static bool can_dispatch(const leat_curl *curl) {
          curl->connects_begun < CONNECTS_AT_ONCE;
 }
 
-/* Whether a job that needed a token got one, or ended. */
+/* Whether the job's call must be run again: it is done, or its client's epoch changed. */
 static bool can_continue(const job *j) {
   return leat_call_is_done(j->call) || epoch_of(j) != j->epoch;
 }
@@ -806,14 +815,13 @@ static void enqueue_job(leat_curl *curl, job *j, job_state to) {
   move(curl, j, to, leat_call_queue_deadline(j->call, j->queued_since));
 }
 
-/* Queues the jobs that got a token or ended, and wakes those that wait for the same
-** token. */
-static void requeue_with_token(leat_curl *curl) {
+/* Queues these jobs again, and wakes those that wait for the same token. */
+static void requeue_awaiting_token(leat_curl *curl) {
   for (leat__link *l = curl->awaiting_token.next, *next; l != &curl->awaiting_token;
        l = next) {
     next = l->next;
     if (!can_continue(job_at(l))) continue;
-    enqueue_job(curl, job_at(l), REQUEUED);
+    enqueue_job(curl, job_at(l), JOB_REQUEUED);
     curl->wake_pending = true;
   }
 }
@@ -830,7 +838,7 @@ static void dispatch(leat_curl *curl) {
     job *j = first_of(&curl->requeued);
     if (j == NULL) j = first_of(&curl->queued);
     leat_call_add_queue_time(j->call, curl->now - j->queued_since);
-    move(curl, j, WORKING, NEVER);
+    move(curl, j, JOB_WORKING, NEVER);
     run_call(curl, j);
   }
 }
@@ -877,7 +885,7 @@ static void fail_connect(leat_curl *curl, connection *c, CURLcode result) {
 ** CONNECT_TRIES. */
 static bool connect_again(leat_curl *curl, connection *c) {
   job *j = c->job;
-  if (++j->tries >= CONNECT_TRIES) return false;
+  if (++j->reconnects >= CONNECT_TRIES) return false;
   close_connection(curl, c);
   j->connection = NULL;
   run_call(curl, j); /* the call repeats the same request */
@@ -886,15 +894,17 @@ static bool connect_again(leat_curl *curl, connection *c) {
 
 /* Handles a new connection that the server closed, or sent data on, before any
 ** request. */
-static void fail_pin(leat_curl *curl, connection *c, const char *seen, size_t length) {
+static void reject_connection(leat_curl *curl, connection *c, const char *seen,
+                              size_t length) {
   char text[160], excerpt[MAX_EXCERPT + 1];
   job *j = c->job;
   if (length > 0) {
     leat_client_clean(leat_call_client(j->call), (leat_string){seen, length}, excerpt,
                       sizeof excerpt);
-    snprintf(text, sizeof text,
-             "the server speaks before it is asked, so it is no HTTP%s: \"%s\"",
-             seen[0] ? "" : "/1.1", excerpt);
+    snprintf(
+        text, sizeof text,
+        "the server sent data before the request, so it does not speak HTTP%s: \"%s\"",
+        seen[0] ? "" : "/1.1", excerpt); /* HTTP/2 begins with a zero byte */
     fail(curl, j, LEAT_PROTOCOL, text);
   } else if (is_refused(c)) {
     fail_connect(curl, c, CURLE_SSL_CONNECT_ERROR);
@@ -904,19 +914,19 @@ static void fail_pin(leat_curl *curl, connection *c, const char *seen, size_t le
   }
 }
 
-static void connected(leat_curl *curl, connection *c) {
+static void on_connected(leat_curl *curl, connection *c) {
   char seen[MAX_EXCERPT];
   curl_socket_t fd = CURL_SOCKET_BAD;
   size_t n = 0;
   curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd);
-  if (c->message[0]) report_alerts(c);
+  if (c->message[0]) capture_alerts(c);
   CURLcode result = curl_easy_recv(c->easy, seen, sizeof seen, &n);
   if (result != CURLE_AGAIN || fd == CURL_SOCKET_BAD) {
-    fail_pin(curl, c, seen, result == CURLE_OK ? n : 0);
+    reject_connection(curl, c, seen, result == CURLE_OK ? n : 0);
     return;
   }
-  if (!leat__poller_set(curl->watch, fd, LEAT_READ) || !set_owner(curl, fd, c)) {
-    fail(curl, c->job, LEAT_NO_MEMORY, "out of memory at watching the connection");
+  if (!leat__poller_set(curl->poller, fd, LEAT_READ) || !set_owner(curl, fd, c)) {
+    fail(curl, c->job, LEAT_NO_MEMORY, "out of memory while watching the connection");
     return;
   }
   end_connecting(curl, c);
@@ -957,7 +967,7 @@ static void handle_messages(leat_curl *curl, const events *seen) {
     if (message->msg != CURLMSG_DONE || c == NULL || c->job == NULL) continue;
     if (result == CURLE_COULDNT_RESOLVE_HOST || result == CURLE_COULDNT_RESOLVE_PROXY)
       curl->unresolved = true;
-    if (result == CURLE_OK) connected(curl, c);
+    if (result == CURLE_OK) on_connected(curl, c);
     else not_connected(curl, c, result, seen);
   }
 }
@@ -972,7 +982,7 @@ static void check_multi(leat_curl *curl, CURLMcode result) {
   for (leat__link *l = curl->busy.next, *next; l != &curl->busy; l = next) {
     next = l->next;
     if (connection_at(l)->fd != CURL_SOCKET_BAD) continue;
-    fail(curl, connection_at(l)->job, LEAT_NO_MEMORY, "out of memory at connecting");
+    fail(curl, connection_at(l)->job, LEAT_NO_MEMORY, "out of memory while connecting");
     next = curl->busy.next; /* failing a job may have changed the list */
   }
 }
@@ -1014,7 +1024,7 @@ static void on_deadline(leat_curl *curl, connection *c) {
     return;
   }
   if (!receive(curl, c)) return;
-  snprintf(text, sizeof text, "no answer from %s in time", c->origin);
+  snprintf(text, sizeof text, "no response from %s in time", c->origin);
   fail(curl, c->job, LEAT_TIMEOUT, text);
 }
 
@@ -1023,7 +1033,7 @@ static void on_deadline(leat_curl *curl, connection *c) {
 ** one of the next steps. */
 static void on_queue_deadline(leat_curl *curl, job *j, int64_t now) {
   dispatch(curl);
-  if ((j->state != QUEUED && j->state != REQUEUED) || j->timer.due > now) return;
+  if ((j->state != JOB_QUEUED && j->state != JOB_REQUEUED) || j->timer.due > now) return;
   if (curl->working_count < curl->max_connections) {
     leat__heap_set(&curl->timers, &j->timer, now + 1);
     return;
@@ -1037,12 +1047,12 @@ static void on_queue_deadline(leat_curl *curl, job *j, int64_t now) {
 /* Handles a job whose timer is due. */
 static void on_due(leat_curl *curl, job *j, int64_t now) {
   switch (j->state) {
-    case WORKING: on_deadline(curl, j->connection); break;
-    case WAITING: enqueue_job(curl, j, REQUEUED); break;
-    case QUEUED:
-    case REQUEUED: on_queue_deadline(curl, j, now); break;
-    case AWAITING_TOKEN:
-    case FINISHED: break; /* never due */
+    case JOB_WORKING: on_deadline(curl, j->connection); break;
+    case JOB_WAITING: enqueue_job(curl, j, JOB_REQUEUED); break;
+    case JOB_QUEUED:
+    case JOB_REQUEUED: on_queue_deadline(curl, j, now); break;
+    case JOB_AWAITING_TOKEN:
+    case JOB_FINISHED: break; /* never due */
   }
 }
 
@@ -1071,7 +1081,7 @@ static void handle_timers(leat_curl *curl, int64_t now) {
   if (!curl->wake_pending) return;
   curl->wake_pending = false;
   for (job *j; (j = first_of(&curl->waiting)) != NULL;)
-    enqueue_job(curl, j, REQUEUED);
+    enqueue_job(curl, j, JOB_REQUEUED);
 }
 
 /* Returns the time of the next work; 0: now, NEVER: nothing is scheduled. */
@@ -1107,14 +1117,14 @@ int leat_curl_timeout_ms(leat_curl *curl) {
 /* Sets the timer behind the descriptor, so that a program that watches only the
 ** descriptor wakes in time. */
 static void arm_timer(leat_curl *curl) {
-  leat__poller_alarm(curl->watch, next_due(curl));
+  leat__poller_alarm(curl->poller, next_due(curl));
 }
 
 /* ---- stepping -------------------------------------------------------------------- */
 
 static void handle_event(leat_curl *curl, const leat__ready *ready) {
   int running, flags = 0;
-  connection *c = owner_of(curl, ready->fd);
+  connection *c = connection_at_fd(curl, ready->fd);
   if (c) {
     on_ready(curl, c, ready->events);
     return;
@@ -1137,13 +1147,13 @@ static void handle_events(leat_curl *curl, const events *seen) {
 
 static void step(leat_curl *curl, int ms) {
   events seen;
-  seen.count = leat__poller_wait(curl->watch, seen.ready, EVENTS_AT_ONCE, ms);
+  seen.count = leat__poller_wait(curl->poller, seen.ready, EVENTS_AT_ONCE, ms);
   handle_events(curl, &seen);
   drive_connecting(curl, curl->now);
   /* Time may have passed: libcurl may have read certificates, or resolved a name. */
   int64_t now = read_clock(curl);
   handle_messages(curl, &seen);
-  requeue_with_token(curl);
+  requeue_awaiting_token(curl);
   handle_timers(curl, now);
   dispatch(curl);
   arm_timer(curl);
@@ -1166,8 +1176,8 @@ static void close_context(leat_curl *curl) {
   curl_share_cleanup(curl->share);
   curl->multi = NULL;
   curl->share = NULL;
-  leat__poller_free(curl->watch);
-  curl->watch = NULL;
+  leat__poller_free(curl->poller);
+  curl->poller = NULL;
 }
 
 static bool open_context(leat_curl *curl, leat_error *error) {
@@ -1175,9 +1185,9 @@ static bool open_context(leat_curl *curl, leat_error *error) {
   curl->curl_due = NEVER;
   curl->sweep_due = 0;
   seed(curl);
-  curl->watch = leat__poller_new();
-  if (curl->watch && open_multi(curl)) return true;
-  if ((curl->watch == NULL && errno != ENOMEM) || lacks_descriptors())
+  curl->poller = leat__poller_new();
+  if (curl->poller && open_multi(curl)) return true;
+  if ((curl->poller == NULL && errno != ENOMEM) || lacks_descriptors())
     set_error(error, LEAT_LOCAL, "no more descriptors");
   else set_error(error, LEAT_NO_MEMORY, "out of memory");
   close_context(curl);
@@ -1185,7 +1195,8 @@ static bool open_context(leat_curl *curl, leat_error *error) {
 }
 
 static void cancel_all(leat_curl *curl, const char *why) {
-  static const job_state all[] = {QUEUED, REQUEUED, WAITING, AWAITING_TOKEN, WORKING};
+  static const job_state all[] = {JOB_QUEUED, JOB_REQUEUED, JOB_WAITING,
+                                  JOB_AWAITING_TOKEN, JOB_WORKING};
   read_clock(curl);
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     for (job *j; (j = first_of(list_of(curl, all[i]))) != NULL;)
@@ -1217,8 +1228,8 @@ static void abandon_context(leat_curl *curl) {
   curl->count = curl->connecting = curl->unwatched = curl->connects_begun = 0;
   curl->broken = curl->stale = false;
   if (curl->by_fd) memset(curl->by_fd, 0, curl->by_fd_size * sizeof *curl->by_fd);
-  leat__poller_free(curl->watch);
-  curl->watch = NULL;
+  leat__poller_free(curl->poller);
+  curl->poller = NULL;
 }
 
 /* Returns false if the process forked and no new context could be made; later calls
@@ -1247,7 +1258,7 @@ static bool is_proxy(const char *url) {
 
 static const char *check_config(const leat_curl_config *config) {
   if (config->max_connections < 0 || config->max_connections > MAX_CONNECTIONS)
-    return "max_connections must lie between 1 and 100000";
+    return "max_connections must be between 1 and 100000";
   if (config->proxy && config->proxy[0] != '\0' && !is_proxy(config->proxy))
     return "proxy must be a URL: http://host:port, https://... or socks5h://...";
   return NULL;
@@ -1256,8 +1267,8 @@ static const char *check_config(const leat_curl_config *config) {
 static bool copy_config(leat_curl *curl, const leat_curl_config *config) {
   curl->max_connections = config->max_connections;
   if (curl->max_connections == 0) curl->max_connections = DEFAULT_MAX_CONNECTIONS;
-  if (config->ca_file) curl->ca_file = strdup(config->ca_file);
-  if (config->proxy) curl->proxy = strdup(config->proxy);
+  if (config->ca_file) curl->ca_file = copy_text(leat_s(config->ca_file));
+  if (config->proxy) curl->proxy = copy_text(leat_s(config->proxy));
   return (curl->ca_file || !config->ca_file) && (curl->proxy || !config->proxy);
 }
 
@@ -1273,7 +1284,7 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
   leat_curl *curl = calloc(1, sizeof *curl);
   if (curl == NULL || !watch_forks() ||
       curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-    set_error(error, LEAT_NO_MEMORY, "out of memory at setting up libcurl");
+    set_error(error, LEAT_NO_MEMORY, "out of memory while setting up libcurl");
     free(curl);
     return NULL;
   }
@@ -1342,7 +1353,7 @@ bool leat_curl_start(leat_curl *curl, leat_call *call) {
                    "no more descriptors, or no more memory");
     return false;
   }
-  enqueue_job(curl, j, QUEUED);
+  enqueue_job(curl, j, JOB_QUEUED);
   dispatch(curl);
   arm_timer(curl);
   return true;
@@ -1383,24 +1394,25 @@ void leat_curl_cancel(leat_curl *curl, leat_call *call) {
   job *j = leat_call_job(call, curl);
   read_clock(curl);
   if (j == NULL) return;
-  if (j->state == AWAITING_TOKEN && can_continue(j))
+  if (j->state == JOB_AWAITING_TOKEN && can_continue(j))
     curl->wake_pending = true; /* others wait for the same token */
-  if (j->state != FINISHED) fail(curl, j, LEAT_CANCELED, "canceled");
+  if (j->state != JOB_FINISHED) fail(curl, j, LEAT_CANCELED, "canceled");
   release(curl, j);
   if (!usable) return;
   dispatch(curl);
   arm_timer(curl);
 }
 
-/* Drives I/O only; other calls stay queued for leat_curl_done and leat_curl_token. */
+/* Runs until this call is done. Other calls progress too, but their results and their need
+** for tokens stay available to leat_curl_done and leat_curl_token. */
 void leat_curl_perform(leat_curl *curl, leat_call *call) {
   if (!leat_curl_start(curl, call)) return;
   while (!leat_call_is_done(call)) {
     if (same_process(curl)) step(curl, ms_until(work_due(curl)));
     job *j = leat_call_job(call, curl);
-    if (j && j->state == AWAITING_TOKEN && !can_continue(j))
+    if (j && j->state == JOB_AWAITING_TOKEN && !can_continue(j))
       leat_call_fail(call, moment(curl), LEAT_CONFIG, LEAT_SENT_NO,
-                     "nobody is there to ask for a token");
+                     "the client has no token function");
   }
   job *j = leat_call_job(call, curl);
   if (j) release(curl, j);
@@ -1413,7 +1425,7 @@ leat_moment leat_curl_moment(leat_curl *curl) {
 
 int leat_curl_fd(leat_curl *curl) {
   same_process(curl);
-  int fd = curl->watch ? leat__poller_fd(curl->watch) : -1;
+  int fd = curl->poller ? leat__poller_fd(curl->poller) : -1;
   if (fd >= 0) arm_timer(curl);
   return fd;
 }

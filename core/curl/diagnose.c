@@ -19,13 +19,13 @@ typedef struct reason {
 static const char dates[] =
     "if that is wrong, set it; if not, the server needs another certificate";
 static const char unknown[] =
-    "no authority in ca_file, or without it on this machine, has signed it: if the "
-    "server is the right one, put its issuer's certificate into ca_file, as PEM";
+    "it is not signed by an authority in ca_file or, without one, on this machine: if "
+    "the server is the right one, put its issuer's certificate into ca_file, as PEM";
 static const char no_issuer[] =
-    "no authority in ca_file, or without it on this machine, has signed it, or the "
-    "server does not send its intermediate certificate: if the server is the right one, "
-    "put its "
-    "issuer's certificate into ca_file, as PEM, or have its owner add what is missing";
+    "it is not signed by an authority in ca_file or, without one, on this machine, or "
+    "the server does not send its intermediate certificate: if the server is the right "
+    "one, put its issuer's certificate into ca_file, as PEM, or have its owner add what "
+    "is missing";
 static const char not_tls[] = "the server does not speak TLS there: is the port right?";
 static const char too_old[] =
     "the server speaks no TLS 1.2 or later: it has to be updated";
@@ -33,9 +33,8 @@ static const char broken[] =
     "the connection broke while TLS was set up: try again; is the port right?";
 static const char unreached[] =
     "it did not reach the server: try again, or ask who runs the proxy";
-static const char wants_user[] =
-    "it wants a user and a password, or others: user:password@ before the host in its "
-    "URL";
+static const char wants_user[] = "it requires a user and a password, or refuses these: "
+                                 "put user:password@ before the host in its URL";
 
 /* Advice that libcurl's messages lack. The first row applies that has the same result and
 ** whose `seen` occurs in the message. */
@@ -45,8 +44,8 @@ static const struct hint {
   const char *seen, *advice;
 } hints[] = {
     {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "subject name",
-     "is that the right host, or does something else answer in its place, a network's "
-     "login page perhaps?"},
+     "is that the right host, or does something else respond in its place, such as a "
+     "network's login page?"},
     {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "expired", dates},
     {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "not yet valid", dates},
     {CURLE_PEER_FAILED_VERIFICATION, LEAT_TLS, "self-signed", unknown},
@@ -62,10 +61,11 @@ static const struct hint {
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "unsupported protocol", too_old},
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "protocol version", too_old},
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "handshake failure",
-     "the two have no cipher in common, or it wants a certificate of its clients"},
+     "client and server have no cipher in common, or the server requires a client "
+     "certificate"},
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "certificate required",
-     "the server wants a certificate of its clients, and none is sent: is the host "
-     "right, and the port?"},
+     "the server requires a client certificate, and none is sent: are host and port "
+     "right?"},
     {CURLE_SSL_CONNECT_ERROR, LEAT_TLS, "application protocol",
      "the server speaks HTTP/2 only, and HTTP/1.1 is needed"},
     /* these do not call the server's identity into question, and a retry may succeed */
@@ -73,9 +73,9 @@ static const struct hint {
     {CURLE_SSL_CONNECT_ERROR, LEAT_CONNECTION, "unexpected eof", broken},
     {CURLE_SSL_CONNECT_ERROR, LEAT_CONNECTION, " failure: ", broken},
     {CURLE_OPERATION_TIMEDOUT, LEAT_TIMEOUT, "SSL",
-     "it accepts connections, but does not answer TLS: is the port right?"},
+     "it accepts connections, but does not respond to TLS: is the port right?"},
     {CURLE_OPERATION_TIMEDOUT, LEAT_TIMEOUT, "Timeout was reached",
-     "the call's own time ended first: is its timeout long enough?"},
+     "the call's timeout ended first: is it long enough?"},
     {CURLE_COULDNT_RESOLVE_HOST, LEAT_LOCAL, "thread failed to start", NULL},
     {CURLE_COULDNT_RESOLVE_PROXY, LEAT_CONNECTION, "",
      "the option proxy, or https_proxy and the like in the environment, names it"},
@@ -119,7 +119,7 @@ static reason explain(CURLcode result, const char *text) {
 static reason refused_by_http(const char *text, long status) {
   if (status == 407) return (reason){LEAT_CONFIG, text, wants_user};
   if (status >= 500) return (reason){LEAT_CONNECTION, text, unreached};
-  return (reason){LEAT_CONFIG, text, "its rules forbid it, or that is no proxy"};
+  return (reason){LEAT_CONFIG, text, "its rules forbid it, or it is not a proxy"};
 }
 
 static reason refused_by_socks(const char *text, CURLproxycode why) {
@@ -131,7 +131,8 @@ static reason refused_by_socks(const char *text, CURLproxycode why) {
     case CURLPX_BAD_VERSION:
       return (reason){LEAT_CONFIG, text, "is that a SOCKS proxy, and of that version?"};
     case CURLPX_RESOLVE_HOST:
-      return (reason){LEAT_CONNECTION, text, "with socks5h:// the proxy finds the name"};
+      return (reason){LEAT_CONNECTION, text,
+                      "with socks5h:// the proxy resolves the name"};
     case CURLPX_REPLY_GENERAL_SERVER_FAILURE:
     case CURLPX_REPLY_NETWORK_UNREACHABLE:
     case CURLPX_REPLY_HOST_UNREACHABLE:
@@ -163,10 +164,9 @@ static reason find_reason(const leat__connect_failure *failure, const char *http
 /* Returns advice for a failure without a hint of its own; NULL if there is none. */
 static const char *usual_advice(const leat__connect_failure *failure, leat_kind kind) {
   if (failure->proxy[0]) return "is that the address of a working proxy?";
-  return kind == LEAT_CONNECTION
-             ? "is that the right address, does a server run there, and is this machine "
-               "on the network?"
-             : NULL;
+  return kind == LEAT_CONNECTION ? "is that the right address, does a server run there, "
+                                   "and is this machine on the network?"
+                                 : NULL;
 }
 
 /* Writes " (this machine's clock says 2026-12-31 23:59 UTC: if ...)", the clock only for
@@ -191,7 +191,7 @@ static void write_proxy(char *out, size_t size, const leat__connect_failure *fai
 
 leat_kind leat__diagnose(const leat__connect_failure *failure, char *text, size_t size) {
   char proxy[96], http[64], advice[256];
-  snprintf(http, sizeof http, "the proxy answered HTTP %ld", failure->http_status);
+  snprintf(http, sizeof http, "the proxy responded with HTTP %ld", failure->http_status);
   reason r = find_reason(failure, http);
   size_t length = strlen(r.text);
   while (length > 0 && r.text[length - 1] == ' ') /* OpenSSL's messages may end so */

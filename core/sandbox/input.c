@@ -8,18 +8,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *leat__sandbox_input(const exchange *x, const char *name) {
-  return leat__sjson_string(leat__sjson_get(x->input, name)).data;
+leat_string leat__sandbox_header(const exchange *x, const char *name) {
+  for (size_t i = 0; i < x->header_count; i++)
+    if (leat__equal_nocase(x->headers[i].name, name)) return x->headers[i].value;
+  return (leat_string){"", 0};
 }
 
-static void add_error(exchange *x, const char *field, const char *label,
-                      const char *problem) {
-  char text[128];
-  sjson *messages = leat__sjson_array();
-  snprintf(text, sizeof text, "The %s field %s.", label, problem);
-  leat__sjson_append(messages, leat__sjson_text(leat_s(text)));
-  if (x->errors == NULL) x->errors = leat__sjson_object();
-  leat__sjson_set(x->errors, field, messages);
+const char *leat__sandbox_input(const exchange *x, const char *name) {
+  return json_string_value(json_object_get(x->input, name));
+}
+
+/* Adds a validation error, in the service's words. */
+static void add_error(exchange *x, const char *field, const char *problem) {
+  char label[64];
+  snprintf(label, sizeof label, "%s", field);
+  for (char *at = label; (at = strchr(at, '_')) != NULL;)
+    *at = ' ';
+  if (x->errors == NULL) x->errors = json_object();
+  json_object_set_new(x->errors, field,
+                      json_pack("[o]", json_sprintf("The %s field %s.", label, problem)));
 }
 
 const char *leat__sandbox_search(leat_string text, leat_string piece) {
@@ -30,22 +37,16 @@ const char *leat__sandbox_search(leat_string text, leat_string piece) {
 
 /* ---- reading --------------------------------------------------------------------- */
 
-static int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  c = (char)(c | 0x20);
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Decodes in place, as PHP does: a % without two hex digits stays as it is, and + becomes
 ** `plus`, which is a space except in a path. Ends with a NUL, for which there must be
 ** room. */
 static leat_string decode(char *text, size_t length, char plus) {
   char *out = text;
   for (size_t i = 0; i < length; i++) {
-    bool encoded = text[i] == '%' && i + 2 < length && hex_digit(text[i + 1]) >= 0 &&
-                   hex_digit(text[i + 2]) >= 0;
-    if (encoded) {
-      *out++ = (char)(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2]));
+    int high = i + 2 < length ? leat__hex_digit(text[i + 1]) : -1;
+    int low = i + 2 < length ? leat__hex_digit(text[i + 2]) : -1;
+    if (text[i] == '%' && high >= 0 && low >= 0) {
+      *out++ = (char)(high * 16 + low);
       i += 2;
     } else {
       *out++ = text[i] == '+' ? plus : text[i];
@@ -57,11 +58,10 @@ static leat_string decode(char *text, size_t length, char plus) {
 
 /* Takes ownership of `value`. Reports an error if the parameter is already there with
 ** another value. */
-static void add(exchange *x, const char *name, sjson *value) {
-  const sjson *there = leat__sjson_get(x->input, name);
-  if (there && !leat__equal(leat__sjson_string(there), leat__sjson_string(value)))
-    add_error(x, name, name, "is given twice, differently");
-  leat__sjson_set(x->input, name, value);
+static void add(exchange *x, const char *name, json_t *value) {
+  const json_t *old = json_object_get(x->input, name);
+  if (old && !json_equal(old, value)) add_error(x, name, "is given twice, differently");
+  json_object_set_new(x->input, name, value);
 }
 
 /* Reads name=value&name=value, with names and values URL-encoded. Returns false if out of
@@ -78,23 +78,22 @@ static bool add_pairs(exchange *x, leat_string text) {
     *equals = '\0';
     decode(start, (size_t)(equals - start), ' ');
     leat_string decoded = decode(value, (size_t)(end - value), ' ');
-    if (*start && !leat__utf8(leat_s(start)))
-      add_error(x, "query", "query", "is not UTF-8");
-    else if (*start) add(x, start, leat__sjson_text(decoded));
+    if (!leat__utf8(leat_s(start))) add_error(x, "query", "is not UTF-8");
+    else if (*start) add(x, start, json_stringn(decoded.data, decoded.length));
   }
   free(copy);
   return true;
 }
 
 static void add_json(exchange *x) {
-  sjson_member member = {{NULL, 0}, NULL, NULL};
-  sjson *body = leat__sjson_parse(x->body);
-  if (leat__sjson_type(body) != LEAT_OBJECT)
-    add_error(x, "body", "body", "must be a JSON object");
-  else
-    while (leat__sjson_next(body, &member))
-      add(x, member.name.data, leat__sjson_share(member.value));
-  leat__sjson_free(body);
+  const char *name;
+  json_t *value;
+  json_t *body = json_loadb(x->body.data, x->body.length, JSON_REJECT_DUPLICATES, NULL);
+  if (!json_is_object(body)) add_error(x, "body", "must be a JSON object");
+  json_object_foreach(body, name, value) {
+    add(x, name, json_incref(value));
+  }
+  json_decref(body);
 }
 
 /* Returns the text before the next `mark`, and moves `rest` behind that mark. Without a
@@ -114,12 +113,12 @@ static void add_part(exchange *x, leat_string head, leat_string content) {
   char name[128];
   bool is_file = leat__sandbox_search(head, leat_s("; filename=")) != NULL;
   if (is_file || cut(&head, leat_s("; name=\"")).data == NULL) return;
-  leat_string given = cut(&head, leat_s("\""));
-  if (given.data == NULL || given.length >= sizeof name) return;
-  memcpy(name, given.data, given.length);
-  name[given.length] = '\0';
-  if (!leat__utf8(leat_s(name))) add_error(x, "body", "body", "is not UTF-8");
-  else if (name[0]) add(x, name, leat__sjson_text(content));
+  leat_string quoted = cut(&head, leat_s("\""));
+  if (quoted.data == NULL || quoted.length >= sizeof name) return;
+  memcpy(name, quoted.data, quoted.length);
+  name[quoted.length] = '\0';
+  if (!leat__utf8(leat_s(name))) add_error(x, "body", "is not UTF-8");
+  else if (name[0]) add(x, name, json_stringn(content.data, content.length));
 }
 
 /* Reads multipart/form-data. `line` is the line that separates the parts, preceded by a
@@ -133,7 +132,7 @@ static void add_parts(exchange *x, leat_string line) {
     good = head.data && content.data;
     if (good) add_part(x, head, content);
   }
-  if (!good) add_error(x, "body", "body", "must be multipart");
+  if (!good) add_error(x, "body", "must be multipart");
 }
 
 static bool ends_boundary(char c) {
@@ -152,7 +151,7 @@ static bool add_multipart(exchange *x, leat_string type) {
   leat__append(&line, type.data, length);
   bool good = line.failed == LEAT_OK;
   if (good && length > 0) add_parts(x, (leat_string){line.data, line.length});
-  else if (good) add_error(x, "body", "body", "must be multipart");
+  else if (good) add_error(x, "body", "must be multipart");
   leat__buffer_free(&line);
   return good;
 }
@@ -176,7 +175,8 @@ static bool add_body(exchange *x) {
 static bool add_path(exchange *x) {
   char *copy = leat__copy(x->in_path.data, x->in_path.length);
   if (copy == NULL) return false;
-  add(x, "contact_uuid", leat__sjson_text(decode(copy, x->in_path.length, '+')));
+  leat_string uuid = decode(copy, x->in_path.length, '+');
+  add(x, "contact_uuid", json_stringn(uuid.data, uuid.length));
   free(copy);
   return true;
 }
@@ -184,57 +184,50 @@ static bool add_path(exchange *x) {
 /* ---- validating ------------------------------------------------------------------ */
 
 /* Null and the empty string count as absent. */
-static bool is_given(const sjson *value) {
-  return leat__sjson_type(value) > LEAT_NULL &&
-         !(leat__sjson_type(value) == LEAT_STRING &&
-           leat__sjson_string(value).length == 0);
+static bool is_given(const json_t *value) {
+  return value && !json_is_null(value) &&
+         !(json_is_string(value) && json_string_length(value) == 0);
 }
 
-static bool holds_nul(leat_string text) {
-  return text.length > 0 && memchr(text.data, '\0', text.length);
+static bool is_text(const json_t *value) {
+  const char *text = json_string_value(value);
+  return text && strlen(text) == json_string_length(value);
 }
 
-/* Converts a JSON integer to text, as forms send it. */
-static void convert_number(exchange *x, const rule *r) {
-  leat_buffer text;
-  const sjson *number = leat__sjson_get(x->input, r->field);
-  if (leat__sjson_type(number) != LEAT_INTEGER) return;
-  leat__buffer_init(&text, 64);
-  leat__sjson_write(number, &text);
-  leat__sjson_set(x->input, r->field,
-                  leat__sjson_text((leat_string){text.data, text.length}));
-  leat__buffer_free(&text);
-}
-
-/* Converts "1" and "0" to booleans: a form has only strings. */
+/* Converts what stands for another type: a JSON integer for its digits; in forms, which
+** have only strings, "1" and "0" for booleans. */
 static void convert(exchange *x, const rule *r) {
-  const char *text = leat__sandbox_input(x, r->field);
-  if (r->type != LEAT_BOOLEAN || x->has_types || text == NULL) return;
-  if (strcmp(text, "1") == 0 || strcmp(text, "0") == 0)
-    leat__sjson_set(x->input, r->field, leat__sjson_boolean(*text == '1'));
+  const json_t *value = json_object_get(x->input, r->field);
+  const char *text = json_string_value(value);
+  if (r->type == IS_TEXT_OR_NUMBER && json_is_integer(value))
+    json_object_set_new(x->input, r->field,
+                        json_sprintf("%" JSON_INTEGER_FORMAT, json_integer_value(value)));
+  if (r->type == IS_BOOLEAN && !x->has_types && text &&
+      (strcmp(text, "1") == 0 || strcmp(text, "0") == 0))
+    json_object_set_new(x->input, r->field, json_boolean(*text == '1'));
 }
 
 static void check_rule(exchange *x, const rule *r) {
-  if (r->number) convert_number(x, r);
   convert(x, r);
-  const sjson *value = leat__sjson_get(x->input, r->field);
+  const json_t *value = json_object_get(x->input, r->field);
   if (!is_given(value)) {
-    leat__sjson_remove(x->input, r->field);
-    if (r->required) add_error(x, r->field, r->label, "is required");
-  } else if (leat__sjson_type(value) != r->type || holds_nul(leat__sjson_string(value))) {
-    add_error(x, r->field, r->label,
-              r->type == LEAT_STRING ? "must be a string" : "must be true or false");
+    json_object_del(x->input, r->field);
+    if (r->required) add_error(x, r->field, "is required");
+  } else if (r->type == IS_BOOLEAN ? !json_is_boolean(value) : !is_text(value)) {
+    add_error(x, r->field,
+              r->type == IS_BOOLEAN ? "must be true or false" : "must be a string");
   }
 }
 
 bool leat__sandbox_read_input(exchange *x) {
   const route *r = x->route;
   const char *query = strchr(x->target.data, '?');
-  x->input = leat__sjson_object();
+  x->input = json_object();
   if (x->input == NULL) return false;
   if (x->in_path.data && !add_path(x)) return false;
-  if ((r->places & IN_QUERY) && query && !add_pairs(x, leat_s(query + 1))) return false;
-  if ((r->places & IN_BODY) && x->body.length > 0 && !add_body(x)) return false;
+  if ((r->locations & IN_QUERY) && query && !add_pairs(x, leat_s(query + 1)))
+    return false;
+  if ((r->locations & IN_BODY) && x->body.length > 0 && !add_body(x)) return false;
   for (size_t i = 0; i < 4 && r->rules[i]; i++)
     check_rule(x, r->rules[i]);
   return true;

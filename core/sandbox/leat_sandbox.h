@@ -4,15 +4,15 @@
 **
 ** It follows the API's documentation and does not depend on the client in leat.h. Other
 ** clients can use it too: parameters may be sent as JSON, urlencoded, as multipart, or in
-** the query. Like the service, it names a card that is created without a name after its
-** value, and it redirects a request that does not accept JSON if its authentication or
+** the query. Like the service, it names a card after its value unless it is given another
+** name, and it redirects a request that does not accept JSON if its authentication or
 ** validation fails. It also finds and creates contacts, as far as cards need them.
 **
 **   leat_sandbox *sandbox = leat_sandbox_new(NULL, &error);
 **   leat_config settings = { .api_key = "sandbox",
 **                            .base_url = leat_sandbox_url(sandbox) };
 **   ... a client with these settings works as with the service. For example,
-**   the next create is carried out, but its response is lost:
+**   the next create is applied, but its response is lost:
 **   leat_sandbox_add_fault(sandbox, &(leat_sandbox_fault){
 **     .operation = "create", .apply = true,
 **     .close = LEAT_SANDBOX_CLOSE_BEFORE }, &error);
@@ -20,8 +20,20 @@
 **   leat_sandbox_find_card(sandbox, leat_s("0042"))
 **   leat_sandbox_free(sandbox);
 **
-** The sandbox serves each connection in a thread of its own. Every function may be called
-** from any thread, but a value that is borrowed "until the next call" belongs to one.
+**   Structs    Zero or NULL in a field means its default.
+**   Strings    that are passed in are copied. What is returned is borrowed; each
+**              declaration states for how long.
+**   Errors     `error` may be NULL. A function that fails describes in it what is wrong:
+**              LEAT_MISUSE, an invalid fault; LEAT_CONFIG, an invalid setting, contact or
+**              card; LEAT_LOCAL, no port or file; LEAT_NO_MEMORY.
+**   Time       is in milliseconds where a name ends in _ms, and in seconds where it ends
+**              in _s.
+**   Threads    The sandbox serves each connection in a thread of its own, in which all
+**              signals are blocked. Every function may be called from any thread, except
+**              leat_sandbox_free while others use the sandbox. What is borrowed "until the
+**              next call" must be read by the thread that makes these calls.
+**   Processes  A forked child may call leat_sandbox_free, which has no effect there, and
+**              nothing else.
 */
 #ifndef LEAT_SANDBOX_H
 #define LEAT_SANDBOX_H
@@ -48,14 +60,15 @@ typedef enum leat_sandbox_close {
 /*
 ** A fault, as data: which requests it matches, and what happens to them.
 **
-** A fault without `nth` matches the next requests that fit it and that no earlier fault
-** matches, so several faults for one operation form a queue. A fault with `nth` counts
-** every request that fits it, from the time it was added. If several faults match the
-** same request, the one that was added first is applied.
+** A request fits a fault if its operation and its contact identifier are those of the
+** fault. A fault without `nth` matches the next requests that fit it and that no earlier
+** fault matches, so several faults for one operation form a queue. A fault with `nth`
+** counts every request that fits it, from the time it was added. If several faults match
+** the same request, the one that was added first is applied.
 **
-** With `kind`, `code`, `status` or `close` the request fails, and nothing is carried out
-** unless `apply` or `apply_after_ms` is set. Without any of them the request is carried
-** out as usual, and only its response is late or different.
+** With `kind`, `code`, `status` or `close` the request fails, and changes nothing unless
+** `apply` or `apply_after_ms` is set. Without any of them the request is performed as
+** usual, and only its response is late or different.
 **
 **   kind           the kind of error that a client reports; the response is the API's:
 **     "not_found" "inactive" "already_exists" "already_linked" "not_linked"
@@ -68,12 +81,11 @@ typedef enum leat_sandbox_close {
 **     "connection"   the connection is closed before the response
 **     "timeout"      no response until the client disconnects or the sandbox is freed
 **
-** Other fields that are set override what the kind stands for. Zero or NULL means the
-** default.
+** Other fields that are set override what the kind stands for.
 */
 typedef struct leat_sandbox_fault {
-  const char *operation; /* match this operation only; NULL: every request */
-  const char *value;     /* match this contact identifier only; NULL: any */
+  const char *operation; /* an operation's name, see leat_sandbox_request; NULL: any */
+  const char *value;     /* a contact identifier; NULL: any */
   int nth;               /* match from the nth fitting request on; 0: queued, see above */
   int times;             /* 1: how many requests to match, or LEAT_SANDBOX_ALWAYS */
   const char *kind;
@@ -89,8 +101,8 @@ typedef struct leat_sandbox_fault {
   int retry_after_s; /* adds a Retry-After header */
   int delay_ms;      /* delays the response, or LEAT_SANDBOX_FOREVER */
   leat_sandbox_close close;
-  bool apply;         /* carry the request out nevertheless, at once */
-  int apply_after_ms; /* carry it out after this time, and show no effect before */
+  bool apply;         /* apply the request's change nevertheless, at once */
+  int apply_after_ms; /* apply it after this time, and show no effect before */
   int lag_ms;         /* a find or list sees the state of this long ago; up to 60000 */
   bool stale;         /* a find or list sees the state when this fault was added */
 } leat_sandbox_fault;
@@ -98,22 +110,21 @@ typedef struct leat_sandbox_fault {
 /* ---- starting and stopping ------------------------------------------------------- */
 
 typedef struct leat_sandbox_contact {
-  const char *uuid;  /* unique */
-  const char *email; /* may be NULL */
+  const char *uuid;  /* required, unique */
+  const char *email; /* NULL: null */
   /* NULL, or a JSON object: further members that the contact shows, such as
   ** {"credit_balance":{"balance":12}}. */
   const char *more;
 } leat_sandbox_contact;
 
 typedef struct leat_sandbox_card {
-  const char *value;        /* unique */
-  const char *name;         /* may be NULL */
-  const char *contact_uuid; /* NULL: not linked */
+  const char *value;        /* required, unique */
+  const char *name;         /* NULL: the value, as in the service */
+  const char *contact_uuid; /* a contact of the configuration; NULL: not linked */
   bool inactive;
 } leat_sandbox_card;
 
-/* The settings of a sandbox. Zero or NULL means the default, which a comment states
-** first. */
+/* The settings of a sandbox. Where a comment begins with a value, that is the default. */
 typedef struct leat_sandbox_config {
   const char *api_key; /* "sandbox": the token that is accepted */
   const leat_sandbox_contact *contacts;
@@ -130,19 +141,19 @@ typedef struct leat_sandbox_config {
   const char *client_secret; /* "sandbox-secret" */
   int token_lifetime_ms;     /* 3600000; reported in whole seconds, rounded up */
   const char *meta; /* "[]": the JSON value of "meta" in responses; "absent": no meta */
-  /* 0, no limit, though the headers state 5000: how many requests each window allows.
-  ** Further ones get a 429 with Retry-After. */
+  /* 0: no limit, though the headers state 5000. Otherwise, how many requests each window
+  ** allows; further ones get a 429 with Retry-After. */
   int rate_limit;
   int rate_window_ms; /* 60000: the length of a window, which its first request begins */
   bool idempotent_unlink; /* unlinking a card that is not linked succeeds; false: 60011 */
 } leat_sandbox_config;
 
-/* Starts a sandbox. `config` may be NULL. Returns NULL on failure and describes it in
-** `error`, which may be NULL; LEAT_MISUSE means that a fault is invalid. */
+/* Starts a sandbox. `config` may be NULL. Returns NULL on failure. The caller frees the
+** sandbox. */
 LEAT_API leat_sandbox *leat_sandbox_new(const leat_sandbox_config *config,
                                         leat_error *error);
 /* Stops a sandbox at once, even while clients wait for responses, and frees everything
-** that was borrowed from it. Has no effect in a forked child. */
+** that was borrowed from it. `sandbox` may be NULL. */
 LEAT_API void leat_sandbox_free(leat_sandbox *sandbox);
 
 /* Returns the base URL for clients, "http://127.0.0.1:PORT/api/v3/oauth/clients".
@@ -157,28 +168,28 @@ LEAT_API const char *leat_sandbox_ca_file(const leat_sandbox *sandbox);
 
 /* ---- while it runs --------------------------------------------------------------- */
 
-/* Adds a fault; copies it. Returns its number, counted from 1 and including the faults of
-** the configuration. Returns 0 if the fault is invalid, and describes why in `error`,
-** which may be NULL. */
+/* Adds a fault. Returns its number, counted from 1 and including the faults of the
+** configuration; 0 on failure. */
 LEAT_API int leat_sandbox_add_fault(leat_sandbox *sandbox,
                                     const leat_sandbox_fault *fault, leat_error *error);
-/* Disables all faults. */
+/* Disables all faults. Their numbers are not used again until leat_sandbox_reset. */
 LEAT_API void leat_sandbox_clear_faults(leat_sandbox *sandbox);
 /* Expires every token that the token endpoint issued, but not api_key. */
 LEAT_API void leat_sandbox_expire_tokens(leat_sandbox *sandbox);
 /* Restores the state at the start: cards, contacts and faults of the configuration, no
-** tokens, no recorded requests. */
+** issued tokens, no recorded requests, no pending changes. */
 LEAT_API void leat_sandbox_reset(leat_sandbox *sandbox);
 
-/* Returns the contact identifier with that value, as the API would show it; NULL if there
-** is none. Borrowed until the next call of this function or of leat_sandbox_all_cards, or
-** until leat_sandbox_free. */
+/* Returns the contact identifier with that value as an object, as the API would show it;
+** NULL if there is none. Borrowed until the next call of this function or of
+** leat_sandbox_all_cards, or until leat_sandbox_free. */
 LEAT_API const leat_json *leat_sandbox_find_card(leat_sandbox *sandbox,
                                                  leat_string value);
-/* Returns all contact identifiers, as an array. Borrowed like the above. */
+/* Returns all contact identifiers as an array, the oldest first; NULL if out of memory.
+** Borrowed like the above. */
 LEAT_API const leat_json *leat_sandbox_all_cards(leat_sandbox *sandbox);
 
-/* A request that was received, and its result. */
+/* A request that was received, and its result. Strings end with a NUL. */
 typedef struct leat_sandbox_request {
   leat_string method;
   leat_string target;         /* path and query, as received */
@@ -195,9 +206,9 @@ typedef struct leat_sandbox_request {
   bool changed;    /* it changed the state, whatever the response was */
 } leat_sandbox_request;
 
-/* Fills `request` with the request at `index`, counted from 0. Returns false after the
-** last one. The first 100000 requests are recorded. Borrowed until leat_sandbox_reset or
-** leat_sandbox_free. */
+/* Fills `request` with the request at `index`, counted from 0 in the order in which they
+** were processed. Returns false after the last one. The first 100000 requests are
+** recorded. Borrowed until leat_sandbox_reset or leat_sandbox_free. */
 LEAT_API bool leat_sandbox_request_at(leat_sandbox *sandbox, size_t index,
                                       leat_sandbox_request *request);
 /* Returns the name of the operation at `index`, counted from 0; NULL after the last one.

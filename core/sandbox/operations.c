@@ -10,13 +10,17 @@
 #define CARDS    SANDBOX_BASE "/contact-identifiers"
 #define CONTACTS SANDBOX_BASE "/contacts"
 
-/* ---- replies --------------------------------------------------------------------- */
+/* ---- responses ------------------------------------------------------------------- */
 
-void leat__sandbox_reply(exchange *x, int status, const char *message) {
-  leat__sjson_free(x->reply);
-  x->reply = leat__sjson_object();
+/* Takes ownership of `response`; NULL means out of memory. */
+static void set_response(exchange *x, int status, json_t *response) {
+  json_decref(x->response);
+  x->response = response;
   x->status = status;
-  leat__sjson_set(x->reply, "message", leat__sjson_text(leat_s(message)));
+}
+
+void leat__sandbox_respond(exchange *x, int status, const char *message) {
+  set_response(x, status, json_pack("{s:s}", "message", message));
 }
 
 static const char *message_of(int code) {
@@ -44,17 +48,14 @@ static const char *message_of(int code) {
   return "Error.";
 }
 
-void leat__sandbox_reply_code(exchange *x, int code) {
-  leat__sandbox_reply(x, 400, message_of(code));
-  leat__sjson_set(x->reply, "code", leat__sjson_integer(code));
-  leat__sjson_set(x->reply, "status_code", leat__sjson_integer(400));
+void leat__sandbox_respond_code(exchange *x, int code) {
+  set_response(x, 400,
+               json_pack("{s:s, s:i, s:i}", "message", message_of(code), "code", code,
+                         "status_code", 400));
 }
 
-static void reply_data(const sandbox_api *api, exchange *x, sjson *data) {
-  x->reply = leat__sjson_object();
-  x->status = 200;
-  leat__sjson_set(x->reply, "data", data);
-  if (api->meta) leat__sjson_set(x->reply, "meta", leat__sjson_share(api->meta));
+static void respond_data(const sandbox_api *api, exchange *x, json_t *data) {
+  set_response(x, 200, json_pack("{s:O, s:O*}", "data", data, "meta", api->meta));
 }
 
 /* ---- cards ----------------------------------------------------------------------- */
@@ -63,101 +64,107 @@ static const char *value_of(const exchange *x) {
   return leat__sandbox_input(x, "contact_identifier_value");
 }
 
-static const sjson *card_of(const exchange *x) {
-  return leat__sjson_get(x->cards, value_of(x));
+static json_t *card_of(const exchange *x) {
+  return json_object_get(x->cards, value_of(x));
 }
 
-static bool is_active(const sjson *card) {
-  return leat__sjson_is_true(leat__sjson_get(card, "active"));
+static bool is_linked(const json_t *card) {
+  return json_is_object(json_object_get(card, "contact"));
 }
 
-static bool is_linked(const sjson *card) {
-  return leat__sjson_type(leat__sjson_get(card, "contact")) == LEAT_OBJECT;
-}
-
-/* Returns the request's card, which must be active if `must_live`. Otherwise writes the
-** error reply and returns NULL. */
-static const sjson *needed_card(exchange *x, bool must_live) {
-  const sjson *card = card_of(x);
-  if (card && (!must_live || is_active(card))) return card;
-  leat__sandbox_reply_code(x, card ? 60004 : 60003);
+/* Returns the request's card. If there is none, or if it is inactive and `must_be_active`
+** is set, responds with the error and returns NULL. */
+static json_t *needed_card(exchange *x, bool must_be_active) {
+  json_t *card = card_of(x);
+  bool active = json_is_true(json_object_get(card, "active"));
+  if (card && (!must_be_active || active)) return card;
+  leat__sandbox_respond_code(x, card ? 60004 : 60003);
   return NULL;
 }
 
+/* Returns the contact of the request's contact_uuid, or NULL. */
+static json_t *contact_of(const sandbox_api *api, const exchange *x) {
+  return json_object_get(api->contacts, leat__sandbox_input(x, "contact_uuid"));
+}
+
+/* Returns whether the request names no contact, or one that exists. Otherwise responds
+** with the error. */
 static bool knows_contact(const sandbox_api *api, exchange *x) {
-  const char *uuid = leat__sandbox_input(x, "contact_uuid");
-  if (uuid == NULL || leat__sjson_get(api->contacts, uuid)) return true;
-  leat__sandbox_reply_code(x, 55031);
+  if (leat__sandbox_input(x, "contact_uuid") == NULL || contact_of(api, x)) return true;
+  leat__sandbox_respond_code(x, 55031);
   return false;
 }
 
+/* Returns a copy of the card with one member changed; takes ownership of `value`. */
+static json_t *with_member(json_t *card, const char *name, json_t *value) {
+  json_t *changed = json_copy(card);
+  if (json_object_set_new(changed, name, value) == 0) return changed;
+  json_decref(changed);
+  return NULL;
+}
+
 /* Takes ownership of `card`, the new state of the card; NULL means out of memory. */
-static void propose(const sandbox_api *api, exchange *x, sjson *card) {
+static void change_card(const sandbox_api *api, exchange *x, json_t *card) {
   if (card == NULL) return;
   x->changes = true;
   x->card = card;
-  reply_data(api, x, leat__sjson_share(card));
+  respond_data(api, x, card);
 }
 
 static void find(sandbox_api *api, exchange *x) {
-  const sjson *card = needed_card(x, true);
-  if (card) reply_data(api, x, leat__sjson_share(card));
+  json_t *card = needed_card(x, true);
+  if (card) respond_data(api, x, card);
 }
 
 static void create(sandbox_api *api, exchange *x) {
-  const char *value = value_of(x);
   const char *name = leat__sandbox_input(x, "contact_identifier_name");
-  leat_sandbox_card card = {value, name ? name : value,
-                            leat__sandbox_input(x, "contact_uuid"), false};
-  if (card_of(x)) leat__sandbox_reply_code(x, 60006);
-  else if (knows_contact(api, x)) propose(api, x, leat__sandbox_new_card(api, &card));
+  if (card_of(x)) leat__sandbox_respond_code(x, 60006);
+  else if (knows_contact(api, x))
+    change_card(api, x, leat__sandbox_new_card(value_of(x), name, contact_of(api, x)));
 }
 
 static void link_to_contact(sandbox_api *api, exchange *x) {
-  const sjson *card = needed_card(x, true);
-  const char *uuid = leat__sandbox_input(x, "contact_uuid");
+  json_t *card = needed_card(x, true);
   if (card == NULL || !knows_contact(api, x)) return;
-  if (is_linked(card)) leat__sandbox_reply_code(x, 60014);
-  else
-    propose(api, x,
-            leat__sandbox_with(card, "contact", leat__sandbox_contact(api, uuid)));
+  if (is_linked(card)) leat__sandbox_respond_code(x, 60014);
+  else change_card(api, x, with_member(card, "contact", json_incref(contact_of(api, x))));
 }
 
 static void unlink_from_contact(sandbox_api *api, exchange *x) {
-  const sjson *card = needed_card(x, true);
+  json_t *card = needed_card(x, true);
   if (card == NULL) return;
-  if (is_linked(card))
-    propose(api, x, leat__sandbox_with(card, "contact", leat__sjson_null()));
-  else if (api->idempotent_unlink) reply_data(api, x, leat__sjson_share(card));
-  else leat__sandbox_reply_code(x, 60011);
+  if (is_linked(card)) change_card(api, x, with_member(card, "contact", json_null()));
+  else if (api->idempotent_unlink) respond_data(api, x, card);
+  else leat__sandbox_respond_code(x, 60011);
 }
 
 /* Inactive cards may be updated, so that they can be made active again. */
 static void update(sandbox_api *api, exchange *x) {
-  const sjson *name = leat__sjson_get(x->input, "contact_identifier_name");
-  const sjson *active = leat__sjson_get(x->input, "contact_identifier_active");
-  const sjson *card = needed_card(x, false);
+  json_t *name = json_object_get(x->input, "contact_identifier_name");
+  json_t *active = json_object_get(x->input, "contact_identifier_active");
+  json_t *card = needed_card(x, false);
   if (card == NULL) return;
-  sjson *changed = leat__sandbox_copy(card);
-  if (name) leat__sjson_set(changed, "name", leat__sjson_share(name));
-  if (active) leat__sjson_set(changed, "active", leat__sjson_share(active));
-  propose(api, x, changed);
+  json_t *changed = json_copy(card);
+  if (name) json_object_set(changed, "name", name);
+  if (active) json_object_set(changed, "active", active);
+  change_card(api, x, changed);
 }
 
 static void delete_card(sandbox_api *api, exchange *x) {
   if (needed_card(x, false) == NULL) return;
   x->changes = true;
-  reply_data(api, x, leat__sjson_null());
+  respond_data(api, x, json_null());
 }
 
 /* ---- contacts and keys ----------------------------------------------------------- */
 
-static const sjson *contact_by_email(const sandbox_api *api, const char *email) {
-  sjson_member member = {{NULL, 0}, NULL, NULL};
-  while (leat__sjson_next(api->contacts, &member))
-    if (leat__equal(leat__sjson_string(leat__sjson_get(member.value, "email")),
-                    leat_s(email)))
-      return member.value;
+static json_t *contact_by_email(const sandbox_api *api, const char *email) {
+  const char *uuid, *other;
+  json_t *contact;
+  json_object_foreach(api->contacts, uuid, contact) {
+    other = json_string_value(json_object_get(contact, "email"));
+    if (other && strcmp(other, email) == 0) return contact;
+  }
   return NULL;
 }
 
@@ -172,8 +179,8 @@ static uint64_t random_bits(sandbox_api *api) {
 }
 
 /* Creates a contact with a random uuid and stores it in the exchange, which adds it when
-** its changes are applied. */
-static const sjson *invent_contact(sandbox_api *api, exchange *x, const char *email) {
+** its changes are applied. Returns NULL if out of memory. */
+static json_t *create_contact(sandbox_api *api, exchange *x, const char *email) {
   char uuid[40];
   uint64_t high = random_bits(api), low = random_bits(api);
   snprintf(uuid, sizeof uuid, "%08x-%04x-4%03x-8%03x-%012llx", (unsigned)(high >> 32),
@@ -183,99 +190,73 @@ static const sjson *invent_contact(sandbox_api *api, exchange *x, const char *em
   return x->contact;
 }
 
-static void reply_contact(const sandbox_api *api, exchange *x, const sjson *contact) {
-  if (contact) reply_data(api, x, leat__sjson_share(contact));
-}
-
 static void get_contact(sandbox_api *api, exchange *x) {
-  const char *uuid = leat__sandbox_input(x, "contact_uuid");
-  if (knows_contact(api, x)) reply_contact(api, x, leat__sjson_get(api->contacts, uuid));
+  if (knows_contact(api, x)) respond_data(api, x, contact_of(api, x));
 }
 
 static void find_contact(sandbox_api *api, exchange *x) {
-  const sjson *contact = contact_by_email(api, leat__sandbox_input(x, "email"));
-  reply_contact(api, x, contact);
-  if (contact == NULL) leat__sandbox_reply_code(x, 55031);
+  json_t *contact = contact_by_email(api, leat__sandbox_input(x, "email"));
+  if (contact) respond_data(api, x, contact);
+  else leat__sandbox_respond_code(x, 55031);
 }
 
 static void find_or_create_contact(sandbox_api *api, exchange *x) {
   const char *email = leat__sandbox_input(x, "email");
-  const sjson *contact = contact_by_email(api, email);
-  reply_contact(api, x, contact ? contact : invent_contact(api, x, email));
+  json_t *contact = contact_by_email(api, email);
+  respond_data(api, x, contact ? contact : create_contact(api, x, email));
 }
 
 /* If a value is given, and no card has it, the contact gets a new card with that
 ** value. */
 static void create_anonymous(sandbox_api *api, exchange *x) {
   const char *value = value_of(x);
-  if (value && card_of(x)) {
-    leat__sandbox_reply_code(x, 60006);
+  if (card_of(x)) {
+    leat__sandbox_respond_code(x, 60006);
     return;
   }
-  const sjson *contact = invent_contact(api, x, NULL);
-  if (contact && value) {
-    leat_sandbox_card card = {value, value, NULL, false};
-    x->card = leat__sandbox_new_card(api, &card);
-    x->changes =
-        x->card && leat__sjson_set(x->card, "contact", leat__sjson_share(contact));
-    if (!x->changes) return; /* out of memory */
-  }
-  reply_contact(api, x, contact);
-}
-
-static bool belongs_to(const sjson *card, leat_string uuid) {
-  const sjson *contact = leat__sjson_get(card, "contact");
-  return leat__equal(leat__sjson_string(leat__sjson_get(contact, "uuid")), uuid);
+  json_t *contact = create_contact(api, x, NULL);
+  if (value) x->card = leat__sandbox_new_card(value, NULL, contact);
+  x->changes = x->card != NULL;
+  if (x->changes || value == NULL) respond_data(api, x, contact);
 }
 
 /* The first card of the list is the contact's default. */
 static void list(sandbox_api *api, exchange *x) {
-  leat_string uuid = leat__sjson_string(leat__sjson_get(x->input, "contact_uuid"));
-  sjson_member member = {{NULL, 0}, NULL, NULL};
-  sjson *items = leat__sjson_array();
-  if (!knows_contact(api, x)) {
-    leat__sjson_free(items);
-    return;
+  const char *value;
+  json_t *card, *items = json_array();
+  const json_t *uuid = json_object_get(x->input, "contact_uuid");
+  json_object_foreach(x->cards, value, card) {
+    json_t *is_default = json_boolean(json_array_size(items) == 0);
+    if (json_equal(json_object_get(json_object_get(card, "contact"), "uuid"), uuid))
+      json_array_append_new(items, with_member(card, "default", is_default));
   }
-  while (leat__sjson_next(x->cards, &member)) {
-    sjson *is_default = leat__sjson_boolean(leat__sjson_size(items) == 0);
-    if (belongs_to(member.value, uuid))
-      leat__sjson_append(items, leat__sandbox_with(member.value, "default", is_default));
-    else leat__sjson_free(is_default);
-  }
-  reply_data(api, x, items);
+  if (knows_contact(api, x)) respond_data(api, x, items);
+  json_decref(items);
 }
 
 static void check(sandbox_api *api, exchange *x) {
-  sjson *data = leat__sjson_object();
-  leat__sjson_set(data, "company", leat__sjson_text(leat_s("Sandbox")));
-  leat__sjson_set(data, "id", leat__sjson_integer(1));
-  leat__sjson_set(data, "uuid",
-                  leat__sjson_text(leat_s("5a4db0c5-0000-4000-8000-000000000001")));
-  reply_data(api, x, data);
+  json_t *data = json_pack("{s:s, s:i, s:s}", "company", "Sandbox", "id", 1, "uuid",
+                           "5a4db0c5-0000-4000-8000-000000000001");
+  respond_data(api, x, data);
+  json_decref(data);
 }
 
 /* ---- tokens ---------------------------------------------------------------------- */
 
 bool leat__sandbox_authorized(const sandbox_api *api, const exchange *x) {
-  static const char scheme[] = "Bearer ";
-  size_t length = sizeof scheme - 1;
-  leat_string given = leat__sandbox_header(x, "Authorization");
-  if (leat__equal(given, leat_s(api->authorization))) return true;
-  if (given.length < length || memcmp(given.data, scheme, length) != 0) return false;
-  given.data += length;
-  given.length -= length;
+  leat_string header = leat__sandbox_header(x, "Authorization");
+  if (leat__equal(header, leat_s(api->authorization))) return true;
   for (size_t i = 0; i < api->token_count; i++)
-    if (leat__equal(given, leat_s(api->tokens[i].text)))
+    if (leat__equal(header, leat_s(api->tokens[i].authorization)))
       return api->tokens[i].expires_ms > x->now.monotonic_ms;
   return false;
 }
 
 /* The token endpoint has its own formats for errors and for its response. */
 static void refuse_token(exchange *x, int status, const char *error, const char *why) {
-  leat__sandbox_reply(x, status, why);
-  leat__sjson_set(x->reply, "error", leat__sjson_text(leat_s(error)));
-  leat__sjson_set(x->reply, "error_description", leat__sjson_text(leat_s(why)));
+  set_response(x, status,
+               json_pack("{s:s, s:s, s:s}", "message", why, "error", error,
+                         "error_description", why));
 }
 
 static void drop_expired(sandbox_api *api, int64_t now_ms) {
@@ -285,23 +266,22 @@ static void drop_expired(sandbox_api *api, int64_t now_ms) {
   api->token_count = kept;
 }
 
-static void give_token(sandbox_api *api, exchange *x) {
+static void issue_token(sandbox_api *api, exchange *x) {
   drop_expired(api, x->now.monotonic_ms);
   sandbox_token *tokens =
-      leat__sandbox_room(api->tokens, api->token_count, sizeof *tokens);
+      leat__sandbox_grow(api->tokens, api->token_count, sizeof *tokens);
   if (tokens == NULL) return;
   api->tokens = tokens;
   sandbox_token *token = &tokens[api->token_count++];
   uint64_t secret = random_bits(api);
-  snprintf(token->text, sizeof token->text, "token|%016llx%016llx",
-           (unsigned long long)secret, (unsigned long long)mix(secret));
+  snprintf(token->authorization, sizeof token->authorization,
+           BEARER "token|%016llx%016llx", (unsigned long long)secret,
+           (unsigned long long)mix(secret));
   token->expires_ms = x->now.monotonic_ms + api->token_lifetime_ms;
-  x->status = 200;
-  x->reply = leat__sjson_object();
-  leat__sjson_set(x->reply, "token_type", leat__sjson_text(leat_s("Bearer")));
-  leat__sjson_set(x->reply, "expires_in",
-                  leat__sjson_integer((api->token_lifetime_ms + 999) / 1000));
-  leat__sjson_set(x->reply, "access_token", leat__sjson_text(leat_s(token->text)));
+  set_response(x, 200,
+               json_pack("{s:s, s:i, s:s}", "token_type", "Bearer", "expires_in",
+                         (api->token_lifetime_ms + 999) / 1000, "access_token",
+                         token->authorization + strlen(BEARER)));
 }
 
 static void exchange_credentials(sandbox_api *api, exchange *x) {
@@ -317,24 +297,22 @@ static void exchange_credentials(sandbox_api *api, exchange *x) {
                  "The request is missing a required parameter.");
   else if (strcmp(id, api->client_id) != 0 || strcmp(secret, api->client_secret) != 0)
     refuse_token(x, 401, "invalid_client", "Client authentication failed");
-  else give_token(api, x);
+  else issue_token(api, x);
 }
 
 /* ---- routes ---------------------------------------------------------------------- */
 
-#define VALUE   "contact_identifier_value", "contact identifier value"
-#define CONTACT "contact_uuid", "contact uuid"
+#define VALUE   "contact_identifier_value"
+#define CONTACT "contact_uuid"
 
-static const rule value_rule = {VALUE, LEAT_STRING, true, false};
-static const rule optional_value_rule = {VALUE, LEAT_STRING, false, false};
-static const rule name_rule = {"contact_identifier_name", "contact identifier name",
-                               LEAT_STRING, false, false};
-static const rule active_rule = {"contact_identifier_active", "contact identifier active",
-                                 LEAT_BOOLEAN, false, false};
-static const rule contact_rule = {CONTACT, LEAT_STRING, true, false};
-static const rule optional_contact_rule = {CONTACT, LEAT_STRING, false, false};
-static const rule email_rule = {"email", "email", LEAT_STRING, true, false};
-static const rule client_rule = {"client_id", "client id", LEAT_STRING, false, true};
+static const rule value_rule = {VALUE, IS_TEXT, true};
+static const rule optional_value_rule = {VALUE, IS_TEXT, false};
+static const rule name_rule = {"contact_identifier_name", IS_TEXT, false};
+static const rule active_rule = {"contact_identifier_active", IS_BOOLEAN, false};
+static const rule contact_rule = {CONTACT, IS_TEXT, true};
+static const rule optional_contact_rule = {CONTACT, IS_TEXT, false};
+static const rule email_rule = {"email", IS_TEXT, true};
+static const rule client_rule = {"client_id", IS_TEXT_OR_NUMBER, false};
 
 /* The service merges query and body, so a write accepts its parameters in either.
 ** Credentials are accepted in the body only, because they don't belong in a URL. */

@@ -18,14 +18,16 @@ static leat_string shown(const leat_header *header) {
 /* Writes the parameters of a token request as a form, not encoded and with the secret
 ** masked, whatever format the request had. */
 static void append_credentials(const exchange *x, leat_buffer *out) {
-  sjson_member member = {{NULL, 0}, NULL, NULL};
-  while (leat__sjson_next(x->input, &member)) {
+  const char *name;
+  json_t *value;
+  json_object_foreach(x->input, name, value) {
+    bool secret = strcmp(name, "client_secret") == 0;
+    leat_string text = {json_string_value(value), json_string_length(value)};
+    if (secret) text = masked_secret;
     if (out->length > 0) leat__append_s(out, "&");
-    bool secret = leat__equal(member.name, leat_s("client_secret"));
-    leat_string value = secret ? masked_secret : leat__sjson_string(member.value);
-    leat__append(out, member.name.data, member.name.length);
+    leat__append_s(out, name);
     leat__append_s(out, "=");
-    leat__append(out, value.data, value.length);
+    leat__append(out, text.data, text.length);
   }
 }
 
@@ -69,18 +71,18 @@ static sandbox_record *make_record(const exchange *x) {
   return r;
 }
 
-bool leat__sandbox_keep(sandbox_api *api, const exchange *x, int fault) {
+bool leat__sandbox_record(sandbox_api *api, const exchange *x, int fault) {
   bool silent = x->close == LEAT_SANDBOX_CLOSE_BEFORE || x->delay_ms < 0;
   if (api->record_count == SANDBOX_MAX_RECORDS) return true;
   sandbox_record **records =
-      leat__sandbox_room(api->records, api->record_count, sizeof *records);
+      leat__sandbox_grow(api->records, api->record_count, sizeof *records);
   if (records == NULL) return false;
   api->records = records;
   sandbox_record *r = make_record(x);
   if (r == NULL) return false;
   r->request.status = silent ? 0 : x->status;
   r->request.operation = leat_s(x->route ? x->route->name : "");
-  r->request.time_ms = x->came_ms;
+  r->request.time_ms = x->received_ms;
   r->request.fault = fault;
   records[api->record_count++] = r;
   return true;

@@ -1,6 +1,6 @@
 /*
 ** sandbox.c - the sandbox's HTTP server and its public functions. Only this file includes
-** libmicrohttpd. leat__sandbox_serve computes the responses.
+** libmicrohttpd. leat__sandbox_process computes the responses.
 **
 ** Each connection has its own thread, so that it can be delayed or hang without blocking
 ** the others. The threads share the state, which one lock protects.
@@ -60,40 +60,39 @@ struct leat_sandbox {
 };
 
 static int64_t monotonic_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static leat_moment moment(void) {
+static leat_moment now(void) {
   return (leat_moment){monotonic_ms(), time(NULL), 0};
 }
 
 /* ---- responding ------------------------------------------------------------------ */
 
-/* The state of one request on a connection. */
-typedef struct visit {
+/* One request on a connection, and what it borrows. */
+typedef struct incoming {
   leat_sandbox *sandbox;
   struct MHD_Connection *connection;
-  bool begun; /* the headers were read; the body may follow */
   char *target;
   leat_buffer body;
-  leat_header *headers;
+  leat_header *headers; /* NULL until they were read; the body follows */
   exchange x;
-} visit;
+} incoming;
 
 /* Waits for `ms` milliseconds, or without limit if it is negative. Returns false if the
 ** client closed the connection, or if libmicrohttpd shut it down because the sandbox is
 ** being stopped. */
-static bool wait_for(const visit *v, int ms) {
+static bool wait_for(const incoming *in, int ms) {
   const union MHD_ConnectionInfo *info =
-      MHD_get_connection_info(v->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+      MHD_get_connection_info(in->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
   struct pollfd end = {info ? info->connect_fd : -1, POLLRDHUP, 0};
   return ms == 0 || poll(&end, 1, ms) == 0;
 }
 
-/* Sends half of the body, then breaks the connection. */
-static ssize_t give_half(void *user, uint64_t position, char *to, size_t room) {
+/* Supplies libmicrohttpd with half of the body, then makes it break the connection. */
+static ssize_t read_half(void *user, uint64_t position, char *to, size_t room) {
   const leat_buffer *text = user;
   size_t half = text->length / 2;
   if (position >= half) return MHD_CONTENT_READER_END_WITH_ERROR;
@@ -106,13 +105,13 @@ static struct MHD_Response *make_response(exchange *x) {
   leat_buffer *text = &x->text;
   if (x->close == LEAT_SANDBOX_CLOSE_WITHIN)
     return MHD_create_response_from_callback(text->length ? text->length : 1, 4096,
-                                             give_half, text, NULL);
+                                             read_half, text, NULL);
   return MHD_create_response_from_buffer(text->length, text->length ? text->data : "",
                                          MHD_RESPMEM_MUST_COPY);
 }
 
-static enum MHD_Result respond(visit *v) {
-  exchange *x = &v->x;
+static enum MHD_Result send_response(incoming *in) {
+  exchange *x = &in->x;
   struct MHD_Response *response = make_response(x);
   const char *end = x->head.data + x->head.length;
   if (response == NULL) return MHD_NO;
@@ -122,23 +121,23 @@ static enum MHD_Result respond(visit *v) {
     name = value + strlen(value) + 1;
   }
   enum MHD_Result queued =
-      MHD_queue_response(v->connection, (unsigned)x->status, response);
+      MHD_queue_response(in->connection, (unsigned)x->status, response);
   MHD_destroy_response(response);
   return queued;
 }
 
-static enum MHD_Result answer(visit *v, const char *method) {
-  leat_sandbox *sandbox = v->sandbox;
-  exchange *x = &v->x;
+static enum MHD_Result process(incoming *in, const char *method) {
+  leat_sandbox *sandbox = in->sandbox;
+  exchange *x = &in->x;
   x->method = leat_s(method);
-  x->body = (leat_string){v->body.data, v->body.length};
-  x->too_large = v->body.failed == LEAT_TOO_LARGE;
+  x->body = (leat_string){in->body.data, in->body.length};
+  x->too_large = in->body.failed == LEAT_TOO_LARGE;
   pthread_mutex_lock(&sandbox->lock);
-  x->now = moment();
-  bool good = leat__sandbox_serve(&sandbox->api, x);
+  x->now = now();
+  bool good = leat__sandbox_process(&sandbox->api, x);
   pthread_mutex_unlock(&sandbox->lock);
-  if (!good || !wait_for(v, x->delay_ms)) return MHD_NO; /* closes without a response */
-  return x->close == LEAT_SANDBOX_CLOSE_BEFORE ? MHD_NO : respond(v);
+  if (!good || !wait_for(in, x->delay_ms)) return MHD_NO; /* closes without a response */
+  return x->close == LEAT_SANDBOX_CLOSE_BEFORE ? MHD_NO : send_response(in);
 }
 
 /* ---- receiving ------------------------------------------------------------------- */
@@ -147,32 +146,31 @@ static enum MHD_Result answer(visit *v, const char *method) {
 ** becomes the request's state. */
 static void *on_target(void *user, const char *target,
                        struct MHD_Connection *connection) {
-  visit *v = calloc(1, sizeof *v);
-  if (v == NULL) return NULL;
-  v->sandbox = user;
-  v->connection = connection;
-  v->target = leat__copy(target, strlen(target));
-  v->x.target = leat_s(v->target);
-  v->x.came_ms = monotonic_ms() - v->sandbox->started_ms;
-  leat__buffer_init(&v->body, SANDBOX_MAX_BODY);
-  return v;
+  incoming *in = calloc(1, sizeof *in);
+  if (in == NULL) return NULL;
+  in->sandbox = user;
+  in->connection = connection;
+  in->target = leat__copy(target, strlen(target));
+  in->x.target = leat_s(in->target);
+  in->x.received_ms = monotonic_ms() - in->sandbox->started_ms;
+  leat__buffer_init(&in->body, SANDBOX_MAX_BODY);
+  return in;
 }
 
 static enum MHD_Result on_header(void *user, enum MHD_ValueKind kind, const char *name,
                                  const char *value) {
-  visit *v = user;
+  incoming *in = user;
   (void)kind;
-  v->headers[v->x.header_count++] = (leat_header){leat_s(name), leat_s(value)};
+  in->headers[in->x.header_count++] = (leat_header){leat_s(name), leat_s(value)};
   return MHD_YES;
 }
 
-static enum MHD_Result begin(visit *v) {
-  int count = MHD_get_connection_values(v->connection, MHD_HEADER_KIND, NULL, NULL);
-  v->begun = true;
-  v->headers = calloc((size_t)count + 1, sizeof *v->headers);
-  if (v->headers == NULL) return MHD_NO;
-  v->x.headers = v->headers;
-  MHD_get_connection_values(v->connection, MHD_HEADER_KIND, on_header, v);
+static enum MHD_Result read_headers(incoming *in) {
+  int count = MHD_get_connection_values(in->connection, MHD_HEADER_KIND, NULL, NULL);
+  in->headers = calloc((size_t)count + 1, sizeof *in->headers);
+  if (in->headers == NULL) return MHD_NO;
+  in->x.headers = in->headers;
+  MHD_get_connection_values(in->connection, MHD_HEADER_KIND, on_header, in);
   return MHD_YES;
 }
 
@@ -180,26 +178,26 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
                                   const char *url, const char *method,
                                   const char *version, const char *data, size_t *size,
                                   void **state) {
-  visit *v = *state;
+  incoming *in = *state;
   (void)user, (void)connection, (void)url, (void)version;
-  if (v == NULL || v->target == NULL) return MHD_NO;
-  if (!v->begun) return begin(v);
-  if (*size == 0) return answer(v, method);
-  leat__append(&v->body, data, *size);
+  if (in == NULL || in->target == NULL) return MHD_NO;
+  if (in->headers == NULL) return read_headers(in);
+  if (*size == 0) return process(in, method);
+  leat__append(&in->body, data, *size);
   *size = 0;
   return MHD_YES;
 }
 
 static void on_end(void *user, struct MHD_Connection *connection, void **state,
                    enum MHD_RequestTerminationCode why) {
-  visit *v = *state;
+  incoming *in = *state;
   (void)user, (void)connection, (void)why;
-  if (v == NULL) return;
-  leat__sandbox_answer_free(&v->x);
-  leat__buffer_free(&v->body);
-  free(v->headers);
-  free(v->target);
-  free(v);
+  if (in == NULL) return;
+  leat__sandbox_response_free(&in->x);
+  leat__buffer_free(&in->body);
+  free(in->headers);
+  free(in->target);
+  free(in);
 }
 
 /* ---- starting and stopping ------------------------------------------------------- */
@@ -258,7 +256,7 @@ static struct MHD_Daemon *start_daemon(leat_sandbox *sandbox,
   return daemon;
 }
 
-static void name_itself(leat_sandbox *sandbox, const leat_sandbox_config *config) {
+static void set_urls(leat_sandbox *sandbox, const leat_sandbox_config *config) {
   const char *scheme = config->tls ? "https" : "http";
   const union MHD_DaemonInfo *info =
       MHD_get_daemon_info(sandbox->daemon, MHD_DAEMON_INFO_BIND_PORT);
@@ -276,7 +274,7 @@ static bool start(leat_sandbox *sandbox, const leat_sandbox_config *config,
   sandbox->daemon = start_daemon(sandbox, config);
   if (sandbox->daemon == NULL)
     return fail(error, LEAT_LOCAL, config->tls ? "listen with TLS" : "listen");
-  name_itself(sandbox, config);
+  set_urls(sandbox, config);
   return true;
 }
 
@@ -297,7 +295,7 @@ leat_sandbox *leat_sandbox_new(const leat_sandbox_config *config, leat_error *er
   if (config == NULL) config = &none;
   if (error) leat__error_clear(error);
   if (sandbox == NULL) {
-    leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
+    leat__no_memory(error);
     return NULL;
   }
   sandbox->process = getpid();
@@ -346,7 +344,7 @@ int leat_sandbox_add_fault(leat_sandbox *sandbox, const leat_sandbox_fault *faul
 void leat_sandbox_clear_faults(leat_sandbox *sandbox) {
   pthread_mutex_lock(&sandbox->lock);
   for (size_t i = 0; i < sandbox->api.fault_count; i++)
-    sandbox->api.faults[i].off = true;
+    sandbox->api.faults[i].disabled = true;
   pthread_mutex_unlock(&sandbox->lock);
 }
 
@@ -358,56 +356,63 @@ void leat_sandbox_expire_tokens(leat_sandbox *sandbox) {
 
 void leat_sandbox_reset(leat_sandbox *sandbox) {
   pthread_mutex_lock(&sandbox->lock);
-  leat__sandbox_restart(&sandbox->api);
+  leat__sandbox_reset(&sandbox->api);
   pthread_mutex_unlock(&sandbox->lock);
 }
 
 /* Returns a copy that the core can read, since other threads may change the state.
 ** Returns NULL if `value` is NULL, or out of memory. */
-static const leat_json *lend(sandbox_api *api, const sjson *value) {
+static const leat_json *lend(sandbox_api *api, const json_t *value) {
   char why[160];
   leat_buffer text;
-  leat__buffer_init(&text, SANDBOX_MAX_ANSWER);
-  leat__json_free(api->lent);
-  if (value) leat__sjson_write(value, &text);
-  api->lent =
+  leat__json_free(api->borrowed);
+  leat__buffer_init(&text, SANDBOX_MAX_RESPONSE);
+  if (value) leat__sandbox_write(value, &text);
+  api->borrowed =
       text.length == 0 || text.failed
           ? NULL
           : leat__json_parse((leat_string){text.data, text.length}, why, sizeof why);
   leat__buffer_free(&text);
-  return api->lent;
+  return api->borrowed;
+}
+
+/* Locks the state, after all changes that are due. */
+static sandbox_api *lock(leat_sandbox *sandbox) {
+  pthread_mutex_lock(&sandbox->lock);
+  leat__sandbox_apply_due(&sandbox->api, now());
+  return &sandbox->api;
+}
+
+static void unlock(leat_sandbox *sandbox) {
+  pthread_mutex_unlock(&sandbox->lock);
 }
 
 const leat_json *leat_sandbox_find_card(leat_sandbox *sandbox, leat_string value) {
-  char *name = leat__copy(value.data, value.length);
-  if (name == NULL) return NULL;
-  pthread_mutex_lock(&sandbox->lock);
-  leat__sandbox_catch_up(&sandbox->api, moment());
-  const leat_json *card = lend(&sandbox->api, leat__sjson_get(sandbox->api.cards, name));
-  pthread_mutex_unlock(&sandbox->lock);
-  free(name);
+  sandbox_api *api = lock(sandbox);
+  const leat_json *card =
+      lend(api, json_object_getn(api->cards, value.data, value.length));
+  unlock(sandbox);
   return card;
 }
 
 const leat_json *leat_sandbox_all_cards(leat_sandbox *sandbox) {
-  sjson *all = leat__sjson_array();
-  sjson_member member = {{NULL, 0}, NULL, NULL};
-  pthread_mutex_lock(&sandbox->lock);
-  leat__sandbox_catch_up(&sandbox->api, moment());
-  while (leat__sjson_next(sandbox->api.cards, &member))
-    leat__sjson_append(all, leat__sjson_share(member.value));
-  const leat_json *cards = lend(&sandbox->api, all);
-  leat__sjson_free(all);
-  pthread_mutex_unlock(&sandbox->lock);
+  const char *value;
+  json_t *card, *all = json_array();
+  sandbox_api *api = lock(sandbox);
+  json_object_foreach(api->cards, value, card) {
+    json_array_append(all, card);
+  }
+  const leat_json *cards = lend(api, all);
+  json_decref(all);
+  unlock(sandbox);
   return cards;
 }
 
 bool leat_sandbox_request_at(leat_sandbox *sandbox, size_t index,
                              leat_sandbox_request *request) {
-  pthread_mutex_lock(&sandbox->lock);
-  leat__sandbox_catch_up(&sandbox->api, moment());
-  bool found = index < sandbox->api.record_count;
-  if (found) *request = sandbox->api.records[index]->request;
-  pthread_mutex_unlock(&sandbox->lock);
+  const sandbox_api *api = lock(sandbox);
+  bool found = index < api->record_count;
+  if (found) *request = api->records[index]->request;
+  unlock(sandbox);
   return found;
 }

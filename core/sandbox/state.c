@@ -4,33 +4,27 @@
 */
 #include "sandbox_internal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-void *leat__sandbox_room(void *items, size_t count, size_t size) {
+void *leat__sandbox_grow(void *items, size_t count, size_t size) {
   if (count & (count - 1)) return items; /* a power of two was allocated */
   return realloc(items, (count ? count * 2 : 1) * size);
 }
 
-sjson *leat__sandbox_copy(const sjson *object) {
-  sjson *copy = leat__sjson_object();
-  sjson_member member = {{NULL, 0}, NULL, NULL};
-  bool good = copy != NULL;
-  while (good && leat__sjson_next(object, &member))
-    good = leat__sjson_set(copy, member.name.data, leat__sjson_share(member.value));
-  if (good) return copy;
-  leat__sjson_free(copy);
-  return NULL;
+static int append_piece(const char *data, size_t length, void *buffer) {
+  leat__append(buffer, data, length);
+  return 0;
 }
 
-sjson *leat__sandbox_text(const char *text) {
-  return text ? leat__sjson_text(leat_s(text)) : leat__sjson_null();
+void leat__sandbox_write(const json_t *value, leat_buffer *out) {
+  if (json_dump_callback(value, append_piece, out, JSON_COMPACT) != 0 && !out->failed)
+    out->failed = LEAT_NO_MEMORY;
 }
 
 /* ---- filling --------------------------------------------------------------------- */
 
-/* Reports an invalid option of the sandbox's configuration. */
+/* Reports an invalid entry of the sandbox's configuration. */
 static bool refuse(leat_error *error, const char *what, const char *name,
                    const char *why) {
   leat__error_set(error, LEAT_CONFIG, "the sandbox can't be filled: %s \"%s\" %s", what,
@@ -38,106 +32,64 @@ static bool refuse(leat_error *error, const char *what, const char *name,
   return false;
 }
 
-static bool no_memory(leat_error *error) {
-  leat__error_set(error, LEAT_NO_MEMORY, "out of memory");
-  return false;
-}
-
-static bool fits(const char *text) {
+static bool is_utf8(const char *text) {
   return text == NULL || leat__utf8(leat_s(text));
 }
 
-/* Checks whether `name` is valid and new in `all`. If not, reports that and returns
-** false. */
-static bool check_name(const sjson *all, const char *what, const char *field,
-                       const char *name, leat_error *error) {
-  char why[64];
-  if (name && *name && fits(name) && leat__sjson_get(all, name) == NULL) return true;
-  if (name == NULL || !*name) snprintf(why, sizeof why, "has no %s", field);
-  else snprintf(why, sizeof why, fits(name) ? "is given twice" : "is not UTF-8");
-  return refuse(error, what, name, why);
+/* Returns what is wrong with the key of a new entry of `all`; NULL if nothing is. */
+static const char *check_key(const json_t *all, const char *key, const char *missing) {
+  if (key == NULL || !*key) return missing;
+  if (!is_utf8(key)) return "is not UTF-8";
+  return json_object_get(all, key) ? "is given twice" : NULL;
 }
 
-/* Reads the contact's further members: an empty object if `more` is NULL. Returns NULL if
-** `more` is no JSON object. */
-static sjson *read_more(const char *more) {
-  sjson *members = more ? leat__sjson_parse(leat_s(more)) : leat__sjson_object();
-  if (leat__sjson_type(members) == LEAT_OBJECT) return members;
-  leat__sjson_free(members);
-  return NULL;
-}
-
-sjson *leat__sandbox_new_contact(const char *uuid, const char *email) {
-  sjson *contact = leat__sjson_object();
-  if (leat__sjson_set(contact, "uuid", leat__sandbox_text(uuid)) &&
-      leat__sjson_set(contact, "email", leat__sandbox_text(email)))
-    return contact;
-  leat__sjson_free(contact);
-  return NULL;
+json_t *leat__sandbox_new_contact(const char *uuid, const char *email) {
+  return json_pack("{s:s, s:s?}", "uuid", uuid, "email", email);
 }
 
 bool leat__sandbox_add_contact(sandbox_api *api, const leat_sandbox_contact *from,
                                leat_error *error) {
-  sjson_member member = {{NULL, 0}, NULL, NULL};
-  if (!check_name(api->contacts, "contact", "uuid", from->uuid, error)) return false;
-  if (!fits(from->email)) return refuse(error, "contact", from->uuid, "is not UTF-8");
-  sjson *more = read_more(from->more);
-  if (more == NULL)
-    return refuse(error, "contact", from->uuid, "has more that is no JSON object");
-  sjson *contact = leat__sandbox_new_contact(from->uuid, from->email);
-  bool good = contact != NULL;
-  while (good && leat__sjson_next(more, &member))
-    good = leat__sjson_set(contact, member.name.data, leat__sjson_share(member.value));
-  leat__sjson_free(more);
-  if (good) return leat__sjson_set(api->contacts, from->uuid, contact);
-  leat__sjson_free(contact);
-  return no_memory(error);
+  const char *why = check_key(api->contacts, from->uuid, "has no uuid");
+  json_t *more = json_loads(from->more ? from->more : "{}", JSON_REJECT_DUPLICATES, NULL);
+  if (why == NULL && !is_utf8(from->email)) why = "is not UTF-8";
+  if (why == NULL && !json_is_object(more)) why = "has more that is no JSON object";
+  json_t *contact = why ? NULL : leat__sandbox_new_contact(from->uuid, from->email);
+  if (contact) json_object_update(contact, more);
+  json_decref(more);
+  if (why) return refuse(error, "contact", from->uuid, why);
+  return json_object_set_new(api->contacts, from->uuid, contact) == 0 ||
+         leat__no_memory(error);
 }
 
-sjson *leat__sandbox_contact(const sandbox_api *api, const char *uuid) {
-  const sjson *contact = uuid ? leat__sjson_get(api->contacts, uuid) : NULL;
-  return contact ? leat__sjson_share(contact) : leat__sjson_null();
-}
-
-sjson *leat__sandbox_new_card(const sandbox_api *api, const leat_sandbox_card *from) {
-  sjson *card = leat__sjson_object();
-  if (leat__sjson_set(card, "name", leat__sandbox_text(from->name)) &&
-      leat__sjson_set(card, "value", leat__sandbox_text(from->value)) &&
-      leat__sjson_set(card, "active", leat__sjson_boolean(!from->inactive)) &&
-      leat__sjson_set(card, "contact", leat__sandbox_contact(api, from->contact_uuid)))
-    return card;
-  leat__sjson_free(card);
-  return NULL;
+json_t *leat__sandbox_new_card(const char *value, const char *name, json_t *contact) {
+  return json_pack("{s:s, s:s, s:b, s:O?}", "name", name ? name : value, "value", value,
+                   "active", true, "contact", contact);
 }
 
 bool leat__sandbox_add_card(sandbox_api *api, const leat_sandbox_card *from,
                             leat_error *error) {
-  if (!check_name(api->cards, "card", "value", from->value, error)) return false;
-  if (!fits(from->name)) return refuse(error, "card", from->value, "is not UTF-8");
-  if (from->contact_uuid && leat__sjson_get(api->contacts, from->contact_uuid) == NULL)
-    return refuse(error, "card", from->value,
-                  "is of nobody: its contact_uuid names no contact");
-  sjson *card = leat__sandbox_new_card(api, from);
-  return (card && leat__sjson_set(api->cards, from->value, card)) || no_memory(error);
+  const char *why = check_key(api->cards, from->value, "has no value");
+  json_t *contact = json_object_get(api->contacts, from->contact_uuid);
+  if (why == NULL && !is_utf8(from->name)) why = "is not UTF-8";
+  if (why == NULL && from->contact_uuid && contact == NULL)
+    why = "has a contact_uuid that names no contact";
+  if (why) return refuse(error, "card", from->value, why);
+  json_t *card = leat__sandbox_new_card(from->value, from->name, contact);
+  if (from->inactive) json_object_set_new(card, "active", json_false());
+  return json_object_set_new(api->cards, from->value, card) == 0 ||
+         leat__no_memory(error);
 }
 
 /* ---- changing -------------------------------------------------------------------- */
 
-sjson *leat__sandbox_with(const sjson *card, const char *name, sjson *value) {
-  sjson *changed = leat__sandbox_copy(card);
-  if (leat__sjson_set(changed, name, value)) return changed;
-  leat__sjson_free(changed);
-  return NULL;
-}
-
-bool leat__sandbox_put_contact(sandbox_api *api, const sjson *contact) {
-  const char *uuid = leat__sjson_string(leat__sjson_get(contact, "uuid")).data;
-  return leat__sjson_set(api->contacts, uuid, leat__sjson_share(contact));
+bool leat__sandbox_put_contact(sandbox_api *api, json_t *contact) {
+  const char *uuid = json_string_value(json_object_get(contact, "uuid"));
+  return json_object_set(api->contacts, uuid, contact) == 0;
 }
 
 static void free_change(sandbox_change *change) {
   free(change->value);
-  leat__sjson_free(change->before);
+  json_decref(change->old);
 }
 
 /* Drops changes that are older than the longest possible lag. */
@@ -151,50 +103,45 @@ static void shorten_history(sandbox_api *api, int64_t now_ms) {
     memmove(api->history, api->history + old, api->history_count * sizeof *api->history);
 }
 
-static bool note_change(sandbox_api *api, const char *value, int64_t at_ms) {
-  const sjson *before = leat__sjson_get(api->cards, value);
+static bool add_change(sandbox_api *api, const char *value, int64_t at_ms) {
   if ((api->history_count & (api->history_count - 1)) == 0) shorten_history(api, at_ms);
   sandbox_change *history =
-      leat__sandbox_room(api->history, api->history_count, sizeof *history);
+      leat__sandbox_grow(api->history, api->history_count, sizeof *history);
   if (history == NULL) return false;
   api->history = history;
-  sandbox_change *change = &history[api->history_count];
-  change->at_ms = at_ms;
-  change->value = leat__copy(value, strlen(value));
-  if (change->value == NULL) return false;
-  change->before = before ? leat__sjson_share(before) : NULL;
-  api->history_count++;
+  char *copy = leat__copy(value, strlen(value));
+  if (copy == NULL) return false;
+  history[api->history_count++] = (sandbox_change){
+      .at_ms = at_ms,
+      .value = copy,
+      .old = json_incref(json_object_get(api->cards, value)),
+  };
   return true;
 }
 
-bool leat__sandbox_put(sandbox_api *api, const char *value, const sjson *card,
-                       int64_t at_ms) {
-  if (!note_change(api, value, at_ms)) return false;
-  if (card == NULL) return leat__sjson_remove(api->cards, value);
-  return leat__sjson_set(api->cards, value, leat__sjson_share(card));
+bool leat__sandbox_put_card(sandbox_api *api, const char *value, json_t *card,
+                            int64_t at_ms) {
+  if (!add_change(api, value, at_ms)) return false;
+  if (card == NULL) return json_object_del(api->cards, value) == 0;
+  return json_object_set(api->cards, value, card) == 0;
 }
 
-sjson *leat__sandbox_cards_at(const sandbox_api *api, int64_t at_ms) {
+json_t *leat__sandbox_cards_at(const sandbox_api *api, int64_t at_ms) {
   size_t i = api->history_count;
-  if (i == 0 || api->history[i - 1].at_ms <= at_ms) return leat__sjson_share(api->cards);
-  sjson *past = leat__sandbox_copy(api->cards);
+  if (i == 0 || api->history[i - 1].at_ms <= at_ms) return json_incref(api->cards);
+  json_t *past = json_copy(api->cards);
   for (; i > 0 && api->history[i - 1].at_ms > at_ms; i--) {
     const sandbox_change *change = &api->history[i - 1];
-    if (change->before)
-      leat__sjson_set(past, change->value, leat__sjson_share(change->before));
-    else leat__sjson_remove(past, change->value);
+    if (change->old) json_object_set(past, change->value, change->old);
+    else json_object_del(past, change->value);
   }
   return past;
 }
 
-void leat__sandbox_forget(sandbox_api *api) {
+void leat__sandbox_clear_history(sandbox_api *api) {
   for (size_t i = 0; i < api->history_count; i++)
     free_change(&api->history[i]);
-  for (size_t i = 0; i < api->pending_count; i++)
-    leat__sjson_free(api->pending[i].input);
   free(api->history);
-  free(api->pending);
   api->history = NULL;
-  api->pending = NULL;
-  api->history_count = api->pending_count = 0;
+  api->history_count = 0;
 }

@@ -94,7 +94,7 @@ function driver.give_token(call, ms, unix, ask)
   if ask then
     token, more = ask_for(call, ask)
   else
-    more = "nobody is there to ask"
+    more = "the client has no token function"
   end
   if type(token) == "string" and call:give(ms, unix, token, tonumber(more)) then
     return

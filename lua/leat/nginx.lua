@@ -343,7 +343,7 @@ end
 
 local function fail_talk(call, origin, why)
   if why == "timeout" then
-    fail(call, "timeout", "maybe", ("no answer from %s in time"):format(origin))
+    fail(call, "timeout", "maybe", ("no response from %s in time"):format(origin))
   else
     fail(call, "connection", "maybe", ("the connection to %s broke: %s"):format(origin, why))
   end

@@ -12,7 +12,7 @@
 --    sandbox:stop()
 --
 -- Clients other than leat's can use it too: it accepts parameters as JSON, urlencoded or multipart, or in
--- the query. As with the service, a create without a name uses the value as the card's name. The sandbox
+-- the query. As in the service, a card without a name of its own has its value as its name. The sandbox
 -- also finds and creates contacts, as far as cards need them.
 --
 -- It listens on 127.0.0.1 only, by default on a port that the system picks, and runs in its own threads.
@@ -22,7 +22,7 @@
 
 local cjson = require("cjson")
 local core = require("leat.sandbox.core")
-local options = require("leat.options")
+local validate = require("leat.options")
 
 local sandbox = {}
 local Sandbox = {}
@@ -39,10 +39,8 @@ local function duration(v)
 end
 
 local seconds = { "number", duration, "a number from 0 to 86400 (seconds)" }
-local whole = { "number", function(v) return v >= 0 and v <= 1e9 and v % 1 == 0 end, "a whole number, not negative" }
-local bytes = { "string" }
 
-local known = {
+local start_options = {
   api_key = "string",
   client_id = "any", -- a string or a number: see check_client_id
   client_secret = "string",
@@ -57,9 +55,9 @@ local known = {
   tls = "boolean",
   port = "port",
 }
-local contact = { uuid = "string", email = "string", more = "table" }
-local card = { value = "string", name = "string", contact_uuid = "string", active = "boolean" }
-local fault = {
+local contact_fields = { uuid = "string", email = "string", more = "table" }
+local card_fields = { value = "string", name = "string", contact_uuid = "string", active = "boolean" }
+local fault_fields = {
   operation = "string",
   value = "string",
   nth = "count",
@@ -67,9 +65,9 @@ local fault = {
     "a whole number greater than 0, or math.huge" },
   kind = "string",
   code = "count",
-  status = whole,
+  status = { "number", function(v) return v >= 0 and v <= 1e9 and v % 1 == 0 end, "a whole number, not negative" },
   headers = "table",
-  body = bytes,
+  body = { "string" },
   retry_after = "count",
   delay = { "number", function(v) return duration(v) or v == math.huge end,
     "a number from 0 to 86400 (seconds), or math.huge" },
@@ -80,30 +78,30 @@ local fault = {
   stale = "boolean",
 }
 
--- Checks the list `given[name]`, in which each entry must have the field `needed` (if not nil). Replaces the
--- list by a copy, and returns that.
-local function check_list(given, name, entry, needed)
+-- Checks the list `options[name]`, in which each entry must have the field `needed` (if not nil). Replaces
+-- the list by a copy, and returns that.
+local function check_list(options, name, fields, needed)
   local where = "leat.sandbox.start: " .. name
-  for i, one in ipairs(given[name] or {}) do
+  for i, one in ipairs(options[name] or {}) do
     if needed and type(one) ~= "table" then
       error(("%s %d must be a table: { %s = ... }"):format(where, i, needed), 3)
     end
   end
-  local list = options.check_list(where, entry, given[name] or {}, 3)
+  local list = validate.check_list(where, fields, options[name] or {}, 3)
   for i, one in ipairs(list) do
     if needed and not one[needed] then
       error(("%s %d has no %s"):format(where, i, needed), 3)
     end
   end
-  given[name] = list
+  options[name] = list
   return list
 end
 
 -- Client ids of the service are whole numbers, so numbers are accepted, and converted to strings.
-local function check_client_id(given)
-  local id = given.client_id
+local function check_client_id(options)
+  local id = options.client_id
   if type(id) == "number" and id % 1 == 0 then
-    given.client_id = ("%.0f"):format(id)
+    options.client_id = ("%.0f"):format(id)
   elseif id ~= nil and (type(id) ~= "string" or id:find("\0", 1, true)) then
     error("leat.sandbox.start: client_id must be a string without a NUL byte, or a whole number", 3)
   end
@@ -129,8 +127,8 @@ end
 -- Encodes the field `more` of contacts as JSON. An empty table becomes a list, as in the service's responses.
 local function encode_more(contacts)
   for i, one in ipairs(contacts) do
-    local fine, text = pcall(encode, one.more or {})
-    if not fine then
+    local ok, text = pcall(encode, one.more or {})
+    if not ok then
       error(("leat.sandbox.start: contacts %d: more can't be JSON: %s"):format(i, text), 3)
     end
     one.more = one.more and next(one.more) ~= nil and
@@ -190,13 +188,14 @@ end
 --   "find"` and `times = n`, this applies to exactly the next n finds
 
 --- Starts a sandbox.
--- @tparam[opt] table given the options:
+-- @tparam[opt] table options the options:
 --
 --   * `contacts` list of `{ uuid = "...", email = "...", more = { ... } }`, with unique uuids. `email` and
 --     `more` are optional; `more` holds further fields of the contact, such as
 --     `{ credit_balance = { balance = 12 } }`, and an empty table in it is an empty list. Default: none
 --   * `cards` list of `{ value = "...", name =, contact_uuid =, active = false }`, with unique values.
---     Only `value` is required; cards are active by default. Default: none
+--     Only `value` is required. By default the name is the value, as in the service, and the card is
+--     active. Default: none
 --   * `faults` list of faults: see `fault`. Default: none
 --   * `api_key` string: the key that the sandbox accepts. Default "sandbox"
 --   * `client_id`, `client_secret` strings that the token endpoint accepts; the id may also be a number,
@@ -212,28 +211,28 @@ end
 -- @treturn Sandbox with the fields `url`, `token_url`, `api_key`, `client_id`, `client_secret` and, with
 --   `tls`, `ca_file`, the path of its certificate; or nil and a message
 -- @raise mistakes in the options
-function sandbox.start(given)
-  given = options.check("leat.sandbox.start", known, given or {}, 2)
-  check_client_id(given)
-  encode_more(check_list(given, "contacts", contact, "uuid"))
-  check_list(given, "cards", card, "value")
-  for i, one in ipairs(check_list(given, "faults", fault)) do
+function sandbox.start(options)
+  options = validate.check("leat.sandbox.start", start_options, options or {}, 2)
+  check_client_id(options)
+  encode_more(check_list(options, "contacts", contact_fields, "uuid"))
+  check_list(options, "cards", card_fields, "value")
+  for i, one in ipairs(check_list(options, "faults", fault_fields)) do
     copy_headers("leat.sandbox.start: faults " .. i, one, 2)
   end
-  local server, wrong, misuse = core.start(given)
+  local server, problem, misuse = core.start(options)
   if misuse then
-    error("leat.sandbox.start: " .. wrong, 2)
+    error("leat.sandbox.start: " .. problem, 2)
   elseif not server then
-    return nil, wrong
+    return nil, problem
   end
   return setmetatable({
     server = server,
     url = server:url(),
     token_url = server:token_url(),
     ca_file = server:ca_file(),
-    api_key = given.api_key or "sandbox",
-    client_id = given.client_id or "sandbox-client",
-    client_secret = given.client_secret or "sandbox-secret",
+    api_key = options.api_key or "sandbox",
+    client_id = options.client_id or "sandbox-client",
+    client_secret = options.client_secret or "sandbox-secret",
   }, Sandbox)
 end
 
@@ -250,16 +249,16 @@ local function check(self, method, needs_server)
 end
 
 --- Adds a fault.
--- @tparam table given the fault: see `fault`
+-- @tparam table fault the fault: see `fault`
 -- @treturn number the fault's number, which `requests` shows for the requests that it matched
 -- @raise mistakes in the fault, or a sandbox that is stopped
-function Sandbox:fault(given)
+function Sandbox:fault(fault)
   local server = check(self, "fault", true)
-  given = options.check("leat.sandbox.fault", fault, given, 2)
-  copy_headers("leat.sandbox.fault", given, 2)
-  local number, wrong = server:fault(given)
+  fault = validate.check("leat.sandbox.fault", fault_fields, fault, 2)
+  copy_headers("leat.sandbox.fault", fault, 2)
+  local number, problem = server:fault(fault)
   if not number then
-    error("leat.sandbox.fault: " .. wrong, 2)
+    error("leat.sandbox.fault: " .. problem, 2)
   end
   return number
 end
@@ -292,7 +291,7 @@ function Sandbox:card(value)
   elseif not self.stopped then
     return server:card(value)
   end
-  for _, one in ipairs(self.held) do
+  for _, one in ipairs(self.last_cards) do
     if one.value == value then
       return one
     end
@@ -303,7 +302,7 @@ end
 -- @treturn table a list of plain tables
 function Sandbox:cards()
   local server = check(self, "cards")
-  return self.held or server:cards()
+  return self.last_cards or server:cards()
 end
 
 local is_operation = {}
@@ -326,7 +325,7 @@ function Sandbox:requests(operation)
     error(("leat.sandbox.requests: operation '%s' is unknown (known: %s)"):format(tostring(operation),
       table.concat(core.operations, ", ")), 2)
   end
-  local all, some = self.received or server:requests(), {}
+  local all, some = self.last_requests or server:requests(), {}
   for _, request in ipairs(all) do
     if operation == nil or request.operation == operation then
       some[#some + 1] = request
@@ -348,7 +347,7 @@ end
 function Sandbox:stop()
   local server = check(self, "stop")
   if not self.stopped then
-    self.received, self.held = server:requests(), server:cards()
+    self.last_requests, self.last_cards = server:requests(), server:cards()
     self.stopped = true
     server:stop()
   end

@@ -459,10 +459,10 @@ function recorder.new(answers) end
 local sandbox = {}
 
 ---Starts a sandbox.
----@param given? leat.SandboxOptions
+---@param options? leat.SandboxOptions
 ---@return leat.Sandbox?
 ---@return string? why
-function sandbox.start(given) end
+function sandbox.start(options) end
 
 ---@class leat.SandboxOptions
 ---@field contacts? { uuid: string, email?: string, more?: table }[]
@@ -511,9 +511,9 @@ function sandbox.start(given) end
 local Sandbox = {}
 
 ---Adds a fault.
----@param given leat.Fault
+---@param fault leat.Fault
 ---@return integer number the fault's number
-function Sandbox:fault(given) end
+function Sandbox:fault(fault) end
 
 ---Removes all faults.
 function Sandbox:clear_faults() end

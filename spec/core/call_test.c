@@ -188,7 +188,7 @@ static void test_misuse(leat_client *client) {
   check_misuse(call, "must be a string");
   call = bare_call(client, "update");
   set(call, "contact_identifier_value", "1");
-  check_misuse(call, "there is nothing to change: give a name");
+  check_misuse(call, "there is nothing to change: set a name");
   call = bare_call(client, "update");
   check_misuse(call, "contact_identifier_value is missing");
   TEST("and found to be missing before the first step, too");
@@ -269,11 +269,11 @@ static void test_misused_requests(leat_client *client) {
   check_misuse(call, "NUL");
   call = leat_call_new_request(client, "GET", "/x");
   leat_call_add_header(call, "Host", leat_s("x"));
-  check_misuse(call, "writes itself");
+  check_misuse(call, "sets itself");
   call = leat_call_new_request(client, "GET", "/x");
   for (int i = 0; i < 17; i++)
     leat_call_add_header(call, "X", leat_s("x"));
-  check_misuse(call, "one too many");
+  check_misuse(call, "exceeds the limit");
   call = leat_call_new_request(client, "GET", "/x");
   leat_call_set_timeout_ms(call, 0);
   check_misuse(call, "timeout");
@@ -293,7 +293,7 @@ static void test_misused_requests(leat_client *client) {
   TEST("a path that would be another");
   call = bare_call(client, "list");
   set(call, "contact_uuid", "..");
-  check_misuse(call, "another path");
+  check_misuse(call, "change the path");
 }
 
 static void test_null(void) {
@@ -344,10 +344,10 @@ static void test_null_arguments(leat_client *client) {
   for (int i = 0; i < 2; i++) {
     call = leat_call_new_request(client, "POST", "/x");
     add[i](call, NULL, leat_s("1"));
-    check_misuse(call, "is no name");
+    check_misuse(call, i ? "is not a valid header name" : "is not a valid name");
     call = leat_call_new_request(client, "POST", "/x");
     add[i](call, "x", none);
-    check_misuse(call, i ? "is NULL" : "is empty");
+    check_misuse(call, i ? "a NULL value" : "is empty");
   }
   call = leat_call_new_request(client, "POST", "/x");
   leat_call_set_body(call, none);
@@ -355,7 +355,7 @@ static void test_null_arguments(leat_client *client) {
   call = card_call(client, "find");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   leat_call_respond(call, now, NULL);
-  check_misuse(call, "the response is NULL");
+  check_misuse(call, "the response, or one of its strings, is NULL");
   CHECK(leat_response_header(&(leat_response){.status = 200}, NULL).data == NULL);
   CHECK(!leat_client_set_token(client, now, none, 1));
   CHECK(!leat_client_share_token(client, now, none, INT64_MAX));
@@ -375,14 +375,14 @@ static void test_config(void) {
   } bad[] = {
       {{.api_key = NULL}, "api_key is missing"},
       {{.api_key = "Bearer k"}, "the key alone"},
-      {{.api_key = "\"k\""}, "api_key stands in quotes"},
-      {{.access_token = "'k'"}, "stands in quotes"},
+      {{.api_key = "\"k\""}, "api_key is enclosed in quotes"},
+      {{.access_token = "'k'"}, "enclosed in quotes"},
       {{.api_key = ""}, "api_key is empty"},
       {{.api_key = "a\r\nX: y"}, "line end"},
       {{.api_key = "a\t"}, "control character"},
       {{.api_key = "a "}, "space at its end"},
       {{.api_key = " a"}, "space at its end"},
-      {{.api_key = "a", .access_token = "b"}, "both"},
+      {{.api_key = "a", .access_token = "b"}, "set exactly one"},
       {{.api_key = "a", .user_agent = "x\ny"}, "user_agent"},
       {{.api_key = "a", .user_agent = ""}, "user_agent"},
       {{.api_key = "a", .timeout_ms = -1}, "timeout"},
@@ -915,15 +915,17 @@ static void check_redirect(leat_client *client, const char *location, const char
 
 static void test_redirects(leat_client *client) {
   TEST("redirects name their host");
-  check_redirect(client, "https://login.example/in?to=" KEY, "points to login.example,");
-  check_redirect(client, "/login", "points to https://api.piggy.eu,");
-  check_redirect(client, "//evil.example/x", "points to evil.example,");
-  check_redirect(client, "file:///etc/passwd", "points to https://api.piggy.eu,");
-  check_redirect(client, "/in?to=https://x.example/", "points to https://api.piggy.eu,");
-  check_redirect(client, "", "points to https://api.piggy.eu,");
-  check_redirect(client, "https://me:pw@evil.example/", "points to evil.example,");
+  check_redirect(client, "https://login.example/in?to=" KEY,
+                 "redirects to login.example;");
+  check_redirect(client, "/login", "redirects to https://api.piggy.eu;");
+  check_redirect(client, "//evil.example/x", "redirects to evil.example;");
+  check_redirect(client, "file:///etc/passwd", "redirects to https://api.piggy.eu;");
+  check_redirect(client, "/in?to=https://x.example/",
+                 "redirects to https://api.piggy.eu;");
+  check_redirect(client, "", "redirects to https://api.piggy.eu;");
+  check_redirect(client, "https://me:pw@evil.example/", "redirects to evil.example;");
   check_redirect(client, "https://evil.example\\@good.example",
-                 "points to evil.example,");
+                 "redirects to evil.example;");
 }
 
 /* Our clock is at Tue, 14 Nov 2023 22:13:20 GMT. A Retry-After date is compared with the

@@ -126,7 +126,7 @@ static void test_failures(void) {
                 "broke while receiving");
   check_failure("never responds", (reply){NULL, STAY}, LEAT_TIMEOUT, true, "in time");
   check_failure("half a head, then the end", (reply){OK_HEAD "Cont", CLOSE},
-                LEAT_CONNECTION, true, "within the answer's head");
+                LEAT_CONNECTION, true, "within the response's head");
   check_failure("half a head, then nothing", (reply){OK_HEAD "Cont", STAY}, LEAT_TIMEOUT,
                 true, "in time");
   check_failure("half a body, then a reset", (reply){CUT_BODY, RESET}, LEAT_CONNECTION,

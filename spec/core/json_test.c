@@ -221,7 +221,7 @@ static const text_case cases[] = {
     BAD("[\"\\u00g0\"]", "no hexadecimal digit (byte 7)"),
     BAD("[\"\\u@000\"]", "no hexadecimal digit (byte 5)"),
     BAD("[\"\\u-001\"]", "no hexadecimal digit (byte 5)"),
-    BAD("[\"\\u0000\"]", "a NUL, which no text may hold (byte 3)"),
+    BAD("[\"\\u0000\"]", "a NUL character (byte 3)"),
     BAD("[\"\\ud800\"]", "half of a surrogate pair (byte 3)"),
     BAD("[\"\\udbffx\"]", "half of a surrogate pair (byte 3)"),
     BAD("[\"\\udc00\"]", "half of a surrogate pair (byte 3)"),
@@ -243,7 +243,7 @@ static const text_case cases[] = {
     BAD("[\"\xFF\"]", "no UTF-8 (byte 3)"),
     BAD("[\xC3\xA9]", "no value (byte 2)"),
     BAD("{\"\xFF\":1}", "no UTF-8 (byte 3)"),
-    BAD("{\"\\u0000\":1}", "a NUL, which no text may hold (byte 3)"),
+    BAD("{\"\\u0000\":1}", "a NUL character (byte 3)"),
     /* names: a duplicate is rejected only where it is read, see call_test.c */
     GOOD("{\"a\":1,\"a\":1}"),
     GOOD("{\"\":1,\"\":1}"),
@@ -264,7 +264,8 @@ static void check_case(const text_case *c) {
   const leat_error *error = leat_call_error(call);
   char wanted[128] = "";
   if (c->wrong)
-    snprintf(wanted, sizeof wanted, "the answer is not the JSON expected (%s)", c->wrong);
+    snprintf(wanted, sizeof wanted, "the response is not the expected JSON (%s)",
+             c->wrong);
   if (!CHECK(error->kind == (c->wrong ? LEAT_PROTOCOL : LEAT_OK) &&
              strncmp(error->message, wanted, strlen(wanted)) == 0))
     printf("  %s: %s\n", c->text, error->message);

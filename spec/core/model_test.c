@@ -439,9 +439,9 @@ static void check_cards(world *w, const job *j) {
     char value[2] = {(char)('x' + i)}, card[160];
     leat_buffer text;
     leat__buffer_init(&text, 1024);
-    const sjson *there = leat__sjson_get(w->api.cards, value);
+    const json_t *there = json_object_get(w->api.cards, value);
     show(&w->now[i], value[0], card, sizeof card);
-    if (there) leat__sjson_write(there, &text);
+    if (there) leat__sandbox_write(there, &text);
     if ((there != NULL) != w->now[i].exists ||
         (there && !leat__equal((leat_string){text.data, text.length}, leat_s(card))))
       complain(w, j, "the sandbox does not hold what it should");
@@ -462,7 +462,7 @@ static void serve(world *w, client *c, const leat_request *r, const ask *a, plan
                     .now = w->moment};
   bool was_refused = is_refused(&w->now[a->card], a);
   if (p->faulty) add_fault(w, &p->fault);
-  if (!leat__sandbox_serve(&w->api, &c->x)) w->wrong = !CHECK(false && "memory");
+  if (!leat__sandbox_process(&w->api, &c->x)) w->wrong = !CHECK(false && "memory");
   state seen = predict(w, j, a, p);
   if (!p->faulty || p->fault.lag_ms > 0) {
     int code = code_in((leat_string){c->x.text.data, c->x.text.length});
@@ -517,7 +517,7 @@ static void deliver(world *w, client *c) {
   c->waits = false;
   if (!c->has_response) {
     leat_call_fail(c->call, w->moment, c->kind, c->sent, "lost");
-    leat__sandbox_answer_free(&c->x);
+    leat__sandbox_response_free(&c->x);
     c->x = (exchange){0};
     return;
   }
@@ -722,7 +722,12 @@ static bool open_world(world *w) {
         shared && i > 0 ? w->clients[0].client : leat_client_new(&settings, NULL);
     w->clients[i].next_ms = w->moment.monotonic_ms + test_draw(200);
   }
-  return leat__sandbox_open(&w->api, &config, NULL);
+  if (!leat__sandbox_open(&w->api, &config, NULL)) return false;
+  for (size_t i = 0; i < count; i++) /* the API documents that a name may be null */
+    if (cards[i].name == NULL)
+      json_object_set_new(json_object_get(w->api.cards, cards[i].value), "name",
+                          json_null());
+  return true;
 }
 
 static client *next_client(world *w) {
@@ -752,7 +757,7 @@ static bool run(uint64_t seed) {
   for (int i = 0; i < w.job_count && !w.wrong; i++)
     check_report(&w, &w.jobs[i]);
   for (int i = 0; i < CLIENTS; i++) {
-    if (w.clients[i].waits) leat__sandbox_answer_free(&w.clients[i].x);
+    if (w.clients[i].waits) leat__sandbox_response_free(&w.clients[i].x);
     leat_call_free(w.clients[i].call);
     if (i == 0 || w.clients[i].client != w.clients[0].client)
       leat_client_free(w.clients[i].client);

@@ -315,7 +315,7 @@ static void test_early_server(void) {
        "http://127.0.0.1:",
        {.response = "HTTP/1.1 200 OK\r\n\r\n220 mail.example ESMTP\r\n"},
        LEAT_PROTOCOL,
-       {"speaks before it is asked", "220 mail.example"}},
+       {"sent data before the request", "220 mail.example"}},
       {"the server behind it closes at once",
        "http://127.0.0.1:",
        {.response = "HTTP/1.1 200 OK\r\n\r\n", .then = CLOSE, .at_once = 1},
@@ -358,7 +358,7 @@ static void test_bad_tls(void) {
                 (tls_options){.identity = &certs.good,
                               .wants_certificate = true,
                               .refuse_after_ms = 50},
-                "wants a certificate of its clients");
+                "requires a client certificate");
 }
 
 /* The proxy's option shows that it is the proxy that failed, although the ports are

@@ -245,7 +245,8 @@ static void check_plain(const char *name, const char *greeting, reply r, leat_ki
 
 static void test_plain(void) {
   static const char *const talks[] = {"does not speak TLS", "is the port right", NULL};
-  static const char *const silent[] = {"does not answer TLS", "is the port right", NULL};
+  static const char *const silent[] = {"does not respond to TLS", "is the port right",
+                                       NULL};
   check_plain("plain HTTP on the port, which complains",
               "HTTP/1.1 400 Bad Request\r\n\r\n", (reply){NULL, STAY}, LEAT_TLS, talks);
   check_plain("mail on the port", "220 mail.example ESMTP\r\n", (reply){NULL, STAY},

@@ -266,9 +266,10 @@ static void test_failures(void) {
   check_failure(200, "{\"access_token\":42}", LEAT_PROTOCOL, "no access_token");
   check_failure(200, "{\"access_token\":\"a\\nb\"}", LEAT_PROTOCOL, "no access_token");
   check_failure(200, "<html>", LEAT_PROTOCOL, "JSON");
-  check_failure(302, "", LEAT_REDIRECT,
-                "points to https://login.example:8443, which is never followed, for the "
-                "client_secret would travel along: is token_url right?");
+  check_failure(
+      302, "", LEAT_REDIRECT,
+      "redirects to https://login.example:8443; redirects are never followed, because "
+      "the client_secret would be sent along (is token_url right?)");
   check_failure(401, "<html><title>Staging</title>", LEAT_PROTOCOL, "an HTML page came");
   check_failure(200, "{\"access_token\":\"a\",\"access_token\":\"b\"}", LEAT_PROTOCOL,
                 "several");
@@ -295,7 +296,7 @@ static void check_redirect(const char *format, const char *host) {
   leat_call_respond(call, now, &redirect);
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_REDIRECT);
-  snprintf(message, sizeof message, "no token: the server points to %s, which", host);
+  snprintf(message, sizeof message, "no token: the server redirects to %s;", host);
   if (!CHECK(strstr(leat_call_error(call)->message, message) != NULL))
     printf("  %s\n", leat_call_error(call)->message);
   CHECK(strstr(leat_call_error(call)->message, "is token_url right?") != NULL);

@@ -47,7 +47,7 @@ static void check_value(const leat_call *call, const leat_op *op, leat_framing f
   bool is_card = leat_call_contact_identifier(call, &card);
   MUST(is_card == (op->result == LEAT_RESULT_CARD));
   MUST(!is_card || leat_same_value(card.value, leat_s("1")));
-  MUST(op->result != LEAT_RESULT_NOTHING || framing != LEAT_TO_CLOSE);
+  MUST(op->result != LEAT_RESULT_NOTHING || framing != LEAT_CLOSE_DELIMITED);
   leat_type type = leat_json_type(leat_call_data(call));
   MUST(op->result != LEAT_RESULT_CARDS || type == LEAT_ARRAY);
   MUST(op->result != LEAT_RESULT_DATA || type == LEAT_OBJECT);

@@ -72,9 +72,9 @@ describe("in Luanti", function()
     local wanted = [[
 /card  -> Which card? /card <value> [<contact uuid>]
 /card 0042 -> Asking ...
-ann: Card 0042 (no name) is linked to nobody.
+ann: Card 0042 (0042) is linked to nobody.
 /card 0042 bob -> Asking ...
-ann: Card 0042 (no name) is linked to bob.
+ann: Card 0042 (0042) is linked to bob.
 /card none -> Asking ...
 ann: There is no such card.
 ]]

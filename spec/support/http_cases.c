@@ -182,7 +182,7 @@ static leat_framing framing(reader *r) {
   if (takes(r, "length")) return LEAT_LENGTH;
   if (takes(r, "chunked")) return LEAT_CHUNKED;
   if (!takes(r, "close")) bad(r, "an unknown framing");
-  return LEAT_TO_CLOSE;
+  return LEAT_CLOSE_DELIMITED;
 }
 
 static void want_response(reader *r, http_case *c) {

@@ -30,8 +30,14 @@ only() { # only FILES PATTERN: no other files include it; both are extended expr
 }
 only 'curl/(curl.c|diagnose.[ch])' 'curl/'
 only sandbox/sandbox.c 'microhttpd'
-only sandbox/jansson.c 'jansson'
+only sandbox/sandbox_internal.h 'jansson'
 only none 'l(ua|auxlib|ualib)'
+
+private=$(grep -l 'internal\.h"' core/curl/*.[ch] || true)
+if [ -n "$private" ]; then
+  echo "purity: the driver on libcurl must use public headers only:" "$private"
+  status=1
+fi
 
 [ $status = 0 ] && echo "purity: $# objects, no I/O, no state"
 exit $status
