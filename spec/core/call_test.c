@@ -541,7 +541,7 @@ static const struct response_case {
 } responses[] = {
     /* successes */
     {"find", 200, LEAT_LENGTH, "application/json", CARD, DONE},
-    {"find", 200, LEAT_TO_CLOSE, "application/json", CARD, DONE},
+    {"find", 200, LEAT_CLOSE_DELIMITED, "application/json", CARD, DONE},
     {"find", 200, LEAT_LENGTH, "text/plain", CARD, DONE},
     {"create", 201, LEAT_CHUNKED, "application/json", CARD, DONE},
     {"find", 200, PLAIN, CARD_WITH("\"x\":1"), DONE},
@@ -554,16 +554,16 @@ static const struct response_case {
     {"delete", 200, PLAIN, "", DONE},
     {"delete", 204, LEAT_NO_BODY, "", "", DONE},
     /* if only the closed connection ends the body, it does not prove a delete */
-    {"delete", 200, LEAT_TO_CLOSE, "", "", UNKNOWN(LEAT_PROTOCOL), "proves nothing"},
-    {"delete", 200, LEAT_TO_CLOSE, "", "{\"data\":null}", UNKNOWN(LEAT_PROTOCOL),
-     "proves nothing"},
+    {"delete", 200, LEAT_CLOSE_DELIMITED, "", "", UNKNOWN(LEAT_PROTOCOL), "does not prove"},
+    {"delete", 200, LEAT_CLOSE_DELIMITED, "", "{\"data\":null}", UNKNOWN(LEAT_PROTOCOL),
+     "does not prove"},
     /* responses that are not the API's */
     {"find", 200, PLAIN, "", FAILS(LEAT_PROTOCOL), "empty"},
     {"link", 204, LEAT_NO_BODY, "", "", UNKNOWN(LEAT_PROTOCOL), "empty"},
     {"create", 200, LEAT_LENGTH, "text/html", "<html>Welcome to the\r\n hotel</html>",
      UNKNOWN(LEAT_PROTOCOL), "text/html, body \"<html>Welcome to the   hotel</html>\""},
     {"find", 200, PLAIN, "{\"data\":{\"value\":\"1\"", FAILS(LEAT_PROTOCOL),
-     "not the JSON expected"},
+     "not the expected JSON"},
     {"find", 200, PLAIN, CARD "x", FAILS(LEAT_PROTOCOL), "JSON"},
     /* duplicate names are rejected in fields we read, and allowed in all others */
     {"find", 200, PLAIN, CARD_WITH("\"value\":\"2\""), FAILS(LEAT_PROTOCOL),
@@ -709,7 +709,7 @@ static const struct response_case {
      "Server Error"},
     {"update", 502, LEAT_LENGTH, "text/html", "<h1>Bad Gateway</h1>",
      UNKNOWN(LEAT_SERVER), "Bad Gateway"},
-    {"delete", 504, LEAT_TO_CLOSE, "", "", UNKNOWN(LEAT_SERVER), ""},
+    {"delete", 504, LEAT_CLOSE_DELIMITED, "", "", UNKNOWN(LEAT_SERVER), ""},
     {"find", 418, PLAIN, "", FAILS(LEAT_PROTOCOL), ""},
     {"find", 304, LEAT_NO_BODY, "", "", FAILS(LEAT_PROTOCOL), ""},
 };

@@ -121,7 +121,7 @@ static void check_failure(const char *name, reply first, leat_kind kind, bool un
 
 static void test_failures(void) {
   check_failure("closes without a response", (reply){NULL, CLOSE}, LEAT_CONNECTION, true,
-                "without an answer");
+                "without a response");
   check_failure("resets", (reply){NULL, RESET}, LEAT_CONNECTION, true,
                 "broke while receiving");
   check_failure("never responds", (reply){NULL, STAY}, LEAT_TIMEOUT, true, "in time");

@@ -485,7 +485,7 @@ static void send_request(world *w, client *c) {
   job *j = &w->jobs[c->job];
   ask a = read_request(r);
   int delivery = test_draw(24);
-  leat__sandbox_catch_up(&w->api, w->moment);
+  leat__sandbox_apply_due(&w->api, w->moment);
   catch_up(w, w->moment.monotonic_ms);
   become_stale(w);
   plan p = random_plan(w, &a);
@@ -528,7 +528,7 @@ static void deliver(world *w, client *c) {
     at = value.data + value.length + 1;
   }
   leat_call_respond(c->call, w->moment, &response);
-  leat__sandbox_answer_free(&c->x);
+  leat__sandbox_response_free(&c->x);
   c->x = (exchange){0};
 }
 

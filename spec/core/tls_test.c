@@ -118,7 +118,7 @@ static const bad_tls bad_servers[] = {
      {.identity = &certs.good, .flight = 300, .then = RESET}, LEAT_CONNECTION,
      {"broke while TLS was set up", "try again"}},
     {"hangs in the handshake", {.identity = &certs.good, .flight = 300, .then = STAY},
-     LEAT_TIMEOUT, {"does not answer TLS", "is the port right"}},
+     LEAT_TIMEOUT, {"does not respond to TLS", "is the port right"}},
 };
 /* clang-format on */
 
@@ -152,7 +152,7 @@ typedef struct refusal {
 /* clang-format off */
 static const refusal refusals[] = {
     {"a client certificate is wanted", TLS_1_3, true, 0,
-     {"certificate required", "wants a certificate of its clients"}},
+     {"certificate required", "requires a client certificate"}},
     {"a client certificate is wanted, TLS 1.2", TLS_1_2, true, 0, {"alert"}},
     {"the client is refused", TLS_1_3, false, GNUTLS_A_ACCESS_DENIED, {"access denied"}},
     {"the client's authority is unknown", TLS_1_3, false, GNUTLS_A_UNKNOWN_CA,

@@ -229,14 +229,14 @@ mutant bytes-behind-a-document 8 \
 mutant a-poll-that-waits 9 \
   's/^  step(0)$/  step(0.1)/'
 # Mutants of the sandbox, on which the tests rely.
-mutant faults-that-do-not-carry-out - \
-  's/if (f == NULL || f->apply) carry_out/if (f == NULL) carry_out/'
-mutant faults-that-carry-out - \
-  's/if (f == NULL || f->apply) carry_out/carry_out/'
+mutant faults-that-do-not-apply - \
+  's/if (f == NULL || f->apply) apply(/if (f == NULL) apply(/'
+mutant faults-that-always-apply - \
+  's/if (f == NULL || f->apply) apply(/apply(/'
 mutant no-lag - \
   's/x->now.monotonic_ms - lag_ms/x->now.monotonic_ms/'
 mutant secrets-in-the-record 5 \
-  's/secret ? masked_secret : //'
+  's/if (secret) text = masked_secret;/(void)secret;/'
 
 # Bugs of the library and of the sandbox that the model alone must catch.
 passes=model_alone
@@ -263,39 +263,39 @@ mutant model-another-card-accepted 4 \
 mutant model-wrong-card-in-conflict 4 \
   's/^  take_document(call, verify); .*/  if (leat_call_error(verify)->kind == LEAT_OK) take_document(call, verify);/'
 mutant sandbox-creates-what-exists - \
-  's/^  if (card_of(x)) leat__sandbox_reply_code(x, 60006);/  if (card_of(x) \&\& !x->route) leat__sandbox_reply_code(x, 60006);/'
-mutant sandbox-carries-out-nothing - \
-  's/^  if (f == NULL || f->apply) carry_out(.*/  (void)record;/'
-mutant sandbox-carries-out-nothing-late - \
-  's/^    carry_out_late(api, \&p);/    leat__sjson_free(p.input);/'
+  's/^  if (card_of(x)) leat__sandbox_respond_code(x, 60006);/  if (card_of(x) \&\& !x->route) leat__sandbox_respond_code(x, 60006);/'
+mutant sandbox-applies-nothing - \
+  's/^  if (f == NULL || f->apply) apply(.*/  (void)record;/'
+mutant sandbox-applies-nothing-late - \
+  's/^    apply_pending(api, \&p);/    json_decref(p.input);/'
 mutant sandbox-links-what-is-linked - \
-  's/^  if (is_linked(card)) leat/  if (is_linked(card) \&\& !uuid) leat/'
+  's/^  if (is_linked(card)) leat/  if (is_linked(card) \&\& !x->route) leat/'
 mutant sandbox-keeps-what-is-deleted - \
-  's/^  if (card == NULL) return leat__sjson_remove(api->cards, value);/  if (card == NULL) return true;/'
+  's/^  if (card == NULL) return json_object_del(api->cards, value) == 0;/  if (card == NULL) return true;/'
 mutant sandbox-unlinks-with-another-code - \
-  's/leat__sandbox_reply_code(x, 60011)/leat__sandbox_reply_code(x, 60014)/'
+  's/leat__sandbox_respond_code(x, 60011)/leat__sandbox_respond_code(x, 60014)/'
 mutant sandbox-finds-what-is-inactive - \
-  's/^  if (card \&\& (!must_live || is_active(card))) return card;/  if (card) return card;/'
+  's/^  if (card \&\& (!must_be_active || active)) return card;/  if (card || active) return card;/'
 mutant sandbox-knows-every-contact - \
-  's/^  if (uuid == NULL || leat__sjson_get(api->contacts, uuid)) return true;/  if (uuid == NULL || api) return true;/'
+  's/ == NULL || contact_of(api, x)) return true;/ == NULL || api) return true;/'
 mutant sandbox-names-nothing - \
-  's/{value, name ? name : value,/{value, name,/'
+  's/"name", name ? name : value,/"name", name ? name : "",/'
 mutant sandbox-lags-for-nobody - \
   's/^  int lag_ms = reads_past ? f->lag_ms : 0;/  int lag_ms = 0;/'
 mutant sandbox-is-never-stale - \
-  's/^  x->cards = reads_past \&\& f->past/  x->cards = reads_past \&\& f->past == api->cards/'
+  's/^  if (reads_past \&\& f->past) return/  if (reads_past \&\& f->past == api->cards) return/'
 # Bugs for the other model, over sockets and from Lua.
 passes=model_over_sockets
 mutant sockets-lost-taken-as-unsent 4 \
   's/= call->op->writes \&\& sent == LEAT_SENT_MAYBE;/= false;/'
 mutant sockets-keep-what-is-deleted - \
-  's/^  if (card == NULL) return leat__sjson_remove(api->cards, value);/  if (card == NULL) return true;/'
+  's/^  if (card == NULL) return json_object_del(api->cards, value) == 0;/  if (card == NULL) return true;/'
 # Bugs that print secrets.
 passes=no_leak
 mutant canary-token-in-a-message 5 \
   's/^  return length < shortest ? 0 : length;/  return 0 * length;/'
 mutant canary-secrets-in-the-record 5 \
-  's/secret ? masked_secret : //'
+  's/if (secret) text = masked_secret;/(void)secret;/'
 mutant canary-key-in-the-log-of-nginx 5 \
   's/^  local http = table.remove(self.codecs) or core.http1()$/&  ngx.log(ngx.WARN, call:request().headers.Authorization)/'
 
