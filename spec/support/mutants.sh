@@ -34,13 +34,15 @@ c_test() {
 }
 
 # Runs all tests, up to the first that fails. For C, tests that are named like the changed file
-# come first; only the specs test Lua files.
+# come first, then those without sockets, which are quick and do not depend on the machine's load;
+# only the specs test Lua files.
 all_tests() { # all_tests FILE
   stem=${1##*/}
   stem=${stem%%[._]*}
   case $1 in
     core/*)
-      for test in spec/core/"$stem"*_test.c spec/core/*_test.c; do
+      sockets=$(grep -l curl_calls.h spec/core/*_test.c)
+      for test in spec/core/"$stem"*_test.c $(grep -L curl_calls.h spec/core/*_test.c) $sockets; do
         if [ -e "$test" ]; then c_test "$(basename "$test" .c)" || return 1; fi
       done
       c_test differential || return 1
