@@ -330,10 +330,10 @@ FUZZERS := $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*_fuzz.
 fuzz-build: $(FUZZERS)
 fuzz: fuzz-build
 	@sh spec/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
-$(BUILD)/fuzz/%: spec/fuzz/%.c spec/support/cases.c $(PURE) $(wildcard core/*.h spec/fuzz/*.h spec/support/*.h)
+$(BUILD)/fuzz/%: spec/fuzz/%.c spec/support/http_cases.c $(PURE) $(wildcard core/*.h spec/fuzz/*.h spec/support/*.h)
 	@mkdir -p $(@D)
 	clang $(CPP_FLAGS) $(STANDARD) -Ispec/support -O1 -g -fsanitize=fuzzer,address,undefined \
-	  -fno-sanitize-recover=all -o $@ $< spec/support/cases.c $(PURE) $(JANSSON_LIBS)
+	  -fno-sanitize-recover=all -o $@ $< spec/support/http_cases.c $(PURE) $(JANSSON_LIBS)
 
 BENCH_TOOLS := $(patsubst spec/bench/%.c,$(BUILD)/bench/%,$(wildcard spec/bench/*.c))
 nightly:
@@ -364,6 +364,7 @@ lint:
 	  --inline-suppr --suppress=missingIncludeSystem -Icore -Icore/curl -Icore/sandbox core lua
 	luacheck --quiet .
 	shellcheck $(SH_FILES)
+	sh spec/support/mutants.sh --check
 # A sandbox's request owns its memory; gcc cannot follow the ownership through libmicrohttpd.
 analyze:
 	@for file in $(wildcard core/*.c core/*/*.c lua/*.c); do \

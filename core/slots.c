@@ -24,7 +24,7 @@ bool leat__slot_return(leat_slots *slots, leat_slot *slot) {
     later->at_us = free_us;
     free_us = at_us;
   }
-  if (slots->free_us == free_us + slots->length_us) slots->free_us = free_us;
+  if (slots->free_us == leat__add_ms(free_us, slots->length_us)) slots->free_us = free_us;
   leat__slot_use(slots, slot);
   return moved;
 }

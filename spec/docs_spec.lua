@@ -82,15 +82,23 @@ it("the index has every guide", function()
   end
 end)
 
+local function check_tests(text)
+  local tests = 0
+  for file, name in text:gmatch('`(spec/[^`]*)`: "([^"]*)"') do
+    assert.truthy(markdown.read(file):find('"' .. name, 1, true), file .. ": " .. name)
+    tests = tests + 1
+  end
+  assert.truthy(tests > 0, text)
+end
+
+it("the map of the tests names tests that are there", function()
+  check_tests(markdown.read("spec/README.md"))
+end)
+
 it("each promise names tests that are there", function()
   local promises = 0
   for promise in (markdown.read("docs/promises.md") .. "\n\n"):gmatch("%*%*%d+%..-\n\n") do
-    local proofs = 0
-    for file, name in promise:gmatch('`(spec/[^`]*)`: "([^"]*)"') do
-      assert.truthy(markdown.read(file):find('"' .. name, 1, true), file .. ": " .. name)
-      proofs = proofs + 1
-    end
-    assert.truthy(proofs > 0, promise)
+    check_tests(promise)
     promises = promises + 1
   end
   assert.equal(9, promises)

@@ -144,7 +144,7 @@ it("what is reported is true, of " .. OPERATIONS .. " random operations (seed " 
   local crowd, lives, found = new_crowd(), {}, {}
   for i = 1, LIVES do
     lives[i] = coroutine.create(function()
-      live(crowd, random.dice(SEED + i * 7919), math.ceil(OPERATIONS / LIVES), found)
+      live(crowd, random.generator(SEED + i * 7919), math.ceil(OPERATIONS / LIVES), found)
     end)
   end
   crowd.run(lives)

@@ -56,7 +56,8 @@ static void test_all(leat_observe observe) {
   leat_attempt none;
   leat_call_set_user(call, &now);
 
-  TEST("a token is fetched, an answer lost, a look fails, the next one finds it");
+  TEST("a token is fetched, a response lost, a verifying find fails, and the next one "
+       "succeeds");
   give_token(call);
   CHECK(!leat_client_attempt(client, &none)); /* the next step is not yet decided */
   CHECK(go(call) == LEAT_SEND);
@@ -78,8 +79,7 @@ static void test_all(leat_observe observe) {
   check(client, (leat_attempt){CREATE, LEAT_TO_VERIFY, 4, LEAT_OK, 0, 200,
                                LEAT_SENT_MAYBE, false, 8, -1, value, &now});
   CHECK(!leat_client_attempt(client, &none));
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_ends(void) {
@@ -103,7 +103,7 @@ static void test_ends(void) {
                                NULL});
   leat_call_free(call);
 
-  TEST("freed with what was not told");
+  TEST("freed with events that were not read");
   call = new_call(client, "find");
   give_token(call);
   leat_call_free(call);
@@ -111,14 +111,13 @@ static void test_ends(void) {
   CHECK(go(call) == LEAT_SEND);
   leat_call_fail(call, now, LEAT_CONNECTION, LEAT_SENT_NO, "refused");
   CHECK(leat_call_next(call, now) == LEAT_WAIT);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_many(void) {
   leat_client *client = observed_client(LEAT_OBSERVE_ATTEMPTS);
   leat_attempt attempt;
-  int told = 0;
+  int reported = 0;
 
   TEST("who does not ask loses the oldest");
   for (int i = 0; i < 1100; i++) {
@@ -130,8 +129,8 @@ static void test_many(void) {
     leat_call_free(call);
   }
   while (leat_client_attempt(client, &attempt))
-    CHECK(attempt.ms == 1100 - 1024 + told++);
-  CHECK(told == 1024);
+    CHECK(attempt.ms == 1100 - 1024 + reported++);
+  CHECK(reported == 1024);
   leat_client_free(client);
 }
 
@@ -139,27 +138,25 @@ static void test_twice(void) {
   leat_client *client = observed_client(LEAT_OBSERVE_ATTEMPTS);
   leat_call *call = new_call(client, "delete");
   leat_attempt attempt;
-  TEST("an answer that is given twice is told once");
+  TEST("a response that is given twice is reported once");
   give_token(call);
   respond_after(call, 1, 200, "{}");
   CHECK(go(call) == LEAT_SEND);
   CHECK(leat_client_attempt(client, &attempt) && attempt.ms == 30);
   CHECK(!leat_client_attempt(client, &attempt));
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_nobody(void) {
   leat_client *client = observed_client(LEAT_OBSERVE_NOTHING);
   leat_call *call = new_call(client, "delete");
   leat_attempt attempt;
-  TEST("nobody asked to be told");
+  TEST("no events without observe");
   give_token(call);
   CHECK(go(call) == LEAT_SEND);
   respond_after(call, 1, 200, "{\"data\":null}");
   CHECK(go(call) == LEAT_DONE && !leat_client_attempt(client, &attempt));
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 int main(void) {

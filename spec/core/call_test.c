@@ -78,7 +78,7 @@ static void test_golden(leat_client *client, const char *folder) {
 
 static void test_request(leat_client *client) {
   leat_call *call = card_call(client, "find");
-  TEST("what a driver is told");
+  TEST("what a driver gets of a request");
   CHECK(leat_call_request(call) == NULL);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   CHECK(leat_call_next(call, (leat_moment){now.monotonic_ms + 8000, 0, 0}) ==
@@ -475,8 +475,7 @@ static void check_url(const char *url, const char *origin, const char *target) {
     CHECK_STR(request->origin.data, origin);
     CHECK(text_is(request->target, target));
   }
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_urls(void) {
@@ -521,10 +520,16 @@ static void test_urls(void) {
   "\"email\":\"e\"}},\"meta\":[]}"
 #define CARD_WITH(members) "{\"data\":{\"value\":\"1\"," members "},\"meta\":{}}"
 #define CODE(code)         "{\"message\":\"Oh.\",\"code\":" #code ",\"status_code\":400}"
-#define UNKNOWN            true
-#define KNOWN              false
+#define PLAIN              LEAT_LENGTH, ""
 
-static const struct answer_case {
+/* The result of a call: its error's kind and code, and `outcome_unknown`. */
+#define DONE                LEAT_OK, 0, false, ""
+#define FAILS(kind)         kind, 0, false
+#define UNKNOWN(kind)       kind, 0, true
+#define REFUSED(kind, code) kind, code, false
+
+/* clang-format off */
+static const struct response_case {
   const char *operation;
   int status;
   leat_framing framing;
@@ -533,222 +538,203 @@ static const struct answer_case {
   int code;
   bool unknown;
   const char *message;
-} answers[] = {
+} responses[] = {
     /* successes */
-    {"find", 200, LEAT_LENGTH, "application/json", CARD, LEAT_OK, 0, KNOWN, ""},
-    {"find", 200, LEAT_CLOSE_DELIMITED, "application/json", CARD, LEAT_OK, 0, KNOWN, ""},
-    {"find", 200, LEAT_LENGTH, "text/plain", CARD, LEAT_OK, 0, KNOWN, ""},
-    {"create", 201, LEAT_CHUNKED, "application/json", CARD, LEAT_OK, 0, KNOWN, ""},
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"x\":1"), LEAT_OK, 0, KNOWN, ""},
-    {"find", 200, LEAT_LENGTH, "",
-     CARD_WITH("\"contact\":null,\"name\":null,\"active\":null"), LEAT_OK, 0, KNOWN, ""},
-    {"delete", 200, LEAT_LENGTH, "", "{\"data\":null,\"meta\":[]}", LEAT_OK, 0, KNOWN,
-     ""},
-    {"delete", 200, LEAT_LENGTH, "", "{\"data\":[]}", LEAT_OK, 0, KNOWN, ""},
-    {"delete", 200, LEAT_LENGTH, "", "{\"data\":{}}", LEAT_OK, 0, KNOWN, ""},
-    {"delete", 200, LEAT_LENGTH, "", CARD, LEAT_OK, 0, KNOWN, ""},
-    {"delete", 200, LEAT_LENGTH, "", "", LEAT_OK, 0, KNOWN, ""},
-    {"delete", 204, LEAT_NO_BODY, "", "", LEAT_OK, 0, KNOWN, ""},
+    {"find", 200, LEAT_LENGTH, "application/json", CARD, DONE},
+    {"find", 200, LEAT_CLOSE_DELIMITED, "application/json", CARD, DONE},
+    {"find", 200, LEAT_LENGTH, "text/plain", CARD, DONE},
+    {"create", 201, LEAT_CHUNKED, "application/json", CARD, DONE},
+    {"find", 200, PLAIN, CARD_WITH("\"x\":1"), DONE},
+    {"find", 200, PLAIN, CARD_WITH("\"contact\":null,\"name\":null,\"active\":null"),
+     DONE},
+    {"delete", 200, PLAIN, "{\"data\":null,\"meta\":[]}", DONE},
+    {"delete", 200, PLAIN, "{\"data\":[]}", DONE},
+    {"delete", 200, PLAIN, "{\"data\":{}}", DONE},
+    {"delete", 200, PLAIN, CARD, DONE},
+    {"delete", 200, PLAIN, "", DONE},
+    {"delete", 204, LEAT_NO_BODY, "", "", DONE},
     /* if only the closed connection ends the body, it does not prove a delete */
-    {"delete", 200, LEAT_CLOSE_DELIMITED, "", "", LEAT_PROTOCOL, 0, UNKNOWN, "does not prove"},
-    {"delete", 200, LEAT_CLOSE_DELIMITED, "", "{\"data\":null}", LEAT_PROTOCOL, 0, UNKNOWN,
+    {"delete", 200, LEAT_CLOSE_DELIMITED, "", "", UNKNOWN(LEAT_PROTOCOL), "does not prove"},
+    {"delete", 200, LEAT_CLOSE_DELIMITED, "", "{\"data\":null}", UNKNOWN(LEAT_PROTOCOL),
      "does not prove"},
     /* responses that are not the API's */
-    {"find", 200, LEAT_LENGTH, "", "", LEAT_PROTOCOL, 0, KNOWN, "empty"},
-    {"link", 204, LEAT_NO_BODY, "", "", LEAT_PROTOCOL, 0, UNKNOWN, "empty"},
+    {"find", 200, PLAIN, "", FAILS(LEAT_PROTOCOL), "empty"},
+    {"link", 204, LEAT_NO_BODY, "", "", UNKNOWN(LEAT_PROTOCOL), "empty"},
     {"create", 200, LEAT_LENGTH, "text/html", "<html>Welcome to the\r\n hotel</html>",
-     LEAT_PROTOCOL, 0, UNKNOWN,
-     "text/html, body \"<html>Welcome to the   hotel</html>\""},
-    {"find", 200, LEAT_LENGTH, "", "{\"data\":{\"value\":\"1\"", LEAT_PROTOCOL, 0, KNOWN,
+     UNKNOWN(LEAT_PROTOCOL), "text/html, body \"<html>Welcome to the   hotel</html>\""},
+    {"find", 200, PLAIN, "{\"data\":{\"value\":\"1\"", FAILS(LEAT_PROTOCOL),
      "not the expected JSON"},
-    {"find", 200, LEAT_LENGTH, "", CARD "x", LEAT_PROTOCOL, 0, KNOWN, "JSON"},
+    {"find", 200, PLAIN, CARD "x", FAILS(LEAT_PROTOCOL), "JSON"},
     /* duplicate names are rejected in fields we read, and allowed in all others */
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"value\":\"2\""), LEAT_PROTOCOL, 0, KNOWN,
+    {"find", 200, PLAIN, CARD_WITH("\"value\":\"2\""), FAILS(LEAT_PROTOCOL),
      "a duplicate name in \"data\""},
-    {"delete", 200, LEAT_LENGTH, "", CARD_WITH("\"value\":\"1\""), LEAT_PROTOCOL, 0,
-     UNKNOWN, "a duplicate name"},
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"name\":\"a\",\"name\":\"b\""),
-     LEAT_PROTOCOL, 0, KNOWN, "a duplicate name"},
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"active\":true,\"active\":false"),
-     LEAT_PROTOCOL, 0, KNOWN, "a duplicate name"},
-    {"link", 200, LEAT_LENGTH, "",
-     CARD_WITH("\"contact\":{\"uuid\":\"u\"},\"contact\":null"), LEAT_PROTOCOL, 0,
-     UNKNOWN, "a duplicate name"},
-    {"link", 200, LEAT_LENGTH, "",
-     CARD_WITH("\"contact\":{\"uuid\":\"u\",\"uuid\":\"v\"}"), LEAT_PROTOCOL, 0, UNKNOWN,
-     "a duplicate name in \"contact\""},
-    {"create", 200, LEAT_LENGTH, "", "{\"data\":{\"value\":\"1\"},\"data\":{}}",
-     LEAT_PROTOCOL, 0, UNKNOWN, "a duplicate name"},
-    {"create", 400, LEAT_LENGTH, "",
-     "{\"message\":\"Oh.\",\"code\":60006,\"code\":60003}", LEAT_PROTOCOL, 0, KNOWN, ""},
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":1,\"a\":2"), LEAT_OK, 0, KNOWN, ""},
-    {"find", 200, LEAT_LENGTH, "",
-     "{\"data\":{\"value\":\"1\",\"contact\":{\"uuid\":\"u\",\"attributes\":{\"name\":1,"
-     "\"name\":2}}},\"meta\":{\"value\":1,\"value\":2},\"meta\":[]}",
-     LEAT_OK, 0, KNOWN, ""},
-    {"find", 200, LEAT_LENGTH, "", "\xEF\xBB\xBF" CARD, LEAT_OK, 0, KNOWN, ""},
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":[9223372036854775808,1e400]"),
-     LEAT_OK, 0, KNOWN, ""},
+    {"delete", 200, PLAIN, CARD_WITH("\"value\":\"1\""), UNKNOWN(LEAT_PROTOCOL),
+     "a duplicate name"},
+    {"find", 200, PLAIN, CARD_WITH("\"name\":\"a\",\"name\":\"b\""),
+     FAILS(LEAT_PROTOCOL), "a duplicate name"},
+    {"find", 200, PLAIN, CARD_WITH("\"active\":true,\"active\":false"),
+     FAILS(LEAT_PROTOCOL), "a duplicate name"},
+    {"link", 200, PLAIN, CARD_WITH("\"contact\":{\"uuid\":\"u\"},\"contact\":null"),
+     UNKNOWN(LEAT_PROTOCOL), "a duplicate name"},
+    {"link", 200, PLAIN, CARD_WITH("\"contact\":{\"uuid\":\"u\",\"uuid\":\"v\"}"),
+     UNKNOWN(LEAT_PROTOCOL), "a duplicate name in \"contact\""},
+    {"create", 200, PLAIN, "{\"data\":{\"value\":\"1\"},\"data\":{}}",
+     UNKNOWN(LEAT_PROTOCOL), "a duplicate name"},
+    {"create", 400, PLAIN, "{\"message\":\"Oh.\",\"code\":60006,\"code\":60003}",
+     FAILS(LEAT_PROTOCOL), ""},
+    {"find", 200, PLAIN, CARD_WITH("\"a\":1,\"a\":2"), DONE},
+    {"find", 200, PLAIN,
+     "{\"data\":{\"value\":\"1\",\"contact\":{\"uuid\":\"u\",\"attributes\":{\"name\":1,\"name\":2}}},\"meta\":{\"value\":1,\"value\":2},\"meta\":[]}",
+     DONE},
+    {"find", 200, PLAIN, "\xEF\xBB\xBF" CARD, DONE},
+    {"find", 200, PLAIN, CARD_WITH("\"a\":[9223372036854775808,1e400]"), DONE},
     /* a number in a text field keeps its digits, however long it is */
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"name\":9223372036854775808"),
-     LEAT_PROTOCOL, 0, KNOWN, "\"name\""},
-    {"find", 400, LEAT_LENGTH, "", CODE(9223372036854775808), LEAT_INVALID_INPUT, 0,
-     KNOWN, "Oh."},
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":\"\xFF\""), LEAT_PROTOCOL, 0, KNOWN,
-     "JSON"},
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":\"\\ud800\""), LEAT_PROTOCOL, 0,
-     KNOWN, "JSON"},
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"a\":\"\\u0000\""), LEAT_PROTOCOL, 0,
-     KNOWN, "JSON"},
-    {"find", 200, LEAT_LENGTH, "", "[1]", LEAT_PROTOCOL, 0, KNOWN, "\"data\" is missing"},
-    {"find", 200, LEAT_LENGTH, "", "{}", LEAT_PROTOCOL, 0, KNOWN, "\"data\" is missing"},
-    {"find", 200, LEAT_LENGTH, "", "{\"data\":null}", LEAT_PROTOCOL, 0, KNOWN,
-     "not an object"},
-    {"find", 200, LEAT_LENGTH, "", "{\"data\":[]}", LEAT_PROTOCOL, 0, KNOWN,
-     "not an object"},
-    {"find", 200, LEAT_LENGTH, "", "{\"data\":{\"value\":1}}", LEAT_PROTOCOL, 0, KNOWN,
+    {"find", 200, PLAIN, CARD_WITH("\"name\":9223372036854775808"),
+     FAILS(LEAT_PROTOCOL), "\"name\""},
+    {"find", 400, PLAIN, CODE(9223372036854775808), FAILS(LEAT_INVALID_INPUT), "Oh."},
+    {"find", 200, PLAIN, CARD_WITH("\"a\":\"\xFF\""), FAILS(LEAT_PROTOCOL), "JSON"},
+    {"find", 200, PLAIN, CARD_WITH("\"a\":\"\\ud800\""), FAILS(LEAT_PROTOCOL), "JSON"},
+    {"find", 200, PLAIN, CARD_WITH("\"a\":\"\\u0000\""), FAILS(LEAT_PROTOCOL), "JSON"},
+    {"find", 200, PLAIN, "[1]", FAILS(LEAT_PROTOCOL), "\"data\" is missing"},
+    {"find", 200, PLAIN, "{}", FAILS(LEAT_PROTOCOL), "\"data\" is missing"},
+    {"find", 200, PLAIN, "{\"data\":null}", FAILS(LEAT_PROTOCOL), "not an object"},
+    {"find", 200, PLAIN, "{\"data\":[]}", FAILS(LEAT_PROTOCOL), "not an object"},
+    {"find", 200, PLAIN, "{\"data\":{\"value\":1}}", FAILS(LEAT_PROTOCOL),
      "\"value\" is not a string"},
-    {"create", 200, LEAT_LENGTH, "", "{\"data\":{\"value\":\"2\"}}", LEAT_PROTOCOL, 0,
-     UNKNOWN, "another value"},
-    {"delete", 200, LEAT_LENGTH, "", "{\"data\":{\"value\":\"2\"}}", LEAT_PROTOCOL, 0,
-     UNKNOWN, "another value"},
-    {"delete", 200, LEAT_LENGTH, "", "{\"data\":true}", LEAT_PROTOCOL, 0, UNKNOWN,
-     "neither"},
-    {"delete", 200, LEAT_LENGTH, "", "{\"message\":\"x\"}", LEAT_PROTOCOL, 0, UNKNOWN,
-     "missing"},
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"name\":7"), LEAT_PROTOCOL, 0, KNOWN,
-     "\"name\""},
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"active\":1"), LEAT_PROTOCOL, 0, KNOWN,
-     "\"active\""},
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"contact\":[]"), LEAT_PROTOCOL, 0, KNOWN,
+    {"create", 200, PLAIN, "{\"data\":{\"value\":\"2\"}}", UNKNOWN(LEAT_PROTOCOL),
+     "another value"},
+    {"delete", 200, PLAIN, "{\"data\":{\"value\":\"2\"}}", UNKNOWN(LEAT_PROTOCOL),
+     "another value"},
+    {"delete", 200, PLAIN, "{\"data\":true}", UNKNOWN(LEAT_PROTOCOL), "neither"},
+    {"delete", 200, PLAIN, "{\"message\":\"x\"}", UNKNOWN(LEAT_PROTOCOL), "missing"},
+    {"find", 200, PLAIN, CARD_WITH("\"name\":7"), FAILS(LEAT_PROTOCOL), "\"name\""},
+    {"find", 200, PLAIN, CARD_WITH("\"active\":1"), FAILS(LEAT_PROTOCOL), "\"active\""},
+    {"find", 200, PLAIN, CARD_WITH("\"contact\":[]"), FAILS(LEAT_PROTOCOL),
      "\"contact\""},
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"contact\":{}"), LEAT_PROTOCOL, 0, KNOWN,
+    {"find", 200, PLAIN, CARD_WITH("\"contact\":{}"), FAILS(LEAT_PROTOCOL),
      "\"contact\""},
-    {"find", 200, LEAT_LENGTH, "", CARD_WITH("\"contact\":{\"uuid\":\"u\",\"email\":1}"),
-     LEAT_PROTOCOL, 0, KNOWN, "\"contact\""},
+    {"find", 200, PLAIN, CARD_WITH("\"contact\":{\"uuid\":\"u\",\"email\":1}"),
+     FAILS(LEAT_PROTOCOL), "\"contact\""},
     /* error codes */
-    {"create", 400, LEAT_LENGTH, "", CODE(1003), LEAT_INVALID_INPUT, 1003, KNOWN, "Oh."},
-    {"find", 400, LEAT_LENGTH, "", CODE(60003), LEAT_NOT_FOUND, 60003, KNOWN, "Oh."},
-    {"link", 400, LEAT_LENGTH, "", CODE(60004), LEAT_INACTIVE, 60004, KNOWN, "Oh."},
-    {"create", 400, LEAT_LENGTH, "", CODE(60006), LEAT_ALREADY_EXISTS, 60006, KNOWN, ""},
-    {"unlink", 400, LEAT_LENGTH, "", CODE(60011), LEAT_NOT_LINKED, 60011, KNOWN, ""},
-    {"link", 400, LEAT_LENGTH, "", CODE(60014), LEAT_ALREADY_LINKED, 60014, KNOWN, ""},
-    {"link", 400, LEAT_LENGTH, "", CODE(55031), LEAT_CONTACT_NOT_FOUND, 55031, KNOWN, ""},
-    {"create", 400, LEAT_LENGTH, "", CODE(60000), LEAT_QUOTA_REACHED, 60000, KNOWN, ""},
-    {"create", 400, LEAT_LENGTH, "", CODE(60005), LEAT_ALREADY_EXISTS, 60005, KNOWN, ""},
-    {"link", 400, LEAT_LENGTH, "", CODE(60016), LEAT_CONFLICT, 60016, KNOWN, ""},
-    {"find", 400, LEAT_LENGTH, "", CODE(60013), LEAT_NOT_FOUND, 60013, KNOWN, ""},
-    {"find", 400, LEAT_LENGTH, "", CODE(7002), LEAT_FORBIDDEN, 7002, KNOWN, ""},
-    {"find", 400, LEAT_LENGTH, "", CODE(7011), LEAT_FORBIDDEN, 7011, KNOWN, ""},
-    {"find", 400, LEAT_LENGTH, "", CODE(1053), LEAT_UNAUTHORIZED, 1053, KNOWN, ""},
-    {"find", 400, LEAT_LENGTH, "", CODE(3000), LEAT_UNAUTHORIZED, 3000, KNOWN, ""},
-    {"create", 400, LEAT_LENGTH, "", CODE(1000), LEAT_SERVER, 1000, UNKNOWN, ""},
-    {"find", 400, LEAT_LENGTH, "", CODE(55007), LEAT_API_ERROR, 55007, KNOWN, ""},
-    {"find", 400, LEAT_LENGTH, "", CODE(55012), LEAT_API_ERROR, 55012, KNOWN, ""},
-    {"find", 400, LEAT_LENGTH, "", CODE(55016), LEAT_API_ERROR, 55016, KNOWN, ""},
-    {"find", 400, LEAT_LENGTH, "", CODE(55017), LEAT_API_ERROR, 55017, KNOWN, ""},
-    {"find", 400, LEAT_LENGTH, "", CODE(1010), LEAT_API_ERROR, 1010, KNOWN, ""},
-    {"find", 400, LEAT_LENGTH, "", CODE(1013), LEAT_API_ERROR, 1013, KNOWN, ""},
-    {"find", 400, LEAT_LENGTH, "", CODE(1048), LEAT_API_ERROR, 1048, KNOWN, ""},
-    {"find", 400, LEAT_LENGTH, "", CODE(99999), LEAT_API_ERROR, 99999, KNOWN, "Oh."},
+    {"create", 400, PLAIN, CODE(1003), REFUSED(LEAT_INVALID_INPUT, 1003), "Oh."},
+    {"find", 400, PLAIN, CODE(60003), REFUSED(LEAT_NOT_FOUND, 60003), "Oh."},
+    {"link", 400, PLAIN, CODE(60004), REFUSED(LEAT_INACTIVE, 60004), "Oh."},
+    {"create", 400, PLAIN, CODE(60006), REFUSED(LEAT_ALREADY_EXISTS, 60006), ""},
+    {"unlink", 400, PLAIN, CODE(60011), REFUSED(LEAT_NOT_LINKED, 60011), ""},
+    {"link", 400, PLAIN, CODE(60014), REFUSED(LEAT_ALREADY_LINKED, 60014), ""},
+    {"link", 400, PLAIN, CODE(55031), REFUSED(LEAT_CONTACT_NOT_FOUND, 55031), ""},
+    {"create", 400, PLAIN, CODE(60000), REFUSED(LEAT_QUOTA_REACHED, 60000), ""},
+    {"create", 400, PLAIN, CODE(60005), REFUSED(LEAT_ALREADY_EXISTS, 60005), ""},
+    {"link", 400, PLAIN, CODE(60016), REFUSED(LEAT_CONFLICT, 60016), ""},
+    {"find", 400, PLAIN, CODE(60013), REFUSED(LEAT_NOT_FOUND, 60013), ""},
+    {"find", 400, PLAIN, CODE(7002), REFUSED(LEAT_FORBIDDEN, 7002), ""},
+    {"find", 400, PLAIN, CODE(7011), REFUSED(LEAT_FORBIDDEN, 7011), ""},
+    {"find", 400, PLAIN, CODE(1053), REFUSED(LEAT_UNAUTHORIZED, 1053), ""},
+    {"find", 400, PLAIN, CODE(3000), REFUSED(LEAT_UNAUTHORIZED, 3000), ""},
+    {"create", 400, PLAIN, CODE(1000), LEAT_SERVER, 1000, true, ""},
+    {"find", 400, PLAIN, CODE(55007), REFUSED(LEAT_API_ERROR, 55007), ""},
+    {"find", 400, PLAIN, CODE(55012), REFUSED(LEAT_API_ERROR, 55012), ""},
+    {"find", 400, PLAIN, CODE(55016), REFUSED(LEAT_API_ERROR, 55016), ""},
+    {"find", 400, PLAIN, CODE(55017), REFUSED(LEAT_API_ERROR, 55017), ""},
+    {"find", 400, PLAIN, CODE(1010), REFUSED(LEAT_API_ERROR, 1010), ""},
+    {"find", 400, PLAIN, CODE(1013), REFUSED(LEAT_API_ERROR, 1013), ""},
+    {"find", 400, PLAIN, CODE(1048), REFUSED(LEAT_API_ERROR, 1048), ""},
+    {"find", 400, PLAIN, CODE(99999), REFUSED(LEAT_API_ERROR, 99999), "Oh."},
     /* the code takes precedence over the status */
-    {"find", 404, LEAT_LENGTH, "", CODE(60003), LEAT_NOT_FOUND, 60003, KNOWN, ""},
-    {"find", 200, LEAT_LENGTH, "", CODE(60003), LEAT_NOT_FOUND, 60003, KNOWN, ""},
-    {"find", 400, LEAT_LENGTH, "", CODE("60003"), LEAT_NOT_FOUND, 60003, KNOWN, ""},
-    {"create", 500, LEAT_LENGTH, "", CODE(60006), LEAT_ALREADY_EXISTS, 60006, UNKNOWN,
-     ""},
-    {"find", 400, LEAT_LENGTH, "", "{\"code\":60003}", LEAT_NOT_FOUND, 60003, KNOWN,
+    {"find", 404, PLAIN, CODE(60003), REFUSED(LEAT_NOT_FOUND, 60003), ""},
+    {"find", 200, PLAIN, CODE(60003), REFUSED(LEAT_NOT_FOUND, 60003), ""},
+    {"find", 400, PLAIN, CODE("60003"), REFUSED(LEAT_NOT_FOUND, 60003), ""},
+    {"create", 500, PLAIN, CODE(60006), LEAT_ALREADY_EXISTS, 60006, true, ""},
+    {"find", 400, PLAIN, "{\"code\":60003}", REFUSED(LEAT_NOT_FOUND, 60003),
      "no message"},
-    {"find", 400, LEAT_LENGTH, "", CODE("abc"), LEAT_INVALID_INPUT, 0, KNOWN, "Oh."},
-    {"find", 400, LEAT_LENGTH, "", CODE(1.5), LEAT_INVALID_INPUT, 0, KNOWN, "Oh."},
-    {"find", 400, LEAT_LENGTH, "", CODE(-1), LEAT_INVALID_INPUT, 0, KNOWN, "Oh."},
-    {"find", 400, LEAT_LENGTH, "", CODE(4294967297), LEAT_INVALID_INPUT, 0, KNOWN, "Oh."},
+    {"find", 400, PLAIN, CODE("abc"), FAILS(LEAT_INVALID_INPUT), "Oh."},
+    {"find", 400, PLAIN, CODE(1.5), FAILS(LEAT_INVALID_INPUT), "Oh."},
+    {"find", 400, PLAIN, CODE(-1), FAILS(LEAT_INVALID_INPUT), "Oh."},
+    {"find", 400, PLAIN, CODE(4294967297), FAILS(LEAT_INVALID_INPUT), "Oh."},
     /* unknown code: the status decides if it is more specific */
-    {"find", 429, LEAT_LENGTH, "", CODE(429), LEAT_RATE_LIMITED, 429, KNOWN, "rate"},
-    {"create", 429, LEAT_LENGTH, "", CODE(99999), LEAT_RATE_LIMITED, 99999, KNOWN, "Oh."},
-    {"find", 503, LEAT_LENGTH, "", CODE(503), LEAT_MAINTENANCE, 503, KNOWN, "Oh."},
-    {"create", 500, LEAT_LENGTH, "", CODE(99999), LEAT_SERVER, 99999, UNKNOWN, "Oh."},
-    {"find", 502, LEAT_LENGTH, "", CODE(55007), LEAT_SERVER, 55007, KNOWN, "Oh."},
-    {"create", 408, LEAT_LENGTH, "", CODE(408), LEAT_SERVER, 408, UNKNOWN, "Oh."},
-    {"find", 401, LEAT_LENGTH, "", CODE(401), LEAT_UNAUTHORIZED, 401, KNOWN, "API key"},
-    {"create", 403, LEAT_LENGTH, "", CODE(99999), LEAT_FORBIDDEN, 99999, KNOWN, "Oh."},
-    {"find", 404, LEAT_LENGTH, "", CODE(99999), LEAT_API_ERROR, 99999, KNOWN, "Oh."},
-    {"create", 422, LEAT_LENGTH, "", CODE(99999), LEAT_API_ERROR, 99999, KNOWN, "Oh."},
-    {"find", 200, LEAT_LENGTH, "", CODE(99999), LEAT_API_ERROR, 99999, KNOWN, "Oh."},
-    {"find", 429, LEAT_LENGTH, "", CODE(60003), LEAT_NOT_FOUND, 60003, KNOWN, "Oh."},
-    /* an HTML page with 401 or 403 is not the API's: it says nothing about the key or a
-    ** change */
+    {"find", 429, PLAIN, CODE(429), REFUSED(LEAT_RATE_LIMITED, 429), "rate"},
+    {"create", 429, PLAIN, CODE(99999), REFUSED(LEAT_RATE_LIMITED, 99999), "Oh."},
+    {"find", 503, PLAIN, CODE(503), REFUSED(LEAT_MAINTENANCE, 503), "Oh."},
+    {"create", 500, PLAIN, CODE(99999), LEAT_SERVER, 99999, true, "Oh."},
+    {"find", 502, PLAIN, CODE(55007), REFUSED(LEAT_SERVER, 55007), "Oh."},
+    {"create", 408, PLAIN, CODE(408), LEAT_SERVER, 408, true, "Oh."},
+    {"find", 401, PLAIN, CODE(401), REFUSED(LEAT_UNAUTHORIZED, 401), "API key"},
+    {"create", 403, PLAIN, CODE(99999), REFUSED(LEAT_FORBIDDEN, 99999), "Oh."},
+    {"find", 404, PLAIN, CODE(99999), REFUSED(LEAT_API_ERROR, 99999), "Oh."},
+    {"create", 422, PLAIN, CODE(99999), REFUSED(LEAT_API_ERROR, 99999), "Oh."},
+    {"find", 200, PLAIN, CODE(99999), REFUSED(LEAT_API_ERROR, 99999), "Oh."},
+    {"find", 429, PLAIN, CODE(60003), REFUSED(LEAT_NOT_FOUND, 60003), "Oh."},
+    /* an HTML page with 401 or 403 is not the API's: it says nothing about the key or a ** change */
     {"find", 403, LEAT_LENGTH, "text/html; charset=utf-8",
      "<!DOCTYPE html><html><head><TITLE id=\"t\">\n Access\n denied \n</TITLE></head>",
-     LEAT_PROTOCOL, 0, KNOWN, "an HTML page (\"Access  denied\") came instead"},
-    {"create", 403, LEAT_LENGTH, "Text/HTML", "blocked", LEAT_PROTOCOL, 0, UNKNOWN,
+     FAILS(LEAT_PROTOCOL), "an HTML page (\"Access  denied\") came instead"},
+    {"create", 403, LEAT_LENGTH, "Text/HTML", "blocked", UNKNOWN(LEAT_PROTOCOL),
      "an HTML page came instead"},
-    {"create", 401, LEAT_LENGTH, "", "\xEF\xBB\xBF\r\n <html>", LEAT_PROTOCOL, 0, UNKNOWN,
+    {"create", 401, PLAIN, "\xEF\xBB\xBF\r\n <html>", UNKNOWN(LEAT_PROTOCOL),
      "an HTML page came instead"},
-    {"update", 401, LEAT_LENGTH, "application/json", "<html><title", LEAT_PROTOCOL, 0,
-     UNKNOWN, "an HTML page came instead"},
-    {"find", 401, LEAT_LENGTH, "text/html", "<title>a<b", LEAT_PROTOCOL, 0, KNOWN,
+    {"update", 401, LEAT_LENGTH, "application/json", "<html><title",
+     UNKNOWN(LEAT_PROTOCOL), "an HTML page came instead"},
+    {"find", 401, LEAT_LENGTH, "text/html", "<title>a<b", FAILS(LEAT_PROTOCOL),
      "(\"a\")"},
-    {"find", 403, LEAT_LENGTH, "", "<title>a", LEAT_PROTOCOL, 0, KNOWN, "(\"a\")"},
-    {"find", 401, LEAT_LENGTH, "text/html", "", LEAT_UNAUTHORIZED, 0, KNOWN, "API key"},
-    {"find", 403, LEAT_LENGTH, "text/htmlx", "No.", LEAT_FORBIDDEN, 0, KNOWN, "API key"},
-    {"find", 429, LEAT_LENGTH, "text/html", "<h1>Slow</h1>", LEAT_RATE_LIMITED, 0, KNOWN,
+    {"find", 403, PLAIN, "<title>a", FAILS(LEAT_PROTOCOL), "(\"a\")"},
+    {"find", 401, LEAT_LENGTH, "text/html", "", FAILS(LEAT_UNAUTHORIZED), "API key"},
+    {"find", 403, LEAT_LENGTH, "text/htmlx", "No.", FAILS(LEAT_FORBIDDEN), "API key"},
+    {"find", 429, LEAT_LENGTH, "text/html", "<h1>Slow</h1>", FAILS(LEAT_RATE_LIMITED),
      "rate"},
     /* statuses without a code */
-    {"find", 401, LEAT_LENGTH, "", "{\"message\":\"Unauthenticated.\"}",
-     LEAT_UNAUTHORIZED, 0, KNOWN, "Unauthenticated. (is the API key right"},
-    {"find", 401, LEAT_LENGTH, "text/plain", "invalid_token", LEAT_UNAUTHORIZED, 0, KNOWN,
+    {"find", 401, PLAIN, "{\"message\":\"Unauthenticated.\"}",
+     FAILS(LEAT_UNAUTHORIZED), "Unauthenticated. (is the API key right"},
+    {"find", 401, LEAT_LENGTH, "text/plain", "invalid_token", FAILS(LEAT_UNAUTHORIZED),
      "invalid_token"},
-    {"create", 403, LEAT_LENGTH, "", "", LEAT_FORBIDDEN, 0, KNOWN, ""},
-    {"find", 404, LEAT_LENGTH, "", "{\"message\":\"\"}", LEAT_CONFIG, 0, KNOWN,
+    {"create", 403, PLAIN, "", FAILS(LEAT_FORBIDDEN), ""},
+    {"find", 404, PLAIN, "{\"message\":\"\"}", FAILS(LEAT_CONFIG), "base_url"},
+    {"find", 404, LEAT_LENGTH, "text/html", "<h1>Not Found</h1>", FAILS(LEAT_CONFIG),
      "base_url"},
-    {"find", 404, LEAT_LENGTH, "text/html", "<h1>Not Found</h1>", LEAT_CONFIG, 0, KNOWN,
-     "base_url"},
-    {"create", 405, LEAT_LENGTH, "text/html", "", LEAT_CONFIG, 0, KNOWN, "base_url"},
-    {"create", 408, LEAT_LENGTH, "", "", LEAT_SERVER, 0, UNKNOWN, ""},
-    {"create", 425, LEAT_LENGTH, "", "", LEAT_SERVER, 0, KNOWN, ""},
-    {"create", 413, LEAT_LENGTH, "text/html", "<h1>413</h1>", LEAT_TOO_LARGE, 0, KNOWN,
-     ""},
-    {"create", 422, LEAT_LENGTH, "",
+    {"create", 405, LEAT_LENGTH, "text/html", "", FAILS(LEAT_CONFIG), "base_url"},
+    {"create", 408, PLAIN, "", UNKNOWN(LEAT_SERVER), ""},
+    {"create", 425, PLAIN, "", FAILS(LEAT_SERVER), ""},
+    {"create", 413, LEAT_LENGTH, "text/html", "<h1>413</h1>", FAILS(LEAT_TOO_LARGE), ""},
+    {"create", 422, PLAIN,
      "{\"message\":\"No.\",\"errors\":{\"contact_uuid\":[\"Is required.\"]}}",
-     LEAT_INVALID_INPUT, 0, KNOWN, "No. contact_uuid: Is required."},
-    {"create", 400, LEAT_LENGTH, "text/html", "The plain HTTP request", LEAT_PROTOCOL, 0,
-     KNOWN, "The plain HTTP request"},
-    {"create", 429, LEAT_LENGTH, "", "{\"message\":\"Too Many Attempts.\"}",
-     LEAT_RATE_LIMITED, 0, KNOWN, "Too Many"},
-    {"create", 503, LEAT_LENGTH, "text/html", "<h1>Down</h1>", LEAT_MAINTENANCE, 0,
-     UNKNOWN, "again later"},
-    {"create", 503, LEAT_LENGTH, "", "", LEAT_MAINTENANCE, 0, UNKNOWN, ""},
-    {"find", 503, LEAT_LENGTH, "", "", LEAT_MAINTENANCE, 0, KNOWN, ""},
-    {"create", 500, LEAT_LENGTH, "", "{\"message\":\"Server Error\"}", LEAT_SERVER, 0,
-     UNKNOWN, "Server Error"},
-    {"update", 502, LEAT_LENGTH, "text/html", "<h1>Bad Gateway</h1>", LEAT_SERVER, 0,
-     UNKNOWN, "Bad Gateway"},
-    {"delete", 504, LEAT_CLOSE_DELIMITED, "", "", LEAT_SERVER, 0, UNKNOWN, ""},
-    {"find", 418, LEAT_LENGTH, "", "", LEAT_PROTOCOL, 0, KNOWN, ""},
-    {"find", 304, LEAT_NO_BODY, "", "", LEAT_PROTOCOL, 0, KNOWN, ""},
+     FAILS(LEAT_INVALID_INPUT), "No. contact_uuid: Is required."},
+    {"create", 400, LEAT_LENGTH, "text/html", "The plain HTTP request",
+     FAILS(LEAT_PROTOCOL), "The plain HTTP request"},
+    {"create", 429, PLAIN, "{\"message\":\"Too Many Attempts.\"}",
+     FAILS(LEAT_RATE_LIMITED), "Too Many"},
+    {"create", 503, LEAT_LENGTH, "text/html", "<h1>Down</h1>",
+     UNKNOWN(LEAT_MAINTENANCE), "again later"},
+    {"create", 503, PLAIN, "", UNKNOWN(LEAT_MAINTENANCE), ""},
+    {"find", 503, PLAIN, "", FAILS(LEAT_MAINTENANCE), ""},
+    {"create", 500, PLAIN, "{\"message\":\"Server Error\"}", UNKNOWN(LEAT_SERVER),
+     "Server Error"},
+    {"update", 502, LEAT_LENGTH, "text/html", "<h1>Bad Gateway</h1>",
+     UNKNOWN(LEAT_SERVER), "Bad Gateway"},
+    {"delete", 504, LEAT_CLOSE_DELIMITED, "", "", UNKNOWN(LEAT_SERVER), ""},
+    {"find", 418, PLAIN, "", FAILS(LEAT_PROTOCOL), ""},
+    {"find", 304, LEAT_NO_BODY, "", "", FAILS(LEAT_PROTOCOL), ""},
 };
+/* clang-format on */
 
-static leat_call *answered(leat_client *client, const struct answer_case *c) {
+static leat_call *call_after(leat_client *client, const struct response_case *c) {
   leat_header type = {leat_s("Content-Type"), leat_s(c->type)};
-  leat_response answer = {c->status, &type, c->type[0] ? 1 : 0, leat_s(c->body),
-                          c->framing};
+  leat_response response = {c->status, &type, c->type[0] ? 1 : 0, leat_s(c->body),
+                            c->framing};
   leat_call *call = bare_call(client, c->operation);
   set(call, "contact_identifier_value", "1");
   if (strcmp(c->operation, "link") == 0) set(call, "contact_uuid", "u");
   if (strcmp(c->operation, "update") == 0) set(call, "contact_identifier_name", "N");
   now.monotonic_ms += 60000; /* ends any pause of the previous case */
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  leat_call_respond(call, now, &answer);
+  leat_call_respond(call, now, &response);
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   return call;
 }
 
-static void test_answers(leat_client *client) {
-  TEST("answers");
-  for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
-    const struct answer_case *c = &answers[i];
-    leat_call *call = answered(client, c);
+static void test_responses(leat_client *client) {
+  TEST("responses");
+  for (size_t i = 0; i < sizeof responses / sizeof responses[0]; i++) {
+    const struct response_case *c = &responses[i];
+    leat_call *call = call_after(client, c);
     const leat_error *error = leat_call_error(call);
     leat_contact_identifier card;
     char text[1024];
@@ -771,12 +757,12 @@ static void check_same(const char *a, const char *b, bool same) {
 
 static void check_spelling(leat_client *client, const char *operation, const char *asked,
                            const char *body, leat_kind kind) {
-  leat_response answer = {200, NULL, 0, leat_s(body), LEAT_LENGTH};
+  leat_response response = {200, NULL, 0, leat_s(body), LEAT_LENGTH};
   leat_call *call = bare_call(client, operation);
   set(call, strcmp(operation, "list") == 0 ? "contact_uuid" : "contact_identifier_value",
       asked);
   leat_call_next(call, now);
-  leat_call_respond(call, now, &answer);
+  leat_call_respond(call, now, &response);
   if (!CHECK(leat_call_error(call)->kind == kind))
     printf("  %s %s: %s\n", operation, asked, leat_call_error(call)->message);
   leat_call_free(call);
@@ -795,7 +781,7 @@ static void test_spellings(leat_client *client) {
   check_same("a", "", false);
   CHECK(!leat_same_value((leat_string){NULL, 0}, leat_s("")));
   CHECK(!leat_same_value((leat_string){NULL, 0}, (leat_string){NULL, 0}));
-  TEST("answers in the service's spelling");
+  TEST("responses in the service's spelling");
   static const char body[] = "{\"data\":{\"value\":\"0042A\"}}";
   check_spelling(client, "find", "0042a ", body, LEAT_OK);
   check_spelling(client, "create", " 0042A", body, LEAT_OK);
@@ -805,9 +791,10 @@ static void test_spellings(leat_client *client) {
   check_spelling(client, "list", "ABC-1",
                  "{\"data\":[{\"value\":\"1\",\"contact\":{\"uuid\":\"abc-1\"}}]}",
                  LEAT_OK);
-  struct answer_case c = {"find",  200, LEAT_LENGTH, "", "{\"data\":{\"value\":\" 1\"}}",
-                          LEAT_OK, 0,   false,       ""};
-  leat_call *call = answered(client, &c);
+  struct response_case c = {
+      "find",  200, LEAT_LENGTH, "", "{\"data\":{\"value\":\" 1\"}}",
+      LEAT_OK, 0,   false,       ""};
+  leat_call *call = call_after(client, &c);
   CHECK(leat_call_contact_identifier(call, &card));
   CHECK(card.value.length == 2 && memcmp(card.value.data, " 1", 2) == 0);
   leat_call_free(call);
@@ -823,8 +810,8 @@ static void test_deep(leat_client *client) {
     for (int i = 2; i < depth; i++)
       body[length++] = ']';
     snprintf(body + length, sizeof body - (size_t)length, ",\"y\":\"[[[[\\\"[[[[\"}}");
-    struct answer_case c = {"find", 200, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
-    leat_call *call = answered(client, &c);
+    struct response_case c = {"find", 200, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
+    leat_call *call = call_after(client, &c);
     CHECK((leat_call_error(call)->kind == LEAT_OK) == (depth <= 32));
     leat_call_free(call);
   }
@@ -832,7 +819,7 @@ static void test_deep(leat_client *client) {
 
 static void test_card(leat_client *client) {
   leat_contact_identifier card;
-  leat_call *call = answered(client, &answers[0]);
+  leat_call *call = call_after(client, &responses[0]);
   TEST("the typed view");
   CHECK(leat_call_contact_identifier(call, &card));
   CHECK(card.value.length == 1 && card.value.data[0] == '1');
@@ -841,7 +828,7 @@ static void test_card(leat_client *client) {
   CHECK(leat_json_type(leat_call_meta(call)) == LEAT_ARRAY);
   CHECK(leat_call_info(call).status == 200 && leat_call_info(call).attempts == 1);
   leat_call_free(call);
-  call = answered(client, &answers[5]);
+  call = call_after(client, &responses[5]);
   CHECK(leat_call_contact_identifier(call, &card));
   CHECK(card.name.data == NULL && card.active == -1 && card.contact_uuid.data == NULL);
   leat_call_free(call);
@@ -852,8 +839,8 @@ static void check_fields(leat_client *client, const char *errors, const char *wa
   leat_field field;
   snprintf(body, sizeof body, "{\"message\":\"No.\",\"code\":1003,\"errors\":%s}",
            errors);
-  struct answer_case c = {"create", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
-  leat_call *call = answered(client, &c);
+  struct response_case c = {"create", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
+  leat_call *call = call_after(client, &c);
   for (size_t i = 0; leat_call_field(call, i, &field); i++)
     snprintf(got + strlen(got), sizeof got - strlen(got), "%s=%s;", field.name.data,
              field.message.data);
@@ -894,8 +881,8 @@ static void test_many_fields(leat_client *client) {
   while (length < SIZE - 100)
     length += (size_t)sprintf(body + length, "\"\xC3\xA9\xE2\x82\xAC\",");
   strcpy(body + length, "\"\"]}}");
-  struct answer_case c = {"create", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
-  leat_call *call = answered(client, &c);
+  struct response_case c = {"create", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
+  leat_call *call = call_after(client, &c);
   while (leat_call_field(call, count, &field))
     count++;
   CHECK(count == 32);
@@ -906,7 +893,7 @@ static void test_many_fields(leat_client *client) {
     for (int i = 0; i < 250; i++)
       length += (size_t)sprintf(body + length, "\xE2\x82\xAC");
     strcpy(body + length, "\",\"y\",\"\xC3\xA9\"]}");
-    call = answered(client, &c);
+    call = call_after(client, &c);
     CHECK(is_whole(leat_call_error(call)->message));
     leat_call_free(call);
   }
@@ -915,10 +902,10 @@ static void test_many_fields(leat_client *client) {
 
 static void check_redirect(leat_client *client, const char *location, const char *host) {
   leat_header header = {leat_s("location"), leat_s(location)};
-  leat_response answer = {302, &header, 1, leat_s("<html>"), LEAT_LENGTH};
+  leat_response response = {302, &header, 1, leat_s("<html>"), LEAT_LENGTH};
   leat_call *call = card_call(client, "unlink");
   leat_call_next(call, now);
-  leat_call_respond(call, now, &answer);
+  leat_call_respond(call, now, &response);
   CHECK(leat_call_error(call)->kind == LEAT_REDIRECT);
   CHECK(!leat_call_error(call)->outcome_unknown);
   if (!CHECK(strstr(leat_call_error(call)->message, host) != NULL))
@@ -978,16 +965,16 @@ static void test_dates(void) {
     const struct date_case *c = &dates[i];
     leat_header headers[] = {{leat_s("Retry-After"), leat_s(c->retry_after)},
                              {leat_s("Date"), leat_s(c->date)}};
-    leat_response answer = {429, headers, c->date[0] ? 2 : 1, leat_s("{}"), LEAT_LENGTH};
+    leat_response response = {429, headers, c->date[0] ? 2 : 1, leat_s("{}"),
+                              LEAT_LENGTH};
     leat_client *client = golden_client(); /* the previous one is paused */
     leat_call *call = card_call(client, "find");
     leat_call_next(call, now);
-    leat_call_respond(call, now, &answer);
+    leat_call_respond(call, now, &response);
     if (!CHECK(leat_call_error(call)->retry_after_ms == c->ms))
       printf("  %s: %lld\n", c->retry_after,
              (long long)leat_call_error(call)->retry_after_ms);
-    leat_call_free(call);
-    leat_client_free(client);
+    FREE_ALL(client, call);
   }
 }
 
@@ -996,17 +983,17 @@ static void test_max_body(void) {
   static const char *const operations[] = {"find", "create"};
   leat_config config = {.api_key = KEY, .max_attempts = 1, .max_body = 22};
   leat_client *client = leat_client_new(&config, NULL);
-  TEST("the largest answer");
+  TEST("the largest response");
   for (size_t i = 0; i < 2; i++)
     for (size_t size = 22; size < 24; size++) {
-      struct answer_case c = {
+      struct response_case c = {
           operations[i], 200, LEAT_LENGTH, "", "{\"data\":{\"value\":\"1\"}} ",
           LEAT_OK,       0,   false,       ""};
-      leat_response answer = {200, NULL, 0, {c.body, size}, LEAT_LENGTH};
+      leat_response response = {200, NULL, 0, {c.body, size}, LEAT_LENGTH};
       leat_call *call = bare_call(client, c.operation);
       set(call, "contact_identifier_value", "1");
       leat_call_next(call, now);
-      leat_call_respond(call, now, &answer);
+      leat_call_respond(call, now, &response);
       const leat_error *error = leat_call_error(call);
       CHECK(error->kind == (size == 22 ? LEAT_OK : LEAT_TOO_LARGE));
       CHECK(error->outcome_unknown == (size > 22 && i == 1));
@@ -1031,8 +1018,7 @@ static void test_large_page(void) {
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->outcome_unknown);
   CHECK(leat_call_error(call)->kind == LEAT_PROTOCOL);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* Strings with data NULL are treated as absent, whatever length the driver gave. */
@@ -1055,7 +1041,7 @@ static void test_missing_text(leat_client *client) {
 static void test_failures(leat_client *client) {
   leat_call *call = bare_call(client, "create");
   char text[1024];
-  TEST("no answer");
+  TEST("no response");
   set(call, "contact_identifier_value", "1");
   leat_call_next(call, now);
   leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "late");
@@ -1068,7 +1054,7 @@ static void test_failures(leat_client *client) {
   leat_call_fail(call, now, LEAT_TLS, LEAT_SENT_NO, "again"); /* keeps the first error */
   CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
   leat_call_free(call);
-  TEST("given up before it began");
+  TEST("canceled before it began");
   call = card_call(client, "create");
   leat_call_fail(call, now, LEAT_CANCELED, LEAT_SENT_NO, "canceled");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
@@ -1096,12 +1082,12 @@ static void test_secrets(leat_client *client) {
   };
   leat_field field;
   char text[1024];
-  TEST("the token in an answer");
+  TEST("the token in a response");
   for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
     int status = strstr(bodies[i], "data") ? 200 : 400;
-    struct answer_case c = {"find",  status, LEAT_LENGTH, KEY, bodies[i],
-                            LEAT_OK, 0,      false,       ""};
-    leat_call *call = answered(client, &c);
+    struct response_case c = {"find",  status, LEAT_LENGTH, KEY, bodies[i],
+                              LEAT_OK, 0,      false,       ""};
+    leat_call *call = call_after(client, &c);
     check_secret(leat_error_text(leat_call_error(call), text, sizeof text));
     CHECK(strstr(text, "[token]") != NULL);
     for (size_t n = 0; leat_call_field(call, n, &field); n++) {
@@ -1118,14 +1104,15 @@ static void test_secrets(leat_client *client) {
 }
 
 static void test_control_characters(leat_client *client) {
-  struct answer_case c = {"find", 400, LEAT_LENGTH, "", "", LEAT_OK, 0, false, ""};
+  struct response_case c = {"find", 400, LEAT_LENGTH, "", "", LEAT_OK, 0, false, ""};
   TEST("terminal escapes in a message");
   c.body = "{\"message\":\"a\\u001b[31mb\\u009bc\\u007fd\\r\\ne\",\"code\":1003}";
-  leat_call *call = answered(client, &c);
+  leat_call *call = call_after(client, &c);
   CHECK_STR(leat_call_error(call)->message, "a [31mb c d  e");
   leat_call_free(call);
-  c = (struct answer_case){"find", 200, LEAT_LENGTH, "", "[\033]", LEAT_OK, 0, false, ""};
-  call = answered(client, &c); /* the decoder rejects an escape character */
+  c = (struct response_case){"find",  200, LEAT_LENGTH, "", "[\033]",
+                             LEAT_OK, 0,   false,       ""};
+  call = call_after(client, &c); /* the decoder rejects an escape character */
   CHECK(strchr(leat_call_error(call)->message, '\033') == NULL);
   leat_call_free(call);
 }
@@ -1152,8 +1139,8 @@ static void test_invisible_characters(leat_client *client) {
     snprintf(body, sizeof body,
              "{\"message\":\"a%sb\",\"code\":1003,\"errors\":{\"x%sy\":\"c%sd\"}}",
              character, character, character);
-    struct answer_case c = {"find", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
-    leat_call *call = answered(client, &c);
+    struct response_case c = {"find", 400, LEAT_LENGTH, "", body, LEAT_OK, 0, false, ""};
+    leat_call *call = call_after(client, &c);
     if (i < count) character = " ";
     snprintf(wanted, sizeof wanted, "a%sb x%sy: c%sd", character, character, character);
     CHECK_STR(leat_call_error(call)->message, wanted);
@@ -1168,7 +1155,7 @@ static void test_invisible_characters(leat_client *client) {
 
 static void test_lifetimes(void) {
   leat_client *client = golden_client();
-  leat_call *call = answered(client, &answers[0]);
+  leat_call *call = call_after(client, &responses[0]);
   TEST("a client freed before its call");
   leat_client_free(client);
   CHECK(leat_call_data(call) != NULL);
@@ -1188,7 +1175,7 @@ int main(int argc, char **argv) {
   test_null_arguments(client);
   test_config();
   test_urls();
-  test_answers(client);
+  test_responses(client);
   test_spellings(client);
   test_deep(client);
   test_card(client);

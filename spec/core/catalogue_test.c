@@ -213,8 +213,7 @@ static void end(trial *t) {
   }
   if (t->row->last) check(t, t->at->connections == 2, "the connection is not used again");
   check(t, error->kind == works, "the client works on");
-  leat_call_free(t->call);
-  leat_client_free(t->client);
+  FREE_ALL(t->client, t->call);
   t->step = OVER;
 }
 

@@ -66,9 +66,9 @@ static void test_reuse(void) {
       "Connection: close",
       (reply){OK_HEAD "Connection: close\r\nContent-Length: 44\r\n\r\n" BODY, STAY}, 3,
       3);
-  check_reuse("closed without a word after the answer", (reply){GOOD, CLOSE}, 3, 3);
-  check_reuse("bytes behind the answer", (reply){GOOD GOOD, STAY}, 3, 3);
-  check_reuse("an answer that ends with the connection",
+  check_reuse("closed silently after the response", (reply){GOOD, CLOSE}, 3, 3);
+  check_reuse("bytes behind the response", (reply){GOOD GOOD, STAY}, 3, 3);
+  check_reuse("a response that ends with the connection",
               (reply){OK_HEAD "\r\n" BODY, CLOSE}, 3, 3);
   check_reuse("an interim response first",
               (reply){"HTTP/1.1 103 Early\r\n\r\n" GOOD, STAY}, 3, 1);
@@ -92,7 +92,7 @@ static void test_surplus(void) {
 }
 
 /* A late response is never taken for that of the next call. */
-static void test_late_answer(void) {
+static void test_late_response(void) {
   static const reply replies[] = {{NULL, STAY}, {GOOD, STAY}};
   stage s;
   open_http(&s, "after a timeout the connection goes", replies, 2, 100, 0);
@@ -124,7 +124,7 @@ static void test_failures(void) {
                 "without a response");
   check_failure("resets", (reply){NULL, RESET}, LEAT_CONNECTION, true,
                 "broke while receiving");
-  check_failure("answers nothing", (reply){NULL, STAY}, LEAT_TIMEOUT, true, "in time");
+  check_failure("never responds", (reply){NULL, STAY}, LEAT_TIMEOUT, true, "in time");
   check_failure("half a head, then the end", (reply){OK_HEAD "Cont", CLOSE},
                 LEAT_CONNECTION, true, "within the response's head");
   check_failure("half a head, then nothing", (reply){OK_HEAD "Cont", STAY}, LEAT_TIMEOUT,
@@ -282,8 +282,7 @@ static void test_many(int connections) {
     }
   }
   CHECK(good_ones == CALLS && in_order == CALLS);
-  for (int i = 0; i < CALLS; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, CALLS);
   close_http(&s);
   CHECK(s.server.at.connections == connections && s.server.requests == CALLS);
 }
@@ -293,15 +292,14 @@ static void test_line(void) {
   static const reply replies[] = {{NULL, STAY}, {NULL, STAY}, {GOOD, STAY}};
   leat_call *calls[3];
   stage s;
-  open_http(&s, "time in line is not call time", replies, 3, 120, 1);
+  open_http(&s, "time in the queue is not call time", replies, 3, 120, 1);
   for (int i = 0; i < 3; i++)
     calls[i] = start_call(s.curl, s.client, "find");
   wait_for(s.curl, calls[2]);
   CHECK(leat_call_error(calls[0])->kind == LEAT_TIMEOUT);
   CHECK(leat_call_error(calls[1])->kind == LEAT_TIMEOUT);
   CHECK(leat_call_error(calls[2])->kind == LEAT_OK);
-  for (int i = 0; i < 3; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, 3);
   close_http(&s);
 }
 
@@ -322,8 +320,7 @@ static int64_t perform_many(stage *s, int many, int timeout_ms) {
   }
   int64_t took = test_now_ms() - begun;
   CHECK(good_ones == many);
-  for (int i = 0; i < many; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, many);
   free(calls);
   return took;
 }
@@ -344,7 +341,8 @@ static void test_queue_timeout(void) {
   static const reply replies[] = {{NULL, STAY}};
   leat_call *calls[3];
   stage s;
-  open_http(&s, "in line for a connection, for too long", replies, 1, 400, 1);
+  open_http(&s, "queued for a connection for longer than queue_timeout", replies, 1, 400,
+            1);
   leat_client *rushed = rushed_client(&s, 60);
   for (int i = 0; i < 3; i++)
     calls[i] = start_call(s.curl, i == 1 ? rushed : s.client, "create");
@@ -355,8 +353,7 @@ static void test_queue_timeout(void) {
   CHECK(error->kind == LEAT_TIMEOUT && strstr(error->message, "queue_timeout") != NULL);
   CHECK(error->sent == LEAT_SENT_NO && !error->outcome_unknown && error->attempts == 0);
   CHECK(leat_curl_done(s.curl) == calls[1]);
-  for (int i = 0; i < 3; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, 3);
   leat_client_free(rushed);
   close_http(&s);
 }
@@ -366,7 +363,8 @@ static void test_queue_timeout(void) {
 static void test_two_lines(void) {
   static const reply replies[] = {{GOOD, STAY}, {NULL, STAY}, {GOOD, STAY}};
   stage s;
-  open_http(&s, "in two lines, for too long together", replies, 3, 350, 1);
+  open_http(&s, "in two queues for longer than queue_timeout together", replies, 3, 350,
+            1);
   leat_client *slow =
       client_here(&s, (leat_config){.rate_per_minute = 300, .queue_timeout_ms = 250});
   CHECK(perform(s.curl, slow, "find").kind == LEAT_OK);
@@ -375,9 +373,7 @@ static void test_two_lines(void) {
   leat_curl_start(s.curl, hangs); /* uses the only connection for 350 ms */
   wait_for(s.curl, waits);
   CHECK(leat_call_error(waits)->kind == LEAT_TIMEOUT && !leat_call_is_done(hangs));
-  leat_call_free(waits);
-  leat_call_free(hangs);
-  leat_client_free(slow);
+  FREE_ALL(slow, waits, hangs);
   close_http(&s);
 }
 
@@ -389,7 +385,7 @@ static void test_two_lines_to_verify(void) {
                                    STAY},
                                   {NULL, STAY}};
   stage s;
-  open_http(&s, "in two lines to verify a change", replies, 2, 3000, 1);
+  open_http(&s, "in two queues before a change is verified", replies, 2, 3000, 1);
   leat_client *client =
       client_here(&s, (leat_config){.queue_timeout_ms = 1200, .max_attempts = 3});
   leat_call *create = card_call(client, "create"), *hangs = card_call(s.client, "find");
@@ -399,9 +395,7 @@ static void test_two_lines_to_verify(void) {
   wait_for(s.curl, create);
   CHECK(test_now_ms() - begun < 1800 && !leat_call_is_done(hangs));
   CHECK(leat_call_error(create)->outcome_unknown);
-  leat_call_free(create);
-  leat_call_free(hangs);
-  leat_client_free(client);
+  FREE_ALL(client, create, hangs);
   close_http(&s);
 }
 
@@ -412,7 +406,7 @@ static void test_begun_first(void) {
   leat_call *first, *calls[200];
   stage s;
   int done = 0, place = 0;
-  open_http(&s, "a second try does not stand at the end of the line", replies, 2, 0, 1);
+  open_http(&s, "a retry is not at the end of the queue", replies, 2, 0, 1);
   leat_client *client = client_here(
       &s, (leat_config){.retry_base_ms = 1, .retry_cap_ms = 1, .max_attempts = 3});
   first = start_call(s.curl, client, "find");
@@ -425,8 +419,7 @@ static void test_begun_first(void) {
   }
   CHECK(leat_call_error(first)->kind == LEAT_OK && place < 150);
   leat_call_free(first);
-  for (int i = 0; i < 200; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, 200);
   leat_client_free(client);
   close_http(&s);
 }
@@ -434,7 +427,7 @@ static void test_begun_first(void) {
 static void test_cancel(void) {
   leat_call *calls[3];
   stage s;
-  open_http(&s, "cancel: under way, in line, done", &no_reply, 1, 0, 1);
+  open_http(&s, "cancel: under way, queued, done", &no_reply, 1, 0, 1);
   for (int i = 0; i < 3; i++)
     calls[i] = start_call(s.curl, s.client, "create");
   while (s.server.requests == 0)
@@ -479,8 +472,7 @@ static void test_cancel_rated(void) {
   CHECK(leat_call_error(calls[MANY - 1])->kind == LEAT_OK &&
         test_now_ms() - start < 1000);
   CHECK(perform(s.curl, rated, "find").kind == LEAT_OK && test_now_ms() - start < 1500);
-  for (int i = 0; i < MANY; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, MANY);
   leat_client_free(rated);
   close_http(&s);
   CHECK(s.server.requests == 3);
@@ -536,7 +528,7 @@ static void test_descriptor_alone(void) {
 
 static void test_descriptor(void) {
   stage s;
-  open_http(&s, "one descriptor tells of answers, and of time", &no_reply, 1, 100, 0);
+  open_http(&s, "one descriptor signals responses and timers", &no_reply, 1, 100, 0);
   leat_call *call = card_call(s.client, "find");
   struct pollfd fd = {leat_curl_fd(s.curl), POLLIN, 0};
   leat_curl_start(s.curl, call);
@@ -555,7 +547,7 @@ static void test_descriptor(void) {
 static void test_descriptor_alone(void) {
   static const reply replies[] = {{NULL, STAY}, {GOOD, STAY}};
   stage s;
-  open_http(&s, "a cancel lets the next in line go on", replies, 2, 5000, 1);
+  open_http(&s, "after a cancel the next queued call goes on", replies, 2, 5000, 1);
   struct pollfd fd = {leat_curl_fd(s.curl), POLLIN, 0};
   leat_call *calls[2] = {card_call(s.client, "find"), card_call(s.client, "find")};
   leat_curl_start(s.curl, calls[0]);
@@ -575,8 +567,7 @@ static void test_descriptor_alone(void) {
   CHECK(poll(&fd, 1, 1000) > 0);
   CHECK(leat_curl_done(s.curl) == wrong);
   leat_call_free(wrong);
-  for (int i = 0; i < 2; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, 2);
   close_http(&s);
 }
 
@@ -626,7 +617,7 @@ static void test_shared_rate(void) {
 ** client. */
 static void test_asking(void) {
   stage s;
-  open_http(&s, "a call that asks for a token, beside one that does not", &good_reply, 1,
+  open_http(&s, "a call that waits for a token, beside one that does not", &good_reply, 1,
             2000, 0);
   leat_client *asking = client_here(&s, (leat_config){.token_from_caller = true});
   leat_call *asks = card_call(asking, "find"), *waits = card_call(asking, "find");
@@ -639,7 +630,7 @@ static void test_asking(void) {
   leat_client *lone = client_here(&s, (leat_config){.token_from_caller = true});
   CHECK(perform(s.curl, lone, "find").kind == LEAT_CONFIG); /* without a token source */
   leat_client_free(lone);
-  TEST("the next one asks, and gets it");
+  TEST("the next call asks for the token, and gets it");
   while (leat_curl_done(s.curl) != NULL) {
   }
   asks = card_call(asking, "find");
@@ -655,7 +646,7 @@ static void test_asking(void) {
     printf("  %d ms, %s\n", (int)(test_now_ms() - start), leat_call_error(asks)->message);
   leat_call_free(asks);
   leat_call_free(waits);
-  TEST("the lease of one that is canceled goes on at once");
+  TEST("the lease of a canceled call is free at once");
   leat_client *third = client_here(&s, (leat_config){.token_from_caller = true});
   asks = card_call(third, "find");
   waits = card_call(third, "find");
@@ -669,7 +660,7 @@ static void test_asking(void) {
     leat_curl_wait(s.curl, 1000);
   CHECK(next == waits && test_now_ms() - start < 500);
   leat_call_free(asks);
-  TEST("one that is canceled as soon as it got the token");
+  TEST("a call that is canceled as soon as it got the token");
   asks = card_call(third, "find");
   leat_curl_start(s.curl, asks);
   leat_curl_wait(s.curl, 0);
@@ -726,9 +717,9 @@ static void check_busy_line(const char *name, int many, int connections, bool wa
 }
 
 static void test_busy_line(void) {
-  check_busy_line("in line behind a response that has arrived", 2, 1, true);
-  check_busy_line("in line behind many of them", 140, 70, true);
-  check_busy_line("in line for connections that are begun a few at a time", 40, 64,
+  check_busy_line("queued behind a response that has arrived", 2, 1, true);
+  check_busy_line("queued behind many responses that have arrived", 140, 70, true);
+  check_busy_line("queued for connections that are opened a few at a time", 40, 64,
                   false);
 }
 
@@ -798,8 +789,7 @@ static void test_second_address(void) {
     printf("  %s\n", leat_call_error(call)->message);
   CHECK(test_now_ms() - start < 950);
   leat_call_free(call);
-  for (int i = 0; i < 2; i++)
-    leat_call_free(others[i]);
+  free_calls(others, 2);
   leat_client_free(two);
   leat_client_free(dead);
   close(dead_end);
@@ -948,13 +938,13 @@ static void test_environment(void) {
 
 /* The server reads slowly, so that the request is sent in pieces. */
 static void test_large_request(void) {
-  static const reply answer = {"HTTP/1.1 400 Bad\r\nContent-Length: 37\r\n\r\n"
-                               "{\"message\":\"x\",\"code\":1003,\"y\":\"zzz\"}",
-                               STAY};
+  static const reply response = {"HTTP/1.1 400 Bad\r\nContent-Length: 37\r\n\r\n"
+                                 "{\"message\":\"x\",\"code\":1003,\"y\":\"zzz\"}",
+                                 STAY};
   enum { LENGTH = 60000 };
   stage s;
   char *value = malloc(LENGTH);
-  open_http(&s, "a request of 180 kB", &answer, 1, 5000, 0);
+  open_http(&s, "a request of 180 kB", &response, 1, 5000, 0);
   memset(value, '&', LENGTH);
   leat_call *call =
       leat_call_new(s.client, leat_operation("contact_identifiers", "delete"));
@@ -970,7 +960,7 @@ static void test_large_request(void) {
 int main(void) {
   test_reuse();
   test_surplus();
-  test_late_answer();
+  test_late_response();
   test_failures();
   test_delete_to_close();
   test_dies_when_reused(CLOSE);
@@ -1003,7 +993,7 @@ int main(void) {
   test_busy("busy, then it performs another call", BUSY_PERFORMS);
   test_busy_line();
   test_stopped("stopped past the deadline", 400);
-  test_stopped("stopped past the patience of the next in line", 5000);
+  test_stopped("stopped past the queue_timeout of the next call", 5000);
   test_second_address();
   test_proxy_secrets();
   test_settings();

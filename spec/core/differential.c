@@ -3,8 +3,8 @@
 ** spec/cases/http1.cases. A case in which they differ must explain why in its line
 ** "differs"; otherwise it fails. `-v` lists these cases.
 */
-#include "cases.h"
 #include "feed.h"
+#include "http_cases.h"
 #include "http_server.h"
 #include "test.h"
 
@@ -22,15 +22,16 @@ typedef struct result {
 
 /* ---- ours ------------------------------------------------------------------------ */
 
-static void take_answer(leat_http1 *http, const http_case *c, result *r) {
+static void take_response(leat_http1 *http, const http_case *c, result *r) {
   leat_http1_state state = LEAT_HTTP1_MORE;
-  feed(http, c->answer.data, c->answer.length, SIZE_MAX, &state);
+  feed(http, c->response.data, c->response.length, SIZE_MAX, &state);
   if (state == LEAT_HTTP1_MORE && c->closes) state = leat_http1_closed(http);
-  const leat_response *answer = leat_http1_response(http);
-  if (answer == NULL) return;
-  r->status = answer->status;
-  r->body = (bytes){(char *)malloc(answer->body.length + 1), answer->body.length};
-  if (answer->body.length > 0) memcpy(r->body.data, answer->body.data, r->body.length);
+  const leat_response *response = leat_http1_response(http);
+  if (response == NULL) return;
+  r->status = response->status;
+  r->body = (bytes){(char *)malloc(response->body.length + 1), response->body.length};
+  if (response->body.length > 0)
+    memcpy(r->body.data, response->body.data, r->body.length);
 }
 
 static result ours(const http_case *c) {
@@ -43,7 +44,7 @@ static result ours(const http_case *c) {
   leat_http1 *http = leat_http1_new();
   leat_http1_begin(http, &request);
   leat_http1_sent(http, leat_http1_output(http).length);
-  take_answer(http, c, &r);
+  take_response(http, c, &r);
   leat_http1_failure(http, &detail);
   snprintf(r.error, sizeof r.error, "%.200s", detail[0] ? detail : "not whole");
   leat_http1_free(http);
@@ -88,17 +89,17 @@ static void perform_easy(CURL *easy, result *r) {
 }
 
 static result libcurls(http_server *server, const http_case *c) {
-  const reply response = {c->answer.data, c->closes ? CLOSE : STAY};
+  const reply response = {c->response.data, c->closes ? CLOSE : STAY};
   result r = {0, {NULL, 0}, ""};
   char url[48];
   CURL *easy = curl_easy_init();
   server->replies = &response;
-  server->reply_length = c->answer.length;
+  server->reply_length = c->response.length;
   snprintf(url, sizeof url, "http://127.0.0.1:%d/", server->at.port);
   curl_easy_setopt(easy, CURLOPT_URL, url);
   curl_easy_setopt(easy, CURLOPT_PROXY, "");
   curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
-                   c->want == WANT_ANSWER ? (long)LONG_TIMEOUT_MS : (long)TIMEOUT_MS);
+                   c->want == WANT_RESPONSE ? (long)LONG_TIMEOUT_MS : (long)TIMEOUT_MS);
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, collect);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, &r.body);
@@ -153,7 +154,7 @@ int main(int argc, char **argv) {
          talks ? ": where they differ" : "");
   for (size_t i = 0; i < count; i++)
     differences += compare(&server, &cases[i], talks);
-  printf("%zu answers, %zu seen otherwise\n", count, differences);
+  printf("%zu responses, %zu differ\n", count, differences);
   http_server_stop(&server);
   cases_free(cases, count);
   curl_global_cleanup();

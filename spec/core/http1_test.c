@@ -4,8 +4,8 @@
 ** requests.
 */
 #include "calls.h"
-#include "cases.h"
 #include "feed.h"
+#include "http_cases.h"
 #include "secrets.h"
 #include "test.h"
 
@@ -32,31 +32,31 @@ static leat_http1_state begin(leat_http1 *http, const http_case *c) {
 static seen exchange(leat_http1 *http, const http_case *c, size_t first, size_t step) {
   leat_http1_state state = begin(http, c);
   size_t at = 0, left = 0, n = first;
-  while (at < c->answer.length && state == LEAT_HTTP1_MORE) {
-    if (n > c->answer.length - at) n = c->answer.length - at;
-    left = feed(http, c->answer.data + at, n, n, &state);
+  while (at < c->response.length && state == LEAT_HTTP1_MORE) {
+    if (n > c->response.length - at) n = c->response.length - at;
+    left = feed(http, c->response.data + at, n, n, &state);
     at += n;
     n = step;
   }
-  left += c->answer.length - at;
+  left += c->response.length - at;
   if (state == LEAT_HTTP1_MORE && c->closes) state = leat_http1_closed(http);
   /* a driver closes the connection if unread bytes are in the socket */
   return (seen){state, leat_http1_reusable(http) && left == 0};
 }
 
-static bool is_wanted_answer(const leat_http1 *http, const http_case *c, seen s) {
-  const leat_response *answer = leat_http1_response(http);
-  if (s.state != LEAT_HTTP1_RESPONSE || answer == NULL) return false;
-  return answer->status == c->status && answer->framing == c->framing &&
-         s.reusable == c->reusable && answer->body.length == c->body.length &&
+static bool is_wanted_response(const leat_http1 *http, const http_case *c, seen s) {
+  const leat_response *response = leat_http1_response(http);
+  if (s.state != LEAT_HTTP1_RESPONSE || response == NULL) return false;
+  return response->status == c->status && response->framing == c->framing &&
+         s.reusable == c->reusable && response->body.length == c->body.length &&
          (c->body.data == NULL || c->body.length == 0 ||
-          memcmp(answer->body.data, c->body.data, c->body.length) == 0);
+          memcmp(response->body.data, c->body.data, c->body.length) == 0);
 }
 
 static bool is_wanted(const leat_http1 *http, const http_case *c, seen s, bool whole) {
   const char *detail;
   leat_kind failure = leat_http1_failure(http, &detail);
-  if (c->want == WANT_ANSWER) return is_wanted_answer(http, c, s);
+  if (c->want == WANT_RESPONSE) return is_wanted_response(http, c, s);
   if (leat_http1_response(http) != NULL || leat_http1_reusable(http)) return false;
   if (c->want == WANT_MORE) return s.state == LEAT_HTTP1_MORE && failure == LEAT_OK;
   /* if a line came in pieces, the detail shows only what had arrived */
@@ -67,20 +67,20 @@ static bool is_wanted(const leat_http1 *http, const http_case *c, seen s, bool w
 static bool check(leat_http1 *http, const http_case *c, size_t first, size_t step) {
   const char *detail;
   seen s = exchange(http, c, first, step);
-  if (is_wanted(http, c, s, first >= c->answer.length)) return true;
-  const leat_response *answer = leat_http1_response(http);
+  if (is_wanted(http, c, s, first >= c->response.length)) return true;
+  const leat_response *response = leat_http1_response(http);
   leat_http1_failure(http, &detail);
   printf(
       "  http1.cases:%d, first %zu, then %zu: state %d, status %d, %zu bytes, %s; %s\n",
-      c->line, first, step, s.state, answer ? answer->status : 0,
-      answer ? answer->body.length : 0, s.reusable ? "reusable" : "final", detail);
+      c->line, first, step, s.state, response ? response->status : 0,
+      response ? response->body.length : 0, s.reusable ? "reusable" : "final", detail);
   return false;
 }
 
 /* Feeds the response whole, byte by byte, and split at every position; a long response at
 ** many positions. */
 static void test_splits(leat_http1 *http, const http_case *c) {
-  size_t length = c->answer.length;
+  size_t length = c->response.length;
   size_t stride = 1 + (size_t)((uint64_t)length * length / 20000000);
   TEST(c->name);
   CHECK(check(http, c, length + 1, 1));
@@ -109,7 +109,7 @@ static void test_calls(leat_http1 *http, const http_case *c) {
         new_client((leat_config){.max_attempts = 1});
     leat_call *call = card_call(client, w->operation);
     CHECK(leat_call_next(call, now) == LEAT_SEND);
-    deliver(call, http, exchange(http, c, c->answer.length, 1));
+    deliver(call, http, exchange(http, c, c->response.length, 1));
     CHECK(leat_call_next(call, now) == LEAT_DONE);
     const leat_error *error = leat_call_error(call);
     if (!CHECK(error->kind == w->kind && error->outcome_unknown == w->unknown &&
@@ -117,8 +117,7 @@ static void test_calls(leat_http1 *http, const http_case *c) {
       printf("  http1.cases:%d, %s: %s%s: %s\n", c->line, w->operation,
              leat_kind_name(error->kind), error->outcome_unknown ? " unknown" : "",
              error->message);
-    leat_call_free(call);
-    leat_client_free(client);
+    FREE_ALL(client, call);
   }
 }
 
@@ -200,10 +199,10 @@ static void test_refused_requests(void) {
 
 /* ---- responses ------------------------------------------------------------------- */
 
-static void check_header(const leat_response *answer, const char *name,
+static void check_header(const leat_response *response, const char *name,
                          const char *wanted) {
   char text[64] = "(none)";
-  leat_string value = leat_response_header(answer, name);
+  leat_string value = leat_response_header(response, name);
   if (value.data) snprintf(text, sizeof text, "%.*s", (int)value.length, value.data);
   CHECK_STR(text, wanted);
 }
@@ -211,22 +210,22 @@ static void check_header(const leat_response *answer, const char *name,
 static void test_headers(leat_http1 *http) {
   static char text[] = "HTTP/1.1 200 OK\r\nRetry-After: \t5 \t\r\nX-Empty:\r\n"
                        "retry-after: 6\r\nContent-Length: 0\r\n\r\n";
-  http_case c = {.method = "GET", .answer = {text, sizeof text - 1}};
-  TEST("headers of an answer");
+  http_case c = {.method = "GET", .response = {text, sizeof text - 1}};
+  TEST("headers of a response");
   exchange(http, &c, 1, 1);
-  const leat_response *answer = leat_http1_response(http);
-  if (!CHECK(answer != NULL)) return;
-  CHECK(answer->header_count == 4);
-  check_header(answer, "RETRY-AFTER", "5");
-  check_header(answer, "x-empty", "");
-  check_header(answer, "x-empt", "(none)");
-  check_header(answer, "x-empty-", "(none)");
+  const leat_response *response = leat_http1_response(http);
+  if (!CHECK(response != NULL)) return;
+  CHECK(response->header_count == 4);
+  check_header(response, "RETRY-AFTER", "5");
+  check_header(response, "x-empty", "");
+  check_header(response, "x-empt", "(none)");
+  check_header(response, "x-empty-", "(none)");
 }
 
 /* After the end the codec keeps its result, and accepts no more bytes. */
 static void test_end(leat_http1 *http) {
   static char text[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
-  http_case c = {.method = "GET", .answer = {text, sizeof text - 1}};
+  http_case c = {.method = "GET", .response = {text, sizeof text - 1}};
   size_t room;
   TEST("before the beginning");
   leat_http1 *idle = leat_http1_new();
@@ -252,7 +251,7 @@ static void test_small_limit(leat_http1 *http) {
                           .origin = leat_s("http://h"),
                           .target = leat_s("/"),
                           .max_body = 4};
-  static const char *const answers[] = {
+  static const char *const responses[] = {
       "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\n",
       "HTTP/1.1 200 OK\r\n\r\nabcde",
@@ -260,7 +259,7 @@ static void test_small_limit(leat_http1 *http) {
   TEST("a small limit for bodies");
   for (size_t i = 0; i < 3; i++) {
     state = leat_http1_begin(http, &request);
-    feed(http, answers[i], strlen(answers[i]), SIZE_MAX, &state);
+    feed(http, responses[i], strlen(responses[i]), SIZE_MAX, &state);
     CHECK(state == LEAT_HTTP1_FAILED);
     CHECK(leat_http1_failure(http, NULL) == LEAT_TOO_LARGE);
   }

@@ -86,11 +86,11 @@ static leat_client *client;
 
 /* Returns a call that received this response. Its data is the whole document, unless that
 ** has a member "data". */
-static leat_call *answered(leat_string text) {
-  leat_response answer = {200, NULL, 0, text, LEAT_LENGTH};
+static leat_call *call_after(leat_string text) {
+  leat_response response = {200, NULL, 0, text, LEAT_LENGTH};
   leat_call *call = leat_call_new_request(client, "GET", "/x");
   leat_call_next(call, now);
-  leat_call_respond(call, now, &answer);
+  leat_call_respond(call, now, &response);
   leat_call_next(call, now);
   return call;
 }
@@ -260,7 +260,7 @@ enum { CASES = sizeof cases / sizeof cases[0] };
 
 static void check_case(const text_case *c) {
   leat_string text = {c->text, c->length};
-  leat_call *call = answered(text);
+  leat_call *call = call_after(text);
   const leat_error *error = leat_call_error(call);
   char wanted[128] = "";
   if (c->wrong)
@@ -293,7 +293,7 @@ static void test_cut(void) {
       char *copy = malloc(cut);
       memcpy(copy, cases[i].text, cut < length ? cut : length);
       if (cut > length) copy[length] = ',';
-      leat_call *call = answered((leat_string){copy, cut});
+      leat_call *call = call_after((leat_string){copy, cut});
       CHECK((leat_call_data(call) != NULL) == (cut == length));
       leat_call_free(call);
       free(copy);
@@ -324,7 +324,7 @@ static void test_changed(void) {
   for (int i = 0; i < ROUNDS; i++) {
     char bytes[128];
     leat_string text = {bytes, changed_case(bytes, &seed)};
-    leat_call *call = answered(text);
+    leat_call *call = call_after(text);
     if (leat_call_data(call)) good++;
     if (oracle_agrees(leat_call_data(call), text)) agreed++;
     else printf("  jansson says else of %.*s\n", (int)text.length, bytes);
@@ -353,7 +353,7 @@ static void test_deep(void) {
       length = put(text, length, "1");
       for (int i = depth; i-- > 0;)
         length = put(text, length, closes[kind < 2 ? kind : i % 2]);
-      leat_call *call = answered((leat_string){text, length});
+      leat_call *call = call_after((leat_string){text, length});
       CHECK((leat_call_data(call) != NULL) == (depth <= 32));
       CHECK(depth <= 32 || strstr(leat_call_error(call)->message, "nested too deep"));
       CHECK(oracle_agrees(leat_call_data(call), (leat_string){text, length}));
@@ -371,7 +371,7 @@ static void test_long_array(void) {
   for (int i = 0; i < COUNT; i++)
     length += (size_t)snprintf(text + length, 9, "%s%d", i ? "," : "", i);
   text[length++] = ']';
-  leat_call *call = answered((leat_string){text, length});
+  leat_call *call = call_after((leat_string){text, length});
   const leat_json *array = leat_call_data(call);
   clock_t begin = clock();
   TEST("a long array");
@@ -393,7 +393,7 @@ static leat_call *many_members(int count, int twin, int of) {
     length += (size_t)snprintf(text + length, 17, "%s\"%d\":1", i ? "," : "{",
                                (i == twin ? of : i) * 7919 % count);
   text[length++] = '}';
-  leat_call *call = answered((leat_string){text, length});
+  leat_call *call = call_after((leat_string){text, length});
   free(text);
   return call;
 }
@@ -423,7 +423,7 @@ static bool takes_twins(const char *first, const char *second, int between) {
   for (int i = 0; i < between; i++)
     length += snprintf(text + length, sizeof text - (size_t)length, ",\"%d\":1", i);
   snprintf(text + length, sizeof text - (size_t)length, ",\"%s\":2}", second);
-  leat_call *call = answered(leat_s(text));
+  leat_call *call = call_after(leat_s(text));
   bool good = leat_call_error(call)->kind == LEAT_OK;
   if (!good) CHECK(strstr(leat_call_error(call)->message, "duplicate name") != NULL);
   leat_call_free(call);
@@ -439,7 +439,7 @@ static void test_twins(void) {
     CHECK(takes_twins("meta", "meta", between));
     CHECK(takes_twins("data", "Data", between));
   }
-  leat_call *call = answered(leat_s("{\"a\":1,\"b\":2,\"a\":3}"));
+  leat_call *call = call_after(leat_s("{\"a\":1,\"b\":2,\"a\":3}"));
   CHECK(leat_json_integer(leat_json_get(leat_call_data(call), "a")) == 3); /* last one */
   CHECK(leat_json_size(leat_call_data(call)) == 3);
   leat_call_free(call);
@@ -448,7 +448,7 @@ static void test_twins(void) {
 /* ---- reading --------------------------------------------------------------------- */
 
 static void test_accessors(void) {
-  leat_call *call = answered(leat_s(
+  leat_call *call = call_after(leat_s(
       "{\"\":null,\"b\":true,\"i\":7,\"r\":0.5,\"s\":\"x\",\"a\":[1],\"o\":{\"k\":1},"
       "\"n\":null}"));
   const leat_json *object = leat_call_data(call);
@@ -476,7 +476,7 @@ static void test_accessors(void) {
 static void check_digits(const char *number, double real) {
   char text[128];
   snprintf(text, sizeof text, "[%s, %s ,{\"n\":%s}]", number, number, number);
-  leat_call *call = answered(leat_s(text));
+  leat_call *call = call_after(leat_s(text));
   const leat_json *array = leat_call_data(call);
   const leat_json *values[] = {leat_json_at(array, 0), leat_json_at(array, 1),
                                leat_json_get(leat_json_at(array, 2), "n")};
@@ -498,7 +498,7 @@ static void test_unfit_numbers(void) {
   check_digits("1e400", HUGE_VAL);
   check_digits("-1e309", -HUGE_VAL);
   check_digits("1.5E+400", HUGE_VAL);
-  leat_call *call = answered(leat_s("[1,0.5,1e308,\"1\"]"));
+  leat_call *call = call_after(leat_s("[1,0.5,1e308,\"1\"]"));
   for (size_t i = 0; i < 4; i++)
     CHECK(leat_json_digits(leat_json_at(leat_call_data(call), i)).data == NULL);
   CHECK(leat_json_digits(NULL).data == NULL);
@@ -518,7 +518,7 @@ static void test_null(void) {
 /* ---- locales --------------------------------------------------------------------- */
 
 static void check_reals(void) {
-  leat_call *call = answered(leat_s("[1.5,-12.25e2,1e2,0.0, 1.5 ,7]"));
+  leat_call *call = call_after(leat_s("[1.5,-12.25e2,1e2,0.0, 1.5 ,7]"));
   const leat_json *array = leat_call_data(call);
   CHECK(leat_json_real(leat_json_at(array, 0)) == 1.5);
   CHECK(leat_json_real(leat_json_at(array, 1)) == -1225);
@@ -526,7 +526,7 @@ static void check_reals(void) {
   CHECK(leat_json_real(leat_json_at(array, 4)) == 1.5);
   CHECK(leat_json_size(array) == 6);
   leat_call_free(call);
-  call = answered(leat_s("[1.5e400]"));
+  call = call_after(leat_s("[1.5e400]"));
   CHECK_STR(leat_json_digits(leat_json_at(leat_call_data(call), 0)).data, "1.5e400");
   leat_call_free(call);
 }
@@ -549,13 +549,13 @@ static void test_locales(void) {
 
 /* ---- out of memory --------------------------------------------------------------- */
 
-static leat_kind answered_without(const char *text, long allocation) {
-  leat_response answer = {200, NULL, 0, leat_s(text), LEAT_LENGTH};
+static leat_kind kind_without(const char *text, long allocation) {
+  leat_response response = {200, NULL, 0, leat_s(text), LEAT_LENGTH};
   leat_call *call = leat_call_new_request(client, "GET", "/x");
   leat_call_next(call, now);
   allocations = 0;
   fails_at = allocation;
-  leat_call_respond(call, now, &answer);
+  leat_call_respond(call, now, &response);
   fails_at = 0;
   leat_call_next(call, now);
   leat_kind kind = leat_call_error(call)->kind;
@@ -581,10 +581,10 @@ static void test_memory(void) {
   TEST("out of memory");
   point = ","; /* makes a real need an allocation */
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-    CHECK(answered_without(rows[i].text, 0) == rows[i].kind);
+    CHECK(kind_without(rows[i].text, 0) == rows[i].kind);
     CHECK(allocations == rows[i].allocations);
     for (long k = 1; k <= rows[i].allocations; k++)
-      CHECK(answered_without(rows[i].text, k) == LEAT_NO_MEMORY);
+      CHECK(kind_without(rows[i].text, k) == LEAT_NO_MEMORY);
   }
   point = NULL;
 }

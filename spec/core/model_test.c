@@ -97,7 +97,7 @@ static bool is_same(const state *a, const state *b) {
 }
 
 /* Returns true if the state is what the call requested. */
-static bool is_as_asked(const state *s, const ask *a) {
+static bool is_as_desired(const state *s, const ask *a) {
   switch (a->verb) {
     case CREATE:
       return s->exists && s->contact == a->contact &&
@@ -158,12 +158,12 @@ typedef struct late { /* a change that is still on its way to the server */
 typedef struct client {
   leat_client *client;
   leat_call *call;
-  int job, jobs;   /* the current one; how many have begun */
-  int64_t next_ms; /* the time of its next event */
-  bool waits;      /* for a response */
-  bool idle;       /* until next_ms, or until an event of its client */
-  exchange x;      /* the response, if `answered` */
-  bool answered;   /* otherwise, the exchange fails with: */
+  int job, jobs;     /* the current one; how many have begun */
+  int64_t next_ms;   /* the time of its next event */
+  bool waits;        /* for a response */
+  bool idle;         /* until next_ms, or until an event of its client */
+  exchange x;        /* the response, if `answered` */
+  bool has_response; /* otherwise, the exchange fails with: */
   leat_kind kind;
   leat_sent sent;
   ask sending;
@@ -366,7 +366,7 @@ static void check_sending(world *w, job *j, const ask *a) {
   check_repetition(w, j);
   j->verified = true;
   if (asked->expect && !j->compared)
-    complain(w, j, "it is sent, and nobody knows whose the card is");
+    complain(w, j, "it is sent although no find has shown the owner");
   j->compared = false;
 }
 
@@ -375,13 +375,13 @@ static bool is_owner(char expect, const state *s) {
 }
 
 /* Records that a change was sent with an unknown outcome. */
-static void doubt(job *j) {
+static void set_maybe_applied(job *j) {
   j->maybe = true;
   j->verified = false;
   j->seen_count = 0;
 }
 
-static void note_find(const world *w, job *j, state seen) {
+static void record_find(const world *w, job *j, state seen) {
   j->seen[0] = j->seen[1];
   j->seen_ms[0] = j->seen_ms[1];
   j->seen[1] = seen;
@@ -423,7 +423,7 @@ static void check_response(world *w, const job *j, const ask *a, const exchange 
   snprintf(body, sizeof body, "{\"data\":%s,\"meta\":[]}",
            a->verb == DELETE ? "null" : card);
   if (x->status == 200 ? !leat__equal(text, leat_s(body)) : x->status != 400) {
-    complain(w, j, "the sandbox answers what it should not");
+    complain(w, j, "the sandbox responds with what it should not");
     printf("    %d %.*s\n", x->status, (int)text.length, text.data);
   }
 }
@@ -471,11 +471,11 @@ static void serve(world *w, client *c, const leat_request *r, const ask *a, plan
     if (refused != (code != 0)) complain(w, j, "the sandbox refuses without a reason");
   }
   check_cards(w, j);
-  c->answered = !c->x.close && c->x.delay_ms >= 0;
+  c->has_response = !c->x.close && c->x.delay_ms >= 0;
   c->kind = c->x.close ? LEAT_CONNECTION : LEAT_TIMEOUT;
   c->sent = LEAT_SENT_MAYBE;
-  if (a->verb != FIND && p->unanswered) doubt(j);
-  if (a->verb == FIND && !p->unanswered && c->x.status != 429) note_find(w, j, seen);
+  if (a->verb != FIND && p->unanswered) set_maybe_applied(j);
+  if (a->verb == FIND && !p->unanswered && c->x.status != 429) record_find(w, j, seen);
 }
 
 /* Performs one exchange: the server receives the request at once or never; the client
@@ -484,7 +484,7 @@ static void send_request(world *w, client *c) {
   const leat_request *r = leat_call_request(c->call);
   job *j = &w->jobs[c->job];
   ask a = read_request(r);
-  int fate = test_draw(24);
+  int delivery = test_draw(24);
   leat__sandbox_apply_due(&w->api, w->moment);
   catch_up(w, w->moment.monotonic_ms);
   become_stale(w);
@@ -493,39 +493,41 @@ static void send_request(world *w, client *c) {
   j->exchanges++;
   c->sending = a;
   c->waits = true;
-  c->answered = false;
+  c->has_response = false;
   c->kind = LEAT_CONNECTION;
-  c->sent = fate == 0 ? LEAT_SENT_NO : LEAT_SENT_MAYBE;
-  if (fate > 1) serve(w, c, r, &a, &p);
-  else if (fate == 1 && a.verb != FIND) doubt(j); /* it never arrives */
-  bool times_out = !c->answered && c->sent && (c->kind == LEAT_TIMEOUT || test_draw(2));
+  c->sent = delivery == 0 ? LEAT_SENT_NO : LEAT_SENT_MAYBE;
+  if (delivery > 1) serve(w, c, r, &a, &p);
+  else if (delivery == 1 && a.verb != FIND) set_maybe_applied(j); /* it never arrives */
+  bool times_out =
+      !c->has_response && c->sent && (c->kind == LEAT_TIMEOUT || test_draw(2));
   if (times_out) c->kind = LEAT_TIMEOUT;
   c->next_ms = times_out ? r->deadline_ms : w->moment.monotonic_ms + test_draw(60);
   if (tracing)
     printf("    %lld ms: job %d sends %s %c: fate %d, %s%s, way %d: %s %d\n",
-           (long long)w->moment.monotonic_ms, c->job, verbs[a.verb], value_of(&a), fate,
-           p.faulty ? "fault " : "no fault", p.fault.kind ? p.fault.kind : "", p.way,
-           c->answered ? "answered" : "no response", c->answered ? c->x.status : 0);
+           (long long)w->moment.monotonic_ms, c->job, verbs[a.verb], value_of(&a),
+           delivery, p.faulty ? "fault " : "no fault", p.fault.kind ? p.fault.kind : "",
+           p.way, c->has_response ? "answered" : "no response",
+           c->has_response ? c->x.status : 0);
 }
 
 static void deliver(world *w, client *c) {
   leat_header headers[16];
-  leat_response answer = {
+  leat_response response = {
       c->x.status, headers, 0, {c->x.text.data, c->x.text.length}, LEAT_LENGTH};
   c->waits = false;
-  if (!c->answered) {
+  if (!c->has_response) {
     leat_call_fail(c->call, w->moment, c->kind, c->sent, "lost");
     leat__sandbox_response_free(&c->x);
     c->x = (exchange){0};
     return;
   }
   const char *at = c->x.head.data, *end = at + c->x.head.length;
-  while (at < end && answer.header_count < 16) {
+  while (at < end && response.header_count < 16) {
     leat_string name = leat_s(at), value = leat_s(at + name.length + 1);
-    headers[answer.header_count++] = (leat_header){name, value};
+    headers[response.header_count++] = (leat_header){name, value};
     at = value.data + value.length + 1;
   }
-  leat_call_respond(c->call, w->moment, &answer);
+  leat_call_respond(c->call, w->moment, &response);
   leat__sandbox_response_free(&c->x);
   c->x = (exchange){0};
 }
@@ -625,8 +627,8 @@ static bool was(const world *w, const job *j, condition *fits) {
   return found;
 }
 
-static bool fits_asked(const state *s, const job *j) {
-  return is_as_asked(s, &j->asked);
+static bool fits_desired(const state *s, const job *j) {
+  return is_as_desired(s, &j->asked);
 }
 
 static bool fits_card(const state *s, const job *j) {
@@ -647,7 +649,7 @@ static bool fits_another(const state *s, const job *j) {
 static void check_success(world *w, const job *j) {
   bool returns = j->asked.verb != DELETE && !(j->has_card && was(w, j, fits_card));
   if (returns) complain(w, j, "it returns a card that never was so");
-  if (!was(w, j, fits_asked)) complain(w, j, "done, but it never was as asked");
+  if (!was(w, j, fits_desired)) complain(w, j, "done, but it never was as asked");
   if (j->info.recovered) {
     if (!j->maybe) complain(w, j, "recovered, but nothing was lost");
   } else if (j->asked.verb != FIND && j->applied == 0) {
@@ -662,7 +664,7 @@ static void check_conflict(world *w, const job *j) {
   bool of_another = j->asked.expect && !is_owner(j->asked.expect, &j->card);
   if (j->has_card && !was(w, j, fits_card))
     complain(w, j, "a conflict with a card that never was so");
-  if (j->has_card && unknown && is_as_asked(&j->card, &j->asked) && !of_another)
+  if (j->has_card && unknown && is_as_desired(&j->card, &j->asked) && !of_another)
     complain(w, j, "a conflict with what was asked");
   if (!unknown && !(j->asked.expect && was(w, j, fits_another)))
     complain(w, j, "a conflict with nothing");
@@ -686,7 +688,7 @@ static void check_report(world *w, const job *j) {
   if (j->error.kind == LEAT_OK) check_success(w, j);
   else check_failure(w, j);
   if (j->info.attempts != j->exchanges)
-    complain(w, j, "it tells of more or fewer exchanges than there were");
+    complain(w, j, "it reports more or fewer exchanges than there were");
 }
 
 /* ---- running --------------------------------------------------------------------- */

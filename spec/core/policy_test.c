@@ -35,12 +35,12 @@ typedef struct event {
   char body[112];
   int code; /* the API's code; 0: none */
   const char *retry_after;
-  int64_t asked_ms; /* the same in ms; -1: none */
-  effect effect;    /* on the service, as far as known */
-  bool passes;      /* a retry may succeed */
-  bool final;       /* no retry can succeed */
-  bool settles;     /* earlier attempts would have failed too: nothing was applied */
-  bool telling;     /* the code may mean that the change was already made */
+  int64_t asked_ms;  /* the same in ms; -1: none */
+  effect effect;     /* on the service, as far as known */
+  bool passes;       /* a retry may succeed */
+  bool final;        /* no retry can succeed */
+  bool settles;      /* earlier attempts would have failed too: nothing was applied */
+  bool shows_change; /* the code may mean that the change was already made */
 } event;
 
 static event events[200];
@@ -117,9 +117,9 @@ static void add_codes(void) {
                               55007, 55012, 55016, 55017, 1010,  1013,  1048,  98765};
   for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
     int code = codes[i];
-    bool telling = code == 60003 || code == 60006 || code == 60011 || code == 60014 ||
-                   code == 60005 || code == 60013;
-    event e = {.status = 400, .code = code, .telling = telling, .final = true};
+    bool shows_change = code == 60003 || code == 60006 || code == 60011 ||
+                        code == 60014 || code == 60005 || code == 60013;
+    event e = {.status = 400, .code = code, .shows_change = shows_change, .final = true};
     e.settles = code == 1003 || code == 55031;
     if (code == 1000) /* an internal error at an unknown point */
       e.effect = UNKNOWN, e.passes = true, e.final = false;
@@ -174,47 +174,24 @@ static const event lost = {.kind = LEAT_CONNECTION,
                            .asked_ms = -1,
                            .effect = UNKNOWN,
                            .passes = true};
+/* clang-format off */
 static const event pasts[] = {
-    {.kind = LEAT_CONNECTION,
-     .sent = LEAT_SENT_NO,
-     .body = "refused",
-     .asked_ms = -1,
+    {.kind = LEAT_CONNECTION, .sent = LEAT_SENT_NO, .body = "refused", .asked_ms = -1,
      .passes = true},
-    {.kind = LEAT_CONNECTION,
-     .sent = LEAT_SENT_MAYBE,
-     .body = "lost",
-     .asked_ms = -1,
-     .effect = UNKNOWN,
+    {.kind = LEAT_CONNECTION, .sent = LEAT_SENT_MAYBE, .body = "lost", .asked_ms = -1,
+     .effect = UNKNOWN, .passes = true},
+    {.kind = LEAT_TIMEOUT, .sent = LEAT_SENT_MAYBE, .body = "lost", .asked_ms = -1,
+     .effect = UNKNOWN, .passes = true},
+    {.sent = LEAT_SENT_MAYBE, .status = 503, .body = HTML, .asked_ms = -1,
+     .effect = UNKNOWN, .passes = true},
+    {.sent = LEAT_SENT_MAYBE, .status = 429, .body = HTML, .asked_ms = -1,
      .passes = true},
-    {.kind = LEAT_TIMEOUT,
-     .sent = LEAT_SENT_MAYBE,
-     .body = "lost",
-     .asked_ms = -1,
-     .effect = UNKNOWN,
-     .passes = true},
-    {.sent = LEAT_SENT_MAYBE,
-     .status = 503,
-     .body = HTML,
-     .asked_ms = -1,
-     .effect = UNKNOWN,
-     .passes = true},
-    {.sent = LEAT_SENT_MAYBE,
-     .status = 429,
-     .body = HTML,
-     .asked_ms = -1,
-     .passes = true},
-    {.sent = LEAT_SENT_MAYBE,
-     .status = 500,
-     .body = HTML,
-     .asked_ms = -1,
-     .effect = UNKNOWN,
-     .passes = true},
-    {.sent = LEAT_SENT_MAYBE,
-     .status = 200,
-     .body = HTML,
-     .asked_ms = -1,
+    {.sent = LEAT_SENT_MAYBE, .status = 500, .body = HTML, .asked_ms = -1,
+     .effect = UNKNOWN, .passes = true},
+    {.sent = LEAT_SENT_MAYBE, .status = 200, .body = HTML, .asked_ms = -1,
      .effect = UNKNOWN},
 };
+/* clang-format on */
 enum { PASTS = sizeof pasts / sizeof pasts[0] };
 
 /* ---- operations, and the results of verifying finds ------------------------------ */
@@ -235,7 +212,7 @@ typedef struct subject {
   const char *done;            /* a successful response */
   bool writes;
   bool again;               /* idempotent: retried without verifying */
-  int told;                 /* the code that a repetition gets after a success */
+  int reported;             /* the code that a repetition gets after a success */
   const char *shows[VIEWS]; /* none: it can't be verified */
 } subject;
 
@@ -286,7 +263,7 @@ typedef struct run {
   bool maybe_applied; /* a change may have been applied, and no response has shown it */
   bool left;          /* something may have been sent */
   bool over;          /* no request may follow */
-  bool told;          /* the event shows that an earlier attempt succeeded */
+  bool reported;      /* the event shows that an earlier attempt succeeded */
   bool had_time;      /* for another attempt after the event */
   bool kept;          /* all promises so far */
   const char *broken;
@@ -347,10 +324,10 @@ static void verify(run *r) {
   r->ended_with_find = true;
 }
 
-static void note_event(run *r, const event *e) {
+static void record_event(run *r, const event *e) {
   const play *p = r->play;
-  bool told = e->telling && r->maybe_applied; /* about an earlier attempt */
-  r->over = e->effect == DONE || (e->final && !told) || e->asked_ms > LONGEST_MS ||
+  bool reported = e->shows_change && r->maybe_applied; /* about an earlier attempt */
+  r->over = e->effect == DONE || (e->final && !reported) || e->asked_ms > LONGEST_MS ||
             p->max_attempts == 1;
   if (e->effect == UNKNOWN && p->subject->writes) r->maybe_applied = true;
   if (e->sent == LEAT_SENT_MAYBE) r->left = true;
@@ -360,7 +337,7 @@ static void note_event(run *r, const event *e) {
   if (r->sends != p->past_count + 1) return;
   bool asks = e->asked_ms > CAP_MS && !throttles(e); /* longer than any backoff delay */
   r->had_time = r->end - now.monotonic_ms > (asks ? e->asked_ms : CAP_MS);
-  r->told = told && e->code == p->subject->told;
+  r->reported = reported && e->code == p->subject->reported;
   r->finds = 0;
 }
 
@@ -369,10 +346,10 @@ static void send(run *r) {
       is_verified(r->play->subject) && r->last && r->last->effect == UNKNOWN;
   r->sends++;
   promise(r, !lost_change || r->finds_since_send >= 2,
-          "a lost change is looked for twice before it is sent again");
+          "a lost change is verified twice before it is retried");
   const event *e = next_event(r);
   happen(r, e, e->effect == DONE ? r->play->subject->done : e->body);
-  note_event(r, e);
+  record_event(r, e);
 }
 
 static void exchange(run *r) {
@@ -453,17 +430,17 @@ static void check_outcome(run *r) {
   promise(r, !recovered || (!failed && r->maybe_applied),
           "recovered is only what was lost");
   promise(r, failed || recovered || (!r->ended_with_find && r->last->effect == DONE),
-          "success is told by the service");
+          "the service reported the success");
   promise(r,
           !recovered ||
-              (r->ended_with_find ? r->play->view == AS_DESIRED : r->last->telling),
+              (r->ended_with_find ? r->play->view == AS_DESIRED : r->last->shows_change),
           "recovered is what was seen");
   bool concluded = error->kind == LEAT_CONFLICT || error->kind == LEAT_NOT_FOUND;
   promise(r, !concluded || !r->ended_with_find || r->finds_since_send >= 2,
           "no failure is concluded from a single find");
   promise(r, !failed || error->message[0], "a failure has a message");
   if (failed && !r->ended_with_find)
-    promise(r, error->retry_after_ms == r->last->asked_ms, "what was asked is told");
+    promise(r, error->retry_after_ms == r->last->asked_ms, "Retry-After is reported");
 }
 
 /* Checks that the event had the required consequence. */
@@ -477,8 +454,8 @@ static void check_event(run *r) {
     promise(r, r->sends > p->past_count + 1, "what passes is sent again");
   if (is_verified(p->subject) && e->effect == UNKNOWN && !e->final && p->max_attempts > 1)
     promise(r, r->finds > 0 || leat_call_info(r->call).recovered,
-            "what is unknown is looked for");
-  if (r->told)
+            "an unknown outcome is verified");
+  if (r->reported)
     promise(r, r->finds > 0 || leat_call_info(r->call).recovered,
             "what an earlier try did is no failure of this one");
 }
@@ -579,8 +556,7 @@ static run check_play(const play *p) {
     check_another(&r, client);
   }
   if (!r.kept) report(&r);
-  leat_call_free(r.call);
-  leat_client_free(client);
+  FREE_ALL(client, r.call);
   return r;
 }
 
@@ -649,8 +625,7 @@ static int64_t first_delay(const subject *s, const event *e, uint64_t random) {
   if (leat_call_next(r.call, now) == LEAT_SEND) exchange(&r);
   bool waits = leat_call_next(r.call, now) == LEAT_WAIT;
   int64_t delay = waits ? leat_call_until(r.call) - now.monotonic_ms : -1;
-  leat_call_free(r.call);
-  leat_client_free(client);
+  FREE_ALL(client, r.call);
   return delay;
 }
 

@@ -65,7 +65,7 @@ static leat_curl *new_driver(const char *proxy) {
 }
 
 /* A proxy must learn nothing about the request but its target. */
-static void check_unheard(stage *s) {
+static void check_unseen(stage *s) {
   CHECK(!proxy_has(&s->proxy, &s->proxy.heard, test_key()));
   CHECK(!proxy_has(&s->proxy, &s->proxy.heard, test_path()));
 }
@@ -79,27 +79,23 @@ typedef struct good_proxy {
   bool resolves; /* the proxy resolves the server's name */
 } good_proxy;
 
+/* clang-format off */
 static const good_proxy good_proxies[] = {
     {"HTTP", "http://127.0.0.1:", {0}, true},
     {"HTTP, by name", "http://proxy.test:", {0}, true},
     {"HTTP is meant where no scheme is", "127.0.0.1:", {0}, true},
     {"HTTP with a user", "http://me:hunter2@127.0.0.1:", {.user = "me:hunter2"}, true},
     {"HTTP with a password of odd characters",
-     "http://me%40here:hunter2%3a%2F@127.0.0.1:",
-     {.user = "me@here:hunter2:/"},
-     true},
+     "http://me%40here:hunter2%3a%2F@127.0.0.1:", {.user = "me@here:hunter2:/"}, true},
     {"HTTP over TLS", "https://proxy.test:", {0}, true},
-    {"HTTP over TLS with a user",
-     "https://me:hunter2@proxy.test:",
-     {.user = "me:hunter2"},
-     true},
+    {"HTTP over TLS with a user", "https://me:hunter2@proxy.test:",
+     {.user = "me:hunter2"}, true},
     {"SOCKS5, which finds the name", "socks5h://127.0.0.1:", {.socks = true}, true},
-    {"SOCKS5, which is told the address", "socks5://127.0.0.1:", {.socks = true}, false},
-    {"SOCKS5 with a user",
-     "socks5h://me:hunter2@127.0.0.1:",
-     {.socks = true, .user = "me:hunter2"},
-     true},
+    {"SOCKS5, which gets the address", "socks5://127.0.0.1:", {.socks = true}, false},
+    {"SOCKS5 with a user", "socks5h://me:hunter2@127.0.0.1:",
+     {.socks = true, .user = "me:hunter2"}, true},
 };
+/* clang-format on */
 
 static void check_good(const good_proxy *g) {
   char url[URL_SIZE];
@@ -118,7 +114,7 @@ static void check_good(const good_proxy *g) {
   bool by_name = strstr(g->url, "proxy.test") != NULL;
   CHECK((names_asked > 0) == (by_name || !g->resolves)); /* one query, or A and AAAA */
   CHECK(proxy_has(&s.proxy, &s.proxy.heard, "api.test") == g->resolves);
-  check_unheard(&s);
+  check_unseen(&s);
   leat_curl_free(curl);
   close_proxy(&s);
 }
@@ -210,125 +206,69 @@ typedef struct bad_proxy {
   const char *says[4];
 } bad_proxy;
 
-#define ANSWER(status) "HTTP/1.1 " status "\r\nContent-Length: 3\r\n\r\nno\n"
+#define RESPONSE(status) "HTTP/1.1 " status "\r\nContent-Length: 3\r\n\r\nno\n"
 
+/* clang-format off */
 static const bad_proxy bad_proxies[] = {
-    {"wants a user, and gets none",
-     "http://127.0.0.1:",
-     {.user = "me:hunter2"},
-     LEAT_CONFIG,
-     {"through the proxy 127.0.0.1:", "HTTP 407", "user:password@"}},
-    {"wants another password",
-     "http://me:hunter2x@127.0.0.1:",
-     {.user = "me:hunter2"},
-     LEAT_CONFIG,
-     {"HTTP 407", "or refuses these", "user:password@"}},
-    {"closes as it wants a user",
-     "http://127.0.0.1:",
-     {.answer = ANSWER("407 Who?"), .then = CLOSE},
-     LEAT_CONFIG,
+    {"wants a user, and gets none", "http://127.0.0.1:", {.user = "me:hunter2"},
+     LEAT_CONFIG, {"through the proxy 127.0.0.1:", "HTTP 407", "user:password@"}},
+    {"wants another password", "http://me:hunter2x@127.0.0.1:", {.user = "me:hunter2"},
+     LEAT_CONFIG, {"HTTP 407", "or refuses these", "user:password@"}},
+    {"closes as it wants a user", "http://127.0.0.1:",
+     {.response = RESPONSE("407 Who?"), .then = CLOSE}, LEAT_CONFIG,
      {"HTTP 407", "user:password@"}},
-    {"forbids it",
-     "http://127.0.0.1:",
-     {.answer = ANSWER("403 Forbidden")},
-     LEAT_CONFIG,
-     {"the proxy responded with HTTP 403", "rules"}},
-    {"is a web server",
-     "http://127.0.0.1:",
-     {.answer = ANSWER("405 Method Not Allowed"), .then = CLOSE},
-     LEAT_CONFIG,
+    {"forbids it", "http://127.0.0.1:", {.response = RESPONSE("403 Forbidden")},
+     LEAT_CONFIG, {"the proxy responded with HTTP 403", "rules"}},
+    {"is a web server", "http://127.0.0.1:",
+     {.response = RESPONSE("405 Method Not Allowed"), .then = CLOSE}, LEAT_CONFIG,
      {"the proxy responded with HTTP 405", "not a proxy"}},
-    {"points elsewhere",
-     "http://127.0.0.1:",
-     {.answer = "HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\n\r\n"},
-     LEAT_CONFIG,
-     {"the proxy responded with HTTP 302", "not a proxy"}},
-    {"does not reach the server",
-     "http://me:hunter2@127.0.0.1:",
-     {.answer = ANSWER("502 Bad Gateway")},
-     LEAT_CONNECTION,
+    {"redirects to another host", "http://127.0.0.1:",
+     {.response = "HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\n\r\n"},
+     LEAT_CONFIG, {"the proxy responded with HTTP 302", "not a proxy"}},
+    {"does not reach the server", "http://me:hunter2@127.0.0.1:",
+     {.response = RESPONSE("502 Bad Gateway")}, LEAT_CONNECTION,
      {"the proxy responded with HTTP 502", "did not reach the server", "try again"}},
-    {"closes",
-     "http://me:hunter2@127.0.0.1:",
-     {.answer = "", .then = CLOSE},
-     LEAT_CONNECTION,
+    {"closes", "http://me:hunter2@127.0.0.1:", {.response = "", .then = CLOSE},
+     LEAT_CONNECTION, {"through the proxy 127.0.0.1:", "a working proxy"}},
+    {"resets", "http://me:hunter2@127.0.0.1:", {.response = "", .then = RESET},
+     LEAT_CONNECTION, {"through the proxy 127.0.0.1:", "a working proxy"}},
+    {"closes within its response", "http://127.0.0.1:",
+     {.response = "HTTP/1.1 200 OK\r\nSer", .then = CLOSE}, LEAT_CONNECTION,
      {"through the proxy 127.0.0.1:", "a working proxy"}},
-    {"resets",
-     "http://me:hunter2@127.0.0.1:",
-     {.answer = "", .then = RESET},
-     LEAT_CONNECTION,
+    {"speaks no HTTP", "http://127.0.0.1:",
+     {.response = "220 mail.example ESMTP\r\n", .then = CLOSE}, LEAT_CONNECTION,
      {"through the proxy 127.0.0.1:", "a working proxy"}},
-    {"closes within its answer",
-     "http://127.0.0.1:",
-     {.answer = "HTTP/1.1 200 OK\r\nSer", .then = CLOSE},
-     LEAT_CONNECTION,
+    {"hangs", "http://me:hunter2@127.0.0.1:", {.hangs = true}, LEAT_TIMEOUT,
      {"through the proxy 127.0.0.1:", "a working proxy"}},
-    {"speaks no HTTP",
-     "http://127.0.0.1:",
-     {.answer = "220 mail.example ESMTP\r\n", .then = CLOSE},
-     LEAT_CONNECTION,
-     {"through the proxy 127.0.0.1:", "a working proxy"}},
-    {"hangs",
-     "http://me:hunter2@127.0.0.1:",
-     {.hangs = true},
-     LEAT_TIMEOUT,
-     {"through the proxy 127.0.0.1:", "a working proxy"}},
-    {"speaks no TLS, as it should",
-     "HTTPS://me:hunter2@127.0.0.1:",
-     {.hangs = true},
-     LEAT_TIMEOUT,
-     {"through the proxy 127.0.0.1:", "does not respond to TLS"}},
-    {"is not there",
-     "http://me:hunter2@proxy.test:1",
-     {0},
-     LEAT_CONNECTION,
+    {"speaks no TLS, as it should", "HTTPS://me:hunter2@127.0.0.1:", {.hangs = true},
+     LEAT_TIMEOUT, {"through the proxy 127.0.0.1:", "does not respond to TLS"}},
+    {"is not there", "http://me:hunter2@proxy.test:1", {0}, LEAT_CONNECTION,
      {"through the proxy 127.0.0.1:1:", "proxy.test", "a working proxy"}},
-    {"has no address",
-     "http://me:hunter2@nowhere.test:3128",
-     {0},
-     LEAT_CONNECTION,
+    {"has no address", "http://me:hunter2@nowhere.test:3128", {0}, LEAT_CONNECTION,
      {"resolve proxy", "nowhere.test", "https_proxy"}},
-    {"SOCKS: wants a user, and gets none",
-     "socks5h://127.0.0.1:",
-     {.socks = true, .user = "me:hunter2"},
-     LEAT_CONFIG,
+    {"SOCKS: wants a user, and gets none", "socks5h://127.0.0.1:",
+     {.socks = true, .user = "me:hunter2"}, LEAT_CONFIG,
      {"through the proxy 127.0.0.1:", "user:password@"}},
-    {"SOCKS: wants another password",
-     "socks5h://me:hunter2x@127.0.0.1:",
-     {.socks = true, .user = "me:hunter2"},
-     LEAT_CONFIG,
-     {"rejected", "user:password@"}},
-    {"SOCKS: forbids it",
-     "socks5h://127.0.0.1:",
-     {.socks = true, .refusal = 2},
-     LEAT_CONFIG,
-     {"through the proxy 127.0.0.1:", "rules"}},
-    {"SOCKS: does not reach the host",
-     "socks5h://127.0.0.1:",
-     {.socks = true, .refusal = 4},
-     LEAT_CONNECTION,
+    {"SOCKS: wants another password", "socks5h://me:hunter2x@127.0.0.1:",
+     {.socks = true, .user = "me:hunter2"}, LEAT_CONFIG, {"rejected", "user:password@"}},
+    {"SOCKS: forbids it", "socks5h://127.0.0.1:", {.socks = true, .refusal = 2},
+     LEAT_CONFIG, {"through the proxy 127.0.0.1:", "rules"}},
+    {"SOCKS: does not reach the host", "socks5h://127.0.0.1:",
+     {.socks = true, .refusal = 4}, LEAT_CONNECTION,
      {"did not reach the server", "try again"}},
-    {"SOCKS: the server refuses",
-     "socks5h://127.0.0.1:",
-     {.socks = true, .refusal = 5},
-     LEAT_CONNECTION,
+    {"SOCKS: the server refuses", "socks5h://127.0.0.1:",
+     {.socks = true, .refusal = 5}, LEAT_CONNECTION,
      {"did not reach the server", "try again"}},
-    {"SOCKS: speaks HTTP",
-     "socks5h://127.0.0.1:",
-     {.socks = true, .answer = ANSWER("400 Bad Request"), .then = CLOSE},
-     LEAT_CONFIG,
-     {"through the proxy 127.0.0.1:", "is that a SOCKS proxy"}},
-    {"SOCKS: resets",
-     "socks5h://me:hunter2@127.0.0.1:",
-     {.socks = true, .answer = "", .then = RESET},
-     LEAT_CONNECTION,
+    {"SOCKS: speaks HTTP", "socks5h://127.0.0.1:",
+     {.socks = true, .response = RESPONSE("400 Bad Request"), .then = CLOSE},
+     LEAT_CONFIG, {"through the proxy 127.0.0.1:", "is that a SOCKS proxy"}},
+    {"SOCKS: resets", "socks5h://me:hunter2@127.0.0.1:",
+     {.socks = true, .response = "", .then = RESET}, LEAT_CONNECTION,
      {"through the proxy 127.0.0.1:", "a working proxy"}},
-    {"SOCKS: hangs",
-     "socks5h://127.0.0.1:",
-     {.hangs = true},
-     LEAT_TIMEOUT,
+    {"SOCKS: hangs", "socks5h://127.0.0.1:", {.hangs = true}, LEAT_TIMEOUT,
      {"through the proxy 127.0.0.1:", "a working proxy"}},
 };
+/* clang-format on */
 
 /* Performs a read and a write to both servers at once, which must all fail. The proxy is
 ** the driver's, or that of the environment (NULL). */
@@ -340,7 +280,7 @@ static void check_refused(stage *s, const char *proxy, leat_kind kind,
   check_unsent(perform_both(curl, s->https), kind, says);
   pair plain = {finish(curl, find), finish(curl, create)};
   check_unsent(plain, kind, says);
-  check_unheard(s);
+  check_unseen(s);
   CHECK(s->proxy.tunnels == 0 && s->plain.requests == 0);
   check_fine(perform(curl, s->here, "create")); /* the driver still works */
   leat_curl_free(curl);
@@ -369,29 +309,29 @@ static int count_asked(const proxy_server *p) {
 
 /* A server behind the proxy speaks or closes before the request. Its first bytes come
 ** together with the proxy's response. A closed connection is retried twice. */
-static void test_hasty_server(void) {
-  static const bad_proxy hasty[] = {
+static void test_early_server(void) {
+  static const bad_proxy early[] = {
       {"the server behind it speaks first",
        "http://127.0.0.1:",
-       {.answer = "HTTP/1.1 200 OK\r\n\r\n220 mail.example ESMTP\r\n"},
+       {.response = "HTTP/1.1 200 OK\r\n\r\n220 mail.example ESMTP\r\n"},
        LEAT_PROTOCOL,
        {"sent data before the request", "220 mail.example"}},
       {"the server behind it closes at once",
        "http://127.0.0.1:",
-       {.answer = "HTTP/1.1 200 OK\r\n\r\n", .then = CLOSE, .hasty = 1},
+       {.response = "HTTP/1.1 200 OK\r\n\r\n", .then = CLOSE, .at_once = 1},
        LEAT_CONNECTION,
        {"closes connections as soon as they are made"}},
   };
-  for (size_t i = 0; i < sizeof hasty / sizeof hasty[0]; i++) {
+  for (size_t i = 0; i < sizeof early / sizeof early[0]; i++) {
     char url[URL_SIZE];
     stage s;
-    open_proxy(&s, hasty[i].name, &hasty[i].options, NULL, SHORT_MS);
-    leat_curl *curl = new_driver(proxy_url(&s, hasty[i].url, url));
+    open_proxy(&s, early[i].name, &early[i].options, NULL, SHORT_MS);
+    leat_curl *curl = new_driver(proxy_url(&s, early[i].url, url));
     pair one_by_one = {perform(curl, s.http, "find"), perform(curl, s.http, "create")};
-    check_unsent(one_by_one, hasty[i].kind, hasty[i].says);
-    check_unheard(&s);
+    check_unsent(one_by_one, early[i].kind, early[i].says);
+    check_unseen(&s);
     leat_curl_free(curl);
-    CHECK(count_asked(&s.proxy) == (hasty[i].options.then == CLOSE ? 6 : 2));
+    CHECK(count_asked(&s.proxy) == (early[i].options.then == CLOSE ? 6 : 2));
     close_proxy(&s);
   }
 }
@@ -425,7 +365,7 @@ static void test_bad_tls(void) {
 ** equal. */
 static void test_same_port(void) {
   static const char *const says[] = {"through the proxy 127.0.0.1:", "HTTP 503", NULL};
-  static const proxy_options busy = {.answer = ANSWER("503 Busy")};
+  static const proxy_options busy = {.response = RESPONSE("503 Busy")};
   char url[URL_SIZE];
   stage s;
   open_proxy(&s, "a proxy on the port that the server has", &busy, NULL, 0);
@@ -449,6 +389,7 @@ static void clear_environment(void) {
 }
 
 typedef struct surroundings {
+  const char *name;
   const char *variable;
   const char *url;      /* value of the variable; the port is added */
   const char *no_proxy; /* NULL: not set */
@@ -458,31 +399,37 @@ typedef struct surroundings {
 
 #define PROXY "http://me:hunter2@127.0.0.1:"
 
+/* clang-format off */
 static const surroundings surroundings_cases[] = {
-    {"https_proxy", PROXY, NULL, NULL, true, false},
-    {"HTTPS_PROXY", PROXY, NULL, NULL, true, false},
-    {"http_proxy", PROXY, NULL, NULL, false, true},
-    {"HTTP_PROXY", PROXY, NULL, NULL, false, false}, /* CGI sets it from a header */
-    {"all_proxy", PROXY, NULL, NULL, true, true},
-    {"ALL_PROXY", PROXY, NULL, NULL, true, true},
-    {"all_proxy", PROXY, "api.test", NULL, false, false},
-    {"all_proxy", PROXY, "other.example, .test", NULL, false, false},
-    {"all_proxy", PROXY, "*", NULL, false, false},
-    {"all_proxy", PROXY, "pi.test,api.test.example,127.0.0.1", NULL, true, true},
+    {"https_proxy is for https", "https_proxy", PROXY, NULL, NULL, true, false},
+    {"HTTPS_PROXY is for https", "HTTPS_PROXY", PROXY, NULL, NULL, true, false},
+    {"http_proxy is for http", "http_proxy", PROXY, NULL, NULL, false, true},
+    {"HTTP_PROXY is ignored, because CGI sets it from a header", "HTTP_PROXY", PROXY,
+     NULL, NULL, false, false},
+    {"all_proxy is for both", "all_proxy", PROXY, NULL, NULL, true, true},
+    {"ALL_PROXY is for both", "ALL_PROXY", PROXY, NULL, NULL, true, true},
+    {"no_proxy names the host", "all_proxy", PROXY, "api.test", NULL, false, false},
+    {"no_proxy names a domain of the host", "all_proxy", PROXY, "other.example, .test",
+     NULL, false, false},
+    {"no_proxy is *", "all_proxy", PROXY, "*", NULL, false, false},
+    {"no_proxy names other hosts", "all_proxy", PROXY,
+     "pi.test,api.test.example,127.0.0.1", NULL, true, true},
     /* the option takes precedence over the environment */
-    {"all_proxy", "http://127.0.0.1:1", "api.test", PROXY, true, true},
-    {"all_proxy", "http://127.0.0.1:1", "*", PROXY, true, true},
-    {"all_proxy", PROXY, NULL, "", false, false},
-    {"https_proxy", PROXY, NULL, "", false, false},
+    {"the option outranks no_proxy", "all_proxy", "http://127.0.0.1:1", "api.test",
+     PROXY, true, true},
+    {"the option outranks no_proxy *", "all_proxy", "http://127.0.0.1:1", "*", PROXY,
+     true, true},
+    {"an empty option outranks all_proxy", "all_proxy", PROXY, NULL, "", false, false},
+    {"an empty option outranks https_proxy", "https_proxy", PROXY, NULL, "", false,
+     false},
 };
+/* clang-format on */
 
 static void check_surroundings(const surroundings *c) {
   static const proxy_options options = {.user = "me:hunter2"};
-  char name[160], url[URL_SIZE], option[URL_SIZE];
+  char url[URL_SIZE], option[URL_SIZE];
   stage s;
-  snprintf(name, sizeof name, "%s, no_proxy %s, option \"%s\"", c->variable,
-           c->no_proxy ? c->no_proxy : "unset", c->option ? c->option : "unset");
-  open_proxy(&s, name, &options, NULL, 0);
+  open_proxy(&s, c->name, &options, NULL, 0);
   setenv(c->variable, proxy_url(&s, c->url, url), 1);
   if (c->no_proxy) setenv("no_proxy", c->no_proxy, 1);
   leat_curl *curl = new_driver(c->option ? proxy_url(&s, c->option, option) : NULL);
@@ -491,7 +438,7 @@ static void check_surroundings(const surroundings *c) {
   check_fine(perform(curl, s.http, "create"));
   CHECK(s.proxy.tunnels == (c->https ? 1 : 0) + (c->http ? 1 : 0));
   CHECK(s.proxy.at.connections == s.proxy.tunnels);
-  check_unheard(&s);
+  check_unseen(&s);
   leat_curl_free(curl);
   clear_environment();
   close_proxy(&s);
@@ -510,6 +457,7 @@ static void test_environment_socks(void) {
   leat_curl *curl = new_driver(NULL);
   check_fine(perform(curl, s.https, "find"));
   CHECK(s.proxy.tunnels == 1 && names_asked == 0);
+  CHECK(s.proxy.at.connections == 1);
   leat_curl_free(curl);
   clear_environment();
   close_proxy(&s);
@@ -552,11 +500,10 @@ static void test_bad_environment(void) {
 
 /* Connections to this machine never use a proxy, whether an option or the environment
 ** sets it. */
-static void check_here(const char *scheme, const char *host, bool option) {
-  char name[64], url[URL_SIZE];
+static void check_here(const char *name, const char *scheme, const char *host,
+                       bool option) {
+  char url[URL_SIZE];
   stage s;
-  snprintf(name, sizeof name, "%s://%s, proxy by %s", scheme, host,
-           option ? "option" : "environment");
   open_proxy(&s, name, &plain_proxy, NULL, 0);
   proxy_url(&s, "http://127.0.0.1:", url);
   setenv("all_proxy", url, 1);
@@ -574,11 +521,11 @@ static void check_here(const char *scheme, const char *host, bool option) {
 }
 
 static void test_here(bool option) {
-  check_here("http", "127.0.0.1", option);
-  check_here("http", "localhost", option);
-  check_here("http", "LocalHost", option);
-  check_here("http", "[::1]", option);
-  check_here("https", "127.0.0.1", option);
+  check_here("no proxy to 127.0.0.1", "http", "127.0.0.1", option);
+  check_here("no proxy to localhost", "http", "localhost", option);
+  check_here("no proxy to LocalHost", "http", "LocalHost", option);
+  check_here("no proxy to ::1", "http", "[::1]", option);
+  check_here("no proxy to 127.0.0.1, over TLS", "https", "127.0.0.1", option);
 }
 
 int main(void) {
@@ -590,7 +537,7 @@ int main(void) {
   test_busy();
   test_server_behind();
   test_bad();
-  test_hasty_server();
+  test_early_server();
   test_bad_tls();
   test_same_port();
   test_environment();

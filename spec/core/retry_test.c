@@ -52,7 +52,7 @@ static const play plays[] = {
     {"a find is sent again", "find", DONE, {{"GET", LOST}, {"GET", SAYS(FREE)}}},
     {"three times, then no more", "find", FAILS(LEAT_TIMEOUT),
      {{"GET", LOST}, {"GET", REFUSED}, {"GET", LOST}}},
-    {"an error is an answer", "find", FAILS(LEAT_NOT_FOUND), {{"GET", ERROR(60003)}}},
+    {"an error is a response", "find", FAILS(LEAT_NOT_FOUND), {{"GET", ERROR(60003)}}},
     {"another value never", "find", FAILS(LEAT_PROTOCOL),
      {{"GET", SAYS("{\"data\":{\"value\":\"2\"}}")}}},
     {"a server that fails, then not", "find", DONE,
@@ -105,7 +105,7 @@ static const play plays[] = {
     {"a 503 for everything", "create", UNKNOWN(LEAT_MAINTENANCE),
      {{"POST", STATUS(503)}, {"GET", STATUS(503)}, {"GET", STATUS(503)},
       {"GET", STATUS(503)}}},
-    {"a lost create, and nothing is to be learnt", "create", UNKNOWN(LEAT_TIMEOUT),
+    {"a lost create that cannot be verified", "create", UNKNOWN(LEAT_TIMEOUT),
      {{"POST", LOST}, {"GET", LOST}, {"GET", LOST}, {"GET", LOST}}},
     {"a lost create, and the key is refused", "create", UNKNOWN(LEAT_TIMEOUT),
      {{"POST", LOST}, {"GET", STATUS(401)}}},
@@ -115,7 +115,7 @@ static const play plays[] = {
     {"a lost create, then beyond the quota", "create", UNKNOWN(LEAT_QUOTA_REACHED),
      {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)},
       {"POST", ERROR(60000)}}},
-    {"twice lost, twice looked for", "create", RECOVERED,
+    {"lost twice, verified twice", "create", RECOVERED,
      {{"POST", LOST}, {"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", LOST},
       {"GET", ERROR(60003)}, {"GET", SAYS(FREE)}}},
     {"a 503, and then the quota", "create", UNKNOWN(LEAT_QUOTA_REACHED),
@@ -206,7 +206,7 @@ static const play plays[] = {
      {{"GET", 0, "x", LEAT_CONFIG, LEAT_SENT_NO}}},
     {"canceled", "create", UNKNOWN(LEAT_CANCELED),
      {{"POST", 0, "x", LEAT_CANCELED, LEAT_SENT_MAYBE}}},
-    {"canceled while looking", "create", UNKNOWN(LEAT_CANCELED),
+    {"canceled while it verifies", "create", UNKNOWN(LEAT_CANCELED),
      {{"POST", LOST}, {"GET", 0, "x", LEAT_CANCELED, LEAT_SENT_MAYBE}}},
     {"memory", "find", FAILS(LEAT_NO_MEMORY),
      {{"GET", 0, "x", LEAT_NO_MEMORY, LEAT_SENT_NO}}},
@@ -231,6 +231,12 @@ static const play plays[] = {
 };
 /* clang-format on */
 
+/* Scenes of the tests below. */
+static const scene good = {"GET", SAYS(FREE)}, found = {"GET", SAYS(OF(ANN))};
+static const scene none = {"GET", ERROR(60003)}, done = {"PUT", SAYS(FREE)};
+static const scene lost = {"POST", LOST}, failed = {"GET", STATUS(500)};
+static const scene busy = {"GET", STATUS(429)}, down = {"GET", STATUS(503)};
+
 static void deliver(leat_call *call, const scene *s, const char *retry_after) {
   if (s->status) respond(call, s->status, retry_after, s->body);
   else leat_call_fail(call, now, s->kind, s->sent, s->body);
@@ -248,6 +254,12 @@ static leat_step next(leat_call *call) {
 
 static bool is_request(leat_call *call, const scene *s) {
   return s->method && text_is(leat_call_request(call)->method, s->method);
+}
+
+/* Performs the next exchange. */
+static void exchange(leat_call *call, const scene *s, const char *retry_after) {
+  CHECK(next(call) == LEAT_SEND);
+  deliver(call, s, retry_after);
 }
 
 /* Plays all scenes. */
@@ -281,8 +293,7 @@ static void test_plays(void) {
     bool is_card = p->kind == LEAT_OK && strcmp(p->operation, "delete") != 0;
     CHECK(leat_call_contact_identifier(call, &card) == is_card);
     CHECK((error->message[0] == '\0') == (p->kind == LEAT_OK));
-    leat_call_free(call);
-    leat_client_free(client);
+    FREE_ALL(client, call);
   }
 }
 
@@ -301,15 +312,14 @@ static void test_one_attempt(void) {
     CHECK(error->attempts == 1 && !leat_call_info(call).recovered);
     if (!s->status || s->status >= 500)
       CHECK(error->outcome_unknown == (writes && s->sent == LEAT_SENT_MAYBE));
-    leat_call_free(call);
-    leat_client_free(client);
+    FREE_ALL(client, call);
   }
 }
 
 /* A verifying find is compared with the request, including the name and the contact. */
-static void check_desired(const char *name, const char *contact, const char *found,
+static void check_desired(const char *name, const char *contact, const char *shown,
                           leat_kind kind) {
-  scene scenes[] = {{"POST", LOST}, {"GET", SAYS(found)}, {"GET", SAYS(found)}, {0}};
+  scene scenes[] = {{"POST", LOST}, {"GET", SAYS(shown)}, {"GET", SAYS(shown)}, {0}};
   if (kind == LEAT_OK) scenes[2] = scenes[3];
   leat_client *client = new_client((leat_config){0});
   leat_call *call = card_call(client, "create");
@@ -317,12 +327,11 @@ static void check_desired(const char *name, const char *contact, const char *fou
   if (contact) leat_call_set(call, "contact_uuid", leat_s(contact));
   play_scenes(call, scenes);
   CHECK(leat_call_error(call)->kind == kind);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_desired(void) {
-  TEST("is it as asked?");
+  TEST("a verifying find is compared with the request");
   check_desired("N", ANN, CARD("\"N\"", "{\"uuid\":\"ann\"}"), LEAT_OK);
   check_desired("N", NULL, CARD("\"N\"", "null"), LEAT_OK);
   check_desired("N", NULL, CARD("null", "null"), LEAT_CONFLICT);
@@ -333,24 +342,23 @@ static void test_desired(void) {
 }
 
 static void test_other_requests(void) {
-  const scene lost[] = {{"POST", LOST}, {0}};
-  const scene down[] = {{"POST", STATUS(503)}, {0}};
+  const scene lost_post[] = {{"POST", LOST}, {0}};
+  const scene down_post[] = {{"POST", STATUS(503)}, {0}};
   const scene read[] = {{"GET", LOST}, {"GET", SAYS("{\"data\":1}")}, {0}};
   leat_client *client = new_client((leat_config){0});
   TEST("a request of no row is sent again only if it reads");
   leat_call *call = leat_call_new_request(client, "POST", "/x");
-  play_scenes(call, lost);
+  play_scenes(call, lost_post);
   CHECK(leat_call_error(call)->outcome_unknown);
   leat_call_free(call);
   call = leat_call_new_request(client, "POST", "/x");
-  play_scenes(call, down);
+  play_scenes(call, down_post);
   CHECK(leat_call_error(call)->kind == LEAT_MAINTENANCE);
   leat_call_free(call);
   call = leat_call_new_request(client, "GET", "/x");
   play_scenes(call, read);
   CHECK(leat_call_error(call)->kind == LEAT_OK);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* ---- time ------------------------------------------------------------------------ */
@@ -366,8 +374,7 @@ static int64_t wait_after(int status, const char *retry_after, uint64_t random) 
   deliver(call, &s, retry_after);
   if (leat_call_next(call, now) == LEAT_WAIT)
     wait = leat_call_until(call) - now.monotonic_ms;
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
   return wait;
 }
 
@@ -394,7 +401,7 @@ static void test_waits(void) {
   CHECK(wait_after(429, "Tue, 14 Nov 2023 22:13:30 GMT", 0) == 10000);
   CHECK(wait_after(429, "Tue, 14 Nov 2023 22:13:10 GMT", 0) == 50); /* past */
   CHECK(wait_after(429, "Fri, 31 Dec 9999 23:59:59 GMT", 0) == -1);
-  static const char *const none[] = {
+  static const char *const malformed[] = {
       "Tue, 14 Xyz 2023 22:13:30 GMT", "Tue, 14 Nov 2023 24:13:30 GMT",
       "Tue, 14 Nov 2023 22:13:30 UTC", "Tue; 14 Nov 2023 22:13:30 GMT",
       "Tue, 14-Nov 2023 22:13:30 GMT", "Tue, 14 Nov-2023 22:13:30 GMT",
@@ -404,22 +411,20 @@ static void test_waits(void) {
       "Tue, 14 Nov 2023 22:13:61 GMT", "Tue, 14 Nov 2O23 22:13:30 GMT",
       "Tue, 15 Nov 2023 2x:13:30 GMT", "Tue, 14 Nov 2023 23:1x:30 GMT",
       "Tue, 14 Nov 2023 22:14:3x GMT", "Tue, 14 Nov 2023 22:13:30 GMT "};
-  for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
-    if (!CHECK(wait_after(429, none[i], 0) == 50)) printf("  %s\n", none[i]);
+  for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++)
+    if (!CHECK(wait_after(429, malformed[i], 0) == 50)) printf("  %s\n", malformed[i]);
 }
 
 static void test_retry_after_told(void) {
   leat_client *client = new_client((leat_config){0});
   leat_call *call = card_call(client, "find");
-  const scene s = {"GET", STATUS(429)};
-  TEST("what the service asked for is told");
+  TEST("Retry-After is reported");
   leat_call_next(call, now);
-  deliver(call, &s, "3600");
+  deliver(call, &busy, "3600");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_RATE_LIMITED);
   CHECK(leat_call_error(call)->retry_after_ms == 3600000);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* However many responses are lost, and however late, the call ends within its timeout. */
@@ -443,27 +448,23 @@ static void test_deadline(void) {
     CHECK(now.monotonic_ms - start <= 3000 && now.monotonic_ms - start > 1400);
     CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
     CHECK(leat_call_error(call)->outcome_unknown == (i > 0));
-    leat_call_free(call);
-    leat_client_free(client);
+    FREE_ALL(client, call);
   }
 }
 
 /* Two verifying finds are a second apart. A call that has no second left ends at once. */
 static void test_no_time_to_look(void) {
-  const scene lost = {"POST", LOST}, none = {"GET", ERROR(60003)};
-  TEST("no time for a second look");
+  TEST("no time for a second find");
   leat_client *client = new_client((leat_config){.timeout_ms = 1500});
   leat_call *call = card_call(client, "create");
   int64_t start = now.monotonic_ms;
-  CHECK(next(call) == LEAT_SEND);
-  deliver(call, &lost, NULL);
+  exchange(call, &lost, NULL);
   CHECK(next(call) == LEAT_SEND && now.monotonic_ms - start < 1500);
   now.monotonic_ms = start + 600;
   deliver(call, &none, NULL);
   CHECK(next(call) == LEAT_DONE && now.monotonic_ms == start + 600);
   CHECK(leat_call_error(call)->outcome_unknown);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static int64_t deadline_of(leat_call *call) {
@@ -475,11 +476,10 @@ static void test_pause(void) {
   leat_client *client = new_client((leat_config){.timeout_ms = 5000});
   leat_call *first = card_call(client, "find"), *second = card_call(client, "find");
   leat_call *third = card_call(client, "find");
-  const scene busy = {"GET", STATUS(503)}, good = {"GET", SAYS(FREE)};
   TEST("a pause is for all calls of the client, and is not call time");
   CHECK(leat_call_next(first, now) == LEAT_SEND);
   CHECK(leat_call_next(second, now) == LEAT_SEND);
-  deliver(first, &busy, "40");
+  deliver(first, &down, "40");
   CHECK(leat_call_next(third, now) == LEAT_WAIT);
   CHECK(leat_call_until(third) == now.monotonic_ms + 40000);
   deliver(second, &good, NULL); /* already in progress */
@@ -492,17 +492,13 @@ static void test_pause(void) {
   CHECK(deadline_of(first) == now.monotonic_ms + 5000);
   CHECK(leat_call_next(third, now) == LEAT_SEND);
   CHECK(deadline_of(third) == now.monotonic_ms + 5000);
-  leat_call_free(first);
-  leat_call_free(second);
-  leat_call_free(third);
-  leat_client_free(client);
+  FREE_ALL(client, first, second, third);
 }
 
 /* Many calls are in progress when the service asks them to wait. */
 static void test_pause_of_many(void) {
   enum { MANY = 200 };
   leat_client *client = new_client((leat_config){.timeout_ms = 5000});
-  const scene busy = {"GET", STATUS(503)}, good = {"GET", SAYS(FREE)};
   leat_call *calls[MANY];
   int good_ones = 0;
   TEST("a pause fails none of a batch");
@@ -511,7 +507,7 @@ static void test_pause_of_many(void) {
     CHECK(leat_call_next(calls[i], now) == LEAT_SEND);
   }
   for (int i = 0; i < MANY; i++)
-    deliver(calls[i], &busy, "40");
+    deliver(calls[i], &down, "40");
   for (int i = 0; i < MANY; i++)
     CHECK(leat_call_next(calls[i], now) == LEAT_WAIT);
   now.monotonic_ms += 40000;
@@ -543,8 +539,7 @@ static void test_rate(void) {
     now.monotonic_ms = start + 200 * i;
     CHECK(leat_call_next(calls[i], now) == LEAT_SEND);
   }
-  for (int i = 0; i < 4; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, 4);
   leat_client_free(client);
 }
 
@@ -580,15 +575,14 @@ static void test_shared_rate(void) {
   CHECK(leat_call_next(call, now) == LEAT_SLOT);
   leat_call_take_slot(call, now.monotonic_ms * 1000);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_queue_timeout(void) {
   leat_client *client =
       new_client((leat_config){.rate_per_minute = 60, .queue_timeout_ms = 1500});
   leat_call *calls[3];
-  TEST("in line for too long");
+  TEST("queued for longer than queue_timeout");
   for (int i = 0; i < 3; i++)
     calls[i] = card_call(client, "create");
   CHECK(leat_call_next(calls[0], now) == LEAT_SEND);
@@ -597,14 +591,12 @@ static void test_queue_timeout(void) {
   CHECK(leat_call_error(calls[2])->kind == LEAT_TIMEOUT);
   CHECK(leat_call_error(calls[2])->sent == LEAT_SENT_NO);
   CHECK(!leat_call_error(calls[2])->outcome_unknown);
-  for (int i = 0; i < 3; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, 3);
   leat_client_free(client);
 }
 
 /* The call, and each later one, reports what the service asked for. */
 static void test_pause_too_long(void) {
-  const scene down = {"GET", STATUS(503)};
   leat_client *client = new_client((leat_config){.queue_timeout_ms = 3000});
   leat_call *first = card_call(client, "find"), *second = card_call(client, "find");
   TEST("the service asks to wait longer than queue_timeout");
@@ -619,9 +611,7 @@ static void test_pause_too_long(void) {
   CHECK(strstr(leat_call_error(second)->message, "asked to wait") != NULL);
   CHECK(leat_call_error(second)->retry_after_ms == 6000);
   CHECK(leat_call_error(second)->sent == LEAT_SENT_NO);
-  leat_call_free(first);
-  leat_call_free(second);
-  leat_client_free(client);
+  FREE_ALL(client, first, second);
 }
 
 /* ---- pauses that are longer than a call waits ------------------------------------ */
@@ -651,7 +641,6 @@ static void check_refused(leat_client *client, leat_kind kind, int64_t retry_aft
 
 static void check_sent(leat_client *client) {
   leat_call *call = card_call(client, "find");
-  const scene good = {"GET", SAYS(FREE)};
   if (CHECK(leat_call_next(call, now) == LEAT_SEND)) deliver(call, &good, NULL);
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   leat_call_free(call);
@@ -697,33 +686,28 @@ static void test_long_backoff(void) {
   CHECK(leat_client_pause(client, now, &pause) && !pause.asked && !pause.too_long);
   leat_call *call = card_call(client, "find");
   CHECK(leat_call_next(call, now) == LEAT_WAIT);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* Calls that wait for the end of a pause learn that it has become a long one. */
 static void test_pause_becomes_long(void) {
   leat_client *client = new_client((leat_config){0});
   leat_call *first = card_call(client, "find"), *waits = card_call(client, "find");
-  const scene busy = {"GET", STATUS(503)};
   TEST("a pause becomes a long one");
   CHECK(leat_call_next(first, now) == LEAT_SEND);
   perform(client, "find", 503, "5");
   CHECK(leat_call_next(waits, now) == LEAT_WAIT);
-  deliver(first, &busy, "120");
+  deliver(first, &down, "120");
   CHECK(leat_call_next(waits, now) == LEAT_DONE);
   CHECK(leat_call_error(waits)->kind == LEAT_MAINTENANCE);
   CHECK(leat_call_error(waits)->retry_after_ms == 120000);
-  leat_call_free(first);
-  leat_call_free(waits);
-  leat_client_free(client);
+  FREE_ALL(client, first, waits);
 }
 
 /* A call that was sent before such a pause must not report that nothing was sent. */
 static void test_long_pause_between_attempts(void) {
   leat_client *client = new_client((leat_config){0});
   leat_call *first = card_call(client, "find"), *update = card_call(client, "update");
-  const scene down = {"PUT", STATUS(503)}, busy = {"GET", STATUS(429)};
   TEST("a pause becomes a long one before a change is sent again");
   CHECK(leat_call_next(first, now) == LEAT_SEND);
   CHECK(leat_call_next(update, now) == LEAT_SEND);
@@ -735,33 +719,25 @@ static void test_long_pause_between_attempts(void) {
   CHECK(error->outcome_unknown && error->sent == LEAT_SENT_MAYBE);
   CHECK(error->retry_after_ms == 120000 && error->kind == LEAT_RATE_LIMITED);
   CHECK(strstr(error->message, "nothing was sent") == NULL);
-  TEST("or while its find waits in line");
+  TEST("or while its find is queued");
   leat_client *other = new_client((leat_config){.rate_per_minute = 60});
   leat_call *compares = card_call(other, "update"), *find = card_call(other, "find");
-  const scene found = {"GET", SAYS(OF(ANN))}, lost = {"PUT", LOST};
   leat_call_expect(compares, leat_s(ANN));
   CHECK(leat_call_next(find, now) == LEAT_SEND);
-  CHECK(next(compares) == LEAT_SEND);
-  deliver(compares, &found, NULL);
-  CHECK(next(compares) == LEAT_SEND);
-  deliver(compares, &lost, NULL);
+  exchange(compares, &found, NULL);
+  exchange(compares, &lost, NULL);
   CHECK(leat_call_next(compares, now) == LEAT_WAIT); /* before the next attempt, */
   now.monotonic_ms = leat_call_until(compares);
   CHECK(leat_call_next(compares, now) == LEAT_WAIT); /* and for a slot of the rate */
   deliver(find, &busy, "120");
   CHECK(next(compares) == LEAT_DONE && leat_call_error(compares)->outcome_unknown);
   CHECK(strstr(leat_call_error(compares)->message, "nothing was sent") == NULL);
-  leat_call_free(compares);
-  leat_call_free(find);
-  leat_client_free(other);
-  leat_call_free(first);
-  leat_call_free(update);
-  leat_client_free(client);
+  FREE_ALL(other, compares, find);
+  FREE_ALL(client, first, update);
 }
 
 static void test_probe(void) {
   leat_client *client = new_client((leat_config){0});
-  const scene busy = {"GET", STATUS(429)}, good = {"GET", SAYS(FREE)};
   leat_call *calls[3];
   TEST("after a long pause one call probes");
   perform(client, "find", 429, "3600");
@@ -787,11 +763,7 @@ static void test_probe(void) {
   leat_call *both[] = {card_call(client, "find"), card_call(client, "find")};
   CHECK(leat_call_next(both[0], now) == LEAT_SEND);
   CHECK(leat_call_next(both[1], now) == LEAT_SEND); /* the pause is over */
-  leat_call_free(both[0]);
-  leat_call_free(both[1]);
-  leat_call_free(calls[1]);
-  leat_call_free(calls[2]);
-  leat_client_free(client);
+  FREE_ALL(client, both[0], both[1], calls[1], calls[2]);
 }
 
 /* A call with one attempt does not wait, but it is not sent during a pause either. */
@@ -838,7 +810,6 @@ static void test_shared_pause(void) {
 static void test_long_pause_while_verifying(void) {
   leat_client *client = new_client((leat_config){0});
   leat_call *call = card_call(client, "create");
-  const scene down = {"POST", STATUS(503)};
   TEST("a 503 that asks for too long a wait");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   deliver(call, &down, "3600");
@@ -846,8 +817,7 @@ static void test_long_pause_while_verifying(void) {
   CHECK(leat_call_error(call)->kind == LEAT_MAINTENANCE);
   CHECK(leat_call_error(call)->outcome_unknown);
   CHECK(leat_call_error(call)->retry_after_ms == 3600000);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* ---- slots ----------------------------------------------------------------------- */
@@ -876,8 +846,7 @@ static void test_slots_given_back(void) {
     CHECK(leat_call_next(next_one, now) == LEAT_WAIT);
     CHECK(leat_call_until(next_one) == start + 250);
     leat_call_free(next_one);
-    for (int i = 0; i < MANY - 1; i++)
-      leat_call_free(calls[i]);
+    free_calls(calls, MANY - 1);
     leat_client_free(client);
   }
 }
@@ -899,16 +868,13 @@ static void test_slots(void) {
   for (int i = 0; i < 20; i++)
     refused += leat_call_next(waiting[i] = card_call(client, "find"), now) == LEAT_DONE;
   CHECK(refused == 18);
-  for (int i = 0; i < 20; i++)
-    leat_call_free(waiting[i]);
+  free_calls(waiting, 20);
   now.monotonic_ms += 10000;
   leat_call *call = card_call(client, "find");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
   TEST("slots that fell into a pause are not made up for");
   leat_call *calls[10];
-  const scene busy = {"GET", STATUS(429)};
   client = new_client((leat_config){.rate_per_minute = 60});
   for (int i = 0; i < 10; i++)
     leat_call_next(calls[i] = card_call(client, "find"), now);
@@ -918,19 +884,16 @@ static void test_slots(void) {
   for (int i = 0; i < 10; i++)
     sent += leat_call_next(calls[i], now) == LEAT_SEND;
   CHECK(sent == 1);
-  for (int i = 0; i < 10; i++)
-    leat_call_free(calls[i]);
+  free_calls(calls, 10);
   leat_client_free(client);
 }
 
 /* If the driver runs a call late, because other calls come first, that is not call
 ** time. */
 static void test_late_driver(void) {
-  const scene lost = {"POST", LOST}, good = {"GET", SAYS(FREE)};
   leat_client *client = new_client((leat_config){.timeout_ms = 2000});
   leat_call *call = card_call(client, "create");
-  TEST("asked late, after a wait");
-  const scene none = {"GET", ERROR(60003)};
+  TEST("run late, after a wait");
   leat_call_next(call, now);
   deliver(call, &lost, NULL);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
@@ -940,10 +903,8 @@ static void test_late_driver(void) {
   CHECK(leat_call_next(call, now) == LEAT_SEND && is_request(call, &good));
   deliver(call, &good, NULL);
   CHECK(leat_call_next(call, now) == LEAT_DONE && leat_call_info(call).recovered);
-  leat_call_free(call);
-  leat_client_free(client);
-  TEST("an exchange is not time in line");
-  const scene busy = {"GET", STATUS(429)};
+  FREE_ALL(client, call);
+  TEST("an exchange is not queue time");
   client = new_client((leat_config){.queue_timeout_ms = 5000});
   call = card_call(client, "find");
   leat_call_next(call, now);
@@ -952,26 +913,23 @@ static void test_late_driver(void) {
   now.monotonic_ms += 6000;
   deliver(call, &busy, "1");
   CHECK(next(call) == LEAT_SEND);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* When the service is down, the retry budget limits the additional load. */
 static void test_quota(void) {
   leat_client *client = new_client((leat_config){0});
-  const scene down = {"GET", STATUS(500)};
   int sends = 0;
-  TEST("retries have a quota");
+  TEST("retries are limited by a budget");
   for (int i = 0; i < 100; i++) {
     leat_call *call = card_call(client, "find");
     while (next(call) == LEAT_SEND) {
-      deliver(call, &down, NULL);
+      deliver(call, &failed, NULL);
       sends++;
     }
     leat_call_free(call);
   }
   CHECK(sends == 100 + 20); /* a budget of 100, and 5 each */
-  const scene good = {"GET", SAYS(FREE)};
   for (int i = 0; i < 5; i++) {
     leat_call *call = card_call(client, "find");
     next(call);
@@ -980,18 +938,16 @@ static void test_quota(void) {
   }
   leat_call *call = card_call(client, "find");
   next(call);
-  deliver(call, &down, NULL);
+  deliver(call, &failed, NULL);
   CHECK(leat_call_next(call, now) == LEAT_WAIT); /* successes return some of it */
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static int sends_until_it_ends(leat_client *client) {
-  const scene down = {"GET", STATUS(500)};
   leat_call *call = card_call(client, "find");
   int sends = 0;
   while (next(call) == LEAT_SEND) {
-    deliver(call, &down, NULL);
+    deliver(call, &failed, NULL);
     sends++;
   }
   if (strstr(leat_call_error(call)->message, "retry_budget")) sends += 1000;
@@ -1024,7 +980,6 @@ static void test_retry_budget(void) {
 ** does not wait for itself. */
 static void test_probe_by_find(void) {
   leat_client *client = new_client((leat_config){0});
-  const scene found = {"GET", SAYS(OF(ANN))}, done = {"PUT", SAYS(FREE)};
   TEST("a probe that begins with a find of its own");
   perform(client, "find", 429, "100");
   now.monotonic_ms += 100000;
@@ -1036,25 +991,20 @@ static void test_probe_by_find(void) {
     CHECK(leat_call_next(other, now) == LEAT_SEND); /* the pause is over */
     CHECK(leat_call_next(call, now) == LEAT_SEND && is_request(call, &done));
   }
-  leat_call_free(call);
-  leat_call_free(other);
-  leat_client_free(client);
+  FREE_ALL(client, call, other);
 }
 
 /* The queue timeout covers all waiting of a call, however many finds it makes. */
 static void test_queue_timeout_of_all(void) {
-  const scene down = {"POST", STATUS(503)};
   leat_client *client = new_client((leat_config){.queue_timeout_ms = 5000});
   int64_t start = now.monotonic_ms;
-  TEST("queue_timeout is for all that a call waits in line");
+  TEST("queue_timeout is for the whole waiting of a call");
   perform(client, "find", 429, "4");
   leat_call *call = card_call(client, "create");
-  CHECK(next(call) == LEAT_SEND);
-  deliver(call, &down, "2");
+  exchange(call, &down, "2");
   CHECK(next(call) == LEAT_DONE && now.monotonic_ms - start <= 5000);
   CHECK(leat_call_error(call)->outcome_unknown);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* Pauses do not count towards the timeout, but a call with unlimited attempts must
@@ -1071,33 +1021,29 @@ static void test_unlimited_attempts(void) {
     int64_t start = now.monotonic_ms;
     int sends = 0;
     for (; next(call) == LEAT_SEND && sends < 1000; sends++) {
-      const scene down = {"", STATUS(503)};
       now.monotonic_ms += 10;
       deliver(call, &down, NULL);
     }
     CHECK(sends > 3 && sends < 1000 && now.monotonic_ms - start <= 60000);
     CHECK(leat_call_error(call)->kind == LEAT_MAINTENANCE);
     CHECK(leat_call_error(call)->outcome_unknown == (i > 0));
-    leat_call_free(call);
-    leat_client_free(client);
+    FREE_ALL(client, call);
   }
 }
 
 /* For it pauses count towards the timeout, but other waiting in the queue does not. */
 static void test_unlimited_in_line(void) {
-  const scene found = {"GET", SAYS(OF(ANN))}, done = {"PUT", SAYS(FREE)};
   leat_client *client = new_client((leat_config){
       .max_attempts = LEAT_UNLIMITED, .timeout_ms = 30000, .rate_per_minute = 1});
   leat_call *call = card_call(client, "unlink");
-  TEST("attempts until the timeout, in line for the rate");
+  TEST("attempts until the timeout, queued for the rate limit");
   leat_call_expect(call, leat_s(ANN));
   check_sent(client);
   if (CHECK(next(call) == LEAT_SEND)) deliver(call, &found, NULL);
   if (CHECK(next(call) == LEAT_SEND && is_request(call, &done)))
     deliver(call, &done, NULL);
   CHECK(next(call) == LEAT_DONE && leat_call_error(call)->kind == LEAT_OK);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_large_budget(void) {
@@ -1112,7 +1058,6 @@ static void test_large_budget(void) {
 static void test_pauses_overlap(void) {
   leat_client *client = new_client((leat_config){.max_attempts = 1});
   leat_call *first = card_call(client, "find"), *second = card_call(client, "find");
-  const scene down = {"GET", STATUS(503)}, busy = {"GET", STATUS(429)};
   TEST("a shorter pause that was asked for, in a longer one that was not");
   now.random = 1000;
   CHECK(leat_call_next(first, now) == LEAT_SEND);
@@ -1121,9 +1066,7 @@ static void test_pauses_overlap(void) {
   now.random = 500;
   deliver(second, &busy, NULL);
   check_refused(client, LEAT_MAINTENANCE, 1000);
-  leat_call_free(first);
-  leat_call_free(second);
-  leat_client_free(client);
+  FREE_ALL(client, first, second);
 }
 
 static void test_foreign_pause(void) {
@@ -1202,15 +1145,14 @@ static void test_expectations(void) {
       printf("  %s: %s\n", leat_kind_name(error->kind), error->message);
     CHECK(leat_call_conflicting(call, &card) == (e->kind == LEAT_CONFLICT));
     CHECK(!e->unknown || error->sent == LEAT_SENT_MAYBE);
-    leat_call_free(call);
-    leat_client_free(client);
+    FREE_ALL(client, call);
   }
   TEST("one attempt compares too");
   leat_client *client = new_client((leat_config){.max_attempts = 1});
   leat_call *call = card_call(client, "unlink");
-  const scene lost[] = {{"GET", SAYS(OF(ANN))}, {"PUT", LOST}, {0}};
+  const scene scenes[] = {{"GET", SAYS(OF(ANN))}, {"PUT", LOST}, {0}};
   leat_call_expect(call, leat_s(ANN));
-  play_scenes(call, lost);
+  play_scenes(call, scenes);
   CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
   CHECK(leat_call_error(call)->outcome_unknown);
   leat_call_free(call);
@@ -1219,8 +1161,7 @@ static void test_expectations(void) {
   leat_call_expect(call, leat_s(ANN));
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_MISUSE);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_conflicting_card(void) {
@@ -1237,21 +1178,16 @@ static void test_conflicting_card(void) {
   CHECK(leat_call_data(call) == NULL && !leat_call_contact_identifier(call, &card));
   leat_call_free(call);
   TEST("and nothing of the responses before");
-  const scene busy = {"PUT", STATUS(429)}, other = {"GET", SAYS(OF(BOB))};
+  const scene other = {"GET", SAYS(OF(BOB))};
   call = card_call(client, "unlink");
   leat_call_expect(call, leat_s(ANN));
-  const scene found = {"GET", SAYS(OF(ANN))};
-  CHECK(next(call) == LEAT_SEND);
-  deliver(call, &found, NULL);
-  CHECK(next(call) == LEAT_SEND);
-  deliver(call, &busy, "2");
-  CHECK(next(call) == LEAT_SEND);
-  deliver(call, &other, NULL);
+  exchange(call, &found, NULL);
+  exchange(call, &busy, "2");
+  exchange(call, &other, NULL);
   CHECK(next(call) == LEAT_DONE && leat_call_error(call)->kind == LEAT_CONFLICT);
   CHECK(leat_call_error(call)->retry_after_ms == -1);
   CHECK(leat_call_error(call)->status == 200);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* The refused response was about another card, which must not be reported as
@@ -1268,8 +1204,7 @@ static void test_conflicting_inactive(void) {
   play_scenes(call, scenes);
   CHECK(leat_call_error(call)->kind == LEAT_CONFLICT);
   CHECK(!leat_call_conflicting(call, &card) && card.value.data == NULL);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* ---- time to connect ------------------------------------------------------------- */
@@ -1288,18 +1223,15 @@ static void test_connected(void) {
   call = card_call(client, "find");
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   CHECK(leat_call_connected(call, now) == now.monotonic_ms + 4000);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* ---- giving up ------------------------------------------------------------------- */
 
 static void test_given_up(void) {
-  const scene lost = {"POST", LOST};
   leat_client *client = new_client((leat_config){0});
   leat_call *call = card_call(client, "create");
   TEST("given up while it waits");
-  const scene none = {"GET", ERROR(60003)};
   leat_call_next(call, now);
   deliver(call, &lost, NULL);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
@@ -1311,13 +1243,12 @@ static void test_given_up(void) {
   CHECK(leat_call_error(call)->outcome_unknown);
   CHECK(leat_call_error(call)->sent == LEAT_SENT_MAYBE);
   leat_call_free(call);
-  TEST("freed while it looks");
+  TEST("freed while it verifies");
   call = card_call(client, "create");
   leat_call_next(call, now);
   deliver(call, &lost, NULL);
   CHECK(next(call) == LEAT_SEND);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 int main(void) {

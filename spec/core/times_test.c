@@ -40,8 +40,7 @@ static void test_still(void) {
     CHECK(leat_call_next(call, at) == LEAT_SEND);
     respond_at(call, at, 200, CARD);
     CHECK(leat_call_error(call)->kind == LEAT_OK);
-    leat_call_free(call);
-    leat_client_free(client);
+    FREE_ALL(client, call);
     client = leat_client_new(
         &(leat_config){.api_key = "times-key", .rate_per_minute = 60}, NULL);
   }

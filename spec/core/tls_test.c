@@ -91,56 +91,36 @@ typedef struct bad_tls {
 static const char odd_cipher[] =
     "NORMAL:-VERS-ALL:+VERS-TLS1.2:-CIPHER-ALL:+CAMELLIA-128-GCM";
 
+/* clang-format off */
 static const bad_tls bad_servers[] = {
-    {"expired",
-     {.identity = &certs.expired},
-     LEAT_TLS,
+    {"expired", {.identity = &certs.expired}, LEAT_TLS,
      {"expired", "clock says 20", "another certificate"}},
-    {"not yet valid",
-     {.identity = &certs.not_yet},
-     LEAT_TLS,
+    {"not yet valid", {.identity = &certs.not_yet}, LEAT_TLS,
      {"not yet valid", "clock says 20", "set it"}},
-    {"another host's",
-     {.identity = &certs.other_host},
-     LEAT_TLS,
+    {"another host's", {.identity = &certs.other_host}, LEAT_TLS,
      {"'api.test'", "right host"}},
-    {"self-signed",
-     {.identity = &certs.self_signed},
-     LEAT_TLS,
+    {"self-signed", {.identity = &certs.self_signed}, LEAT_TLS,
      {"self-signed", "ca_file"}},
-    {"of an authority that nobody knows",
-     {.identity = &certs.of_stranger},
-     LEAT_TLS,
+    {"of an authority that nobody knows", {.identity = &certs.of_stranger}, LEAT_TLS,
      {"issuer", "ca_file", "intermediate certificate"}},
-    {"TLS 1.1 only",
-     {.identity = &certs.good, .priority = TLS_1_1},
-     LEAT_TLS,
+    {"TLS 1.1 only", {.identity = &certs.good, .priority = TLS_1_1}, LEAT_TLS,
      {"no TLS 1.2 or later", "updated"}},
-    {"no cipher in common",
-     {.identity = &certs.good, .priority = odd_cipher},
-     LEAT_TLS,
-     {"no cipher in common"}},
-    {"HTTP/2 only",
-     {.identity = &certs.good, .alpn = "h2"},
-     LEAT_TLS,
+    {"no cipher in common", {.identity = &certs.good, .priority = odd_cipher},
+     LEAT_TLS, {"no cipher in common"}},
+    {"HTTP/2 only", {.identity = &certs.good, .alpn = "h2"}, LEAT_TLS,
      {"HTTP/2 only", "HTTP/1.1 is needed"}},
-    {"closes in the handshake",
-     {.identity = &certs.good, .flight = 1, .then = CLOSE},
-     LEAT_CONNECTION,
-     {"broke while TLS was set up", "try again"}},
+    {"closes in the handshake", {.identity = &certs.good, .flight = 1, .then = CLOSE},
+     LEAT_CONNECTION, {"broke while TLS was set up", "try again"}},
     {"closes further on in the handshake",
-     {.identity = &certs.good, .flight = 300, .then = CLOSE},
-     LEAT_CONNECTION,
+     {.identity = &certs.good, .flight = 300, .then = CLOSE}, LEAT_CONNECTION,
      {"broke while TLS was set up", "try again"}},
     {"resets in the handshake",
-     {.identity = &certs.good, .flight = 300, .then = RESET},
-     LEAT_CONNECTION,
+     {.identity = &certs.good, .flight = 300, .then = RESET}, LEAT_CONNECTION,
      {"broke while TLS was set up", "try again"}},
-    {"hangs in the handshake",
-     {.identity = &certs.good, .flight = 300, .then = STAY},
-     LEAT_TIMEOUT,
-     {"does not respond to TLS", "is the port right"}},
+    {"hangs in the handshake", {.identity = &certs.good, .flight = 300, .then = STAY},
+     LEAT_TIMEOUT, {"does not respond to TLS", "is the port right"}},
 };
+/* clang-format on */
 
 /* Checks that a find and a create fail, and that the driver still works afterwards. */
 static void check_bad(const bad_tls *bad, leat_client *fine) {
@@ -169,20 +149,16 @@ typedef struct refusal {
   const char *says[4];
 } refusal;
 
+/* clang-format off */
 static const refusal refusals[] = {
-    {"a client certificate is wanted",
-     TLS_1_3,
-     true,
-     0,
+    {"a client certificate is wanted", TLS_1_3, true, 0,
      {"certificate required", "requires a client certificate"}},
     {"a client certificate is wanted, TLS 1.2", TLS_1_2, true, 0, {"alert"}},
     {"the client is refused", TLS_1_3, false, GNUTLS_A_ACCESS_DENIED, {"access denied"}},
-    {"the client's authority is unknown",
-     TLS_1_3,
-     false,
-     GNUTLS_A_UNKNOWN_CA,
+    {"the client's authority is unknown", TLS_1_3, false, GNUTLS_A_UNKNOWN_CA,
      {"unknown ca"}},
 };
+/* clang-format on */
 
 static void check_refusal(const refusal *r, int pause_ms) {
   tls_options options = {.identity = &certs.good,
@@ -384,6 +360,7 @@ typedef struct ending {
   leat_kind kind;
 } ending;
 
+/* clang-format off */
 static const ending endings[] = {
     {"a whole body", GOOD, LEAT_OK},
     {"a body that is too short", CUT_BODY, LEAT_CONNECTION},
@@ -395,6 +372,7 @@ static const ending endings[] = {
     {"a body to the end, and not all of it", OK_HEAD "\r\n{\"data\":{\"value\"",
      LEAT_PROTOCOL},
 };
+/* clang-format on */
 
 /* libcurl 8 reports a truncated stream, as a broken connection; 7.88 does not. */
 static void check_ended(leat_error error, const ending *e, bool cut, bool writes) {
@@ -522,12 +500,13 @@ static void test_two_connections(void) {
   }
   close_tls(&s);
   CHECK(s.tls.at.connections == 2 && s.tls.resumed == 1);
+  CHECK(s.tls.handshakes == 2);
 }
 
 /* ---- sizes ----------------------------------------------------------------------- */
 
 /* epoll does not report bytes that OpenSSL has already decrypted. */
-static void test_large_answer(void) {
+static void test_large_response(void) {
   enum { LENGTH = 300000 };
   static const char start[] = "{\"data\":{\"value\":\"1\",\"x\":\"", end[] = "\"}}";
   char *text = malloc(LENGTH + 200);
@@ -537,10 +516,11 @@ static void test_large_answer(void) {
   memcpy(text + n + LENGTH, end, sizeof end);
   reply large = {text, STAY};
   stage s;
-  open_tls(&s, "an answer of 300 kB", &good, &large, 1, 0);
+  open_tls(&s, "a response of 300 kB", &good, &large, 1, 0);
   check_fine(perform(s.curl, s.client, "find"));
   check_fine(perform(s.curl, s.client, "find"));
   close_tls(&s);
+  CHECK(s.behind.requests == 2);
   CHECK(s.tls.at.connections == 1);
   free(text);
 }
@@ -744,7 +724,7 @@ int main(void) {
   test_surplus();
   test_resumption();
   test_two_connections();
-  test_large_answer();
+  test_large_response();
   test_large_request();
   test_call_timeout();
   test_busy();

@@ -105,8 +105,7 @@ static void test_one_fetch_for_all(void) {
   call = new_find(client);
   now.monotonic_ms += 1;
   CHECK(fetches(call));
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_refused_token(void) {
@@ -126,9 +125,7 @@ static void test_refused_token(void) {
   respond(first, 401, NULL, "{\"message\":\"Unauthenticated.\"}");
   CHECK(leat_call_next(first, now) == LEAT_DONE);
   CHECK(leat_call_error(first)->kind == LEAT_UNAUTHORIZED);
-  leat_call_free(first);
-  leat_call_free(second);
-  leat_client_free(client);
+  FREE_ALL(client, first, second);
 }
 
 /* A 401 page from an intermediary says nothing about the token. */
@@ -151,8 +148,7 @@ static void test_page(void) {
   CHECK(fetches(call));
   respond(call, 200, NULL, TOKEN("t2", 3600));
   CHECK(finds(call, "Bearer t2") && ends_well(call));
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_lease(void) {
@@ -178,10 +174,7 @@ static void test_lease(void) {
   CHECK(fetches(third));
   respond(third, 200, NULL, TOKEN("t3", 0));
   CHECK(finds(third, "Bearer t3") && ends_well(third));
-  leat_call_free(first);
-  leat_call_free(second);
-  leat_call_free(third);
-  leat_client_free(client);
+  FREE_ALL(client, first, second, third);
 }
 
 static void test_lease_in_line(void) {
@@ -195,9 +188,7 @@ static void test_lease_in_line(void) {
   now.monotonic_ms += 1;
   CHECK(leat_call_next(second, now) == LEAT_DONE);
   CHECK(leat_call_error(second)->kind == LEAT_TIMEOUT);
-  leat_call_free(first);
-  leat_call_free(second);
-  leat_client_free(client);
+  FREE_ALL(client, first, second);
 }
 
 /* A verifying find needs a token too. If the caller has none, the call ends, and its
@@ -205,7 +196,7 @@ static void test_lease_in_line(void) {
 static void test_lease_of_a_look(void) {
   leat_client *client = asking_client();
   leat_call *call = card_call(client, "create");
-  TEST("the lease of a look");
+  TEST("the lease of a verifying find");
   CHECK(leat_call_next(call, now) == LEAT_TOKEN);
   leat_client_set_token(client, now, leat_s("t"), 0);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
@@ -220,9 +211,7 @@ static void test_lease_of_a_look(void) {
   CHECK(leat_call_error(call)->outcome_unknown);
   leat_call *other = new_find(client);
   CHECK(leat_call_next(other, now) == LEAT_TOKEN);
-  leat_call_free(call);
-  leat_call_free(other);
-  leat_client_free(client);
+  FREE_ALL(client, call, other);
 }
 
 /* A request carries the token that is current when it is sent, and a 401 is about that
@@ -243,8 +232,7 @@ static void test_renewed_meanwhile(void) {
   respond(call, 401, NULL, "{\"message\":\"no brand-new-one, no a-third-token\"}");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(strstr(leat_call_error(call)->message, "no [token], no [token]") != NULL);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void check_failure(int status, const char *body, leat_kind kind,
@@ -262,8 +250,7 @@ static void check_failure(int status, const char *body, leat_kind kind,
   CHECK(!shows(text, test_secret()) && !strstr(text, "s3cret") &&
         strstr(text, "contact_identifiers.find"));
   CHECK(!error->outcome_unknown && error->attempts == 1);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_failures(void) {
@@ -314,8 +301,7 @@ static void check_redirect(const char *format, const char *host) {
     printf("  %s\n", leat_call_error(call)->message);
   CHECK(strstr(leat_call_error(call)->message, "is token_url right?") != NULL);
   CHECK(!shows(leat_call_error(call)->message, secret));
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_redirects(void) {
@@ -341,8 +327,7 @@ static void check_token_url(const char *base_url, const char *token_url,
   snprintf(url, sizeof url, "%.*s%.*s", (int)r->origin.length, r->origin.data,
            (int)r->target.length, r->target.data);
   CHECK_STR(url, wanted);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 static void test_token_url(void) {
@@ -372,8 +357,7 @@ static void test_fetch_again(void) {
   CHECK(finds(call, "Bearer t"));
   CHECK(leat_call_request(call)->deadline_ms == start + 10000);
   CHECK(ends_well(call) && leat_call_info(call).attempts == 3);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* The token may have expired during a pause. Then fetching a new one is the probe. */
@@ -394,9 +378,7 @@ static void test_fetch_probes(void) {
   CHECK(leat_call_next(second, now) == LEAT_WAIT);
   respond(first, 200, NULL, TOKEN("t", 60));
   CHECK(finds(first, "Bearer t") && finds(second, "Bearer t"));
-  leat_call_free(first);
-  leat_call_free(second);
-  leat_client_free(client);
+  FREE_ALL(client, first, second);
 }
 
 /* ---- tokens from the caller ------------------------------------------------------- */
@@ -428,8 +410,7 @@ static void test_asked(void) {
   leat_call_fail(first, now, LEAT_UNAUTHORIZED, LEAT_SENT_NO, "no token from the vault");
   CHECK(leat_call_next(first, now) == LEAT_DONE);
   CHECK(leat_call_error(first)->kind == LEAT_UNAUTHORIZED);
-  leat_call_free(first);
-  leat_client_free(client);
+  FREE_ALL(client, first);
 }
 
 /* ---- tokens that come too late --------------------------------------------------- */
@@ -452,8 +433,7 @@ static void test_no_time(void) {
   respond(call, 401, NULL, "");
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
   TEST("a token that is given when no time is left");
   client = asking_client();
   call = new_find(client);
@@ -467,8 +447,7 @@ static void test_no_time(void) {
   CHECK(leat_call_next(call, now) == LEAT_DONE);
   CHECK(leat_call_error(call)->kind == LEAT_UNAUTHORIZED);
   CHECK(leat_call_info(call).attempts == 1);
-  leat_call_free(call);
-  leat_client_free(client);
+  FREE_ALL(client, call);
 }
 
 /* ---- tokens that processes share ------------------------------------------------- */
@@ -499,9 +478,7 @@ static void test_shared(void) {
   CHECK(until == now.monotonic_ms + 90000); /* when the client itself renews it */
   now.monotonic_ms = until;
   CHECK(leat_client_token(client, now, &until).data == NULL);
-  leat_call_free(first);
-  leat_call_free(second);
-  leat_client_free(client);
+  FREE_ALL(client, first, second);
 }
 
 static void test_stale_in_store(void) {
@@ -532,9 +509,7 @@ static void test_stale_in_store(void) {
   respond(first, 401, NULL, "");
   CHECK(leat_call_next(first, now) == LEAT_DONE);
   CHECK(leat_call_error(first)->kind == LEAT_UNAUTHORIZED);
-  leat_call_free(first);
-  leat_call_free(second);
-  leat_client_free(client);
+  FREE_ALL(client, first, second);
 }
 
 static void test_awaited(void) {
@@ -574,9 +549,7 @@ static void test_awaited(void) {
   leat_client_share_token(client, now, leat_s("t2"), INT64_MAX);
   CHECK(finds(third, "Bearer t2"));
   CHECK(leat_call_request(third)->deadline_ms == sent + 3000 + 10000);
-  leat_call_free(first);
-  leat_call_free(third);
-  leat_client_free(client);
+  FREE_ALL(client, first, third);
 }
 
 static void test_config(void) {

@@ -25,13 +25,13 @@ static leat_http1_state exchange(leat_http1 *http, const uint8_t *data, size_t s
   return state;
 }
 
-static void check_answer(const leat_response *answer, const uint8_t *data) {
-  MUST(answer->status >= 200 && answer->status <= 599);
-  MUST(answer->body.length <= (data[0] & SMALL ? 16u : 4096u));
-  MUST(answer->framing != LEAT_NO_BODY || answer->body.length == 0);
-  MUST(!(data[0] & HEAD) || answer->framing == LEAT_NO_BODY);
-  for (size_t i = 0; i < answer->header_count; i++) {
-    leat_string name = answer->headers[i].name, value = answer->headers[i].value;
+static void check_response(const leat_response *response, const uint8_t *data) {
+  MUST(response->status >= 200 && response->status <= 599);
+  MUST(response->body.length <= (data[0] & SMALL ? 16u : 4096u));
+  MUST(response->framing != LEAT_NO_BODY || response->body.length == 0);
+  MUST(!(data[0] & HEAD) || response->framing == LEAT_NO_BODY);
+  for (size_t i = 0; i < response->header_count; i++) {
+    leat_string name = response->headers[i].name, value = response->headers[i].value;
     MUST(name.length > 0);
     MUST(!memchr(value.data, '\r', value.length) &&
          !memchr(value.data, '\n', value.length) &&
@@ -52,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   leat_http1_state state = exchange(whole, data, size, SIZE_MAX);
   MUST(exchange(pieces, data, size, 1 + data[1] % 64) == state);
   if (state == LEAT_HTTP1_RESPONSE) {
-    check_answer(leat_http1_response(whole), data);
+    check_response(leat_http1_response(whole), data);
     check_same(leat_http1_response(whole), leat_http1_response(pieces));
     MUST(!leat_http1_reusable(whole) || leat_http1_reusable(pieces));
   } else {

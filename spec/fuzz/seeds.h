@@ -5,8 +5,8 @@
 #ifndef LEAT_FUZZ_SEEDS_H
 #define LEAT_FUZZ_SEEDS_H
 
-#include "cases.h"
 #include "feed.h"
+#include "http_cases.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -30,12 +30,12 @@ static inline void receive(leat_http1 *http, const uint8_t *data, size_t size,
 }
 
 /* Writes a seed: the choices, then the response. */
-static inline void write_seed(const char *path, uint8_t choices, bytes answer) {
+static inline void write_seed(const char *path, uint8_t choices, bytes response) {
   uint8_t head[2] = {choices, 7};
   FILE *file = fopen(path, "wb");
   MUST(file != NULL);
   fwrite(head, 1, sizeof head, file);
-  fwrite(answer.data, 1, answer.length, file);
+  fwrite(response.data, 1, response.length, file);
   fclose(file);
 }
 
@@ -48,10 +48,10 @@ static inline void write_seeds(uint8_t count, uint8_t closes) {
   if (folder == NULL) return;
   http_case *cases = cases_read("spec/cases", &case_count);
   for (size_t i = 0; i < case_count; i++) {
-    if (cases[i].answer.length > 8192) continue;
+    if (cases[i].response.length > 8192) continue;
     for (uint8_t choice = 0; choice < count; choice++) {
       snprintf(path, sizeof path, "%s/case-%zu-%d", folder, i, choice);
-      write_seed(path, choice | (cases[i].closes ? closes : 0), cases[i].answer);
+      write_seed(path, choice | (cases[i].closes ? closes : 0), cases[i].response);
     }
   }
   cases_free(cases, case_count);

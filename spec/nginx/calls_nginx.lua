@@ -62,7 +62,7 @@ describe("in nginx", function()
     assert.is_nil(upstream:card("free"))
   end)
 
-  it("errors are told, and the program's mistakes are raised where they are", function()
+  it("errors are returned, and misuse is raised at the caller's line", function()
     local none, err = run("return cards:find('none')")
     assert.is_nil(none)
     assert.equal("not_found", err.kind)
@@ -129,7 +129,7 @@ describe("in nginx", function()
     assert.equal("free free free free free free", value)
   end)
 
-  it("a connection is used again, and told of", function()
+  it("a connection is reused, and on_attempt reports it", function()
     run([[
       app.client("told", function()
         return { api_key = ]] .. ("%q"):format(secrets.key) .. [[, base_url = client.base_url,
@@ -206,7 +206,7 @@ describe("in nginx", function()
   }
   for name, code in pairs(operations) do
     for way, fault in pairs(ways) do
-      it(("a %s whose answer %s is looked up"):format(name, way), function()
+      it("a change whose response is lost is verified: " .. name .. ", the response " .. way, function()
         local one = { operation = name, apply = true }
         for key, value in pairs(fault) do
           one[key] = value
@@ -221,7 +221,7 @@ describe("in nginx", function()
     end
   end
 
-  it("what never left is sent again, and what may have left is told", function()
+  it("a request that was never sent is retried, and one that may have been sent is reported", function()
     local code = "return client:with { timeout = 0.3, max_attempts = 1 }.contact_identifiers:delete('free')"
     upstream:fault { operation = "delete", delay = 2 }
     local _, err = run(code)
@@ -245,7 +245,7 @@ describe("in nginx", function()
     local random = dofile("spec/support/random_calls.lua")
     local life = assert(sandbox.start { api_key = secrets.key, contacts = { { uuid = "ann" }, { uuid = "bob" } } })
     finally(function() life:stop() end)
-    local draw = random.dice(tonumber(os.getenv("LEAT_SEED") or 4711))
+    local draw = random.generator(tonumber(os.getenv("LEAT_SEED") or 4711))
     for i = 1, 150 do
       local before = model.read(life:card("x"))
       local ask, reach = random.ask(draw), random.plan_faults(life, draw, 0.02)

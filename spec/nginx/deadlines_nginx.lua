@@ -70,7 +70,7 @@ describe("in nginx, what arrived before a deadline counts:", function()
 
   for scheme, get in pairs { http = function() return upstream end, https = function() return tls end } do
     for way, hold in pairs { stopped = function() stop(1.3) end, busy = function() nginx:run("content", BUSY) end } do
-      it(("150 creates in a worker that is %s, %s"):format(way, scheme), function()
+      it("150 creates in a worker that does not read: " .. way .. ", " .. scheme, function()
         local of = get()
         of:fault { operation = "create", delay = 0.4, times = math.huge }
         local code = client("creates " .. scheme, key(of) .. "timeout = 1") .. "return cards:create('NUMBER new')"

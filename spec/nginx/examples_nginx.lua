@@ -88,7 +88,7 @@ describe("examples/openresty", function()
     return count
   end
 
-  it("answers with the card, as JSON", function()
+  it("responds with the card, as JSON", function()
     local status, body, answer = get(site, "/card/0042")
     assert.equal(200, status)
     assert.truthy(answer:find("Content-Type: application/json", 1, true))
@@ -96,7 +96,7 @@ describe("examples/openresty", function()
     assert.same({ "0042", "Gold", "ann" }, { card.value, card.name, card.contact.uuid })
   end)
 
-  it("answers with the status that fits the error, and nothing more about it", function()
+  it("responds with the status that fits the error, and nothing more about it", function()
     upstream:fault { value = "broken", kind = "forbidden" }
     upstream:fault { value = "html", kind = "protocol", times = 3 }
     for path, expected in pairs { ["none"] = { 404, "not_found" }, ["off"] = { 403, "inactive" },
@@ -121,7 +121,7 @@ describe("examples/openresty", function()
     assert.equal("Welcome, Gold\n", body)
   end)
 
-  it("keeps what the service answered, and no failure", function()
+  it("caches what the service responded, and no failure", function()
     upstream:fault { value = "kept", kind = "forbidden" }
     assert.equal(503, (get(site, "/members/?card=kept")))
     assert.equal(1, finds_of("kept"))
@@ -152,7 +152,7 @@ describe("examples/openresty", function()
     assert.equal(1, finds_of("many"))
   end)
 
-  it("answers 400 at once for as many cards, though nginx drops timers", function()
+  it("responds to 400 at once for as many cards, though nginx drops timers", function()
     upstream:fault { operation = "find", delay = 1, times = math.huge }
     finally(function() upstream:clear_faults() end)
     local began, asked = socket.gettime(), {}
@@ -168,7 +168,7 @@ describe("examples/openresty", function()
     assert.truthy(socket.gettime() - began < 15, socket.gettime() - began)
   end)
 
-  it("tells fifty at once of a failure, and asks again afterwards", function()
+  it("reports a failure to fifty at once, and asks again afterwards", function()
     upstream:fault { value = "fails", kind = "forbidden", delay = 0.3 }
     local asked = {}
     for i = 1, 50 do

@@ -276,8 +276,8 @@ describe("workers of nginx that share", function()
 
   it("refuse what can't be sent in time, and keep no slot for it", function()
     local code = client("line", key, "rate = 4, queue_timeout = 0.6")
-    local impatient = "local card, err = cards:find('1') return card and 'sent' or err.kind, ngx.worker.pid()"
-    local _, all = ask_all(code .. impatient)
+    local find_once = "local card, err = cards:find('1') return card and 'sent' or err.kind, ngx.worker.pid()"
+    local _, all = ask_all(code .. find_once)
     local sent = 0
     for _, what in ipairs(all) do
       assert.truthy(what == "sent" or what == "timeout", what)
@@ -285,7 +285,7 @@ describe("workers of nginx that share", function()
     end
     assert.truthy(sent < #all)
     socket.sleep(0.7)
-    assert.equal("sent", (nginx:run("content", code .. impatient)))
+    assert.equal("sent", (nginx:run("content", code .. find_once)))
   end)
 
   it("have no secret in the names there", function()

@@ -108,7 +108,7 @@ describe("in nginx, time:", function()
     assert.equal("1", card and card.value, err and err.text)
   end)
 
-  it("what sending took is missing to the answer", function()
+  it("the time of sending counts towards the deadline of the response", function()
     local _, err = nginx:run("content", ([[
       local tcp = ngx.socket.tcp
       ngx.socket.tcp = function()

@@ -76,7 +76,7 @@ describe("in nginx, over TLS,", function()
     refuses(mistrusting, url("localhost"), "tls", "lua_ssl_trusted_certificate")
   end)
 
-  it("a server that does not send its intermediate certificate is told of", function()
+  it("a server that does not send its intermediate certificate is reported", function()
     local dir, port = certificates.make(), server.free_port()
     local other = server.start { listen = ("listen 127.0.0.1:%d ssl;"):format(port)
       .. ("ssl_certificate %s/chained.crt; ssl_certificate_key %s/chained.key;"):format(dir, dir) }

@@ -112,7 +112,7 @@ describe("in nginx, many at once:", function()
     assert.truthy(why:find("no luck", 1, true), why)
   end)
 
-  it("a token function that uses its own client is told so", function()
+  it("a token function that uses its own client gets an error", function()
     local began = socket.gettime()
     local own = client("own", ([[base_url = %q, timeout = 2, token = function()
       local client = require("app").client("own")
@@ -237,7 +237,7 @@ describe("in nginx, many at once:", function()
 
     upstream:fault { operation = "find", kind = "rate_limited", retry_after = 30 }
     began = socket.gettime()
-    local none, err = nginx:run("content", keyed("impatient", "timeout = 0.5") .. "return cards:find('1')")
+    local none, err = nginx:run("content", keyed("hurried", "timeout = 0.5") .. "return cards:find('1')")
     assert.is_nil(none)
     assert.equal("rate_limited", err.kind)
     assert.equal(30, err.retry_after)
@@ -258,7 +258,7 @@ describe("in nginx, many at once:", function()
     assert.equal(2, #upstream:requests("find"))
   end)
 
-  it("what belongs to libcurl is refused, and told where it belongs", function()
+  it("options of libcurl are refused, with a hint where they belong", function()
     for option, directive in pairs { ca_file = "lua_ssl_trusted_certificate", proxy = "without one",
       max_connections = "lua_socket_pool_size" } do
       local fine, why = pcall(nginx.run, nginx, "content",
@@ -314,7 +314,7 @@ describe("in nginx, many at once:", function()
     other:stop()
   end)
 
-  it("nor does one with more answers than questions", function()
+  it("nor does one with more responses than requests", function()
     local code = client("twice", ("api_key = 'k', base_url = 'http://127.0.0.1:%d/twice', %s"):format(nginx.port,
       "max_attempts = 1, on_attempt = function(a) app.last = a end"))
     for _ = 1, 2 do

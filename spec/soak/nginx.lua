@@ -105,7 +105,7 @@ end
 
 local asked_for, found, gone, failures = 0, 0, 0, {}
 
-local function judge(value, answer)
+local function check_response(value, answer)
   if answer == (value == "none" and "not_found" or "found " .. value) then
     found = found + 1
   else
@@ -128,7 +128,7 @@ local function round()
       connect(i)
       gone = gone + 1
     else
-      judge(asked[i], take(i))
+      check_response(asked[i], take(i))
     end
   end
 end

@@ -50,6 +50,17 @@ static inline leat_call *card_call(leat_client *client, const char *operation) {
   return complete_call(bare_call(client, operation), "1");
 }
 
+static inline void free_calls(leat_call *const *calls, int count) {
+  for (int i = 0; i < count; i++)
+    leat_call_free(calls[i]);
+}
+
+/* Frees calls, and then their client. */
+#define FREE_ALL(client, ...)                                                            \
+  (free_calls((leat_call *[]){__VA_ARGS__},                                              \
+              (int)(sizeof(leat_call *[]){__VA_ARGS__} / sizeof(leat_call *))),          \
+   leat_client_free(client))
+
 static inline leat_string request_header(leat_call *call, const char *name) {
   const leat_request *request = leat_call_request(call);
   leat_response as_response = {.headers = request->headers,

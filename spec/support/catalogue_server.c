@@ -140,7 +140,7 @@ static void print_all(int port) {
 
 /* ---- commands -------------------------------------------------------------------- */
 
-static void run_command(const char *verb, size_t number, FILE *answers) {
+static void run_command(const char *verb, size_t number, FILE *responses) {
   bad_case *c = &cases[number];
   const row *r = trials[number].row;
   if (strcmp(verb, "arm") == 0)
@@ -154,18 +154,18 @@ static void run_command(const char *verb, size_t number, FILE *answers) {
       usleep(1000);
     c->finds = 0;
   }
-  fprintf(answers, "%d %d %d %d %d\n", c->finds, c->creates, c->there, c->connections,
+  fprintf(responses, "%d %d %d %d %d\n", c->finds, c->creates, c->there, c->connections,
           service.late_ms);
-  fflush(answers);
+  fflush(responses);
 }
 
 static void serve(int fd) {
   char line[64], verb[16];
   unsigned number;
-  FILE *orders = fdopen(fd, "r"), *answers = fdopen(dup(fd), "w");
-  while (orders && answers && fgets(line, sizeof line, orders))
+  FILE *orders = fdopen(fd, "r"), *responses = fdopen(dup(fd), "w");
+  while (orders && responses && fgets(line, sizeof line, orders))
     if (sscanf(line, "%15s %u", verb, &number) == 2 && number < count)
-      run_command(verb, number, answers);
+      run_command(verb, number, responses);
 }
 
 int main(void) {

@@ -33,7 +33,7 @@ static inline bool fork_all_sleep(void) {
   return asleep;
 }
 
-/* Call this in the main thread. It looks twice, because a thread can wake during a look. */
+/* Call this in the main thread. It checks twice, because a thread can wake meanwhile. */
 static inline pid_t fork_quietly(void) {
   fflush(stdout);
   for (int quiet = 0, tries = 0; quiet < 2 && tries < 5000; tries++) {

@@ -48,9 +48,9 @@ function markdown.examples(path)
   return blocks
 end
 
---- Returns the documents: the README and similar files, and the guides.
+--- Returns the documents: the READMEs and similar files, and the guides.
 function markdown.documents()
-  local list = { "README.md", "CONTRIBUTING.md", "SECURITY.md" }
+  local list = { "README.md", "CONTRIBUTING.md", "SECURITY.md", "spec/README.md" }
   local pipe = assert(io.popen("ls docs/*.md"))
   for path in pipe:lines() do
     list[#list + 1] = path

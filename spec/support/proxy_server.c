@@ -107,23 +107,23 @@ static int read_text(proxy_server *p, int fd, char text[256]) {
 
 static bool log_in(proxy_server *p, int fd) {
   char methods[256], user[256], password[256], both[520];
-  unsigned char version, wanted = p->options.user ? 2 : 0, answer[2] = {5, 0xFF};
+  unsigned char version, wanted = p->options.user ? 2 : 0, response[2] = {5, 0xFF};
   int count = read_bytes(p, fd, &version, 1) ? read_text(p, fd, methods) : -1;
-  if (count > 0 && memchr(methods, wanted, (size_t)count)) answer[1] = wanted;
-  if (count < 0 || !listener_send(fd, answer, 2) || answer[1] == 0xFF) return false;
+  if (count > 0 && memchr(methods, wanted, (size_t)count)) response[1] = wanted;
+  if (count < 0 || !listener_send(fd, response, 2) || response[1] == 0xFF) return false;
   if (p->options.user == NULL) return true;
   if (!read_bytes(p, fd, &version, 1) || read_text(p, fd, user) < 0 ||
       read_text(p, fd, password) < 0)
     return false;
   snprintf(both, sizeof both, "%s:%s", user, password);
-  answer[0] = 1;
-  answer[1] = strcmp(both, p->options.user) != 0;
-  return listener_send(fd, answer, 2) && answer[1] == 0;
+  response[0] = 1;
+  response[1] = strcmp(both, p->options.user) != 0;
+  return listener_send(fd, response, 2) && response[1] == 0;
 }
 
 static int open_socks_tunnel(proxy_server *p, int fd) {
   unsigned char request[4], place[6];
-  unsigned char answer[10] = {5, p->options.refusal, 0, 1, 127, 0, 0, 1};
+  unsigned char response[10] = {5, p->options.refusal, 0, 1, 127, 0, 0, 1};
   char name[256];
   if (!log_in(p, fd) || !read_bytes(p, fd, request, 4)) return -1;
   bool named = request[3] == 3;
@@ -131,19 +131,19 @@ static int open_socks_tunnel(proxy_server *p, int fd) {
   if (!read_bytes(p, fd, place, named ? 2 : 6)) return -1;
   const unsigned char *port = place + (named ? 0 : 4);
   int target = p->options.refusal ? -1 : listener_connect(port[0] << 8 | port[1]);
-  if (target < 0 && p->options.refusal == 0) answer[1] = 5; /* connection refused */
-  listener_send(fd, answer, sizeof answer);
+  if (target < 0 && p->options.refusal == 0) response[1] = 5; /* connection refused */
+  listener_send(fd, response, sizeof response);
   return target;
 }
 
 /* ---- starting and stopping ------------------------------------------------------- */
 
-static void send_answer(proxy_server *p, int fd) {
+static void send_response(proxy_server *p, int fd) {
   char head[4096];
   if (!p->options.socks && !read_head(p, fd, head, sizeof head)) return;
   if (p->options.socks && !read_bytes(p, fd, head, 3)) return;
-  setsockopt(fd, IPPROTO_TCP, TCP_CORK, &p->options.hasty, sizeof p->options.hasty);
-  listener_send(fd, p->options.answer, strlen(p->options.answer));
+  setsockopt(fd, IPPROTO_TCP, TCP_CORK, &p->options.at_once, sizeof p->options.at_once);
+  listener_send(fd, p->options.response, strlen(p->options.response));
   if (p->options.then == RESET) listener_reset(fd);
   if (p->options.then == STAY) read_bytes(p, fd, head, sizeof head);
 }
@@ -154,8 +154,8 @@ static void visit(listener *at, int fd) {
   if (p->options.hangs) {
     while (read_bytes(p, fd, rest, sizeof rest)) /* a ClientHello may be long */
       continue;
-  } else if (p->options.answer) {
-    send_answer(p, fd);
+  } else if (p->options.response) {
+    send_response(p, fd);
   } else {
     int target = p->options.socks ? open_socks_tunnel(p, fd) : open_http_tunnel(p, fd);
     if (target < 0) return;

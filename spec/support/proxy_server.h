@@ -11,10 +11,10 @@
 typedef struct proxy_options {
   const char *user;      /* the required "user:password"; NULL: none */
   const char *challenge; /* HTTP response without valid credentials */
-  const char *answer;    /* sent instead of a tunnel, before `then`; NULL: a tunnel */
+  const char *response;  /* sent instead of a tunnel, before `then`; NULL: a tunnel */
   after then;
-  int hasty;  /* 1: the close is sent together with the response */
-  bool hangs; /* never responds */
+  int at_once; /* 1: the close is sent together with the response */
+  bool hangs;  /* never responds */
   bool socks;
   unsigned char refusal; /* the reply code of SOCKS5; 0: none */
 } proxy_options;

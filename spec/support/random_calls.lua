@@ -3,7 +3,7 @@
 local random = {}
 
 -- Returns a function of n that draws a number from 1 to n.
-function random.dice(seed)
+function random.generator(seed)
   local chance = seed
   return function(n)
     chance = (chance * 16807) % 2147483647

@@ -293,12 +293,12 @@ static bool is_of_names(const leat_error *e) {
 }
 
 /* Returns what is wrong with a report, or NULL. */
-static const char *judge(const run *x, const report *r) {
+static const char *find_contradiction(const run *x, const report *r) {
   const leat_error *e = &r->error;
   bool unchanged = strcmp(r->state, x->before) == 0;
   bool as_whole = strcmp(r->state, x->whole.state) == 0;
   if (r->changes > 1 && r->changes > x->whole.changes) return "it happened twice";
-  if (r->received > e->attempts) return "more was sent than is told";
+  if (r->received > e->attempts) return "more was sent than is reported";
   if (e->kind == LEAT_OK) {
     if (x->whole.error.kind != LEAT_OK || !as_whole) return "it did not succeed";
     return r->has_data == x->whole.has_data ? NULL : "the data is not there";
@@ -315,7 +315,7 @@ static const char *judge(const run *x, const report *r) {
 }
 
 static void check_report(const run *x, const report *r, const char *next) {
-  const char *wrong = judge(x, r);
+  const char *wrong = find_contradiction(x, r);
   bool good = CHECK(wrong == NULL);
   good = CHECK(strcmp(next, "") == 0) && good;
   if (good) return;

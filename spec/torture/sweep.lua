@@ -123,7 +123,7 @@ end
 -- ---- checking ---------------------------------------------------------------------------
 
 -- Returns what is wrong with the result, or nil.
-local function judge(x, fine, value, err)
+local function contradiction(x, fine, value, err)
   local happened = x.changes > 0
   if x.changes > math.max(1, x.whole.changes) then
     return "it happened twice"
@@ -179,7 +179,7 @@ local function fail_once(x, at)
     return s[2](client)
   end)
   x.state, x.changes = state(s), changes()
-  check(not judge(x, fine, value, err), ("%s: %s; %s"):format(tostring(judge(x, fine, value, err)),
+  check(not contradiction(x, fine, value, err), ("%s: %s; %s"):format(tostring(contradiction(x, fine, value, err)),
     told(fine, value, err), x.state), where)
   local late = is_open(fine, value, err) and x.changes == 0 and 1 or 0
   value, err = nil, nil -- luacheck: ignore

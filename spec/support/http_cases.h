@@ -1,16 +1,16 @@
 /*
-** cases.h - responses as data: reads spec/cases/http1.cases, which describes its format
+** http_cases.h - responses as data: reads spec/cases/http1.cases, which describes its format
 ** at the top. The tests of the codec, the differential test and the fuzz targets use it.
 */
-#ifndef LEAT_TEST_CASES_H
-#define LEAT_TEST_CASES_H
+#ifndef LEAT_TEST_HTTP_CASES_H
+#define LEAT_TEST_HTTP_CASES_H
 
 #include "leat_driver.h"
 
 typedef enum expectation {
   WANT_NOTHING,
   WANT_MORE,
-  WANT_ANSWER,
+  WANT_RESPONSE,
   WANT_FAILURE
 } expectation;
 
@@ -32,7 +32,7 @@ typedef struct http_case {
   char name[96];
   char method[8];
   bool unsent, closes;
-  bytes answer;
+  bytes response;
   expectation want;
   int status;
   leat_framing framing;

@@ -1,7 +1,7 @@
 /*
-** cases.c - reads responses as data.
+** http_cases.c - reads responses as data.
 */
-#include "cases.h"
+#include "http_cases.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,9 +146,9 @@ static void new_case(reader *r) {
   rest(r, c->name, sizeof c->name);
 }
 
-static void answer(reader *r, int times) {
+static void response(reader *r, int times) {
   bytes text = quoted(r);
-  append(r, &now(r)->answer, text.data, text.length, (size_t)times);
+  append(r, &now(r)->response, text.data, text.length, (size_t)times);
   free(text.data);
 }
 
@@ -158,8 +158,8 @@ static void body(reader *r) {
   http_case *c = now(r);
   c->body = quoted(r);
   int n = snprintf(head, sizeof head, "Content-Length: %zu\r\n\r\n", c->body.length);
-  append(r, &c->answer, head, (size_t)n, 1);
-  append(r, &c->answer, c->body.data, c->body.length, 1);
+  append(r, &c->response, head, (size_t)n, 1);
+  append(r, &c->response, c->body.data, c->body.length, 1);
 }
 
 static void recording(reader *r) {
@@ -173,7 +173,7 @@ static void recording(reader *r) {
     return;
   }
   while ((n = fread(data, 1, sizeof data, file)) > 0)
-    append(r, &now(r)->answer, data, n, 1);
+    append(r, &now(r)->response, data, n, 1);
   fclose(file);
 }
 
@@ -185,8 +185,8 @@ static leat_framing framing(reader *r) {
   return LEAT_CLOSE_DELIMITED;
 }
 
-static void want_answer(reader *r, http_case *c) {
-  c->want = WANT_ANSWER;
+static void want_response(reader *r, http_case *c) {
+  c->want = WANT_RESPONSE;
   c->status = number(r);
   c->framing = framing(r);
   c->reusable = takes(r, "reusable");
@@ -210,7 +210,7 @@ static void want(reader *r) {
   }
   skip_blanks(r);
   if (*r->at >= '0' && *r->at <= '9') {
-    want_answer(r, c);
+    want_response(r, c);
     return;
   }
   c->want = WANT_FAILURE;
@@ -233,8 +233,8 @@ static void line(reader *r) {
   if (takes(r, "case")) new_case(r);
   else if (takes(r, "method")) word(r, now(r)->method, sizeof now(r)->method);
   else if (takes(r, "unsent")) now(r)->unsent = true;
-  else if (takes(r, "answer")) answer(r, 1);
-  else if (takes(r, "repeat")) answer(r, number(r));
+  else if (takes(r, "answer")) response(r, 1);
+  else if (takes(r, "repeat")) response(r, number(r));
   else if (takes(r, "body")) body(r);
   else if (takes(r, "file")) recording(r);
   else if (takes(r, "end close")) now(r)->closes = true;
@@ -266,7 +266,7 @@ http_case *cases_read(const char *folder, size_t *count) {
 
 void cases_free(http_case *cases, size_t count) {
   for (size_t i = 0; i < count; i++) {
-    free(cases[i].answer.data);
+    free(cases[i].response.data);
     free(cases[i].body.data);
   }
   free(cases);
