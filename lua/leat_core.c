@@ -51,7 +51,7 @@
 **                                        can wait for.
 **   call:request()                       Returns { method, url, headers, body,
 **                                        deadline }.
-**   call:answer(ms, unix, status, headers, body)
+**   call:respond(ms, unix, status, headers, body)
 **                                        Gives the call its response.
 **   call:give(ms, unix, token, seconds)  Gives the token after "token", and its lifetime.
 **                                        Returns false if it is not a valid token.
@@ -1057,8 +1057,8 @@ static int call_request(lua_State *L) {
   return 1;
 }
 
-/* call:answer(ms, unix, status, headers, body), with headers as { name, value, ... } */
-static int call_answer(lua_State *L) {
+/* call:respond(ms, unix, status, headers, body), with headers as { name, value, ... } */
+static int call_respond(lua_State *L) {
   leat_call *call = check_call(L, 1);
   leat_moment now = check_moment(L, 1);
   leat_response answer = {.framing = LEAT_LENGTH};
@@ -1366,7 +1366,7 @@ static const luaL_Reg call_methods[] = {{"is_done", call_is_done},
                                         {"next", call_next},
                                         {"until_ms", call_until},
                                         {"request", call_request},
-                                        {"answer", call_answer},
+                                        {"respond", call_respond},
                                         {"give", call_give},
                                         {"token", call_token},
                                         {"share", call_share},

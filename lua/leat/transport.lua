@@ -45,7 +45,7 @@ function clock.sleep(seconds)
   handle:close()
 end
 
-local function answer(self, call, status, headers, body)
+local function respond(self, call, status, headers, body)
   if type(status) ~= "number" or status % 1 ~= 0 or status < 100 or status > 599 then
     error("leat: transport: the status must be a whole number from 100 to 599", 0)
   end
@@ -54,7 +54,7 @@ local function answer(self, call, status, headers, body)
     error("leat: " .. (wrong or "transport: the body must be a string"), 0)
   end
   local ms, unix = self.clock.now()
-  call:answer(ms, unix, status, list, body or "")
+  call:respond(ms, unix, status, list, body or "")
 end
 
 local function fail(self, call, failure)
@@ -119,7 +119,7 @@ local function send(self, call, ms)
   request.deadline = nil
   local status, headers, body = visit(self, self.transport, request)
   if status then
-    answer(self, call, status, headers, body)
+    respond(self, call, status, headers, body)
   else
     fail(self, call, headers)
   end
