@@ -93,10 +93,10 @@
 **                                        nothing if there are none.
 **   http:sent(length)                    Records that so many were sent. Returns the
 **                                        next.
-**   http:received(bytes)                 Returns "more", "answer" or "failed".
+**   http:received(bytes)                 Returns "more", "response" or "failed".
 **   http:closed()                        The connection ended in an orderly way. Returns
 **                                        the same as http:received.
-**   http:tell(call, ms, unix)            Gives the call its response, or the failure.
+**   http:report(call, ms, unix)          Gives the call its response, or the failure.
 **                                        Returns whether the connection may be reused.
 **   http:close()
 **
@@ -1233,7 +1233,7 @@ static http1_box *check_begun(lua_State *L) {
 
 static int push_state(lua_State *L, http1_box *box, leat_http1_state state) {
   static const char *const states[] = {[LEAT_HTTP1_MORE] = "more",
-                                       [LEAT_HTTP1_RESPONSE] = "answer",
+                                       [LEAT_HTTP1_RESPONSE] = "response",
                                        [LEAT_HTTP1_FAILED] = "failed"};
   box->state = state;
   lua_pushstring(L, states[state]);
@@ -1297,7 +1297,7 @@ static int http1_closed(lua_State *L) {
   return push_state(L, box, leat_http1_closed(box->http));
 }
 
-static int http1_tell(lua_State *L) {
+static int http1_report(lua_State *L) {
   const http1_box *box = check_begun(L);
   leat_call *call = check_call(L, 2);
   leat_moment now = check_moment(L, 2);
@@ -1387,7 +1387,7 @@ static const luaL_Reg call_methods[] = {{"is_done", call_is_done},
 static const luaL_Reg http1_methods[] = {
     {"begin", http1_begin},   {"output", http1_output},
     {"sent", http1_sent},     {"received", http1_received},
-    {"closed", http1_closed}, {"tell", http1_tell},
+    {"closed", http1_closed}, {"report", http1_report},
     {"close", http1_close},   {NULL, NULL}};
 
 static const luaL_Reg functions[] = {{"operations", core_operations},
