@@ -36,7 +36,8 @@
 **   curl.version()
 */
 #include "leat_curl.h"
-#include "binding.h"
+#include "options.h"
+#include "push.h"
 
 #include <poll.h>
 
@@ -44,30 +45,31 @@
 
 enum { LONGEST_WAIT_MS = 100 };
 
-typedef struct driver_box { /* `curl` is NULL until it is made, and once closed */
+typedef struct driver_box { /* `curl` is NULL until it is created, and once closed */
   leat_curl *curl;
 } driver_box;
 
-static leat_curl *check_driver(lua_State *L) {
-  driver_box *box = check_box(L, 1, OWN, DRIVER_TYPE);
+static leat_curl *check_driver(lua_State *L, int index) {
+  const driver_box *box = check_box(L, index, OWN, DRIVER_TYPE);
   luaL_argcheck(L, box->curl != NULL, 1, "driver is closed");
   return box->curl;
 }
 
+/* ---- creating and closing -------------------------------------------------------- */
+
 static int driver_new(lua_State *L) {
-  leat_curl_config config = {0};
   leat_error error;
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_checktype(L, 2, LUA_TTABLE);
-  config.ca_file = text_field(L, 1, "ca_file");
-  config.proxy = text_field(L, 1, "proxy");
-  lua_getfield(L, 1, "max_connections");
-  config.max_connections = (int)lua_tointeger(L, -1);
+  leat_curl_config config = {.ca_file = leat__option_text(L, 1, "ca_file"),
+                             .proxy = leat__option_text(L, 1, "proxy"),
+                             .max_connections =
+                                 leat__option_int(L, 1, "max_connections")};
   driver_box *box = lua_newuserdatauv(L, sizeof *box, 1);
   box->curl = NULL;
   luaL_setmetatable(L, DRIVER_TYPE);
   lua_pushvalue(L, 2);
-  lua_setiuservalue(L, -2, 1);
+  lua_setiuservalue(L, -2, 1); /* the driver keeps `entries` */
   box->curl = leat_curl_new(&config, &error);
   if (box->curl) return 1;
   lua_pushnil(L);
@@ -75,87 +77,103 @@ static int driver_new(lua_State *L) {
   return 2;
 }
 
-/* Pushes the table of entries, and the call's entry or nil. The key of an entry is its
-** own address, which is also the user pointer of its call. A caller that reuses an
-** entry therefore reuses its slot in the table. */
-static void push_entry(lua_State *L, const leat_call *call) {
-  lua_getiuservalue(L, 1, 1);
-  lua_rawgetp(L, -1, leat_call_user(call));
+static int driver_close(lua_State *L) {
+  driver_box *box = check_box(L, 1, OWN, DRIVER_TYPE);
+  leat_curl *curl = box->curl;
+  box->curl = NULL;
+  leat_curl_free(curl);
+  return 0;
 }
 
-/* Removes the entry of a call that the driver does not work on any more. */
+/* ---- entries --------------------------------------------------------------------- */
+
+/* Pushes the table of entries of the driver at index 1, and the call's entry or nil. The
+** key of an entry is its own address, which is also the user pointer of its call. A caller
+** that reuses an entry therefore reuses its slot in the table. */
+static void push_entry(lua_State *L, const leat_call *call) {
+  lua_getiuservalue(L, 1, 1);
+  lua_rawgetp(L, -1, leat_call_user(call)); /* -> ..., entries, entry or nil */
+}
+
+static void add_entry(lua_State *L, leat_call *call, int entry) {
+  const void *address = lua_topointer(L, entry);
+  lua_getiuservalue(L, 1, 1);
+  lua_pushvalue(L, entry);
+  lua_rawsetp(L, -2, address);
+  lua_pop(L, 1);
+  leat_call_set_user(call, (void *)(uintptr_t)address);
+}
+
+/* Removes the entry of a call that the driver no longer works on. The table of entries is
+** at index `entries`. */
 static void remove_entry(lua_State *L, int entries, leat_call *call) {
   lua_pushnil(L);
   lua_rawsetp(L, entries, leat_call_user(call));
   leat_call_set_user(call, NULL);
 }
 
+/* Starts a call that has no entry yet. Returns false if the driver refuses it. */
+static bool start(lua_State *L, leat_curl *curl, leat_call *call) {
+  add_entry(L, call, 3);
+  if (leat_curl_start(curl, call)) return true;
+  lua_getiuservalue(L, 1, 1);
+  remove_entry(L, lua_gettop(L), call);
+  return false;
+}
+
+/* curl.start(driver, call, entry) */
 static int driver_start(lua_State *L) {
-  leat_curl *curl = check_driver(L);
+  leat_curl *curl = check_driver(L, 1);
   leat_call *call = check_call(L, 2);
   luaL_checktype(L, 3, LUA_TTABLE);
-  lua_settop(L, 3);
-  bool taken = leat_call_user(call) == NULL;
-  if (taken) {
-    const void *place = lua_topointer(L, 3);
-    lua_getiuservalue(L, 1, 1);
-    lua_pushvalue(L, 3);
-    lua_rawsetp(L, 4, place);
-    leat_call_set_user(call, (void *)(uintptr_t)place);
-    taken = leat_curl_start(curl, call);
-    if (!taken) remove_entry(L, 4, call);
-  }
-  lua_pushboolean(L, taken);
+  lua_pushboolean(L, leat_call_user(call) == NULL && start(L, curl, call));
   lua_pushboolean(L, leat_call_op(call) && leat_call_op(call)->writes);
   return 2;
 }
 
-static int driver_now(lua_State *L) {
-  leat_moment now = leat_curl_moment(check_driver(L));
-  lua_pushnumber(L, (lua_Number)now.monotonic_ms);
-  lua_pushnumber(L, (lua_Number)now.unix_s);
-  return 2;
-}
-
 static int driver_cancel(lua_State *L) {
-  leat_curl *curl = check_driver(L);
+  leat_curl *curl = check_driver(L, 1);
   leat_call *call = check_call(L, 2);
   leat_curl_cancel(curl, call);
   lua_settop(L, 2);
-  push_entry(L, call);
+  push_entry(L, call); /* -> driver, call, entries, entry or nil */
   /* Only an existing key: adding one could run out of memory. */
   if (!lua_isnil(L, 4)) remove_entry(L, 3, call);
   return 0;
 }
 
-static bool had_trouble(const leat_call *call) {
+/* ---- events ---------------------------------------------------------------------- */
+
+static bool had_retries(const leat_call *call) {
   const leat_error *error = leat_call_error(call);
   return error->attempts > 1 || error->outcome_unknown;
 }
 
 /* Pushes the next event: the entry of a call, the name of the event, and whether there
 ** may be more. Pushes nothing if there is none. */
-static int push_news(lua_State *L, leat_curl *curl) {
+static int push_event(lua_State *L, leat_curl *curl) {
   leat_call *call = leat_curl_token(curl);
-  bool asks = call != NULL;
-  if (!asks && (call = leat_curl_done(curl)) == NULL) return 0;
+  bool needs_token = call != NULL;
+  if (!needs_token && (call = leat_curl_done(curl)) == NULL) return 0;
   lua_settop(L, 1);
-  push_entry(L, call);
-  if (!asks) remove_entry(L, 2, call);
-  if (asks) lua_pushliteral(L, "token");
-  else if (had_trouble(call)) lua_pushliteral(L, "trouble");
+  push_entry(L, call); /* -> driver, entries, entry or nil */
+  if (!needs_token) remove_entry(L, 2, call);
+  if (needs_token) lua_pushliteral(L, "token");
+  else if (had_retries(call)) lua_pushliteral(L, "trouble");
   else lua_pushliteral(L, "done");
   if (lua_istable(L, 3)) {
     lua_pushvalue(L, 4);
     lua_setfield(L, 3, "news");
   }
-  lua_pushboolean(L, asks || leat_curl_timeout_ms(curl) == 0);
-  return 3;
+  lua_pushboolean(L, needs_token || leat_curl_timeout_ms(curl) == 0);
+  return 3; /* entry, event, more */
 }
 
 static int driver_news(lua_State *L) {
-  return push_news(L, check_driver(L));
+  return push_event(L, check_driver(L, 1));
 }
+
+/* ---- waiting --------------------------------------------------------------------- */
 
 /* Rounds up, because a wait of less than a millisecond must not become 0. */
 static int check_wait_ms(lua_State *L, int index) {
@@ -165,21 +183,9 @@ static int check_wait_ms(lua_State *L, int index) {
 }
 
 static int driver_wait(lua_State *L) {
-  leat_curl *curl = check_driver(L);
+  leat_curl *curl = check_driver(L, 1);
   leat_curl_wait(curl, check_wait_ms(L, 2));
-  return push_news(L, curl);
-}
-
-static int driver_fd(lua_State *L) {
-  lua_pushinteger(L, leat_curl_fd(check_driver(L)));
-  return 1;
-}
-
-static int driver_timeout(lua_State *L) {
-  int ms = leat_curl_timeout_ms(check_driver(L));
-  if (ms < 0) return 0;
-  lua_pushnumber(L, (lua_Number)ms / 1000);
-  return 1;
+  return push_event(L, curl);
 }
 
 /* The array of descriptors is a userdata, so that an error does not leak it. */
@@ -190,9 +196,7 @@ static int curl_wait_for(lua_State *L) {
   struct pollfd *fds = lua_newuserdata(L, count * sizeof *fds + 1);
   for (size_t i = 0; i < count; i++) {
     lua_rawgeti(L, 1, (int)i + 1);
-    driver_box *box = check_box(L, -1, OWN, DRIVER_TYPE);
-    luaL_argcheck(L, box->curl != NULL, 1, "driver is closed");
-    fds[i] = (struct pollfd){leat_curl_fd(box->curl), POLLIN, 0};
+    fds[i] = (struct pollfd){.fd = leat_curl_fd(check_driver(L, -1)), .events = POLLIN};
     /* Without epoll there is no descriptor to wait for. */
     if (fds[i].fd < 0 && ms > 1) ms = 1;
     lua_pop(L, 1);
@@ -201,51 +205,54 @@ static int curl_wait_for(lua_State *L) {
   return 0;
 }
 
+static int driver_fd(lua_State *L) {
+  lua_pushinteger(L, leat_curl_fd(check_driver(L, 1)));
+  return 1;
+}
+
+static int driver_timeout(lua_State *L) {
+  int ms = leat_curl_timeout_ms(check_driver(L, 1));
+  if (ms < 0) return 0;
+  lua_pushnumber(L, (lua_Number)ms / 1000);
+  return 1;
+}
+
+/* ---- clocks ---------------------------------------------------------------------- */
+
+static int driver_now(lua_State *L) {
+  leat_moment now = leat_curl_moment(check_driver(L, 1));
+  lua_pushnumber(L, (lua_Number)now.monotonic_ms);
+  lua_pushnumber(L, (lua_Number)now.unix_s);
+  return 2;
+}
+
 static int curl_now(lua_State *L) {
   lua_pushnumber(L, monotonic_ms() / 1000);
   return 1;
 }
 
-/* As __close, it gets a second argument. */
-static int driver_close(lua_State *L) {
-  driver_box *box = check_box(L, 1, OWN, DRIVER_TYPE);
-  leat_curl *curl = box->curl;
-  box->curl = NULL;
-  leat_curl_free(curl);
-  return 0;
-}
-
-static int driver_version(lua_State *L) {
+static int curl_version(lua_State *L) {
   lua_pushstring(L, leat_curl_version());
   return 1;
 }
 
+/* ---- the module ------------------------------------------------------------------ */
+
+static const luaL_Reg methods[] = {{"now", driver_now},     {"cancel", driver_cancel},
+                                   {"fd", driver_fd},       {"timeout", driver_timeout},
+                                   {"close", driver_close}, {NULL, NULL}};
+
+/* start, wait and news are functions because methods would need a lookup for each call. */
+static const luaL_Reg functions[] = {{"new", driver_new},         {"start", driver_start},
+                                     {"wait", driver_wait},       {"news", driver_news},
+                                     {"wait_for", curl_wait_for}, {"now", curl_now},
+                                     {"version", curl_version},   {NULL, NULL}};
+
 LEAT_API int luaopen_leat_curl_core(lua_State *L);
 
 LEAT_API int luaopen_leat_curl_core(lua_State *L) {
-  static const luaL_Reg methods[] = {{"now", driver_now},     {"cancel", driver_cancel},
-                                     {"fd", driver_fd},       {"timeout", driver_timeout},
-                                     {"close", driver_close}, {NULL, NULL}};
-  static const luaL_Reg meta[] = {
-      {"__gc", driver_close}, {"__close", driver_close}, {NULL, NULL}};
-  /* These are functions because a method would need a lookup for each call. */
-  static const luaL_Reg functions[] = {
-      {"new", driver_new},         {"start", driver_start},
-      {"wait", driver_wait},       {"news", driver_news},
-      {"wait_for", curl_wait_for}, {"now", curl_now},
-      {"version", driver_version}, {NULL, NULL}};
-  luaL_newmetatable(L, DRIVER_TYPE);
-  push_metatables(L, DRIVER_TYPE);
-  luaL_setfuncs(L, meta, METATABLES);
+  leat__new_type(L, DRIVER_TYPE, driver_close, methods);
   lua_newtable(L);
-  push_metatables(L, DRIVER_TYPE);
-  luaL_setfuncs(L, methods, METATABLES);
-  lua_setfield(L, -2, "__index");
-  lua_pushboolean(L, 0);
-  lua_setfield(L, -2, "__metatable");
-  lua_pop(L, 1);
-  lua_newtable(L);
-  push_metatables(L, DRIVER_TYPE);
-  luaL_setfuncs(L, functions, METATABLES);
+  leat__set_functions(L, DRIVER_TYPE, functions);
   return 1;
 }

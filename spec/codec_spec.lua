@@ -178,3 +178,37 @@ describe("the codec", function()
     refuses("codec is closed", http.output, http)
   end)
 end)
+
+describe("numbers that fit no int", function()
+  it("are refused as settings of a client", function()
+    for option, values in pairs {
+      rate = { -1, 0 / 0, -math.huge, 1e300, math.huge },
+      timeout = { -1, 0 / 0, -math.huge, 1e300, math.huge },
+      max_attempts = { -2, 0 / 0, 1e300 },
+      retry_budget = { -2, 0 / 0 },
+      max_body = { -1, 0 / 0, 1e300 },
+    } do
+      for _, value in ipairs(values) do
+        local made, message = core.client { api_key = secrets.key, [option] = value }
+        assert.is_nil(made, option .. " = " .. value)
+        assert.truthy(message:find(option, 1, true), message)
+      end
+    end
+  end)
+
+  it("are refused as settings of a call", function()
+    for setting, values in pairs {
+      set_timeout = { -1, 0 / 0, 1e300 },
+      set_connect_timeout = { -1, 0 / 0, 1e300 },
+      set_max_attempts = { -2, 0 / 0, 4294967296, 1e300 },
+    } do
+      for _, value in ipairs(values) do
+        local call = assert(core.call(client, operation("find"), "0042"))
+        call[setting](call, value)
+        assert.equal("done", call:next(0, 0, 0), setting .. " " .. value)
+        local _, err = core.result(call, errors, cards)
+        assert.equal("misuse", err.kind)
+      end
+    end
+  end)
+end)

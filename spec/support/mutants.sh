@@ -145,8 +145,12 @@ mutant bytes-past-the-tls-of-a-proxy core/curl/curl.c \
   's/^  c->bare = !request->tls .*/  c->bare = !request->tls;/'
 mutant an-entry-used-twice lua/leat/tasks.lua \
   's/^  local entry = task.call and {.*/  local entry = task/'
-mutant a-kept-call-is-another lua/leat_core.c \
-  's/^  if (last \&\& forgotten) set_spare(L, 1);/  if (last) set_spare(L, 1);/'
+mutant a-kept-call-is-recycled lua/call.c \
+  's/^  if (last \&\& unreferenced) recycle(L, 1);/  if (last) recycle(L, 1);/'
+mutant a-field-hides-a-method lua/push.c \
+  's/^    if (!push_name(L, member.name) \&\& is_method(.*/    if (push_name(L, member.name), false) {/'
+mutant numbers-beyond-int lua/options.c \
+  's/^  return number < INT_MAX ? (int)number : INT_MAX;/  return (int)number;/'
 mutant trouble-not-told lua/leat_curl.c \
   's/^  return error->attempts > 1 || error->outcome_unknown;/  return error == NULL;/'
 mutant child-not-noticed core/curl/curl.c \
