@@ -23,10 +23,10 @@ const char *leat__option_text(lua_State *L, int index, const char *key) {
 
 void leat__option_copy(lua_State *L, int index, const char *key, char *out, size_t size) {
   leat_string text = leat__option_string(L, index, key);
-  if (text.length >= size) text.length = size - 1;
-  for (size_t i = 0; i < text.length; i++)
+  size_t length = text.length < size ? text.length : size - 1;
+  for (size_t i = 0; text.data && i < length; i++)
     out[i] = text.data[i] ? text.data[i] : ' ';
-  out[text.length] = '\0';
+  out[length] = '\0';
 }
 
 bool leat__option_boolean(lua_State *L, int index, const char *key) {

@@ -459,7 +459,11 @@ describe("the C module", function()
     end
   end
 
-  for option, values in pairs { times = { -2, 0 / 0, -math.huge }, delay = { -1, 0 / 0, -math.huge }, nth = { 0 / 0 } } do
+  for option, values in pairs {
+    times = { -2, 0 / 0, -math.huge },
+    delay = { -1, 0 / 0, -math.huge },
+    nth = { -1, 0 / 0 },
+  } do
     for _, value in ipairs(values) do
       it(("refuses a fault with %s = %s"):format(option, value), function()
         local server, message = core.start { faults = { { kind = "server", [option] = value } } }
