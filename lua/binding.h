@@ -61,6 +61,16 @@ static inline leat_call *check_call(lua_State *L, int index) {
   return box->call;
 }
 
+/* Converts the seconds at `index` to the milliseconds of one wait: at most 100, so that
+** Lua can run its hooks. Rounds up, because a wait of less than a millisecond must not
+** become 0. */
+static inline int check_wait_ms(lua_State *L, int index) {
+  enum { LONGEST_WAIT_MS = 100 };
+  lua_Number ms = luaL_checknumber(L, index) * 1000;
+  if (!(ms > 0)) return 0;
+  return ms < LONGEST_WAIT_MS ? (int)ms + 1 : LONGEST_WAIT_MS;
+}
+
 /* Milliseconds of a clock that is never set, and that all processes share. */
 static inline lua_Number monotonic_ms(void) {
   struct timespec t;

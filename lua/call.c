@@ -10,8 +10,8 @@
 **   call:set_timeout(seconds)  call:set_connect_timeout(seconds)
 **   call:set_max_attempts(n)
 **   call:is_done()                    Whether the call is done, or freed.
-**   call:attempts()                   Returns the number of attempts, and whether the
-**                                     outcome is unknown.
+**   call:attempts()                   Returns the number of attempts, whether the outcome
+**                                     is unknown, and the same as call:may_have_happened.
 **   call:may_have_happened()          Whether the outcome is unknown, or the call is a
 **                                     change that succeeded or is under way. False once
 **                                     the call is freed.
@@ -173,10 +173,12 @@ static int call_may_have_happened(lua_State *L) {
 }
 
 static int call_attempts(lua_State *L) {
-  const leat_error *error = leat_call_error(check_call(L, 1));
+  const leat_call *call = check_call(L, 1);
+  const leat_error *error = leat_call_error(call);
   lua_pushinteger(L, error->attempts);
   lua_pushboolean(L, error->outcome_unknown);
-  return 2;
+  lua_pushboolean(L, may_have_happened(call));
+  return 3;
 }
 
 static int call_is_done(lua_State *L) {

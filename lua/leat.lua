@@ -24,11 +24,11 @@ local function load_core()
 end
 
 local core = load_core()
-local contact_identifier = require("leat.contact_identifier")
-local drivers = require("leat.driver")
 local encode = require("leat.encode")
-local ensure = require("leat.ensure")
-local options = require("leat.options")
+local resource = require("leat.resource")
+local schema = require("leat.options")
+local check_open, finish, failure = resource.check_open, resource.finish, resource.failure
+local Client = resource.classes.client
 
 local leat = {
   --- The library's version, a string.
@@ -58,16 +58,6 @@ local leat = {
 -- @field card for a `conflict`: the card that contradicts the request, or nil
 -- @field where the line of the `leat.assert` that raised this error, such as `"file.lua:12:"`; `tostring`
 --   begins with it. nil if `leat.assert` did not raise it
-local failure = {}
-
-function failure.__tostring(err)
-  local text = core.error_text(err)
-  return type(err.where) == "string" and err.where .. " " .. text or text
-end
-
-function failure.__concat(a, b)
-  return tostring(a) .. tostring(b)
-end
 
 --- The result of one exchange (one HTTP request), as passed to `on_attempt`. It contains no token.
 -- @table attempt
@@ -83,272 +73,6 @@ end
 -- @field milliseconds the duration of the exchange, including connecting
 -- @field wait_milliseconds the wait before the next exchange, as far as it is known; nil if this was the last
 -- @field value the card's value; only with `show_values`
-
--- Methods are generated from the core's table of operations. Their `self` is a client or one of its
--- resources, and holds what a call needs: `handle` (the core's client), `driver`, `hooks` (the
--- user's functions, which the driver calls), `settings` (those of a view, or false) and `card` (the
--- metatable of cards, false until the first card).
-
-local rows, resources = {}, {}
-local Client = {}
-Client.__index = Client
-resources.client = Client
-
-local function check_open(self, what, level)
-  local closed = self.driver.closed
-  while self and not closed do
-    closed, self = self.closed, self.parent
-  end
-  if closed then
-    error(("leat: %s: the client is closed: make another, or close it later"):format(what), level + 1)
-  end
-end
-
-local new_call, result_of = core.call, core.result
-
--- Makes a call. Errors are raised at the line that called the method.
-local function prepare(self, row, ...)
-  check_open(self, row.title, 3)
-  local call, wrong = new_call(self.handle, row.index, ...)
-  if not call then
-    error(("leat: %s: %s"):format(row.title, wrong), 3)
-  end
-  return call
-end
-
-local function apply(settings, call)
-  if settings.timeout then call:set_timeout(settings.timeout) end
-  if settings.connect_timeout then call:set_connect_timeout(settings.connect_timeout) end
-  if settings.max_attempts then call:set_max_attempts(settings.max_attempts) end
-end
-
-local finish
-
-local function card_metatable(self)
-  self.card = self.card or contact_identifier.metatable(self, rows, prepare, finish)
-  return self.card
-end
-
--- Adds the new fields before it removes the old ones: only adding can run out of memory, so a card
--- never loses fields because of an error.
-local function refresh(card, fresh)
-  for name, value in pairs(fresh) do
-    card[name] = value
-  end
-  for name in pairs(card) do
-    if fresh[name] == nil then
-      card[name] = nil
-    end
-  end
-  return card
-end
-
-local function result(call, metatable, card)
-  local value, err, info = result_of(call, failure, metatable)
-  if card and type(value) == "table" then
-    value = refresh(card, value)
-  end
-  return value, err, info
-end
-
-local getinfo, running = debug and debug.getinfo, coroutine.running
-
--- Whether a function on the stack belongs to C or to this library, and not to the user.
-local function is_ours(info, here)
-  return info.what == "C" or info.what == "tail" or info.source == here
-    or info.source:find(here:gsub("%.lua$", "/"), 1, true) == 1
-end
-
--- Raises an error at the user's line, which may be several of the library's functions up the stack.
--- The error has no position if tail calls have removed that line from the stack.
-local function blame(row, wrong)
-  local level, here = 2, getinfo and getinfo(1, "S").source
-  local info = getinfo and getinfo(level, "S")
-  while info and is_ours(info, here) do
-    level = level + 1
-    info = getinfo(level, "S")
-  end
-  error(("leat: %s: %s"):format(row.title, wrong), info and level or 0)
-end
-
-local OWN_CLIENT = "the token function uses its own client, which waits for that token: make another client for it, "
-  .. "with a key of its own"
-
-local function perform(self, row, call)
-  local hooks = self.hooks
-  if hooks.token and drivers.is_asking(hooks.token) then
-    blame(row, OWN_CLIENT)
-  end
-  local refused = self.driver:perform(call, hooks)
-  if hooks.attempts then hooks.attempts() end
-  if refused then
-    blame(row, call:may_have_happened() and drivers.note(refused) or refused)
-  end
-end
-
--- Performs a call that changes something. `go_on`, if given, turns its result into what is returned.
-local function change(call, self, row, card, go_on)
-  perform(self, row, call)
-  local value, err, info = result(call, self.card, card)
-  if go_on then
-    return go_on(value, err, info)
-  end
-  return value, err, info
-end
-
--- The same in a coroutine. `perform` may yield, so it is not called through pcall, which Lua 5.1
--- cannot suspend.
-local function change_in_coroutine(call, self, row, card, go_on)
-  perform(self, row, call)
-  local fine, value, err, info = pcall(result, call, self.card, card)
-  if not fine then
-    drivers.raise(value, call)
-  elseif go_on then
-    return go_on(value, err, info)
-  end
-  return value, err, info
-end
-
--- Performs the call. `card`, if given, is refreshed with the result; `go_on`, if given, turns the
--- result of a change into what is returned. If an interrupt or a lack of memory ends the method after
--- a change was sent, the error must say so, up to the method's last instruction. For this reason
--- changes are made through tail calls that end in C. A finished call holds some KB that the garbage
--- collector does not count, so it is freed at once.
-function finish(self, row, call, card, go_on)
-  local metatable = self.card or card_metatable(self)
-  if self.settings then apply(self.settings, call) end
-  if not row.writes then
-    perform(self, row, call)
-    local value, err, info = result_of(call, failure, metatable, true, self.driver.releases_calls)
-    return value, err, info
-  end
-  local thread, main = running()
-  if main or not thread then -- nothing can yield here
-    return core.protect(call, drivers.raise, change, call, self, row, card, go_on)
-  end
-  return core.conclude(call, change_in_coroutine(call, self, row, card, go_on))
-end
-
-local function make_method(class, row)
-  local title, index = row.title, row.index
-  class[row.name] = function(self, ...)
-    if getmetatable(self) ~= class then
-      error(("leat: call it with a colon: %s:%s(...)"):format(row.resource, row.name), 2)
-    end
-    if self.closed or self.view or self.driver.closed then
-      check_open(self, title, 2)
-    end
-    local call, wrong = new_call(self.handle, index, ...)
-    if not call then
-      error(("leat: %s: %s"):format(title, wrong), 2)
-    end
-    return finish(self, row, call)
-  end
-end
-
---- Finds a contact identifier (a card).
---
--- Like every operation, it also returns `info`, a table: `status` (HTTP), `attempts` (exchanges begun),
--- `meta` (what the service sent beside the data, or nil), `rate_limit` (`limit` and `remaining`), and
--- `outcome`: `recovered` if the response to a change was lost and the card was then found as requested;
--- see also `ensure`.
--- @function contact_identifiers:find
--- @tparam string value the card's value
--- @return the card, nil, info; or nil, err
--- @raise arguments of the wrong type, an empty value, or a closed client
-
---- Creates a card.
--- @function contact_identifiers:create
--- @tparam string value the card's value
--- @tparam[opt] table options `name`, a string, which the service sets to the value by default; and
---   `contact_uuid`, a string: the contact to link the card to, by default none
--- @return the card, nil, info; or nil, err
-
---- Links a card to a contact.
--- @function contact_identifiers:link
--- @tparam string value the card's value
--- @tparam string contact_uuid the contact's uuid
--- @return the card, nil, info; or nil, err
-
---- Unlinks a card from its contact.
--- @function contact_identifiers:unlink
--- @tparam string value the card's value
--- @tparam[opt] table options `expect`: the uuid of the contact that the card must belong to, or
---   false if it must belong to no contact. The card is found before each attempt to change it; if
---   it belongs to another contact, nothing is changed and the error is a `conflict`
--- @return the card, nil, info; or nil, err
-
---- Changes a card's name, or activates or deactivates it.
--- @function contact_identifiers:update
--- @tparam string value the card's value
--- @tparam table options `name`, a string, or `active`, a boolean, or both; and `expect`, as for `unlink`
--- @return the card, nil, info; or nil, err
-
---- Deletes a card.
--- @function contact_identifiers:delete
--- @tparam string value the card's value
--- @tparam[opt] table options `expect`, as for `unlink`
--- @return true, nil, info; or nil, err
-
---- Lists all cards of one contact. The API has no list of all cards.
--- @function contact_identifiers:list
--- @tparam table options `contact_uuid`, a string
--- @return a list of cards, nil, info; or nil, err
-
-for _, row in ipairs(core.operations()) do
-  local class = resources[row.resource] or {}
-  class.__index = class
-  resources[row.resource] = class
-  row.title = row.resource .. "." .. row.name
-  rows[row.title] = row
-  make_method(class, row)
-end
-
---- Rebuilds a card from a table of its fields, such as cached data. Nothing is sent.
--- @function contact_identifiers:wrap
--- @tparam table fields the card's fields; `value`, a string, is required
--- @return the same table, with the methods of a card. Fields that have the name of a method are removed
--- @raise a table without a `value`
-function resources.contact_identifiers:wrap(fields)
-  if getmetatable(self) ~= resources.contact_identifiers then
-    error("leat: call it with a colon: contact_identifiers:wrap(...)", 2)
-  elseif type(fields) ~= "table" or type(fields.value) ~= "string" then
-    error("leat: contact_identifiers.wrap: give a table with a value, a string", 2)
-  end
-  local metatable = card_metatable(self)
-  for name in pairs(metatable.__index) do
-    fields[name] = nil -- a field would hide the method of the same name
-  end
-  return setmetatable(fields, metatable)
-end
-
--- The first step of ensure is a create; its errors are raised under the name of ensure.
-local first_of_ensure = setmetatable({ title = "contact_identifiers.ensure" },
-  { __index = rows["contact_identifiers.create"] })
-
---- Creates a card, or completes an existing one: links it if it is not linked, and names it if it has
--- no name of its own (the service uses the value as the default name).
---
--- The operation is idempotent. It succeeds only if the card has the requested name and contact; a card
--- with another name or contact is a `conflict`, and `err.card` is that card.
--- @function contact_identifiers:ensure
--- @tparam string value the card's value
--- @tparam[opt] table options `name`, `contact_uuid`, as for `create`
--- @return the card, nil, info; or nil, err. `info.outcome` is `created`; `existed`, if the card existed
---   before; or `recovered`, if the response to the create was lost and the card was found afterwards
-function resources.contact_identifiers:ensure(value, given)
-  if getmetatable(self) ~= resources.contact_identifiers then
-    error("leat: call it with a colon: contact_identifiers:ensure(...)", 2)
-  end
-  return finish(self, first_of_ensure, prepare(self, first_of_ensure, value, given), nil, function(card, err, info)
-    local wanted = { value = value }
-    for name, wish in pairs(given or {}) do
-      wanted[name] = wish
-    end
-    card, err, info = ensure(self, wanted, function() return self:create(value, given) end, card, err, info)
-    return card, err and setmetatable(err, failure), info
-  end)
-end
 
 -- libcurl is not loaded in a worker of nginx, because it may load a second OpenSSL of another version.
 local loaded = package.loaded or {} -- some games hide it
@@ -382,67 +106,67 @@ local known = {
   driver = "table",
   transport = "function",
 }
-for name, kind in pairs(options.connection) do
+for name, kind in pairs(schema.connection) do
   known[name] = kind
 end
 
-local function check_options(given)
-  if given == leat then
+local function check_options(options)
+  if options == leat then
     error("leat.new: call it with a dot: leat.new { ... }", 3)
   end
-  given = options.check("leat.new", known, given, 3)
-  if not (given.api_key or given.access_token or given.client_id or given.client_secret or given.token) then
+  options = schema.check("leat.new", known, options, 3)
+  if not (options.api_key or options.access_token or options.client_id or options.client_secret or options.token) then
     error("leat.new: api_key is missing (is the variable that it should come from set?)", 3)
-  elseif given.driver and given.transport then
+  elseif options.driver and options.transport then
     error("leat.new: driver and transport are both given: one of them carries the calls", 3)
-  elseif given.driver and type(given.driver.perform) ~= "function" then
+  elseif options.driver and type(options.driver.perform) ~= "function" then
     error("leat.new: driver has no method perform(call)", 3)
   end
-  if given.shared and (not in_nginx or given.driver or given.transport) then
+  if options.shared and (not in_nginx or options.driver or options.transport) then
     error("leat.new: shared is for the workers of OpenResty or nginx, and the connections made there", 3)
-  elseif given.account and not given.shared then
+  elseif options.account and not options.shared then
     error("leat.new: account is for shared: it names whose token it is", 3)
   end
-  if given.headers then
-    local list, wrong = encode.pairs(given.headers, "headers")
+  if options.headers then
+    local list, wrong = encode.pairs(options.headers, "headers")
     if not list then
       error("leat.new: " .. wrong, 3)
     end
-    given.headers = list
+    options.headers = list
   end
   if in_nginx then -- a client of nginx is waiting for the page
-    given.queue_timeout = given.queue_timeout or given.timeout or 30
+    options.queue_timeout = options.queue_timeout or options.timeout or 30
   end
-  return given
+  return options
 end
 
 -- Returns the driver that performs the calls: the one in the options, or a new one.
-local function new_driver(given)
-  local other = given.driver and "driver" or given.transport and "transport"
+local function new_driver(options)
+  local other = options.driver and "driver" or options.transport and "transport"
   local settings = {}
-  for name in pairs(options.connection) do
-    if other and given[name] ~= nil then
+  for name in pairs(schema.connection) do
+    if other and options[name] ~= nil then
       return nil, ("%s is for connections of our own, and %s is given"):format(name, other)
     end
-    settings[name] = given[name]
+    settings[name] = options[name]
   end
-  if given.driver then
-    return given.driver
-  elseif given.transport then
-    return require("leat.transport").new(given.transport, in_nginx and require("leat.nginx").clock)
+  if options.driver then
+    return options.driver
+  elseif options.transport then
+    return require("leat.transport").new(options.transport, in_nginx and require("leat.nginx").clock)
   end
   return require(in_nginx and "leat.nginx" or "leat.curl").new(settings)
 end
 
--- Returns what a driver needs to know about a client: see leat/driver.lua.
-local function new_hooks(handle, given, store)
-  local hooks = { token = given.token, blocking = given.blocking, store = store,
-    token_timeout = (given.timeout or 30) + (given.queue_timeout or 0) }
-  if given.on_attempt then
+-- Returns what a driver needs to know about a client: see leat.driver.
+local function new_hooks(handle, options, store)
+  local hooks = { token = options.token, blocking = options.blocking, store = store,
+    token_timeout = (options.timeout or 30) + (options.queue_timeout or 0) }
+  if options.on_attempt then
     function hooks.attempts()
       local attempt = handle:attempt()
       while attempt do
-        given.on_attempt(attempt)
+        options.on_attempt(attempt)
         attempt = handle:attempt()
       end
     end
@@ -455,7 +179,7 @@ local function new_client(handle, driver, base_url, hooks, settings, parent)
   local view = parent and true
   local client = { handle = handle, driver = driver, base_url = base_url, hooks = hooks, settings = settings,
     parent = parent or false, view = view, closed = false, card = false, own_driver = false }
-  for name, class in pairs(resources) do
+  for name, class in pairs(resource.classes) do
     if class ~= Client then
       client[name] = setmetatable({ handle = handle, driver = driver, hooks = hooks, settings = settings,
         parent = client, view = view, closed = false, card = false }, class)
@@ -476,7 +200,7 @@ end
 function Client:close()
   check_self(self, "close")
   self.closed = true
-  for name, class in pairs(resources) do
+  for name, class in pairs(resource.classes) do
     if class ~= Client then
       self[name].closed = true
     end
@@ -520,12 +244,12 @@ local any_request = { title = "client.request", writes = true } -- any request m
 --
 -- @tparam string method the HTTP method
 -- @tparam string path appended to the path of `base_url`
--- @tparam[opt] table given `query` and `headers`, tables by name; `body`, a table that is sent as JSON,
+-- @tparam[opt] table options `query` and `headers`, tables by name; `body`, a table that is sent as JSON,
 --   or a string of JSON. Numbers of more than 14 digits must be given as strings
 -- @return the response's `data`, or the whole response if it has no `data`, or true if it is empty;
 --   then nil, info. Or nil, err
 -- @raise mistakes in the arguments, or a closed client
-function Client:request(method, path, given)
+function Client:request(method, path, options)
   local function raise(wrong)
     error("leat: client.request: " .. wrong, 3)
   end
@@ -534,14 +258,14 @@ function Client:request(method, path, given)
     raise("method and path must be strings")
   end
   check_open(self, "client.request", 2)
-  given = options.check("leat: client.request", { query = "table", headers = "table", body = "any" }, given or {}, 2)
-  local query, wrong = encode.pairs(given.query or {}, "query")
+  options = schema.check("leat: client.request", { query = "table", headers = "table", body = "any" }, options or {}, 2)
+  local query, wrong = encode.pairs(options.query or {}, "query")
   local headers, body
   if query then
-    headers, wrong = encode.pairs(given.headers or {}, "headers")
+    headers, wrong = encode.pairs(options.headers or {}, "headers")
   end
-  if headers and given.body ~= nil then
-    body, wrong = encode.body(given.body)
+  if headers and options.body ~= nil then
+    body, wrong = encode.body(options.body)
   end
   local call
   if not wrong then
@@ -561,22 +285,22 @@ local meant = { get = "find", fetch = "find", read = "find", add = "create", new
 -- Raises an error at the line that uses an operation that the client or resource does not have.
 local function lacks(what, class, name)
   local there = {}
-  for other in pairs(class == Client and resources or {}) do
+  for other in pairs(class == Client and resource.classes or {}) do
     there[other] = other ~= "client" or nil
   end
   for other in pairs(class) do
     there[other] = not other:find("^__") or nil
   end
-  local cards = resources.contact_identifiers
-  local other = there[meant[name]] and meant[name] or options.nearest(there, name)
+  local cards = resource.classes.contact_identifiers
+  local other = there[meant[name]] and meant[name] or schema.nearest(there, name)
   local hint = other and (": did you mean '%s'?"):format(other) or ":"
   if class == Client and rawget(cards, meant[name] or name) then
     hint = (": did you mean client.contact_identifiers:%s(...)?"):format(meant[name] or name)
   end
-  error(("leat: %s has no '%s'%s There are: %s"):format(what, name, hint, options.list(there)), 3)
+  error(("leat: %s has no '%s'%s There are: %s"):format(what, name, hint, schema.list(there)), 3)
 end
 
-for what, class in pairs(resources) do
+for what, class in pairs(resource.classes) do
   setmetatable(class, { __index = function(_, name)
     return type(name) == "string" and lacks(what, class, name) or nil
   end })
@@ -588,12 +312,12 @@ local of_a_call = { timeout = "time_limit", connect_timeout = "time_limit", max_
 --
 --    client:with { timeout = 2 }.contact_identifiers:find(value)
 --
--- @tparam table given `timeout`, `connect_timeout`, `max_attempts`, as for `leat.new`; others are unchanged
+-- @tparam table options `timeout`, `connect_timeout`, `max_attempts`, as for `leat.new`; others are unchanged
 -- @treturn client
 -- @raise mistakes in the options
-function Client:with(given)
+function Client:with(options)
   check_self(self, "with")
-  local settings = options.check("leat: client.with", of_a_call, given, 2)
+  local settings = schema.check("leat: client.with", of_a_call, options, 2)
   for name, value in pairs(self.settings or {}) do
     if settings[name] == nil then
       settings[name] = value
@@ -605,7 +329,7 @@ end
 --- Makes a client. It neither connects nor sends anything yet.
 --
 -- Connections are kept and reused, so make one client and keep it. All times are in seconds.
--- @tparam table given the options, of which one of `api_key`, `access_token`, `client_id` with
+-- @tparam table options the options, of which one of `api_key`, `access_token`, `client_id` with
 --   `client_secret`, or `token` is required:
 --
 --   * `api_key` string: the key from the dashboard. Instead of it: `access_token`, string, an OAuth
@@ -660,24 +384,24 @@ end
 -- @treturn client with `contact_identifiers`, `check()`, `request()`, `with()`, `rate_limit()` and
 --   `close()`; on Lua 5.4 it may be a `<close>` variable
 -- @raise mistakes in the options
-function leat.new(given)
-  given = check_options(given)
-  local handle, wrong = core.client(given)
+function leat.new(options)
+  options = check_options(options)
+  local handle, wrong = core.client(options)
   local driver = handle
   if handle then
-    driver, wrong = new_driver(given)
+    driver, wrong = new_driver(options)
   end
   local store
-  if driver and given.shared then
-    store, wrong = require("leat.nginx_shared").new(given)
+  if driver and options.shared then
+    store, wrong = require("leat.nginx_shared").new(options)
     driver = store and driver
   end
   if not driver then
     error("leat.new: " .. wrong, 2)
   end
-  local hooks = new_hooks(handle, given, store)
-  local client = new_client(handle, driver, given.base_url or core.base_url, hooks, false, false)
-  if driver ~= given.driver and driver.close then
+  local hooks = new_hooks(handle, options, store)
+  local client = new_client(handle, driver, options.base_url or core.base_url, hooks, false, false)
+  if driver ~= options.driver and driver.close then
     client.own_driver = driver
   end
   return client

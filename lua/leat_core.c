@@ -4,6 +4,10 @@
 **   core.version  core.base_url
 **   core.now()                Returns ms of a clock that is never set, and that all
 **                             processes share.
+**   core.wait(seconds, descriptors)
+**                             Waits until one of the descriptors, a list, is readable;
+**                             without a list it sleeps. For at most 0.1 s, and less
+**                             after a signal, so that Lua can run its hooks.
 **   core.same_value(a, b)     Whether two values name the same card, or two uuids the
 **                             same contact.
 **   core.error_text(error)    Returns one line for people.
@@ -17,9 +21,25 @@
 #include "options.h"
 #include "push.h"
 
+#include <poll.h>
+
 static int core_now(lua_State *L) {
   lua_pushnumber(L, monotonic_ms());
   return 1;
+}
+
+/* The array of descriptors is a userdata, so that an error does not leak it. */
+static int core_wait(lua_State *L) {
+  int ms = check_wait_ms(L, 1);
+  size_t count = lua_istable(L, 2) ? lua_rawlen(L, 2) : 0;
+  struct pollfd *fds = lua_newuserdata(L, count * sizeof *fds + 1);
+  for (size_t i = 0; i < count; i++) {
+    lua_rawgeti(L, 2, (int)i + 1);
+    fds[i] = (struct pollfd){.fd = (int)lua_tointeger(L, -1), .events = POLLIN};
+    lua_pop(L, 1);
+  }
+  poll(fds, (nfds_t)count, ms);
+  return 0;
 }
 
 static int core_same_value(lua_State *L) {
@@ -63,10 +83,13 @@ static int core_error_text(lua_State *L) {
 LEAT_API int luaopen_leat_core(lua_State *L);
 
 LEAT_API int luaopen_leat_core(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"operations", leat__core_operations}, {"now", core_now},
-      {"same_value", core_same_value},       {"is_yieldable", core_is_yieldable},
-      {"error_text", core_error_text},       {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"operations", leat__core_operations},
+                                       {"now", core_now},
+                                       {"wait", core_wait},
+                                       {"same_value", core_same_value},
+                                       {"is_yieldable", core_is_yieldable},
+                                       {"error_text", core_error_text},
+                                       {NULL, NULL}};
   lua_newtable(L);
   leat__set_functions(L, CLIENT_TYPE, functions);
   leat__open_client(L);

@@ -5,22 +5,23 @@
 **                          Returns a driver; or nil and a message. `entries` is the table
 **                          in which the driver keeps its entries.
 **   curl.start(driver, call, entry)
-**                          Starts a call. Returns whether it was started, and whether it
-**                          is a change. `entry` is a table that holds the call; it stays
-**                          in `entries` until the call is done or canceled.
+**                          Starts a call. Returns whether it was started. `entry` is a
+**                          table that holds the call; it stays in `entries` until the
+**                          call is done or canceled.
+**   curl.is_idle(driver)   Whether no started call waits for its end, and for
+**                          curl.next_event to return it.
 **   curl.wait(driver, seconds)
 **                          Waits for work and does it; for at most 0.1 s, and less after
 **                          a signal, so that Lua can run its hooks. Returns like
-**                          curl.news.
-**   curl.news(driver)      Returns the next event: an entry, its event, and whether there
+**                          curl.next_event.
+**   curl.next_event(driver)
+**                          Returns the next event: an entry, its event, and whether there
 **                          may be more; nothing if there is none. The events:
-**                            "done"     the call is done
-**                            "trouble"  done, but it took more than one exchange, or its
-**                                       outcome is unknown
-**                            "token"    the call needs a token: call:give(ms, unix, ...)
-**                                       or call:fail(ms, unix, ...) must follow before
-**                                       the next wait
-**                          The event is also stored in the entry's field `news`, so that
+**                            "done"   the call is done
+**                            "token"  the call needs a token: call:give(ms, unix, ...)
+**                                     or call:fail(ms, unix, ...) must follow before the
+**                                     next wait
+**                          The event is also stored in the entry's field `event`, so that
 **                          an error that a hook raises after the wait does not lose it.
 **   driver:now()           Returns the driver's clocks: monotonic ms, and Unix time in s.
 **   driver:fd()            Returns a descriptor that is readable when a wait has work to
@@ -29,30 +30,39 @@
 **                          nothing if there is none before the descriptor is readable.
 **   driver:cancel(call)    Cancels a call; it is not reported as done.
 **   driver:close()
-**   curl.wait_for(drivers, seconds)
-**                          Waits until one of the drivers has work to do; for at most
-**                          0.1 s.
-**   curl.now()             Returns seconds of a clock that never goes back.
 **   curl.version()
+**
+** In place of a driver, the functions also take a table with the driver in its field
+** `handle`.
 */
 #include "leat_curl.h"
 #include "options.h"
 #include "push.h"
 
-#include <poll.h>
-
 #define DRIVER_TYPE "leat.curl " LEAT_VERSION
-
-enum { LONGEST_WAIT_MS = 100 };
 
 typedef struct driver_box { /* `curl` is NULL until it is created, and once closed */
   leat_curl *curl;
+  size_t calls; /* started, and neither returned by next_event nor canceled */
 } driver_box;
 
-static leat_curl *check_driver(lua_State *L, int index) {
-  const driver_box *box = check_box(L, index, OWN, DRIVER_TYPE);
+/* Returns the driver at index 1. Replaces a table there by its field `handle`. */
+static driver_box *check_driver_box(lua_State *L) {
+  if (lua_istable(L, 1)) {
+    lua_getfield(L, 1, "handle");
+    lua_replace(L, 1);
+  }
+  return check_box(L, 1, OWN, DRIVER_TYPE);
+}
+
+static driver_box *check_open_box(lua_State *L) {
+  driver_box *box = check_driver_box(L);
   luaL_argcheck(L, box->curl != NULL, 1, "driver is closed");
-  return box->curl;
+  return box;
+}
+
+static leat_curl *check_driver(lua_State *L) {
+  return check_open_box(L)->curl;
 }
 
 /* ---- creating and closing -------------------------------------------------------- */
@@ -66,7 +76,7 @@ static int driver_new(lua_State *L) {
                              .max_connections =
                                  leat__option_int(L, 1, "max_connections")};
   driver_box *box = lua_newuserdatauv(L, sizeof *box, 1);
-  box->curl = NULL;
+  *box = (driver_box){NULL, 0};
   luaL_setmetatable(L, DRIVER_TYPE);
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, -2, 1); /* the driver keeps `entries` */
@@ -80,7 +90,7 @@ static int driver_new(lua_State *L) {
 static int driver_close(lua_State *L) {
   driver_box *box = check_box(L, 1, OWN, DRIVER_TYPE);
   leat_curl *curl = box->curl;
-  box->curl = NULL;
+  *box = (driver_box){NULL, 0};
   leat_curl_free(curl);
   return 0;
 }
@@ -113,9 +123,12 @@ static void remove_entry(lua_State *L, int entries, leat_call *call) {
 }
 
 /* Starts a call that has no entry yet. Returns false if the driver refuses it. */
-static bool start(lua_State *L, leat_curl *curl, leat_call *call) {
+static bool start(lua_State *L, driver_box *box, leat_call *call) {
   add_entry(L, call, 3);
-  if (leat_curl_start(curl, call)) return true;
+  if (leat_curl_start(box->curl, call)) {
+    box->calls++;
+    return true;
+  }
   lua_getiuservalue(L, 1, 1);
   remove_entry(L, lua_gettop(L), call);
   return false;
@@ -123,112 +136,86 @@ static bool start(lua_State *L, leat_curl *curl, leat_call *call) {
 
 /* curl.start(driver, call, entry) */
 static int driver_start(lua_State *L) {
-  leat_curl *curl = check_driver(L, 1);
+  driver_box *box = check_open_box(L);
   leat_call *call = check_call(L, 2);
   luaL_checktype(L, 3, LUA_TTABLE);
-  lua_pushboolean(L, leat_call_user(call) == NULL && start(L, curl, call));
-  lua_pushboolean(L, leat_call_op(call) && leat_call_op(call)->writes);
-  return 2;
+  lua_pushboolean(L, leat_call_user(call) == NULL && start(L, box, call));
+  return 1;
+}
+
+static int driver_is_idle(lua_State *L) {
+  lua_pushboolean(L, check_driver_box(L)->calls == 0);
+  return 1;
 }
 
 static int driver_cancel(lua_State *L) {
-  leat_curl *curl = check_driver(L, 1);
+  driver_box *box = check_open_box(L);
   leat_call *call = check_call(L, 2);
-  leat_curl_cancel(curl, call);
+  leat_curl_cancel(box->curl, call);
   lua_settop(L, 2);
   push_entry(L, call); /* -> driver, call, entries, entry or nil */
-  /* Only an existing key: adding one could run out of memory. */
-  if (!lua_isnil(L, 4)) remove_entry(L, 3, call);
+  if (!lua_isnil(L, 4)) {
+    /* Only an existing key: adding one could run out of memory. */
+    remove_entry(L, 3, call);
+    box->calls--;
+  }
   return 0;
 }
 
 /* ---- events ---------------------------------------------------------------------- */
 
-static bool had_retries(const leat_call *call) {
-  const leat_error *error = leat_call_error(call);
-  return error->attempts > 1 || error->outcome_unknown;
-}
-
 /* Pushes the next event: the entry of a call, the name of the event, and whether there
 ** may be more. Pushes nothing if there is none. */
-static int push_event(lua_State *L, leat_curl *curl) {
-  leat_call *call = leat_curl_token(curl);
+static int push_event(lua_State *L, driver_box *box) {
+  leat_call *call = leat_curl_token(box->curl);
   bool needs_token = call != NULL;
-  if (!needs_token && (call = leat_curl_done(curl)) == NULL) return 0;
+  if (!needs_token && (call = leat_curl_done(box->curl)) == NULL) return 0;
   lua_settop(L, 1);
   push_entry(L, call); /* -> driver, entries, entry or nil */
-  if (!needs_token) remove_entry(L, 2, call);
-  if (needs_token) lua_pushliteral(L, "token");
-  else if (had_retries(call)) lua_pushliteral(L, "trouble");
-  else lua_pushliteral(L, "done");
+  if (needs_token) {
+    lua_pushliteral(L, "token");
+  } else {
+    remove_entry(L, 2, call);
+    box->calls--;
+    lua_pushliteral(L, "done");
+  }
   if (lua_istable(L, 3)) {
     lua_pushvalue(L, 4);
-    lua_setfield(L, 3, "news");
+    lua_setfield(L, 3, "event");
   }
-  lua_pushboolean(L, needs_token || leat_curl_timeout_ms(curl) == 0);
+  lua_pushboolean(L, needs_token || leat_curl_timeout_ms(box->curl) == 0);
   return 3; /* entry, event, more */
 }
 
-static int driver_news(lua_State *L) {
-  return push_event(L, check_driver(L, 1));
-}
-
-/* ---- waiting --------------------------------------------------------------------- */
-
-/* Rounds up, because a wait of less than a millisecond must not become 0. */
-static int check_wait_ms(lua_State *L, int index) {
-  lua_Number ms = luaL_checknumber(L, index) * 1000;
-  if (!(ms > 0)) return 0;
-  return ms < LONGEST_WAIT_MS ? (int)ms + 1 : LONGEST_WAIT_MS;
+static int driver_next_event(lua_State *L) {
+  return push_event(L, check_open_box(L));
 }
 
 static int driver_wait(lua_State *L) {
-  leat_curl *curl = check_driver(L, 1);
-  leat_curl_wait(curl, check_wait_ms(L, 2));
-  return push_event(L, curl);
+  driver_box *box = check_open_box(L);
+  leat_curl_wait(box->curl, check_wait_ms(L, 2));
+  return push_event(L, box);
 }
 
-/* The array of descriptors is a userdata, so that an error does not leak it. */
-static int curl_wait_for(lua_State *L) {
-  luaL_checktype(L, 1, LUA_TTABLE);
-  int ms = check_wait_ms(L, 2);
-  size_t count = lua_rawlen(L, 1);
-  struct pollfd *fds = lua_newuserdata(L, count * sizeof *fds + 1);
-  for (size_t i = 0; i < count; i++) {
-    lua_rawgeti(L, 1, (int)i + 1);
-    fds[i] = (struct pollfd){.fd = leat_curl_fd(check_driver(L, -1)), .events = POLLIN};
-    /* Without epoll there is no descriptor to wait for. */
-    if (fds[i].fd < 0 && ms > 1) ms = 1;
-    lua_pop(L, 1);
-  }
-  poll(fds, (nfds_t)count, ms);
-  return 0;
-}
+/* ---- descriptor, timeout and clocks ---------------------------------------------- */
 
 static int driver_fd(lua_State *L) {
-  lua_pushinteger(L, leat_curl_fd(check_driver(L, 1)));
+  lua_pushinteger(L, leat_curl_fd(check_driver(L)));
   return 1;
 }
 
 static int driver_timeout(lua_State *L) {
-  int ms = leat_curl_timeout_ms(check_driver(L, 1));
+  int ms = leat_curl_timeout_ms(check_driver(L));
   if (ms < 0) return 0;
   lua_pushnumber(L, (lua_Number)ms / 1000);
   return 1;
 }
 
-/* ---- clocks ---------------------------------------------------------------------- */
-
 static int driver_now(lua_State *L) {
-  leat_moment now = leat_curl_moment(check_driver(L, 1));
+  leat_moment now = leat_curl_moment(check_driver(L));
   lua_pushnumber(L, (lua_Number)now.monotonic_ms);
   lua_pushnumber(L, (lua_Number)now.unix_s);
   return 2;
-}
-
-static int curl_now(lua_State *L) {
-  lua_pushnumber(L, monotonic_ms() / 1000);
-  return 1;
 }
 
 static int curl_version(lua_State *L) {
@@ -242,11 +229,12 @@ static const luaL_Reg methods[] = {{"now", driver_now},     {"cancel", driver_ca
                                    {"fd", driver_fd},       {"timeout", driver_timeout},
                                    {"close", driver_close}, {NULL, NULL}};
 
-/* start, wait and news are functions because methods would need a lookup for each call. */
-static const luaL_Reg functions[] = {{"new", driver_new},         {"start", driver_start},
-                                     {"wait", driver_wait},       {"news", driver_news},
-                                     {"wait_for", curl_wait_for}, {"now", curl_now},
-                                     {"version", curl_version},   {NULL, NULL}};
+/* start, wait and next_event are functions because methods would need a lookup for each
+** call. */
+static const luaL_Reg functions[] = {
+    {"new", driver_new},   {"start", driver_start},           {"is_idle", driver_is_idle},
+    {"wait", driver_wait}, {"next_event", driver_next_event}, {"version", curl_version},
+    {NULL, NULL}};
 
 LEAT_API int luaopen_leat_curl_core(lua_State *L);
 

@@ -7,7 +7,7 @@
 # WHAT is one or more of
 #   build     the Lua module, for each Lua named (lua5.1 ... lua5.5, luajit; default lua5.4)
 #   sandbox   the server for tests and the demo (libmicrohttpd, jansson)
-#   test      busted, and GnuTLS for the servers that test TLS
+#   test      busted, LuaSocket, and GnuTLS for the servers that test TLS
 #   hosts     event loops, Neovim and the server of Luanti, to make calls in
 #   bench     a server, and the clients to compare with; uses Node and npm if they are installed
 #   nginx     nginx with its Lua module, LuaJIT for the modules that it loads, and LuaSocket
@@ -133,6 +133,7 @@ if wants test; then
     need "GnuTLS, 3.6.3 or later, with headers" libgnutls28-dev gnutls gnutls-dev gnutls-devel gnutls
   for lua in $luas; do
     loads "$lua" busted.runner || need "busted for $lua" lua-busted - - - -
+    loads "$lua" socket || need "socket for $lua" lua-socket - - - -
   done
 fi
 if wants hosts; then

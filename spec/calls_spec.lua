@@ -85,7 +85,7 @@ describe("a call", function()
     assert.equal("Silver", err.card.name)
     assert.truthy(err.message:find("Silver", 1, true))
     assert.equal("POST GET GET", methods(recorder))
-    recorder.answers[4] = card { name = "Gold" }
+    recorder.script[4] = card { name = "Gold" }
     assert.equal("Gold", leat.assert(err.card:update { name = "Gold" }).name) -- it is an ordinary card
   end)
 

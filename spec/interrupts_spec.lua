@@ -5,7 +5,7 @@ local leat = require("leat")
 local sandbox = require("leat.sandbox")
 local tasks = require("leat.tasks")
 
-local now = require("leat.curl.core").now
+local now = dofile("spec/support/clock.lua")
 local jit = rawget(_G, "jit")
 
 -- Lua 5.1 to 5.3 execute one more instruction after a tail call of a C function.

@@ -100,7 +100,7 @@ local function new_crowd()
         end
       end
       core.wait(handle, 0.01)
-      while core.news(handle) do end -- each task checks its own call
+      while core.next_event(handle) do end -- each task checks its own call
     end
   end
   return crowd

@@ -3,7 +3,7 @@ local leat = require("leat")
 local sandbox = require("leat.sandbox")
 local tasks = require("leat.tasks")
 
-local now = require("leat.curl.core").now
+local now = dofile("spec/support/clock.lua")
 local interpreter = dofile("spec/support/interpreter.lua")
 local interrupt = dofile("spec/support/interrupt.lua")
 
@@ -983,7 +983,7 @@ describe("tasks", function()
     local file = assert(io.open(script, "w"))
     file:write(([[
       local leat, tasks = require("leat"), require("leat.tasks")
-      local now = require("leat.curl.core").now
+      local now = dofile("spec/support/clock.lua")
       local client = leat.new { api_key = %q, base_url = %q, rate = 4 }
       local function find() return client.contact_identifiers:find("1") end
       local fine, why = pcall(tasks.each, function() return "1" end, find, { concurrency = 24 })

@@ -9,27 +9,27 @@
 -- @module leat.curl
 
 local core = require("leat.curl.core")
-local driver = require("leat.driver")
-local options = require("leat.options")
-local tasks = require("leat.tasks")
+local drivers = require("leat.driver")
+local schema = require("leat.options")
 
 local curl = {}
 local Driver = {}
 Driver.__index = Driver
 
--- The longest wait, in seconds. Between two waits Lua handles Ctrl-C and other hooks.
-local WAIT = 0.1
+local wait, next_event = core.wait, core.next_event
 
-local wait, next_news = core.wait, core.news
-local carry, tell = tasks.carry, tasks.tell
+-- ---- the contract of leat.driver ----------------------------------------------------------------
 
--- ---- calls under way --------------------------------------------------------------------
+--- Starts a call: see `leat.driver`.
+-- @function Driver:start
+Driver.start = core.start
 
--- Each call under way has an entry that holds it: one from `tasks.carry`; or, for a call that blocks,
--- one from `block`, which reads the call's events from its field `news`.
+--- Returns whether no call is under way: see `leat.driver`.
+-- @function Driver:is_idle
+Driver.is_idle = core.is_idle
 
---- For `leat.tasks`: cancels a call without reporting it to `tasks.tell`. Must not allocate memory.
-function Driver:drop(call)
+--- Cancels a call: see `leat.driver`. It allocates no memory.
+function Driver:cancel(call)
   if self.closed then
     self.handle:close() -- again, in case an interrupt broke into the first close
   else
@@ -40,27 +40,27 @@ function Driver:drop(call)
   end
 end
 
---- For `leat.tasks`: calls the client's token function, and gives its token to the call.
+--- Calls the client's token function, and gives its token to the call: see `leat.driver`.
 function Driver:give_token(call, hooks)
   local ms, unix = self.handle:now()
-  driver.give_token(call, ms, unix, hooks.token)
+  drivers.give_token(call, ms, unix, hooks.token)
   if self.watched and not self.closed then
     self.handle:fd() -- makes the descriptor readable: the call can go on, and nothing else signals that
   end
 end
 
---- For `leat.tasks`: waits up to `seconds` for I/O or a timer, handles it, and reports the events of calls.
+--- Waits up to `seconds` for I/O or a timer, handles it, and reports the events of calls: see `leat.driver`.
 function Driver:step(seconds)
   local handle = self.handle
-  local entry, news, more = wait(handle, seconds)
+  local entry, _, more = wait(handle, seconds)
   while entry do
     if entry.task then
-      tell(entry, news)
+      drivers.scheduler.wake(entry.task) -- entries have the event already
     end
     if not more or self.closed then
       break
     end
-    entry, news, more = next_news(handle)
+    entry, _, more = next_event(handle)
   end
   if self.observing then
     for hooks in pairs(self.observed) do
@@ -69,51 +69,8 @@ function Driver:step(seconds)
   end
 end
 
---- For `leat.tasks`: waits up to `seconds` until one of the drivers has something to do.
-function Driver.wait_for(drivers, seconds)
-  local handles = {}
-  for i, each in ipairs(drivers) do
-    handles[i] = each.handle
-  end
-  core.wait_for(handles, seconds)
-end
-
--- Runs the token function in a coroutine of its own, to detect a yield. If it could yield through a call
--- that blocks, calls in other coroutines would wait for its token and block the loop that is to resume it.
-local function give_token_blocking(self, call, hooks)
-  local asking = coroutine.create(self.give_token)
-  driver.inherit(asking)
-  local fine, why = coroutine.resume(asking, self, call, hooks)
-  if not fine then
-    error(why, 0)
-  elseif coroutine.status(asking) ~= "dead" then
-    error("leat: the token function yielded outside of a task: make what it waits for a call of leat, or let it block",
-      0)
-  end
-end
-
-local function block(self, call, hooks)
-  local entry = { call = call, news = false }
-  if not core.start(self.handle, call, entry) then
-    return
-  end
-  repeat
-    tasks.step(self, WAIT)
-    if entry.news == "token" then
-      entry.news = false
-      give_token_blocking(self, call, hooks)
-    end
-  until entry.news
-end
-
-local refusals = {
-  inside = "in a coroutine of your own inside a task it can't be suspended: call it in the task itself, "
-    .. "or in another task: tasks.spawn(function() ... end)",
-  outside = "it would block here, and blocking = false: call it in a task: "
-    .. "require('leat.tasks').spawn(function() ... end)",
-}
-
-local function observe(self, hooks)
+--- Calls `hooks.attempts` in each step from now on: see `leat.driver`.
+function Driver:observe(hooks)
   self.observing = true
   self.observed[hooks] = true
 end
@@ -124,39 +81,20 @@ end
 -- @tparam[opt] table hooks the client's hooks: see `leat.driver`
 -- @treturn string nil; or the reason why the call cannot be made here
 -- @raise the error that canceled the call
-function Driver:perform(call, hooks)
-  hooks = hooks or {}
-  if hooks.attempts then
-    observe(self, hooks)
-  end
-  local carried, refused = carry(self, call, hooks)
-  if carried then
-    return refused
-  end
-  local place = tasks.place()
-  if place == "inside" or hooks.blocking == false then
-    return refusals[place]
-  end
-  local fine, why = pcall(block, self, call, hooks)
-  if not fine then
-    self:drop(call)
-    driver.raise(why, call)
+-- @function Driver:perform
+Driver.perform = drivers.perform
+
+local function release(self)
+  self.handle:close()
+  for key in pairs(self.entries) do
+    self.entries[key] = nil
   end
 end
 
 --- Closes the driver and its connections. Calls that are under way end as `canceled`. Closing it again has
 -- no effect.
 function Driver:close()
-  local entries = self.entries
-  for _, entry in pairs(entries) do
-    if not entry.task then -- a call that blocks
-      entry.news = "trouble"
-    end
-  end
-  tasks.close(self)
-  for place in pairs(entries) do
-    entries[place] = nil
-  end
+  drivers.close(self, release)
 end
 
 -- ---- for loops --------------------------------------------------------------------------
@@ -196,11 +134,11 @@ function Driver:dirty()
 end
 
 --- Makes a driver.
--- @tparam[opt] table given `ca_file`, `proxy` and `max_connections`, as for `leat.new`
+-- @tparam[opt] table options `ca_file`, `proxy` and `max_connections`, as for `leat.new`
 -- @treturn Driver or nil and a message
 -- @raise mistakes in the options
-function curl.new(given)
-  local settings = options.check("leat.curl.new", options.connection, given or {}, 2)
+function curl.new(options)
+  local settings = schema.check("leat.curl.new", schema.connection, options or {}, 2)
   local entries = {}
   local handle, wrong = core.new(settings, entries)
   if not handle then

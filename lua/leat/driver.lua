@@ -1,9 +1,9 @@
---- Functions that drivers share: for the modules of leat, and for authors of drivers.
+--- The contract of drivers, and functions that they share: for authors of drivers.
 --
--- A driver is a table with a method `perform(call, hooks)`. It returns nothing once the call is done, or
--- a string with the reason why the call cannot be made here, which the client raises as an error. A call
--- is valid until `perform` returns. If the driver keeps no reference to a call after that, it may set its
--- field `releases_calls` to true, and the call's userdata is reused.
+-- A driver performs the I/O of calls. `client:method()` calls its method `perform(call, hooks)`, which returns
+-- nothing once the call is done, or a string with the reason why the call cannot be made here, which the client
+-- raises as an error. A call is valid until `perform` returns. If the driver keeps no reference to a call after
+-- that, it may set its field `releases_calls` to true, and the call's userdata is reused.
 --
 -- `hooks` belong to the client:
 --
@@ -13,73 +13,43 @@
 --   * `blocking` the option of that name
 --   * `token_timeout` seconds after which a driver may stop waiting for the token function, if it can
 --   * `store` in nginx, with `shared`: what the workers share
+--
+-- A driver that implements `perform` itself needs nothing else: see `leat.transport`. It blocks, in tasks
+-- too.
+--
+-- A driver that can have several calls under way also carries the calls of tasks (`leat.tasks`). It has the
+-- following methods, and takes `perform` from this module: `Driver.perform = require("leat.driver").perform`.
+-- Outside of tasks `perform` repeats `step` until the call is done; in a task it suspends the task.
+-- `examples/luasocket.lua` is such a driver.
+--
+--   * `start(call, entry)` begins the call; it must not block. `entry` is a table: the driver keeps it while the
+--     call is under way, and passes it to `report`. Returns true if the call is under way, and false if it is done
+--     at once; then no event follows. After an interrupt `start` may be called again with a call that is under way:
+--     then it must do nothing
+--   * `step(seconds)` waits until there is something to do, for at most `seconds`, which may be 0, and does it.
+--     For each call that is done, or needs a token, it calls `report`. It must not wait much longer than 0.1
+--     seconds, because nothing else runs meanwhile, not even a signal's handler
+--   * `give_token(call, hooks)` passes `hooks.token` to `give_token` of this module, and lets the call go on.
+--     It is called after the event "token"
+--   * `cancel(call)` ends the call as `canceled`, with `call:fail`, whether it was started or not. No event follows.
+--     It must work on a closed driver too
+--   * `is_idle()` returns whether no call is under way
+--   * `close()` calls `close` of this module with a function that frees what the driver holds
+--   * `observe(hooks)` is optional: it makes the driver call `hooks.attempts`, which `hooks` has, between exchanges
+--   * `fd()` is needed only for event loops: it returns a descriptor that is readable when `step` has something to
+--     do, timers included. Without it, or with -1, tasks that use several drivers at once are run every millisecond
+--
+-- It has a field `closed`, which is false until `close` sets it.
 -- @module leat.driver
+
+local token_function = require("leat.token_function")
 
 local driver = {}
 
--- The running token functions, by the coroutine in which they were called; of several in one coroutine,
--- the innermost. Each has a record, a visit. When a token function raises an error its visit stays here,
--- but the visit's call has ended.
-local asking = setmetatable({}, { __mode = "k" })
-local MAIN = {} -- the key of the main program, where coroutine.running() may return nil
+-- leat.scheduler puts itself here when it is loaded. A program without tasks does not load it.
+driver.scheduler = false
 
---- Whether a task of `leat.tasks` is running. That module replaces this function when it is loaded.
--- @treturn boolean
-function driver.is_task()
-  return false
-end
-
-local function here()
-  return coroutine.running() or MAIN
-end
-
-local function is_over(visit)
-  return visit.left or visit.call:is_done()
-end
-
--- Returns the visit that the running code is part of, or nil. A coroutine of the program's own is part of
--- the visits of coroutines with the status "normal", because these have resumed it. A task is not: the
--- scheduler resumes it independently of what else is running.
-local function current_visit()
-  local visit = asking[here()]
-  if visit or not next(asking) or driver.is_task() then
-    return visit
-  end
-  for where, other in pairs(asking) do
-    if (where == MAIN or coroutine.status(where) == "normal") and not is_over(other) then
-      return other
-    end
-  end
-end
-
-local function ask_for(call, ask)
-  local where = here()
-  local before = asking[where]
-  local visit = { ask = ask, call = call, outer = current_visit(), left = false }
-  asking[where] = visit
-  local token, more = ask()
-  asking[where] = before
-  visit.left = true
-  return token, more
-end
-
---- Makes a new coroutine part of the token function that is running, if any.
--- @param thread the coroutine
-function driver.inherit(thread)
-  asking[thread] = current_visit()
-end
-
---- Whether the running code is part of a call of the token function `ask`. If so, a call that needs its
--- token would wait forever.
--- @tparam function ask the client's token function
--- @treturn boolean
-function driver.is_asking(ask)
-  local visit = current_visit()
-  while visit and (visit.ask ~= ask or is_over(visit)) do
-    visit = visit.outer
-  end
-  return visit ~= nil
-end
+-- ---- tokens ------------------------------------------------------------------------------
 
 --- Calls the client's token function, and gives its token to a call that needs one. If there is no token
 -- the call fails as `unauthorized`.
@@ -92,7 +62,7 @@ end
 function driver.give_token(call, ms, unix, ask)
   local token, more
   if ask then
-    token, more = ask_for(call, ask)
+    token, more = token_function.run(ask, call)
   else
     more = "the client has no token function"
   end
@@ -103,6 +73,8 @@ function driver.give_token(call, ms, unix, ask)
     token and "the token function gave what is no token, or no memory is left for it"
       or "no token: " .. tostring(more or "the token function gave none"))
 end
+
+-- ---- errors ------------------------------------------------------------------------------
 
 local NOTE = "(leat: this interrupted a change that may have happened or not: find it, then decide)"
 local NO_MEMORY = "not enough memory\n" .. NOTE
@@ -137,6 +109,107 @@ function driver.raise(why, call)
     why = driver.note(why)
   end
   error(why, 0)
+end
+
+-- ---- for drivers that carry tasks -------------------------------------------------------------
+
+local WAIT = 0.1 -- seconds: the longest wait. Between two waits Lua handles Ctrl-C and other hooks
+
+--- Reports an event of a call that is under way.
+-- @tparam table entry the entry that `start` received with the call
+-- @tparam string event `"done"`; or `"token"`: the call needs a token
+function driver.report(entry, event)
+  entry.event = event
+  if entry.task then
+    driver.scheduler.wake(entry.task)
+  end
+end
+
+-- Runs the token function in a coroutine of its own, to detect a yield. If it could yield through a call
+-- that blocks, calls in other coroutines would wait for its token and block the loop that is to resume it.
+local function give_token_blocking(self, call, hooks)
+  local thread = coroutine.create(self.give_token)
+  token_function.inherit(thread)
+  local fine, why = coroutine.resume(thread, self, call, hooks)
+  if not fine then
+    error(why, 0)
+  elseif coroutine.status(thread) ~= "dead" then
+    error("leat: the token function yielded outside of a task: make what it waits for a call of leat, or let it block",
+      0)
+  end
+end
+
+-- Performs a call outside of tasks. If there are tasks they run meanwhile: one of them may be getting the
+-- token that the call waits for.
+local function block(self, call, hooks)
+  local entry = { call = call, event = false }
+  if not self:start(call, entry) then
+    return
+  end
+  repeat
+    local scheduler = driver.scheduler
+    if scheduler and scheduler.is_active() then
+      scheduler.step_with(self, WAIT)
+    else
+      self:step(WAIT)
+    end
+    if entry.event == "token" then
+      entry.event = false
+      give_token_blocking(self, call, hooks)
+    end
+  until entry.event or self.closed
+  if not entry.event then
+    self:cancel(call)
+  end
+end
+
+local refusals = {
+  inside = "in a coroutine of your own inside a task it can't be suspended: call it in the task itself, "
+    .. "or in another task: tasks.spawn(function() ... end)",
+  outside = "it would block here, and blocking = false: call it in a task: "
+    .. "require('leat.tasks').spawn(function() ... end)",
+}
+
+--- The method `perform` of drivers that carry tasks: performs a call until it is done. An error that is raised
+-- meanwhile, such as an interrupt, cancels the call.
+-- @param self the driver
+-- @param call a call of the core
+-- @tparam[opt] table hooks the client's hooks
+-- @treturn string nil; or the reason why the call cannot be made here
+-- @raise the error that canceled the call
+function driver.perform(self, call, hooks)
+  hooks = hooks or {}
+  if hooks.attempts and self.observe then
+    self:observe(hooks)
+  end
+  local scheduler = driver.scheduler
+  local place = scheduler and scheduler.place() or "outside"
+  if place == "task" then
+    return scheduler.carry(self, call, hooks)
+  elseif place == "inside" or hooks.blocking == false then
+    return refusals[place]
+  end
+  local fine, why = pcall(block, self, call, hooks)
+  if not fine then
+    self:cancel(call)
+    if driver.scheduler then
+      driver.scheduler.unwatch_idle()
+    end
+    driver.raise(why, call)
+  end
+end
+
+--- Closes a driver: calls `release`, and ends the calls that are under way as `canceled`. For the method `close`
+-- of drivers, which may be called twice.
+-- @param self the driver; its field `closed` is set to true
+-- @tparam function release called with the driver; it frees connections and the like. It may be called again
+function driver.close(self, release)
+  if driver.scheduler then
+    driver.scheduler.close(self, release)
+  else
+    self.closed = true
+    release(self)
+  end
 end
 
 return driver

@@ -1,10 +1,12 @@
--- Implements tasks.each and tasks.map. For leat.tasks only, which documents them.
+-- Implements tasks.each and tasks.map, which leat.tasks documents.
 --
 -- Workers are tasks that repeatedly take a value and call the function with it, until there are no more
 -- values. So the number of tasks is limited, whatever the number of values.
 
-local options = require("leat.options")
-local interrupted = require("leat.driver")
+local core = require("leat.core")
+local drivers = require("leat.driver")
+local schema = require("leat.options")
+local scheduler = require("leat.scheduler")
 
 local known = {
   concurrency = "count",
@@ -27,9 +29,9 @@ end
 
 local unpack = table.unpack or unpack -- luacheck: ignore
 
--- The functions of leat.tasks that are used here: start(fields, f, ...), claim(task), current(), place(),
--- wake(task), take_turn(), wait_for_news() and now().
-local scheduler
+local function now()
+  return core.now() / 1000
+end
 
 local Run = {}
 Run.__index = Run
@@ -48,7 +50,7 @@ end
 -- ---- progress ------------------------------------------------------------------------
 
 function Run:summary()
-  local seconds = scheduler.now() - self.begun
+  local seconds = now() - self.begun
   local rate = seconds > 0 and self.done / seconds or 0
   local left = self.total and math.max(0, self.total - self.done) -- the caller's total may be too small
   return {
@@ -63,9 +65,9 @@ function Run:summary()
 end
 
 function Run:report()
-  local now = scheduler.now()
-  if now - self.reported >= self.progress_every then
-    self.reported = now
+  local moment = now()
+  if moment - self.reported >= self.progress_every then
+    self.reported = moment
     self.progress(self:summary())
   end
 end
@@ -140,7 +142,7 @@ local function worker(run)
   while not run.ended do
     if run.taking or run.in_order and run.taken - run.handed >= run.most_kept then
       table.insert(run.parked, this)
-      scheduler.wait_for_news()
+      scheduler.wait_for_event()
     else
       run.taking = true
       work(run, run.next())
@@ -156,13 +158,13 @@ function Run:fail(why)
   self.ended = true
 end
 
--- Returns the `fields` of the workers' tasks: see `start` in leat/tasks.lua.
+-- Returns the `fields` of the workers' tasks: see scheduler.start.
 function Run:fields()
   return {
     at_end = function(task)
       self.working[task] = nil
       if not task.fine then
-        scheduler.claim(task)
+        scheduler.observe(task)
         self:fail(task.why)
       end
       self:unpark()
@@ -170,9 +172,8 @@ function Run:fields()
         scheduler.wake(self.parent)
       end
     end,
-    tally = function(_, call)
-      local attempts, unknown = call:attempts()
-      if attempts > 1 then self.retried = self.retried + attempts - 1 end
+    on_retries = function(_, attempts, unknown)
+      self.retried = self.retried + math.max(0, attempts - 1) -- a canceled call may have made no attempt
       if unknown then self.unknown = self.unknown + 1 end
     end,
   }
@@ -181,7 +182,7 @@ end
 -- Starts workers up to `concurrency`, but none while another is taking a value, which may need a call.
 function Run:start()
   while not self.ended and not self.taking and #self.workers < self.concurrency do
-    scheduler.start(self.workers_have, worker, self)
+    scheduler.start(self.worker_fields, worker, self)
   end
   self.short = not self.ended and #self.workers < self.concurrency
 end
@@ -198,7 +199,7 @@ end
 function Run:stop()
   self.ended = true
   for _, task in ipairs(self.workers) do
-    task:cancel()
+    scheduler.cancel(task)
   end
 end
 
@@ -215,48 +216,48 @@ function Run:go_on()
   return next(self.working) ~= nil
 end
 
-function Run:carry_out()
+function Run:perform()
   while self:go_on() do
-    scheduler.wait_for_news()
+    scheduler.wait_for_event()
   end
 end
 
 -- Outside of tasks an interrupt may end the loop. Then nothing drives the tasks any more, so they are
 -- canceled.
-function Run:carry_out_outside()
-  local fine, why = pcall(self.carry_out, self)
+function Run:perform_outside()
+  local fine, why = pcall(self.perform, self)
   if fine then
     return
   end
   self:stop()
   if self.unknown > 0 then
-    why = interrupted.note(why, ("(leat: of the changes that were under way %d may have happened or not: "
+    why = drivers.note(why, ("(leat: of the changes that were under way %d may have happened or not: "
       .. "find them, then decide)"):format(self.unknown))
   end
   error(why, 0)
 end
 
-local function run_all(values, f, given)
-  local now = scheduler.now()
+local function run_all(values, f, options)
+  local begun = now()
   local run = setmetatable({
     next = iterator(values),
     f = f,
-    in_order = given.in_order or false,
-    progress = given.progress or false,
-    progress_every = given.progress_every or 1,
-    total = given.total or type(values) == "table" and #values or nil,
-    concurrency = given.concurrency or 16,
+    in_order = options.in_order or false,
+    progress = options.progress or false,
+    progress_every = options.progress_every or 1,
+    total = options.total or type(values) == "table" and #values or nil,
+    concurrency = options.concurrency or 16,
     parent = scheduler.current(),
     parked = {}, results = {}, workers = {}, working = {}, taking = false, ended = false, short = false,
-    begun = now, reported = now,
+    begun = begun, reported = begun,
     taken = 0, handed = 0, done = 0, failed = 0, retried = 0, unknown = 0,
   }, Run)
   run.most_kept = 2 * run.concurrency
-  run.workers_have = run:fields()
+  run.worker_fields = run:fields()
   if run.parent then
-    run:carry_out()
+    run:perform()
   else
-    run:carry_out_outside()
+    run:perform_outside()
   end
   if run.failed_with then
     error(run.failed_with.why, 0)
@@ -281,7 +282,7 @@ local function find_hole(list)
   end
 end
 
-local function check(where, values, f, given)
+local function check(where, values, f, options)
   if scheduler.place() == "inside" then
     error(where .. ": in a coroutine of your own inside a task it can't be suspended: call it in the task itself, "
       .. "or in another task: tasks.spawn(function() ... end)", 3)
@@ -294,33 +295,32 @@ local function check(where, values, f, given)
   if hole then
     error(("%s: the list has a hole: there is nothing at %d, and something behind it"):format(where, hole), 3)
   end
-  given = options.check(where, known, given or {}, 3)
+  options = schema.check(where, known, options or {}, 3)
   local refused = scheduler.take_turn()
   if refused then
     error(("%s: %s"):format(where, refused), 3)
   end
-  return given -- not a tail call of options.check: error levels count stack frames
+  return options -- not a tail call of schema.check: error levels count stack frames
 end
 
-local function each(values, f, given)
-  return run_all(values, f, check("leat.tasks.each", values, f, given))
+local each = {}
+
+function each.each(values, f, options)
+  return run_all(values, f, check("leat.tasks.each", values, f, options))
 end
 
-local function map(values, f, given)
-  given = check("leat.tasks.map", values, f, given)
-  local results, errors, i, in_order = {}, {}, 0, given.in_order
-  function given.in_order(value, ...)
+function each.map(values, f, options)
+  options = check("leat.tasks.map", values, f, options)
+  local results, errors, i, in_order = {}, {}, 0, options.in_order
+  function options.in_order(value, ...)
     i = i + 1
     results[i], errors[i] = ...
     if in_order then
       in_order(value, ...)
     end
   end
-  local summary = run_all(values, f, given)
+  local summary = run_all(values, f, options)
   return results, errors, summary
 end
 
-return function(side)
-  scheduler = side
-  return each, map
-end
+return each

@@ -28,12 +28,12 @@ end
 
 --- Flattens a table into a list sorted by name: `{ b = 2, a = "x" }` gives `{ "a", "x", "b", "2" }`.
 -- `what` names the table in messages.
-function encode.pairs(given, what)
-  if type(given) ~= "table" then
+function encode.pairs(map, what)
+  if type(map) ~= "table" then
     return nil, what .. " must be a table: { name = value }"
   end
   local names, list = {}, {}
-  for name, value in pairs(given) do
+  for name, value in pairs(map) do
     if type(name) ~= "string" or not text(value) then
       return nil, ("%s: names are strings, values strings, numbers or booleans (%s is a %s)")
         :format(what, tostring(name), type(value))
@@ -42,7 +42,7 @@ function encode.pairs(given, what)
   end
   table.sort(names)
   for i, name in ipairs(names) do
-    list[2 * i - 1], list[2 * i] = name, text(given[name])
+    list[2 * i - 1], list[2 * i] = name, text(map[name])
   end
   return list
 end

@@ -21,11 +21,11 @@ local function has_name(card, name)
 end
 
 -- Returns a message about what contradicts the request, which only the program may decide to change; or nil.
-local function contradiction(cards, card, wanted)
+local function contradiction(cards, card, desired)
   local uuid, name = card.contact and card.contact.uuid, own_name(card)
-  if wanted.contact_uuid and uuid and not same_value(uuid, wanted.contact_uuid) then
+  if desired.contact_uuid and uuid and not same_value(uuid, desired.contact_uuid) then
     return ("the card belongs to contact %s: unlink it first, if that is right"):format(cards.handle:clean(uuid, 80))
-  elseif wanted.name and name and not has_name(card, wanted.name) then
+  elseif desired.name and name and not has_name(card, desired.name) then
     return ("the card's name is \"%s\": update it, if that is right"):format(cards.handle:clean(name, 80))
   end
 end
@@ -45,22 +45,22 @@ local function count(so_far, value, err, info)
 end
 
 -- Links the card if it has no contact, and names it if it has no name of its own.
-local function adopt(cards, card, wanted, so_far)
+local function complete(cards, card, desired, so_far)
   for _ = 1, ROUNDS do
     local err
-    local wrong = contradiction(cards, card, wanted)
+    local wrong = contradiction(cards, card, desired)
     if wrong then
       return conflict(wrong, card, so_far)
-    elseif wanted.contact_uuid and not card.contact then
-      card, err = count(so_far, cards:link(card.value, wanted.contact_uuid))
-    elseif wanted.name and not has_name(card, wanted.name) then
-      card, err = count(so_far, cards:update(card.value, { name = wanted.name }))
+    elseif desired.contact_uuid and not card.contact then
+      card, err = count(so_far, cards:link(card.value, desired.contact_uuid))
+    elseif desired.name and not has_name(card, desired.name) then
+      card, err = count(so_far, cards:update(card.value, { name = desired.name }))
     else
       return card
     end
     so_far.changed = so_far.changed or card ~= nil or err.outcome_unknown
     if err and err.kind == "already_linked" then -- another client linked it just now: find its contact
-      card, err = count(so_far, cards:find(wanted.value))
+      card, err = count(so_far, cards:find(desired.value))
     end
     if err then
       return nil, err
@@ -70,7 +70,7 @@ local function adopt(cards, card, wanted, so_far)
 end
 
 -- Returns the card that exists after a create, or nil and the error of the create or of the find.
-local function find_created(cards, wanted, so_far, card, err)
+local function find_created(cards, desired, so_far, card, err)
   if not card and err.outcome_unknown then
     so_far.outcome, so_far.changed = "recovered", true
   end
@@ -79,23 +79,23 @@ local function find_created(cards, wanted, so_far, card, err)
   elseif err.kind == "conflict" and err.card then
     return err.card
   elseif err.kind == "already_exists" or err.kind == "conflict" then
-    return count(so_far, cards:find(wanted.value))
+    return count(so_far, cards:find(desired.value))
   end
   return card, err
 end
 
--- `cards` is the resource. `wanted` holds `value`, and optionally `name` and `contact_uuid`. `card, err,
+-- `cards` is the resource. `desired` holds `value`, and optionally `name` and `contact_uuid`. `card, err,
 -- info` is the result of the first create, which is done; `create` repeats it.
-return function(cards, wanted, create, card, err, info)
+return function(cards, desired, create, card, err, info)
   local so_far = { attempts = 0, changed = false, outcome = "existed" }
   local exists = err and err.kind == "already_exists"
   count(so_far, card, err, info)
-  card, err = find_created(cards, wanted, so_far, card, err)
+  card, err = find_created(cards, desired, so_far, card, err)
   if exists and err and err.kind == "not_found" then -- the card was deleted between create and find
-    card, err = find_created(cards, wanted, so_far, count(so_far, create()))
+    card, err = find_created(cards, desired, so_far, count(so_far, create()))
   end
   if card then
-    card, err = adopt(cards, card, wanted, so_far)
+    card, err = complete(cards, card, desired, so_far)
   end
   if card then
     so_far.info.attempts, so_far.info.outcome = so_far.attempts, so_far.outcome

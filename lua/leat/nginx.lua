@@ -31,8 +31,8 @@ if not ngx or not ngx.socket then
 end
 
 local core = require("leat.core")
-local driver = require("leat.driver")
-local options = require("leat.options")
+local drivers = require("leat.driver")
+local schema = require("leat.options")
 local semaphore = require("ngx.semaphore")
 
 local nginx = {}
@@ -424,21 +424,21 @@ end
 -- ---- calls ------------------------------------------------------------------------------
 
 -- Wakes the calls that wait if the client's epoch has changed: then they must be run again.
-local function note_news(self, hooks, epoch)
+local function wake_waiters(self, hooks, epoch)
   if self.epochs[hooks] == epoch then
     return
   end
   self.epochs[hooks] = epoch
-  local waiting = -self.news:count()
+  local waiting = -self.wakeups:count()
   if waiting > 0 then
-    self.news:post(waiting)
+    self.wakeups:post(waiting)
   end
 end
 
-local function note(self, call, hooks, epoch)
-  note_news(self, hooks, epoch)
+local function publish(self, call, hooks, epoch)
+  wake_waiters(self, hooks, epoch)
   if hooks.store then
-    hooks.store:note(call, clock())
+    hooks.store:publish(call, clock())
   end
 end
 
@@ -449,7 +449,7 @@ local function ask(self, call, hooks)
     hooks.store:take_pause(call, ms)
   end
   local step, epoch, gets_token = call:next(ms, unix, random(self))
-  note(self, call, hooks, epoch)
+  publish(self, call, hooks, epoch)
   return step, gets_token
 end
 
@@ -457,7 +457,7 @@ end
 -- busy or stopped while data arrived, so the event loop runs once before the call goes on.
 local function wait(self, call)
   local moment_due = call:until_ms()
-  local woken = self.news:wait(math.max(0.001, (moment_due - clock()) / 1000))
+  local woken = self.wakeups:wait(math.max(0.001, (moment_due - clock()) / 1000))
   if not woken and clock() - moment_due > LATE then
     run_loop()
   end
@@ -472,7 +472,7 @@ local function take(self, call, hooks, step)
     hooks.store:get_token(call, ms, unix, hooks.token)
   elseif step == "token" then
     local ms, unix = clock()
-    driver.give_token(call, ms, unix, hooks.token)
+    drivers.give_token(call, ms, unix, hooks.token)
   elseif step == "slot" then
     hooks.store:take_slot(call, (clock()))
   else
@@ -483,7 +483,7 @@ end
 
 local function give_up(self, call, hooks)
   fail(call, "canceled", "maybe", "an error was raised meanwhile")
-  note(self, call, hooks, call:epoch())
+  publish(self, call, hooks, call:epoch())
 end
 
 local function get_token(self, call, hooks, step)
@@ -588,7 +588,7 @@ function Driver:perform(call, hooks)
   local fine, why = pcall(carry, self, call, hooks, ngx.get_phase())
   if not fine then
     give_up(self, call, hooks)
-    driver.raise(why, call)
+    drivers.raise(why, call)
   end
 end
 
@@ -596,25 +596,25 @@ end
 -- 1970, and `sleep(seconds)`, which yields.
 nginx.clock = { now = now, sleep = ngx.sleep }
 
-local elsewhere = {
+local unsupported = {
   ca_file = "ca_file is for libcurl: in nginx.conf it is 'lua_ssl_trusted_certificate FILE;'",
   proxy = "proxy is for libcurl: nginx connects without one",
   max_connections = "max_connections is for libcurl: in nginx.conf 'lua_socket_pool_size' says how many are kept",
 }
 
 --- Makes a driver.
--- @tparam[opt] table given no options are supported. `ca_file`, `proxy` (unless it is "") and
+-- @tparam[opt] table options none are supported. `ca_file`, `proxy` (unless it is "") and
 --   `max_connections` fail with a message that names the setting of nginx.conf to use
 -- @treturn Driver or nil and a message
 -- @raise mistakes in the options
-function nginx.new(given)
-  local settings = options.check("leat.nginx.new", options.connection, given or {}, 2)
-  for name, why in pairs(elsewhere) do
+function nginx.new(options)
+  local settings = schema.check("leat.nginx.new", schema.connection, options or {}, 2)
+  for name, why in pairs(unsupported) do
     if settings[name] and settings[name] ~= "" then
       return nil, why
     end
   end
-  return setmetatable({ news = semaphore.new(), codecs = {}, places = {}, was_busy = false,
+  return setmetatable({ wakeups = semaphore.new(), codecs = {}, places = {}, was_busy = false,
     epochs = setmetatable({}, { __mode = "k" }) }, Driver)
 end
 

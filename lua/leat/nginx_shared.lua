@@ -12,7 +12,7 @@
 -- time. (A dict's `get` may return the entry's flags as a second value: use only the first.)
 
 local ngx = package.loaded.ngx
-local driver = require("leat.driver")
+local drivers = require("leat.driver")
 
 local shared = {}
 local Store = {}
@@ -69,7 +69,7 @@ function Store:get_token(call, ms, unix, ask)
   elseif not self:take(call, ms, unix) then -- another worker may have stored one just before the lease
     self.dict:delete(self.name .. "token")
     if ask then
-      driver.give_token(call, ms, unix, ask)
+      drivers.give_token(call, ms, unix, ask)
     else
       call:fetch(ms, unix)
     end
@@ -78,7 +78,7 @@ end
 
 -- Shares what the call's last step has changed: a pause that the service asked for; and, if the call held
 -- the lease and is done with it, the new token.
-function Store:note(call, ms, unix)
+function Store:publish(call, ms, unix)
   self:put_pause(call, ms)
   if self.holder ~= call or call:gets_token() then
     return
@@ -160,22 +160,22 @@ end
 -- ---- making -----------------------------------------------------------------------------
 
 -- Returns the prefix of an account's entries: a hash, so that it does not reveal the key.
-local function name_of(given)
-  local account = given.account or given.client_id or given.api_key or given.access_token
-  local parts = { account, given.base_url or "", given.token_url or "" }
+local function prefix_of(options)
+  local account = options.account or options.client_id or options.api_key or options.access_token
+  local parts = { account, options.base_url or "", options.token_url or "" }
   return "leat " .. ngx.encode_base64(ngx.sha1_bin(table.concat(parts, "\0"))) .. " "
 end
 
 -- Returns the store for the options of `leat.new`; or nil and a message.
-function shared.new(given)
-  local dict = ngx.shared[given.shared]
+function shared.new(options)
+  local dict = ngx.shared[options.shared]
   if not dict then
     return nil, ("shared: there is no '%s': say 'lua_shared_dict %s 1m;' in nginx.conf, in http { }"):format(
-      given.shared, given.shared)
-  elseif given.token and not given.account then
+      options.shared, options.shared)
+  elseif options.token and not options.account then
     return nil, "account is missing: a name for whose tokens they are that are shared"
   end
-  return setmetatable({ dict = dict, name = name_of(given), timeout = given.timeout or 30, locks = 0, cell = 0,
+  return setmetatable({ dict = dict, name = prefix_of(options), timeout = options.timeout or 30, locks = 0, cell = 0,
     pause = false },
     Store)
 end

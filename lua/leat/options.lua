@@ -1,6 +1,6 @@
 -- Checks the names and values of options given in a table. For the modules of leat only.
 
-local options = {
+local schema = {
   -- The options of connections, which several constructors take.
   connection = { ca_file = "string", proxy = "string", max_connections = "count" },
 }
@@ -47,11 +47,11 @@ local function distance(a, b)
     row[j] = j
   end
   for i = 1, #a do
-    local before = row[0]
+    local previous = row[0]
     row[0] = i
     for j = 1, #b do
-      local changed = before + (a:byte(i) == b:byte(j) and 0 or 1)
-      before, row[j] = row[j], math.min(changed, row[j] + 1, row[j - 1] + 1)
+      local changed = previous + (a:byte(i) == b:byte(j) and 0 or 1)
+      previous, row[j] = row[j], math.min(changed, row[j] + 1, row[j - 1] + 1)
     end
   end
   return row[#b]
@@ -68,7 +68,7 @@ local function nearest_of(known, name)
   end
   return nearest
 end
-options.nearest, options.list = nearest_of, list
+schema.nearest, schema.list = nearest_of, list
 
 local function suggest(known, name)
   local nearest = nearest_of(known, name)
@@ -87,21 +87,21 @@ local function wrong(name, value, kind)
   end
 end
 
--- Checks `given` and returns a plain copy of it. Mistakes are raised at `level`, as by `error`. `known` maps
+-- Checks `options` and returns a plain copy of it. Mistakes are raised at `level`, as by `error`. `known` maps
 -- the names to their kinds: a name from `kinds`, or a table of the same form.
-function options.check(where, known, given, level)
+function schema.check(where, known, options, level)
   level = level + 1
-  if type(given) ~= "table" then
+  if type(options) ~= "table" then
     error(("%s: give the options in a table: { name = value }"):format(where), level)
   end
-  for name in pairs(given) do
+  for name in pairs(options) do
     if not known[name] then
       error(("%s: option '%s' is unknown%s"):format(where, tostring(name), suggest(known, name)), level)
     end
   end
   local copy = {}
   for name, kind in pairs(known) do
-    local value = given[name]
+    local value = options[name]
     local problem = value ~= nil and wrong(name, value, type(kind) == "table" and kind or kinds[kind])
     if problem then
       error(("%s: %s"):format(where, problem), level)
@@ -112,15 +112,15 @@ function options.check(where, known, given, level)
 end
 
 -- Checks a list of such tables, and returns a list of copies.
-function options.check_list(where, known, given, level)
+function schema.check_list(where, known, items, level)
   local copies, count = {}, 0
-  for _ in pairs(given) do
+  for _ in pairs(items) do
     count = count + 1
   end
   for i = 1, count do
-    copies[i] = options.check(("%s %d"):format(where, i), known, given[i], level + 1)
+    copies[i] = schema.check(("%s %d"):format(where, i), known, items[i], level + 1)
   end
   return copies
 end
 
-return options
+return schema

@@ -34,26 +34,26 @@ local function copy(request)
   }
 end
 
-local function play(answer, request)
-  if type(answer) == "function" then
-    return answer(request)
-  elseif not answer.status then
-    return nil, answer
+local function play(entry, request)
+  if type(entry) == "function" then
+    return entry(request)
+  elseif not entry.status then
+    return nil, entry
   end
-  local body, wrong = encode.body(answer.body or "")
+  local body, wrong = encode.body(entry.body or "")
   if not body then
     error("leat.recorder: " .. wrong, 0)
   end
-  return answer.status, answer.headers or { ["Content-Type"] = "application/json" }, body
+  return entry.status, entry.headers or { ["Content-Type"] = "application/json" }, body
 end
 
 --- Makes a recorder.
--- @tparam[opt] table answers the script, a list of entries. Default: none
+-- @tparam[opt] table script a list of entries. Default: none
 -- @treturn table `driver`, the `driver` option of `leat.new`; `requests`, a list of the requests that were
---   made, with tokens and secrets masked; `waits`, a list of seconds; `answers`, the script, to which
+--   made, with tokens and secrets masked; `waits`, a list of seconds; `script`, to which
 --   entries may be added
-function recorder.new(answers)
-  local self = { requests = {}, waits = {}, answers = answers or {} }
+function recorder.new(script)
+  local self = { requests = {}, waits = {}, script = script or {} }
   local ms, unix = 0, 1700000000
   local clock = {}
   function clock.now()
@@ -66,11 +66,11 @@ function recorder.new(answers)
   self.driver = transport.new(function(request)
     local n = #self.requests + 1
     self.requests[n] = copy(request)
-    local answer = self.answers[n]
-    if not answer then
-      error(("leat.recorder: no answer for request %d: %s %s"):format(n, request.method, request.url), 0)
+    local entry = self.script[n]
+    if not entry then
+      error(("leat.recorder: no entry for request %d: %s %s"):format(n, request.method, request.url), 0)
     end
-    return play(answer, request)
+    return play(entry, request)
   end, clock)
   return self
 end

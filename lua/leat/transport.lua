@@ -26,23 +26,23 @@ local transport = {}
 local Driver = {}
 Driver.__index = Driver
 
+local core = require("leat.core")
+local drivers = require("leat.driver")
 local encode = require("leat.encode")
-local driver = require("leat.driver")
 
-local clock = {} -- the system's clock
+local clock = {} -- the system's clocks
 
 function clock.now()
-  return os.time() * 1000, os.time()
+  return core.now(), os.time()
 end
 
--- Lua has no function that sleeps, so the driver on libcurl waits instead.
+-- Between two waits Lua handles Ctrl-C and other hooks.
 function clock.sleep(seconds)
-  local core = require("leat.curl.core")
-  local handle = assert(core.new({}, {}))
-  for _ = 1, math.ceil(seconds / 0.1) do
-    core.wait(handle, 0.1)
-  end
-  handle:close()
+  local due = core.now() + seconds * 1000
+  repeat
+    local left = (due - core.now()) / 1000
+    core.wait(left)
+  until left <= 0
 end
 
 local function respond(self, call, status, headers, body)
@@ -72,13 +72,13 @@ end
 
 local function visit(self, f, ...)
   local here = coroutine.running()
-  local before = here and self.visits[here] -- a token function may make calls over this driver
+  local previous = here and self.visits[here] -- a token function may make calls over this driver
   if here then
     self.visits[here] = true
   end
   local status, headers, body = f(...)
   if here then
-    self.visits[here] = before
+    self.visits[here] = previous
   end
   return status, headers, body
 end
@@ -135,7 +135,7 @@ local function carry(self, call, hooks)
     if step == "send" then
       send(self, call, ms)
     elseif step == "token" then
-      visit(self, driver.give_token, call, ms, unix, hooks.token)
+      visit(self, drivers.give_token, call, ms, unix, hooks.token)
     elseif step == "wait" then
       if not wait(self, (call:until_ms() - ms) / 1000) then
         return WOULD_BLOCK
@@ -165,20 +165,20 @@ function Driver:perform(call, hooks)
   if here then
     self.visits[here] = nil
   end
-  driver.raise(why, call)
+  drivers.raise(why, call)
 end
 
 --- Makes a driver from a transport function. `leat.new { transport = f }` does the same.
 -- @tparam function f the transport function
--- @tparam[opt] table of `sleep`, a function that waits for the given seconds: it is needed, and must yield,
+-- @tparam[opt] table options `sleep`, a function that waits for the given seconds: it is needed, and must yield,
 --   if `f` or the client's token function yields. `now`, a function that returns monotonic milliseconds and
 --   the seconds since 1970: for tests in which no time passes. By default the system's clock is used, and
 --   waiting blocks
 -- @treturn Driver
-function transport.new(f, of)
-  of = of or {}
-  return setmetatable({ transport = f, clock = { now = of.now or clock.now, sleep = of.sleep or clock.sleep },
-    yields = of.sleep ~= nil, visits = setmetatable({}, { __mode = "k" }) }, Driver)
+function transport.new(f, options)
+  options = options or {}
+  return setmetatable({ transport = f, yields = options.sleep ~= nil, visits = setmetatable({}, { __mode = "k" }),
+    clock = { now = options.now or clock.now, sleep = options.sleep or clock.sleep } }, Driver)
 end
 
 return transport --[[@as leat.transport]]

@@ -10,9 +10,9 @@
 local leat = {}
 
 ---Makes a client. It neither connects nor sends anything yet.
----@param given leat.Options
+---@param options leat.Options
 ---@return leat.Client
-function leat.new(given) end
+function leat.new(options) end
 
 ---Like `assert`, but keeps the fields of the error: raises `err` itself; on Lua 5.1 and LuaJIT, its text.
 ---@generic T
@@ -134,16 +134,16 @@ function Client:check() end
 ---Sends a request to any other endpoint of the API.
 ---@param method string the HTTP method
 ---@param path string appended to the path of base_url
----@param given? { query?: table<string, string|number|boolean>, headers?: table<string, string>, body?: table|string }
+---@param options? {query?: table<string, string|number|boolean>, headers?: table<string, string>, body?: table|string}
 ---@return any data
 ---@return leat.Error? err
 ---@return leat.Info? info
-function Client:request(method, path, given) end
+function Client:request(method, path, options) end
 
 ---Returns a view of the client, with the same connections, token and limits, but other settings.
----@param given { timeout?: number, connect_timeout?: number, max_attempts?: integer }
+---@param options { timeout?: number, connect_timeout?: number, max_attempts?: integer }
 ---@return leat.Client
-function Client:with(given) end
+function Client:with(options) end
 
 ---Returns the rate limit that the service last reported, and the current pause.
 ---@return leat.RateLimit?
@@ -299,18 +299,18 @@ function tasks.run() end
 ---Calls `f` with each value, concurrently in tasks.
 ---@param values any[]|fun(): any
 ---@param f fun(value: any): any, any
----@param given? leat.EachOptions
+---@param options? leat.EachOptions
 ---@return leat.Progress
-function tasks.each(values, f, given) end
+function tasks.each(values, f, options) end
 
 ---Like `each`, and collects the first two results of `f` in tables.
 ---@param values any[]|fun(): any
 ---@param f fun(value: any): any, any
----@param given? leat.EachOptions
+---@param options? leat.EachOptions
 ---@return table results by the index of the value
 ---@return table errors by the index of the value
 ---@return leat.Progress
-function tasks.map(values, f, given) end
+function tasks.map(values, f, options) end
 
 ---Cancels all tasks.
 function tasks.cancel() end
@@ -322,23 +322,6 @@ function tasks.current() end
 ---Attaches an event loop, which then performs the calls of tasks.
 ---@param loop { watch: fun(driver: leat.Driver), unwatch: fun(driver: leat.Driver), soon: fun() }
 function tasks.attach(loop) end
-
----For drivers: returns where the running code is.
----@return "task"|"outside"|"inside"
-function tasks.place() end
-
----For drivers: performs a call in the running task.
----@return boolean
-function tasks.carry(driver, call, hooks) end
-
----For drivers: reports an event of a call to its task.
-function tasks.tell(entry, news) end
-
----For drivers: performs a step of a call that blocks.
-function tasks.step(driver, seconds) end
-
----For drivers: closes a driver, and ends the calls that tasks make over it.
-function tasks.close(driver) end
 
 ---@class leat.EachOptions
 ---@field concurrency? integer calls of the function under way at a time; default: 16
@@ -366,9 +349,6 @@ function Task:wait() end
 ---Cancels the task's call, and every call that the task makes from now on.
 function Task:cancel() end
 
----For the scheduler: cancels the task's calls.
-function Task:give_up() end
-
 -- ---- drivers ------------------------------------------------------------------------------
 
 ---@class leat.curl
@@ -376,10 +356,10 @@ function Task:give_up() end
 local curl = {}
 
 ---Makes a driver on libcurl.
----@param given? { ca_file?: string, proxy?: string, max_connections?: integer }
+---@param options? { ca_file?: string, proxy?: string, max_connections?: integer }
 ---@return leat.Driver?
 ---@return string? wrong
-function curl.new(given) end
+function curl.new(options) end
 
 ---@class leat.Driver
 local Driver = {}
@@ -417,17 +397,25 @@ function Driver:events() end
 ---@return boolean
 function Driver:dirty() end
 
----For leat.tasks: cancels a call without reporting it.
-function Driver:drop(call) end
+---Starts a call: see leat.driver.
+---@return boolean is_under_way
+function Driver:start(call, entry) end
 
----For leat.tasks: waits for I/O or a timer, handles it, and reports the events of calls.
+---Returns whether no call is under way: see leat.driver.
+---@return boolean
+function Driver:is_idle() end
+
+---Calls `hooks.attempts` in each step from now on: see leat.driver.
+function Driver:observe(hooks) end
+
+---Cancels a call: see leat.driver.
+function Driver:cancel(call) end
+
+---Waits for I/O or a timer, handles it, and reports the events of calls: see leat.driver.
 function Driver:step(seconds) end
 
----For leat.tasks: calls the client's token function, and gives its token to the call.
+---Calls the client's token function, and gives its token to the call: see leat.driver.
 function Driver:give_token(call, hooks) end
-
----For leat.tasks: waits until one of the drivers has something to do.
-function Driver.wait_for(drivers, seconds) end
 
 ---@class leat.Request
 ---@field method string
@@ -449,9 +437,9 @@ function transport.new(f, of) end
 local recorder = {}
 
 ---Makes a recorder: a driver with scripted responses, which records the requests.
----@param answers? table[] the script
----@return { driver: table, requests: leat.Request[], waits: number[], answers: table[] }
-function recorder.new(answers) end
+---@param script? table[] a list of entries
+---@return { driver: table, requests: leat.Request[], waits: number[], script: table[] }
+function recorder.new(script) end
 
 -- ---- the sandbox ----------------------------------------------------------------------------
 

@@ -4,8 +4,11 @@
 -- LEAT_API_KEY and LEAT_BASE_URL name the server. LOOP is luv, cqueues, copas, select, poll or tick;
 -- or blocking, which makes blocking calls, to prove that the measurement detects them.
 local leat, tasks = require("leat"), require("leat.tasks")
-local core = require("leat.curl.core")
-local now = core.now
+local core = require("leat.core")
+
+local function now()
+  return core.now() / 1000
+end
 
 local LOOP, COUNT, AT_ONCE = arg[1], tonumber(arg[2]), tonumber(arg[3])
 local BEAT, IDLE = LOOP == "tick" and 0.05 or 0.005, 0.3 -- seconds
@@ -108,7 +111,7 @@ end
 
 function loops.poll()
   loop_of(function(driver, seconds)
-    core.wait_for({ driver.handle }, seconds)
+    core.wait(seconds, { driver:fd() })
   end)
 end
 
@@ -134,11 +137,11 @@ end
 
 -- A game: one tick each BEAT, in which the tasks may run for some milliseconds.
 function loops.tick()
-  local sleeper, tick = core.new({}, {}), now()
+  local tick = now()
   loop_of(function()
     tick = tick + BEAT
     while tick > now() do
-      core.wait(sleeper, tick - now() - 0.0005)
+      core.wait(tick - now() - 0.0005)
     end
     beat()
     tasks.poll(0.005)

@@ -143,7 +143,7 @@ mutant patience-before-data core/curl/curl.c \
   's/^  if (curl->unread .. first_due(curl, now)) read_all(curl);//'
 mutant bytes-past-the-tls-of-a-proxy core/curl/curl.c \
   's/^  c->bare = !request->tls .*/  c->bare = !request->tls;/'
-mutant an-entry-used-twice lua/leat/tasks.lua \
+mutant an-entry-used-twice lua/leat/scheduler.lua \
   's/^  local entry = task.call and {.*/  local entry = task/'
 mutant a-kept-call-is-recycled lua/call.c \
   's/^  if (last \&\& unreferenced) recycle(L, 1);/  if (last) recycle(L, 1);/'
@@ -151,8 +151,14 @@ mutant a-field-hides-a-method lua/push.c \
   's/^    if (!push_name(L, member.name) \&\& is_method(.*/    if (push_name(L, member.name), false) {/'
 mutant numbers-beyond-int lua/options.c \
   's/^  return number < INT_MAX ? (int)number : INT_MAX;/  return (int)number;/'
-mutant trouble-not-told lua/leat_curl.c \
-  's/^  return error->attempts > 1 || error->outcome_unknown;/  return error == NULL;/'
+mutant retries-not-counted lua/leat/each.lua \
+  's/math.max(0, attempts - 1)/0/'
+mutant calls-of-a-driver-never-end lua/leat_curl.c \
+  's/^    box->calls--;//'
+mutant a-close-interrupted-for-good lua/leat/scheduler.lua \
+  's/^        watch(entry.driver)//'
+mutant transport-clock-on-the-wall lua/leat/transport.lua \
+  's/^  return core.now(), os.time()/  return os.time() * 1000, os.time()/'
 mutant child-not-noticed core/curl/curl.c \
   's/^  atomic_fetch_add(\&fork_count, 1);//'
 mutant no-verification core/retry.c \
@@ -283,8 +289,8 @@ mutant nginx-reuse-after-an-error lua/leat/nginx.lua \
   's/not (reusable and may_keep and /not (may_keep and /'
 mutant nginx-lease-ends-with-a-request lua/leat/nginx.lua \
   's/and gets_token and get_token_aside or take/and take or take/'
-mutant nginx-news-kept lua/leat/nginx.lua \
-  's/^    self.news:post(waiting)/    self.news:post(0)/'
+mutant nginx-waiters-not-woken lua/leat/nginx.lua \
+  's/^    self.wakeups:post(waiting)/    self.wakeups:post(0)/'
 mutant nginx-clock-on-the-wall lua/leat/nginx.lua \
   's/^    moment, moment_ms = ngx.now(), core.now()/    moment, moment_ms = ngx.now(), ngx.now() * 1000/'
 mutant nginx-clock-of-before-a-busy-time lua/leat/nginx.lua \

@@ -102,7 +102,7 @@ case $part in
     step specs         make valgrind-lua LUA=lua5.1
     step core          make valgrind JOBS=1
     for lua in $luas; do
-      step "teardown-$lua" make valgrind-lua LUA="$lua" BUSTED_FLAGS=spec/orders_spec.lua
+      step "teardown-$lua" make valgrind-lua LUA="$lua" BUSTED_FLAGS=spec/teardown_spec.lua
     done
     ;;
   memory) first torture make torture ;;

@@ -65,7 +65,7 @@ documented() { # checks that luarocks doc opens the guides' index, and that all 
 demo() (cd "$dir" && eval "$(rocks path)" && "$lua" "$root/examples/demo.lua")
 tests() (
   cd "$dir/leat" && eval "$(rocks path)" &&
-    rocks test rockspec/leat-scm-1.rockspec -- spec/leat_spec.lua
+    rocks test rockspec/leat-scm-1.rockspec -- spec/client_spec.lua
 )
 rock() { # rock LUA NUMBER
   lua=$1 number=$2

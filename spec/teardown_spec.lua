@@ -1,6 +1,6 @@
 -- Tasks, clients and drivers end in any order with calls under way. Nothing is used after it was freed
 -- and nothing leaks (sanitizers and valgrind check that), and other calls are not affected.
---    LEAT_LIVES=500 LEAT_SEED=7 lua5.4 spec/run.lua spec/orders_spec.lua
+--    LEAT_LIVES=500 LEAT_SEED=7 lua5.4 spec/run.lua spec/teardown_spec.lua
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
 local tasks = require("leat.tasks")

@@ -1,0 +1,294 @@
+--- Methods of a client and of its resources.
+--
+-- They are generated from the core's table of operations. Their `self` is a client or one of its resources, and
+-- holds what a call needs: `handle` (the core's client), `driver`, `hooks` (the user's functions, which the driver
+-- calls), `settings` (those of a view, or false) and `card` (the metatable of cards, false until the first card).
+-- @submodule leat
+
+local contact_identifier = require("leat.contact_identifier")
+local core = require("leat.core")
+local drivers = require("leat.driver")
+local ensure = require("leat.ensure")
+local token_function = require("leat.token_function")
+
+local rows = {} -- the operations, by title
+local classes = {} -- the classes of the client and its resources, by name
+
+-- The metatable of errors.
+local failure = {}
+
+function failure.__tostring(err)
+  local text = core.error_text(err)
+  return type(err.where) == "string" and err.where .. " " .. text or text
+end
+
+function failure.__concat(a, b)
+  return tostring(a) .. tostring(b)
+end
+
+-- ---- performing a call ------------------------------------------------------------------
+
+-- Raises an error if the client is closed, or the one that a view belongs to.
+local function check_open(self, what, level)
+  local closed = self.driver.closed
+  while self and not closed do
+    closed, self = self.closed, self.parent
+  end
+  if closed then
+    error(("leat: %s: the client is closed: make another, or close it later"):format(what), level + 1)
+  end
+end
+
+local new_call, result_of = core.call, core.result
+
+-- Makes a call. Errors are raised at the line that called the method.
+local function prepare(self, row, ...)
+  check_open(self, row.title, 3)
+  local call, wrong = new_call(self.handle, row.index, ...)
+  if not call then
+    error(("leat: %s: %s"):format(row.title, wrong), 3)
+  end
+  return call
+end
+
+local function apply(settings, call)
+  if settings.timeout then call:set_timeout(settings.timeout) end
+  if settings.connect_timeout then call:set_connect_timeout(settings.connect_timeout) end
+  if settings.max_attempts then call:set_max_attempts(settings.max_attempts) end
+end
+
+local finish
+
+local function card_metatable(self)
+  self.card = self.card or contact_identifier.metatable(self, rows, prepare, finish)
+  return self.card
+end
+
+-- Adds the new fields before it removes the old ones: only adding can run out of memory, so a card
+-- never loses fields because of an error.
+local function refresh(card, fresh)
+  for name, value in pairs(fresh) do
+    card[name] = value
+  end
+  for name in pairs(card) do
+    if fresh[name] == nil then
+      card[name] = nil
+    end
+  end
+  return card
+end
+
+local function result(call, metatable, card)
+  local value, err, info = result_of(call, failure, metatable)
+  if card and type(value) == "table" then
+    value = refresh(card, value)
+  end
+  return value, err, info
+end
+
+local getinfo, running = debug and debug.getinfo, coroutine.running
+
+-- Whether a function on the stack belongs to C or to this library, and not to the user. `here` is the source
+-- of this file.
+local function is_ours(info, here)
+  local folder = here:gsub("resource%.lua$", "")
+  return info.what == "C" or info.what == "tail" or info.source:find(folder, 1, true) == 1
+    or info.source == folder:gsub("/$", ".lua")
+end
+
+-- Raises an error at the user's line, which may be several of the library's functions up the stack.
+-- The error has no position if tail calls have removed that line from the stack.
+local function blame(row, wrong)
+  local level, here = 2, getinfo and getinfo(1, "S").source
+  local info = getinfo and getinfo(level, "S")
+  while info and is_ours(info, here) do
+    level = level + 1
+    info = getinfo(level, "S")
+  end
+  error(("leat: %s: %s"):format(row.title, wrong), info and level or 0)
+end
+
+local OWN_CLIENT = "the token function uses its own client, which waits for that token: make another client for it, "
+  .. "with a key of its own"
+
+local function perform(self, row, call)
+  local hooks = self.hooks
+  if hooks.token and token_function.is_running(hooks.token) then
+    blame(row, OWN_CLIENT)
+  end
+  local refused = self.driver:perform(call, hooks)
+  if hooks.attempts then hooks.attempts() end
+  if refused then
+    blame(row, call:may_have_happened() and drivers.note(refused) or refused)
+  end
+end
+
+-- Performs a call that changes something. `go_on`, if given, turns its result into what is returned.
+local function change(call, self, row, card, go_on)
+  perform(self, row, call)
+  local value, err, info = result(call, self.card, card)
+  if go_on then
+    return go_on(value, err, info)
+  end
+  return value, err, info
+end
+
+-- The same in a coroutine. `perform` may yield, so it is not called through pcall, which Lua 5.1
+-- cannot suspend.
+local function change_in_coroutine(call, self, row, card, go_on)
+  perform(self, row, call)
+  local fine, value, err, info = pcall(result, call, self.card, card)
+  if not fine then
+    drivers.raise(value, call)
+  elseif go_on then
+    return go_on(value, err, info)
+  end
+  return value, err, info
+end
+
+-- Performs the call. `card`, if given, is refreshed with the result; `go_on`, if given, turns the
+-- result of a change into what is returned. If an interrupt or a lack of memory ends the method after
+-- a change was sent, the error must say so, up to the method's last instruction. For this reason
+-- changes are made through tail calls that end in C. A finished call holds some KB that the garbage
+-- collector does not count, so it is freed at once.
+function finish(self, row, call, card, go_on)
+  local metatable = self.card or card_metatable(self)
+  if self.settings then apply(self.settings, call) end
+  if not row.writes then
+    perform(self, row, call)
+    local value, err, info = result_of(call, failure, metatable, true, self.driver.releases_calls)
+    return value, err, info
+  end
+  local thread, main = running()
+  if main or not thread then -- nothing can yield here
+    return core.protect(call, drivers.raise, change, call, self, row, card, go_on)
+  end
+  return core.conclude(call, change_in_coroutine(call, self, row, card, go_on))
+end
+
+-- ---- methods ----------------------------------------------------------------------------
+
+local function make_method(class, row)
+  local title, index = row.title, row.index
+  class[row.name] = function(self, ...)
+    if getmetatable(self) ~= class then
+      error(("leat: call it with a colon: %s:%s(...)"):format(row.resource, row.name), 2)
+    end
+    if self.closed or self.view or self.driver.closed then
+      check_open(self, title, 2)
+    end
+    local call, wrong = new_call(self.handle, index, ...)
+    if not call then
+      error(("leat: %s: %s"):format(title, wrong), 2)
+    end
+    return finish(self, row, call)
+  end
+end
+
+--- Finds a contact identifier (a card).
+--
+-- Like every operation, it also returns `info`, a table: `status` (HTTP), `attempts` (exchanges begun),
+-- `meta` (what the service sent beside the data, or nil), `rate_limit` (`limit` and `remaining`), and
+-- `outcome`: `recovered` if the response to a change was lost and the card was then found as requested;
+-- see also `ensure`.
+-- @function contact_identifiers:find
+-- @tparam string value the card's value
+-- @return the card, nil, info; or nil, err
+-- @raise arguments of the wrong type, an empty value, or a closed client
+
+--- Creates a card.
+-- @function contact_identifiers:create
+-- @tparam string value the card's value
+-- @tparam[opt] table options `name`, a string, which the service sets to the value by default; and
+--   `contact_uuid`, a string: the contact to link the card to, by default none
+-- @return the card, nil, info; or nil, err
+
+--- Links a card to a contact.
+-- @function contact_identifiers:link
+-- @tparam string value the card's value
+-- @tparam string contact_uuid the contact's uuid
+-- @return the card, nil, info; or nil, err
+
+--- Unlinks a card from its contact.
+-- @function contact_identifiers:unlink
+-- @tparam string value the card's value
+-- @tparam[opt] table options `expect`: the uuid of the contact that the card must belong to, or
+--   false if it must belong to no contact. The card is found before each attempt to change it; if
+--   it belongs to another contact, nothing is changed and the error is a `conflict`
+-- @return the card, nil, info; or nil, err
+
+--- Changes a card's name, or activates or deactivates it.
+-- @function contact_identifiers:update
+-- @tparam string value the card's value
+-- @tparam table options `name`, a string, or `active`, a boolean, or both; and `expect`, as for `unlink`
+-- @return the card, nil, info; or nil, err
+
+--- Deletes a card.
+-- @function contact_identifiers:delete
+-- @tparam string value the card's value
+-- @tparam[opt] table options `expect`, as for `unlink`
+-- @return true, nil, info; or nil, err
+
+--- Lists all cards of one contact. The API has no list of all cards.
+-- @function contact_identifiers:list
+-- @tparam table options `contact_uuid`, a string
+-- @return a list of cards, nil, info; or nil, err
+
+for _, row in ipairs(core.operations()) do
+  local class = classes[row.resource] or {}
+  class.__index = class
+  classes[row.resource] = class
+  row.title = row.resource .. "." .. row.name
+  rows[row.title] = row
+  make_method(class, row)
+end
+
+local ContactIdentifiers = classes.contact_identifiers
+
+--- Rebuilds a card from a table of its fields, such as cached data. Nothing is sent.
+-- @function contact_identifiers:wrap
+-- @tparam table fields the card's fields; `value`, a string, is required
+-- @return the same table, with the methods of a card. Fields that have the name of a method are removed
+-- @raise a table without a `value`
+function ContactIdentifiers:wrap(fields)
+  if getmetatable(self) ~= ContactIdentifiers then
+    error("leat: call it with a colon: contact_identifiers:wrap(...)", 2)
+  elseif type(fields) ~= "table" or type(fields.value) ~= "string" then
+    error("leat: contact_identifiers.wrap: give a table with a value, a string", 2)
+  end
+  local metatable = card_metatable(self)
+  for name in pairs(metatable.__index) do
+    fields[name] = nil -- a field would hide the method of the same name
+  end
+  return setmetatable(fields, metatable)
+end
+
+-- The first step of ensure is a create; its errors are raised under the name of ensure.
+local first_of_ensure = setmetatable({ title = "contact_identifiers.ensure" },
+  { __index = rows["contact_identifiers.create"] })
+
+--- Creates a card, or completes an existing one: links it if it is not linked, and names it if it has
+-- no name of its own (the service uses the value as the default name).
+--
+-- The operation is idempotent. It succeeds only if the card has the requested name and contact; a card
+-- with another name or contact is a `conflict`, and `err.card` is that card.
+-- @function contact_identifiers:ensure
+-- @tparam string value the card's value
+-- @tparam[opt] table options `name`, `contact_uuid`, as for `create`
+-- @return the card, nil, info; or nil, err. `info.outcome` is `created`; `existed`, if the card existed
+--   before; or `recovered`, if the response to the create was lost and the card was found afterwards
+function ContactIdentifiers:ensure(value, options)
+  if getmetatable(self) ~= ContactIdentifiers then
+    error("leat: call it with a colon: contact_identifiers:ensure(...)", 2)
+  end
+  return finish(self, first_of_ensure, prepare(self, first_of_ensure, value, options), nil, function(card, err, info)
+    local desired = { value = value }
+    for name, option in pairs(options or {}) do
+      desired[name] = option
+    end
+    card, err, info = ensure(self, desired, function() return self:create(value, options) end, card, err, info)
+    return card, err and setmetatable(err, failure), info
+  end)
+end
+
+return { classes = classes, failure = failure, check_open = check_open, finish = finish }
