@@ -150,15 +150,21 @@ $(BUILD)/libleat_sandbox.so.$(SOVERSION): $(SANDBOX_OBJ) $(BUILD)/libleat.a
 	$(SHARED) $^ $(MHD_LIBS) $(JANSSON_LIBS) -lpthread
 libraries: $(LIBRARIES:%=$(BUILD)/%.a) $(LIBRARIES:%=$(BUILD)/%.so.$(SOVERSION))
 
-$(M)/leat/core.so: $(M)/leat_core.o $(BUILD)/libleat.a
+# Each module contains its own copy of the shared objects.
+SHARED_O  := $(addprefix $(M)/,binding.o options.o push.o)
+CORE_O    := $(addprefix $(M)/,leat_core.o client.o operations.o call.o call_driver.o http1.o)
+CURL_O    := $(M)/leat_curl.o
+SANDBOX_O := $(M)/leat_sandbox.o
+
+$(M)/leat/core.so: $(CORE_O) $(SHARED_O) $(BUILD)/libleat.a
 	@mkdir -p $(@D)
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^
 
-$(M)/leat/curl/core.so: $(M)/leat_curl.o $(BUILD)/libleat.a
+$(M)/leat/curl/core.so: $(CURL_O) $(SHARED_O) $(BUILD)/libleat.a
 	@mkdir -p $(@D)
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(CURL_LIBS)
 
-$(M)/leat/sandbox/core.so: $(M)/leat_sandbox.o $(BUILD)/libleat_sandbox.a $(BUILD)/libleat.a
+$(M)/leat/sandbox/core.so: $(SANDBOX_O) $(SHARED_O) $(BUILD)/libleat_sandbox.a $(BUILD)/libleat.a
 	@mkdir -p $(@D)
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(MHD_LIBS) $(JANSSON_LIBS)
 
@@ -316,7 +322,7 @@ torture-lua: $(M)/lua_torture
 	$(run_env) $(M)/lua_torture spec/torture/sweep.lua $(TORTURE_STEP)
 $(T)/curl_torture: $(T)/curl_torture.o $(BUILD)/libleat_sandbox.a $(BUILD)/libleat.a
 	$(CC) $(LDFLAGS) $(TORTURE_WRAP) -o $@ $^ $(TEST_LIBS)
-$(M)/lua_torture: $(addprefix $(M)/,lua_torture.o leat_core.o leat_curl.o leat_sandbox.o) \
+$(M)/lua_torture: $(M)/lua_torture.o $(CORE_O) $(CURL_O) $(SANDBOX_O) $(SHARED_O) \
   $(BUILD)/libleat_sandbox.a $(BUILD)/libleat.a
 	$(CC) $(LDFLAGS) $(TORTURE_WRAP) -rdynamic -o $@ $^ $(LUA_LIBS) $(TEST_LIBS)
 $(T)/%.o: spec/torture/%.c $(FLAGS)

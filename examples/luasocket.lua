@@ -40,7 +40,7 @@ end
 -- Passes the response, or what is wrong with it, from the codec to the call.
 local function respond(self, job)
   local ms, unix = now()
-  job.http:tell(job.call, ms, unix)
+  job.http:report(job.call, ms, unix)
   close(self, job)
 end
 

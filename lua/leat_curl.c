@@ -36,11 +36,12 @@
 ** `handle`.
 */
 #include "leat_curl.h"
-#include "binding.h"
+#include "options.h"
+#include "push.h"
 
 #define DRIVER_TYPE "leat.curl " LEAT_VERSION
 
-typedef struct driver_box { /* `curl` is NULL until it is made, and once closed */
+typedef struct driver_box { /* `curl` is NULL until it is created, and once closed */
   leat_curl *curl;
   size_t calls; /* started, and neither returned by next_event nor canceled */
 } driver_box;
@@ -64,20 +65,21 @@ static leat_curl *check_driver(lua_State *L) {
   return check_open_box(L)->curl;
 }
 
+/* ---- creating and closing -------------------------------------------------------- */
+
 static int driver_new(lua_State *L) {
-  leat_curl_config config = {0};
   leat_error error;
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_checktype(L, 2, LUA_TTABLE);
-  config.ca_file = text_field(L, 1, "ca_file");
-  config.proxy = text_field(L, 1, "proxy");
-  lua_getfield(L, 1, "max_connections");
-  config.max_connections = (int)lua_tointeger(L, -1);
+  leat_curl_config config = {.ca_file = leat__option_text(L, 1, "ca_file"),
+                             .proxy = leat__option_text(L, 1, "proxy"),
+                             .max_connections =
+                                 leat__option_int(L, 1, "max_connections")};
   driver_box *box = lua_newuserdatauv(L, sizeof *box, 1);
   *box = (driver_box){NULL, 0};
   luaL_setmetatable(L, DRIVER_TYPE);
   lua_pushvalue(L, 2);
-  lua_setiuservalue(L, -2, 1);
+  lua_setiuservalue(L, -2, 1); /* the driver keeps `entries` */
   box->curl = leat_curl_new(&config, &error);
   if (box->curl) return 1;
   lua_pushnil(L);
@@ -85,38 +87,59 @@ static int driver_new(lua_State *L) {
   return 2;
 }
 
-/* Pushes the table of entries, and the call's entry or nil. The key of an entry is its
-** own address, which is also the user pointer of its call. A caller that reuses an
-** entry therefore reuses its slot in the table. */
-static void push_entry(lua_State *L, const leat_call *call) {
-  lua_getiuservalue(L, 1, 1);
-  lua_rawgetp(L, -1, leat_call_user(call));
+static int driver_close(lua_State *L) {
+  driver_box *box = check_box(L, 1, OWN, DRIVER_TYPE);
+  leat_curl *curl = box->curl;
+  *box = (driver_box){NULL, 0};
+  leat_curl_free(curl);
+  return 0;
 }
 
-/* Removes the entry of a call that the driver does not work on any more. */
+/* ---- entries --------------------------------------------------------------------- */
+
+/* Pushes the table of entries of the driver at index 1, and the call's entry or nil. The
+** key of an entry is its own address, which is also the user pointer of its call. A caller
+** that reuses an entry therefore reuses its slot in the table. */
+static void push_entry(lua_State *L, const leat_call *call) {
+  lua_getiuservalue(L, 1, 1);
+  lua_rawgetp(L, -1, leat_call_user(call)); /* -> ..., entries, entry or nil */
+}
+
+static void add_entry(lua_State *L, leat_call *call, int entry) {
+  const void *address = lua_topointer(L, entry);
+  lua_getiuservalue(L, 1, 1);
+  lua_pushvalue(L, entry);
+  lua_rawsetp(L, -2, address);
+  lua_pop(L, 1);
+  leat_call_set_user(call, (void *)(uintptr_t)address);
+}
+
+/* Removes the entry of a call that the driver no longer works on. The table of entries is
+** at index `entries`. */
 static void remove_entry(lua_State *L, int entries, leat_call *call) {
   lua_pushnil(L);
   lua_rawsetp(L, entries, leat_call_user(call));
   leat_call_set_user(call, NULL);
 }
 
+/* Starts a call that has no entry yet. Returns false if the driver refuses it. */
+static bool start(lua_State *L, driver_box *box, leat_call *call) {
+  add_entry(L, call, 3);
+  if (leat_curl_start(box->curl, call)) {
+    box->calls++;
+    return true;
+  }
+  lua_getiuservalue(L, 1, 1);
+  remove_entry(L, lua_gettop(L), call);
+  return false;
+}
+
+/* curl.start(driver, call, entry) */
 static int driver_start(lua_State *L) {
   driver_box *box = check_open_box(L);
   leat_call *call = check_call(L, 2);
   luaL_checktype(L, 3, LUA_TTABLE);
-  lua_settop(L, 3);
-  bool taken = leat_call_user(call) == NULL;
-  if (taken) {
-    const void *place = lua_topointer(L, 3);
-    lua_getiuservalue(L, 1, 1);
-    lua_pushvalue(L, 3);
-    lua_rawsetp(L, 4, place);
-    leat_call_set_user(call, (void *)(uintptr_t)place);
-    taken = leat_curl_start(box->curl, call);
-    if (taken) box->calls++;
-    else remove_entry(L, 4, call);
-  }
-  lua_pushboolean(L, taken);
+  lua_pushboolean(L, leat_call_user(call) == NULL && start(L, box, call));
   return 1;
 }
 
@@ -125,19 +148,12 @@ static int driver_is_idle(lua_State *L) {
   return 1;
 }
 
-static int driver_now(lua_State *L) {
-  leat_moment now = leat_curl_moment(check_driver(L));
-  lua_pushnumber(L, (lua_Number)now.monotonic_ms);
-  lua_pushnumber(L, (lua_Number)now.unix_s);
-  return 2;
-}
-
 static int driver_cancel(lua_State *L) {
   driver_box *box = check_open_box(L);
   leat_call *call = check_call(L, 2);
   leat_curl_cancel(box->curl, call);
   lua_settop(L, 2);
-  push_entry(L, call);
+  push_entry(L, call); /* -> driver, call, entries, entry or nil */
   if (!lua_isnil(L, 4)) {
     /* Only an existing key: adding one could run out of memory. */
     remove_entry(L, 3, call);
@@ -146,6 +162,8 @@ static int driver_cancel(lua_State *L) {
   return 0;
 }
 
+/* ---- events ---------------------------------------------------------------------- */
+
 /* Pushes the next event: the entry of a call, the name of the event, and whether there
 ** may be more. Pushes nothing if there is none. */
 static int push_event(lua_State *L, driver_box *box) {
@@ -153,7 +171,7 @@ static int push_event(lua_State *L, driver_box *box) {
   bool needs_token = call != NULL;
   if (!needs_token && (call = leat_curl_done(box->curl)) == NULL) return 0;
   lua_settop(L, 1);
-  push_entry(L, call);
+  push_entry(L, call); /* -> driver, entries, entry or nil */
   if (needs_token) {
     lua_pushliteral(L, "token");
   } else {
@@ -166,7 +184,7 @@ static int push_event(lua_State *L, driver_box *box) {
     lua_setfield(L, 3, "event");
   }
   lua_pushboolean(L, needs_token || leat_curl_timeout_ms(box->curl) == 0);
-  return 3;
+  return 3; /* entry, event, more */
 }
 
 static int driver_next_event(lua_State *L) {
@@ -178,6 +196,8 @@ static int driver_wait(lua_State *L) {
   leat_curl_wait(box->curl, check_wait_ms(L, 2));
   return push_event(L, box);
 }
+
+/* ---- descriptor, timeout and clocks ---------------------------------------------- */
 
 static int driver_fd(lua_State *L) {
   lua_pushinteger(L, leat_curl_fd(check_driver(L)));
@@ -191,48 +211,36 @@ static int driver_timeout(lua_State *L) {
   return 1;
 }
 
-/* As __close, it gets a second argument. */
-static int driver_close(lua_State *L) {
-  driver_box *box = check_box(L, 1, OWN, DRIVER_TYPE);
-  leat_curl *curl = box->curl;
-  *box = (driver_box){NULL, 0};
-  leat_curl_free(curl);
-  return 0;
+static int driver_now(lua_State *L) {
+  leat_moment now = leat_curl_moment(check_driver(L));
+  lua_pushnumber(L, (lua_Number)now.monotonic_ms);
+  lua_pushnumber(L, (lua_Number)now.unix_s);
+  return 2;
 }
 
-static int driver_version(lua_State *L) {
+static int curl_version(lua_State *L) {
   lua_pushstring(L, leat_curl_version());
   return 1;
 }
 
+/* ---- the module ------------------------------------------------------------------ */
+
+static const luaL_Reg methods[] = {{"now", driver_now},     {"cancel", driver_cancel},
+                                   {"fd", driver_fd},       {"timeout", driver_timeout},
+                                   {"close", driver_close}, {NULL, NULL}};
+
+/* start, wait and next_event are functions because methods would need a lookup for each
+** call. */
+static const luaL_Reg functions[] = {
+    {"new", driver_new},   {"start", driver_start},           {"is_idle", driver_is_idle},
+    {"wait", driver_wait}, {"next_event", driver_next_event}, {"version", curl_version},
+    {NULL, NULL}};
+
 LEAT_API int luaopen_leat_curl_core(lua_State *L);
 
 LEAT_API int luaopen_leat_curl_core(lua_State *L) {
-  static const luaL_Reg methods[] = {{"now", driver_now},     {"cancel", driver_cancel},
-                                     {"fd", driver_fd},       {"timeout", driver_timeout},
-                                     {"close", driver_close}, {NULL, NULL}};
-  static const luaL_Reg meta[] = {
-      {"__gc", driver_close}, {"__close", driver_close}, {NULL, NULL}};
-  /* These are functions because a method would need a lookup for each call. */
-  static const luaL_Reg functions[] = {{"new", driver_new},
-                                       {"start", driver_start},
-                                       {"is_idle", driver_is_idle},
-                                       {"wait", driver_wait},
-                                       {"next_event", driver_next_event},
-                                       {"version", driver_version},
-                                       {NULL, NULL}};
-  luaL_newmetatable(L, DRIVER_TYPE);
-  push_metatables(L, DRIVER_TYPE);
-  luaL_setfuncs(L, meta, METATABLES);
+  leat__new_type(L, DRIVER_TYPE, driver_close, methods);
   lua_newtable(L);
-  push_metatables(L, DRIVER_TYPE);
-  luaL_setfuncs(L, methods, METATABLES);
-  lua_setfield(L, -2, "__index");
-  lua_pushboolean(L, 0);
-  lua_setfield(L, -2, "__metatable");
-  lua_pop(L, 1);
-  lua_newtable(L);
-  push_metatables(L, DRIVER_TYPE);
-  luaL_setfuncs(L, functions, METATABLES);
+  leat__set_functions(L, DRIVER_TYPE, functions);
   return 1;
 }

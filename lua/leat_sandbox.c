@@ -16,9 +16,9 @@
 **   server:stop()
 */
 #include "leat_sandbox.h"
-#include "binding.h"
+#include "options.h"
+#include "push.h"
 
-#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <pthread.h>
@@ -29,47 +29,27 @@
 
 #define SERVER_TYPE "leat.sandbox " LEAT_VERSION
 
-typedef struct server_box { /* `sandbox` is NULL until it runs, and once stopped */
+typedef struct server_box { /* `sandbox` is NULL until it is started, and once stopped */
   leat_sandbox *sandbox;
 } server_box;
 
 static leat_sandbox *check_server(lua_State *L) {
-  server_box *box = luaL_checkudata(L, 1, SERVER_TYPE);
+  const server_box *box = check_box(L, 1, OWN, SERVER_TYPE);
   luaL_argcheck(L, box->sandbox != NULL, 1, "sandbox is stopped");
   return box->sandbox;
 }
 
 /* ---- options --------------------------------------------------------------------- */
 
-static bool is_boolean(lua_State *L, int index, const char *key, bool wanted) {
+static bool is_false(lua_State *L, int index, const char *key) {
   lua_getfield(L, index, key);
-  bool is = lua_isboolean(L, -1) && (lua_toboolean(L, -1) != 0) == wanted;
+  bool is = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
   lua_pop(L, 1);
   return is;
 }
 
-static lua_Number number_field(lua_State *L, int index, const char *key) {
-  lua_getfield(L, index, key);
-  lua_Number number = lua_tonumber(L, -1);
-  lua_pop(L, 1);
-  return number;
-}
-
-/* Rounds up. Returns 0 if the field is absent, and -1 for infinity:
-** LEAT_SANDBOX_ALWAYS and LEAT_SANDBOX_FOREVER. */
-static int whole_field(lua_State *L, int index, const char *key, lua_Number scale) {
-  lua_Number number = number_field(L, index, key);
-  if (number == HUGE_VAL) return -1;
-  number = number * scale + (lua_Number)0.999999;
-  return number < INT_MAX ? (int)number : INT_MAX;
-}
-
-static int int_field(lua_State *L, int index, const char *key) {
-  return whole_field(L, index, key, 1);
-}
-
-static int ms_field(lua_State *L, int index, const char *key) {
-  return whole_field(L, index, key, 1000);
+static bool is_infinite(lua_State *L, int index, const char *key) {
+  return leat__option_number(L, index, key) == (lua_Number)HUGE_VAL;
 }
 
 /* Returns space for as many structs as the list under `key` has entries; `count` is
@@ -84,7 +64,7 @@ static void *new_list(lua_State *L, const char *key, size_t size, size_t *count)
 static const char *needed_field(lua_State *L, int list, size_t i, const char *key) {
   lua_rawgeti(L, list, (int)i + 1);
   luaL_checktype(L, -1, LUA_TTABLE);
-  const char *text = text_field(L, lua_gettop(L), key);
+  const char *text = leat__option_text(L, lua_gettop(L), key);
   if (text == NULL) luaL_error(L, "leat.sandbox: entry %d has no %s", (int)i + 1, key);
   return text; /* the entry's table stays on the stack */
 }
@@ -95,8 +75,8 @@ static void read_contacts(lua_State *L, leat_sandbox_config *config) {
   int list = lua_gettop(L) - 1;
   for (size_t i = 0; i < config->contact_count; i++) {
     contacts[i].uuid = needed_field(L, list, i, "uuid");
-    contacts[i].email = text_field(L, lua_gettop(L), "email");
-    contacts[i].more = text_field(L, lua_gettop(L), "more");
+    contacts[i].email = leat__option_text(L, lua_gettop(L), "email");
+    contacts[i].more = leat__option_text(L, lua_gettop(L), "more");
     lua_pop(L, 1);
   }
   config->contacts = contacts;
@@ -107,9 +87,9 @@ static void read_cards(lua_State *L, leat_sandbox_config *config) {
   int list = lua_gettop(L) - 1;
   for (size_t i = 0; i < config->card_count; i++) {
     cards[i].value = needed_field(L, list, i, "value");
-    cards[i].name = text_field(L, lua_gettop(L), "name");
-    cards[i].contact_uuid = text_field(L, lua_gettop(L), "contact_uuid");
-    cards[i].inactive = is_boolean(L, lua_gettop(L), "active", false);
+    cards[i].name = leat__option_text(L, lua_gettop(L), "name");
+    cards[i].contact_uuid = leat__option_text(L, lua_gettop(L), "contact_uuid");
+    cards[i].inactive = is_false(L, lua_gettop(L), "active");
     lua_pop(L, 1);
   }
   config->cards = cards;
@@ -138,7 +118,7 @@ static void read_headers(lua_State *L, int index, leat_sandbox_fault *fault) {
 }
 
 static leat_sandbox_close read_close(lua_State *L, int index) {
-  const char *when = text_field(L, index, "close");
+  const char *when = leat__option_text(L, index, "close");
   if (when == NULL) return LEAT_SANDBOX_KEEP;
   return strcmp(when, "before") == 0 ? LEAT_SANDBOX_CLOSE_BEFORE
                                      : LEAT_SANDBOX_CLOSE_WITHIN;
@@ -147,25 +127,24 @@ static leat_sandbox_close read_close(lua_State *L, int index) {
 /* The strings are borrowed from the table at `index`. */
 static leat_sandbox_fault read_fault(lua_State *L, int index) {
   leat_sandbox_fault fault = {
-      .operation = text_field(L, index, "operation"),
-      .value = text_field(L, index, "value"),
-      .nth = int_field(L, index, "nth"),
-      .times = int_field(L, index, "times"),
-      .kind = text_field(L, index, "kind"),
-      .code = int_field(L, index, "code"),
-      .status = int_field(L, index, "status"),
-      .retry_after_s = int_field(L, index, "retry_after"),
-      .delay_ms = ms_field(L, index, "delay"),
+      .operation = leat__option_text(L, index, "operation"),
+      .value = leat__option_text(L, index, "value"),
+      .nth = leat__option_int(L, index, "nth"),
+      .times = is_infinite(L, index, "times") ? LEAT_SANDBOX_ALWAYS
+                                              : leat__option_int(L, index, "times"),
+      .kind = leat__option_text(L, index, "kind"),
+      .code = leat__option_int(L, index, "code"),
+      .status = leat__option_int(L, index, "status"),
+      .retry_after_s = leat__option_int(L, index, "retry_after"),
+      .delay_ms = is_infinite(L, index, "delay") ? LEAT_SANDBOX_FOREVER
+                                                 : leat__option_ms(L, index, "delay"),
       .close = read_close(L, index),
-      .apply = is_boolean(L, index, "apply", true),
-      .apply_after_ms = ms_field(L, index, "apply_after"),
-      .lag_ms = ms_field(L, index, "lag"),
-      .stale = is_boolean(L, index, "stale", true),
+      .apply = leat__option_boolean(L, index, "apply"),
+      .apply_after_ms = leat__option_ms(L, index, "apply_after"),
+      .lag_ms = leat__option_ms(L, index, "lag"),
+      .stale = leat__option_boolean(L, index, "stale"),
+      .body = leat__option_string(L, index, "body"),
   };
-  lua_getfield(L, index, "body");
-  if (lua_type(L, -1) == LUA_TSTRING)
-    fault.body.data = lua_tolstring(L, -1, &fault.body.length);
-  lua_pop(L, 1);
   read_headers(L, index, &fault);
   return fault;
 }
@@ -186,19 +165,20 @@ static void read_faults(lua_State *L, leat_sandbox_config *config) {
 /* ---- starting and stopping ------------------------------------------------------- */
 
 static int server_start(lua_State *L) {
-  leat_sandbox_config config = {0};
   leat_error error;
   luaL_checktype(L, 1, LUA_TTABLE);
-  config.api_key = text_field(L, 1, "api_key");
-  config.client_id = text_field(L, 1, "client_id");
-  config.client_secret = text_field(L, 1, "client_secret");
-  config.token_lifetime_ms = ms_field(L, 1, "token_lifetime");
-  config.meta = text_field(L, 1, "meta");
-  config.rate_limit = int_field(L, 1, "rate_limit");
-  config.rate_window_ms = ms_field(L, 1, "rate_window");
-  config.idempotent_unlink = is_boolean(L, 1, "idempotent_unlink", true);
-  config.tls = is_boolean(L, 1, "tls", true);
-  config.port = int_field(L, 1, "port");
+  leat_sandbox_config config = {
+      .api_key = leat__option_text(L, 1, "api_key"),
+      .client_id = leat__option_text(L, 1, "client_id"),
+      .client_secret = leat__option_text(L, 1, "client_secret"),
+      .token_lifetime_ms = leat__option_ms(L, 1, "token_lifetime"),
+      .meta = leat__option_text(L, 1, "meta"),
+      .rate_limit = leat__option_int(L, 1, "rate_limit"),
+      .rate_window_ms = leat__option_ms(L, 1, "rate_window"),
+      .idempotent_unlink = leat__option_boolean(L, 1, "idempotent_unlink"),
+      .tls = leat__option_boolean(L, 1, "tls"),
+      .port = leat__option_int(L, 1, "port"),
+  };
   read_contacts(L, &config);
   read_cards(L, &config);
   read_faults(L, &config);
@@ -213,16 +193,15 @@ static int server_start(lua_State *L) {
   return 3;
 }
 
-/* As __close, it gets a second argument. */
 static int server_stop(lua_State *L) {
-  server_box *box = luaL_checkudata(L, 1, SERVER_TYPE);
+  server_box *box = check_box(L, 1, OWN, SERVER_TYPE);
   leat_sandbox *sandbox = box->sandbox;
   box->sandbox = NULL;
   leat_sandbox_free(sandbox);
   return 0;
 }
 
-/* Whether standard input has ended. Discards what it holds. */
+/* Returns whether standard input has ended. Discards what it holds. */
 static bool input_ended(void) {
   char thrown_away[512];
   struct pollfd input = {STDIN_FILENO, POLLIN, 0};
@@ -233,15 +212,15 @@ static bool input_ended(void) {
 static int server_serve(lua_State *L) {
   static const struct timespec pause = {0, 50000000};
   bool until_eof = lua_toboolean(L, 2);
-  sigset_t ends, before;
+  sigset_t ends, previous;
   check_server(L);
   sigemptyset(&ends);
   sigaddset(&ends, SIGINT);
   sigaddset(&ends, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &ends, &before);
+  pthread_sigmask(SIG_BLOCK, &ends, &previous);
   while (sigtimedwait(&ends, NULL, &pause) < 0 && !(until_eof && input_ended()))
     ;
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_sigmask(SIG_SETMASK, &previous, NULL);
   return 0;
 }
 
@@ -294,50 +273,8 @@ static int server_reset(lua_State *L) {
 
 /* ---- what it holds and what it received ------------------------------------------ */
 
-static void push_text(lua_State *L, leat_string text) {
-  lua_pushlstring(L, text.data ? text.data : "", text.length);
-}
-
-static void push_json(lua_State *L, const leat_json *value);
-
-/* Nulls are omitted, as is usual in Lua. */
-static void push_object(lua_State *L, const leat_json *object) {
-  leat_member member = {{NULL, 0}, NULL, NULL};
-  lua_createtable(L, 0, (int)leat_json_size(object));
-  while (leat_json_next(object, &member)) {
-    if (leat_json_type(member.value) == LEAT_NULL) continue;
-    push_text(L, member.name);
-    push_json(L, member.value);
-    lua_rawset(L, -3);
-  }
-}
-
-static void push_array(lua_State *L, const leat_json *array) {
-  size_t size = leat_json_size(array);
-  lua_createtable(L, (int)size, 0);
-  for (size_t i = 0; i < size; i++) {
-    push_json(L, leat_json_at(array, i));
-    lua_rawseti(L, -2, (int)i + 1);
-  }
-}
-
-/* Pushes a value as clients see it. */
-static void push_json(lua_State *L, const leat_json *value) {
-  luaL_checkstack(L, 4, "nested too deep");
-  switch (leat_json_type(value)) {
-    case LEAT_OBJECT: push_object(L, value); break;
-    case LEAT_ARRAY: push_array(L, value); break;
-    case LEAT_STRING: push_text(L, leat_json_string(value)); break;
-    case LEAT_INTEGER: lua_pushinteger(L, (lua_Integer)leat_json_integer(value)); break;
-    case LEAT_REAL: lua_pushnumber(L, leat_json_real(value)); break;
-    case LEAT_BOOLEAN: lua_pushboolean(L, leat_json_boolean(value)); break;
-    case LEAT_NULL:
-    case LEAT_ABSENT: lua_pushlightuserdata(L, NULL); break; /* leat.null */
-  }
-}
-
 static int server_cards(lua_State *L) {
-  push_json(L, leat_sandbox_all_cards(check_server(L)));
+  leat__push_json(L, leat_sandbox_all_cards(check_server(L)));
   return 1;
 }
 
@@ -346,46 +283,22 @@ static int server_card(lua_State *L) {
   leat_sandbox *sandbox = check_server(L);
   value.data = luaL_checklstring(L, 2, &value.length);
   const leat_json *card = leat_sandbox_find_card(sandbox, value);
-  if (card) push_json(L, card);
+  if (card) leat__push_json(L, card);
   else lua_pushnil(L);
   return 1;
 }
 
-static void set_text(lua_State *L, const char *key, leat_string text) {
-  push_text(L, text);
-  lua_setfield(L, -2, key);
-}
-
-/* Omits the field if the count is 0. */
-static void set_count(lua_State *L, const char *key, int count) {
-  if (count == 0) return;
-  lua_pushinteger(L, count);
-  lua_setfield(L, -2, key);
-}
-
-/* Pushes { [name] = value }, with the names as they were received. */
-static void push_headers(lua_State *L, const leat_sandbox_request *request) {
-  lua_createtable(L, 0, (int)request->header_count);
-  for (size_t i = 0; i < request->header_count; i++) {
-    push_text(L, request->headers[i].name);
-    push_text(L, request->headers[i].value);
-    lua_rawset(L, -3);
-  }
-}
-
 static void push_request(lua_State *L, const leat_sandbox_request *request) {
   lua_createtable(L, 0, 9);
-  set_text(L, "method", request->method);
-  set_text(L, "target", request->target);
-  set_text(L, "body", request->body);
-  if (request->operation.length > 0) set_text(L, "operation", request->operation);
-  set_count(L, "status", request->status);
-  set_count(L, "fault", request->fault);
-  lua_pushboolean(L, request->changed);
-  lua_setfield(L, -2, "changed");
-  lua_pushnumber(L, (lua_Number)request->time_ms / 1000);
-  lua_setfield(L, -2, "time");
-  push_headers(L, request);
+  leat__set_string(L, "method", request->method);
+  leat__set_string(L, "target", request->target);
+  leat__set_string(L, "body", request->body);
+  if (request->operation.length > 0) leat__set_string(L, "operation", request->operation);
+  leat__set_positive(L, "status", request->status);
+  leat__set_positive(L, "fault", request->fault);
+  leat__set_boolean(L, "changed", request->changed);
+  leat__set_seconds(L, "time", request->time_ms);
+  leat__push_headers(L, request->headers, request->header_count);
   lua_setfield(L, -2, "headers");
 }
 
@@ -416,25 +329,24 @@ static const luaL_Reg methods[] = {{"url", server_url},
                                    {"stop", server_stop},
                                    {NULL, NULL}};
 
-LEAT_API int luaopen_leat_sandbox_core(lua_State *L);
+static const luaL_Reg functions[] = {{"start", server_start}, {NULL, NULL}};
 
-LEAT_API int luaopen_leat_sandbox_core(lua_State *L) {
-  static const luaL_Reg functions[] = {{"start", server_start}, {NULL, NULL}};
+static void push_operations(lua_State *L) {
   const char *name;
-  luaL_newmetatable(L, SERVER_TYPE);
-  lua_pushcfunction(L, server_stop);
-  lua_setfield(L, -2, "__gc");
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_pushboolean(L, 0);
-  lua_setfield(L, -2, "__metatable");
-  lua_pop(L, 1);
-  luaL_newlib(L, functions);
   lua_newtable(L);
   for (int i = 0; (name = leat_sandbox_operation_at((size_t)i)) != NULL; i++) {
     lua_pushstring(L, name);
     lua_rawseti(L, -2, i + 1);
   }
+}
+
+LEAT_API int luaopen_leat_sandbox_core(lua_State *L);
+
+LEAT_API int luaopen_leat_sandbox_core(lua_State *L) {
+  leat__new_type(L, SERVER_TYPE, server_stop, methods);
+  lua_newtable(L);
+  leat__set_functions(L, SERVER_TYPE, functions);
+  push_operations(L);
   lua_setfield(L, -2, "operations");
   return 1;
 }

@@ -70,8 +70,8 @@ describe("the codec", function()
     assert.equal("GET /base/contact-identifiers/find?contact_identifier_value=0042 HTTP/1.1", request:match("^[^\r]*"))
     assert.truthy(request:find("\r\nHost: 127.0.0.1:8080\r\n", 1, true))
     assert.truthy(request:find("\r\nAuthorization: Bearer " .. secrets.key .. "\r\n", 1, true))
-    assert.equal("answer", http:received(ANSWER))
-    assert.is_true(http:tell(call, 1, 0))
+    assert.equal("response", http:received(ANSWER))
+    assert.is_true(http:report(call, 1, 0))
     assert.equal("0042", end_of(call).value)
   end)
 
@@ -80,8 +80,8 @@ describe("the codec", function()
     for i = 1, #ANSWER - 1 do
       assert.equal("more", http:received(ANSWER:sub(i, i)))
     end
-    assert.equal("answer", http:received(ANSWER:sub(-1)))
-    assert.is_true(http:tell(call, 1, 0))
+    assert.equal("response", http:received(ANSWER:sub(-1)))
+    assert.is_true(http:report(call, 1, 0))
     assert.equal("0042", end_of(call).value)
   end)
 
@@ -89,8 +89,8 @@ describe("the codec", function()
     local name = ("x"):rep(300000)
     local body = '{"data":{"value":"0042","contact_identifier_name":"' .. name .. '"}}'
     local call, http = sent_call("find", "0042")
-    assert.equal("answer", http:received(ANSWER:gsub("Length: %d+", "Length: " .. #body):sub(1, -#BODY - 1) .. body))
-    http:tell(call, 1, 0)
+    assert.equal("response", http:received(ANSWER:gsub("Length: %d+", "Length: " .. #body):sub(1, -#BODY - 1) .. body))
+    http:report(call, 1, 0)
     assert.equal(name, end_of(call).contact_identifier_name)
   end)
 
@@ -115,29 +115,29 @@ describe("the codec", function()
 
   it("lets no connection be used again that may hold another answer", function()
     local call, http = sent_call("find", "0042")
-    assert.equal("answer", http:received(ANSWER .. ANSWER))
-    assert.is_false(http:tell(call, 1, 0))
+    assert.equal("response", http:received(ANSWER .. ANSWER))
+    assert.is_false(http:report(call, 1, 0))
     assert.equal("0042", end_of(call).value)
 
     call, http = sent_call("find", "0042")
-    assert.equal("answer", http:received(ANSWER))
-    assert.equal("answer", http:received("H"))
-    assert.is_false(http:tell(call, 1, 0))
+    assert.equal("response", http:received(ANSWER))
+    assert.equal("response", http:received("H"))
+    assert.is_false(http:report(call, 1, 0))
   end)
 
   it("nor one that took the answer before it took the request", function()
     local call, http = new_call("find", "0042"), core.http1()
     http:begin(call)
     http:sent(1)
-    assert.equal("answer", http:received(ANSWER))
-    assert.is_false(http:tell(call, 1, 0))
+    assert.equal("response", http:received(ANSWER))
+    assert.is_false(http:report(call, 1, 0))
   end)
 
   it("gives the call what failed", function()
     local call, http = sent_call("delete", "0042")
     assert.equal("more", http:received(ANSWER:sub(1, -2)))
     assert.equal("failed", http:closed())
-    assert.is_false(http:tell(call, 1, 0))
+    assert.is_false(http:report(call, 1, 0))
     local none, err = end_of(call)
     assert.is_nil(none)
     assert.equal("connection", err.kind)
@@ -149,7 +149,7 @@ describe("the codec", function()
     local call, http = new_call("delete", "0042"), core.http1()
     http:begin(call)
     assert.equal("failed", http:closed())
-    http:tell(call, 1, 0)
+    http:report(call, 1, 0)
     local _, err = end_of(call)
     assert.equal("no", err.sent)
     assert.is_false(err.outcome_unknown)
@@ -164,17 +164,51 @@ describe("the codec", function()
     end
     refuses("no exchange was begun", http.output, http)
     refuses("no exchange was begun", http.received, http, ANSWER)
-    refuses("no exchange was begun", http.tell, http, call, 1, 0)
+    refuses("no exchange was begun", http.report, http, call, 1, 0)
     http:begin(call)
     refuses("more than there was to send", http.sent, http, 10000)
     refuses("more than there was to send", http.sent, http, -1)
-    refuses("not at its end", http.tell, http, call, 1, 0)
+    refuses("not at its end", http.report, http, call, 1, 0)
     http:received(ANSWER)
-    http:tell(call, 1, 0)
+    http:report(call, 1, 0)
     refuses("nothing to send", http.begin, http, call)
     refuses("nothing to send", call.destination, call)
     http:close()
     http:close()
     refuses("codec is closed", http.output, http)
+  end)
+end)
+
+describe("numbers that fit no int", function()
+  it("are refused as settings of a client", function()
+    for option, values in pairs {
+      rate = { -1, 0 / 0, -math.huge, 1e300, math.huge },
+      timeout = { -1, 0 / 0, -math.huge, 1e300, math.huge },
+      max_attempts = { -2, 0 / 0, 1e300 },
+      retry_budget = { -2, 0 / 0 },
+      max_body = { -1, 0 / 0, 1e300 },
+    } do
+      for _, value in ipairs(values) do
+        local made, message = core.client { api_key = secrets.key, [option] = value }
+        assert.is_nil(made, option .. " = " .. value)
+        assert.truthy(message:find(option, 1, true), message)
+      end
+    end
+  end)
+
+  it("are refused as settings of a call", function()
+    for setting, values in pairs {
+      set_timeout = { -1, 0 / 0, 1e300 },
+      set_connect_timeout = { -1, 0 / 0, 1e300 },
+      set_max_attempts = { -2, 0 / 0, 4294967296, 1e300 },
+    } do
+      for _, value in ipairs(values) do
+        local call = assert(core.call(client, operation("find"), "0042"))
+        call[setting](call, value)
+        assert.equal("done", call:next(0, 0, 0), setting .. " " .. value)
+        local _, err = core.result(call, errors, cards)
+        assert.equal("misuse", err.kind)
+      end
+    end
   end)
 end)

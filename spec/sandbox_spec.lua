@@ -440,6 +440,53 @@ describe("a sandbox", function()
   end)
 end)
 
+describe("the C module", function()
+  local core = require("leat.sandbox.core")
+
+  -- The Lua module refuses such numbers itself.
+  for option, values in pairs {
+    rate_window = { -1, 0 / 0, -math.huge },
+    rate_limit = { -1, 0 / 0, -math.huge },
+    token_lifetime = { -1, 0 / 0, -math.huge },
+    port = { -1, 0 / 0, 65536, 1e300, math.huge },
+  } do
+    for _, value in ipairs(values) do
+      it(("refuses %s = %s"):format(option, value), function()
+        local server, message = core.start { [option] = value }
+        assert.is_nil(server)
+        assert.truthy(message:find(option, 1, true), message)
+      end)
+    end
+  end
+
+  for option, values in pairs {
+    times = { -2, 0 / 0, -math.huge },
+    delay = { -1, 0 / 0, -math.huge },
+    nth = { -1, 0 / 0 },
+  } do
+    for _, value in ipairs(values) do
+      it(("refuses a fault with %s = %s"):format(option, value), function()
+        local server, message = core.start { faults = { { kind = "server", [option] = value } } }
+        assert.is_nil(server)
+        assert.truthy(message:find(option, 1, true), message)
+      end)
+    end
+  end
+
+  it("limits numbers that fit no int", function()
+    local server = assert(core.start { rate_limit = 1e300, rate_window = 1e300, token_lifetime = math.huge })
+    server:stop()
+  end)
+
+  it("shows large integers exactly", function()
+    local server = assert(core.start { contacts = { { uuid = "u", more = '{"big":9007199254740993}' } },
+      cards = { { value = "1", contact_uuid = "u" } } })
+    local contact = server:card("1").contact
+    assert.equal("9007199254740993", ("%s"):format(contact.big))
+    server:stop()
+  end)
+end)
+
 describe("misuse is raised at the caller's line", function()
   local server = serve()
   local stopped = serve()

@@ -411,7 +411,7 @@ local function exchange(self, call)
   if not socket and why then
     fail(call, state, "no", why)
   elseif state then
-    reusable = http:tell(call, clock())
+    reusable = http:report(call, clock())
   else
     fail_talk(call, origin, why)
   end

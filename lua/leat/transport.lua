@@ -54,7 +54,7 @@ local function respond(self, call, status, headers, body)
     error("leat: " .. (wrong or "transport: the body must be a string"), 0)
   end
   local ms, unix = self.clock.now()
-  call:answer(ms, unix, status, list, body or "")
+  call:respond(ms, unix, status, list, body or "")
 end
 
 local function fail(self, call, failure)

@@ -168,8 +168,12 @@ mutant bytes-past-the-tls-of-a-proxy 1,3 \
   's/^  c->bare = !request->tls .*/  c->bare = !request->tls;/'
 mutant an-entry-used-twice 1 \
   's/^  local entry = task.call and {.*/  local entry = task/'
-mutant a-kept-call-is-another 1 \
-  's/^  if (last \&\& forgotten) set_spare(L, 1);/  if (last) set_spare(L, 1);/'
+mutant a-kept-call-is-recycled 1 \
+  's/^  if (last \&\& unreferenced) recycle(L, 1);/  if (last) recycle(L, 1);/'
+mutant a-field-hides-a-method - \
+  's/^    if (!push_name(L, member.name) \&\& is_method(.*/    if (push_name(L, member.name), false) {/'
+mutant numbers-beyond-int 2 \
+  's/^  return number < INT_MAX ? (int)number : INT_MAX;/  return (int)number;/'
 mutant retries-not-counted 1 \
   's/math.max(0, attempts - 1)/0/'
 mutant calls-of-a-driver-never-end 2 \
