@@ -26,7 +26,7 @@ describe("card_script", function()
     assert.equal("bob", sandbox:card("3").contact.uuid)
   end)
 
-  it("finds out what became of a card whose answer was lost", function()
+  it("finds out what became of a card whose response was lost", function()
     sandbox:fault { operation = "create", apply = true, close = "before" }
     run()
     assert.equal("done", outcome["1"])

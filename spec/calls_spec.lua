@@ -12,8 +12,8 @@ local function card(fields)
   return { status = 200, body = { data = fields } }
 end
 
-local function play(answers, options)
-  local recorder = new_recorder(answers)
+local function play(responses, options)
+  local recorder = new_recorder(responses)
   options = options or {}
   options.api_key, options.driver = secrets.key, recorder.driver
   return leat.new(options).contact_identifiers, recorder
@@ -57,7 +57,7 @@ describe("a call", function()
     assert.truthy(most > least + 0.05, most)
   end)
 
-  it("whose answer was lost is looked up", function()
+  it("whose response was lost is verified", function()
     local cards, recorder = play { LOST, card { name = "Gold" } }
     local created, err, info = cards:create("1", { name = "Gold" })
     assert.is_nil(err)
@@ -101,7 +101,7 @@ describe("a call", function()
     end
   end)
 
-  it("that was answered 503 may have changed something", function()
+  it("that got a 503 may have changed something", function()
     local DOWN = { status = 503, body = { message = "Service Unavailable" } }
     local cards, recorder = play { DOWN, card() }
     local _, _, info = cards:create("1")
@@ -260,13 +260,13 @@ describe("a call", function()
 end)
 
 describe("on_attempt", function()
-  local function watch(answers, options)
+  local function watch(responses, options)
     local seen = {}
     options = options or {}
     options.on_attempt = function(attempt)
       seen[#seen + 1] = attempt
     end
-    local cards = play(answers, options)
+    local cards = play(responses, options)
     return cards, seen
   end
 
@@ -506,8 +506,8 @@ describe("tokens", function()
   end
   local REFUSED = { status = 401, body = { message = "Unauthenticated." } }
 
-  local function play_as(answers, options)
-    local recorder = new_recorder(answers)
+  local function play_as(responses, options)
+    local recorder = new_recorder(responses)
     options.driver = recorder.driver
     return leat.new(options).contact_identifiers, recorder
   end
@@ -534,11 +534,11 @@ describe("tokens", function()
       asked = asked + 1
       return "token-" .. asked, 3600
     end
-    local function answer(request)
+    local function response(request)
       given[#given + 1] = request.headers["Authorization"]
       return #given == 2 and 401 or 200, {}, '{"data":{"value":"1"}}'
     end
-    local cards = play_as({ answer, answer, answer }, { token = ask })
+    local cards = play_as({ response, response, response }, { token = ask })
     leat.assert(cards:find("1"))
     leat.assert(cards:find("1"))
     assert.same({ "Bearer token-1", "Bearer token-1", "Bearer token-2" }, given)

@@ -8,8 +8,8 @@ local BASE = "https://api.piggy.eu/api/v3/oauth/clients"
 local UUID = "8b1a6c0e-2f6b-4c60-9d1c-4a7d0a4a5d11"
 
 -- Returns a client whose requests get these responses in turn, and a list of its requests.
-local function play(answers, options)
-  local recorder = new_recorder(answers)
+local function play(responses, options)
+  local recorder = new_recorder(responses)
   options = options or {}
   options.api_key, options.driver = secrets.key, recorder.driver
   options.max_attempts = options.max_attempts or 1
@@ -67,9 +67,9 @@ describe("contact_identifiers:list", function()
   end)
 
   it("refuses what is not a list of that contact's cards", function()
-    for _, answer in ipairs { data { value = "1" }, data { { name = "x" } }, data { "x" },
+    for _, response in ipairs { data { value = "1" }, data { { name = "x" } }, data { "x" },
       data { { value = "1", contact = { uuid = "another" } } }, { status = 200, body = "" } } do
-      local client = play { answer }
+      local client = play { response }
       local list, err = client.contact_identifiers:list { contact_uuid = UUID }
       assert.is_nil(list)
       assert.equal("protocol", err.kind)
@@ -129,7 +129,7 @@ describe("client:request", function()
     assert.is_true(leat.assert(client:request("POST", "/a")))
   end)
 
-  it("knows that a lost answer to a write is an unknown outcome", function()
+  it("knows that a lost response to a write is an unknown outcome", function()
     local client = play { { kind = "timeout", sent = "maybe" }, { kind = "timeout", sent = "maybe" } }
     assert.is_true(select(2, client:request("POST", "/a")).outcome_unknown)
     assert.is_false(select(2, client:request("GET", "/a")).outcome_unknown)
@@ -408,7 +408,7 @@ describe("a transport", function()
     assert.is_true(err.outcome_unknown)
   end)
 
-  it("is told when it returns what is no answer", function()
+  it("is told when it returns what is no response", function()
     for _, results in ipairs { { "200", {}, "" }, { 99, {}, "" }, { 200.5, {}, "" }, { 200, "x", "" },
       { 200, {}, 42 }, { 200, { 1 }, "" }, { nil, { kind = "no such kind" } } } do
       local cards = client_of(function()
@@ -466,7 +466,7 @@ describe("a recorder", function()
     assert.truthy(message:find("leat.recorder: ", 1, true), message)
   end)
 
-  it("shows no token, and takes functions and more answers", function()
+  it("shows no token, and takes functions and more responses", function()
     local recorder = new_recorder()
     local client = leat.new { api_key = secrets.key, driver = recorder.driver }
     recorder.script[1] = function(request)

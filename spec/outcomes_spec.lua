@@ -19,7 +19,7 @@ local function start()
   return server, client.contact_identifiers
 end
 
-describe("a change that happened, and whose answer", function()
+describe("a change that happened, and whose response", function()
   local server, cards
   setup(function()
     server, cards = start()

@@ -14,11 +14,11 @@ local client = leat.new {
 }
 local cards, value = client.contact_identifiers, os.getenv("BENCH_VALUE")
 
-local answered = false
+local responded = false
 for _ = 1, IN_FLIGHT do
   tasks.spawn(function()
     assert(leat.assert(cards:find(value)).value == value)
-    answered = true
+    responded = true
   end)
 end
 
@@ -28,7 +28,7 @@ repeat
   tenth = math.floor(now() * 10)
   polls[tenth] = (polls[tenth] or 0) + 1
   tasks.poll()
-until answered
+until responded
 tasks.run()
 client:close()
 

@@ -28,7 +28,7 @@ local function exchange(request)
   return status, body
 end
 
-local function answer(card)
+local function response(card)
   local text = cjson.encode(card)
   ngx.header["Content-Type"] = "application/json"
   ngx.header["Content-Length"] = #text
@@ -38,13 +38,13 @@ end
 function handlers.by_hand()
   local status, body = exchange(head:format(ngx.escape_uri(ngx.var.arg_contact_identifier_value)))
   assert(status == 200)
-  answer(assert(cjson.decode(body).data))
+  response(assert(cjson.decode(body).data))
 end
 
 local function by(client)
   local cards = client.contact_identifiers
   return function()
-    answer(leat.assert(cards:find(ngx.unescape_uri(ngx.var.arg_contact_identifier_value))))
+    response(leat.assert(cards:find(ngx.unescape_uri(ngx.var.arg_contact_identifier_value))))
   end
 end
 

@@ -121,7 +121,7 @@ for try in 1 2 3; do
   server=
 done
 if [ -z "$server" ]; then
-  echo "bench: no answer from nginx, in $try tries:" >&2
+  echo "bench: no response from nginx, in $try tries:" >&2
   cat "$dir/said" >&2
   exit 1
 fi

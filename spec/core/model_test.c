@@ -162,7 +162,7 @@ typedef struct client {
   int64_t next_ms;   /* the time of its next event */
   bool waits;        /* for a response */
   bool idle;         /* until next_ms, or until an event of its client */
-  exchange x;        /* the response, if `answered` */
+  exchange x;        /* the response, if `responded` */
   bool has_response; /* otherwise, the exchange fails with: */
   leat_kind kind;
   leat_sent sent;
@@ -240,7 +240,7 @@ typedef enum way { /* what happens to a change */
 typedef struct plan { /* the plan of one exchange */
   leat_sandbox_fault fault;
   bool faulty;     /* `fault` is set */
-  bool unanswered; /* no response, or none that shows the outcome */
+  bool no_response; /* no response, or none that shows the outcome */
   way way;
 } plan;
 
@@ -270,7 +270,7 @@ static plan random_plan(const world *w, const ask *a) {
   if (a->verb == FIND && w->stale_left > 0) return p;
   if (kind < 8) {
     p.fault = failures[test_draw(sizeof failures / sizeof failures[0])];
-    p.faulty = p.unanswered = true;
+    p.faulty = p.no_response = true;
     p.way = (way)test_draw(3);
     p.fault.apply = p.way == DONE;
     if (p.way == DONE_LATE) p.fault.apply_after_ms = 1 + test_draw(LONGEST_LATE_MS);
@@ -281,7 +281,7 @@ static plan random_plan(const world *w, const ask *a) {
     p.way = NOT_DONE;
   } else if (kind == 9 && works) { /* empty: the service sends it only after a success */
     p.fault = (leat_sandbox_fault){.status = 200, .body = {"", 0}, .apply = true};
-    p.faulty = p.unanswered = true;
+    p.faulty = p.no_response = true;
   } else if (kind == 10 && a->verb == FIND) {
     p.fault = (leat_sandbox_fault){.lag_ms = 1 + test_draw(LONGEST_LAG_MS)};
     p.faulty = true;
@@ -474,8 +474,8 @@ static void serve(world *w, client *c, const leat_request *r, const ask *a, plan
   c->has_response = !c->x.close && c->x.delay_ms >= 0;
   c->kind = c->x.close ? LEAT_CONNECTION : LEAT_TIMEOUT;
   c->sent = LEAT_SENT_MAYBE;
-  if (a->verb != FIND && p->unanswered) set_maybe_applied(j);
-  if (a->verb == FIND && !p->unanswered && c->x.status != 429) record_find(w, j, seen);
+  if (a->verb != FIND && p->no_response) set_maybe_applied(j);
+  if (a->verb == FIND && !p->no_response && c->x.status != 429) record_find(w, j, seen);
 }
 
 /* Performs one exchange: the server receives the request at once or never; the client
@@ -506,7 +506,7 @@ static void send_request(world *w, client *c) {
     printf("    %lld ms: job %d sends %s %c: fate %d, %s%s, way %d: %s %d\n",
            (long long)w->moment.monotonic_ms, c->job, verbs[a.verb], value_of(&a),
            delivery, p.faulty ? "fault " : "no fault", p.fault.kind ? p.fault.kind : "",
-           p.way, c->has_response ? "answered" : "no response",
+           p.way, c->has_response ? "responded" : "no response",
            c->has_response ? c->x.status : 0);
 }
 

@@ -35,17 +35,17 @@ local function read_code()
   return ngx.req.get_body_data()
 end
 
-function app.answer()
+function app.respond()
   ngx.print(run(read_code()))
   ngx.exit(200)
 end
 
 -- The request ends once all its threads have ended.
-function app.answer_unended()
+function app.respond_unended()
   ngx.print(run(read_code()))
 end
 
-function app.answer_from_timer()
+function app.respond_from_timer()
   local code, ended, text = read_code(), semaphore.new(), nil
   assert(ngx.timer.at(0, function()
     text = run(code)
@@ -64,17 +64,17 @@ function app.keep_result()
   kept.result = run(kept.code)
 end
 
-function app.answer_kept()
+function app.respond_kept()
   ngx.print(kept.result)
 end
 
 -- A server that sends its response twice, and then waits for the next request.
-function app.answer_twice()
+function app.respond_twice()
   local body = '{"data":{"value":"1"}}'
   local head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-  local answer = head:format(#body) .. body
+  local response = head:format(#body) .. body
   local raw = assert(ngx.req.socket(true))
-  raw:send(answer .. answer)
+  raw:send(response .. response)
   raw:settimeout(1000)
   raw:receive(1)
 end
@@ -88,7 +88,7 @@ end
 -- A server whose response has the length that the path gives, and which sends a second response that a
 -- later request could mistake for its own: at once, in the same TLS record, or after MILLISECONDS:
 -- /exact/LENGTH/MILLISECONDS/... With the length 0 it closes the connection instead.
-function app.answer_exactly()
+function app.respond_exactly()
   local length, later = ngx.var.uri:match("^/exact/(%d+)/(%d+)/")
   local value = (ngx.req.get_method() == "POST" and "new" or "1")
   local honest = response(('{"data":{"value":"%s"}}'):format(value), length ~= "0" and tonumber(length))

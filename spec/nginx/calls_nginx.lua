@@ -228,7 +228,7 @@ describe("in nginx", function()
     assert.equal("timeout", err.kind)
     assert.equal("maybe", err.sent)
     assert.is_true(err.outcome_unknown)
-    assert.truthy(err.text:find("no answer from http://127.0.0.1", 1, true), err.text)
+    assert.truthy(err.text:find("no response from http://127.0.0.1", 1, true), err.text)
 
     local gone = start_sandbox()
     gone:stop()

@@ -61,8 +61,8 @@ describe("in nginx, of the catalogue of bad servers,", function()
 
   local function tell(verb, trial)
     assert(catalogue.control:send(("%s %d\n"):format(verb, trial.number)))
-    local answer = assert(catalogue.control:receive("*l"))
-    local finds, creates, there, connections, late = answer:match("(%d+) (%d+) (%d+) (%d+) (%d+)")
+    local response = assert(catalogue.control:receive("*l"))
+    local finds, creates, there, connections, late = response:match("(%d+) (%d+) (%d+) (%d+) (%d+)")
     return { finds = tonumber(finds), creates = tonumber(creates), there = there == "1",
       connections = tonumber(connections), late = tonumber(late) }
   end
@@ -89,9 +89,9 @@ describe("in nginx, of the catalogue of bad servers,", function()
       asked[i] = (at or nginx):ask("content", text(trial))
     end
     for i, connection in ipairs(asked) do
-      local answer = connection:receive("*a") or ""
+      local response = connection:receive("*a") or ""
       connection:close()
-      results[i] = server.decode(answer:match("\r\n\r\n(.*)$") or error(nginx:log():sub(-3000)))
+      results[i] = server.decode(response:match("\r\n\r\n(.*)$") or error(nginx:log():sub(-3000)))
     end
     return results
   end

@@ -50,9 +50,9 @@ describe("in nginx, what arrived before a deadline counts:", function()
   end
   local function take_all(asked)
     for _, connection in ipairs(asked) do
-      local answer = connection:receive("*a") or ""
+      local response = connection:receive("*a") or ""
       connection:close()
-      local card, err = server.decode(answer:match("\r\n\r\n(.*)$") or error(nginx:log():sub(-3000)))
+      local card, err = server.decode(response:match("\r\n\r\n(.*)$") or error(nginx:log():sub(-3000)))
       assert.is_nil(err and err.text)
       assert.truthy(card)
     end

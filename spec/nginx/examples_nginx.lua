@@ -54,9 +54,9 @@ local function ask(site, path, header)
 end
 
 local function take(connection)
-  local answer = connection:receive("*a") or ""
+  local response = connection:receive("*a") or ""
   connection:close()
-  return tonumber(answer:match("^HTTP/1.1 (%d+)")), answer:match("\r\n\r\n(.*)$"), answer
+  return tonumber(response:match("^HTTP/1.1 (%d+)")), response:match("\r\n\r\n(.*)$"), response
 end
 
 local function get(site, path, header)
@@ -89,9 +89,9 @@ describe("examples/openresty", function()
   end
 
   it("responds with the card, as JSON", function()
-    local status, body, answer = get(site, "/card/0042")
+    local status, body, response = get(site, "/card/0042")
     assert.equal(200, status)
-    assert.truthy(answer:find("Content-Type: application/json", 1, true))
+    assert.truthy(response:find("Content-Type: application/json", 1, true))
     local card = require("cjson").decode(body)
     assert.same({ "0042", "Gold", "ann" }, { card.value, card.name, card.contact.uuid })
   end)
@@ -101,9 +101,9 @@ describe("examples/openresty", function()
     upstream:fault { value = "html", kind = "protocol", times = 3 }
     for path, expected in pairs { ["none"] = { 404, "not_found" }, ["off"] = { 403, "inactive" },
       ["broken"] = { 500, "internal" }, ["html"] = { 502, "protocol" }, ["a%FFb%22"] = { 404, "not_found" } } do
-      local status, body, answer = get(site, "/card/" .. path)
+      local status, body, response = get(site, "/card/" .. path)
       assert.same({ path, expected[1], ('{"error":"%s"}\n'):format(expected[2]) }, { path, status, body })
-      assert.is_nil(answer:find(secrets.key, 1, true))
+      assert.is_nil(response:find(secrets.key, 1, true))
     end
     local log = read(site.log)
     assert.truthy(log:find("forbidden", 1, true), log)

@@ -75,7 +75,7 @@ describe("in nginx, a kept connection", function()
     assert.equal(true, clients[4096]:run("content", quiet .. [[
       assert(cards:find("1"))
       local again = client:with { timeout = 0.2 }.contact_identifiers
-      again:find("1") -- that server does not answer twice
+      again:find("1") -- that server does not respond twice
       return app.reused
     ]]))
   end)

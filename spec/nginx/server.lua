@@ -46,17 +46,17 @@ http {
     listen 127.0.0.1:PORT reuseport;
     LISTEN
     location = /ping { content_by_lua_block { ngx.print("pong") } }
-    location /twice { content_by_lua_block { app.answer_twice() } }
-    location = /content { content_by_lua_block { app.answer() } }
-    location = /unended { content_by_lua_block { app.answer_unended() } }
-    location = /access { access_by_lua_block { app.answer() } }
-    server_rewrite_by_lua_block { if ngx.var.uri == "/server_rewrite" then app.answer() end }
-    location = /rewrite { rewrite_by_lua_block { app.answer() } }
-    location = /timer { content_by_lua_block { app.answer_from_timer() } }
+    location /twice { content_by_lua_block { app.respond_twice() } }
+    location = /content { content_by_lua_block { app.respond() } }
+    location = /unended { content_by_lua_block { app.respond_unended() } }
+    location = /access { access_by_lua_block { app.respond() } }
+    server_rewrite_by_lua_block { if ngx.var.uri == "/server_rewrite" then app.respond() end }
+    location = /rewrite { rewrite_by_lua_block { app.respond() } }
+    location = /timer { content_by_lua_block { app.respond_from_timer() } }
     location = /log { content_by_lua_block { app.keep_code() } log_by_lua_block { app.keep_result() } }
     location = /header { content_by_lua_block { app.keep_code() } header_filter_by_lua_block { app.keep_result() } }
-    location = /kept { content_by_lua_block { app.answer_kept() } }
-    location /exact { content_by_lua_block { app.answer_exactly() } }
+    location = /kept { content_by_lua_block { app.respond_kept() } }
+    location /exact { content_by_lua_block { app.respond_exactly() } }
     PLACES
   }
 }
@@ -133,9 +133,9 @@ end
 
 function Server:get(path, body)
   local connection = self:ask(path, body)
-  local answer = connection:receive("*a") or ""
+  local response = connection:receive("*a") or ""
   connection:close()
-  return answer:match("\r\n\r\n(.*)$") or error("no answer: " .. self:log())
+  return response:match("\r\n\r\n(.*)$") or error("no response: " .. self:log())
 end
 
 -- Returns what the code returns in that phase, and raises the errors that it raises.

@@ -44,9 +44,9 @@ describe("workers of nginx that share", function()
         asked[i] = nginx:ask("content", code)
       end
       for _, connection in ipairs(asked) do
-        local answer = connection:receive("*a")
+        local response = connection:receive("*a")
         connection:close()
-        local value, pid = server.decode(answer:match("\r\n\r\n(.*)$"))
+        local value, pid = server.decode(response:match("\r\n\r\n(.*)$"))
         by_worker[pid] = by_worker[pid] or {}
         table.insert(by_worker[pid], value)
         table.insert(all, value)
@@ -151,9 +151,9 @@ describe("workers of nginx that share", function()
     assert(os.execute(("kill -KILL %d"):format(pid)))
     first:close()
     for _, connection in ipairs(asked) do
-      local answer = connection:receive("*a")
+      local response = connection:receive("*a")
       connection:close()
-      local body = answer and answer:match("\r\n\r\n(.*)$") -- responses of the worker that died have none
+      local body = response and response:match("\r\n\r\n(.*)$") -- responses of the worker that died have none
       assert.truthy(not body or server.decode(body) == "1", body)
     end
     all_found(code)

@@ -46,8 +46,8 @@ describe("in nginx, many at once:", function()
   local function take_all(asked)
     local cards = {}
     for i, connection in ipairs(asked) do
-      local answer = connection:receive("*a") or ""
-      cards[i] = server.decode(answer:match("\r\n\r\n(.*)$") or error(nginx:log():sub(-3000)))
+      local response = connection:receive("*a") or ""
+      cards[i] = server.decode(response:match("\r\n\r\n(.*)$") or error(nginx:log():sub(-3000)))
       connection:close()
     end
     return cards
@@ -388,7 +388,7 @@ describe("in nginx, several workers", function()
 end)
 
 -- nginx resolves a name within resolver_timeout, 30 s by default, whatever a socket's timeouts are.
-describe("in nginx, when no name server answers,", function()
+describe("in nginx, when no name server responds,", function()
   local silent, nginx
 
   setup(function()

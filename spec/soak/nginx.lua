@@ -105,12 +105,12 @@ end
 
 local asked_for, found, gone, failures = 0, 0, 0, {}
 
-local function check_response(value, answer)
-  if answer == (value == "none" and "not_found" or "found " .. value) then
+local function check_response(value, response)
+  if response == (value == "none" and "not_found" or "found " .. value) then
     found = found + 1
   else
-    assert(may_fail[answer], ("asked for %s, got '%s'"):format(value, answer))
-    failures[answer] = (failures[answer] or 0) + 1
+    assert(may_fail[response], ("asked for %s, got '%s'"):format(value, response))
+    failures[response] = (failures[response] or 0) + 1
   end
 end
 
@@ -229,7 +229,7 @@ local failed = 0
 for _, count in pairs(failures) do
   failed = failed + count
 end
-print(("seed %d, %d faults: %d right answers, %d went away, failed: %s; %.0f requests a second"):format(SEED, faults,
+print(("seed %d, %d faults: %d right responses, %d went away, failed: %s; %.0f requests a second"):format(SEED, faults,
   found, gone, list(failures), N / it.seconds))
 print(("resident kB: first %d, half %d, last %d; the second half grows by %.0f; descriptors: %d, then %d"):format(
   it.samples[1], it.samples[math.ceil(#it.samples / 2)], it.samples[#it.samples], it.growth, it.before, it.after))

@@ -73,7 +73,7 @@ local function ensure_contradiction(before, ask, after, value, err, info)
   local was, is, asked = model.show(before), model.show(after), not refused and model.show(ensured(before, ask))
   if value then
     if model.show(model.read(value)) ~= is then
-      return "the answer shows another card"
+      return "the response shows another card"
     elseif info.outcome == (before and "created" or "existed") then -- it may also be "recovered"
       return "the outcome is not what happened"
     end
@@ -111,7 +111,7 @@ function model.contradiction(before, ask, after, value, err, info)
   local was, is = model.show(before), model.show(after)
   if value then
     if ask.operation ~= "delete" and model.show(model.read(value)) ~= is then
-      return "the answer shows another card"
+      return "the response shows another card"
     elseif info.outcome == "recovered" then
       return not is_as_asked(after, ask) and "recovered, but it is not as asked" or
         is ~= asked and is ~= was and "recovered, but more has changed" or nil

@@ -152,7 +152,7 @@ mutant duplicate-names-accepted 8 \
   's/^      object->repeats = leat__equal(.*/      object->repeats = false;/'
 mutant duplicate-names-accepted-among-many 8 \
   's/^    object->repeats = compare_names(.*/    object->repeats = false;/'
-mutant a-page-of-a-firewall-is-an-answer 4 \
+mutant a-page-of-a-firewall-is-a-response 4 \
   's/^  else if (is_refusal_by_page(.*/  else if (false) fail_page(j);/'
 mutant line-ends-in-headers - \
   's/if ((c < 0x20 \&\& c != .\\t.) || c == 0x7F) return false;/if (c == 0x7F) return false;/'

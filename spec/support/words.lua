@@ -8,7 +8,6 @@ local DANGLING = { of = true, that = true, whose = true, who = true, which = tru
 -- Retired words, in lower case, by what to write instead. A word ends where its letters end, so that it is
 -- also found between underscores.
 local IN_COMMENTS = {
-  ["the queue timeout, the deadline"] = { "patience", "impatient" },
   ["queued, in the queue"] = { "in line" },
   ["repair, recover, fix"] = { "mend", "mends", "mended", "mending" },
   ["break, damage"] = { "spoil", "spoils", "spoiled" },
@@ -16,6 +15,7 @@ local IN_COMMENTS = {
   ["randomness"] = { "dice" },
   ["the caller, a program that"] = { "whoever" },
   ["no owner, unlinked"] = { "nobody's" },
+  ["response, respond"] = { "answer", "answers", "answered", "answering" },
 }
 local EVERYWHERE = {
   ["maybe_applied"] = { "in_doubt", "suspected" },
@@ -33,6 +33,11 @@ local EVERYWHERE = {
   ["deliver_missed"] = { "find_untold" },
   ["compact_input"] = { "close_gap" },
   ["connection_state, fault"] = { "warmth", "misdeed" },
+  ["queue_timeout, queue_deadline"] = { "patience", "impatient" },
+  ["decision"] = { "verdict" },
+  ["match, apply"] = { "spoil", "leat__sandbox_hit" },
+  ["unobserved_failures"] = { "orphans" },
+  ["an event"] = { "news" },
 }
 
 -- The end of the string whose opening quote is at `from`; it may lack the closing one on its line.

@@ -8,11 +8,11 @@ local blocking = insecure.require("leat").new { api_key = "luanti-key",
   base_url = os.getenv("LEAT_BASE_URL") }
 rawset(_G, "require", nil)
 
-local said, answers = {}, 0
+local said, responses = {}, 0
 
 function minetest.chat_send_player(player, text)
   said[#said + 1] = player .. ": " .. text
-  answers = answers + 1
+  responses = responses + 1
 end
 
 local function command(param)
@@ -43,18 +43,18 @@ local function over(seconds)
 end
 
 local function ask(param)
-  local before = answers
+  local before = responses
   command(param)
-  wait_until(function() return answers > before end)
+  wait_until(function() return responses > before end)
 end
 
 local function measure()
   local idle = longest_until(over(SECONDS))
-  answers = 0
+  responses = 0
   for _ = 1, CALLS do
     command("slow")
   end
-  local busy = longest_until(function() return answers == CALLS end)
+  local busy = longest_until(function() return responses == CALLS end)
   return idle, busy
 end
 
