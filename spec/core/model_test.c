@@ -162,7 +162,7 @@ typedef struct client {
   int64_t next_ms;   /* the time of its next event */
   bool waits;        /* for a response */
   bool idle;         /* until next_ms, or until an event of its client */
-  exchange x;        /* the response, if `responded` */
+  exchange x;        /* the response, if `has_response` */
   bool has_response; /* otherwise, the exchange fails with: */
   leat_kind kind;
   leat_sent sent;
@@ -239,8 +239,8 @@ typedef enum way { /* what happens to a change */
 
 typedef struct plan { /* the plan of one exchange */
   leat_sandbox_fault fault;
-  bool faulty;     /* `fault` is set */
-  bool no_response; /* no response, or none that shows the outcome */
+  bool faulty;      /* `fault` is set */
+  bool no_response; /* or none that shows the outcome */
   way way;
 } plan;
 
