@@ -35,7 +35,7 @@ counts() {
   awk '
     function end_log() { passed += good; failed += bad; good = bad = 0 }
     FNR == 1 { end_log() }
-    /^[0-9]+ passed, [0-9]+ failed$/ { good = $1; bad = $3; next }
+    /^[0-9]+ passed, [0-9]+ failed$/ { good = $1; bad = $3 }
     / [0-9]+ passed, [0-9]+ failed$/ { good += $(NF - 3); bad += $(NF - 1) }
     / successes? \/ [0-9]+ failures? \/ [0-9]+ errors? \/ [0-9]+ pending/ { good += $1; bad += $4 + $7 + $10 }
     END { end_log(); printf "%d passed, %d failed\n", passed, failed }' /dev/null build/steps/*.log

@@ -36,8 +36,8 @@ case $1 in
       step "$lua"       make test-lua LUA="$lua"
       step "$lua-clang" make test-lua LUA="$lua" $(clang)
     done
-    step core          make test-core
-    step core-clang    make test-core $(clang)
+    step core          make test-core JOBS=1
+    step core-clang    make test-core JOBS=1 $(clang)
     step poll          make test-poll
     alone demo         sh examples/demo.sh
     alone test         sh spec/test.sh
@@ -57,8 +57,8 @@ case $1 in
     ;;
   sanitizers)
     first build-asan   make -j2 asan-build tsan-build
-    step asan          make asan
-    step asan-clang    make asan CC=clang BUILD=build/clang
+    step asan          make asan JOBS=1
+    step asan-clang    make asan JOBS=1 CC=clang BUILD=build/clang
     step tsan          make tsan
     for lua in $luas; do step "asan-$lua" make asan-lua LUA="$lua"; done
     ;;
