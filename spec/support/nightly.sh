@@ -7,7 +7,7 @@
 # contents of the files that it depends on; build/nightly/PART has their checksum and the result.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-parts="static platforms luas fresh hosts sanitizers valgrind memory random mutants bench"
+parts="static platforms luas fresh hosts sanitizers valgrind memory random mutants-even mutants-odd bench"
 # shellcheck disable=SC2086 # a list of words
 [ $# != 0 ] || set -- $parts
 for part; do
@@ -23,7 +23,7 @@ texts="docs README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md .ci .busted .clan
 # shellcheck disable=SC2086 # lists of words
 inputs() { # inputs PART: the checksum of the tracked files that the part reads
   case $1 in
-    static | luas | fresh | sanitizers | valgrind | mutants) git ls-files -z -- $code $texts ;;
+    static | luas | fresh | sanitizers | valgrind | mutants-*) git ls-files -z -- $code $texts ;;
     *) git ls-files -z -- $code ;;
   esac | xargs -0 sha256sum | sha256sum
 }
@@ -58,7 +58,7 @@ for part; do
       result="FAILED after $result" failed="$failed $part"
     fi
   fi
-  summary+=$(printf '%-12s %s' "$part" "$result")$'\n'
+  summary+=$(printf '%-13s %s' "$part" "$result")$'\n'
 done
 printf '\n%s' "$summary"
 [ -z "$failed" ] || {

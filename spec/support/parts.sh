@@ -75,9 +75,13 @@ case $1 in
     step fuzz          make fuzz FUZZ_SECONDS=600
     step model         make model MODEL_N=5000000
     ;;
-  mutants)
-    step even          sh spec/support/mutants.sh --slice 0/2
-    step odd           sh spec/support/mutants.sh --slice 1/2
+  mutants-even)
+    step slice-0       sh spec/support/mutants.sh --slice 0/4
+    step slice-2       sh spec/support/mutants.sh --slice 2/4
+    ;;
+  mutants-odd)
+    step slice-1       sh spec/support/mutants.sh --slice 1/4
+    step slice-3       sh spec/support/mutants.sh --slice 3/4
     ;;
   bench)
     alone bench        make bench BENCH_N=2000 BENCH_ROUNDS=1 BENCH_COUNTED=250 BENCH_IN_FLIGHT="1 100"
