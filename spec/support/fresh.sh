@@ -19,6 +19,7 @@ for tool in mmdebstrap git; do
 done
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
+trap 'exit 130' INT TERM # otherwise a Debian stays behind when the step is stopped
 log=$dir/log
 
 bare() { # bare SUITE: makes a minimal Debian
