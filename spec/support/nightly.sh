@@ -18,13 +18,10 @@ for part; do
   esac
 done
 
-code="Makefile core lua spec examples rockspec"
-texts="docs README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md .ci .busted .clang-format .clang-tidy .luacheckrc"
-# shellcheck disable=SC2086 # lists of words
 inputs() { # inputs PART: the checksum of the tracked files that the part reads
   case $1 in
-    static | luas | fresh | sanitizers | valgrind | mutants-*) git ls-files -z -- $code $texts ;;
-    *) git ls-files -z -- $code ;;
+    platforms | memory | random) git ls-files -z -- Makefile core lua spec rockspec ;;
+    *) git ls-files -z ;;
   esac | xargs -0 sha256sum | sha256sum
 }
 
