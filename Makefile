@@ -18,6 +18,7 @@
 #   make soak-nginx       $(SOAK_NGINX_N) requests in nginx, to a service that fails: none wrong, nothing lost
 #   make canary           the tests with a new key and secret, then a search for them in all output
 #   make nightly          everything, which takes hours; PART=luas runs one part of it
+#   make test-platforms   the core without I/O on 32-bit ARM, arm64, s390x and musl
 #   make mutants          breaks the library on purpose, and checks that tests fail
 #   make bench            what a find costs, compared with libcurl, bare sockets and packaged peers
 #   make bench-nginx      a handler in nginx that finds a card, compared with a handwritten one
@@ -111,7 +112,7 @@ has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $
 parts     := leat $(if $(has_sandbox),sandbox)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly bench bench-nginx lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%)
@@ -344,6 +345,8 @@ $(BUILD)/fuzz/%: spec/fuzz/%.c spec/support/http_cases.c $(PURE) $(wildcard core
 BENCH_TOOLS := $(patsubst spec/bench/%.c,$(BUILD)/bench/%,$(wildcard spec/bench/*.c))
 nightly:
 	@bash spec/support/nightly.sh $(PART)
+test-platforms:
+	@sh spec/support/platforms.sh $(PLATFORMS)
 mutants:
 	@sh spec/support/mutants.sh $(MUTANTS)
 BENCH_LUAS ?= $(LUA) luajit
@@ -371,6 +374,7 @@ lint:
 	luacheck --quiet .
 	shellcheck $(SH_FILES)
 	sh spec/support/mutants.sh --check
+	bash spec/support/nightly_test.sh
 # A sandbox's request owns its memory; gcc cannot follow the ownership through libmicrohttpd.
 analyze:
 	@for file in $(wildcard core/*.c core/*/*.c lua/*.c); do \

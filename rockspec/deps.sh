@@ -13,6 +13,7 @@
 #   nginx     nginx with its Lua module, LuaJIT for the modules that it loads, and LuaSocket
 #   doc       LDoc for the reference, cmark-gfm for the guides
 #   rock      luarocks and git
+#   cross     compilers for other platforms, and qemu to run what they make
 #   ci        formatters, static analysis, valgrind, fuzzing, luarocks
 #
 # The checks test capabilities, not names of packages. apt installs packages (Debian, Ubuntu),
@@ -23,7 +24,7 @@ set -u
 PATH=$PATH:/usr/sbin:/sbin # nginx is in one of these, which a user's PATH may lack
 
 usage() {
-  sed -n '2,20p' "$0" | sed 's/^# \{0,1\}//' >&2
+  sed -n '2,21p' "$0" | sed 's/^# \{0,1\}//' >&2
   exit 2
 }
 
@@ -34,7 +35,7 @@ mode=${LEAT_DEPS:-$mode}
 wanted='' luas=''
 for word in "$@"; do
   case $word in
-    build | sandbox | test | hosts | nginx | bench | doc | rock | ci) wanted="$wanted $word" ;;
+    build | sandbox | test | hosts | nginx | bench | doc | rock | cross | ci) wanted="$wanted $word" ;;
     lua5.[1-5] | luajit) luas="$luas $word" ;;
     *) usage ;;
   esac
@@ -179,6 +180,12 @@ fi
 if wants rock || wants ci; then
   has luarocks || need luarocks luarocks - - - -
   has git || need git git - - - -
+fi
+if wants cross; then
+  for tool in arm-linux-gnueabihf-gcc:gcc-arm-linux-gnueabihf aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu \
+    s390x-linux-gnu-gcc:gcc-s390x-linux-gnu musl-gcc:musl-tools qemu-s390x:qemu-user mmdebstrap:mmdebstrap; do
+    has "${tool%:*}" || need "${tool%:*}" "${tool#*:}" - - - -
+  done
 fi
 if wants ci; then
   for tool in g++:g++ clang:clang clang-format:clang-format clang-tidy:clang-tidy scan-build:clang-tools cppcheck:cppcheck \

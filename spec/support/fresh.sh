@@ -19,6 +19,7 @@ for tool in mmdebstrap git; do
 done
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
+trap 'exit 130' INT TERM # otherwise a Debian stays behind when the step is stopped
 log=$dir/log
 
 bare() { # bare SUITE: makes a minimal Debian
@@ -32,7 +33,7 @@ bare() { # bare SUITE: makes a minimal Debian
   cp -a /etc/apt/apt.conf.d/. "$dir/bare/etc/apt/apt.conf.d/"
   cp /etc/resolv.conf /etc/hosts "$dir/bare/etc/"
   mkdir "$dir/bare/leat"
-  git archive HEAD | tar -x -C "$dir/bare/leat"
+  git ls-files -z | tar --null -T - -c | tar -x -C "$dir/bare/leat"
   chroot "$dir/bare" useradd -m somebody
 }
 

@@ -19,10 +19,10 @@ fail() {
 
 cp rockspec/luarocks-config.lua "$LUAROCKS_CONFIG"
 
-# Makes a release of the committed files, with a date. A release without a date is refused, and so is one
+# Makes a release of the tracked files, with a date. A release without a date is refused, and so is one
 # of another version.
 mkdir "$dir/leat" "$dir/without" "$dir/without/gnutls"
-if [ -e .git ]; then git archive HEAD; else tar -c --exclude=./build .; fi | tar -x -C "$dir/leat"
+if [ -e .git ]; then git ls-files -z | tar --null -T - -c; else tar -c --exclude=./build .; fi | tar -x -C "$dir/leat"
 ! sh "$dir/leat/rockspec/release.sh" 9.9.9 "$dir/never" 2>"$dir/log" || fail "a release of another version"
 sed -i "s/^## $version, .*/## $version, not yet/" "$dir/leat/CHANGELOG.md"
 ! sh "$dir/leat/rockspec/release.sh" "$version" "$dir/never" 2>"$dir/log" || fail "a release without a date"

@@ -53,7 +53,8 @@ end_step() { # waits until a step ends, and prints its output
     exit 1
   }
   unset "running[$name]"
-  read -r wall user system <"$steps/$name.time"
+  # If the command was killed, a line above says so.
+  read -r wall user system < <(tail -n 1 "$steps/$name.time")
   if [ "$status" != 0 ]; then
     result=FAILED
     failed+=("$name")
