@@ -26,6 +26,8 @@ static const char no_issuer[] =
     "the server does not send its intermediate certificate: if the server is the right "
     "one, put its issuer's certificate into ca_file, as PEM, or have its owner add what "
     "is missing";
+static const char proxy_settings[] =
+    "the option proxy, or https_proxy and the like in the environment, names it";
 static const char not_tls[] = "the server does not speak TLS there: is the port right?";
 static const char too_old[] =
     "the server speaks no TLS 1.2 or later: it has to be updated";
@@ -77,8 +79,9 @@ static const struct hint {
     {CURLE_OPERATION_TIMEDOUT, LEAT_TIMEOUT, "Timeout was reached",
      "the call's timeout ended first: is it long enough?"},
     {CURLE_COULDNT_RESOLVE_HOST, LEAT_LOCAL, "thread failed to start", NULL},
-    {CURLE_COULDNT_RESOLVE_PROXY, LEAT_CONNECTION, "",
-     "the option proxy, or https_proxy and the like in the environment, names it"},
+    {CURLE_COULDNT_RESOLVE_PROXY, LEAT_CONNECTION, "", proxy_settings},
+    /* libcurl 8.14 reports an unknown proxy like this, too */
+    {CURLE_COULDNT_RESOLVE_HOST, LEAT_CONNECTION, "resolve proxy", proxy_settings},
 };
 
 static bool has(const char *text, const char *piece) {
@@ -150,8 +153,7 @@ static reason find_reason(const leat__connect_failure *failure, const char *http
     return (reason){LEAT_LOCAL, "this process may open no more descriptors", NULL};
   /* libcurl's own message would show the URL, with its password. */
   if (has(failure->message, "Unsupported proxy"))
-    return (reason){LEAT_CONFIG, "the proxy's URL is not understood",
-                    "the option proxy, or https_proxy and the like in the environment"};
+    return (reason){LEAT_CONFIG, "the proxy's URL is not understood", proxy_settings};
   if (failure->http_status >= 300) return refused_by_http(http, failure->http_status);
   if (failure->socks != CURLPX_OK)
     return refused_by_socks(failure->message, failure->socks);

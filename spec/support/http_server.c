@@ -32,17 +32,17 @@ static const reply *next_reply(http_server *s) {
 
 static void visit(listener *at, int fd) {
   http_server *s = (http_server *)(void *)at;
-  const reply *r = NULL;
+  reply r = {NULL, STAY}; /* a copy, since a test may change its replies meanwhile */
   if (s->greeting) listener_send(fd, s->greeting, strlen(s->greeting));
-  while ((r == NULL || r->then == STAY) && read_request(s, fd)) {
-    r = next_reply(s);
+  while (r.then == STAY && read_request(s, fd)) {
+    r = *next_reply(s);
     while (s->held)
       usleep(1000);
     if (s->delay_ms) usleep((useconds_t)s->delay_ms * 1000);
-    if (r->bytes)
-      listener_send(fd, r->bytes, s->reply_length ? s->reply_length : strlen(r->bytes));
+    if (r.bytes)
+      listener_send(fd, r.bytes, s->reply_length ? s->reply_length : strlen(r.bytes));
   }
-  if (r && r->then == RESET) listener_reset(fd);
+  if (r.then == RESET) listener_reset(fd);
 }
 
 bool http_server_start(http_server *s, const reply *replies, size_t count) {
