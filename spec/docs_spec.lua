@@ -1,4 +1,4 @@
--- Checks what the documents say about the project: links, files, targets of make, tests, kinds of error.
+-- Checks what the documents say about the project: files, targets of make, tests, kinds of error.
 local markdown = dofile("spec/support/markdown.lua")
 
 local function exists(path)
@@ -7,28 +7,6 @@ local function exists(path)
     file:close()
   end
   return file ~= nil
-end
-
--- Anchors are as on GitHub: in lower case, with dashes for blanks, without other punctuation.
-local function anchor(title)
-  return (title:lower():gsub("[^%w%s_-]", ""):gsub(" ", "-"))
-end
-
-local function anchors(path)
-  local set = {}
-  for title in ("\n" .. markdown.read(path)):gmatch("\n#+ ([^\n]*)") do
-    set[anchor(title)] = true
-  end
-  return set
-end
-
-local function dead_link(path, link)
-  local target, at = link:match("^([^#]*)#?(.*)$")
-  if target:find("^https?://") then
-    return false -- cannot be checked here
-  end
-  local file = target == "" and path or path:gsub("[^/]*$", "") .. target
-  return not exists(file) or at ~= "" and not anchors(file)[at]
 end
 
 local targets = {}
@@ -54,12 +32,6 @@ end
 for _, path in ipairs(markdown.documents()) do
   describe(path, function()
     local text = markdown.read(path)
-
-    it("has no dead link", function()
-      for link in text:gmatch("%]%(([^)%s]+)%)") do
-        assert.is_false(dead_link(path, link), link)
-      end
-    end)
 
     it("names files and targets of make that exist", function()
       for code in text:gmatch("`([^`\n]+)`") do
