@@ -34,7 +34,7 @@ for platform; do
     armhf) cross armhf arm-linux-gnueabihf arm ;;
     arm64) cross arm64 aarch64-linux-gnu aarch64 ;;
     s390x) cross s390x s390x-linux-gnu s390x ;;
-    musl) run_tests musl "$without_jansson" CC=musl-gcc CURL_OBJ= TEST_OBJ=build/musl/test/cases.o TEST_LIBS= ;;
+    musl) run_tests musl "$without_jansson" CC=musl-gcc CURL_OBJ= TEST_OBJ=build/musl/test/http_cases.o TEST_LIBS= ;;
     *) echo "platforms: there is no $platform" && exit 2 ;;
   esac
 done
