@@ -79,7 +79,9 @@ local function on_writable(self, job)
     job.due = job.call:connected(core.now())
     job.sending = true
   end
-  local last, why, last_before_error = job.socket:send(job.output)
+  local output = job.output
+  job.output = nil -- if an error breaks in here, nothing is sent twice
+  local last, why, last_before_error = job.socket:send(output)
   job.output = job.http:sent(last or last_before_error) -- nil once everything is sent
   if why == "closed" then -- there may be a response nevertheless
     job.output = nil
