@@ -155,19 +155,19 @@ typedef struct leat_config {
   int timeout_ms;            /* 30000: for a whole call, from its first exchange on */
   int connect_timeout_ms;    /* 5000: for DNS, TCP and TLS of one connection */
   size_t max_body;           /* 1 MiB: a larger response body is LEAT_TOO_LARGE */
-  /* Headers to add to every request, 16 at most. Headers that the library writes itself
-  ** are refused. */
+  /* Added to every request, 16 at most; none that the library writes itself. */
   const leat_header *headers;
   size_t header_count;
   /* 3: how often an operation is sent at most, up to 100; finds to verify it, and token
-  ** requests, do not count. With 1 it is not retried, and does not wait for a pause. With LEAT_UNLIMITED it is retried until its
-  ** timeout, which then includes the pauses after its first exchange. */
+  ** requests, do not count. With 1 it is not retried, and does not wait for a pause. With
+  ** LEAT_UNLIMITED it is retried until its timeout, which then includes the pauses after
+  ** its first exchange. */
   int max_attempts;
-  /* 100, or LEAT_UNLIMITED: the capacity of a token bucket that all calls of the client
-  ** share, so that a service that is down does not receive a multiple of its usual load.
-  ** A retry takes 5 tokens, or 10 after a timeout, and none after a pause. A call that
-  ** succeeds returns what its retries took, or 1 if it needed none. When too few are left,
-  ** calls fail instead of retrying. */
+  /* 100, or LEAT_UNLIMITED: a budget that all calls of the client share, as a token
+  ** bucket, so that a service that is down does not receive a multiple of its usual load.
+  ** A retry takes 5, or 10 after a timeout, and none after a pause. A call that succeeds
+  ** returns what its retries took, or 1 if it needed none. When too little is left, calls
+  ** fail instead of retrying. */
   int retry_budget;
   /* The delay before a retry is random (full jitter). Its upper limit is retry_base_ms
   ** before the first retry and doubles with each further one, up to retry_cap_ms. */
@@ -178,8 +178,7 @@ typedef struct leat_config {
   int queue_timeout_ms;
   int rate_per_minute;  /* 0, no limit: requests per minute, evenly spaced */
   leat_observe observe; /* what leat_client_attempt returns */
-  bool
-      shared; /* processes share token and rate, over a driver with a store (leat_driver.h) */
+  bool shared;          /* processes share token and rate: see leat_driver.h */
 } leat_config;
 
 /* Creates a client, without I/O. Returns NULL on failure and sets `error` (which may be
@@ -195,6 +194,7 @@ LEAT_API bool leat_client_set_token(leat_client *client, leat_moment now,
 /* Reports the rate limit that the service last stated: the number of requests that it
 ** allows, and how many of them remain. Each is -1 if unknown. */
 LEAT_API void leat_client_rate(const leat_client *client, int *limit, int *remaining);
+
 /* The purpose of an exchange. */
 typedef enum leat_purpose {
   LEAT_TO_CALL = 0, /* the operation itself */
@@ -229,8 +229,8 @@ typedef struct leat_call leat_call;
 
 /* Creates a call. A client or `op` of NULL is misuse. Returns NULL if memory runs out. */
 LEAT_API leat_call *leat_call_new(leat_client *client, const leat_op *op);
-/* Frees a call. One that a driver works on continues, and may still make its change, unless
-** it is canceled in the driver first. */
+/* Frees a call. One that a driver works on continues, and may still make its change,
+** unless it is canceled in the driver first. */
 LEAT_API void leat_call_free(leat_call *call);
 
 /* Set a parameter by the service's name for it; copies the value. It is misuse if the
@@ -257,9 +257,9 @@ LEAT_API void leat_call_set_body(leat_call *call, leat_string body);
 LEAT_API void leat_call_add_header(leat_call *call, const char *name, leat_string value);
 
 /* For unlink, update and delete only: requires that the card belongs to that contact, or
-** to none if data is NULL (leat_s(NULL)). Each time before the change is sent, the card is found and its
-** owner compared. If the owner differs, nothing is sent, and the call ends with
-** LEAT_CONFLICT. */
+** to none if data is NULL (leat_s(NULL)). Each time before the change is sent, the card
+** is found and its owner compared. If the owner differs, nothing is sent, and the call
+** ends with LEAT_CONFLICT. */
 LEAT_API void leat_call_expect(leat_call *call, leat_string contact_uuid);
 
 /* Override the client's settings for this call. */

@@ -75,8 +75,8 @@ typedef struct leat_request {
   size_t max_body;        /* the limit of the response's body */
 } leat_request;
 
-/* How the end of a response's body was found. LEAT_CLOSE_DELIMITED does not prove that the body
-** is complete; the others do. */
+/* How the end of a response's body was found. LEAT_CLOSE_DELIMITED does not prove that
+** the body is complete; the others do. */
 typedef enum leat_framing {
   LEAT_NO_BODY,        /* HEAD, 204, 304 */
   LEAT_LENGTH,         /* by Content-Length */
@@ -114,12 +114,12 @@ LEAT_API void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms
 ** leat_moment.monotonic_ms. */
 LEAT_API void leat_call_take_slot(leat_call *call, int64_t slot_us);
 /* Reports that the connection is established and the first byte is about to be sent.
-** Optional. A change that may be retried or verified gets half of the time that is left of
-** the call's timeout; this recomputes its deadline, so that connecting does not count.
+** Optional. A change that may be retried or verified gets half of the time that is left
+** of the call's timeout; this recomputes its deadline, so that connecting does not count.
 ** Returns the new deadline, which leat_call_request shows too. */
 LEAT_API int64_t leat_call_connected(leat_call *call, leat_moment now);
-/* Reports a response, with all its headers in the order in which they were received. It is
-** borrowed for the duration of this call only. */
+/* Reports a response, with all its headers in the order in which they were received. It
+** is borrowed for the duration of this call only. */
 LEAT_API void leat_call_respond(leat_call *call, leat_moment now,
                                 const leat_response *response);
 /* Reports that the current exchange uses a connection that was used before. */
@@ -179,11 +179,11 @@ LEAT_API bool leat_client_share_token(leat_client *client, leat_moment now,
 LEAT_API int64_t leat_client_slot_length_us(const leat_client *client);
 /* A pause: the service asked the client to wait, with a 429 or a 503. The client's calls
 ** are queued until it ends, as long as queue_timeout allows. Calls with one attempt do
-** not wait: they fail at once if the service asked for the pause (`asked`: by a 429, or by
-** a Retry-After), and are sent otherwise. If the service asked to wait for more than a minute (`too_long`),
-** every call fails at once, unsent, with the pause's kind and the remaining time as
-** retry_after. A pause lasts 15 minutes at most. After one that was too long a single
-** call is sent as a probe, and the others wait for its result. */
+** not wait: they fail at once if the service asked for the pause (`asked`: by a 429, or
+** by a Retry-After), and are sent otherwise. If the service asked to wait for more than a
+** minute (`too_long`), every call fails at once, unsent, with the pause's kind and the
+** remaining time as retry_after. A pause lasts 15 minutes at most. After one that was too
+** long a single call is sent as a probe, and the others wait for its result. */
 typedef struct leat_pause {
   int64_t until_ms; /* its end, on the clock of leat_moment.monotonic_ms */
   leat_kind kind;   /* LEAT_RATE_LIMITED or LEAT_MAINTENANCE */

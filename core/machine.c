@@ -82,8 +82,8 @@ static const char queue_timeout[] = "queue_timeout passed while the call waited 
 static const char queue_timeout_in_pause[] =
     "the service asked to wait for longer than queue_timeout";
 
-/* Fails the call because it waited too long in the client's queue. The 429 or 503 that made it wait
-** is kept as the error; otherwise the error is a queue timeout. */
+/* Fails the call because it waited too long in the client's queue. The 429 or 503 that
+** made it wait is kept as the error; otherwise the error is a queue timeout. */
 static void fail_queue_timeout(leat_call *call, leat_moment now) {
   int64_t pause_ms = leat__add_ms(call->client->pause.until_ms, -now.monotonic_ms);
   if (leat__retry_throttled(call->outcome.error.kind)) {
@@ -95,8 +95,8 @@ static void fail_queue_timeout(leat_call *call, leat_moment now) {
 }
 
 /* Queues the call until `until`, or until the client's epoch changes. Time in the queue
-** does not count towards the timeout. If it is certain that the wait does not end earlier,
-** and queue_timeout does not allow it, the call fails at once. */
+** does not count towards the timeout. If it is certain that the wait does not end
+** earlier, and queue_timeout does not allow it, the call fails at once. */
 static void enqueue(leat_call *call, leat_moment now, int64_t until, bool certain) {
   int64_t last = leat_call_queue_deadline(call, now.monotonic_ms);
   if (now.monotonic_ms >= last || (certain && until > last)) {
@@ -511,8 +511,8 @@ static void fail_unknown(leat_call *call, const char *why) {
   give_up(call);
 }
 
-/* A find may return the state from before the change, so all but a success needs two finds
-** in a row that agree. Schedules another find. */
+/* A find may return the state from before the change, so all but a success needs two
+** finds in a row that agree. Schedules another find. */
 static void confirm(leat_call *call, leat_moment now, leat_decision decision) {
   call->seen = decision;
   if (call->verify_count < LEAT_MAX_VERIFY_FINDS &&
@@ -623,9 +623,10 @@ static void verify(leat_call *call, leat_moment now) {
   else find(call, now, LEAT__VERIFYING);
 }
 
-/* Returns whether a refused token is to be renewed, and the request sent again: once, since
-** a refused request changed nothing. A token from a shared store may have been revoked too,
-** so it may be renewed after that as well; the store does not return the same one again. */
+/* Returns whether a refused token is to be renewed, and the request sent again: once,
+** since a refused request changed nothing. A token from a shared store may have been
+** revoked too, so it may be renewed after that as well; the store does not return the
+** same one again. */
 static bool may_renew(const leat_call *call) {
   return call->outcome.error.kind == LEAT_UNAUTHORIZED &&
          !call->outcome.error.outcome_unknown && (!call->renewed || call->token_shared) &&
@@ -910,8 +911,8 @@ static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
   call->outcome.error.outcome_unknown = call->op->writes && sent == LEAT_SENT_MAYBE;
 }
 
-/* If an inner call performs the exchange, it has failed, and may retry; but a cancellation
-** ends this call too. */
+/* If an inner call performs the exchange, it has failed, and may retry; but a
+** cancellation ends this call too. */
 static void fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sent,
                  const char *detail) {
   bool sending = call->state == LEAT__SENDING;

@@ -398,8 +398,8 @@ static void end_connecting(leat_curl *curl, const connection *c) {
   if (c->watched == 0) curl->unwatched--;
 }
 
-/* libcurl frees the connection when its handle is removed, so the poller must let go of the
-** socket before that, and the handle is cleaned up after it. */
+/* libcurl frees the connection when its handle is removed, so the poller must let go of
+** the socket before that, and the handle is cleaned up after it. */
 static void close_connection(leat_curl *curl, connection *c) {
   if (c->fd != CURL_SOCKET_BAD) {
     leat__poller_unset(curl->poller, c->fd);
@@ -770,7 +770,7 @@ static void exchange(leat_curl *curl, job *j) {
   begin_exchange(curl, c);
 }
 
-/* Calls leat_call_next and acts on the step. The job is JOB_WORKING, or its call is done. */
+/* Calls leat_call_next and acts on its step. The job is working, or its call is done. */
 static void run_call(leat_curl *curl, job *j) {
   uint64_t epoch = epoch_of(j);
   leat_step step = leat_call_next(j->call, moment(curl));
@@ -1403,8 +1403,8 @@ void leat_curl_cancel(leat_curl *curl, leat_call *call) {
   arm_timer(curl);
 }
 
-/* Runs until this call is done. Other calls progress too, but their results and their need
-** for tokens stay available to leat_curl_done and leat_curl_token. */
+/* Runs until this call is done. Other calls progress too, but their results and their
+** need for tokens stay available to leat_curl_done and leat_curl_token. */
 void leat_curl_perform(leat_curl *curl, leat_call *call) {
   if (!leat_curl_start(curl, call)) return;
   while (!leat_call_is_done(call)) {
