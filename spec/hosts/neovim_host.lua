@@ -26,7 +26,7 @@ describe("in Neovim", function()
   it(":LeatCard shows a card, or why not, in a window", function()
     local shown = output:gsub("\r", ""):gsub("returned[^\n]*\n", "")
     assert.equal("Card     0042|Name     Krabby Gold|Active   yes|Contact  ann@example.org\n"
-      .. "Card     0043|Name     -|Active   yes|Contact  -\n"
+      .. "Card     0043|Name     0043|Active   yes|Contact  -\n"
       .. "leat: contact_identifiers.find: not_found (60003, HTTP 400): Contact identifier not found.\n", shown)
   end)
 
