@@ -862,8 +862,8 @@ static void test_apply_later(const stage *s) {
 
 static void test_lag(const stage *s) {
   TEST("finds that see the past");
-  FAULT(s, .times = LEAT_SANDBOX_ALWAYS, .lag_ms = 200);
-  sleep_ms(210); /* so that the lag does not reach the start */
+  FAULT(s, .times = LEAT_SANDBOX_ALWAYS, .lag_ms = 1000);
+  sleep_ms(1010); /* so that the lag does not reach the start */
   ask(s, "POST " CARDS, AUTH FORM, VALUE "new&" UUID "bob");
   ask(s, DELETE "free", AUTH, "");
   ask(s, "PUT " CARDS "/unlink", AUTH FORM, VALUE "linked");
@@ -877,7 +877,7 @@ static void test_lag(const stage *s) {
   CHECK(has_card(s, "new", "bob") && has_card(s, "linked", "bob"));
   CHECK(leat_json_size(leat_sandbox_all_cards(s->sandbox)) == 3);
   CHECK(is_response(ask(s, "POST " CARDS, AUTH FORM, VALUE "new"), 400, "60006"));
-  sleep_ms(230);
+  sleep_ms(1030);
   ask(s, DELETE "new", AUTH, "");
   FINDS(s, "new", 200);
   FINDS(s, "free", 400);
