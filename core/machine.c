@@ -65,6 +65,13 @@ static void give_up_with(leat_call *call, leat_kind kind, const char *why) {
   give_up(call);
 }
 
+/* Ends the call because no time is left. The error of the last attempt is kept, if any. */
+static void give_up_late(leat_call *call) {
+  if (call->outcome.error.kind == LEAT_OK)
+    leat__error_set(&call->outcome.error, LEAT_TIMEOUT, "no time is left");
+  give_up(call);
+}
+
 /* ---- waiting --------------------------------------------------------------------- */
 
 int64_t leat_call_queue_deadline(const leat_call *call, int64_t now_ms) {
@@ -312,9 +319,8 @@ static void clear_error(leat_error *error) {
 static void send(leat_call *call, leat_moment now) {
   leat_error *error = &call->outcome.error;
   int64_t left = time_left(call, now);
-  if (left <= 0) { /* the error of the last attempt is kept, if any */
-    if (error->kind == LEAT_OK) give_up_with(call, LEAT_TIMEOUT, "no time is left");
-    else give_up(call);
+  if (left <= 0) {
+    give_up_late(call);
     return;
   }
   leat__outcome_free(&call->outcome);
@@ -379,9 +385,7 @@ static void get_ready(leat_call *call, leat_moment now) {
 static void find(leat_call *call, leat_moment now, leat__state state) {
   const leat_op *op = leat_operation("contact_identifiers", "find");
   if (time_left(call, now) <= 0) {
-    if (call->outcome.error.kind == LEAT_OK)
-      leat__error_set(&call->outcome.error, LEAT_TIMEOUT, "no time is left");
-    give_up(call);
+    give_up_late(call);
     return;
   }
   begin_inner(call, state, leat_call_new(call->client, op));
@@ -439,19 +443,15 @@ static void take_document(leat_call *call, leat_call *verify) {
 static void recover(leat_call *call, leat_call *verify) {
   leat__outcome_free(&call->outcome);
   if (verify && leat_call_error(verify)->kind == LEAT_OK) take_document(call, verify);
-  if (verify) call->outcome.error.status = verify->outcome.error.status;
-  call->outcome.error.kind = LEAT_OK;
-  call->outcome.error.code = 0;
-  call->outcome.error.message[0] = '\0';
-  call->outcome.error.outcome_unknown = false;
-  call->outcome.error.retry_after_ms = -1;
+  int status = leat_call_error(verify ? verify : call)->status;
+  clear_error(&call->outcome.error);
+  call->outcome.error.status = status;
   call->recovered = true;
   succeed(call);
 }
 
 /* Ends the call with the error of a find. */
 static void fail_as(leat_call *call, const leat_error *error) {
-  call->outcome.error.kind = error->kind;
   call->outcome.error.code = error->code;
   call->outcome.error.status = error->status;
   call->outcome.error.retry_after_ms = error->retry_after_ms;
@@ -459,7 +459,13 @@ static void fail_as(leat_call *call, const leat_error *error) {
   give_up(call);
 }
 
-static leat_secrets secrets_of(const leat_call *call);
+static leat_secrets secrets_of(const leat_call *call) {
+  if (call->client == NULL) return LEAT_NO_SECRETS;
+  leat_secrets secrets = leat__client_secrets(call->client);
+  secrets.hide = leat__call_is_to_other_origin(call);
+  if (secrets.hide) secrets.token = leat_s(call->client->client_secret);
+  return secrets;
+}
 
 /* Appends the found card to the message: belongs to contact bob, and its name is "N". */
 static void append_card(leat_call *call, const leat_call *verify) {
@@ -671,6 +677,9 @@ static void attribute(const leat_call *call, leat_attempt *shown) {
 /* Records the exchange that ended. A call does not fail for lack of a record. */
 static void record_attempt(leat_call *call, leat_moment now) {
   const leat_error *error = &call->outcome.error;
+  leat__attempt_free(call->unreported);
+  call->unreported = NULL;
+  if (call->client->observe == LEAT_OBSERVE_NOTHING) return;
   leat_attempt shown = {.attempt = error->attempts,
                         .kind = error->kind,
                         .code = error->code,
@@ -678,9 +687,6 @@ static void record_attempt(leat_call *call, leat_moment now) {
                         .sent = error->sent,
                         .reused = call->reused,
                         .ms = now.monotonic_ms - call->began};
-  leat__attempt_free(call->unreported);
-  call->unreported = NULL;
-  if (call->client->observe == LEAT_OBSERVE_NOTHING) return;
   attribute(call, &shown);
   call->unreported = leat__attempt_new(&shown);
 }
@@ -832,14 +838,6 @@ leat_purpose leat_call_purpose(const leat_call *call) {
 int64_t leat_call_until(const leat_call *call) {
   if (call == NULL) return 0;
   return call->inner ? leat_call_until(call->inner) : call->until;
-}
-
-static leat_secrets secrets_of(const leat_call *call) {
-  if (call->client == NULL) return LEAT_NO_SECRETS;
-  leat_secrets secrets = leat__client_secrets(call->client);
-  secrets.hide = leat__call_is_to_other_origin(call);
-  if (secrets.hide) secrets.token = leat_s(call->client->client_secret);
-  return secrets;
 }
 
 static void record_rate(leat_call *call, const leat_response *response) {
