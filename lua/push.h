@@ -12,7 +12,7 @@
 void leat__push_string(lua_State *L, leat_string text);
 /* Never rounds: where Lua has no integers, one beyond 2^53 becomes a string of digits. */
 void leat__push_integer(lua_State *L, int64_t value);
-/* Pushes a JSON value. In objects nulls are omitted; elsewhere they are light userdata
+/* Pushes a JSON value. In objects nulls are omitted; otherwise they are light userdata
 ** NULL, which is leat.null. */
 void leat__push_json(lua_State *L, const leat_json *value);
 /* Pushes { [name] = value }. */

@@ -453,12 +453,12 @@ local function ask(self, call, hooks)
   return step, gets_token
 end
 
--- Waits until the time that the call requested, or until it is woken. A worker that is late may have been
--- busy or stopped while data arrived, so the event loop runs once before the call goes on.
+-- Waits until the time that the call requested, or until the client posts a wakeup. A worker that is late may have
+-- been busy or stopped while data arrived, so the event loop runs once before the call goes on.
 local function wait(self, call)
   local moment_due = call:until_ms()
-  local woken = self.wakeups:wait(math.max(0.001, (moment_due - clock()) / 1000))
-  if not woken and clock() - moment_due > LATE then
+  local posted = self.wakeups:wait(math.max(0.001, (moment_due - clock()) / 1000))
+  if not posted and clock() - moment_due > LATE then
     run_loop()
   end
 end

@@ -43,7 +43,7 @@ local function find_out_about_pcall()
   pcall_suspends = status(probe) == "suspended"
 end
 
--- Resumes the task in the next round of `drain`. A task may be woken too often: it checks what it waits for.
+-- Resumes the task in the next round of `drain`. A task may be resumed too often: it checks what it waits for.
 local function wake(task)
   last = last + 1
   ready[last] = task
@@ -303,12 +303,19 @@ local function repair(task)
   end
 end
 
--- Loops may have been told to stop watching a driver that is still in `busy`, so they are told again.
-local function repair_all()
+-- Returns all tasks that are not done.
+local function list_living()
   local all = {}
   for task in pairs(living) do
     all[#all + 1] = task
   end
+  return all
+end
+scheduler.list = list_living
+
+-- Loops may have been told to stop watching a driver that is still in `busy`, so they are told again.
+local function repair_all()
+  local all = list_living()
   count = #all
   for _, driver in ipairs(busy) do
     notify_loops("watch", driver)
@@ -402,15 +409,6 @@ function scheduler.cancel(task)
   end
   end_work(level)
   drain()
-end
-
--- Returns all tasks that are not done.
-function scheduler.list()
-  local all = {}
-  for task in pairs(living) do
-    all[#all + 1] = task
-  end
-  return all
 end
 
 function scheduler.count()
@@ -625,7 +623,7 @@ function scheduler.can_progress()
   return busy[1] ~= nil or first <= last
 end
 
--- In a task, suspends it until it is woken; outside of tasks, performs one step.
+-- In a task, suspends it until `wake` is called; outside of tasks, performs one step.
 function scheduler.wait_for_event()
   if current then
     suspend(current, false)
