@@ -17,11 +17,14 @@ run_tests() { # run_tests PLATFORM "TEST..." VARIABLE=VALUE...
 
 cross() { # cross DEBIAN'S-NAME COMPILER'S-NAME QEMU'S-NAME
   system=$PWD/build/$1/system
+  # The main archive alone: security updates are not there for all platforms at the same time.
+  # shellcheck disable=SC2016 # apt replaces it
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' | head -n 1)
   if [ ! -d "$system" ]; then
     rm -rf "$system.part" && mkdir -p "build/$1"
     mmdebstrap --quiet --variant=extract --architectures="$1" \
       --include=libcurl4-openssl-dev,libgnutls28-dev,libjansson-dev,libmicrohttpd-dev \
-      bookworm "$system.part" http://deb.debian.org/debian
+      bookworm "$system.part" "$mirror"
     mv "$system.part" "$system"
   fi
   run_tests "$1" "$without_jansson json model" CC="$2-gcc --sysroot=$system" AR="$2-ar" RUN_TEST="qemu-$3 -L $system"
