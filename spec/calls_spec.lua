@@ -400,7 +400,7 @@ describe("contact_identifiers:ensure", function()
     end
   end)
 
-  it("links and names what is nobody's", function()
+  it("links and names a card without a contact", function()
     local cards, recorder = play { EXISTS, card {}, card { contact = ANN }, GOLD }
     local made, _, info = cards:ensure("1", GOLD_OF_ANN)
     assert.same({ "Gold", "ann", "existed", 4 }, { made.name, made.contact.uuid, info.outcome, info.attempts })

@@ -2,7 +2,7 @@
 local cjson = require("cjson")
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
-local interpreter = dofile("spec/support/interpreter.lua")
+local script = dofile("spec/support/script.lua")
 
 local ANN, BOB = "8b1a6c0e-2f6b-4c60-9d1c-4a7d0a4a5d11", "3f0f0f54-7d0e-4b0b-9f9e-6a1d7f1c2b22"
 local KEY = dofile("spec/support/secrets.lua").key
@@ -292,19 +292,12 @@ describe("errors", function()
   end)
 
   it("that leat.assert raised and nobody caught show the file and the line", function()
-    local script = os.tmpname()
-    local file = assert(io.open(script, "w"))
-    file:write(([[
+    local output, path = script.run(([[
       local leat = require("leat")
       local client = leat.new { api_key = %q, base_url = %q }
       leat.assert(client.contact_identifiers:find("none"))
     ]]):format(KEY, server.url))
-    file:close()
-    local pipe = assert(io.popen(interpreter .. " " .. script .. " 2>&1"))
-    local output = pipe:read("*a")
-    pipe:close()
-    os.remove(script)
-    local told = script:match("[^/]+$") .. ":3: leat: contact_identifiers.find: not_found (60003"
+    local told = path:match("[^/]+$") .. ":3: leat: contact_identifiers.find: not_found (60003"
     assert.truthy(output:find(told, 1, true), output)
   end)
 end)

@@ -197,22 +197,19 @@ it("on_attempt hears of connections that are used again, and of a server that fa
 end)
 
 local interrupt = dofile("spec/support/interrupt.lua")
-local interpreter = dofile("spec/support/interpreter.lua")
+local script = dofile("spec/support/script.lua")
 
 it("Ctrl-C ends a call that hangs, and says what it left unknown", function()
   local server = start()
   server:fault { kind = "timeout", times = math.huge }
-  local script = os.tmpname()
-  local file = assert(io.open(script, "w"))
-  file:write(([[
+  local path, command = script.write(([[
     local leat = require("leat")
     local client = leat.new { api_key = %q, base_url = %q }
     local fine, why = pcall(client.contact_identifiers.create, client.contact_identifiers, "new")
     print(fine, why)
   ]]):format(server.api_key, server.url))
-  file:close()
-  local output, seconds = interrupt(interpreter .. " " .. script, server, "create", 1)
-  os.remove(script)
+  local output, seconds = interrupt(command, server, "create", 1)
+  os.remove(path)
   assert.truthy(seconds < 0.5) -- it takes some milliseconds; a busy machine needs longer
   assert.truthy(output:find("^false.*interrupted!"), output)
   assert.truthy(output:find("may have happened or not", 1, true), output)

@@ -1,7 +1,7 @@
 -- The scheduler over a driver written in Lua, examples/luasocket.lua, in processes without libcurl; and programs
 -- that make no tasks, which do not load the scheduler.
 local sandbox = require("leat.sandbox")
-local interpreter = dofile("spec/support/interpreter.lua")
+local script = dofile("spec/support/script.lua")
 
 -- What each script begins with. Loading libcurl's part of leat fails.
 local PROLOGUE = [[
@@ -27,17 +27,9 @@ local EPILOGUE = [[
   print("passed")
 ]]
 
--- Runs a script in a process of its own, and returns what it prints, on both streams.
-local function run(script)
-  local path = os.tmpname()
-  local file = assert(io.open(path, "w"))
-  file:write(script)
-  file:close()
-  local pipe = assert(io.popen(interpreter .. " " .. path .. " 2>&1"))
-  local output = pipe:read("*a")
-  pipe:close()
-  os.remove(path)
-  return output
+local function expect_passed(text)
+  local output = script.run(text)
+  assert.equal("passed\n", output)
 end
 
 describe("tasks over a driver written in Lua, without libcurl,", function()
@@ -52,8 +44,8 @@ describe("tasks over a driver written in Lua, without libcurl,", function()
   end)
   after_each(function() server:stop() end)
 
-  local function passes(script)
-    assert.equal("passed\n", run(PROLOGUE:format(server.url, server.api_key) .. script .. EPILOGUE))
+  local function passes(body)
+    expect_passed(PROLOGUE:format(server.url, server.api_key) .. body .. EPILOGUE)
   end
   local function slow(seconds, operation)
     server:fault { operation = operation or "find", delay = seconds, times = math.huge }
@@ -253,7 +245,7 @@ describe("a program that makes no tasks", function()
 
   it("does not load the scheduler", function()
     local server = assert(sandbox.start { cards = { { value = "1" } } })
-    assert.equal("passed\n", run(([[
+    expect_passed(([[
       local leat = require("leat")
       local client = leat.new { api_key = %q, base_url = %q }
       assert(leat.assert(client.contact_identifiers:find("1")).value == "1")
@@ -261,12 +253,12 @@ describe("a program that makes no tasks", function()
       assert(leat.assert(asked.contact_identifiers:create("2")):delete())
       asked:close()
       client:close()
-    ]]):format(server.api_key, server.url, server.url, server.api_key) .. NO_SCHEDULER))
+    ]]):format(server.api_key, server.url, server.url, server.api_key) .. NO_SCHEDULER)
     server:stop()
   end)
 
   it("needs no libcurl for a transport, which waits by a monotonic clock", function()
-    assert.equal("passed\n", run([[
+    expect_passed([[
       package.preload["leat.curl.core"] = function() error("there is no libcurl here") end
       local leat, now = require("leat"), require("leat.core").now
       local asked = 0
@@ -280,6 +272,6 @@ describe("a program that makes no tasks", function()
       local begun = now()
       assert(leat.assert(client.contact_identifiers:find("1")).value == "1")
       assert(now() - begun >= 900 and now() - begun < 1900, now() - begun)
-    ]] .. NO_SCHEDULER))
+    ]] .. NO_SCHEDULER)
   end)
 end)

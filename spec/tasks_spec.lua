@@ -4,7 +4,7 @@ local sandbox = require("leat.sandbox")
 local tasks = require("leat.tasks")
 
 local now = dofile("spec/support/clock.lua")
-local interpreter = dofile("spec/support/interpreter.lua")
+local script = dofile("spec/support/script.lua")
 local interrupt = dofile("spec/support/interrupt.lua")
 
 describe("tasks", function()
@@ -979,9 +979,7 @@ describe("tasks", function()
   end
 
   it("Ctrl-C in an each with a rate leaves no slots behind", function()
-    local script = os.tmpname()
-    local file = assert(io.open(script, "w"))
-    file:write(([[
+    local path, command = script.write(([[
       local leat, tasks = require("leat"), require("leat.tasks")
       local now = dofile("spec/support/clock.lua")
       local client = leat.new { api_key = %q, base_url = %q, rate = 4 }
@@ -991,29 +989,21 @@ describe("tasks", function()
       print(fine, why, tasks.each({ "1" }, find).failed)
       print("took", now() - begun)
     ]]):format(server.api_key, server.url))
-    file:close()
-    local output = interrupt(interpreter .. " " .. script, server, "find", 2)
-    os.remove(script)
+    local output = interrupt(command, server, "find", 2)
+    os.remove(path)
     assert.truthy(output:find("^false\t[^\t]*interrupted!\t0\n"), output)
     assert.truthy(tonumber(output:match("took\t([%d.]+)")) < 0.75, output)
   end)
 
   it("that are left when the program ends are told of, in one line", function()
     local function run(rest)
-      local script = os.tmpname()
-      local file = assert(io.open(script, "w"))
-      file:write(([[
+      local output = script.run(([[
         local leat, tasks = require("leat"), require("leat.tasks")
         local client = leat.new { api_key = %q, base_url = %q }
         tasks.spawn(function() client.contact_identifiers:find("1") end)
         tasks.spawn(function() client.contact_identifiers:find("2") end)
         %s
       ]]):format(server.api_key, server.url, rest))
-      file:close()
-      local pipe = assert(io.popen(interpreter .. " " .. script .. " 2>&1"))
-      local output = pipe:read("*a")
-      pipe:close()
-      os.remove(script)
       return output
     end
     assert.equal("leat.tasks: the program ended, and 2 of its tasks did not: call tasks.run() before\n", run(""))
@@ -1026,9 +1016,7 @@ describe("tasks", function()
 
   it("Ctrl-C ends an each, and says what may have happened", function()
     slow(5, "create")
-    local script = os.tmpname()
-    local file = assert(io.open(script, "w"))
-    file:write(([[
+    local path, command = script.write(([[
       local leat, tasks = require("leat"), require("leat.tasks")
       local client = leat.new { api_key = %q, base_url = %q }
       local i = 0
@@ -1038,9 +1026,8 @@ describe("tasks", function()
       print(fine, why)
       print(tasks.poll(), client.contact_identifiers:find("1").value)
     ]]):format(server.api_key, server.url))
-    file:close()
-    local output, seconds = interrupt(interpreter .. " " .. script, server, "create", 3)
-    os.remove(script)
+    local output, seconds = interrupt(command, server, "create", 3)
+    os.remove(path)
     assert.truthy(seconds < 2)
     assert.truthy(output:find("^false.*interrupted!.*3 may have happened or not"), output)
     assert.truthy(output:find("\n0\t1\n", 1, true), output)

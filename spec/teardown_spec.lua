@@ -4,7 +4,7 @@
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
 local tasks = require("leat.tasks")
-local interpreter = dofile("spec/support/interpreter.lua")
+local script = dofile("spec/support/script.lua")
 
 local LIVES = tonumber(os.getenv("LEAT_LIVES") or 60)
 local SEED = tonumber(os.getenv("LEAT_SEED") or 4711)
@@ -93,9 +93,7 @@ describe("in any order", function()
     it("with calls under way comes " .. way, function()
       server:clear_faults()
       server:fault { operation = "find", delay = 1, times = math.huge }
-      local script = os.tmpname()
-      local file = assert(io.open(script, "w"))
-      file:write(([[
+      local output = script.run(([[
         local leat, tasks = require("leat"), require("leat.tasks")
         local client = leat.new { api_key = %q, base_url = %q, max_connections = 2 }
         for _ = 1, 5 do
@@ -105,11 +103,6 @@ describe("in any order", function()
         print("well")
         %s
       ]]):format(server.api_key, server.url, way:find("(", 1, true) and way or ""))
-      file:close()
-      local pipe = assert(io.popen(interpreter .. " " .. script .. " 2>&1"))
-      local output = pipe:read("*a")
-      pipe:close()
-      os.remove(script)
       assert.truthy(output:find("well\n", 1, true), output)
       assert.is_nil(output:find("no\n", 1, true))
       assert.is_nil(output:find("Sanitizer", 1, true), output)
