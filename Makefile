@@ -10,7 +10,7 @@
 #   make tsan             threads under ThreadSanitizer
 #   make valgrind         the C tests under valgrind
 #   make asan-lua valgrind-lua     the specs under the same tools
-#   make torture          makes each allocation fail in turn, from C and under $(TORTURE_LUAS)
+#   make torture          makes each allocation fail in turn: TORTURE="lua5.4" under that Lua, core from C
 #   make coverage         which lines and branches the tests run, into build/coverage
 #   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
 #   make model            $(MODEL_N) random operations of two clients, and some over sockets, against a model
@@ -313,11 +313,12 @@ coverage:
 
 # Out of memory, under the sanitizers: each TORTURE_STEP-th allocation fails in turn.
 TORTURE_STEP ?= 1
-TORTURE_LUAS ?= lua5.4 luajit
+TORTURE ?= lua5.4 luajit core
 TORTURE_WRAP := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc free clock_gettime leat_call_next)
 torture:
-	+@for lua in $(TORTURE_LUAS); do $(IN_ASAN) LUA=$$lua torture-lua || exit 1; done
-	+@$(IN_ASAN) torture-c
+	+@for of in $(TORTURE); do \
+	  case $$of in core) $(IN_ASAN) torture-c ;; *) $(IN_ASAN) LUA=$$of torture-lua ;; esac || exit 1; \
+	done
 torture-c: $(T)/curl_torture
 	$(T)/curl_torture $(TORTURE_STEP)
 torture-lua: $(M)/lua_torture

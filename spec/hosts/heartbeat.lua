@@ -87,8 +87,9 @@ function loops.cqueues()
   assert(cq:loop())
 end
 
--- A loop of the program's own. `wait(driver, seconds)` waits until the driver's descriptor is readable.
-local function loop_of(wait)
+-- A loop of the program's own. `turn(driver, seconds)` waits until the driver's descriptor is readable,
+-- at most for so long, and lets the tasks run.
+local function loop_of(turn)
   local start, driver = now(), client.driver
   while not took do
     if LOOP ~= "tick" then
@@ -97,8 +98,7 @@ local function loop_of(wait)
     if not begun and now() - start > IDLE then
       begin()
     end
-    wait(driver, BEAT)
-    tasks.poll()
+    turn(driver, math.max(0, (last or now()) + BEAT - now())) -- until the next beat is due
   end
 end
 
@@ -106,12 +106,14 @@ function loops.select()
   local socket = require("socket")
   loop_of(function(driver, seconds)
     socket.select({ driver }, nil, seconds)
+    tasks.poll()
   end)
 end
 
 function loops.poll()
   loop_of(function(driver, seconds)
     core.wait(seconds, { driver:fd() })
+    tasks.poll()
   end)
 end
 
@@ -128,6 +130,7 @@ function loops.copas()
   end
   begin = function()
     begin_tasks()
+    beat() -- because this copas runs a new thread at once, before the timers that are due
     copas.addthread(carry)
   end
   loop_of(function(_, seconds)

@@ -69,10 +69,16 @@ case $1 in
       step "teardown-$lua" make valgrind-lua LUA="$lua" BUSTED_FLAGS=spec/teardown_spec.lua
     done
     ;;
-  memory) first torture make torture ;;
+  memory)
+    first build-asan   make -j2 asan-build
+    for of in lua5.4 luajit core; do step "torture-$of" make torture TORTURE=$of; done
+    ;;
   random)
     first build-fuzz   make -j2 fuzz-build
-    step fuzz          make fuzz FUZZ_SECONDS=600
+    for target in spec/fuzz/*_fuzz.c; do
+      name=$(basename "$target" .c)
+      step "$name"     make fuzz FUZZ_SECONDS=600 FUZZERS="build/fuzz/$name"
+    done
     step model         make model MODEL_N=5000000
     ;;
   mutants-even)
