@@ -104,21 +104,24 @@ LUA_SRC  := lua/leat.lua $(filter-out %/sandbox.lua,$(wildcard lua/leat/*.lua))
 MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so
 SANDBOX_LUA    := lua/leat/sandbox.lua
 SANDBOX_MODULE := $(M)/leat/sandbox/core.so
+CLI_LUA    := $(wildcard lua/leat/cli/*.lua)
+CLI_MODULE := $(M)/leat/cli/core.so
 
 # The sandbox is for tests, and the library does not need it. (Versions of make differ in whether
 # "#" must be escaped inside a function.)
 hash := \#
 has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $(CC) $(CPP_FLAGS) -E - >/dev/null 2>&1 && echo yes)
-parts     := leat $(if $(has_sandbox),sandbox)
+parts     := leat cli $(if $(has_sandbox),sandbox)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx lint purity exports env libraries lua-leat lua-sandbox install install-core install-lua install-lua-leat install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx lint purity exports env libraries lua-leat lua-cli lua-sandbox install install-core install-lua install-lua-leat install-lua-cli install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%)
 	$(if $(has_sandbox),@:,@echo no libmicrohttpd and jansson with headers: built without leat.sandbox)
 lua-leat: $(MODULES)
 lua-sandbox: $(SANDBOX_MODULE)
+lua-cli: $(CLI_MODULE)
 
 # Objects that were compiled with other flags are compiled again.
 FLAGS := $(BUILD)/flags
@@ -168,6 +171,10 @@ $(M)/leat/curl/core.so: $(CURL_O) $(SHARED_O) $(BUILD)/libleat.a
 $(M)/leat/sandbox/core.so: $(SANDBOX_O) $(SHARED_O) $(BUILD)/libleat_sandbox.a $(BUILD)/libleat.a
 	@mkdir -p $(@D)
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(MHD_LIBS) $(JANSSON_LIBS)
+
+$(CLI_MODULE): $(M)/leat_cli.o
+	@mkdir -p $(@D)
+	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^
 
 # ---- running the build tree ------------------------------------------------------
 
@@ -444,6 +451,9 @@ install-lua-leat: lua-leat
 	@$(call put,644,$(LUA_SRC),lua,$(INST_LUADIR))
 	@$(call put,755,$(MODULES),$(M),$(INST_LIBDIR))
 	$(if $(INST_DOCDIR),@$(call put,644,README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE,.,$(INST_DOCDIR)))
+install-lua-cli: lua-cli
+	@$(call put,644,$(CLI_LUA),lua,$(INST_LUADIR))
+	@$(call put,755,$(CLI_MODULE),$(M),$(INST_LIBDIR))
 install-lua-sandbox: lua-sandbox
 	@$(call put,644,$(SANDBOX_LUA),lua,$(INST_LUADIR))
 	@$(call put,755,$(SANDBOX_MODULE),$(M),$(INST_LIBDIR))

@@ -1,0 +1,117 @@
+-- The commands of the `leat` command that are not about single cards.
+
+local cards = require("leat.cli.cards")
+local core = require("leat.core")
+local leat = require("leat")
+local parser = require("leat.cli.parser")
+local run = require("leat.cli.run")
+local status = require("leat.cli.status")
+local system = require("leat.cli.core")
+
+local other = {}
+
+local function usage(message)
+  error({ usage = message }, 0)
+end
+
+function other.list(context, arguments)
+  local output, given = context.output, arguments.contact or arguments.email
+  local uuid, wrong = cards.contact(context, arguments)
+  if not given then
+    usage("list needs a contact: its UUID, or --email")
+  elseif not uuid then
+    return output:failure(given, wrong)
+  end
+  local list, err, info = run.task(context, function()
+    return context.client.contact_identifiers:list { contact_uuid = uuid }
+  end)
+  if not list then
+    return output:failure(given, err)
+  end
+  local _, texts = core.split_json(info.json)
+  for i, card in ipairs(list) do
+    output:card(given, card, "listed", texts and texts[i])
+  end
+  return status.DONE
+end
+
+function other.check(context)
+  local account, err, info = run.task(context, function() return context.client:check() end)
+  if not account then
+    return context.output:failure(nil, err)
+  end
+  context.output:account(account, info.json)
+  return status.DONE
+end
+
+-- ---- request ----------------------------------------------------------------------------
+
+local function read_stdin()
+  local parts = {}
+  repeat
+    local text, why = system.read(0)
+    parts[#parts + 1] = text or usage("can't read standard input: " .. why)
+  until text == ""
+  return table.concat(parts)
+end
+
+local function read_file(path)
+  local file, why = io.open(path, "rb")
+  local text = file and file:read("*a")
+  if file then
+    file:close()
+  end
+  return text or usage("can't read the body: " .. (why or path))
+end
+
+local function read_body(text)
+  if text == "-" then
+    return read_stdin()
+  elseif text and text:sub(1, 1) == "@" then
+    return read_file(text:sub(2))
+  end
+  return text
+end
+
+local function read_query(pairs_given)
+  local query = {}
+  for _, pair in ipairs(pairs_given) do
+    if query[pair[1]] then
+      usage(("--query %s is given twice"):format(pair[1]))
+    end
+    query[pair[1]] = pair[2]
+  end
+  return query
+end
+
+function other.request(context, arguments)
+  local path, body = arguments.path, read_body(arguments.body)
+  local query = read_query(arguments.query)
+  local data, err, info = run.task(context, function()
+    return context.client:request(arguments.method, path, { query = query, body = body })
+  end)
+  if data == nil then
+    return context.output:failure(path, err)
+  end
+  context.output:data(path, info.json or "null", info)
+  return status.DONE
+end
+
+-- ---- without a client -------------------------------------------------------------------
+
+function other.version(context)
+  local curl = require("leat.curl").version()
+  context.output:line(("leat %s (%s, %s)"):format(leat._VERSION, rawget(_G, "jit") and jit.version or _VERSION, curl))
+  return status.DONE
+end
+
+function other.completion(context, arguments)
+  context.output:line(parser.completion(arguments.shell))
+  return status.DONE
+end
+
+function other.sandbox(_, arguments)
+  return require("leat.cli.sandbox")(arguments.rest)
+end
+
+return other

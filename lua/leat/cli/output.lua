@@ -1,0 +1,304 @@
+-- What the `leat` command prints: results on standard output, everything else on standard error.
+--
+-- Results are JSON objects, one per line, or text for people. A write that fails ends the command.
+
+local core = require("leat.core")
+local system = require("leat.cli.core")
+local status = require("leat.cli.status")
+
+local Output = {}
+Output.__index = Output
+
+local STDOUT, STDERR = 1, 2
+local SIGPIPE = 13
+local quote = core.quote
+
+-- ---- writing ----------------------------------------------------------------------------
+
+-- Nobody reads the output any more: the command ends as most programs do, quietly.
+local function check_written(self, fine, why, closed)
+  if closed then
+    system.die(SIGPIPE)
+  elseif not fine and not self.failed then
+    self.failed = true
+    system.write(STDERR, ("leat: can't write to standard output: %s\n"):format(why))
+  end
+  return fine
+end
+
+--- Writes a line to standard output. After a failure `failed` is true, and nothing is written any more.
+function Output:line(text)
+  self:hide_progress()
+  if not self.failed then
+    check_written(self, system.write(STDOUT, text .. "\n"))
+  end
+end
+
+--- Writes a message to standard error.
+function Output:message(text)
+  self:hide_progress()
+  system.write(STDERR, text .. "\n")
+end
+
+--- Writes a question, and leaves the cursor behind it.
+function Output:ask(question)
+  self:hide_progress()
+  system.write(STDERR, question)
+end
+
+--- Writes a message, but not with --quiet.
+function Output:notice(text)
+  if not self.quiet then
+    self:message("leat: " .. text)
+  end
+end
+
+-- ---- colour -----------------------------------------------------------------------------
+
+local codes = { error = "31", warning = "33", good = "32" }
+
+local function paint(self, fd, code, text)
+  return self.colour[fd] and ("\27[%sm%s\27[0m"):format(codes[code], text) or text
+end
+
+-- ---- JSON -------------------------------------------------------------------------------
+
+local function number(value)
+  return value % 1 == 0 and ("%.0f"):format(value) or ("%.14g"):format(value)
+end
+
+-- Returns a value that this program made as JSON: nil, a boolean, a number or a string.
+local function encode(value)
+  if value == nil then
+    return "null"
+  elseif type(value) == "boolean" then
+    return tostring(value)
+  elseif type(value) == "number" then
+    return number(value)
+  end
+  return quote(tostring(value))
+end
+
+-- Collects the members of an object, in order; the first one of a name counts.
+local Object = {}
+Object.__index = Object
+
+local function object()
+  return setmetatable({ members = {}, has = {} }, Object)
+end
+
+function Object:add_text(name, text)
+  if not self.has[name] then
+    self.has[name] = true
+    self.members[#self.members + 1] = quote(name) .. ":" .. text
+  end
+  return self
+end
+
+function Object:add(name, value)
+  return self:add_text(name, encode(value))
+end
+
+function Object:text()
+  return "{" .. table.concat(self.members, ",") .. "}"
+end
+
+-- Adds the fields of a card: those that every card has first, then all others that the service sent. `text` is
+-- the card as the service sent it; nil if that is not known, such as for a card that an error contains.
+local function add_card(result, card, text)
+  local sent = {}
+  local names, texts = core.split_json(text or "")
+  for i, name in ipairs(names or {}) do
+    sent[name] = texts[i]
+  end
+  local uuid = card.contact and card.contact.uuid
+  local contact = uuid and object():add("uuid", uuid):text() or "null"
+  result:add_text("value", sent.value or encode(card.value)):add_text("name", sent.name or encode(card.name))
+  result:add_text("active", sent.active or encode(card.active)):add_text("contact", sent.contact or contact)
+  for i, name in ipairs(names or {}) do
+    if name ~= "outcome" then
+      result:add_text(name, texts[i])
+    end
+  end
+  return result
+end
+
+local function add_fields(result, fields)
+  local names = {}
+  for name in pairs(fields) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  local list = object()
+  for _, name in ipairs(names) do
+    local messages = {}
+    for i, message in ipairs(fields[name]) do
+      messages[i] = encode(message)
+    end
+    list:add_text(name, "[" .. table.concat(messages, ",") .. "]")
+  end
+  result:add_text("fields", list:text())
+end
+
+local function encode_error(err)
+  local result = object():add("kind", err.kind):add("code", err.code):add("status", err.status)
+  result:add("message", err.message):add("outcome_unknown", err.outcome_unknown or false)
+  result:add("retry_after", err.retry_after):add("operation", err.operation):add("attempts", err.attempts)
+  if err.fields then
+    add_fields(result, err.fields)
+  end
+  if err.card then
+    result:add_text("card", add_card(object(), err.card):text())
+  end
+  return result:text()
+end
+
+-- ---- text -------------------------------------------------------------------------------
+
+--- Removes control characters, which could move a terminal's cursor, from text of the service.
+function Output:clean(text) -- luacheck: ignore self
+  return (tostring(text):gsub("[%z\1-\31\127]", "?"):gsub("\194[\128-\159]", "?"))
+end
+
+--- Describes a card in a few words: its state, contact and name.
+function Output:describe(card)
+  local uuid = card.contact and card.contact.uuid
+  local parts = { card.active == false and paint(self, STDOUT, "warning", "inactive") or "active",
+    uuid and "contact " .. self:clean(uuid) or "no contact" }
+  if card.name ~= nil and card.name ~= card.value then
+    parts[#parts + 1] = ("name \"%s\""):format(self:clean(card.name))
+  end
+  return table.concat(parts, ", ")
+end
+
+-- Returns the text of an error without the name of the program and the operation, which the reader knows.
+local function error_text(err)
+  local text = tostring(err)
+  return text:match("^leat: [%w_]+%.[%w_]+: (.*)$") or text:match("^leat: (.*)$") or text
+end
+
+-- ---- results ----------------------------------------------------------------------------
+
+--- Prints a card. `outcome` is what became of it, in one word.
+function Output:card(input, card, outcome, text)
+  if self.json then
+    self:line(add_card(object():add("input", input), card, text):add("outcome", outcome):text())
+  else
+    local done = outcome ~= "found" and outcome ~= "listed" and outcome:gsub("_", " ") .. ": " or ""
+    self:line(("%s: %s%s"):format(self:clean(card.value), done, self:describe(card)))
+  end
+end
+
+--- Prints that a value is done for which there is no card any more, or not yet.
+function Output:done(input, outcome)
+  if self.json then
+    self:line(object():add("input", input):add("value", input):add("outcome", outcome):text())
+  else
+    self:line(("%s: %s"):format(self:clean(input), (outcome:gsub("_", " "))))
+  end
+end
+
+--- Prints the account of the API key. `text` is what the service sent, as JSON.
+function Output:account(account, text)
+  if self.json then
+    local result, names, texts = object():add("input", nil), core.split_json(text)
+    for i, name in ipairs(names) do
+      result:add_text(name, texts[i])
+    end
+    self:line(result:text())
+  else
+    self:line(("%s (id %s, uuid %s)"):format(self:clean(account.company), self:clean(account.id),
+      self:clean(account.uuid)))
+  end
+end
+
+--- Prints data of the service, which is JSON text.
+function Output:data(input, text, info)
+  if self.json then
+    self:line(object():add("input", input):add_text("data", text):add("status", info.status):text())
+  else
+    self:line(text)
+  end
+end
+
+--- Prints an error: as JSON on standard output, as text on standard error. Returns its exit status.
+function Output:failure(input, err)
+  if self.json then
+    self:line(object():add("input", input):add_text("error", encode_error(err)):text())
+  else
+    local text = error_text(err)
+    local kind = tostring(err.kind)
+    if text:sub(1, #kind) == kind then
+      text = paint(self, STDERR, "error", kind) .. text:sub(#kind + 1)
+    end
+    self:message(("leat: %s%s"):format(input and self:clean(input) .. ": " or "", text))
+  end
+  return status.of(err)
+end
+
+-- ---- progress ---------------------------------------------------------------------------
+
+local WIDTH = 20
+
+local function duration(seconds)
+  seconds = math.floor(seconds + 0.5)
+  local hours, minutes = math.floor(seconds / 3600), math.floor(seconds % 3600 / 60)
+  if hours > 0 then
+    return ("%d:%02d:%02d"):format(hours, minutes, seconds % 60)
+  end
+  return ("%d:%02d"):format(minutes, seconds % 60)
+end
+
+local function progress_text(p)
+  local text = ("%d%s done, %d failed, %.1f/s"):format(p.done, p.total and " of " .. p.total or "", p.failed, p.rate)
+  return p.eta and text .. ", " .. duration(p.eta) .. " left" or text
+end
+
+local function bar(p)
+  local full = p.total and math.floor(WIDTH * p.done / math.max(p.total, 1))
+  return full and ("[%s%s] "):format(("#"):rep(full), ("."):rep(WIDTH - full)) or ""
+end
+
+--- Shows the progress of work that takes longer than a second: a bar on a terminal, otherwise a line
+-- every ten seconds.
+function Output:progress(p)
+  if self.quiet or p.seconds - self.reported < (self.terminal and (self.reported == 0 and 1 or 0.2) or 10) then
+    return
+  end
+  self.reported = p.seconds
+  if self.terminal then
+    local text = bar(p) .. progress_text(p)
+    system.write(STDERR, "\r" .. text:sub(1, (system.columns(STDERR) or 80) - 1) .. "\27[K")
+    self.shown = true
+  else
+    system.write(STDERR, "leat: " .. progress_text(p) .. "\n")
+  end
+end
+
+--- Erases the bar, so that something else can be written.
+function Output:hide_progress()
+  if self.shown then
+    self.shown = false
+    system.write(STDERR, "\r\27[K")
+  end
+end
+
+-- ---- the module -------------------------------------------------------------------------
+
+local function wants_colour(fd)
+  local refused, terminal = os.getenv("NO_COLOR"), os.getenv("TERM")
+  return system.is_terminal(fd) and (refused or "") == "" and terminal ~= "dumb"
+end
+
+--- Makes the output of a command. `options` are the arguments: `json`, `quiet`.
+return function(options)
+  return setmetatable({
+    json = options.json,
+    quiet = options.quiet,
+    terminal = system.is_terminal(STDERR),
+    colour = { [STDOUT] = wants_colour(STDOUT), [STDERR] = wants_colour(STDERR) },
+    reported = 0,
+    shown = false,
+    failed = false,
+  }, Output)
+end

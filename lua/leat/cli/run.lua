@@ -1,0 +1,73 @@
+-- Runs the calls of the `leat` command in tasks. The program's own loop waits for connections, standard input
+-- and signals at the same time.
+
+local core = require("leat.core")
+local scheduler = require("leat.scheduler")
+local system = require("leat.cli.core")
+local tasks = require("leat.tasks")
+
+local run = {}
+
+local STDIN = 0
+local TURN = 0.1 -- seconds after which a signal is noticed that arrived just before a wait
+
+-- After a signal, or when nothing can be printed any more, what is under way is canceled: changes that may
+-- have been made are then reported as such.
+local function check_stop(context)
+  if not context.stopped and (system.signal() or context.output.failed) then
+    context.stopped = true
+    if context.input then
+      context.input:stop()
+    end
+    tasks.cancel()
+  end
+end
+
+local function turn(context)
+  local input, descriptors = context.input, { context.client.driver:fd() }
+  if input and input.waiting then
+    descriptors[2] = STDIN
+  end
+  core.wait(TURN, descriptors)
+  if input then
+    input:wake()
+  end
+  check_stop(context)
+end
+
+--- Calls `f` in a task, and returns its results. Raises its error, unless the command was stopped.
+function run.task(context, f)
+  local ended
+  scheduler.start({ at_end = function(task)
+    scheduler.observe(task)
+    ended = task
+  end }, f)
+  while not ended do
+    turn(context)
+    tasks.poll()
+  end
+  if ended.fine then
+    return (table.unpack or unpack)(ended.results, 1, ended.n) -- luacheck: ignore
+  elseif not context.stopped then
+    error(ended.why, 0)
+  end
+end
+
+--- Calls `f` with each value of the input, and `report` with each value and the results of `f` for it, in the
+-- order of the input. A first result of nil counts as failed.
+function run.each(context, input, f, report)
+  context.input = input
+  run.task(context, function()
+    tasks.each(function() return input:next() end, f, {
+      concurrency = context.options.concurrency or 8,
+      in_order = report,
+      total = input.total,
+      progress = input.several and function(p) context.output:progress(p) end or nil,
+      progress_every = TURN,
+    })
+  end)
+  context.output:hide_progress()
+  context.input = nil
+end
+
+return run
