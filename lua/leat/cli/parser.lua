@@ -154,7 +154,8 @@ local function add_other_commands(add)
     :argument("OPTION"):target("rest"):argname("OPTION"):args("*")
 
   add("version", "Show the versions of leat and of its libraries.")
-  add("help", "Show how to use a command."):argument("COMMAND", "A command."):target("topic"):argname("COMMAND"):args("?")
+  add("help", "Show how to use a command.")
+    :argument("COMMAND", "A command."):target("topic"):argname("COMMAND"):args("?")
   add("completion", "Print a completion script for a shell."):argument("SHELL", "bash, zsh or fish.")
     :target("shell"):argname("SHELL"):choices { "bash", "zsh", "fish" }
 end
