@@ -100,6 +100,7 @@ local known = {
   account = "string",
   on_attempt = "function",
   show_values = "boolean",
+  json = "boolean",
   max_body = "count",
   allow_http = "boolean",
   blocking = "boolean",
@@ -158,9 +159,9 @@ local function new_driver(options)
   return require(in_nginx and "leat.nginx" or "leat.curl").new(settings)
 end
 
--- Returns what a driver needs to know about a client: see leat.driver.
+-- Returns what a driver needs to know about a client, see leat.driver; and the option `json`.
 local function new_hooks(handle, options, store)
-  local hooks = { token = options.token, blocking = options.blocking, store = store,
+  local hooks = { token = options.token, blocking = options.blocking, json = options.json, store = store,
     token_timeout = (options.timeout or 30) + (options.queue_timeout or 0) }
   if options.on_attempt then
     function hooks.attempts()
@@ -366,6 +367,8 @@ end
 --   * `on_attempt` a function that is called with an `attempt`, a table, after every exchange, for logs or
 --     metrics. It must not make calls; the call raises the function's errors
 --   * `show_values` boolean: true adds the cards' values to what `on_attempt` receives. Default false
+--   * `json` boolean: true makes `info.json` of each call the response's data as JSON text, in which
+--     nulls, empty lists and all digits of numbers are kept. Default false
 --   * `queue_timeout` number: the seconds that a call may wait for the rate limiter, or while the service
 --     asks to wait. Waiting does not count towards `timeout`. Default: no limit; in nginx, `timeout`
 --   * `max_connections` integer: how many connections are open at once. Default 16
