@@ -14,6 +14,11 @@ local leat = {}
 ---@return leat.Client
 function leat.new(options) end
 
+---Makes a client with options that are completed from the environment: LEAT_API_KEY, LEAT_BASE_URL, ...
+---@param options? leat.Options|{ api_key_file?: string }
+---@return leat.Client
+function leat.from_env(options) end
+
 ---Like `assert`, but keeps the fields of the error: raises `err` itself; on Lua 5.1 and LuaJIT, its text.
 ---@generic T
 ---@param value T?
