@@ -390,6 +390,7 @@ lint:
 	  --inline-suppr --suppress=missingIncludeSystem -Icore -Icore/curl -Icore/sandbox core lua
 	luacheck --quiet .
 	shellcheck $(SH_FILES)
+	LUA=$(LUA) sh spec/support/readers.sh
 	sh spec/support/mutants.sh --check
 	bash spec/support/nightly_test.sh
 # A sandbox's request owns its memory; gcc cannot follow the ownership through libmicrohttpd.
