@@ -147,6 +147,8 @@ describe("completion", function()
   it("knows the topics of help, and the shells", function()
     assert.equal("delete", complete("help", "del"))
     assert.equal("bash zsh fish", complete("completion", ""))
+    local zsh = run_well(interpreter .. " rockspec/manual.lua zsh")
+    assert.is_nil(zsh:find("(bash zsh fish)", 1, true)) -- it would offer them twice, as an argument too
   end)
 
   it("offers files only for options that take one", function()
