@@ -73,8 +73,8 @@ describe("leat", function()
     expect(0, { "find", "0043" }, "0043: active, contact bob\n", "")
     expect(0, { "find", "0042" }, '0042: active, no contact, name "Krabby Membership"\n', "")
     local card = json(0, { "find", "0043" })[1]
-    assert.same({ input = "0043", value = "0043", name = "0043", active = true, contact = { uuid = "bob" },
-      outcome = "found" }, card)
+    assert.same({ input = "0043", value = "0043", name = "0043", active = true, outcome = "found",
+      contact = { uuid = "bob", email = cjson.null } }, card)
     assert.equal(cjson.null, json(0, { "find", "0042" })[1].contact)
   end)
 
@@ -210,7 +210,7 @@ describe("leat", function()
   end)
 
   it("a value that no card can have fails alone", function()
-    local list = json(1, { "find", "0043", ("x"):rep(5000), "9999" })
+    local list = json(1, { "find", "0043", "a\255", "9999" })
     assert.equal("bob", list[1].contact.uuid)
     assert.equal("usage", list[2].error.kind)
     assert.equal("not_found", list[3].error.kind)
@@ -288,7 +288,7 @@ describe("the exit status is", function()
       { "find", "1", "-" }, { "--rate", "x", "find", "1" }, { "--rate", "0", "find", "1" }, { "--timeout", "-1", "find", "1" },
       { "--concurrency", "0", "find", "1" }, { "delete", "0042" }, { "unlink", "0043" }, { "completion", "csh" },
       { "request", "GET", "/x", "--query", "x" }, { "request", "GET", "/x", "--body", "@/nowhere" },
-      { "--base-url", "http://example.org/", "find", "1" }, { "--ca-file", "/nowhere", "check" }, { "help", "fnid" },
+      { "--base-url", "http://example.org/", "find", "1" }, { "help", "fnid" },
       { "--timeout", "1e9", "find", "1" }, { "link", "1", "ann", "--email", "x" } } do
       local result = leat(args)
       assert.equal(2, result.status, table.concat(args, " ") .. ": " .. result.stdout .. result.stderr)
