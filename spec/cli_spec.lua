@@ -311,6 +311,21 @@ describe("the exit status is", function()
     assert.equal(0, #server:requests())
   end)
 
+  it("in the guide and in the help that of every kind of error", function()
+    local status = require("leat.cli.status")
+    local read = dofile("spec/support/read.lua")
+    local guide, help = read("docs/command.md"), expect(0, { "help" }).stdout
+    local known = { usage = true }
+    for kind in read("lua/leat.lua"):match("@field kind (.-)\n%-%- @field"):gmatch("`([%w_]+)`") do
+      known[kind] = true
+      local number = status.of { kind = kind }
+      assert.truthy(guide:find(("\n| %d | [^\n]*`%s`"):format(number, kind)), kind)
+      assert.truthy(help:find(("\n   %d  [^:]*:?[^:]*[ \n]%s[,;\n]"):format(number, kind)), kind)
+    end
+    assert.truthy(known.not_found and known.no_memory)
+    assert.equal(6, status.of { kind = "connection", outcome_unknown = true })
+  end)
+
   it("0 for help, of the program and of each command", function()
     local text = expect(0, { "--help" }).stdout
     assert.equal(text, expect(0, { "help" }).stdout)
