@@ -85,8 +85,8 @@ describe("leat", function()
     local result = leat { "--json", "find", "7" }
     assert.truthy(result.stdout:find('"attributes":[]', 1, true), result.stdout)
     assert.truthy(result.stdout:find('"credit_balance":{"balance":12}', 1, true), result.stdout)
-    server:fault { operation = "find", status = 200, body =
-      '{"data":{"value":"7","name":null,"active":true,"contact":null,"points":9007199254740993,"rate":0.1,"outcome":"x"}}' }
+    server:fault { operation = "find", status = 200, body = '{"data":{"value":"7","name":null,"active":true,'
+      .. '"contact":null,"points":9007199254740993,"rate":0.1,"outcome":"x"}}' }
     result = leat { "--json", "find", "7" }
     assert.equal('{"input":"7","value":"7","name":null,"active":true,"contact":null,"points":9007199254740993,'
       .. '"rate":0.1,"outcome":"found"}\n', result.stdout)
@@ -285,7 +285,8 @@ describe("the exit status is", function()
   it("2 for wrong usage, and nothing is sent", function()
     for _, args in ipairs { {}, { "fnid", "1" }, { "find" }, { "find", "-5" }, { "find", "--nothing", "1" },
       { "link", "0042" }, { "update", "0042" }, { "update", "0042", "--active", "--inactive" }, { "list" },
-      { "find", "1", "-" }, { "--rate", "x", "find", "1" }, { "--rate", "0", "find", "1" }, { "--timeout", "-1", "find", "1" },
+      { "find", "1", "-" }, { "--rate", "x", "find", "1" }, { "--rate", "0", "find", "1" },
+      { "--timeout", "-1", "find", "1" },
       { "--concurrency", "0", "find", "1" }, { "delete", "0042" }, { "unlink", "0043" }, { "completion", "csh" },
       { "request", "GET", "/x", "--query", "x" }, { "request", "GET", "/x", "--body", "@/nowhere" },
       { "--base-url", "http://example.org/", "find", "1" }, { "help", "fnid" },
@@ -330,7 +331,8 @@ describe("the exit status is", function()
     local text = expect(0, { "--help" }).stdout
     assert.equal(text, expect(0, { "help" }).stdout)
     assert.truthy(text:find("Exit status:", 1, true))
-    for name in ("find create ensure link unlink update delete list check request sandbox version completion"):gmatch("%a+") do
+    local names = "find create ensure link unlink update delete list check request sandbox version completion"
+    for name in names:gmatch("%a+") do
       assert.truthy(text:find("\n   " .. name .. " ", 1, true), name)
       assert.truthy(expect(0, { "help", name }).stdout:find("^Usage: leat " .. name), name)
       assert.truthy(expect(0, { name, "--help" }).stdout:find("^Usage: leat " .. name), name)
@@ -346,7 +348,8 @@ describe("the key", function()
     file:close()
     assert.equal(0, leat({ "find", "0043" }, nil, { LEAT_API_KEY = false, LEAT_API_KEY_FILE = name }).status)
     assert.equal(0, leat({ "--api-key-file", name, "find", "0043" }, nil, { LEAT_API_KEY = "wrong" }).status)
-    assert.equal(0, leat({ "--base-url", server.url, "find", "0043" }, nil, { LEAT_BASE_URL = "http://127.0.0.1:1" }).status)
+    local env = { LEAT_BASE_URL = "http://127.0.0.1:1" }
+    assert.equal(0, leat({ "--base-url", server.url, "find", "0043" }, nil, env).status)
     os.remove(name)
   end)
 end)

@@ -155,7 +155,7 @@ end
 
 -- ---- asking -----------------------------------------------------------------------------
 
--- Returns the answer to a question, or nil if the input ended or a signal arrived.
+-- Asks a question, and returns the line that was typed; nil if the input ended or a signal arrived.
 local function ask(context, question)
   context.output:ask(question)
   local text = ""
@@ -196,8 +196,8 @@ local function confirm(context, name, found)
     output:message(("  and %d more"):format(#found - LISTED))
   end
   local what = #found == 1 and "this card" or ("these %d cards"):format(#found)
-  local answer = ask(context, ("%s %s? [y/N] "):format(name:gsub("^%l", string.upper), what))
-  return answer ~= nil and (answer:lower() == "y" or answer:lower() == "yes")
+  local line = ask(context, ("%s %s? [y/N] "):format(name:gsub("^%l", string.upper), what))
+  return line ~= nil and (line:lower() == "y" or line:lower() == "yes")
 end
 
 local function shell_word(text)
