@@ -75,7 +75,7 @@ function cards.contact(context, arguments)
   end)
   if contact and type(contact.uuid) == "string" then
     return contact.uuid
-  elseif not err or err.kind == "not_found" then
+  elseif not err or err.kind == "contact_not_found" then
     err = new_failure("contact_not_found", "the service has no contact with this e-mail address")
   end
   return nil, err

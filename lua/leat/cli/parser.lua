@@ -57,13 +57,13 @@ end
 -- ---- commands ---------------------------------------------------------------------------
 
 local function add_values(command)
-  return command:argument("values", "The values of cards; '-' reads them from standard input, one per line.")
-    :args("+"):argname("VALUE")
+  return command:argument("VALUE", "The values of cards; '-' reads them from standard input, one per line.")
+    :target("values"):argname("VALUE"):args("+")
 end
 
 local function add_value(command)
-  return command:argument("values", "The value of the card; '-' reads values from standard input, one per line.")
-    :argname("VALUE"):action("append")
+  return command:argument("VALUE", "The value of the card; '-' reads values from standard input, one per line.")
+    :target("values"):argname("VALUE"):action("append")
 end
 
 local function add_contact(command)
@@ -74,7 +74,7 @@ local function add_contact(command)
 end
 
 local function add_contact_argument(command)
-  local uuid = command:argument("contact", "The contact's UUID."):args("?"):argname("UUID")
+  local uuid = command:argument("UUID", "The contact's UUID."):target("contact"):argname("UUID"):args("?")
   local email = command:option("--email", "The contact with this e-mail address, instead of a UUID.")
     :argname("ADDRESS")
   command:mutex(uuid, email)
@@ -142,8 +142,8 @@ local function add_other_commands(add)
 
   local request = add("request", "Send a request to any endpoint of the API.",
     "Send a request to any endpoint of the API, and print the response's data as JSON.")
-  request:argument("method", "GET, POST, PUT, PATCH or DELETE."):argname("METHOD")
-  request:argument("path", "The path below the base URL, such as /contacts/find."):argname("PATH")
+  request:argument("METHOD", "GET, POST, PUT, PATCH or DELETE."):target("method"):argname("METHOD")
+  request:argument("PATH", "The path below the base URL, such as /contacts/find."):target("path"):argname("PATH")
   request:option("--query", "A parameter of the query; may be repeated."):argname("NAME=VALUE"):count("*")
     :convert(pair)
   request:option("--body", "The body, as JSON; '@FILE' reads it from a file, '-' from standard input.")
@@ -151,12 +151,13 @@ local function add_other_commands(add)
 
   add("sandbox", "Serve a local copy of the API, to try things on.",
     "Serve a server on 127.0.0.1 that behaves like the API: see 'leat sandbox --help'."):handle_options(false)
-    :argument("rest"):args("*"):argname("OPTION")
+    :argument("OPTION"):target("rest"):argname("OPTION"):args("*")
 
   add("version", "Show the versions of leat and of its libraries.")
-  add("help", "Show how to use a command."):argument("topic", "A command."):args("?"):argname("COMMAND")
-  add("completion", "Print a completion script for a shell."):argument("shell", "bash, zsh or fish.")
-    :choices { "bash", "zsh", "fish" }:argname("SHELL")
+  add("help", "Show how to use a command.")
+    :argument("COMMAND", "A command."):target("topic"):argname("COMMAND"):args("?")
+  add("completion", "Print a completion script for a shell."):argument("SHELL", "bash, zsh or fish.")
+    :target("shell"):argname("SHELL"):choices { "bash", "zsh", "fish" }
 end
 
 local function add_global_options(root)
@@ -207,10 +208,11 @@ end
 
 -- Adds advice for values that look like options.
 local function explain(message)
-  if message:find("^unknown option '%-") then
-    message = message .. "\nA value that begins with '-' must follow '--': leat find -- -5"
+  local option = message:match("^unknown option '(%-%w)'")
+  if option then
+    message = ("unknown option '%s'; a value that begins with '-' must follow '--': leat find -- -5"):format(option)
   end
-  return message
+  return (message:gsub("\nDid you mean", "; did you mean"))
 end
 
 -- Reads the arguments. Returns them as a table; or nil and a help text; or nil, nil and what is wrong.
