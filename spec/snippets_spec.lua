@@ -81,9 +81,12 @@ local function compile(text, name, of)
 end
 
 local function run(path, block, told)
-  local server, printed = serve(), {}
-  local chunk = compile(("\n"):rep(block.line - 1) .. block.text, "@" .. path, environment(server, printed))
+  local server, printed, getenv = serve(), {}, os.getenv
+  local of = environment(server, printed)
+  local chunk = compile(("\n"):rep(block.line - 1) .. block.text, "@" .. path, of)
+  os.getenv = of.os.getenv -- luacheck: ignore
   local fine, why = pcall(chunk)
+  os.getenv = getenv -- luacheck: ignore
   server:stop()
   assert.is_true(fine, tostring(why))
   if told then
