@@ -22,7 +22,9 @@ local function leat(args, stdin, env)
   for name, value in pairs(env or {}) do
     complete[name] = value or nil
   end
-  return command.run { args = args, stdin = stdin or "", env = complete }
+  local result = command.run { args = args, stdin = stdin or "", env = complete }
+  assert.is_nil(result.stderr:find("stack traceback", 1, true), result.stderr)
+  return result
 end
 
 -- Checks the exit status and, if given, the whole output.
@@ -295,7 +297,6 @@ describe("the exit status is", function()
       assert.equal(2, result.status, table.concat(args, " ") .. ": " .. result.stdout .. result.stderr)
       assert.equal("", result.stdout)
       assert.truthy(result.stderr:find("^leat: "), result.stderr)
-      assert.is_nil(result.stderr:find("stack traceback", 1, true), result.stderr)
     end
     assert.equal(0, #server:requests())
   end)

@@ -94,8 +94,8 @@ function previews.create(card)
   return nil, new_failure("already_exists", "the card exists", card)
 end
 
-function previews.ensure(card, options)
-  local step, why = ensure.next_step(card, options)
+function previews.ensure(card, options, clean)
+  local step, why = ensure.next_step(card, options, clean)
   if step == "conflict" then
     return nil, new_failure("conflict", why, card)
   end
@@ -148,7 +148,7 @@ local function preview(context, name, value, options)
     return nil, err
   end
   local outcome
-  outcome, err = previews[name](card, options)
+  outcome, err = previews[name](card, options, function(text) return context.output:clean(text) end)
   err = check_expect(card, options) or err
   return not err and card or nil, err, info, outcome
 end
