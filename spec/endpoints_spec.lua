@@ -639,8 +639,8 @@ describe("contact_identifiers:validate", function()
   end)
 
   it("raises what is no operation", function()
-    assert.truthy(misuse("a:validate('get', '1')", cards):find("contact_identifiers.validate: there is no operation 'get'",
-      1, true))
+    local said = misuse("a:validate('get', '1')", cards)
+    assert.truthy(said:find("contact_identifiers.validate: there is no operation 'get'", 1, true), said)
     misuse("a:validate('validate')", cards)
     misuse("a:validate()", cards)
     misuse("a.validate('find', '1')", cards)

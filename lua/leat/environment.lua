@@ -108,4 +108,4 @@ function environment.read(options)
   return complete
 end
 
-return environment
+return environment --[[@as leat.environment]]
