@@ -6,6 +6,26 @@ local sandbox = require("leat.sandbox")
 local KIM = "6cf1b5a5-9d27-4f7d-8b59-0a8c4ffb1f01"
 local ALEX = "0f6c1c4e-1f9c-45f4-8f0c-9f6a1f0b7a02"
 
+local unpack = table.unpack or unpack -- luacheck: ignore
+
+-- Starts a service that responds to the find of card 2 after some time.
+local function start_slow(delay)
+  local fault = { operation = "find", value = "2", delay = delay, times = math.huge }
+  return assert(sandbox.start { cards = { { value = "1" }, { value = "2" } }, faults = { fault } })
+end
+
+-- A line of progress comes after ten seconds, which pass while the other tests run.
+local slow_args = { "find", "1", "2", "--rate", "none" }
+local slow, in_pipe, quiet
+setup(function()
+  slow = start_slow(10.5)
+  in_pipe = command.start { args = slow_args, server = slow }
+  quiet = command.start { args = { "-q", unpack(slow_args) }, server = slow }
+end)
+teardown(function()
+  slow:stop()
+end)
+
 local server
 after_each(function()
   if server then
@@ -56,7 +76,7 @@ describe("the question before a delete", function()
       values[i] = "card " .. i
     end
     start(values)
-    local result = on_terminal({ "delete", "--rate", "none", (table.unpack or unpack)(values) }, -- luacheck: ignore
+    local result = on_terminal({ "delete", "--rate", "none", unpack(values) },
       { { "[y/N] ", "n\r" } })
     assert.equal(1, count(result.screen, "[y/N]"), result.screen)
     assert.truthy(result.screen:find("card 10: ", 1, true))
@@ -115,7 +135,7 @@ describe("the question before a delete", function()
     process:type("y\r")
     local result = process:wait()
     assert.equal(1, result.status, result.screen)
-    assert.equal(2, count(result.screen, ": conflict"), result.screen)
+    assert.equal(2, count(result.screen, "conflict"), result.screen)
     assert.equal(ALEX, server:card("1").contact.uuid)
     assert.equal(ALEX, server:card("free").contact.uuid)
   end)
@@ -123,7 +143,7 @@ describe("the question before a delete", function()
   it("can be asked while the results go to a file", function()
     start()
     local result = on_terminal({ "delete", "1", "--json" }, { { "[y/N] ", "y\r" } }, { terminal = "02" })
-    assert.equal('{"input":"1","outcome":"deleted"}\n', result.stdout)
+    assert.truthy(result.stdout:find('^{"input":"1",[^\n]*"outcome":"deleted"}\n$'), result.stdout)
     assert.equal(0, result.status)
   end)
 
@@ -260,42 +280,22 @@ local function final_lines(screen)
 end
 
 describe("progress", function()
-  -- A service that is slow from the second find on.
-  local function start_slow(delay)
-    local slow = assert(sandbox.start { cards = { { value = "1" }, { value = "2" } },
-      faults = { { operation = "find", value = "2", delay = delay } } })
-    return slow
-  end
-
-  local args = { "find", "1", "2", "--rate", "none" }
   local BAR = "[##########..........] 1 of 2 done, 0 failed"
-
-  -- The line in a pipe comes after ten seconds, which pass while the other tests run.
-  local slow, in_pipe, quiet
-  setup(function()
-    slow = start_slow(10.5)
-    slow:fault { operation = "find", value = "2", delay = 10.5 }
-    in_pipe = command.start { args = args, server = slow }
-    quiet = command.start { args = { "-q", (table.unpack or unpack)(args) }, server = slow } -- luacheck: ignore
-  end)
-  teardown(function()
-    slow:stop()
-  end)
 
   it("is a bar on a terminal, which is erased", function()
     server = start_slow(1.6)
-    local result = on_terminal(args)
+    local result = on_terminal(slow_args)
     assert.truthy(result.screen:find(BAR, 1, true), result.screen)
-    assert.truthy(final_lines(result.screen):find("^1: active, no contact\n[^\n]*\n?2: active, no contact\n$"),
+    assert.truthy(final_lines(result.screen):find("^leat: [^\n]*\n1: active, no contact\n2: active, no contact\n$"),
       final_lines(result.screen))
-    assert.falsy(final_lines(result.screen):find("#", 1, true))
   end)
 
   it("is not shown with -q, nor for work that is done within a second", function()
     server = start_slow(1.6)
-    local result = on_terminal { "-q", (table.unpack or unpack)(args) } -- luacheck: ignore
+    local result = on_terminal { "-q", unpack(slow_args) }
     assert.equal("1: active, no contact\n2: active, no contact\n", result.screen)
-    result = on_terminal(args)
+    result = on_terminal { "find", "1", "1" }
+    assert.truthy(result.screen:find("\n1: active, no contact\n", 1, true))
     assert.falsy(result.screen:find("done", 1, true))
   end)
 

@@ -143,12 +143,14 @@ end
 
 --- Waits until a text, not a pattern, is in what it has written, after the texts that were waited for before.
 function Process:wait_for(stream, text)
-  local from = self[stream] or 1
-  local fine, found = pcall(command.wait_until, function()
-    local _, last = self:read(stream):find(text, from, true)
-    return last
+  local found
+  command.wait_until(function()
+    local ended = self:has_ended()
+    local _, last = self:read(stream):find(text, self[stream] or 1, true)
+    found = last
+    return found or ended
   end)
-  if not fine then
+  if not found then
     error(("'%s' was not written to %s, but:\n%s\n%s"):format(text, stream, self:read(stream), self:read("stderr")), 2)
   end
   self[stream] = found + 1

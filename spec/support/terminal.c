@@ -175,6 +175,13 @@ static void watch(void) {
   else dprintf(STATUS, "exit %d\n", WEXITSTATUS(status));
 }
 
+/* The spec may still write instructions, which are too late; it would get SIGPIPE. */
+static void await_end_of_instructions(void) {
+  char text[LONGEST];
+  while (read(CONTROL, text, sizeof text) > 0)
+    continue;
+}
+
 int main(int argc, char **argv) {
   int option;
   while ((option = getopt(argc, argv, "+t:pc:i:")) != -1) {
@@ -187,5 +194,6 @@ int main(int argc, char **argv) {
   signal(SIGPIPE, SIG_IGN);
   start(argv + optind);
   watch();
+  await_end_of_instructions();
   return 0;
 }

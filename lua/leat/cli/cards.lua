@@ -207,8 +207,8 @@ end
 local function note_undo(context, one)
   local uuid = one.card.contact and uuid_of(one.card)
   if uuid then
-    context.output:notice(("it belonged to contact %s; to undo this: leat link %s %s"):format(uuid,
-      shell_word(one.value), shell_word(uuid)))
+    context.output:notice(("it belonged to contact %s; to undo this: leat link %s%s %s"):format(uuid,
+      one.value:sub(1, 1) == "-" and "-- " or "", shell_word(one.value), shell_word(uuid)))
   end
 end
 

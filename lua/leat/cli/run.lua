@@ -76,7 +76,7 @@ function run.each(context, input, f, report)
       in_order = report,
       total = input.total,
       progress = input.several and function(p) context.progress = p end or nil,
-      progress_every = TURN,
+      progress_every = 0.001,
     })
   end)
   context.output:hide_progress()
