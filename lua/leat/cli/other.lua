@@ -3,6 +3,7 @@
 local cards = require("leat.cli.cards")
 local core = require("leat.core")
 local leat = require("leat")
+local need = require("leat.cli.need")
 local parser = require("leat.cli.parser")
 local run = require("leat.cli.run")
 local status = require("leat.cli.status")
@@ -111,6 +112,7 @@ function other.completion(context, arguments)
 end
 
 function other.sandbox(_, arguments)
+  need("leat.sandbox", "luarocks install leat-sandbox")
   return require("leat.cli.sandbox")(arguments.rest)
 end
 

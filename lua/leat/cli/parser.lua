@@ -3,7 +3,8 @@
 -- Options that every command takes are declared on the parser only: argparse loses their values if a command
 -- declares them too.
 
-local argparse = require("argparse")
+local argparse = require("leat.cli.need")("argparse",
+  "luarocks install argparse (from a checkout: sh rockspec/deps.sh install cli)")
 local status = require("leat.cli.status")
 
 local parser = {}
@@ -235,20 +236,61 @@ function parser.read(arguments)
   return result
 end
 
+-- Gives what argparse would complete with names of files, and is not a file, nothing to complete; and the topics
+-- of help and the names of shells what they can be.
+local function improve_completion(root)
+  local function forbid_files(elements)
+    for _, element in ipairs(elements) do
+      local is_file = element._name:find("%-file$")
+      if element._maxargs > 0 and not is_file and not element._choices then
+        element._choices = {}
+      end
+    end
+  end
+  for _, command in ipairs(root._commands) do
+    forbid_files(command._options)
+    forbid_files(command._arguments)
+  end
+  forbid_files(root._options)
+  find_command(root, "help")._is_help_command = true
+  local completion = find_command(root, "completion")
+  for _, shell in ipairs(completion._arguments[1]._choices) do -- the scripts complete commands, but not arguments
+    completion:command(shell):add_help(false)
+  end
+  completion._arguments = {}
+end
+
 -- Returns the completion script for a shell.
 function parser.completion(shell)
   local root = build()
+  improve_completion(root)
   return root["get_" .. shell .. "_complete"](root)
 end
 
--- Returns the help texts of the program and of each command, in order: a list of { name, text }.
+local function describe(element)
+  return { label = table.concat(element:_get_label_lines(), " "), text = element:_get_description() }
+end
+
+-- Describes the program or a command, for the manual.
+local function chapter(name, element)
+  local parts = {}
+  for _, elements in ipairs { element._arguments, element._options } do
+    for _, one in ipairs(elements) do
+      parts[#parts + 1] = describe(one)
+    end
+  end
+  return { name = name, usage = element:usage_max_width(1000):get_usage(), text = element._description, parts = parts }
+end
+
+-- Returns what the manual says of the program and of each command, in order: a list of { name, usage, text, parts },
+-- where each part is an argument or option: { label, text }.
 function parser.manual()
   local root = build()
-  local pages = { { "leat", root:get_help() } }
+  local chapters = { chapter("leat", root) }
   for _, command in ipairs(root._commands) do
-    pages[#pages + 1] = { command._name, command:get_help() }
+    chapters[#chapters + 1] = chapter(command._name, command)
   end
-  return pages
+  return chapters
 end
 
 return parser
