@@ -254,9 +254,9 @@ mutant secrets-in-the-record 5 \
 mutant command-unknown-is-a-failure 4 \
   's/^  if err.outcome_unknown then$/  if false then/'
 mutant command-changes-what-was-not-shown - \
-  's/^      expect = uuid_of(one.card) or false$/      expect = nil/'
+  's/^      expect = contact_of(one.card) or false$/      expect = nil/'
 mutant command-does-not-ask - \
-  's/^  elseif question and not confirm(context, name, found) then/  elseif false then/'
+  's/^  elseif question and not is_confirmed(context, name, found) then/  elseif false then/'
 mutant command-needs-no-yes - \
   's/^  elseif not input.values or not (system.is_terminal(STDIN) and system.is_terminal(STDERR)) then/  elseif false then/'
 mutant command-dry-run-changes - \

@@ -70,7 +70,7 @@ end
 -- ---- the program ------------------------------------------------------------------------
 
 local function run_command(context, options)
-  local command = cards.commands[options.command] or other[options.command]
+  local command = cards[options.command] or other[options.command]
   if not without_client[options.command] then
     context.client = new_client(context, options)
   end
