@@ -199,7 +199,7 @@ env:
 
 TESTS    := $(patsubst spec/core/%.c,$(T)/%,$(wildcard spec/core/*_test.c))
 # What the tests share; names.o replaces the system's resolver, in the tests that link it.
-SUPPORT  := $(filter-out %/slow_server.c %/catalogue_server.c %/names.c,$(wildcard spec/support/*.c))
+SUPPORT  := $(filter-out %/slow_server.c %/catalogue_server.c %/terminal.c %/names.c,$(wildcard spec/support/*.c))
 TEST_OBJ := $(T)/libsupport.a $(BUILD)/libleat_sandbox.a
 TEST_LIBS = $(CURL_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) -lpthread
 RUN_TEST ?=
@@ -223,6 +223,10 @@ $(addprefix $(T)/,catalogue_test curl_test proxy_test tls_test): $(T)/names.o
 # Servers for tests and benchmarks that are not in C.
 $(T)/slow_server $(T)/catalogue_server: $(T)/%: $(T)/%.o $(T)/libsupport.a $(BUILD)/libleat.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(GNUTLS_LIBS) -lpthread
+
+# Runs commands for the specs.
+$(T)/terminal: $(T)/terminal.o
+	$(CC) $(LDFLAGS) -o $@ $^
 
 # Tests the driver as on systems without epoll.
 test-poll:
@@ -255,8 +259,8 @@ test-core: tests
 	  sh -c '$(RUN_TEST) TEST spec/cases >TEST.log 2>&1 || mv TEST.log TEST.failed'
 	@for test in $(CORE_TESTS); do if [ -e $$test.log ]; then cat $$test.log; fi; done
 	@! tail -n 40 $(T)/*.failed 2>/dev/null
-test-lua: lua
-	$(run_env) $(RUN_LUA) $(LUA) spec/run.lua $(BUSTED_FLAGS)
+test-lua: lua $(T)/terminal
+	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(RUN_LUA) $(LUA) spec/run.lua $(BUSTED_FLAGS)
 MODEL_N ?= 100000
 model: tests lua
 	$(T)/model_test spec/cases $(MODEL_N)

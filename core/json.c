@@ -531,7 +531,7 @@ typedef struct writer {
 } writer;
 
 static void put(writer *w, leat_string text) {
-  size_t room = w->length < w->size ? w->size - 1 - w->length : 0;
+  size_t room = w->length < w->size ? w->size - w->length : 0;
   size_t fits = text.length < room ? text.length : room;
   if (fits > 0) memcpy(w->buffer + w->length, text.data, fits);
   w->length += text.length;
@@ -600,6 +600,7 @@ static void put_value(writer *w, const leat_json *value) {
   }
 }
 
+/* Ends the text with a NUL, in place of its last byte if it fills the buffer. */
 static size_t finish(writer *w) {
   if (w->size > 0) w->buffer[w->length < w->size ? w->length : w->size - 1] = '\0';
   return w->length;

@@ -151,6 +151,15 @@ describe("from_env", function()
     assert.equal(1, wrong_variables():find("LEAT_RATE must be a number", 1, true))
   end)
 
+  it("does not show a key that was given as the name of its file", function()
+    for _, key in ipairs { KEY, ("k"):rep(40) } do
+      variables = { LEAT_API_KEY_FILE = key }
+      local said = wrong_variables()
+      assert.truthy(said:find("is it the key itself?", 1, true), "other message")
+      assert.is_nil(said:find(key, 1, true), "shown")
+    end
+  end)
+
   it("names the file that has no key, and quotes nothing of it", function()
     variables = { LEAT_API_KEY_FILE = "/nowhere/key" }
     assert.equal("LEAT_API_KEY_FILE: no key in /nowhere/key: No such file or directory", wrong_variables())

@@ -33,13 +33,21 @@ local function first_line(path)
   return nil, why and why:gsub("^.*: ", "") or "its first line is empty"
 end
 
+-- Returns the path for a message, unless it looks like the key itself.
+local function shown(path)
+  if path:find("|", 1, true) or #path >= 32 and not path:find("[/.]") then
+    return "the file that it names (is it the key itself?)"
+  end
+  return path
+end
+
 -- The functions below return the options of a credential, or nil and a message. `name` is the option or variable
 -- that names the file.
 
 local function from_file(path, name)
   local key, why = first_line(path)
   if not key then
-    return nil, ("%s: no key in %s: %s"):format(name, path, why)
+    return nil, ("%s: no key in %s: %s"):format(name, shown(path), why)
   end
   return { api_key = key }
 end
@@ -108,4 +116,4 @@ function environment.read(options)
   return complete
 end
 
-return environment
+return environment --[[@as leat.environment]]

@@ -291,6 +291,17 @@ function Cards:validate(operation, ...) end
 ---@return leat.ContactIdentifier
 function Cards:wrap(fields) end
 
+-- ---- the environment ----------------------------------------------------------------------
+
+---@class leat.environment
+local environment = {}
+
+---Completes options from the environment, as leat.from_env does, but makes no client.
+---@param options? leat.Options|{ api_key_file?: string }
+---@return leat.Options?
+---@return string? wrong
+function environment.read(options) end
+
 -- ---- tasks --------------------------------------------------------------------------------
 
 ---@class leat.tasks

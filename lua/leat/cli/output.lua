@@ -278,7 +278,7 @@ end
 --- Erases the bar, so that something else can be written.
 function Output:hide_progress()
   if self.shown then
-    self.shown = false
+    self.shown, self.reported = false, 0 -- it is shown again at the next occasion
     system.write(STDERR, "\r\27[K")
   end
 end

@@ -23,6 +23,17 @@ local function check_stop(context)
   end
 end
 
+-- Shows the progress also while no value is done, such as when the service is away.
+local function show_progress(context)
+  local p = context.progress
+  if p then
+    p.seconds = core.now() / 1000 - context.begun
+    p.rate = p.done / math.max(p.seconds, 0.001)
+    p.eta = p.total and p.done > 0 and (p.total - p.done) / p.rate or nil
+    context.output:progress(p)
+  end
+end
+
 local function turn(context)
   local input, descriptors = context.input, { context.client.driver:fd() }
   if input and input.waiting then
@@ -32,6 +43,7 @@ local function turn(context)
   if input then
     input:wake()
   end
+  show_progress(context)
   check_stop(context)
 end
 
@@ -56,18 +68,19 @@ end
 --- Calls `f` with each value of the input, and `report` with each value and the results of `f` for it, in the
 -- order of the input. A first result of nil counts as failed.
 function run.each(context, input, f, report)
-  context.input = input
+  context.input, context.begun = input, core.now() / 1000
+  context.progress = input.several and { done = 0, failed = 0, total = input.total } or nil
   run.task(context, function()
     tasks.each(function() return input:next() end, f, {
       concurrency = context.options.concurrency or 8,
       in_order = report,
       total = input.total,
-      progress = input.several and function(p) context.output:progress(p) end or nil,
-      progress_every = TURN,
+      progress = input.several and function(p) context.progress = p end or nil,
+      progress_every = 0.001,
     })
   end)
   context.output:hide_progress()
-  context.input = nil
+  context.input, context.progress = nil, nil
 end
 
 return run
