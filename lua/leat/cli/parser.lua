@@ -157,7 +157,9 @@ local function add_other_commands(add)
   add("version", "Show the versions of leat and of its libraries.")
   add("help", "Show how to use a command.")
     :argument("COMMAND", "A command."):target("topic"):argname("COMMAND"):args("?")
-  add("completion", "Print a completion script for a shell."):argument("SHELL", "bash, zsh or fish.")
+  add("completion", "Print a completion script for a shell.",
+    "Print a completion script for a shell. In bash: 'source <(leat completion bash)'; in fish: 'leat completion fish "
+    .. "| source'; for zsh, keep it as a file '_leat' in a folder of $fpath."):argument("SHELL", "bash, zsh or fish.")
     :target("shell"):argname("SHELL"):choices { "bash", "zsh", "fish" }
 end
 
@@ -241,8 +243,7 @@ end
 local function improve_completion(root)
   local function forbid_files(elements)
     for _, element in ipairs(elements) do
-      local is_file = element._name:find("%-file$")
-      if element._maxargs > 0 and not is_file and not element._choices then
+      if element._maxargs > 0 and element._argname ~= "FILE" and not element._choices then
         element._choices = {}
       end
     end
