@@ -23,17 +23,6 @@ local function check_stop(context)
   end
 end
 
--- Shows the progress also while no value is done, such as when the service is away.
-local function show_progress(context)
-  local p = context.progress
-  if p then
-    p.seconds = core.now() / 1000 - context.begun
-    p.rate = p.done / math.max(p.seconds, 0.001)
-    p.eta = p.total and p.done > 0 and (p.total - p.done) / p.rate or nil
-    context.output:progress(p)
-  end
-end
-
 local function turn(context)
   local input, descriptors = context.input, { context.client.driver:fd() }
   if input and input.waiting then
@@ -43,7 +32,9 @@ local function turn(context)
   if input then
     input:wake()
   end
-  show_progress(context)
+  if context.progress then
+    context.output:progress(context.progress, core.now() / 1000)
+  end
   check_stop(context)
 end
 
@@ -68,16 +59,16 @@ end
 --- Calls `f` with each value of the input, and `report` with each value and the results of `f` for it, in the
 -- order of the input. A first result of nil counts as failed.
 function run.each(context, input, f, report)
-  context.input, context.begun = input, core.now() / 1000
-  context.progress = input.several and { done = 0, failed = 0, total = input.total } or nil
+  local progress = { done = 0, failed = 0, total = input.total, begun = core.now() / 1000 }
+  context.input, context.progress = input, input.several and progress or nil
+  local function count_and_report(value, result, ...)
+    progress.done = progress.done + 1
+    progress.failed = progress.failed + (result and 0 or 1)
+    report(value, result, ...)
+  end
   run.task(context, function()
-    tasks.each(function() return input:next() end, f, {
-      concurrency = context.options.concurrency or 8,
-      in_order = report,
-      total = input.total,
-      progress = input.several and function(p) context.progress = p end or nil,
-      progress_every = 0.001,
-    })
+    tasks.each(function() return input:next() end, f,
+      { concurrency = context.options.concurrency or 8, in_order = count_and_report })
   end)
   context.output:hide_progress()
   context.input, context.progress = nil, nil
