@@ -91,7 +91,8 @@ local function helper_words(options)
   return table.concat(words, " ")
 end
 
--- Returns the script that runs the command. It is a file, so that no key is in the arguments of the shell.
+-- Returns the script that runs the command. It is a file, so that no key is in the arguments of the shell; and it
+-- removes itself, because it contains the key.
 local function make_script(options, base)
   local stdin = "/dev/null"
   if type(options.stdin) == "string" then
@@ -100,7 +101,7 @@ local function make_script(options, base)
   end
   local stdout = options.pipe_to and "" or ">" .. command.quote(options.stdout or base .. ".stdout")
   local pipe = options.pipe_to and ("| %s >%s.stdout"):format(options.pipe_to, base) or ""
-  return ("%s\n%s 3<&0 4>%s.screen 5>%s.status <%s %s 2>%s.stderr %s\n"):format(environment(options),
+  return ("rm %s\n%s\n%s 3<&0 4>%s.screen 5>%s.status <%s %s 2>%s.stderr %s\n"):format(base, environment(options),
     helper_words(options), base, base, stdin, stdout, base, pipe)
 end
 
@@ -205,7 +206,7 @@ function Process:wait()
     stderr = self:read("stderr"),
     screen = self:read("screen"),
   }
-  for _, suffix in ipairs { "", ".stdin", ".stdout", ".stderr", ".screen", ".status" } do
+  for _, suffix in ipairs { ".stdin", ".stdout", ".stderr", ".screen", ".status" } do
     os.remove(self.base .. suffix)
   end
   return result
