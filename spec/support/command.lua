@@ -14,7 +14,7 @@
 --   * `pipe_to`   a shell command that reads standard output, such as "head -n 1"; it prints `result.stdout`
 --   * `terminal`  string: the descriptors that are a pseudo-terminal, such as "012". What it shows becomes
 --                 `result.screen`
---   * `answers`   list of { prompt, text }: types each text on the terminal once the prompt is shown
+--   * `keys`      list of { prompt, text }: types each text on the terminal once the prompt is shown
 --   * `closed`    string: the descriptors that are closed, such as "0"
 --   * `ignored`   the name of a signal that is ignored from the start, as under nohup
 --
@@ -115,9 +115,9 @@ end
 --- Runs the command to its end, and returns the result.
 function command.run(options)
   local process = command.start(options)
-  for _, answer in ipairs(options.answers or {}) do
-    process:wait_for("screen", answer[1])
-    process:type(answer[2])
+  for _, one in ipairs(options.keys or {}) do
+    process:wait_for("screen", one[1])
+    process:type(one[2])
   end
   return process:wait()
 end
