@@ -32,7 +32,7 @@
 #include <unistd.h>
 
 enum { CONTROL = 3, SCREEN = 4, STATUS = 5, LONGEST = 4096 };
-enum { TURN_MS = 10, MOST_SECONDS = 120 };
+enum { TURN_MS = 10, MOST_SECONDS = 60 };
 
 static const char *on_terminal = "", *closed = "";
 static int ignored;   /* signal, or 0 */
