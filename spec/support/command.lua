@@ -19,7 +19,7 @@
 --   * `ignored`   the name of a signal that is ignored from the start, as under nohup
 --
 -- A result has `status`, as a shell sees it, 128 + n after signal n; `signal`, the name of the signal that ended the
--- process, or nil; `stdout`, `stderr` and `screen`.
+-- process, or nil; `memory`, the most that it used, in kB; `stdout`, `stderr` and `screen`.
 
 local core = require("leat.core")
 local interpreter = dofile("spec/support/interpreter.lua")
@@ -185,7 +185,7 @@ end
 
 --- Returns whether it has ended.
 function Process:has_ended()
-  return read(self.base .. ".status"):find("\n%l+ %d+\n") ~= nil
+  return read(self.base .. ".status"):find("\n%l+ %d+\n%l+ %d+\n") ~= nil
 end
 
 -- ---- afterwards -------------------------------------------------------------------------
@@ -194,12 +194,13 @@ end
 function Process:wait()
   instruct(self, "wait")
   self.control:close()
-  local how, number = read(self.base .. ".status"):match("\n(%l+) (%d+)\n")
+  local memory, how, number = read(self.base .. ".status"):match("\nmemory (%d+)\n(%l+) (%d+)\n")
   number = tonumber(number)
   local signal = how == "signal" and (names[number] or tostring(number)) or nil
   local result = {
     status = signal and 128 + number or number,
     signal = signal,
+    memory = tonumber(memory),
     stdout = self:read("stdout"),
     stderr = self:read("stderr"),
     screen = self:read("screen"),
