@@ -5,6 +5,7 @@ local core = require("leat.core")
 local leat = require("leat")
 local parser = require("leat.cli.parser")
 local run = require("leat.cli.run")
+local sandbox = require("leat.cli.sandbox")
 local status = require("leat.cli.status")
 local system = require("leat.cli.core")
 
@@ -110,8 +111,6 @@ function other.completion(context, arguments)
   return status.DONE
 end
 
-function other.sandbox(_, arguments)
-  return require("leat.cli.sandbox")(arguments.rest)
-end
+other.sandbox = sandbox
 
 return other
