@@ -1,6 +1,6 @@
 # leat: a C core (libleat) and the Lua module on top of it.   GNU make.
 #
-#   make                  the Lua modules for $(LUA), in build/
+#   make                  the Lua modules for $(LUA), in build/, and the command in build/$(LUA)/bin
 #   make test             the C tests, then the specs under $(LUA)
 #   make test-all-luas    the specs under each of $(ALL_LUAS)
 #   make test-poll        the driver's tests, with poll instead of epoll
@@ -30,9 +30,10 @@
 #   make doc              guides and reference, for Lua and C, in build/doc; complete, without dead links
 #   make pictures         draws docs/pictures, from the bench's figures, a run in a terminal, and
 #                         the object files
-#   make install          the C library and the modules, below $(PREFIX), or $(DESTDIR)$(PREFIX)
+#   make install          the C library, the modules and the command, below $(PREFIX), or $(DESTDIR)$(PREFIX)
 #   make install-core     the C library alone
 #   make install-lua      the modules alone, into INST_LUADIR and INST_LIBDIR
+#   make install-command  the command alone, for $(LUA), with its manual page and completions for shells
 #   make uninstall        removes what install installed
 #   make release VERSION=0.1.0    the rockspecs of a release, into build/release
 #   make clean
@@ -106,6 +107,8 @@ SANDBOX_LUA    := lua/leat/sandbox.lua
 SANDBOX_MODULE := $(M)/leat/sandbox/core.so
 CLI_LUA    := $(wildcard lua/leat/cli/*.lua)
 CLI_MODULE := $(M)/leat/cli/core.so
+# The command is a program for this interpreter. The modules can be built without one.
+lua_program := $(shell command -v $(LUA))
 
 # The sandbox is for tests, and the library does not need it. (Versions of make differ in whether
 # "#" must be escaped inside a function.)
@@ -114,10 +117,10 @@ has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $
 parts     := leat cli $(if $(has_sandbox),sandbox)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx lint purity exports env libraries lua-leat lua-cli lua-sandbox install install-core install-lua install-lua-leat install-lua-cli install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx lint purity exports env libraries lua-leat lua-cli lua-sandbox install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
 .SECONDARY:
 all: lua
-lua: $(parts:%=lua-%)
+lua: $(parts:%=lua-%) $(if $(lua_program),$(M)/bin/leat)
 	$(if $(has_sandbox),@:,@echo no libmicrohttpd and jansson with headers: built without leat.sandbox)
 lua-leat: $(MODULES)
 lua-sandbox: $(SANDBOX_MODULE)
@@ -156,7 +159,7 @@ libraries: $(LIBRARIES:%=$(BUILD)/%.a) $(LIBRARIES:%=$(BUILD)/%.so.$(SOVERSION))
 
 # Each module contains its own copy of the shared objects.
 SHARED_O  := $(addprefix $(M)/,binding.o options.o push.o)
-CORE_O    := $(addprefix $(M)/,leat_core.o client.o operations.o call.o call_driver.o http1.o)
+CORE_O    := $(addprefix $(M)/,leat_core.o client.o operations.o call.o call_driver.o http1.o json.o)
 CURL_O    := $(M)/leat_curl.o
 SANDBOX_O := $(M)/leat_sandbox.o
 
@@ -176,6 +179,11 @@ $(CLI_MODULE): $(M)/leat_cli.o
 	@mkdir -p $(@D)
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^
 
+# $(call launcher,FILE,LUADIR,LIBDIR)
+launcher = mkdir -p "$(dir $(1))" && $(LUA) rockspec/launcher.lua "$(1)" "$(lua_program)" "$(2)" "$(3)" && chmod 755 "$(1)"
+$(M)/bin/leat: force
+	@$(call launcher,$@,$(CURDIR)/lua,$(abspath $(M)))
+
 # ---- running the build tree ------------------------------------------------------
 
 # LUA_PATH_5_4 takes precedence over LUA_PATH if it is set, so set both.
@@ -191,7 +199,7 @@ env:
 
 TESTS    := $(patsubst spec/core/%.c,$(T)/%,$(wildcard spec/core/*_test.c))
 # What the tests share; names.o replaces the system's resolver, in the tests that link it.
-SUPPORT  := $(filter-out %/slow_server.c %/catalogue_server.c %/names.c,$(wildcard spec/support/*.c))
+SUPPORT  := $(filter-out %/slow_server.c %/catalogue_server.c %/terminal.c %/names.c,$(wildcard spec/support/*.c))
 TEST_OBJ := $(T)/libsupport.a $(BUILD)/libleat_sandbox.a
 TEST_LIBS = $(CURL_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) -lpthread
 RUN_TEST ?=
@@ -215,6 +223,10 @@ $(addprefix $(T)/,catalogue_test curl_test proxy_test tls_test): $(T)/names.o
 # Servers for tests and benchmarks that are not in C.
 $(T)/slow_server $(T)/catalogue_server: $(T)/%: $(T)/%.o $(T)/libsupport.a $(BUILD)/libleat.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(GNUTLS_LIBS) -lpthread
+
+# Runs commands for the specs.
+$(T)/terminal: $(T)/terminal.o
+	$(CC) $(LDFLAGS) -o $@ $^
 
 # Tests the driver as on systems without epoll.
 test-poll:
@@ -247,8 +259,8 @@ test-core: tests
 	  sh -c '$(RUN_TEST) TEST spec/cases >TEST.log 2>&1 || mv TEST.log TEST.failed'
 	@for test in $(CORE_TESTS); do if [ -e $$test.log ]; then cat $$test.log; fi; done
 	@! tail -n 40 $(T)/*.failed 2>/dev/null
-test-lua: lua
-	$(run_env) $(RUN_LUA) $(LUA) spec/run.lua $(BUSTED_FLAGS)
+test-lua: lua $(T)/terminal
+	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(RUN_LUA) $(LUA) spec/run.lua $(BUSTED_FLAGS)
 MODEL_N ?= 100000
 model: tests lua
 	$(T)/model_test spec/cases $(MODEL_N)
@@ -382,6 +394,7 @@ lint:
 	  --inline-suppr --suppress=missingIncludeSystem -Icore -Icore/curl -Icore/sandbox core lua
 	luacheck --quiet .
 	shellcheck $(SH_FILES)
+	LUA=$(LUA) sh spec/support/readers.sh
 	sh spec/support/mutants.sh --check
 	bash spec/support/nightly_test.sh
 # A sandbox's request owns its memory; gcc cannot follow the ownership through libmicrohttpd.
@@ -398,7 +411,7 @@ purity: $(ACYCLIC_OBJ)
 	@sh spec/support/purity.sh $(PURE_OBJ)
 	@sh spec/support/cycles.sh $(ACYCLIC_OBJ)
 exports: libraries lua
-	@BUILD=$(BUILD) sh spec/support/exports.sh $(MODULES) $(if $(has_sandbox),$(SANDBOX_MODULE))
+	@BUILD=$(BUILD) sh spec/support/exports.sh $(MODULES) $(CLI_MODULE) $(if $(has_sandbox),$(SANDBOX_MODULE))
 
 # ---- documentation ---------------------------------------------------------------
 
@@ -434,7 +447,8 @@ put = for file in $(2:$(3)/%=%); do $(INSTALL) -D -m $(1) "$(3)/$$file" "$(DESTD
 # Without ldconfig, programs do not find new libraries in /usr/local/lib. With DESTDIR, the package runs it.
 refresh = [ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
-install: install-core install-lua
+install: install-core install-lua $(if $(lua_program),install-command)
+	$(if $(lua_program),@:,@echo no $(LUA) to run: installed without the command)
 install-core: libraries
 	@$(foreach header,$(HEADERS),$(call put,644,$(notdir $(header)),$(patsubst %/,%,$(dir $(header))),$(INCLUDEDIR));)
 	@$(call put,644,$(LIBRARIES:%=%.a),$(BUILD),$(LIBDIR))
@@ -442,7 +456,7 @@ install-core: libraries
 	@for so in $(LIBRARIES:%=%.so); do ln -sf $$so.$(SOVERSION) "$(DESTDIR)$(LIBDIR)/$$so" || exit 1; done
 	@$(INSTALL) -d "$(DESTDIR)$(LIBDIR)/pkgconfig"
 	@for pc in $(PC_FILES); do \
-	  sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	  sed -e "s|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|" \
 	    -e 's|@VERSION@|$(VERSION)|' core/$$pc.in >"$(DESTDIR)$(LIBDIR)/pkgconfig/$$pc" || exit 1; done
 	@$(refresh)
 
@@ -458,15 +472,32 @@ install-lua-sandbox: lua-sandbox
 	@$(call put,644,$(SANDBOX_LUA),lua,$(INST_LUADIR))
 	@$(call put,755,$(SANDBOX_MODULE),$(M),$(INST_LIBDIR))
 
+# What the parser of arguments says to man and to shells, as KIND:FILE below the prefix.
+EXTRAS := man:share/man/man1/leat.1 bash:share/bash-completion/completions/leat \
+  zsh:share/zsh/site-functions/_leat fish:share/fish/vendor_completions.d/leat.fish
+extra_files := $(foreach extra,$(EXTRAS),$(lastword $(subst :, ,$(extra))))
+C := $(M)/command
+install-command:
+	@$(call launcher,$(C)/bin/leat,$(INST_LUADIR),$(INST_LIBDIR))
+	@$(call put,755,bin/leat,$(C),$(PREFIX))
+	@if $(LUA) -e 'require("argparse")' 2>/dev/null; then \
+	  for extra in $(EXTRAS); do \
+	    mkdir -p "$$(dirname "$(C)/$${extra#*:}")" && \
+	      $(LUA) rockspec/manual.lua $${extra%%:*} $(VERSION) >"$(C)/$${extra#*:}" || exit 1; done; \
+	  $(call put,644,$(extra_files),$(C),$(PREFIX)); \
+	else echo "no argparse for $(LUA): installed without a manual page and completions, and the command needs it:" \
+	  "sh rockspec/deps.sh install cli $(LUA)"; fi
+
 # Only leat's own folders are removed, and only if they are empty.
 uninstall:
 	rm -f $(patsubst %,"$(DESTDIR)$(INCLUDEDIR)/%",leat.h leat_json.h leat_driver.h leat_curl.h leat_sandbox.h)
 	rm -f "$(DESTDIR)$(LIBDIR)"/libleat.* "$(DESTDIR)$(LIBDIR)"/libleat_sandbox.* \
 	  $(patsubst %,"$(DESTDIR)$(LIBDIR)/pkgconfig/%",leat.pc leat-sandbox.pc)
-	rm -f $(patsubst lua/%,"$(DESTDIR)$(INST_LUADIR)/%",$(LUA_SRC) $(SANDBOX_LUA)) \
-	  $(patsubst $(M)/%,"$(DESTDIR)$(INST_LIBDIR)/%",$(MODULES) $(SANDBOX_MODULE))
-	@cd "$(DESTDIR)$(INST_LIBDIR)" 2>/dev/null && rmdir leat/curl leat/sandbox leat 2>/dev/null || true
-	@rmdir "$(DESTDIR)$(INST_LUADIR)/leat" 2>/dev/null || true
+	rm -f $(patsubst %,"$(DESTDIR)$(PREFIX)/%",bin/leat $(extra_files))
+	rm -f $(patsubst lua/%,"$(DESTDIR)$(INST_LUADIR)/%",$(LUA_SRC) $(CLI_LUA) $(SANDBOX_LUA)) \
+	  $(patsubst $(M)/%,"$(DESTDIR)$(INST_LIBDIR)/%",$(MODULES) $(CLI_MODULE) $(SANDBOX_MODULE))
+	@cd "$(DESTDIR)$(INST_LIBDIR)" 2>/dev/null && rmdir leat/curl leat/cli leat/sandbox leat 2>/dev/null || true
+	@cd "$(DESTDIR)$(INST_LUADIR)" 2>/dev/null && rmdir leat/cli leat 2>/dev/null || true
 	@$(refresh)
 
 release:

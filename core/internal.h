@@ -173,8 +173,10 @@ static inline const leat_json *leat__get(const leat_json *object, const char *na
   return leat__json_member(object, (leat_string){name, strlen(name)});
 }
 
-/* Appends the text, which must be UTF-8 without NUL, as a JSON string. */
+/* Appends any text as a JSON string. Bytes that are not UTF-8 become U+FFFD. */
 void leat__append_json(leat_buffer *buffer, leat_string text);
+/* Does the same into a buffer of that size, as leat_json_write does. */
+size_t leat__json_quote(leat_string text, char *buffer, size_t size);
 
 /* ---- URLs (url.c) ---------------------------------------------------------------- */
 

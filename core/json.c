@@ -1,5 +1,5 @@
 /*
-** json.c - JSON: decodes responses strictly (RFC 8259), and encodes strings.
+** json.c - JSON: decodes responses strictly (RFC 8259), and writes values and strings.
 **
 ** A document is one allocation: its values, followed by a copy of the text, in which
 ** strings are unescaped in place. The values are counted beforehand, so there is room for
@@ -477,25 +477,143 @@ const leat_json *leat_json_get(const leat_json *object, const char *name) {
 
 /* ---- writing --------------------------------------------------------------------- */
 
-static void append_escaped(leat_buffer *buffer, char c) {
+/* Returns the length of the characters at the beginning that need no escaping. */
+static size_t plain_length(leat_string text) {
+  size_t done = 0;
+  while (done < text.length) {
+    leat_string rest = {text.data + done, text.length - done};
+    unsigned char c = (unsigned char)rest.data[0];
+    size_t n = c < 0x80 ? plain[c] : leat__utf8_character(rest);
+    if (n == 0) break;
+    done += n;
+  }
+  return done;
+}
+
+/* Returns the escape sequence for a byte, or U+FFFD if the byte is not UTF-8. */
+static leat_string escape(char c, char code[8]) {
   static const char meant[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
-  char code[8];
-  const char *found = strchr(meant, c);
-  if (found) snprintf(code, sizeof code, "\\%c", letters[found - meant]);
-  else snprintf(code, sizeof code, "\\u%04X", (unsigned)c);
-  leat__append_s(buffer, code);
+  const char *found = c ? strchr(meant, c) : NULL;
+  if (c & 0x80) return leat_s("\xEF\xBF\xBD");
+  if (found) snprintf(code, 8, "\\%c", letters[found - meant]);
+  else snprintf(code, 8, "\\u%04X", (unsigned)c);
+  return leat_s(code);
+}
+
+/* Takes the first piece from a text that is not empty, and returns it as JSON: a run of
+** characters, or a single one in `code`. */
+static leat_string take_piece(leat_string *text, char code[8]) {
+  leat_string piece = {text->data, plain_length(*text)};
+  size_t taken = piece.length;
+  if (taken == 0) {
+    piece = escape(text->data[0], code);
+    taken = 1;
+  }
+  text->data += taken;
+  text->length -= taken;
+  return piece;
 }
 
 void leat__append_json(leat_buffer *buffer, leat_string text) {
-  size_t done = 0;
+  char code[8];
   leat__append_s(buffer, "\"");
-  for (size_t i = 0; i < text.length; i++) {
-    unsigned char c = (unsigned char)text.data[i];
-    if (c >= ' ' && c != '"' && c != '\\') continue;
-    leat__append(buffer, text.data + done, i - done);
-    append_escaped(buffer, (char)c);
-    done = i + 1;
+  while (text.length > 0) {
+    leat_string piece = take_piece(&text, code);
+    leat__append(buffer, piece.data, piece.length);
   }
-  leat__append(buffer, text.data + done, text.length - done);
   leat__append_s(buffer, "\"");
+}
+
+typedef struct writer {
+  char *buffer;
+  size_t size;   /* the size of the buffer, including a byte for the NUL */
+  size_t length; /* the length of the text so far, of which the buffer holds what fits */
+} writer;
+
+static void put(writer *w, leat_string text) {
+  size_t room = w->length < w->size ? w->size - w->length : 0;
+  size_t fits = text.length < room ? text.length : room;
+  if (fits > 0) memcpy(w->buffer + w->length, text.data, fits);
+  w->length += text.length;
+}
+
+static void put_string(writer *w, leat_string text) {
+  char code[8];
+  put(w, leat_s("\""));
+  while (text.length > 0)
+    put(w, take_piece(&text, code));
+  put(w, leat_s("\""));
+}
+
+static void put_integer(writer *w, int64_t value) {
+  char text[24];
+  snprintf(text, sizeof text, "%lld", (long long)value);
+  put(w, leat_s(text));
+}
+
+/* Writes the fewest digits that are read back as the same number, with a point in place of
+** the locale's separator. Without point and exponent it would be read as an integer. */
+static void put_real(writer *w, double value) {
+  char text[48] = "";
+  for (int digits = 15; digits <= 17; digits++) {
+    snprintf(text, sizeof text, "%.*g", digits, value);
+    if (strtod(text, NULL) == value) break;
+  }
+  size_t whole = strspn(text, "-0123456789");
+  size_t separator = strcspn(text + whole, "0123456789e");
+  put(w, (leat_string){text, whole});
+  if (separator > 0) put(w, leat_s("."));
+  else if (text[whole] == '\0') put(w, leat_s(".0"));
+  put(w, leat_s(text + whole + separator));
+}
+
+static void put_value(writer *w, const leat_json *value);
+
+static void put_items(writer *w, const leat_json *container) {
+  bool is_object = container->type == LEAT_OBJECT;
+  put(w, leat_s(is_object ? "{" : "["));
+  for (size_t i = 0; i < container->is.items.count; i++) {
+    const leat_json *item = &container->is.items.first[i];
+    if (i > 0) put(w, leat_s(","));
+    if (is_object) {
+      put_string(w, item->name);
+      put(w, leat_s(":"));
+    }
+    put_value(w, item);
+  }
+  put(w, leat_s(is_object ? "}" : "]"));
+}
+
+static void put_value(writer *w, const leat_json *value) {
+  switch (value->type) {
+    case LEAT_ABSENT: break;
+    case LEAT_NULL: put(w, leat_s("null")); break;
+    case LEAT_BOOLEAN: put(w, leat_s(value->is.boolean ? "true" : "false")); break;
+    case LEAT_INTEGER: put_integer(w, value->is.integer); break;
+    case LEAT_REAL:
+      if (value->unfit) put(w, value->is.string);
+      else put_real(w, value->is.real);
+      break;
+    case LEAT_STRING: put_string(w, value->is.string); break;
+    case LEAT_ARRAY:
+    case LEAT_OBJECT: put_items(w, value); break;
+  }
+}
+
+/* Ends the text with a NUL, in place of its last byte if it fills the buffer. */
+static size_t finish(writer *w) {
+  if (w->size > 0) w->buffer[w->length < w->size ? w->length : w->size - 1] = '\0';
+  return w->length;
+}
+
+size_t leat_json_write(const leat_json *value, char *buffer, size_t size) {
+  writer w = {buffer, size, 0};
+  if (value) put_value(&w, value);
+  return finish(&w);
+}
+
+size_t leat__json_quote(leat_string text, char *buffer, size_t size) {
+  writer w = {buffer, size, 0};
+  put_string(&w, text);
+  return finish(&w);
 }

@@ -80,6 +80,13 @@ LEAT_API const leat_json *leat_json_get(const leat_json *object, const char *nam
 ** the last one. */
 LEAT_API bool leat_json_next(const leat_json *object, leat_member *member);
 
+/* Writes a value as JSON text without blanks, which decodes to an equal value: members keep
+** their order, numbers their type and all digits, and an empty array remains an array.
+** Returns the length of the whole text, like snprintf. `buffer` receives the part of it that
+** fits into `size` bytes together with a NUL; it may be NULL if `size` is 0. The text of NULL
+** is empty. */
+LEAT_API size_t leat_json_write(const leat_json *value, char *buffer, size_t size);
+
 #ifdef __cplusplus
 }
 #endif

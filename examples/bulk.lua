@@ -179,8 +179,7 @@ local function read_arguments()
 end
 
 local function connect(given)
-  local fine, client = pcall(leat.new, { api_key = os.getenv("LEAT_API_KEY"), base_url = os.getenv("LEAT_BASE_URL"),
-    max_connections = given.concurrency, rate = given.rate })
+  local fine, client = pcall(leat.from_env, { max_connections = given.concurrency, rate = given.rate })
   return fine and client or stop(2, client)
 end
 

@@ -34,7 +34,7 @@ function card_script.run(client, lines, tell)
 end
 
 if arg and arg[0] and arg[0]:find("card_script%.lua$") then
-  local client = leat.new { api_key = os.getenv("LEAT_API_KEY"), base_url = os.getenv("LEAT_BASE_URL") }
+  local client = leat.from_env()
   card_script.run(client, io.lines(assert(arg[1], "usage: card_script.lua FILE")), print)
 end
 

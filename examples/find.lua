@@ -8,7 +8,7 @@ if not value then
   os.exit(2)
 end
 
-local client = leat.new { api_key = os.getenv("LEAT_API_KEY"), base_url = os.getenv("LEAT_BASE_URL") }
+local client = leat.from_env()
 local card, err = client.contact_identifiers:find(value)
 if not card then
   print(err)

@@ -15,11 +15,12 @@
 **   call:may_have_happened()          Whether the outcome is unknown, or the call is a
 **                                     change that succeeded or is under way. False once
 **                                     the call is freed.
-**   core.result(call, error_metatable, card_metatable, last, unreferenced)
+**   core.result(call, error_metatable, card_metatable, json, last, unreferenced)
 **                                     Returns value, nil, info; or nil, error. With
-**                                     `last` it frees the call. With `unreferenced` too,
-**                                     nothing else refers to the userdata, which is
-**                                     recycled for a later call.
+**                                     `json`, info.json is the data as text. With `last`
+**                                     it frees the call. With `unreferenced` too, nothing
+**                                     else refers to the userdata, which is recycled for
+**                                     a later call.
 **   call:free()                       Frees the call without waiting for the collector.
 **   core.conclude(call, ...)          Frees the call and returns the other arguments.
 **   core.protect(call, on_error, f, ...)
@@ -233,12 +234,12 @@ static int push_outcome(lua_State *L) {
   }
   leat__push_result(L, call, 3);
   lua_pushnil(L);
-  leat__push_info(L, call);
+  leat__push_info(L, call, lua_toboolean(L, 4));
   return 3;
 }
 
 static int core_result(lua_State *L) {
-  bool last = lua_toboolean(L, 4), unreferenced = lua_toboolean(L, 5);
+  bool last = lua_toboolean(L, 5), unreferenced = lua_toboolean(L, 6);
   int count = push_outcome(L);
   if (last) empty(lua_touserdata(L, 1));
   if (last && unreferenced) recycle(L, 1);

@@ -1,7 +1,7 @@
 --- Contact identifiers (loyalty cards) of the Leat loyalty service, formerly Piggy.
 --
 --    local leat   = require("leat")
---    local client = leat.new { api_key = os.getenv("LEAT_API_KEY") }
+--    local client = leat.from_env() -- with the key in the variable LEAT_API_KEY
 --    local cards  = client.contact_identifiers
 --
 --    local card, err = cards:find("ABCDE12356-90")
@@ -25,6 +25,7 @@ end
 
 local core = load_core()
 local encode = require("leat.encode")
+local environment = require("leat.environment")
 local resource = require("leat.resource")
 local schema = require("leat.options")
 local check_open, finish, failure = resource.check_open, resource.finish, resource.failure
@@ -100,6 +101,7 @@ local known = {
   account = "string",
   on_attempt = "function",
   show_values = "boolean",
+  json = "boolean",
   max_body = "count",
   allow_http = "boolean",
   blocking = "boolean",
@@ -110,27 +112,43 @@ for name, kind in pairs(schema.connection) do
   known[name] = kind
 end
 
-local function check_options(options)
+local known_to_from_env = { api_key_file = "string" }
+for name, kind in pairs(known) do
+  known_to_from_env[name] = kind
+end
+
+-- Checks the names and types of the options of a function, `where`, and returns a copy of them. (A tail call would
+-- remove a level from the stack.)
+local function check_names(where, names, options, level)
   if options == leat then
-    error("leat.new: call it with a dot: leat.new { ... }", 3)
+    error(("%s: call it with a dot: %s { ... }"):format(where, where), level + 1)
   end
-  options = schema.check("leat.new", known, options, 3)
+  local copy = schema.check(where, names, options, level + 1)
+  return copy
+end
+
+-- Errors are raised at the line that called the function that called `make`.
+local function check_options(where, options)
+  local function raise(wrong)
+    error(("%s: %s"):format(where, wrong), 5)
+  end
+  options = check_names(where, known, options, 4)
   if not (options.api_key or options.access_token or options.client_id or options.client_secret or options.token) then
-    error("leat.new: api_key is missing (is the variable that it should come from set?)", 3)
+    raise("api_key is missing (is the variable that it should come from set?)")
   elseif options.driver and options.transport then
-    error("leat.new: driver and transport are both given: one of them carries the calls", 3)
+    raise("driver and transport are both given: one of them carries the calls")
   elseif options.driver and type(options.driver.perform) ~= "function" then
-    error("leat.new: driver has no method perform(call)", 3)
+    raise("driver has no method perform(call)")
   end
   if options.shared and (not in_nginx or options.driver or options.transport) then
-    error("leat.new: shared is for the workers of OpenResty or nginx, and the connections made there", 3)
+    raise("shared is for the workers of OpenResty or nginx, and the connections made there")
   elseif options.account and not options.shared then
-    error("leat.new: account is for shared: it names whose token it is", 3)
+    raise("account is for shared: it names whose token it is")
   end
   if options.headers then
     local list, wrong = encode.pairs(options.headers, "headers")
     if not list then
-      error("leat.new: " .. wrong, 3)
+      raise(wrong)
     end
     options.headers = list
   end
@@ -158,9 +176,9 @@ local function new_driver(options)
   return require(in_nginx and "leat.nginx" or "leat.curl").new(settings)
 end
 
--- Returns what a driver needs to know about a client: see leat.driver.
+-- Returns what a driver needs to know about a client, see leat.driver; and the option `json`.
 local function new_hooks(handle, options, store)
-  local hooks = { token = options.token, blocking = options.blocking, store = store,
+  local hooks = { token = options.token, blocking = options.blocking, json = options.json, store = store,
     token_timeout = (options.timeout or 30) + (options.queue_timeout or 0) }
   if options.on_attempt then
     function hooks.attempts()
@@ -326,6 +344,30 @@ function Client:with(options)
   return new_client(self.handle, self.driver, self.base_url, self.hooks, settings, self)
 end
 
+-- Makes a client for the function `where`. Errors are raised at the line that called that function.
+local function make(where, options)
+  options = check_options(where, options)
+  local handle, wrong = core.client(options)
+  local driver = handle
+  if handle then
+    driver, wrong = new_driver(options)
+  end
+  local store
+  if driver and options.shared then
+    store, wrong = require("leat.nginx_shared").new(options)
+    driver = store and driver
+  end
+  if not driver then
+    error(("%s: %s"):format(where, wrong), 3)
+  end
+  local hooks = new_hooks(handle, options, store)
+  local client = new_client(handle, driver, options.base_url or core.base_url, hooks, false, false)
+  if driver ~= options.driver and driver.close then
+    client.own_driver = driver
+  end
+  return client
+end
+
 --- Makes a client. It neither connects nor sends anything yet.
 --
 -- Connections are kept and reused, so make one client and keep it. All times are in seconds.
@@ -366,6 +408,8 @@ end
 --   * `on_attempt` a function that is called with an `attempt`, a table, after every exchange, for logs or
 --     metrics. It must not make calls; the call raises the function's errors
 --   * `show_values` boolean: true adds the cards' values to what `on_attempt` receives. Default false
+--   * `json` boolean: true makes `info.json` of each call the response's data as JSON text, in which
+--     nulls, empty lists and all digits of numbers are kept. Default false
 --   * `queue_timeout` number: the seconds that a call may wait for the rate limiter, or while the service
 --     asks to wait. Waiting does not count towards `timeout`. Default: no limit; in nginx, `timeout`
 --   * `max_connections` integer: how many connections are open at once. Default 16
@@ -385,25 +429,32 @@ end
 --   `close()`; on Lua 5.4 it may be a `<close>` variable
 -- @raise mistakes in the options
 function leat.new(options)
-  options = check_options(options)
-  local handle, wrong = core.client(options)
-  local driver = handle
-  if handle then
-    driver, wrong = new_driver(options)
+  local client = make("leat.new", options)
+  return client
+end
+
+--- Makes a client with options from the environment, as scripts and programs need it.
+--
+--    local client = leat.from_env { timeout = 5 }
+--
+-- These variables are read; one that is empty counts as not set:
+--
+--   * the credential: `LEAT_API_KEY`; or `LEAT_API_KEY_FILE`, the name of a file whose first line is the key; or
+--     `LEAT_CLIENT_ID` with `LEAT_CLIENT_SECRET`. The first of them that is set is used
+--   * `LEAT_BASE_URL`, the option `base_url`
+--   * `LEAT_RATE`, the option `rate`
+--
+-- Options win over the environment. With any credential in the options, none is read from the environment.
+-- @tparam[opt] table options as for `leat.new`; and `api_key_file`, a string, like `LEAT_API_KEY_FILE`
+-- @treturn client
+-- @raise mistakes in the options or variables, a missing credential, or a file that cannot be read
+function leat.from_env(options)
+  options = check_names("leat.from_env", known_to_from_env, options or {}, 2)
+  local complete, wrong = environment.read(options)
+  if not complete then
+    error("leat.from_env: " .. wrong, 2)
   end
-  local store
-  if driver and options.shared then
-    store, wrong = require("leat.nginx_shared").new(options)
-    driver = store and driver
-  end
-  if not driver then
-    error("leat.new: " .. wrong, 2)
-  end
-  local hooks = new_hooks(handle, options, store)
-  local client = new_client(handle, driver, options.base_url or core.base_url, hooks, false, false)
-  if driver ~= options.driver and driver.close then
-    client.own_driver = driver
-  end
+  local client = make("leat.from_env", complete)
   return client
 end
 

@@ -158,6 +158,19 @@ void leat__push_json(lua_State *L, const leat_json *value) {
   }
 }
 
+void leat__push_json_text(lua_State *L, const leat_json *value) {
+  char few[512];
+  size_t length = leat_json_write(value, few, sizeof few);
+  if (length < sizeof few) {
+    lua_pushlstring(L, few, length);
+    return;
+  }
+  char *text = lua_newuserdata(L, length + 1);
+  leat_json_write(value, text, length + 1);
+  lua_pushlstring(L, text, length);
+  lua_remove(L, -2);
+}
+
 /* ---- results --------------------------------------------------------------------- */
 
 static void push_card(lua_State *L, const leat_json *card, int metatable) {
@@ -200,7 +213,7 @@ static bool is_informative(const leat_json *meta) {
   return has_members ? leat_json_size(meta) > 0 : type > LEAT_NULL;
 }
 
-void leat__push_info(lua_State *L, const leat_call *call) {
+void leat__push_info(lua_State *L, const leat_call *call, bool json) {
   leat_info info = leat_call_info(call);
   const leat_json *meta = leat_call_meta(call);
   lua_createtable(L, 0, info.rate_remaining < 0 ? 2 : 3);
@@ -214,6 +227,10 @@ void leat__push_info(lua_State *L, const leat_call *call) {
   if (info.rate_remaining >= 0) {
     leat__push_rate(L, info.rate_limit, info.rate_remaining);
     lua_setfield(L, -2, "rate_limit");
+  }
+  if (json && leat_call_data(call)) {
+    leat__push_json_text(L, leat_call_data(call));
+    lua_setfield(L, -2, "json");
   }
 }
 

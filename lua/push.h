@@ -15,6 +15,8 @@ void leat__push_integer(lua_State *L, int64_t value);
 /* Pushes a JSON value. In objects nulls are omitted; otherwise they are light userdata
 ** NULL, which is leat.null. */
 void leat__push_json(lua_State *L, const leat_json *value);
+/* Pushes the text that leat_json_write writes of the value. */
+void leat__push_json_text(lua_State *L, const leat_json *value);
 /* Pushes { [name] = value }. */
 void leat__push_headers(lua_State *L, const leat_header *headers, size_t count);
 /* Pushes { limit =, remaining = }; a negative limit is unknown. */
@@ -33,6 +35,7 @@ void leat__push_error(lua_State *L, const leat_call *call, int metatable,
                       int card_metatable);
 /* Never pushes nil. */
 void leat__push_result(lua_State *L, const leat_call *call, int card_metatable);
-void leat__push_info(lua_State *L, const leat_call *call);
+/* With `json`, the response's data is in the field of that name, as text. */
+void leat__push_info(lua_State *L, const leat_call *call, bool json);
 
 #endif

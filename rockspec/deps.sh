@@ -7,6 +7,7 @@
 # WHAT is one or more of
 #   build     the Lua module, for each Lua named (lua5.1 ... lua5.5, luajit; default lua5.4)
 #   sandbox   the server for tests and the demo (libmicrohttpd, jansson)
+#   cli       what the command `leat` needs beside the module (argparse)
 #   test      busted, LuaSocket, and GnuTLS for the servers that test TLS
 #   hosts     event loops, Neovim and the server of Luanti, to make calls in
 #   bench     a server, and the clients to compare with; uses Node and npm if they are installed
@@ -14,7 +15,7 @@
 #   doc       LDoc for the reference, cmark-gfm for the guides
 #   rock      luarocks and git
 #   cross     compilers for other platforms, and qemu to run what they make
-#   ci        formatters, static analysis, valgrind, fuzzing, luarocks
+#   ci        formatters, static analysis, valgrind, fuzzing, luarocks, and shells to complete the command in
 #
 # The checks test capabilities, not names of packages. apt installs packages (Debian, Ubuntu),
 # as root or through sudo; nothing is upgraded or removed. On other systems the script only
@@ -24,7 +25,7 @@ set -u
 PATH=$PATH:/usr/sbin:/sbin # nginx is in one of these, which a user's PATH may lack
 
 usage() {
-  sed -n '2,21p' "$0" | sed 's/^# \{0,1\}//' >&2
+  sed -n '2,22p' "$0" | sed 's/^# \{0,1\}//' >&2
   exit 2
 }
 
@@ -35,7 +36,7 @@ mode=${LEAT_DEPS:-$mode}
 wanted='' luas=''
 for word in "$@"; do
   case $word in
-    build | sandbox | test | hosts | nginx | bench | doc | rock | cross | ci) wanted="$wanted $word" ;;
+    build | sandbox | cli | test | hosts | nginx | bench | doc | rock | cross | ci) wanted="$wanted $word" ;;
     lua5.[1-5] | luajit) luas="$luas $word" ;;
     *) usage ;;
   esac
@@ -129,6 +130,11 @@ if wants sandbox; then
   library jansson jansson.h 'JANSSON_VERSION_HEX >= 0x020e00' ||
     need "jansson, 2.14 or later, with headers" libjansson-dev jansson jansson-dev jansson-devel jansson
 fi
+if wants cli; then
+  for lua in $luas; do
+    loads "$lua" argparse || need "argparse for $lua" lua-argparse - "$lua-argparse" lua-argparse lua-argparse
+  done
+fi
 if wants test; then
   library gnutls gnutls/gnutls.h 'GNUTLS_VERSION_NUMBER >= 0x030603' ||
     need "GnuTLS, 3.6.3 or later, with headers" libgnutls28-dev gnutls gnutls-dev gnutls-devel gnutls
@@ -189,8 +195,8 @@ if wants cross; then
 fi
 if wants ci; then
   for tool in g++:g++ clang:clang clang-format:clang-format clang-tidy:clang-tidy scan-build:clang-tools cppcheck:cppcheck \
-    luacheck:lua-check shellcheck:shellcheck valgrind:valgrind \
-    mmdebstrap:mmdebstrap; do
+    luacheck:lua-check shellcheck:shellcheck valgrind:valgrind mmdebstrap:mmdebstrap groff:groff-base zsh:zsh \
+    fish:fish; do
     has "${tool%:*}" || need "${tool%:*}" "${tool#*:}" - - - -
   done
   printf 'int LLVMFuzzerTestOneInput(const char *d, long n) { return d && n < 0; }\n' |

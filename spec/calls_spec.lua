@@ -356,6 +356,31 @@ describe("client:rate_limit", function()
   end)
 end)
 
+describe("the next step of ensure", function()
+  local function next_step(there, desired)
+    there.value, desired.value = "1", "1"
+    return require("leat.ensure").next_step(there, desired, function(text) return "<" .. text .. ">" end)
+  end
+  local ANN = { uuid = "ann" }
+
+  it("is what is missing", function()
+    assert.is_nil(next_step({}, {}))
+    assert.is_nil(next_step({ name = "Gold", contact = ANN }, {}))
+    assert.is_nil(next_step({ name = "Gold", contact = ANN }, { name = " Gold", contact_uuid = "ANN " }))
+    assert.equal("link", next_step({}, { name = "Gold", contact_uuid = "ann" }))
+    assert.equal("link", next_step({ name = "Gold" }, { name = "Gold", contact_uuid = "ann" }))
+    assert.equal("update", next_step({ contact = ANN }, { name = "Gold", contact_uuid = "ann" }))
+    assert.equal("update", next_step({ name = "1" }, { name = "Gold" }))
+  end)
+
+  it("is a conflict if the card has another contact or name", function()
+    assert.same({ "conflict", "the card belongs to contact <ann>: unlink it first, if that is right" },
+      { next_step({ contact = ANN }, { name = "Gold", contact_uuid = "bob" }) })
+    assert.same({ "conflict", 'the card\'s name is "<Gold>": update it, if that is right' },
+      { next_step({ name = "Gold" }, { name = "Silver", contact_uuid = "bob" }) })
+  end)
+end)
+
 describe("contact_identifiers:ensure", function()
   local EXISTS = { status = 400, body = { message = "Contact identifier already exists.", code = 60006 } }
   local ANN = { uuid = "ann" }

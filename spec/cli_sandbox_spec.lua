@@ -304,7 +304,7 @@ describe("leat sandbox without leat.sandbox", function()
     local folder = os.tmpname() .. ".d"
     local code = ('package.path = package.path:gsub("^[^;]*", "%s/?.lua")'):format(folder)
     assert.equal("", shell(("cp -r lua %s && rm %s/leat/sandbox.lua"):format(folder, folder)))
-    assert.equal("leat: leat.sandbox is missing; install it: luarocks install leat-sandbox\nexit 2\n",
+    assert.equal("leat: leat.sandbox is missing: luarocks install leat-sandbox\nexit 2\n",
       run(code, "sandbox"))
     assert.equal("exit 0\n", run(code, "help >/dev/null"))
     shell("rm -r " .. folder)

@@ -610,3 +610,39 @@ describe("a transport, or a token function, that yields", function()
     end
   end)
 end)
+
+describe("contact_identifiers:validate", function()
+  local client, requests = play {}
+  local cards = client.contact_identifiers
+
+  it("accepts what the operation accepts, and sends nothing", function()
+    for _, arguments in ipairs { { "find", "1" }, { "create", "1", { name = "N", contact_uuid = UUID } },
+      { "ensure", "1", { name = "N" } }, { "link", "1", UUID }, { "unlink", "1", { expect = false } },
+      { "update", "1", { active = false } }, { "delete", "1" }, { "list", { contact_uuid = UUID } } } do
+      assert.is_true(cards:validate((table.unpack or unpack)(arguments))) -- luacheck: ignore
+    end
+    assert.same({}, requests)
+  end)
+
+  it("says what the operation would raise", function()
+    for _, arguments in ipairs { { "find", "" }, { "find", 7 }, { "find" }, { "find", "a\0b" },
+      { "create", "1", { nam = "N" } }, { "create", "1", { contact_uuid = "" } }, { "link", "1" }, { "link", "1", "" },
+      { "unlink", "1", { expect = true } }, { "update", "1" }, { "update", "1", { active = "no" } },
+      { "delete", "1", 2, 3 }, { "list", {} }, { "ensure", "1", { expect = UUID } } } do
+      local fine, wrong = cards:validate((table.unpack or unpack)(arguments)) -- luacheck: ignore
+      assert.is_nil(fine)
+      local name = table.remove(arguments, 1)
+      local _, why = pcall(cards[name], cards, (table.unpack or unpack)(arguments)) -- luacheck: ignore
+      assert.equal(("leat: contact_identifiers.%s: %s"):format(name, wrong), why:match("leat: .*"))
+    end
+    assert.same({}, requests)
+  end)
+
+  it("raises what is no operation", function()
+    local said = misuse("a:validate('get', '1')", cards)
+    assert.truthy(said:find("contact_identifiers.validate: there is no operation 'get'", 1, true), said)
+    misuse("a:validate('validate')", cards)
+    misuse("a:validate()", cards)
+    misuse("a.validate('find', '1')", cards)
+  end)
+end)

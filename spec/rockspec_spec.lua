@@ -32,6 +32,7 @@ end
 
 describe("the rocks", function()
   local main, sandbox = rockspec("rockspec/leat-scm-1.rockspec"), rockspec("rockspec/leat-sandbox-scm-1.rockspec")
+  local command = rockspec("rockspec/leat-cli-scm-1.rockspec")
 
   it("install together what lua/ holds, each file once", function()
     local wanted = lines("cd lua && find . -name '*.lua' | sed 's,^./,,'")
@@ -41,11 +42,20 @@ describe("the rocks", function()
     end
     local got = installed(main.build.install_target)
     assert.is_nil(got["leat/sandbox.lua"])
-    for file in pairs(installed(sandbox.build.install_target)) do
-      assert.is_nil(got[file], file)
-      got[file] = true
+    assert.is_nil(got["leat/cli/main.lua"])
+    for _, rock in ipairs { sandbox, command } do
+      for file in pairs(installed(rock.build.install_target)) do
+        assert.is_nil(got[file], file)
+        got[file] = true
+      end
     end
     assert.same(wanted, got)
+  end)
+
+  it("install the command with the rock of its own", function()
+    assert.same({ bin = { leat = "lua/bin/leat" } }, command.build.install)
+    assert.is_nil(main.build.install)
+    assert.matches("^#!", read("lua/bin/leat"))
   end)
 
   it("carry the README and the guides, whose links hold there too", function()
@@ -65,12 +75,14 @@ describe("the rocks", function()
     end
   end)
 
-  it("need what the README says: libcurl and lua-cjson; the sandbox's is the rest", function()
+  it("need what the README says: libcurl and lua-cjson; the command's and the sandbox's is the rest", function()
     assert.same({ main.dependencies[1], "lua-cjson >= 2.1.0" }, main.dependencies)
     assert.same({ CURL = { library = "curl" } }, main.external_dependencies)
     assert.same({ main.dependencies[1], "lua-cjson >= 2.1.0", "leat" }, sandbox.dependencies)
     assert.same({ MICROHTTPD = { library = "microhttpd" }, JANSSON = { library = "jansson" } },
       sandbox.external_dependencies)
+    assert.same({ main.dependencies[1], "argparse >= 0.7.1", "leat" }, command.dependencies)
+    assert.is_nil(command.external_dependencies)
   end)
 
   it("are of the version that the header, the module and the change log name", function()

@@ -1,7 +1,9 @@
 -- Runs each block of Lua in the README, the guides and the modules' comments, each against a new
 -- sandbox. If a block of text follows immediately, it is the expected output. A block that can't be run is
--- marked ```lua norun.
+-- marked ```lua norun. In a block of console, lines that begin with "$ " are run in a shell, and the lines that
+-- follow are what they print.
 local leat = require("leat")
+local interpreter = dofile("spec/support/interpreter.lua")
 local markdown = dofile("spec/support/markdown.lua")
 local sandbox = require("leat.sandbox")
 
@@ -79,9 +81,12 @@ local function compile(text, name, of)
 end
 
 local function run(path, block, told)
-  local server, printed = serve(), {}
-  local chunk = compile(("\n"):rep(block.line - 1) .. block.text, "@" .. path, environment(server, printed))
+  local server, printed, getenv = serve(), {}, os.getenv
+  local of = environment(server, printed)
+  local chunk = compile(("\n"):rep(block.line - 1) .. block.text, "@" .. path, of)
+  os.getenv = of.os.getenv -- luacheck: ignore
   local fine, why = pcall(chunk)
+  os.getenv = getenv -- luacheck: ignore
   server:stop()
   assert.is_true(fine, tostring(why))
   if told then
@@ -89,7 +94,35 @@ local function run(path, block, told)
   end
 end
 
-local ran, not_run = 0, 0
+local SHELL = [[
+export LEAT_API_KEY=%s LEAT_BASE_URL=%s
+leat() { %s lua/bin/leat "$@"; }
+exec 2>&1 </dev/null
+%s]]
+
+-- Returns the block with the output that its commands print here.
+local function run_console(block, server)
+  local lines = {}
+  for line in block.text:gmatch("([^\n]*)\n") do
+    local command = line:match("^%$ (.*)$")
+    if command then
+      local pipe = assert(io.popen(SHELL:format(server.api_key, server.url, interpreter, command)))
+      lines[#lines + 1] = line .. "\n" .. pipe:read("*a")
+      pipe:close()
+    end
+  end
+  return table.concat(lines)
+end
+
+local function check_console(block)
+  local server = serve()
+  local fine, text = pcall(run_console, block, server)
+  server:stop()
+  assert.is_true(fine, text)
+  assert.equal(block.text, text)
+end
+
+local ran, not_run, shown = 0, 0, 0
 for _, path in ipairs(markdown.documents()) do
   local blocks = path == "docs/mistakes.md" and {} or markdown.blocks(path) -- mistakes_spec.lua runs these blocks
   for i, block in ipairs(blocks) do
@@ -98,6 +131,9 @@ for _, path in ipairs(markdown.documents()) do
     if block.language == "lua" then
       ran = ran + 1
       it(("%s, line %d, runs"):format(path, block.line), function() run(path, block, told) end)
+    elseif block.language == "console" then
+      shown = shown + 1
+      it(("%s, line %d, prints that"):format(path, block.line), function() check_console(block) end)
     elseif block.language == "lua norun" then
       not_run = not_run + 1
     end
@@ -117,4 +153,5 @@ end
 it("blocks of Lua are there, and nearly all of them are run", function()
   assert.truthy(ran >= 19, ran)
   assert.truthy(not_run <= 2, not_run)
+  assert.truthy(shown >= 7, shown)
 end)

@@ -77,6 +77,7 @@ describe("types:", function()
     ["leat.UpdateOptions"] = options(cards.update, cards, "1"),
     ["leat.ExpectOptions"] = options(cards.delete, cards, "1"),
     ["leat.ListOptions"] = options(cards.list, cards),
+    ["leat.environment"] = names((require("leat.environment"))),
     ["leat.tasks"] = names(tasks),
     ["leat.Task"] = methods(task),
     ["leat.EachOptions"] = options(tasks.each, {}, print),
@@ -123,7 +124,8 @@ describe("types:", function()
   end)
 
   it("the modules give themselves as these", function()
-    for _, name in ipairs { "leat", "leat.tasks", "leat.curl", "leat.transport", "leat.recorder", "leat.sandbox" } do
+    for _, name in ipairs { "leat", "leat.environment", "leat.tasks", "leat.curl", "leat.transport", "leat.recorder",
+      "leat.sandbox" } do
       local source = markdown.read("lua/" .. name:gsub("%.", "/") .. ".lua")
       assert.truthy(source:find(("\nreturn [%%w_]+ %%-%%-%%[%%[@as %s%%]%%]\n"):format(name)), name)
     end

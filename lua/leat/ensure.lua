@@ -1,7 +1,9 @@
--- Composes ensure from create, find, link and update. For leat.lua only.
+-- Composes ensure from create, find, link and update. For leat's own modules and its command.
 --
 -- ensure is idempotent, whatever fails in between: it succeeds only if the card has the requested name
 -- and contact. If these contradict the card, it returns a conflict.
+
+local ensure = {}
 
 local same_value = require("leat.core").same_value
 
@@ -20,13 +22,19 @@ local function has_name(card, name)
   return card.name ~= nil and trimmed(card.name) == trimmed(name)
 end
 
--- Returns a message about what contradicts the request, which only the program may decide to change; or nil.
-local function contradiction(cards, card, desired)
+-- Returns what is missing until the card is as desired: "link", "update" or nil; or "conflict" and a message about
+-- what contradicts the request, which only the program may decide to change. `clean` makes text of the service fit
+-- for a message.
+function ensure.next_step(card, desired, clean)
   local uuid, name = card.contact and card.contact.uuid, own_name(card)
   if desired.contact_uuid and uuid and not same_value(uuid, desired.contact_uuid) then
-    return ("the card belongs to contact %s: unlink it first, if that is right"):format(cards.handle:clean(uuid, 80))
+    return "conflict", ("the card belongs to contact %s: unlink it first, if that is right"):format(clean(uuid))
   elseif desired.name and name and not has_name(card, desired.name) then
-    return ("the card's name is \"%s\": update it, if that is right"):format(cards.handle:clean(name, 80))
+    return "conflict", ("the card's name is \"%s\": update it, if that is right"):format(clean(name))
+  elseif desired.contact_uuid and not card.contact then
+    return "link"
+  elseif desired.name and not has_name(card, desired.name) then
+    return "update"
   end
 end
 
@@ -46,14 +54,17 @@ end
 
 -- Links the card if it has no contact, and names it if it has no name of its own.
 local function complete(cards, card, desired, so_far)
+  local function clean(text)
+    return cards.handle:clean(text, 80)
+  end
   for _ = 1, ROUNDS do
     local err
-    local wrong = contradiction(cards, card, desired)
-    if wrong then
+    local step, wrong = ensure.next_step(card, desired, clean)
+    if step == "conflict" then
       return conflict(wrong, card, so_far)
-    elseif desired.contact_uuid and not card.contact then
+    elseif step == "link" then
       card, err = count(so_far, cards:link(card.value, desired.contact_uuid))
-    elseif desired.name and not has_name(card, desired.name) then
+    elseif step == "update" then
       card, err = count(so_far, cards:update(card.value, { name = desired.name }))
     else
       return card
@@ -86,7 +97,7 @@ end
 
 -- `cards` is the resource. `desired` holds `value`, and optionally `name` and `contact_uuid`. `card, err,
 -- info` is the result of the first create, which is done; `create` repeats it.
-return function(cards, desired, create, card, err, info)
+function ensure.run(cards, desired, create, card, err, info)
   local so_far = { attempts = 0, changed = false, outcome = "existed" }
   local exists = err and err.kind == "already_exists"
   count(so_far, card, err, info)
@@ -105,3 +116,5 @@ return function(cards, desired, create, card, err, info)
   err.outcome_unknown = err.outcome_unknown or so_far.changed
   return nil, err
 end
+
+return ensure

@@ -87,6 +87,11 @@ local function wrong(name, value, kind)
   end
 end
 
+-- Returns what is wrong with a value of that kind, or nil.
+function schema.wrong(name, value, kind)
+  return wrong(name, value, kinds[kind])
+end
+
 -- Checks `options` and returns a plain copy of it. Mistakes are raised at `level`, as by `error`. `known` maps
 -- the names to their kinds: a name from `kinds`, or a table of the same form.
 function schema.check(where, known, options, level)

@@ -78,8 +78,8 @@ local function refresh(card, fresh)
   return card
 end
 
-local function result(call, metatable, card)
-  local value, err, info = result_of(call, failure, metatable)
+local function result(call, self, card)
+  local value, err, info = result_of(call, failure, self.card, self.hooks.json)
   if card and type(value) == "table" then
     value = refresh(card, value)
   end
@@ -126,7 +126,7 @@ end
 -- Performs a call that changes something. `go_on`, if given, turns its result into what is returned.
 local function change(call, self, row, card, go_on)
   perform(self, row, call)
-  local value, err, info = result(call, self.card, card)
+  local value, err, info = result(call, self, card)
   if go_on then
     return go_on(value, err, info)
   end
@@ -137,7 +137,7 @@ end
 -- cannot suspend.
 local function change_in_coroutine(call, self, row, card, go_on)
   perform(self, row, call)
-  local fine, value, err, info = pcall(result, call, self.card, card)
+  local fine, value, err, info = pcall(result, call, self, card)
   if not fine then
     drivers.raise(value, call)
   elseif go_on then
@@ -156,7 +156,7 @@ function finish(self, row, call, card, go_on)
   if self.settings then apply(self.settings, call) end
   if not row.writes then
     perform(self, row, call)
-    local value, err, info = result_of(call, failure, metatable, true, self.driver.releases_calls)
+    local value, err, info = result_of(call, failure, metatable, self.hooks.json, true, self.driver.releases_calls)
     return value, err, info
   end
   local thread, main = running()
@@ -190,7 +190,7 @@ end
 -- Like every operation, it also returns `info`, a table: `status` (HTTP), `attempts` (exchanges begun),
 -- `meta` (what the service sent beside the data, or nil), `rate_limit` (`limit` and `remaining`), and
 -- `outcome`: `recovered` if the response to a change was lost and the card was then found as requested;
--- see also `ensure`.
+-- see also `ensure`. With the option `json` of `leat.new`, `json` is the response's data as JSON text.
 -- @function contact_identifiers:find
 -- @tparam string value the card's value
 -- @return the card, nil, info; or nil, err
@@ -263,6 +263,29 @@ function ContactIdentifiers:wrap(fields)
   return setmetatable(fields, metatable)
 end
 
+--- Checks the arguments of an operation as the operation does, but sends nothing.
+-- @function contact_identifiers:validate
+-- @tparam string operation the name of the operation, such as `"find"` or `"ensure"`
+-- @param ... the arguments of the operation
+-- @treturn boolean true if the operation would accept them; otherwise nil, and what is wrong
+-- @raise an unknown operation
+function ContactIdentifiers:validate(operation, ...)
+  if getmetatable(self) ~= ContactIdentifiers then
+    error("leat: call it with a colon: contact_identifiers:validate(...)", 2)
+  end
+  local name = operation == "ensure" and "create" or tostring(operation) -- ensure has the arguments of create
+  local row = rows["contact_identifiers." .. name]
+  if not row then
+    error(("leat: contact_identifiers.validate: there is no operation '%s'"):format(name), 2)
+  end
+  local call, wrong = new_call(self.handle, row.index, ...)
+  if not call then
+    return nil, wrong
+  end
+  call:free()
+  return true
+end
+
 -- The first step of ensure is a create; its errors are raised under the name of ensure.
 local first_of_ensure = setmetatable({ title = "contact_identifiers.ensure" },
   { __index = rows["contact_identifiers.create"] })
@@ -286,7 +309,7 @@ function ContactIdentifiers:ensure(value, options)
     for name, option in pairs(options or {}) do
       desired[name] = option
     end
-    card, err, info = ensure(self, desired, function() return self:create(value, options) end, card, err, info)
+    card, err, info = ensure.run(self, desired, function() return self:create(value, options) end, card, err, info)
     return card, err and setmetatable(err, failure), info
   end)
 end

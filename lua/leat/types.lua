@@ -14,6 +14,11 @@ local leat = {}
 ---@return leat.Client
 function leat.new(options) end
 
+---Makes a client with options that are completed from the environment: LEAT_API_KEY, LEAT_BASE_URL, ...
+---@param options? leat.Options|{ api_key_file?: string }
+---@return leat.Client
+function leat.from_env(options) end
+
 ---Like `assert`, but keeps the fields of the error: raises `err` itself; on Lua 5.1 and LuaJIT, its text.
 ---@generic T
 ---@param value T?
@@ -42,6 +47,7 @@ function leat.assert(value, err, ...) end
 ---@field account? string with shared and token: a name for the account of the tokens
 ---@field on_attempt? fun(attempt: leat.Attempt) a hook that is called after every exchange
 ---@field show_values? boolean true: attempts include the cards' values; default: false
+---@field json? boolean true: info.json is the response's data as JSON text; default: false
 ---@field max_connections? integer default: 16
 ---@field max_body? integer bytes: the largest response; default: 1 MiB
 ---@field ca_file? string a PEM file of the certificates to trust; default: the system's
@@ -112,6 +118,7 @@ function leat.assert(value, err, ...) end
 ---@field meta? table what the service sent beside the data; nil if there is nothing
 ---@field outcome? "recovered"|"created"|"existed" recovered: the response to a change was lost; the rest: by ensure
 ---@field rate_limit? leat.RateLimit the rate limit that the service reported
+---@field json? string the response's data as JSON text, with the option json
 
 ---@class leat.RateLimit
 ---@field limit? integer calls that the service allows
@@ -273,10 +280,27 @@ function Cards:delete(value, options) end
 ---@return leat.Info? info
 function Cards:list(options) end
 
+---Checks the arguments of an operation, but sends nothing.
+---@param operation string such as "find" or "ensure"
+---@return true? accepted
+---@return string? wrong
+function Cards:validate(operation, ...) end
+
 ---Rebuilds a card from a table of its fields, such as cached data.
 ---@param fields table with `value`, at least
 ---@return leat.ContactIdentifier
 function Cards:wrap(fields) end
+
+-- ---- the environment ----------------------------------------------------------------------
+
+---@class leat.environment
+local environment = {}
+
+---Completes options from the environment, as leat.from_env does, but makes no client.
+---@param options? leat.Options|{ api_key_file?: string }
+---@return leat.Options?
+---@return string? wrong
+function environment.read(options) end
 
 -- ---- tasks --------------------------------------------------------------------------------
 

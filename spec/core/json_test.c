@@ -1,6 +1,6 @@
 /*
-** json_test.c - JSON: how responses are decoded, where they are rejected, and how
-** requests encode any text. All results are compared with jansson's.
+** json_test.c - JSON: how responses are decoded, where they are rejected, how values are
+** written, and how requests encode any text. Results are compared with jansson's.
 */
 #include "calls.h"
 #include "json_oracle.h"
@@ -55,9 +55,12 @@ double __wrap_strtod(const char *text, char **stop) {
 
 static int print(char *text, size_t size, const char *format, va_list arguments) {
   int length = vsnprintf(text, size, format, arguments);
-  if (point == NULL || strcmp(format, "%.1f") != 0) return length;
-  text[0] = '\0';
-  strcat(strcat(strcat(text, "0"), point), "0");
+  bool is_real = strcmp(format, "%.1f") == 0 || strcmp(format, "%.*g") == 0;
+  char *dot = is_real ? strchr(text, '.') : NULL, fraction[32] = "";
+  if (point == NULL || dot == NULL) return length;
+  strncat(fraction, dot + 1, sizeof fraction - 1);
+  *dot = '\0';
+  strcat(strcat(text, point), fraction);
   return (int)strlen(text);
 }
 
@@ -258,6 +261,32 @@ static const text_case cases[] = {
 
 enum { CASES = sizeof cases / sizeof cases[0] };
 
+/* Returns what is written of the value, to be freed. */
+static char *written(const leat_json *value) {
+  size_t length = leat_json_write(value, NULL, 0);
+  char *text = malloc(length + 1);
+  CHECK(leat_json_write(value, text, length + 1) == length && strlen(text) == length);
+  return text;
+}
+
+static void check_text(const leat_json *value, const char *wanted) {
+  char *text = written(value);
+  CHECK_STR(text, wanted);
+  free(text);
+}
+
+/* Returns whether what is written of the value is decoded to an equal one. */
+static bool survives(const leat_json *value) {
+  char *text = written(value);
+  leat_call *call = call_after(leat_s(text));
+  bool good = oracle_equal(value, leat_call_data(call));
+  check_text(leat_call_data(call), text);
+  if (!good) printf("  written: %s\n", text);
+  leat_call_free(call);
+  free(text);
+  return good;
+}
+
 static void check_case(const text_case *c) {
   leat_string text = {c->text, c->length};
   leat_call *call = call_after(text);
@@ -271,6 +300,7 @@ static void check_case(const text_case *c) {
     printf("  %s: %s\n", c->text, error->message);
   if (!CHECK(oracle_agrees(leat_call_data(call), text)))
     printf("  %s: jansson says else\n", c->text);
+  CHECK(c->wrong || survives(leat_call_data(call)));
   leat_call_free(call);
 }
 
@@ -319,18 +349,20 @@ static size_t changed_case(char *text, unsigned *seed) {
 static void test_changed(void) {
   enum { ROUNDS = 100000 };
   unsigned seed = 1;
-  int good = 0, agreed = 0;
+  int good = 0, decoded = 0, agreed = 0;
   TEST("texts changed at random, beside jansson");
   for (int i = 0; i < ROUNDS; i++) {
     char bytes[128];
     leat_string text = {bytes, changed_case(bytes, &seed)};
     leat_call *call = call_after(text);
-    if (leat_call_data(call)) good++;
+    if (leat_call_data(call)) decoded++;
+    if (leat_call_data(call) && survives(leat_call_data(call))) good++;
     if (oracle_agrees(leat_call_data(call), text)) agreed++;
     else printf("  jansson says else of %.*s\n", (int)text.length, bytes);
     leat_call_free(call);
   }
   CHECK(agreed == ROUNDS);
+  CHECK(good == decoded);
   CHECK(good > ROUNDS / 50 && good < ROUNDS / 2); /* both kinds occurred */
 }
 
@@ -353,10 +385,12 @@ static void test_deep(void) {
       length = put(text, length, "1");
       for (int i = depth; i-- > 0;)
         length = put(text, length, closes[kind < 2 ? kind : i % 2]);
+      text[length] = '\0';
       leat_call *call = call_after((leat_string){text, length});
       CHECK((leat_call_data(call) != NULL) == (depth <= 32));
       CHECK(depth <= 32 || strstr(leat_call_error(call)->message, "nested too deep"));
       CHECK(oracle_agrees(leat_call_data(call), (leat_string){text, length}));
+      check_text(leat_call_data(call), depth <= 32 ? text : "");
       leat_call_free(call);
     }
   TEST("levels that were left");
@@ -366,11 +400,12 @@ static void test_deep(void) {
 
 static void test_long_array(void) {
   enum { COUNT = 300000 };
-  char *text = malloc(COUNT * 8 + 2);
+  char *text = malloc(COUNT * 8 + 3);
   size_t length = put(text, 0, "[");
   for (int i = 0; i < COUNT; i++)
     length += (size_t)snprintf(text + length, 9, "%s%d", i ? "," : "", i);
   text[length++] = ']';
+  text[length] = '\0';
   leat_call *call = call_after((leat_string){text, length});
   const leat_json *array = leat_call_data(call);
   clock_t begin = clock();
@@ -380,6 +415,7 @@ static void test_long_array(void) {
   for (int i = 0; i < COUNT; i++)
     same += leat_json_integer(leat_json_at(array, (size_t)i)) == i;
   CHECK(same == COUNT);
+  check_text(array, text);
   CHECK(clock() - begin < 10 * CLOCKS_PER_SEC); /* linear access would take minutes */
   leat_call_free(call);
   free(text);
@@ -513,6 +549,7 @@ static void test_null(void) {
   CHECK(leat_json_string(NULL).data == NULL && leat_json_size(NULL) == 0);
   CHECK(leat_json_at(NULL, 0) == NULL && leat_json_get(NULL, "a") == NULL);
   CHECK(!leat_json_next(NULL, &member));
+  check_text(NULL, "");
 }
 
 /* ---- locales --------------------------------------------------------------------- */
@@ -525,6 +562,10 @@ static void check_reals(void) {
   CHECK(leat_json_real(leat_json_at(array, 2)) == 100);
   CHECK(leat_json_real(leat_json_at(array, 4)) == 1.5);
   CHECK(leat_json_size(array) == 6);
+  check_text(array, "[1.5,-1225.0,100.0,0.0,1.5,7]");
+  leat_call_free(call);
+  call = call_after(leat_s("[0.1,1.25e-7,5e300,1e-5,0.30000000000000004]"));
+  check_text(leat_call_data(call), "[0.1,1.25e-07,5e+300,1e-05,0.30000000000000004]");
   leat_call_free(call);
   call = call_after(leat_s("[1.5e400]"));
   CHECK_STR(leat_json_digits(leat_json_at(leat_call_data(call), 0)).data, "1.5e400");
@@ -589,6 +630,82 @@ static void test_memory(void) {
   point = NULL;
 }
 
+/* ---- writing values -------------------------------------------------------------- */
+
+static void test_values(void) {
+  static const char *const rows[][2] = {
+      {" [ ] ", "[]"},
+      {"{ }", "{}"},
+      {"[ [ ] , { } , null , true , false , \"\" ]", "[[],{},null,true,false,\"\"]"},
+      {"{\"b\" : 1, \"a\" : {\"c\" : []}, \"b\" : 2}",
+       "{\"b\":1,\"a\":{\"c\":[]},\"b\":2}"},
+      {"[9007199254740993,-9223372036854775808,-0]",
+       "[9007199254740993,-9223372036854775808,0]"},
+      {"[12345678901234567890,-1e400,1.50E+999]",
+       "[12345678901234567890,-1e400,1.50E+999]"},
+      {"[1.0,-0.0,1e2,1e15,123456789012345678.0]",
+       "[1.0,-0.0,100.0,1e+15,1.2345678901234568e+17]"},
+      {"[0.1,0.10000000000000001,0.5,3.14159265358979,1e23]",
+       "[0.1,0.1,0.5,3.14159265358979,1e+23]"},
+      {"[9007199254740993.0,1e-400]", "[9007199254740992.0,0.0]"},
+      {"[\"\\u0001\\u001F\\n\\\"\\\\\\/\x7F\"]", "[\"\\u0001\\u001F\\n\\\"\\\\/\x7F\"]"},
+      {"[\"\\u00e9\\ud834\\udd1e\"]", "[\"\xC3\xA9\xF0\x9D\x84\x9E\"]"},
+      {"{\"\\t\\u00e9\":0}", "{\"\\t\xC3\xA9\":0}"},
+  };
+  TEST("values as they are written");
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    leat_call *call = call_after(leat_s(rows[i][0]));
+    check_text(leat_call_data(call), rows[i][1]);
+    leat_call_free(call);
+  }
+  leat_call *call = call_after(leat_s("{\"a\":[1,{\"b\":\"c\"}]}"));
+  const leat_json *array = leat_json_get(leat_call_data(call), "a");
+  check_text(array, "[1,{\"b\":\"c\"}]");
+  check_text(leat_json_at(array, 0), "1");
+  check_text(leat_json_get(leat_json_at(array, 1), "b"), "\"c\"");
+  leat_call_free(call);
+}
+
+/* The buffers are allocated without extra bytes, so that the sanitizer sees writes behind
+** their end. */
+static void test_truncation(void) {
+  leat_call *call = call_after(
+      leat_s("{\"a\\n\":[1.5,-7,1e400,true,null,{}],\"\\u00e9\":\"x\\u0001y\"}"));
+  char *whole = written(leat_call_data(call));
+  size_t length = strlen(whole);
+  TEST("values that are written into too small a buffer");
+  for (size_t size = 0; size <= length + 2; size++) {
+    char *text = malloc(size);
+    if (size > 0) memset(text, '#', size);
+    size_t fits = size > length ? length : size > 0 ? size - 1 : 0;
+    CHECK(leat_json_write(leat_call_data(call), text, size) == length);
+    CHECK(size == 0 || (memcmp(text, whole, fits) == 0 && text[fits] == '\0'));
+    CHECK(size <= length + 1 || text[length + 1] == '#');
+    free(text);
+  }
+  free(whole);
+  leat_call_free(call);
+}
+
+/* Doubles of random bits, and doubles of few digits, which must not become longer. */
+static void test_doubles(void) {
+  TEST("random doubles");
+  for (int i = 0; i < 100000; i++) {
+    uint64_t bits = test_random();
+    double value;
+    char text[64];
+    memcpy(&value, &bits, sizeof value);
+    if (i % 2) value = (double)(int64_t)(bits % 2000000) / 1000;
+    if (!isfinite(value)) continue;
+    snprintf(text, sizeof text, "[%.*g]", i % 2 ? 10 : 17, value);
+    if (strpbrk(text, ".e") == NULL) strcpy(strchr(text, ']'), ".0]");
+    leat_call *call = call_after(leat_s(text));
+    CHECK(survives(leat_call_data(call)));
+    if (i % 2) check_text(leat_call_data(call), text);
+    leat_call_free(call);
+  }
+}
+
 /* ---- writing --------------------------------------------------------------------- */
 
 static void check_written(const char *text) {
@@ -635,6 +752,9 @@ int main(void) {
   test_null();
   test_locales();
   test_memory();
+  test_values();
+  test_truncation();
+  test_doubles();
   test_writing();
   leat_client_free(client);
   return test_summary("json");

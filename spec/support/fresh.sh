@@ -2,7 +2,8 @@
 # Tests the README's two commands on a minimal Debian, which mmdebstrap makes: in both orders, and
 # as a user who may not install packages. Such a user first gets a list of what is missing; once
 # it is installed, the commands work. Then, as that user, it tests the C examples against an
-# installed library, and the packed rock. It must run as root.
+# installed library, the packed rocks, and the command `leat`, installed for all and for that user.
+# It must run as root.
 #   sh spec/support/fresh.sh [--orders] [bookworm | trixie]...     --orders: only the two orders
 set -eu
 cd "$(dirname "$0")/../.."
@@ -53,6 +54,12 @@ in_order() { # in_order COMMAND COMMAND
     echo "fresh $suite: $command: $(tail -n 1 "$log")"
   done
 }
+installed_for_all() { # checks that `make install` gives every user a working command
+  command="lua5.4 spec/support/try_command.lua /usr/local/bin/leat"
+  try root "make -s install" || failed "make install"
+  try somebody "$command" || failed "$command, as a user"
+  echo "fresh $suite: make install: leat works for a user"
+}
 again_as_somebody() {
   chroot "$dir/tree" sh -c "rm -rf /leat/build && chown -R somebody /leat"
   for command in "$@"; do
@@ -74,7 +81,7 @@ refused_to_somebody() { # checks that the missing packages are listed, and nothi
 
 packed_by_somebody() { # checks what needs no root once the packages are installed
   cp -a "$dir/bare" "$dir/tree"
-  try root "sh rockspec/deps.sh install build sandbox test rock luajit lua5.4" || failed "deps.sh"
+  try root "sh rockspec/deps.sh install build sandbox cli test rock luajit lua5.4" || failed "deps.sh"
   chroot "$dir/tree" sh -c "chown -R somebody /leat"
   for command in "$@"; do
     try somebody "$command" || failed "$command, as a user"
@@ -86,15 +93,18 @@ packed_by_somebody() { # checks what needs no root once the packages are install
 }
 
 demo="sh examples/demo.sh" test="sh spec/test.sh"
+paths="LUA_PATH='/tmp/own/share/lua/5.4/?.lua;;' LUA_CPATH='/tmp/own/lib/lua/5.4/?.so;;'"
+own="make -s install PREFIX=/tmp/own && $paths lua5.4 spec/support/try_command.lua /tmp/own/bin/leat && echo leat works"
 for suite in "${@:-bookworm}"; do
   bare "$suite"
   in_order "$demo" "$test"
   if [ $what = all ]; then again_as_somebody "$demo" "$test"; fi
   rm -rf "$dir/tree"
   in_order "$test" "$demo"
+  installed_for_all
   rm -rf "$dir/tree"
   if [ $what = all ]; then
     refused_to_somebody "$demo" "$test"
-    packed_by_somebody "sh spec/support/c_examples.sh" "sh spec/support/rock.sh lua5.4"
+    packed_by_somebody "sh spec/support/c_examples.sh" "sh spec/support/rock.sh lua5.4" "$own"
   fi
 done

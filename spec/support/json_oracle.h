@@ -114,4 +114,34 @@ static inline bool oracle_agrees(const leat_json *ours, leat_string text) {
   return good;
 }
 
+/* ---- two of our values ----------------------------------------------------------- */
+
+static inline bool oracle_equal(const leat_json *a, const leat_json *b);
+
+static inline bool oracle_equal_strings(leat_string a, leat_string b) {
+  return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
+}
+
+static inline bool oracle_equal_items(const leat_json *a, const leat_json *b) {
+  leat_member x = {{NULL, 0}, NULL, NULL}, y = {{NULL, 0}, NULL, NULL};
+  bool good = leat_json_size(a) == leat_json_size(b);
+  for (size_t i = 0; good && leat_json_at(a, i); i++)
+    good = oracle_equal(leat_json_at(a, i), leat_json_at(b, i));
+  while (good && leat_json_next(a, &x))
+    good = leat_json_next(b, &y) && oracle_equal_strings(x.name, y.name) &&
+           oracle_equal(x.value, y.value);
+  return good;
+}
+
+/* Returns whether two values are equal, down to the order of members and the sign of 0. */
+static inline bool oracle_equal(const leat_json *a, const leat_json *b) {
+  double x = leat_json_real(a), y = leat_json_real(b);
+  return leat_json_type(a) == leat_json_type(b) &&
+         leat_json_boolean(a) == leat_json_boolean(b) &&
+         leat_json_integer(a) == leat_json_integer(b) && memcmp(&x, &y, sizeof x) == 0 &&
+         oracle_equal_strings(leat_json_digits(a), leat_json_digits(b)) &&
+         oracle_equal_strings(leat_json_string(a), leat_json_string(b)) &&
+         oracle_equal_items(a, b);
+}
+
 #endif

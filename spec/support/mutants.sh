@@ -213,7 +213,7 @@ mutant slots-not-given-back 2 \
 mutant a-next-owner-is-ignored 4 \
   's/^  bool same = !desired->owner_known || .*/  bool same = true;/'
 mutant ensure-takes-any-contact 4 \
-  's/^    local wrong = contradiction(.*/    local wrong = nil/'
+  's/^  if desired.contact_uuid and uuid and not same_value(.*/  if false then/'
 mutant pause-not-shared 2 \
   's/^  if (leat__retry_throttled(call->outcome.error.kind)) {/  if (false) {/'
 mutant no-lease 2 \
@@ -250,6 +250,21 @@ mutant no-lag - \
 mutant secrets-in-the-record 5 \
   's/if (secret) text = masked_secret;/(void)secret;/'
 
+# The command.
+mutant command-unknown-is-a-failure 4 \
+  's/^  if err.outcome_unknown then$/  if false then/'
+mutant command-changes-what-was-not-shown - \
+  's/^      expect = contact_of(one.card) or false$/      expect = nil/'
+mutant command-does-not-ask - \
+  's/^  elseif question and not is_confirmed(context, name, found) then/  elseif false then/'
+mutant command-needs-no-yes - \
+  's/^  elseif not input.values or not (system.is_terminal(STDIN) and system.is_terminal(STDERR)) then/  elseif false then/'
+mutant command-dry-run-changes - \
+  's/^    elseif arguments.dry_run then/    elseif false then/'
+mutant command-ignores-a-full-disk - \
+  's/^  elseif not fine and not self.failed then/  elseif false then/'
+mutant command-prints-into-a-connection - \
+  's/^  reserve_standard_descriptors();//'
 # Bugs of the library and of the sandbox that the model alone must catch.
 passes=model_alone
 mutant model-no-verification 4 \

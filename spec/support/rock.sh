@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tests the rocks as users get them, for each Lua: built in a checkout; and released, packed as
-# source rocks and installed from those into an empty tree. There the demo and the first specs run
-# without the sources. leat itself is built as on a system that has libcurl only.
+# source rocks and installed from those into an empty tree. There the demo, the command and the first
+# specs run without the sources. leat itself is built as on a system that has libcurl only.
 #   sh spec/support/rock.sh [lua5.1 lua5.2 lua5.3 lua5.4 luajit]
 set -eu
 cd "$(dirname "$0")/../.."
@@ -28,9 +28,8 @@ sed -i "s/^## $version, .*/## $version, not yet/" "$dir/leat/CHANGELOG.md"
 ! sh "$dir/leat/rockspec/release.sh" "$version" "$dir/never" 2>"$dir/log" || fail "a release without a date"
 sed -i "s/^## $version, .*/## $version, 2026-01-31/" "$dir/leat/CHANGELOG.md"
 sh "$dir/leat/rockspec/release.sh" "$version" "$dir/release" >"$dir/log" || fail "a release"
-luarocks lint rockspec/leat-scm-1.rockspec
-luarocks lint rockspec/leat-sandbox-scm-1.rockspec
-for name in leat leat-sandbox; do
+for name in leat leat-cli leat-sandbox; do
+  luarocks lint "rockspec/$name-scm-1.rockspec"
   rockspec=$dir/release/$name-$version-1.rockspec
   luarocks lint "$rockspec"
   grep -q "^  tag = \"v$version\",\$" "$rockspec" || fail "a release without a tag"
@@ -45,13 +44,15 @@ done
 rocks() { luarocks --lua-version "$number" --tree "$tree" "$@"; }
 in_checkout() (
   cd "$dir/leat" && make -s clean &&
-    rocks make rockspec/leat-scm-1.rockspec && rocks make rockspec/leat-sandbox-scm-1.rockspec && demo
+    rocks make rockspec/leat-scm-1.rockspec && rocks make rockspec/leat-sandbox-scm-1.rockspec && demo &&
+    rocks make rockspec/leat-cli-scm-1.rockspec && try_command
 )
 installed() (
   cd "$dir/release" &&
-    rocks pack "leat-$version-1.rockspec" && rocks pack "leat-sandbox-$version-1.rockspec" &&
+    for name in leat leat-cli leat-sandbox; do rocks pack "$name-$version-1.rockspec" || return; done &&
     CPATH="$dir/without" rocks install "./leat-$version-1.src.rock" && alone && documented &&
-    rocks install "./leat-sandbox-$version-1.src.rock" && demo && tests
+    CPATH="$dir/without" rocks install "./leat-cli-$version-1.src.rock" && names_sandbox &&
+    rocks install "./leat-sandbox-$version-1.src.rock" && demo && try_command && tests
 )
 alone() { # checks that libcurl is the only library, and that a client can be made
   ! find "$tree" -name '*.so' -exec readelf -d {} + | grep -E 'NEEDED.*(jansson|microhttpd|gnutls)' &&
@@ -62,6 +63,12 @@ documented() { # checks that luarocks doc opens the guides' index, and that all 
     rocks doc leat | grep -F "Opening $folder/docs/index.md" &&
     diff -r "$dir/leat/docs" "$folder/docs" && diff "$dir/leat/README.md" "$folder/README.md"
 }
+names_sandbox() { # checks that the command says which rock `leat sandbox` needs
+  status=0
+  "$tree/bin/leat" sandbox >"$dir/said" 2>&1 || status=$?
+  [ $status = 2 ] && grep "^leat: .*leat\.sandbox is missing.*: luarocks install leat-sandbox" "$dir/said"
+}
+try_command() (eval "$(rocks path)" && "$lua" "$root/spec/support/try_command.lua" "$tree/bin/leat")
 demo() (cd "$dir" && eval "$(rocks path)" && "$lua" "$root/examples/demo.lua")
 tests() (
   cd "$dir/leat" && eval "$(rocks path)" &&

@@ -58,7 +58,8 @@ local function new_client(context, options)
   settings.json = options.json or options.command == "request" or options.command == "list"
   settings.timeout, settings.ca_file, settings.proxy = options.timeout, options.ca_file, options.proxy
   settings.max_connections = options.concurrency or 8
-  settings.max_attempts, settings.retry_budget = 0, false -- whatever can still succeed within the timeout
+  -- Whatever can still succeed within the timeout is tried again, in short intervals.
+  settings.max_attempts, settings.retry_budget, settings.retry_cap = 0, false, 2
   settings.on_attempt = options.verbose and function(attempt)
     context.output:message(describe_attempt(attempt))
   end or nil
@@ -69,7 +70,7 @@ end
 -- ---- the program ------------------------------------------------------------------------
 
 local function run_command(context, options)
-  local command = cards.commands[options.command] or other[options.command]
+  local command = cards[options.command] or other[options.command]
   if not without_client[options.command] then
     context.client = new_client(context, options)
   end

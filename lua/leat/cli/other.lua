@@ -1,9 +1,9 @@
 -- The commands of the `leat` command that are not about single cards.
 
-local cards = require("leat.cli.cards")
 local core = require("leat.core")
 local leat = require("leat")
 local parser = require("leat.cli.parser")
+local perform = require("leat.cli.perform")
 local run = require("leat.cli.run")
 local sandbox = require("leat.cli.sandbox")
 local status = require("leat.cli.status")
@@ -17,7 +17,7 @@ end
 
 function other.list(context, arguments)
   local output, given = context.output, arguments.contact or arguments.email
-  local uuid, wrong = cards.contact(context, arguments)
+  local uuid, wrong = perform.contact(context, arguments)
   if not given then
     usage("list needs a contact: its UUID, or --email")
   elseif not uuid then

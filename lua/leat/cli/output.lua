@@ -249,9 +249,10 @@ local function duration(seconds)
   return ("%d:%02d"):format(minutes, seconds % 60)
 end
 
-local function progress_text(p)
-  local text = ("%d%s done, %d failed, %.1f/s"):format(p.done, p.total and " of " .. p.total or "", p.failed, p.rate)
-  return p.eta and text .. ", " .. duration(p.eta) .. " left" or text
+local function progress_text(p, seconds)
+  local rate = p.done / seconds
+  local text = ("%d%s done, %d failed, %.1f/s"):format(p.done, p.total and " of " .. p.total or "", p.failed, rate)
+  return p.total and rate > 0 and ("%s, %s left"):format(text, duration((p.total - p.done) / rate)) or text
 end
 
 local function bar(p)
@@ -259,19 +260,21 @@ local function bar(p)
   return full and ("[%s%s] "):format(("#"):rep(full), ("."):rep(WIDTH - full)) or ""
 end
 
---- Shows the progress of work that takes longer than a second: a bar on a terminal, otherwise a line
--- every ten seconds.
-function Output:progress(p)
-  if self.quiet or p.seconds - self.reported < (self.terminal and (self.reported == 0 and 1 or 0.2) or 10) then
+--- Shows the progress of work that takes longer than a second: a bar on a terminal, otherwise a line every ten
+-- seconds. `p` has `done`, `failed`, `total` (nil if that is not known) and `begun`, a time in seconds, as `now`.
+function Output:progress(p, now)
+  local seconds = now - p.begun
+  local interval = not self.terminal and 10 or self.reported > p.begun and 0.2 or 1
+  if self.quiet or now - math.max(self.reported, p.begun) < interval then
     return
   end
-  self.reported = p.seconds
+  self.reported = now
   if self.terminal then
-    local text = bar(p) .. progress_text(p)
+    local text = bar(p) .. progress_text(p, seconds)
     system.write(STDERR, "\r" .. text:sub(1, (system.columns(STDERR) or 80) - 1) .. "\27[K")
     self.shown = true
   else
-    system.write(STDERR, "leat: " .. progress_text(p) .. "\n")
+    system.write(STDERR, "leat: " .. progress_text(p, seconds) .. "\n")
   end
 end
 

@@ -3,8 +3,9 @@
 -- Options that every command takes are declared on the parser only: argparse loses their values if a command
 -- declares them too.
 
+local argparse = require("leat.cli.need")("argparse",
+  "luarocks install argparse (from a checkout: sh rockspec/deps.sh install cli)")
 local add_sandbox_options = require("leat.cli.sandbox_options")
-local argparse = require("argparse")
 local status = require("leat.cli.status")
 
 local parser = {}
@@ -58,13 +59,13 @@ end
 -- ---- commands ---------------------------------------------------------------------------
 
 local function add_values(command)
-  return command:argument("values", "The values of cards; '-' reads them from standard input, one per line.")
-    :args("+"):argname("VALUE")
+  return command:argument("VALUE", "The values of cards; '-' reads them from standard input, one per line.")
+    :target("values"):argname("VALUE"):args("+")
 end
 
 local function add_value(command)
-  return command:argument("values", "The value of the card; '-' reads values from standard input, one per line.")
-    :argname("VALUE"):action("append")
+  return command:argument("VALUE", "The value of the card; '-' reads values from standard input, one per line.")
+    :target("values"):argname("VALUE"):action("append")
 end
 
 local function add_contact(command)
@@ -75,7 +76,7 @@ local function add_contact(command)
 end
 
 local function add_contact_argument(command)
-  local uuid = command:argument("contact", "The contact's UUID."):args("?"):argname("UUID")
+  local uuid = command:argument("UUID", "The contact's UUID."):target("contact"):argname("UUID"):args("?")
   local email = command:option("--email", "The contact with this e-mail address, instead of a UUID.")
     :argname("ADDRESS")
   command:mutex(uuid, email)
@@ -143,8 +144,8 @@ local function add_other_commands(add)
 
   local request = add("request", "Send a request to any endpoint of the API.",
     "Send a request to any endpoint of the API, and print the response's data as JSON.")
-  request:argument("method", "GET, POST, PUT, PATCH or DELETE."):argname("METHOD")
-  request:argument("path", "The path below the base URL, such as /contacts/find."):argname("PATH")
+  request:argument("METHOD", "GET, POST, PUT, PATCH or DELETE."):target("method"):argname("METHOD")
+  request:argument("PATH", "The path below the base URL, such as /contacts/find."):target("path"):argname("PATH")
   request:option("--query", "A parameter of the query; may be repeated."):argname("NAME=VALUE"):count("*")
     :convert(pair)
   request:option("--body", "The body, as JSON; '@FILE' reads it from a file, '-' from standard input.")
@@ -156,9 +157,12 @@ local function add_other_commands(add)
     .. "on a line."))
 
   add("version", "Show the versions of leat and of its libraries.")
-  add("help", "Show how to use a command."):argument("topic", "A command."):args("?"):argname("COMMAND")
-  add("completion", "Print a completion script for a shell."):argument("shell", "bash, zsh or fish.")
-    :choices { "bash", "zsh", "fish" }:argname("SHELL")
+  add("help", "Show how to use a command.")
+    :argument("COMMAND", "A command."):target("topic"):argname("COMMAND"):args("?")
+  add("completion", "Print a completion script for a shell.",
+    "Print a completion script for a shell. In bash: 'source <(leat completion bash)'; in fish: 'leat completion fish "
+    .. "| source'; for zsh, keep it as a file '_leat' in a folder of $fpath."):argument("SHELL", "bash, zsh or fish.")
+    :target("shell"):argname("SHELL"):choices { "bash", "zsh", "fish" }
 end
 
 local function add_global_options(root)
@@ -209,10 +213,11 @@ end
 
 -- Adds advice for values that look like options.
 local function explain(message)
-  if message:find("^unknown option '%-") then
-    message = message .. "\nA value that begins with '-' must follow '--': leat find -- -5"
+  local option = message:match("^unknown option '(%-%w)'")
+  if option then
+    message = ("unknown option '%s'; a value that begins with '-' must follow '--': leat find -- -5"):format(option)
   end
-  return message
+  return (message:gsub("\nDid you mean", "; did you mean"))
 end
 
 -- Reads the arguments. Returns them as a table; or nil and a help text; or nil, nil and what is wrong.
@@ -235,20 +240,60 @@ function parser.read(arguments)
   return result
 end
 
+-- Gives what argparse would complete with names of files, and is not a file, nothing to complete; and the topics
+-- of help and the names of shells what they can be.
+local function improve_completion(root)
+  local function forbid_files(elements)
+    for _, element in ipairs(elements) do
+      if element._maxargs > 0 and element._argname ~= "FILE" and not element._choices then
+        element._choices = {}
+      end
+    end
+  end
+  for _, command in ipairs(root._commands) do
+    forbid_files(command._options)
+    forbid_files(command._arguments)
+  end
+  forbid_files(root._options)
+  find_command(root, "help")._is_help_command = true
+  local completion = find_command(root, "completion")
+  for _, shell in ipairs(completion._arguments[1]._choices) do -- the scripts complete commands, but not arguments
+    completion:command(shell):add_help(false)
+  end
+  completion._arguments = {}
+end
+
 -- Returns the completion script for a shell.
 function parser.completion(shell)
   local root = build()
+  improve_completion(root)
   return root["get_" .. shell .. "_complete"](root)
 end
 
--- Returns the help texts of the program and of each command, in order: a list of { name, text }.
+local function describe(element)
+  return { label = table.concat(element:_get_label_lines(), " "), text = element:_get_description() }
+end
+
+-- Describes the program or a command, for the manual.
+local function chapter(name, element)
+  local parts = {}
+  for _, elements in ipairs { element._arguments, element._options } do
+    for _, one in ipairs(elements) do
+      parts[#parts + 1] = describe(one)
+    end
+  end
+  return { name = name, usage = element:usage_max_width(1000):get_usage(), text = element._description, parts = parts }
+end
+
+-- Returns what the manual says of the program and of each command, in order: a list of { name, usage, text, parts },
+-- where each part is an argument or option: { label, text }.
 function parser.manual()
   local root = build()
-  local pages = { { "leat", root:get_help() } }
+  local chapters = { chapter("leat", root) }
   for _, command in ipairs(root._commands) do
-    pages[#pages + 1] = { command._name, command:get_help() }
+    chapters[#chapters + 1] = chapter(command._name, command)
   end
-  return pages
+  return chapters
 end
 
 return parser

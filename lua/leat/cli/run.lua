@@ -32,6 +32,9 @@ local function turn(context)
   if input then
     input:wake()
   end
+  if context.progress then
+    context.output:progress(context.progress, core.now() / 1000)
+  end
   check_stop(context)
 end
 
@@ -56,18 +59,19 @@ end
 --- Calls `f` with each value of the input, and `report` with each value and the results of `f` for it, in the
 -- order of the input. A first result of nil counts as failed.
 function run.each(context, input, f, report)
-  context.input = input
+  local progress = { done = 0, failed = 0, total = input.total, begun = core.now() / 1000 }
+  context.input, context.progress = input, input.several and progress or nil
+  local function count_and_report(value, result, ...)
+    progress.done = progress.done + 1
+    progress.failed = progress.failed + (result and 0 or 1)
+    report(value, result, ...)
+  end
   run.task(context, function()
-    tasks.each(function() return input:next() end, f, {
-      concurrency = context.options.concurrency or 8,
-      in_order = report,
-      total = input.total,
-      progress = input.several and function(p) context.output:progress(p) end or nil,
-      progress_every = TURN,
-    })
+    tasks.each(function() return input:next() end, f,
+      { concurrency = context.options.concurrency or 8, in_order = count_and_report })
   end)
   context.output:hide_progress()
-  context.input = nil
+  context.input, context.progress = nil, nil
 end
 
 return run

@@ -1,6 +1,7 @@
 -- `leat sandbox`: serves a local copy of the API until a signal stops it.
 
 local core = require("leat.core")
+local need = require("leat.cli.need")
 local status = require("leat.cli.status")
 local system = require("leat.cli.core")
 
@@ -11,22 +12,12 @@ local function usage(message)
   error({ usage = message }, 0)
 end
 
-local function fail(output, kind, message)
+local function fail(output, message)
   local text = { __tostring = function() return message end }
-  return output:failure(nil, setmetatable({ kind = kind, message = message }, text))
+  return output:failure(nil, setmetatable({ kind = "local", message = message }, text))
 end
 
 -- ---- starting ---------------------------------------------------------------------------
-
--- Returns the module, or nil if it is not installed: it is a rock of its own.
-local function find_module()
-  local fine, result = pcall(require, "leat.sandbox")
-  if fine then
-    return result
-  elseif not tostring(result):find("module 'leat%.sandbox[%w.]*' not found") then
-    error(result, 0)
-  end
-end
 
 local function start(sandbox, arguments)
   local server, why = sandbox.start {
@@ -98,13 +89,10 @@ local function serve(output, server, arguments)
 end
 
 return function(context, arguments)
-  local output, sandbox = context.output, find_module()
-  if not sandbox then
-    return fail(output, "usage", "leat.sandbox is missing; install it: luarocks install leat-sandbox")
-  end
-  local server, why = start(sandbox, arguments)
+  local output = context.output
+  local server, why = start(need("leat.sandbox", "luarocks install leat-sandbox"), arguments)
   if not server then
-    return fail(output, "local", why)
+    return fail(output, why)
   end
   local fine, problem = pcall(serve, output, server, arguments)
   server:stop() -- in any case, because it removes the file of its certificate

@@ -33,17 +33,27 @@ local of_kind = {
 status.help = [[
 Exit status:
    0  done as requested
-   1  refused: inactive, already_exists, already_linked, not_linked, invalid_input, conflict,
-      api, too_large, canceled, local, no_memory; or failures of several kinds
+   1  refused: inactive, already_exists, already_linked, not_linked,
+      invalid_input, conflict, api, too_large, canceled, local, no_memory;
+      or failures of several kinds
    2  wrong usage or configuration; nothing was sent
-   3  a person must act: unauthorized, forbidden, quota_reached, tls, redirect, config
-   4  the card or contact was not found: not_found, contact_not_found
-   5  worth trying again: connection, timeout, server, maintenance, rate_limited, protocol
+   3  a person must act: unauthorized, forbidden, quota_reached, tls,
+      redirect, config
+   4  not found: not_found, contact_not_found
+   5  worth trying again: connection, timeout, server, maintenance,
+      rate_limited, protocol
    6  a change may or may not have been made: find the card, then decide
- 129, 130, 141, 143  ended by SIGHUP, SIGINT, SIGPIPE, SIGTERM
+   129, 130, 141, 143: ended by SIGHUP, SIGINT, SIGPIPE or SIGTERM
 
-Environment: LEAT_API_KEY, or LEAT_API_KEY_FILE, or LEAT_CLIENT_ID with LEAT_CLIENT_SECRET;
-LEAT_BASE_URL, LEAT_RATE, NO_COLOR. Options win over the environment.]]
+Environment:
+   LEAT_API_KEY, or LEAT_API_KEY_FILE, or LEAT_CLIENT_ID with
+   LEAT_CLIENT_SECRET; LEAT_BASE_URL; LEAT_RATE; NO_COLOR.
+   Options win over the environment. The key is never an argument.
+
+Examples:
+   leat find 0042
+   leat update 0042 --inactive
+   leat find --json - <cards.txt]]
 
 -- Returns the status for one error.
 function status.of(err)

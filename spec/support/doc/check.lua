@@ -103,6 +103,7 @@ local places = {
   ["leat.ExpectOptions"] = { "modules/leat.html" },
   ["leat.ListOptions"] = { "modules/leat.html" },
   ["leat.ContactIdentifier"] = { "classes/leat.contact_identifier.html", "leat.contact_identifier:" },
+  ["leat.environment"] = { "modules/leat.environment.html", "" },
   ["leat.tasks"] = { "modules/leat.tasks.html", "" },
   ["leat.EachOptions"] = { "modules/leat.tasks.html" },
   ["leat.Progress"] = { "modules/leat.tasks.html" },

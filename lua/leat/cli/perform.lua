@@ -1,0 +1,73 @@
+-- Performs operations for the `leat` command, and prints what became of each value.
+
+local run = require("leat.cli.run")
+local status = require("leat.cli.status")
+
+local perform = {}
+
+local failure = {}
+
+function failure.__tostring(err)
+  return err.kind == "usage" and err.message or ("%s: %s"):format(err.kind, err.message)
+end
+
+--- Makes an error of the command itself.
+function perform.failure(kind, message, card)
+  return setmetatable({ kind = kind, message = message, card = card }, failure)
+end
+
+--- Calls an operation. Mistakes in its arguments, such as an empty value, are failures of that value only.
+function perform.one(context, name, value, argument)
+  local resource = context.client.contact_identifiers
+  local good, why = resource:validate(name, value, argument)
+  if not good then
+    return nil, perform.failure("usage", why)
+  end
+  return resource[name](resource, value, argument)
+end
+
+local function note_rate(context, input, info)
+  if input.several and not context.noted and info and info.attempts > 0 then
+    context.noted = true
+    local limit = context.client:rate_limit()
+    local left = limit and limit.remaining and ("; the service allows %d more"):format(limit.remaining) or ""
+    context.output:notice(("%s%s"):format(context.rate_note, left))
+  end
+end
+
+--- Calls `f` with each value, and prints what became of each. `f` returns the card, or true
+-- if there is none (any more); then nil, info and, instead of `outcome`, an outcome of its own. Returns the exit
+-- status.
+function perform.all(context, input, outcome, f)
+  local output, total = context.output, status.DONE
+  local function report(value, card, err, info, other)
+    note_rate(context, input, info or err)
+    if not card then
+      total = status.combine(total, output:failure(value, err))
+    elseif card == true then
+      output:done(value, other or outcome)
+    else
+      output:card(value, card, other or info and info.outcome or outcome, info and info.json)
+    end
+  end
+  run.each(context, input, f, report)
+  return total
+end
+
+--- Returns the UUID of the contact that the arguments name, or nil if they name none; or nil and the error.
+function perform.contact(context, arguments)
+  if not arguments.email then
+    return arguments.contact
+  end
+  local contact, err = run.task(context, function()
+    return context.client:request("GET", "/contacts/find-one-by", { query = { email = arguments.email } })
+  end)
+  if contact and type(contact.uuid) == "string" then
+    return contact.uuid
+  elseif not err or err.kind == "contact_not_found" then
+    err = perform.failure("contact_not_found", "the service has no contact with this e-mail address")
+  end
+  return nil, err
+end
+
+return perform
