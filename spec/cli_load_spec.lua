@@ -7,7 +7,7 @@ local sandbox = require("leat.sandbox")
 local MANY = tonumber(os.getenv("LEAT_VALUES")) or 2000
 local FEWER = math.floor(MANY / 5)
 local MOST_GROWTH = 512 -- kB
-local INSTRUMENTED = (os.getenv("LD_PRELOAD") or ""):find("asan", 1, true) -- keeps memory that was freed
+local INSTRUMENTED = (os.getenv("LD_PRELOAD") or ""):find("asan", 1, true) ~= nil -- keeps memory that was freed
 local AWAY = tonumber(os.getenv("LEAT_AWAY")) or 2 -- seconds
 
 local server

@@ -14,7 +14,7 @@
 --   * `pipe_to`   a shell command that reads standard output, such as "head -n 1"; it prints `result.stdout`
 --   * `terminal`  string: the descriptors that are a pseudo-terminal, such as "012". What it shows becomes
 --                 `result.screen`
---   * `answers`   list of { prompt, text }: types each text on the terminal once the prompt is shown
+--   * `keys`      list of { prompt, text }: types each text on the terminal once the prompt is shown
 --   * `closed`    string: the descriptors that are closed, such as "0"
 --   * `ignored`   the name of a signal that is ignored from the start, as under nohup
 --
@@ -91,7 +91,8 @@ local function helper_words(options)
   return table.concat(words, " ")
 end
 
--- Returns the script that runs the command. It is a file, so that no key is in the arguments of the shell.
+-- Returns the script that runs the command. It is a file, so that no key is in the arguments of the shell; and it
+-- removes itself, because it contains the key.
 local function make_script(options, base)
   local stdin = "/dev/null"
   if type(options.stdin) == "string" then
@@ -100,7 +101,7 @@ local function make_script(options, base)
   end
   local stdout = options.pipe_to and "" or ">" .. command.quote(options.stdout or base .. ".stdout")
   local pipe = options.pipe_to and ("| %s >%s.stdout"):format(options.pipe_to, base) or ""
-  return ("%s\n%s 3<&0 4>%s.screen 5>%s.status <%s %s 2>%s.stderr %s\n"):format(environment(options),
+  return ("rm %s\n%s\n%s 3<&0 4>%s.screen 5>%s.status <%s %s 2>%s.stderr %s\n"):format(base, environment(options),
     helper_words(options), base, base, stdin, stdout, base, pipe)
 end
 
@@ -114,9 +115,9 @@ end
 --- Runs the command to its end, and returns the result.
 function command.run(options)
   local process = command.start(options)
-  for _, answer in ipairs(options.answers or {}) do
-    process:wait_for("screen", answer[1])
-    process:type(answer[2])
+  for _, one in ipairs(options.keys or {}) do
+    process:wait_for("screen", one[1])
+    process:type(one[2])
   end
   return process:wait()
 end
@@ -205,7 +206,7 @@ function Process:wait()
     stderr = self:read("stderr"),
     screen = self:read("screen"),
   }
-  for _, suffix in ipairs { "", ".stdin", ".stdout", ".stderr", ".screen", ".status" } do
+  for _, suffix in ipairs { ".stdin", ".stdout", ".stderr", ".screen", ".status" } do
     os.remove(self.base .. suffix)
   end
   return result

@@ -50,7 +50,7 @@ static _Noreturn void fail(const char *what) {
 
 static void attach_terminal(void) {
   if (setsid() < 0) fail("setsid");
-  int slave = open(ptsname(master), O_RDWR); /* which becomes the controlling terminal */
+  int slave = open(ptsname(master), O_RDWR); /* it becomes the controlling one */
   if (slave < 0) fail("open");
   struct winsize size = {.ws_row = 24, .ws_col = 80};
   ioctl(slave, TIOCSWINSZ, &size);
