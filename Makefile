@@ -14,7 +14,8 @@
 #   make coverage         which lines and branches the tests run, into build/coverage
 #   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
 #   make model            $(MODEL_N) random operations of two clients, and some over sockets, against a model
-#   make soak             $(SOAK_N) values through tasks.each: none lost, memory flat
+#   make soak             $(SOAK_N) values through tasks.each, and $(SOAK_CLI_N) through the leat command: none
+#                         lost, memory flat
 #   make soak-nginx       $(SOAK_NGINX_N) requests in nginx, to a service that fails: none wrong, nothing lost
 #   make canary           the tests with a new key and secret, then a search for them in all output
 #   make nightly          everything, which takes hours; PART=luas runs one part of it
@@ -282,8 +283,11 @@ test-nginx: lua $(T)/catalogue_server
 	  $(LUA) spec/run.lua --pattern=_nginx $(NGINX_SPECS) $(BUSTED_FLAGS)
 
 SOAK_N ?= 1000000
+SOAK_CLI_N ?= 10000
 soak: lua $(T)/slow_server
 	@$(run_env) LUA=$(LUA) LEAT_TOOLS=$(T) sh spec/soak/run.sh $(SOAK_N)
+	@LEAT_VALUES=$(SOAK_CLI_N) LEAT_AWAY=5 $(MAKE) -s --no-print-directory test-lua \
+	  BUSTED_FLAGS=spec/cli_load_spec.lua
 
 SOAK_NGINX_N ?= 100000
 soak-nginx: lua
@@ -392,7 +396,7 @@ lint:
 	  --warnings-as-errors='*' FILE -- $(STANDARD) $(CPP_FLAGS) $(LUA_CFLAGS) $(WARNINGS)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --error-exitcode=1 \
 	  --inline-suppr --suppress=missingIncludeSystem -Icore -Icore/curl -Icore/sandbox core lua
-	luacheck --quiet .
+	luacheck --quiet . lua/bin/leat
 	shellcheck $(SH_FILES)
 	LUA=$(LUA) sh spec/support/readers.sh
 	sh spec/support/mutants.sh --check

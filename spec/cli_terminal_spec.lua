@@ -52,9 +52,9 @@ local function count_writes()
   return writes
 end
 
--- Runs a command on a terminal. `answers` are as for command.run.
-local function on_terminal(args, answers, more)
-  local options = { args = args, server = server, terminal = "012", answers = answers }
+-- Runs a command on a terminal. `keys` are as for command.run.
+local function on_terminal(args, keys, more)
+  local options = { args = args, server = server, terminal = "012", keys = keys }
   for name, value in pairs(more or {}) do
     options[name] = value
   end
@@ -105,10 +105,10 @@ describe("the question before a delete", function()
     assert.is_nil(server:card("1"))
   end)
 
-  for name, keys in pairs { n = "n\r", Enter = "\r", ["Ctrl-D"] = "\4", ["something else"] = "yep\r" } do
+  for name, text in pairs { n = "n\r", Enter = "\r", ["Ctrl-D"] = "\4", ["something else"] = "yep\r" } do
     it("deletes nothing after " .. name, function()
       start()
-      local result = on_terminal({ "delete", "1", "2" }, { { "[y/N] ", keys } })
+      local result = on_terminal({ "delete", "1", "2" }, { { "[y/N] ", text } })
       assert.same({ 1, 0 }, { result.status, count_writes() })
       assert.truthy(result.screen:find("nothing was changed", 1, true), result.screen)
       assert.truthy(server:card("1"))

@@ -63,7 +63,7 @@ plant_all() {
 search() {
   plant_all
   grep -q 'worker process' "$LEAT_TEST_LOGS" || fail "nobody said anything in nginx"
-  for said in '^policy: [0-9]* combinations' '\[token\]' '[1-9][0-9]* failures\{0,1\} / '; do
+  for said in '^policy: [0-9]* combinations' '\[token\]' '[1-9][0-9]* failures\{0,1\} / ' 'leat, its arguments: '; do
     grep -rq "$said" "$@" || fail "nobody said $said: a part did not run"
   done
   found=$(leaks "$LEAT_TEST_LOGS" "$@"

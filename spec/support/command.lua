@@ -14,12 +14,12 @@
 --   * `pipe_to`   a shell command that reads standard output, such as "head -n 1"; it prints `result.stdout`
 --   * `terminal`  string: the descriptors that are a pseudo-terminal, such as "012". What it shows becomes
 --                 `result.screen`
---   * `answers`   list of { prompt, text }: types each text on the terminal once the prompt is shown
+--   * `keys`      list of { prompt, text }: types each text on the terminal once the prompt is shown
 --   * `closed`    string: the descriptors that are closed, such as "0"
 --   * `ignored`   the name of a signal that is ignored from the start, as under nohup
 --
 -- A result has `status`, as a shell sees it, 128 + n after signal n; `signal`, the name of the signal that ended the
--- process, or nil; `stdout`, `stderr` and `screen`.
+-- process, or nil; `memory`, the most that it used, in kB; `stdout`, `stderr` and `screen`.
 
 local core = require("leat.core")
 local interpreter = dofile("spec/support/interpreter.lua")
@@ -91,7 +91,8 @@ local function helper_words(options)
   return table.concat(words, " ")
 end
 
--- Returns the script that runs the command. It is a file, so that no key is in the arguments of the shell.
+-- Returns the script that runs the command. It is a file, so that no key is in the arguments of the shell; and it
+-- removes itself, because it contains the key.
 local function make_script(options, base)
   local stdin = "/dev/null"
   if type(options.stdin) == "string" then
@@ -100,7 +101,7 @@ local function make_script(options, base)
   end
   local stdout = options.pipe_to and "" or ">" .. command.quote(options.stdout or base .. ".stdout")
   local pipe = options.pipe_to and ("| %s >%s.stdout"):format(options.pipe_to, base) or ""
-  return ("%s\n%s 3<&0 4>%s.screen 5>%s.status <%s %s 2>%s.stderr %s\n"):format(environment(options),
+  return ("rm %s\n%s\n%s 3<&0 4>%s.screen 5>%s.status <%s %s 2>%s.stderr %s\n"):format(base, environment(options),
     helper_words(options), base, base, stdin, stdout, base, pipe)
 end
 
@@ -114,9 +115,9 @@ end
 --- Runs the command to its end, and returns the result.
 function command.run(options)
   local process = command.start(options)
-  for _, answer in ipairs(options.answers or {}) do
-    process:wait_for("screen", answer[1])
-    process:type(answer[2])
+  for _, one in ipairs(options.keys or {}) do
+    process:wait_for("screen", one[1])
+    process:type(one[2])
   end
   return process:wait()
 end
@@ -185,7 +186,7 @@ end
 
 --- Returns whether it has ended.
 function Process:has_ended()
-  return read(self.base .. ".status"):find("\n%l+ %d+\n") ~= nil
+  return read(self.base .. ".status"):find("\n%l+ %d+\n%l+ %d+\n") ~= nil
 end
 
 -- ---- afterwards -------------------------------------------------------------------------
@@ -194,17 +195,18 @@ end
 function Process:wait()
   instruct(self, "wait")
   self.control:close()
-  local how, number = read(self.base .. ".status"):match("\n(%l+) (%d+)\n")
+  local memory, how, number = read(self.base .. ".status"):match("\nmemory (%d+)\n(%l+) (%d+)\n")
   number = tonumber(number)
   local signal = how == "signal" and (names[number] or tostring(number)) or nil
   local result = {
     status = signal and 128 + number or number,
     signal = signal,
+    memory = tonumber(memory),
     stdout = self:read("stdout"),
     stderr = self:read("stderr"),
     screen = self:read("screen"),
   }
-  for _, suffix in ipairs { "", ".stdin", ".stdout", ".stderr", ".screen", ".status" } do
+  for _, suffix in ipairs { ".stdin", ".stdout", ".stderr", ".screen", ".status" } do
     os.remove(self.base .. suffix)
   end
   return result

@@ -13,7 +13,8 @@
 **     signal NUMBER   sends a signal to the command
 **     wait            there are no more instructions; without it, their end kills the command
 ** Descriptor 4 gets what the terminal shows. Descriptor 5 gets "pid NUMBER" when the command
-** starts, and "exit STATUS" or "signal NUMBER" when it has ended.
+** starts; when it has ended, "memory KILOBYTES", the most that it used, and "exit STATUS" or
+** "signal NUMBER".
 */
 #define _XOPEN_SOURCE 700
 #include <errno.h>
@@ -24,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -48,7 +50,7 @@ static _Noreturn void fail(const char *what) {
 
 static void attach_terminal(void) {
   if (setsid() < 0) fail("setsid");
-  int slave = open(ptsname(master), O_RDWR); /* which becomes the controlling terminal */
+  int slave = open(ptsname(master), O_RDWR); /* it becomes the controlling one */
   if (slave < 0) fail("open");
   struct winsize size = {.ws_row = 24, .ws_col = 80};
   ioctl(slave, TIOCSWINSZ, &size);
@@ -158,8 +160,9 @@ static int can_read(int fd) {
 
 static void watch(void) {
   int status, obeys = 1;
+  struct rusage used;
   time_t due = time(NULL) + MOST_SECONDS;
-  while (waitpid(child, &status, WNOHANG) == 0) {
+  while (wait4(child, &status, WNOHANG, &used) == 0) {
     struct pollfd both[] = {{.fd = obeys ? CONTROL : -1, .events = POLLIN},
                             {.fd = master, .events = POLLIN}};
     poll(both, 2, TURN_MS);
@@ -171,6 +174,7 @@ static void watch(void) {
   int more = can_read(master);
   while (more)
     more = show() && can_read(master);
+  dprintf(STATUS, "memory %ld\n", used.ru_maxrss);
   if (WIFSIGNALED(status)) dprintf(STATUS, "signal %d\n", WTERMSIG(status));
   else dprintf(STATUS, "exit %d\n", WEXITSTATUS(status));
 }

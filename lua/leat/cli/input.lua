@@ -22,10 +22,10 @@ end
 -- Returns the next line that is complete, or nil.
 local function take_line(self)
   local from, to = self.at, self.text:find("\n", self.at, true)
-  if not to and self.ended and from <= #self.text then
-    to = #self.text + 1
-  elseif not to and #self.text - from > LONGEST then
+  if (to or #self.text + 1) - from > LONGEST then
     error({ usage = ("line %d of standard input is longer than %d bytes"):format(self.count + 1, LONGEST) }, 0)
+  elseif not to and self.ended and from <= #self.text then
+    to = #self.text + 1
   elseif not to then
     return nil
   end

@@ -11,6 +11,8 @@ local system = require("leat.cli.core")
 
 local other = {}
 
+local STDIN = 0
+
 local function usage(message)
   error({ usage = message }, 0)
 end
@@ -47,10 +49,17 @@ end
 
 -- ---- request ----------------------------------------------------------------------------
 
+-- A signal ends the command: a read that blocks could begin just after the signal.
 local function read_stdin()
   local parts = {}
   repeat
-    local text, why = system.read(0)
+    while not system.is_readable(STDIN) do
+      if system.signal() then
+        system.die(system.signal())
+      end
+      core.wait(0.1, { STDIN })
+    end
+    local text, why = system.read(STDIN)
     parts[#parts + 1] = text or usage("can't read standard input: " .. why)
   until text == ""
   return table.concat(parts)

@@ -240,16 +240,17 @@ function parser.read(arguments)
   return result
 end
 
--- Gives what argparse would complete with names of files, and is not a file, nothing to complete; and the topics
--- of help and the names of shells what they can be.
-local function improve_completion(root)
-  local function forbid_files(elements)
-    for _, element in ipairs(elements) do
-      if element._maxargs > 0 and element._argname ~= "FILE" and not element._choices then
-        element._choices = {}
-      end
+-- By default argparse offers names of files for every value. Only a FILE keeps them.
+local function forbid_files(elements)
+  for _, element in ipairs(elements) do
+    if element._maxargs > 0 and element._argname ~= "FILE" and not element._choices then
+      element._choices = {}
     end
   end
+end
+
+-- Changes a parser that is only used to make a completion script.
+local function improve_completion(root)
   for _, command in ipairs(root._commands) do
     forbid_files(command._options)
     forbid_files(command._arguments)
