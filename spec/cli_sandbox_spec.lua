@@ -2,7 +2,7 @@
 local leat = require("leat")
 local lua = dofile("spec/support/interpreter.lua")
 
--- Whoever runs this spec may ignore signals, and what it starts would ignore them too. A server that should have
+-- If signals are ignored where this spec runs, they would be in what it starts, too. A server that should have
 -- stopped is stopped after a minute.
 local START = "timeout --foreground 60 env --default-signal=INT,TERM,HUP " .. lua
 local LEAT = START .. " lua/bin/leat"
