@@ -2,7 +2,7 @@
 local leat = require("leat")
 local lua = dofile("spec/support/interpreter.lua")
 
--- Whoever runs this spec may ignore signals, and what it starts would ignore them too. A server that should have
+-- If signals are ignored where this spec runs, they would be in what it starts, too. A server that should have
 -- stopped is stopped after a minute.
 local START = "timeout --foreground 60 env --default-signal=INT,TERM,HUP " .. lua
 local LEAT = START .. " lua/bin/leat"
@@ -222,13 +222,14 @@ describe("leat sandbox takes", function()
   it("--fault, several times", function()
     with("--card 1 --card 2 --card 3 --fault operation=find,value=2,times=always,status=503 " ..
       "--fault operation=find,value=1,kind=server --fault operation=find,value=1,kind=forbidden " ..
-      "--fault operation=create,apply=true,kind=server", function(_, cards)
+      "--fault operation=create,apply=true,close=before --fault operation=delete,body=17", function(_, cards)
         local function kind(value)
           return (select(2, cards:find(value)) or {}).kind
         end
         assert.same({ "maintenance", "maintenance" }, { kind("2"), kind("2") })
         assert.same({ "server", "forbidden" }, { kind("1"), kind("1") })
         assert.is_nil(kind("1") or kind("3"))
+        assert.equal("protocol", select(2, cards:delete("3")).kind)
         cards:create("4")
         assert.equal("4", leat.assert(cards:find("4")).value)
       end)
@@ -257,7 +258,7 @@ describe("leat sandbox refuses", function()
     ["--fault kind=server,"] = "--fault 'kind=server,': '' is not NAME=VALUE",
     ["--fault nth=1,nth=2"] = "--fault 'nth=1,nth=2': nth is given twice",
     ["--fault nth=1 --fault knid=server"] = "--fault 'knid=server': option 'knid' is unknown: did you mean 'kind'?",
-    ["--fault kind=slow"] = "--fault 'kind=slow': kind \"slow\" is unknown",
+    ["--fault kind=1"] = "--fault 'kind=1': kind \"1\" is unknown",
     ["--fault operation=1"] = "--fault 'operation=1': operation \"1\" is unknown",
     ["--fault nth=x"] = "--fault 'nth=x': nth must be a number, not a string",
     ["--fault nth=false"] = "--fault 'nth=false': nth must be a number, not a boolean",

@@ -31,7 +31,7 @@ local function card(text)
   return { value = value or text, contact_uuid = uuid }
 end
 
-local is_text = { operation = true, value = true, kind = true, body = true, close = true }
+local is_text = { operation = true, value = true, kind = true, body = true }
 local words = { always = math.huge, ["true"] = true, ["false"] = false }
 
 local function fault_field(name, text)
