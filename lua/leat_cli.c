@@ -11,7 +11,6 @@
 **   core.catch_signals()     From now on signals that end a program are only recorded. A
 **                            second signal ends it at once.
 **   core.signal()            Returns the number of the signal that was recorded, or nil.
-**   core.forget_signal()     For a program that a signal ends in the usual way.
 **   core.die(signal)         Ends the process by the signal. A shell sees 128 + signal.
 */
 #include <errno.h>
@@ -60,12 +59,6 @@ static int cli_signal(lua_State *L) {
   if (received) lua_pushinteger(L, received);
   else lua_pushnil(L);
   return 1;
-}
-
-static int cli_forget_signal(lua_State *L) {
-  (void)L;
-  received = 0;
-  return 0;
 }
 
 static int cli_die(lua_State *L) {
@@ -156,7 +149,6 @@ LEAT_API int luaopen_leat_cli_core(lua_State *L) {
       {"columns", cli_columns},
       {"catch_signals", cli_catch_signals},
       {"signal", cli_signal},
-      {"forget_signal", cli_forget_signal},
       {"die", cli_die},
       {NULL, NULL},
   };

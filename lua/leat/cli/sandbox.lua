@@ -99,6 +99,6 @@ return function(context, arguments)
   if not fine then
     error(problem, 0)
   end
-  system.forget_signal() -- it is the usual end of a server
+  context.serves = true
   return status.DONE
 end
