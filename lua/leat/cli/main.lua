@@ -100,7 +100,7 @@ local function main(arguments)
     return fail_usage(output, "a command is missing")
   end
   system.catch_signals()
-  local context = { options = options, output = output, client = false, input = false, stopped = false }
+  local context = { options = options, output = output, client = false, input = false, stopped = false, serves = false }
   local fine, result = pcall(run_command, context, options)
   output:hide_progress()
   if not fine and type(result) == "table" and result.usage then
