@@ -552,79 +552,39 @@ describe("misuse is raised at the caller's line", function()
   end
 end)
 
-describe("the program", function()
-  -- The interpreter that runs this spec.
-  local i = 0
-  while arg[i - 1] do
-    i = i - 1
-  end
-  local program = arg[i] .. " examples/sandbox.lua "
+describe("serve", function()
+  local script = dofile("spec/support/script.lua")
 
-  -- Returns what a shell command prints.
-  local function shell(text)
-    local pipe = assert(io.popen("exec 2>&1; " .. text))
+  -- Runs shell commands in which $serve is a program that prints its certificate's file, and serves. Returns what they
+  -- print.
+  local function shell(until_eof, text)
+    local path, command = script.write(([[
+      local server = require("leat.sandbox").start { tls = true }
+      print(server.ca_file)
+      io.stdout:flush()
+      server:serve(%s)
+      server:stop()
+      print("ended")
+    ]]):format(until_eof))
+    local pipe = assert(io.popen(("exec 2>&1; serve='%s' out=%s.out; %s"):format(command, path, text)))
     local output = pipe:read("*a")
     pipe:close()
+    os.remove(path)
     return output
   end
 
-  it("prints its URLs, and serves until its input ends", function()
-    local name = os.tmpname()
-    local input = assert(io.popen(program .. "--until-eof --port 0 --key k --contact u=e@x --contact v --card 1 " ..
-      "--client-id 17 --client-secret '" .. secrets.secret .. "' --idempotent-unlink " ..
-      "--card 2 --card 3=v --fault operation=find,value=2,times=always,status=503 >" .. name, "w"))
-    local url, token_url
-    for _ = 1, 200 do
-      local file = assert(io.open(name))
-      url, token_url = file:read("*l"), file:read("*l")
-      file:close()
-      if token_url then
-        break
-      end
-      wait(0.02)
-    end
-    local cards = leat.assert(client_of({ url = url, api_key = "k" })).contact_identifiers
-    assert.equal("e@x", leat.assert(cards:link("1", "u")).contact.email)
-    assert.equal("v", leat.assert(cards:find("3")).contact.uuid)
-    for _ = 1, 2 do
-      assert.equal("maintenance", select(2, cards:find("2")).kind)
-    end
-    assert.equal(url:gsub("/api.*", "/oauth/token"), token_url)
-    assert.truthy(client_of({ url = url }, { client_id = "17", client_secret = secrets.secret,
-      token_url = token_url }):check())
-    leat.assert(cards:unlink("1"))
-    leat.assert(cards:unlink("1"))
-    input:close()
-    os.remove(name)
-    assert.equal("connection", select(2, cards:find("1")).kind)
+  it("returns at the end of standard input, if asked to", function()
+    local output = shell("true", "{ echo ignored; sleep 0.3; echo closed >&2; } | $serve")
+    assert.truthy(output:find("^[^\n]+\nclosed\nended\n$"), output)
   end)
 
   for _, signal in ipairs { "TERM", "INT" } do
-    it("ends with status 0 after SIG" .. signal, function()
-      local output = shell(([[
-        %s --tls >"$0.$$" & while test "$(wc -l <"$0.$$" 2>/dev/null || echo 0)" -lt 3; do sleep 0.02; done
-        sleep 0.1; file=$(tail -n 1 "$0.$$"); rm "$0.$$"
+    it("returns after SIG" .. signal, function()
+      assert.equal("2\nexit 0\nremoved\n", shell("false", ([[
+        $serve </dev/null >$out & while test ! -s $out; do sleep 0.02; done
+        sleep 0.1; file=$(cat $out); rm $out
         grep -c CERTIFICATE "$file"; kill -%s $!; wait $!; echo "exit $?"; test -e "$file" || echo removed
-      ]]):format(program, signal):gsub('"%$0%.%$%$"', os.tmpname()))
-      assert.equal("2\nexit 0\nremoved\n", output)
+      ]]):format(signal)))
     end)
   end
-
-  it("describes its options and their mistakes", function()
-    assert.truthy(shell(program .. "--help"):find("^usage: sandbox.lua"))
-    for options, problem in pairs {
-      ["--prot 1"] = "unknown option --prot",
-      ["--port"] = "--port needs a value",
-      ["--port x"] = "not a port: x",
-      ["--port 70000"] = "port must be a whole number from 0 to 65535",
-      ["--fault kind"] = "not NAME=VALUE: kind",
-      ["--fault knid=server"] = "faults 1: option 'knid' is unknown",
-      ["--fault kind=slow"] = 'faults 1: kind "slow" is unknown',
-    } do
-      local output = shell(program .. options .. "; echo exit $?")
-      assert.truthy(output:find("^sandbox.lua: "), output)
-      assert.truthy(output:find(problem, 1, true), output)
-      assert.truthy(output:find("exit 2\n$"), output)
-    end
-  end)
 end)

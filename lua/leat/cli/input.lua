@@ -43,7 +43,7 @@ local function wait(self)
   self.waiting = false
 end
 
---- Returns the next value, or nil after the last one. While it waits for standard input, other tasks go on.
+-- Returns the next value, or nil after the last one. While it waits for standard input, other tasks go on.
 function Input:next()
   if self.values then
     self.count = self.count + 1
@@ -64,19 +64,19 @@ function Input:next()
   end
 end
 
---- Lets the task that waits for standard input go on, if there is something to read. Called in the program's loop.
+-- Lets the task that waits for standard input go on, if there is something to read. Called in the program's loop.
 function Input:wake()
   if self.waiting and (self.stopped or system.is_readable(STDIN)) then
     scheduler.wake(self.waiting)
   end
 end
 
---- No further value is returned.
+-- No further value is returned.
 function Input:stop()
   self.stopped = true
 end
 
---- Makes the input from the values in the arguments, of which one may be "-".
+-- Makes the input from the values in the arguments, of which one may be "-".
 return function(values)
   local from_stdin = #values == 1 and values[1] == "-"
   return setmetatable({

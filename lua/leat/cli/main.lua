@@ -85,7 +85,7 @@ local function fail_usage(output, message, command)
   return status.USAGE
 end
 
--- Returns the exit status.
+-- Returns the exit status; then true if the command is a server, which a signal ends as it should.
 local function main(arguments)
   local options, help, wrong = parser.read(arguments)
   local output = new_output(options or {})
@@ -100,7 +100,7 @@ local function main(arguments)
     return fail_usage(output, "a command is missing")
   end
   system.catch_signals()
-  local context = { options = options, output = output, client = false, input = false, stopped = false }
+  local context = { options = options, output = output, client = false, input = false, stopped = false, serves = false }
   local fine, result = pcall(run_command, context, options)
   output:hide_progress()
   if not fine and type(result) == "table" and result.usage then
@@ -108,12 +108,12 @@ local function main(arguments)
   elseif not fine then
     error(result, 0)
   end
-  return output.failed and result == status.DONE and status.REFUSED or result
+  return output.failed and result == status.DONE and status.REFUSED or result, context.serves
 end
 
 return function(arguments)
-  local result = main(arguments)
-  if system.signal() then
+  local result, serves = main(arguments)
+  if system.signal() and not serves then
     system.die(system.signal())
   end
   os.exit(result)

@@ -2,7 +2,7 @@
 
 local status = require("leat.cli.status")
 
---- Returns a module. If it is not installed, says so, with the command that installs it, and ends the program.
+-- Returns a module. If it is not installed, says so, with the command that installs it, and ends the program.
 return function(name, command)
   local fine, result = pcall(require, name)
   if fine then

@@ -2,10 +2,10 @@
 
 local core = require("leat.core")
 local leat = require("leat")
-local need = require("leat.cli.need")
 local parser = require("leat.cli.parser")
 local perform = require("leat.cli.perform")
 local run = require("leat.cli.run")
+local sandbox = require("leat.cli.sandbox")
 local status = require("leat.cli.status")
 local system = require("leat.cli.core")
 
@@ -120,9 +120,6 @@ function other.completion(context, arguments)
   return status.DONE
 end
 
-function other.sandbox(_, arguments)
-  need("leat.sandbox", "luarocks install leat-sandbox")
-  return require("leat.cli.sandbox")(arguments.rest)
-end
+other.sandbox = sandbox
 
 return other

@@ -26,7 +26,7 @@ local function check_written(self, fine, why, closed)
   return fine
 end
 
---- Writes a line to standard output. After a failure `failed` is true, and nothing is written any more.
+-- Writes a line to standard output. After a failure `failed` is true, and nothing is written any more.
 function Output:line(text)
   self:hide_progress()
   if not self.failed then
@@ -34,19 +34,19 @@ function Output:line(text)
   end
 end
 
---- Writes a message to standard error.
+-- Writes a message to standard error.
 function Output:message(text)
   self:hide_progress()
   system.write(STDERR, text .. "\n")
 end
 
---- Writes a question, and leaves the cursor behind it.
+-- Writes a question, and leaves the cursor behind it.
 function Output:ask(question)
   self:hide_progress()
   system.write(STDERR, question)
 end
 
---- Writes a message, but not with --quiet.
+-- Writes a message, but not with --quiet.
 function Output:notice(text)
   if not self.quiet then
     self:message("leat: " .. text)
@@ -155,12 +155,12 @@ end
 
 -- ---- text -------------------------------------------------------------------------------
 
---- Removes control characters, which could move a terminal's cursor, from text of the service.
+-- Removes control characters, which could move a terminal's cursor, from text of the service.
 function Output:clean(text) -- luacheck: ignore self
   return (tostring(text):gsub("[%z\1-\31\127]", "?"):gsub("\194[\128-\159]", "?"))
 end
 
---- Describes a card in a few words: its state, contact and name.
+-- Describes a card in a few words: its state, contact and name.
 function Output:describe(card)
   local uuid = card.contact and card.contact.uuid
   local parts = { card.active == false and paint(self, STDOUT, "warning", "inactive") or "active",
@@ -179,7 +179,7 @@ end
 
 -- ---- results ----------------------------------------------------------------------------
 
---- Prints a card. `outcome` is what became of it, in one word.
+-- Prints a card. `outcome` is what became of it, in one word.
 function Output:card(input, card, outcome, text)
   if self.json then
     self:line(add_card(object():add("input", input), card, text):add("outcome", outcome):text())
@@ -189,7 +189,7 @@ function Output:card(input, card, outcome, text)
   end
 end
 
---- Prints that a value is done for which there is no card any more, or not yet.
+-- Prints that a value is done for which there is no card any more, or not yet.
 function Output:done(input, outcome)
   if self.json then
     self:line(object():add("input", input):add("value", input):add("outcome", outcome):text())
@@ -198,7 +198,7 @@ function Output:done(input, outcome)
   end
 end
 
---- Prints the account of the API key. `text` is what the service sent, as JSON.
+-- Prints the account of the API key. `text` is what the service sent, as JSON.
 function Output:account(account, text)
   if self.json then
     local result, names, texts = object():add("input", nil), core.split_json(text)
@@ -212,7 +212,7 @@ function Output:account(account, text)
   end
 end
 
---- Prints data of the service, which is JSON text.
+-- Prints data of the service, which is JSON text.
 function Output:data(input, text, info)
   if self.json then
     self:line(object():add("input", input):add_text("data", text):add("status", info.status):text())
@@ -221,7 +221,7 @@ function Output:data(input, text, info)
   end
 end
 
---- Prints an error: as JSON on standard output, as text on standard error. Returns its exit status.
+-- Prints an error: as JSON on standard output, as text on standard error. Returns its exit status.
 function Output:failure(input, err)
   if self.json then
     self:line(object():add("input", input):add_text("error", encode_error(err)):text())
@@ -260,7 +260,7 @@ local function bar(p)
   return full and ("[%s%s] "):format(("#"):rep(full), ("."):rep(WIDTH - full)) or ""
 end
 
---- Shows the progress of work that takes longer than a second: a bar on a terminal, otherwise a line every ten
+-- Shows the progress of work that takes longer than a second: a bar on a terminal, otherwise a line every ten
 -- seconds. `p` has `done`, `failed`, `total` (nil if that is not known) and `begun`, a time in seconds, as `now`.
 function Output:progress(p, now)
   local seconds = now - p.begun
@@ -278,7 +278,7 @@ function Output:progress(p, now)
   end
 end
 
---- Erases the bar, so that something else can be written.
+-- Erases the bar, so that something else can be written.
 function Output:hide_progress()
   if self.shown then
     self.shown = false
@@ -293,7 +293,7 @@ local function wants_colour(fd)
   return system.is_terminal(fd) and (refused or "") == "" and terminal ~= "dumb"
 end
 
---- Makes the output of a command. `options` are the arguments: `json`, `quiet`.
+-- Makes the output of a command. `options` are the arguments: `json`, `quiet`.
 return function(options)
   return setmetatable({
     json = options.json,

@@ -5,6 +5,7 @@
 
 local argparse = require("leat.cli.need")("argparse",
   "luarocks install argparse (from a checkout: sh rockspec/deps.sh install cli)")
+local add_sandbox_options = require("leat.cli.sandbox_options")
 local status = require("leat.cli.status")
 
 local parser = {}
@@ -150,9 +151,10 @@ local function add_other_commands(add)
   request:option("--body", "The body, as JSON; '@FILE' reads it from a file, '-' from standard input.")
     :argname("JSON")
 
-  add("sandbox", "Serve a local copy of the API, to try things on.",
-    "Serve a server on 127.0.0.1 that behaves like the API: see 'leat sandbox --help'."):handle_options(false)
-    :argument("OPTION"):target("rest"):argname("OPTION"):args("*")
+  add_sandbox_options(add("sandbox", "Serve a local copy of the API, to try things on.",
+    "Serve a copy of the API on 127.0.0.1, with cards of its own, until Ctrl-C or SIGTERM, after which the exit "
+    .. "status is 0. The base URL, the URL for tokens and, with --tls, the file of the certificate are printed, each "
+    .. "on a line."))
 
   add("version", "Show the versions of leat and of its libraries.")
   add("help", "Show how to use a command.")
@@ -238,16 +240,17 @@ function parser.read(arguments)
   return result
 end
 
--- Gives what argparse would complete with names of files, and is not a file, nothing to complete; and the topics
--- of help and the names of shells what they can be.
-local function improve_completion(root)
-  local function forbid_files(elements)
-    for _, element in ipairs(elements) do
-      if element._maxargs > 0 and element._argname ~= "FILE" and not element._choices then
-        element._choices = {}
-      end
+-- By default argparse offers names of files for every value. Only a FILE keeps them.
+local function forbid_files(elements)
+  for _, element in ipairs(elements) do
+    if element._maxargs > 0 and element._argname ~= "FILE" and not element._choices then
+      element._choices = {}
     end
   end
+end
+
+-- Changes a parser that is only used to make a completion script.
+local function improve_completion(root)
   for _, command in ipairs(root._commands) do
     forbid_files(command._options)
     forbid_files(command._arguments)

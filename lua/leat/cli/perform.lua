@@ -11,12 +11,12 @@ function failure.__tostring(err)
   return err.kind == "usage" and err.message or ("%s: %s"):format(err.kind, err.message)
 end
 
---- Makes an error of the command itself.
+-- Makes an error of the command itself.
 function perform.failure(kind, message, card)
   return setmetatable({ kind = kind, message = message, card = card }, failure)
 end
 
---- Calls an operation. Mistakes in its arguments, such as an empty value, are failures of that value only.
+-- Calls an operation. Mistakes in its arguments, such as an empty value, are failures of that value only.
 function perform.one(context, name, value, argument)
   local resource = context.client.contact_identifiers
   local good, why = resource:validate(name, value, argument)
@@ -35,7 +35,7 @@ local function note_rate(context, input, info)
   end
 end
 
---- Calls `f` with each value, and prints what became of each. `f` returns the card, or true
+-- Calls `f` with each value, and prints what became of each. `f` returns the card, or true
 -- if there is none (any more); then nil, info and, instead of `outcome`, an outcome of its own. Returns the exit
 -- status.
 function perform.all(context, input, outcome, f)
@@ -54,7 +54,7 @@ function perform.all(context, input, outcome, f)
   return total
 end
 
---- Returns the UUID of the contact that the arguments name, or nil if they name none; or nil and the error.
+-- Returns the UUID of the contact that the arguments name, or nil if they name none; or nil and the error.
 function perform.contact(context, arguments)
   if not arguments.email then
     return arguments.contact

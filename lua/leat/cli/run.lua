@@ -38,7 +38,7 @@ local function turn(context)
   check_stop(context)
 end
 
---- Calls `f` in a task, and returns its results. Raises its error, unless the command was stopped.
+-- Calls `f` in a task, and returns its results. Raises its error, unless the command was stopped.
 function run.task(context, f)
   local ended
   scheduler.start({ at_end = function(task)
@@ -56,7 +56,7 @@ function run.task(context, f)
   end
 end
 
---- Calls `f` with each value of the input, and `report` with each value and the results of `f` for it, in the
+-- Calls `f` with each value of the input, and `report` with each value and the results of `f` for it, in the
 -- order of the input. A first result of nil counts as failed.
 function run.each(context, input, f, report)
   local progress = { done = 0, failed = 0, total = input.total, begun = core.now() / 1000 }
