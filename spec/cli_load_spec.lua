@@ -49,15 +49,16 @@ end)
 
 it("the rate is kept", function()
   local COUNT, RATE, CONCURRENCY = 40, 20, 8
+  local begun = core.now()
   local result = command.run { args = { "find", "-", "--rate", tostring(RATE) }, server = server,
     stdin = ("1\n"):rep(COUNT) }
   assert.equal(0, result.status, result.stderr)
+  assert.is_true(core.now() - begun >= 1000 * (COUNT - 1) / RATE, core.now() - begun)
   local requests = server:requests()
   assert.equal(COUNT, #requests)
-  assert.is_true(requests[COUNT].time - requests[1].time >= (COUNT - 2) / RATE, requests[COUNT].time)
-  local most = RATE + CONCURRENCY -- the command may be late with all that are waiting
+  local most = RATE + CONCURRENCY -- in a second, if the command is late with all that are waiting
   for i = 1, COUNT - most do
-    assert.is_true(requests[i + most].time - requests[i].time > 1)
+    assert.is_true(requests[i + most].time - requests[i].time > 0.5) -- the service may be late too
   end
 end)
 
