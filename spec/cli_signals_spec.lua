@@ -95,9 +95,10 @@ end
 describe("a signal", function()
   it("while finds are in flight: what is done is printed, the others are canceled", function()
     never("find", "2")
-    local process = start { "find", "1", "2", "3", "--json", "--rate", "none" }
+    local process = start { "find", "1", "2", "3", "--json", "--rate", "none", "-v" }
     wait_for_requests("find", 3)
-    process:wait_for("stdout", '"input":"1"')
+    process:wait_for("stderr", "HTTP 200")
+    process:wait_for("stderr", "HTTP 200")
     local printed = lines(interrupt(process, "INT").stdout)
     assert.equal(3, #printed)
     is_canceled(printed[2], "2", false)
@@ -144,8 +145,8 @@ describe("a signal", function()
 
   it("while a change waits to be tried again", function()
     server:fault { operation = "create", kind = "maintenance", retry_after = 20, times = math.huge }
-    local process = start { "create", "4", "--json" }
-    wait_for_requests("create", 1)
+    local process = start { "create", "4", "--json", "-v" }
+    process:wait_for("stderr", "next in ")
     local printed = lines(interrupt(process, "HUP").stdout)
     assert.equal(1, #printed)
     assert.truthy(printed[1]:find('"kind":"canceled"', 1, true), printed[1])
