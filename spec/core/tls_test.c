@@ -728,8 +728,8 @@ int main(void) {
   test_large_request();
   test_call_timeout();
   test_busy();
-  test_busy_connecting("busy in the handshake", 1, 200);
-  test_busy_connecting("busy in many handshakes", 70, 2000);
+  test_busy_connecting("busy in the handshake", 1, 200 * test_slowness());
+  test_busy_connecting("busy in many handshakes", 70, 2000 * test_slowness());
   test_slow_step();
   test_fork();
   test_fork_under_way();
