@@ -1,7 +1,6 @@
 -- The `leat` command with many values on standard input, and with a service that is away for a while.
 --    make soak      runs this with more values, and a service that is away for longer
 local command = dofile("spec/support/command.lua")
-local core = require("leat.core")
 local sandbox = require("leat.sandbox")
 
 local MANY = tonumber(os.getenv("LEAT_VALUES")) or 2000
@@ -67,7 +66,7 @@ it("a producer that is slow does not hold up what is in flight", function()
   process:type("1\n2\n")
   process:wait_for("stdout", "1: active, no contact\n2: active, no contact\n")
   process:type("1")
-  core.wait(0.3, {})
+  command.sleep(0.3)
   process:type("2\n1")
   process:wait_for("stdout", "12: active, no contact\n")
   process:end_input()
@@ -160,7 +159,7 @@ it("nothing fails that still succeeds within the timeout", function()
     end
   end
   found[#found + 1] = start("find", (server.url:gsub(":%d+", ":" .. port)))
-  core.wait(AWAY, {})
+  command.sleep(AWAY)
   servers[#servers + 1] = assert(sandbox.start { port = port, cards = cards })
   for _, one in ipairs(servers) do
     one:clear_faults()
