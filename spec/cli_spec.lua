@@ -291,6 +291,8 @@ describe("the exit status is", function()
       { "--timeout", "-1", "find", "1" },
       { "--concurrency", "0", "find", "1" }, { "delete", "0042" }, { "unlink", "0043" }, { "completion", "csh" },
       { "request", "GET", "/x", "--query", "x" }, { "request", "GET", "/x", "--body", "@/nowhere" },
+      { "request", "GET", "x" }, { "request", "GET", "/a b" }, { "request", "G T", "/x" },
+      { "request", "GET", "/x", "--query", "x=\255" }, { "list", "" }, { "link", "1", "--email", "\255" },
       { "--base-url", "http://example.org/", "find", "1" }, { "help", "fnid" },
       { "--timeout", "1e9", "find", "1" }, { "link", "1", "ann", "--email", "x" } } do
       local result = leat(args)

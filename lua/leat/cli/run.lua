@@ -38,6 +38,12 @@ local function turn(context)
   check_stop(context)
 end
 
+-- A call raises what is wrong with its arguments, which are those of the command. Returns that as wrong usage, or nil.
+local function mistake(why)
+  local message = type(why) == "string" and why:match("leat: [%w_]+%.[%w_]+: ([^\n]*)")
+  return message and { usage = message }
+end
+
 --- Calls `f` in a task, and returns its results. Raises its error, unless the command was stopped.
 function run.task(context, f)
   local ended
@@ -52,7 +58,7 @@ function run.task(context, f)
   if ended.fine then
     return (table.unpack or unpack)(ended.results, 1, ended.n) -- luacheck: ignore
   elseif not context.stopped then
-    error(ended.why, 0)
+    error(mistake(ended.why) or ended.why, 0)
   end
 end
 
