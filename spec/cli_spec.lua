@@ -217,6 +217,8 @@ describe("leat", function()
     assert.equal("usage", list[2].error.kind)
     assert.equal("not_found", list[3].error.kind)
     assert.equal("usage", json(2, { "find", "a\255" })[1].error.kind)
+    list = json(2, { "find", "", "0043" }) -- no request has been made when the first one is reported
+    assert.same({ "usage", "bob" }, { list[1].error.kind, list[2].contact.uuid })
   end)
 
   it("cleans control characters of the service's text", function()

@@ -27,7 +27,7 @@ function perform.one(context, name, value, argument)
 end
 
 local function note_rate(context, input, info)
-  if input.several and not context.noted and info and info.attempts > 0 then
+  if input.several and not context.noted and info and (info.attempts or 0) > 0 then
     context.noted = true
     local limit = context.client:rate_limit()
     local left = limit and limit.remaining and ("; the service allows %d more"):format(limit.remaining) or ""
