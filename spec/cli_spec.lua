@@ -169,6 +169,10 @@ describe("leat", function()
     local result = expect(4, { "link", "0042", "--email", "nobody@example.org" }, "")
     assert.truthy(result.stderr:find("contact_not_found", 1, true), result.stderr)
     assert.equal("contact_not_found", json(4, { "create", "1", "--email", "nobody@example.org" })[1].error.kind)
+    for _, body in ipairs { "", '{"data":null}', '{"data":5}', '{"data":{"uuid":5}}' } do
+      server:fault { operation = "contacts.find_one_by", status = 200, body = body }
+      assert.equal("contact_not_found", json(4, { "create", "1", "--email", "ann@example.org" })[1].error.kind)
+    end
     assert.equal(0, changes())
   end)
 

@@ -62,8 +62,9 @@ function perform.contact(context, arguments)
   local contact, err = run.task(context, function()
     return context.client:request("GET", "/contacts/find-one-by", { query = { email = arguments.email } })
   end)
-  if contact and type(contact.uuid) == "string" then
-    return contact.uuid
+  local uuid = type(contact) == "table" and contact.uuid
+  if type(uuid) == "string" then
+    return uuid
   elseif not err or err.kind == "contact_not_found" then
     err = perform.failure("contact_not_found", "the service has no contact with this e-mail address")
   end
