@@ -208,6 +208,20 @@ describe("leat", function()
     assert.equal(0, changes())
   end)
 
+  it("--dry-run refuses what an inactive card would refuse", function()
+    local function kind(args, last)
+      local all = { "--json", args[1], "0044", last }
+      for i = 2, #args do
+        all[#all + 1] = args[i]
+      end
+      return objects(leat(all).stdout)[1].error.kind
+    end
+    for _, args in ipairs { { "create" }, { "update", "--active", "--expect", "none" } } do
+      assert.equal(kind(args), kind(args, "--dry-run"))
+    end
+    assert.equal(kind({ "delete", "--expect", "bob" }, "--yes"), kind({ "delete", "--expect", "bob" }, "--dry-run"))
+  end)
+
   it("--verbose prints every request, and no key", function()
     server:fault { operation = "find", kind = "connection" }
     local result = expect(0, { "-v", "find", "0043" })
