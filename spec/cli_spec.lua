@@ -373,6 +373,7 @@ describe("the key", function()
     assert.equal(0, leat({ "--api-key-file", name, "find", "0043" }, nil, { LEAT_API_KEY = "wrong" }).status)
     local env = { LEAT_BASE_URL = "http://127.0.0.1:1" }
     assert.equal(0, leat({ "--base-url", server.url, "find", "0043" }, nil, env).status)
+    assert.equal(0, leat({ "--rate", "none", "find", "0043" }, nil, { LEAT_RATE = "fast" }).status)
     os.remove(name)
   end)
 end)

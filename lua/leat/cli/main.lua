@@ -24,7 +24,7 @@ local function read_settings(options)
   local settings, why = environment.read {
     api_key_file = options.api_key_file,
     base_url = options.base_url,
-    rate = not unlimited and options.rate or nil,
+    rate = options.rate,
   }
   if not settings then
     usage(why)
