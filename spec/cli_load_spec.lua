@@ -109,7 +109,15 @@ describe("a line", function()
     local found, refused = result.stdout:match('^({"input":"1",[^\n]*)\n(.*)$')
     assert.truthy(found, result.stdout)
     assert.truthy(refused:find("line 2 of standard input is longer than", 1, true), refused)
-    assert.equal(2, result.status)
+    assert.equal(1, result.status) -- not 2, because something was sent
+    assert.equal(2, find(("x"):rep(65537)).status)
+  end)
+
+  it("that is too long does not hide that a change may have been made", function()
+    server:fault { operation = "delete", kind = "timeout", times = math.huge }
+    local result = command.run { args = { "delete", "-", "--yes", "--timeout", "0.5" }, server = server,
+      stdin = "1\n" .. ("x"):rep(65537) }
+    assert.equal(6, result.status, result.stderr)
   end)
 end)
 

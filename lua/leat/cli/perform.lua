@@ -39,8 +39,9 @@ end
 -- if there is none (any more); then nil, info and, instead of `outcome`, an outcome of its own. Returns the exit
 -- status.
 function perform.all(context, input, outcome, f)
-  local output, total = context.output, status.DONE
+  local output, total, reported = context.output, status.DONE, false
   local function report(value, card, err, info, other)
+    reported = true
     note_rate(context, input, info or err)
     if not card then
       total = status.combine(total, output:failure(value, err))
@@ -51,6 +52,12 @@ function perform.all(context, input, outcome, f)
     end
   end
   run.each(context, input, f, report)
+  if input.problem and not reported then
+    error({ usage = input.problem }, 0)
+  elseif input.problem then
+    output:failure(nil, perform.failure("usage", input.problem))
+    total = status.combine(total, status.REFUSED)
+  end
   return total
 end
 
