@@ -299,6 +299,16 @@ describe("progress", function()
     assert.falsy(result.screen:find("done", 1, true))
   end)
 
+  it("does not erase what is being typed", function()
+    start()
+    local process = command.start { args = { "find", "-", "--rate", "none" }, server = server, terminal = "012" }
+    command.sleep(2)
+    process:type("1\r\4")
+    local result = process:wait()
+    assert.truthy(result.screen:find("1: active", 1, true), result.screen)
+    assert.falsy(result.screen:find("done", 1, true), result.screen)
+  end)
+
   it("is a line every ten seconds in a pipe, but not with -q", function()
     local result = in_pipe:wait()
     assert.equal(1, count(result.stderr, "leat: 1 of 2 done, 0 failed"), result.stderr)

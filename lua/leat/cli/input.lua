@@ -86,6 +86,7 @@ return function(values)
     values = not from_stdin and values or false,
     total = not from_stdin and #values or nil,
     several = from_stdin or #values > 1,
+    typed = from_stdin and system.is_terminal(STDIN),
     text = "", at = 1, count = 0, ended = false, stopped = false, waiting = false,
     problem = false,
   }, Input)

@@ -66,7 +66,8 @@ end
 -- order of the input. A first result of nil counts as failed.
 function run.each(context, input, f, report)
   local progress = { done = 0, failed = 0, total = input.total, begun = core.now() / 1000 }
-  context.input, context.progress = input, input.several and progress or nil
+  context.input = input
+  context.progress = input.several and not input.typed and progress or nil -- a bar would erase what is being typed
   local function count_and_report(value, result, ...)
     progress.done = progress.done + 1
     progress.failed = progress.failed + (result and 0 or 1)
