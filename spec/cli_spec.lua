@@ -88,7 +88,7 @@ describe("leat", function()
     assert.truthy(result.stdout:find('"attributes":[]', 1, true), result.stdout)
     assert.truthy(result.stdout:find('"credit_balance":{"balance":12}', 1, true), result.stdout)
     server:fault { operation = "find", status = 200, body = '{"data":{"value":"7","name":null,"active":true,'
-      .. '"contact":null,"points":9007199254740993,"rate":0.1,"outcome":"x"}}' }
+      .. '"contact":null,"points":9007199254740993,"rate":0.1,"outcome":"x","error":{}}}' }
     result = leat { "--json", "find", "7" }
     assert.equal('{"input":"7","value":"7","name":null,"active":true,"contact":null,"points":9007199254740993,'
       .. '"rate":0.1,"outcome":"found"}\n', result.stdout)
@@ -136,6 +136,8 @@ describe("leat", function()
   it("check, request and version show what they are asked for", function()
     assert.truthy(expect(0, { "check" }).stdout:find("^Sandbox %(id 1, uuid "))
     assert.equal("Sandbox", json(0, { "check" })[1].company)
+    server:fault { operation = "check", status = 200, body = '{"data":{"company":"C","error":1}}' }
+    assert.same({ input = cjson.null, company = "C" }, json(0, { "check" })[1])
     expect(0, { "request", "GET", "/contacts/find-one-by", "--query", "email=ann@example.org" },
       '{"uuid":"ann","email":"ann@example.org"}\n')
     local path = "/contact-identifiers"
