@@ -192,6 +192,14 @@ describe("unlink", function()
     end)
   end
 
+  it("says whose card it was if the outcome is unknown", function()
+    start()
+    server:fault { operation = "unlink", kind = "timeout", times = math.huge }
+    local result = on_terminal { "unlink", "1", "--timeout", "0.5" }
+    assert.equal(6, result.status, result.screen)
+    assert.truthy(result.screen:find("to undo this: leat link 1 " .. KIM, 1, true), result.screen)
+  end)
+
   it("says nothing about undoing with --yes", function()
     start()
     local result = on_terminal { "unlink", "1", "--yes" }
