@@ -119,6 +119,8 @@ describe("leat", function()
     assert.same({ { input = "1", value = "1", outcome = "deleted" } }, json(0, { "delete", "1", "-y" }))
     server:fault { operation = "create", apply = true, close = "before" }
     assert.equal("recovered", json(0, { "create", "1" })[1].outcome)
+    server:fault { operation = "delete", apply = true, close = "before" }
+    assert.equal("recovered", json(0, { "delete", "1", "--yes" })[1].outcome)
   end)
 
   it("list prints the cards of a contact, found by UUID or e-mail address", function()

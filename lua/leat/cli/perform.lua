@@ -46,7 +46,7 @@ function perform.all(context, input, outcome, f)
     if not card then
       total = status.combine(total, output:failure(value, err))
     elseif card == true then
-      output:done(value, other or outcome)
+      output:done(value, other or info and info.outcome or outcome)
     else
       output:card(value, card, other or info and info.outcome or outcome, info and info.json)
     end
