@@ -3,6 +3,7 @@ local command = dofile("spec/support/command.lua")
 local cjson = require("cjson")
 local sandbox = require("leat.sandbox")
 
+local unpack = table.unpack or unpack -- luacheck: ignore
 local server
 
 local function serve(options)
@@ -323,6 +324,8 @@ describe("the exit status is", function()
       assert.equal(2, result.status, table.concat(args, " ") .. ": " .. result.stdout .. result.stderr)
       assert.equal("", result.stdout)
       assert.truthy(result.stderr:find("^leat: "), result.stderr)
+      result = leat { "--json", unpack(args) }
+      assert.equal("usage", objects(result.stdout)[1].error.kind)
     end
     assert.equal(0, #server:requests())
   end)
