@@ -38,17 +38,13 @@ local function turn(context)
   check_stop(context)
 end
 
-<<<<<<< HEAD
--- Calls `f` in a task, and returns its results. Raises its error, unless the command was stopped.
-=======
 -- A call raises what is wrong with its arguments, which are those of the command. Returns that as wrong usage, or nil.
 local function mistake(why)
   local message = type(why) == "string" and why:match("leat: [%w_]+%.[%w_]+: ([^\n]*)")
   return message and { usage = message }
 end
 
---- Calls `f` in a task, and returns its results. Raises its error, unless the command was stopped.
->>>>>>> refs/heads/review
+-- Calls `f` in a task, and returns its results. Raises its error, unless the command was stopped.
 function run.task(context, f)
   local ended
   scheduler.start({ at_end = function(task)
