@@ -1,6 +1,7 @@
 -- The `leat` command with many values on standard input, and with a service that is away for a while.
 --    make soak      runs this with more values, and a service that is away for longer
 local command = dofile("spec/support/command.lua")
+local core = require("leat.core")
 local sandbox = require("leat.sandbox")
 
 local MANY = tonumber(os.getenv("LEAT_VALUES")) or 2000

@@ -52,6 +52,11 @@ local function check_arguments(name, arguments)
   elseif name == "update" and not (arguments.name or arguments.active or arguments.inactive) then
     return "update needs --name, --active or --inactive"
   end
+  for _, option in ipairs { "contact", "expect" } do
+    if arguments[option] and arguments[option]:find("@", 1, true) then
+      return ("%s is not a UUID; --email takes an e-mail address"):format(arguments[option])
+    end
+  end
   for _, value in ipairs(arguments.values) do
     if value == "-" and arguments.values[2] then
       return "'-' reads the values from standard input, so there can be no others"

@@ -21,7 +21,7 @@ local function check_written(self, fine, why, closed)
     system.die(SIGPIPE)
   elseif not fine and not self.failed then
     self.failed = true
-    system.write(STDERR, ("leat: can't write to standard output: %s\n"):format(why))
+    system.write(STDERR, ("leat: can't write to standard output: %s (what was done stays done)\n"):format(why))
   end
   return fine
 end
@@ -162,11 +162,18 @@ function Output:clean(text) -- luacheck: ignore self
   return (tostring(text):gsub("[%z\1-\31\127]", "?"):gsub("\194[\128-\159]", "?"))
 end
 
+local function describe_contact(self, contact)
+  if not (contact and contact.uuid) then
+    return "no contact"
+  end
+  local email = type(contact.email) == "string" and (" (%s)"):format(self:clean(contact.email)) or ""
+  return "contact " .. self:clean(contact.uuid) .. email
+end
+
 -- Describes a card in a few words: its state, contact and name.
 function Output:describe(card)
-  local uuid = card.contact and card.contact.uuid
   local parts = { card.active == false and paint(self, STDOUT, "warning", "inactive") or "active",
-    uuid and "contact " .. self:clean(uuid) or "no contact" }
+    describe_contact(self, card.contact) }
   if card.name ~= nil and card.name ~= card.value then
     parts[#parts + 1] = ("name \"%s\""):format(self:clean(card.name))
   end
@@ -181,13 +188,15 @@ end
 
 -- ---- results ----------------------------------------------------------------------------
 
+local silent = { found = true, listed = true } -- outcomes that the text does not name
+
 -- Prints a card. `outcome` is what became of it, in one word.
 function Output:card(input, card, outcome, text)
   if self.json then
     self:line(add_card(object():add("input", input), card, text):add("outcome", outcome):text())
   else
-    local done = outcome ~= "found" and outcome ~= "listed" and outcome:gsub("_", " ") .. ": " or ""
-    self:line(("%s: %s%s"):format(self:clean(card.value), done, self:describe(card)))
+    local form = outcome:find("^would_be_") and "%s: %s (now %s)" or silent[outcome] and "%s: %.0s%s" or "%s: %s: %s"
+    self:line(form:format(self:clean(card.value), (outcome:gsub("_", " ")), self:describe(card)))
   end
 end
 
@@ -225,6 +234,11 @@ function Output:data(input, text, info)
   end
 end
 
+-- Quotes a value that would be hard to see.
+local function quote_odd(text)
+  return (text == "" or text:find("^%s") or text:find("%s$")) and ("'%s'"):format(text) or text
+end
+
 -- Prints an error: as JSON on standard output, as text on standard error. Returns its exit status.
 function Output:failure(input, err)
   if self.json then
@@ -235,7 +249,7 @@ function Output:failure(input, err)
     if text:sub(1, #kind) == kind then
       text = paint(self, STDERR, "error", kind) .. text:sub(#kind + 1)
     end
-    self:message(("leat: %s%s"):format(input and self:clean(input) .. ": " or "", text))
+    self:message(("leat: %s%s"):format(input and quote_odd(self:clean(input)) .. ": " or "", text))
   end
   return status.of(err)
 end

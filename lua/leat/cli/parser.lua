@@ -12,33 +12,44 @@ local parser = {}
 
 -- ---- conversions ------------------------------------------------------------------------
 
-local function positive(text)
-  local number = tonumber(text)
-  if not number or number ~= number or number <= 0 or number == math.huge then
-    return nil, ("'%s' is not a number greater than 0"):format(text)
+local function positive(name)
+  return function(text)
+    local number = tonumber(text)
+    if number and number > 0 and number < math.huge then
+      return number
+    end
+    return nil, ("%s must be a number greater than 0, not '%s'"):format(name, text)
   end
-  return number
 end
 
-local function whole(text)
-  local number = positive(text)
-  if not number or number % 1 ~= 0 or number > 10000 then
-    return nil, ("'%s' is not a whole number from 1 to 10000"):format(text)
+local function concurrency(text)
+  local number = tonumber(text)
+  if number and number % 1 == 0 and number >= 1 and number <= 10000 then
+    return number
   end
-  return number
+  return nil, ("--concurrency must be a whole number from 1 to 10000, not '%s'"):format(text)
 end
 
 local function rate(text)
   if text == "none" then
     return math.huge
   end
-  return positive(text)
+  return positive("--rate")(text)
+end
+
+local methods = { GET = true, POST = true, PUT = true, PATCH = true, DELETE = true }
+
+local function method(text)
+  if methods[text:upper()] then
+    return text:upper()
+  end
+  return nil, ("METHOD must be GET, POST, PUT, PATCH or DELETE, not '%s'"):format(text)
 end
 
 local function pair(text)
   local name, value = text:match("^([^=]+)=(.*)$")
   if not name then
-    return nil, ("'%s' is not NAME=VALUE"):format(text)
+    return nil, ("--query must be NAME=VALUE, not '%s'"):format(text)
   end
   return { name, value }
 end
@@ -96,7 +107,8 @@ local function add_yes(command)
 end
 
 local function add_card_commands(add)
-  add_values(add("find", "Show cards.", "Show cards: their state, contact and name."))
+  add_values(add("find", "Show cards.", "Show cards: their state, contact and name. The service does not show a card "
+    .. "that is inactive: 'find' then fails with the status 1, and 'leat list' shows it with those of its contact."))
 
   local create = add("create", "Create a card.")
   add_value(create)
@@ -144,8 +156,9 @@ local function add_other_commands(add)
 
   local request = add("request", "Send a request to any endpoint of the API.",
     "Send a request to any endpoint of the API, and print the response's data as JSON.")
-  request:argument("METHOD", "GET, POST, PUT, PATCH or DELETE."):target("method"):argname("METHOD")
-  request:argument("PATH", "The path below the base URL, such as /contacts/find."):target("path"):argname("PATH")
+  request:argument("METHOD", "GET, POST, PUT, PATCH or DELETE."):target("method"):argname("METHOD"):convert(method)
+  request:argument("PATH", "The path below the base URL, such as /contacts/find-one-by."):target("path")
+    :argname("PATH")
   request:option("--query", "A parameter of the query; may be repeated."):argname("NAME=VALUE"):count("*")
     :convert(pair)
   request:option("--body", "The body, as JSON; '@FILE' reads it from a file, '-' from standard input.")
@@ -167,13 +180,13 @@ end
 
 local function add_global_options(root)
   root:flag("--json", "Print one JSON object per line, for successes and failures alike.")
-  root:flag("-q --quiet", "Print no notices and no progress, only results and errors.")
+  root:flag("-q --quiet", "Print no notices and no progress; results and errors are still printed.")
   root:flag("-v --verbose", "Print every request to standard error.")
-  root:option("--concurrency", "How many values are processed at a time; default: 8."):argname("N"):convert(whole)
+  root:option("--concurrency", "How many values are processed at a time; default: 8."):argname("N"):convert(concurrency)
   root:option("--rate", "Requests per second at most, or 'none'; default: LEAT_RATE, or 5 with several values.")
     :argname("N"):convert(rate)
   root:option("--timeout", "Seconds that the requests for one value may take in all; default: 30.")
-    :argname("SECONDS"):convert(positive)
+    :argname("SECONDS"):convert(positive("--timeout"))
   root:option("--api-key-file", "Read the API key from this file; default: LEAT_API_KEY, LEAT_API_KEY_FILE.")
     :argname("FILE")
   root:option("--base-url", "The base URL of the API; default: LEAT_BASE_URL, or the service."):argname("URL")
@@ -211,16 +224,26 @@ local function find_command(root, name)
   end
 end
 
+-- Returns the first argument that is the name of a command.
+local function find_name(root, arguments)
+  for _, argument in ipairs(arguments) do
+    if find_command(root, argument) then
+      return argument
+    end
+  end
+end
+
 -- Adds advice for values that look like options.
 local function explain(message)
   local option = message:match("^unknown option '(%-%w)'")
   if option then
-    message = ("unknown option '%s'; a value that begins with '-' must follow '--': leat find -- -5"):format(option)
+    message = ("unknown option '%s'; a value that begins with '-' must follow '--', after all options"):format(option)
   end
   return (message:gsub("\nDid you mean", "; did you mean"))
 end
 
--- Reads the arguments. Returns them as a table; or nil and a help text; or nil, nil and what is wrong.
+-- Reads the arguments. Returns them as a table; or nil and a help text; or nil, nil, what is wrong and, if it is
+-- known, for which command.
 function parser.read(arguments)
   local root, asked = build()
   local fine, good, result = pcall(root.pparse, root, arguments)
@@ -229,7 +252,7 @@ function parser.read(arguments)
   elseif not fine then
     error(good, 0)
   elseif not good then
-    return nil, nil, explain(result)
+    return nil, nil, explain(result), find_name(root, arguments)
   elseif result.command == "help" then
     local topic = result.topic and find_command(root, result.topic)
     if result.topic and not topic then

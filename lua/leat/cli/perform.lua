@@ -30,7 +30,7 @@ local function note_rate(context, input, info)
   if input.several and not context.noted and info and (info.attempts or 0) > 0 then
     context.noted = true
     local limit = context.client:rate_limit()
-    local left = limit and limit.remaining and ("; the service allows %d more"):format(limit.remaining) or ""
+    local left = limit and limit.remaining and ("; X-RateLimit-Remaining is %d"):format(limit.remaining) or ""
     context.output:notice(("%s%s"):format(context.rate_note, left))
   end
 end

@@ -72,8 +72,11 @@ return function(command)
   command:option("--contact", "A contact; may be repeated."):argname("UUID[=EMAIL]"):count("*"):convert(contact)
   command:option("--card", "A card, linked to that contact or to none; may be repeated."):argname("VALUE[=UUID]")
     :count("*"):convert(card)
-  command:option("--fault", "What goes wrong, such as operation=create,nth=2,status=503; leat.sandbox describes the "
-    .. "names. 'times=always' means all requests that follow. May be repeated: several faults for one operation form "
-    .. "a queue."):argname("NAME=VALUE,..."):count("*"):convert(fault)
+  command:option("--fault", "What goes wrong; may be repeated, and several faults for one operation form a queue. "
+    .. "Without 'times' a fault applies once, and 'leat' tries again. Its names are those of a fault in the module "
+    .. "leat.sandbox: operation, value, nth, times (a number, or 'always'), kind, code, status, headers, body, "
+    .. "retry_after, delay, close, apply, apply_after, lag, stale. Down for maintenance: kind=maintenance,times=always. "
+    .. "A change is made, and its response lost: operation=create,apply=true,close=before."):argname("NAME=VALUE,...")
+    :count("*"):convert(fault)
   command:flag("--until-eof", "Stop at the end of standard input, too.")
 end

@@ -53,7 +53,9 @@ Environment:
 Examples:
    leat find 0042
    leat update 0042 --inactive
-   leat find --json - <cards.txt]]
+   leat find --json - <cards.txt
+   leat unlink 0042 --expect OLD-UUID --yes && leat link 0042 NEW-UUID
+   leat request GET /contacts/find-one-by --query email=ann@example.org]]
 
 -- Returns the status for one error.
 function status.of(err)
