@@ -246,6 +246,14 @@ describe("a full disk", function()
     end)
   end
 
+  it("does not hide a change that may have been made", function()
+    server:fault { operation = "delete", value = "2", delay = 5 }
+    local result = command.run { args = { "delete", "1", "2", "--yes", "--json", "--rate", "none" }, server = server,
+      stdout = "/dev/full" }
+    assert.equal(6, result.status)
+    assert.truthy(result.stderr:find("leat: 2: [^\n]*outcome unknown"), result.stderr)
+  end)
+
   it("ends the command: no more values are sent", function()
     local result = command.run { args = { "find", "-", "--rate", "none", "--concurrency", "2" }, server = server,
       stdin = many(1000), stdout = "/dev/full" }

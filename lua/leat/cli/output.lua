@@ -225,11 +225,13 @@ function Output:data(input, text, info)
   end
 end
 
---- Prints an error: as JSON on standard output, as text on standard error. Returns its exit status.
+--- Prints an error: as JSON on standard output, as text on standard error. Returns its exit status. JSON that cannot
+-- be written is replaced by text, because the error may say that a change may have been made.
 function Output:failure(input, err)
   if self.json then
     self:line(object():add("input", input):add_text("error", encode_error(err)):text())
-  else
+  end
+  if not self.json or self.failed then
     local text = error_text(err)
     local kind = tostring(err.kind)
     if text:sub(1, #kind) == kind then
