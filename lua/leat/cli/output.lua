@@ -239,17 +239,22 @@ local function quote_odd(text)
   return (text == "" or text:find("^%s") or text:find("%s$")) and ("'%s'"):format(text) or text
 end
 
--- Prints an error: as JSON on standard output, as text on standard error. Returns its exit status.
+local function print_error(self, input, err)
+  local text, kind = error_text(err), tostring(err.kind)
+  if text:sub(1, #kind) == kind then
+    text = paint(self, STDERR, "error", kind) .. text:sub(#kind + 1)
+  end
+  self:message(("leat: %s%s"):format(input and quote_odd(self:clean(input)) .. ": " or "", text))
+end
+
+-- Prints an error: as JSON on standard output, as text on standard error. Returns its exit status. JSON that cannot
+-- be written is replaced by text, because the error may say that a change may have been made.
 function Output:failure(input, err)
   if self.json then
     self:line(object():add("input", input):add_text("error", encode_error(err)):text())
-  else
-    local text = error_text(err)
-    local kind = tostring(err.kind)
-    if text:sub(1, #kind) == kind then
-      text = paint(self, STDERR, "error", kind) .. text:sub(#kind + 1)
-    end
-    self:message(("leat: %s%s"):format(input and quote_odd(self:clean(input)) .. ": " or "", text))
+  end
+  if not self.json or self.failed then
+    print_error(self, input, err)
   end
   return status.of(err)
 end
