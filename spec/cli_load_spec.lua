@@ -1,7 +1,6 @@
 -- The `leat` command with many values on standard input, and with a service that is away for a while.
 --    make soak      runs this with more values, and a service that is away for longer
 local command = dofile("spec/support/command.lua")
-local core = require("leat.core")
 local sandbox = require("leat.sandbox")
 
 local MANY = tonumber(os.getenv("LEAT_VALUES")) or 2000
@@ -68,7 +67,7 @@ it("a producer that is slow does not hold up what is in flight", function()
   process:type("1\n2\n")
   process:wait_for("stdout", "1: active, no contact\n2: active, no contact\n")
   process:type("1")
-  core.wait(0.3, {})
+  command.sleep(0.3)
   process:type("2\n1")
   process:wait_for("stdout", "12: active, no contact\n")
   process:end_input()
@@ -111,7 +110,15 @@ describe("a line", function()
     local found, refused = result.stdout:match('^({"input":"1",[^\n]*)\n(.*)$')
     assert.truthy(found, result.stdout)
     assert.truthy(refused:find("line 2 of standard input is longer than", 1, true), refused)
-    assert.equal(2, result.status)
+    assert.equal(1, result.status) -- not 2, because something was sent
+    assert.equal(2, find(("x"):rep(65537)).status)
+  end)
+
+  it("that is too long does not hide that a change may have been made", function()
+    server:fault { operation = "delete", kind = "timeout", times = math.huge }
+    local result = command.run { args = { "delete", "-", "--yes", "--timeout", "0.5" }, server = server,
+      stdin = "1\n" .. ("x"):rep(65537) }
+    assert.equal(6, result.status, result.stderr)
   end)
 end)
 
@@ -161,7 +168,7 @@ it("nothing fails that still succeeds within the timeout", function()
     end
   end
   found[#found + 1] = start("find", (server.url:gsub(":%d+", ":" .. port)))
-  core.wait(AWAY, {})
+  command.sleep(AWAY)
   servers[#servers + 1] = assert(sandbox.start { port = port, cards = cards })
   for _, one in ipairs(servers) do
     one:clear_faults()

@@ -3,6 +3,7 @@ local command = dofile("spec/support/command.lua")
 local cjson = require("cjson")
 local sandbox = require("leat.sandbox")
 
+local unpack = table.unpack or unpack -- luacheck: ignore
 local server
 
 local function serve(options)
@@ -88,7 +89,7 @@ describe("leat", function()
     assert.truthy(result.stdout:find('"attributes":[]', 1, true), result.stdout)
     assert.truthy(result.stdout:find('"credit_balance":{"balance":12}', 1, true), result.stdout)
     server:fault { operation = "find", status = 200, body = '{"data":{"value":"7","name":null,"active":true,'
-      .. '"contact":null,"points":9007199254740993,"rate":0.1,"outcome":"x"}}' }
+      .. '"contact":null,"points":9007199254740993,"rate":0.1,"outcome":"x","error":{}}}' }
     result = leat { "--json", "find", "7" }
     assert.equal('{"input":"7","value":"7","name":null,"active":true,"contact":null,"points":9007199254740993,'
       .. '"rate":0.1,"outcome":"found"}\n', result.stdout)
@@ -119,6 +120,8 @@ describe("leat", function()
     assert.same({ { input = "1", value = "1", outcome = "deleted" } }, json(0, { "delete", "1", "-y" }))
     server:fault { operation = "create", apply = true, close = "before" }
     assert.equal("recovered", json(0, { "create", "1" })[1].outcome)
+    server:fault { operation = "delete", apply = true, close = "before" }
+    assert.equal("recovered", json(0, { "delete", "1", "--yes" })[1].outcome)
   end)
 
   it("list prints the cards of a contact, found by UUID or e-mail address", function()
@@ -136,6 +139,8 @@ describe("leat", function()
   it("check, request and version show what they are asked for", function()
     assert.truthy(expect(0, { "check" }).stdout:find("^Sandbox %(id 1, uuid "))
     assert.equal("Sandbox", json(0, { "check" })[1].company)
+    server:fault { operation = "check", status = 200, body = '{"data":{"company":"C","error":1}}' }
+    assert.same({ input = cjson.null, company = "C" }, json(0, { "check" })[1])
     expect(0, { "request", "GET", "/contacts/find-one-by", "--query", "email=ann@example.org" },
       '{"uuid":"ann","email":"ann@example.org"}\n')
     local path = "/contact-identifiers"
@@ -169,6 +174,10 @@ describe("leat", function()
     local result = expect(4, { "link", "0042", "--email", "nobody@example.org" }, "")
     assert.truthy(result.stderr:find("contact_not_found", 1, true), result.stderr)
     assert.equal("contact_not_found", json(4, { "create", "1", "--email", "nobody@example.org" })[1].error.kind)
+    for _, body in ipairs { "", '{"data":null}', '{"data":5}', '{"data":{"uuid":5}}' } do
+      server:fault { operation = "contacts.find_one_by", status = 200, body = body }
+      assert.equal("contact_not_found", json(4, { "create", "1", "--email", "ann@example.org" })[1].error.kind)
+    end
     assert.equal(0, changes())
   end)
 
@@ -204,6 +213,20 @@ describe("leat", function()
     assert.equal(0, changes())
   end)
 
+  it("--dry-run refuses what an inactive card would refuse", function()
+    local function kind(args, last)
+      local all = { "--json", args[1], "0044", last }
+      for i = 2, #args do
+        all[#all + 1] = args[i]
+      end
+      return objects(leat(all).stdout)[1].error.kind
+    end
+    for _, args in ipairs { { "create" }, { "update", "--active", "--expect", "none" } } do
+      assert.equal(kind(args), kind(args, "--dry-run"))
+    end
+    assert.equal(kind({ "delete", "--expect", "bob" }, "--yes"), kind({ "delete", "--expect", "bob" }, "--dry-run"))
+  end)
+
   it("--verbose prints every request, and no key", function()
     server:fault { operation = "find", kind = "connection" }
     local result = expect(0, { "-v", "find", "0043" })
@@ -217,6 +240,8 @@ describe("leat", function()
     assert.equal("usage", list[2].error.kind)
     assert.equal("not_found", list[3].error.kind)
     assert.equal("usage", json(2, { "find", "a\255" })[1].error.kind)
+    list = json(2, { "find", "", "0043" }) -- no request has been made when the first one is reported
+    assert.same({ "usage", "bob" }, { list[1].error.kind, list[2].contact.uuid })
   end)
 
   it("cleans control characters of the service's text", function()
@@ -291,12 +316,16 @@ describe("the exit status is", function()
       { "--timeout", "-1", "find", "1" },
       { "--concurrency", "0", "find", "1" }, { "delete", "0042" }, { "unlink", "0043" }, { "completion", "csh" },
       { "request", "GET", "/x", "--query", "x" }, { "request", "GET", "/x", "--body", "@/nowhere" },
+      { "request", "GET", "x" }, { "request", "GET", "/a b" }, { "request", "G T", "/x" },
+      { "request", "GET", "/x", "--query", "x=\255" }, { "list", "" }, { "link", "1", "--email", "\255" },
       { "--base-url", "http://example.org/", "find", "1" }, { "help", "fnid" },
       { "--timeout", "1e9", "find", "1" }, { "link", "1", "ann", "--email", "x" } } do
       local result = leat(args)
       assert.equal(2, result.status, table.concat(args, " ") .. ": " .. result.stdout .. result.stderr)
       assert.equal("", result.stdout)
       assert.truthy(result.stderr:find("^leat: "), result.stderr)
+      result = leat { "--json", unpack(args) }
+      assert.equal("usage", objects(result.stdout)[1].error.kind)
     end
     assert.equal(0, #server:requests())
   end)
@@ -351,6 +380,7 @@ describe("the key", function()
     assert.equal(0, leat({ "--api-key-file", name, "find", "0043" }, nil, { LEAT_API_KEY = "wrong" }).status)
     local env = { LEAT_BASE_URL = "http://127.0.0.1:1" }
     assert.equal(0, leat({ "--base-url", server.url, "find", "0043" }, nil, env).status)
+    assert.equal(0, leat({ "--rate", "none", "find", "0043" }, nil, { LEAT_RATE = "fast" }).status)
     os.remove(name)
   end)
 end)

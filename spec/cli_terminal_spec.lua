@@ -192,6 +192,14 @@ describe("unlink", function()
     end)
   end
 
+  it("says whose card it was if the outcome is unknown", function()
+    start()
+    server:fault { operation = "unlink", kind = "timeout", times = math.huge }
+    local result = on_terminal { "unlink", "1", "--timeout", "0.5" }
+    assert.equal(6, result.status, result.screen)
+    assert.truthy(result.screen:find("to undo this: leat link 1 " .. KIM, 1, true), result.screen)
+  end)
+
   it("says nothing about undoing with --yes", function()
     start()
     local result = on_terminal { "unlink", "1", "--yes" }
@@ -308,6 +316,16 @@ describe("progress", function()
     result = on_terminal { "find", "1", "1" }
     assert.truthy(result.screen:find("\n1: active, no contact\n", 1, true))
     assert.falsy(result.screen:find("done", 1, true))
+  end)
+
+  it("does not erase what is being typed", function()
+    start()
+    local process = command.start { args = { "find", "-", "--rate", "none" }, server = server, terminal = "012" }
+    command.sleep(2)
+    process:type("1\r\4")
+    local result = process:wait()
+    assert.truthy(result.screen:find("1: active", 1, true), result.screen)
+    assert.falsy(result.screen:find("done", 1, true), result.screen)
   end)
 
   it("is a line every ten seconds in a pipe, but not with -q", function()

@@ -35,7 +35,7 @@ end
 
 -- Returns the path for a message, unless it looks like the key itself.
 local function shown(path)
-  if path:find("|", 1, true) or #path >= 32 and not path:find("[/.]") then
+  if path:find("|", 1, true) or #path >= 32 and not path:find("^[/.]") then
     return "the file that it names (is it the key itself?)"
   end
   return path

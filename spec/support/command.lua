@@ -157,6 +157,14 @@ function Process:wait_for(stream, text)
   self[stream] = found + 1
 end
 
+--- Waits so many seconds; `core.wait` returns after 0.1 s at most.
+function command.sleep(seconds)
+  local due = core.now() + 1000 * seconds
+  while core.now() < due do
+    core.wait((due - core.now()) / 1000, {})
+  end
+end
+
 local function instruct(self, text)
   self.control:write(text, "\n")
   self.control:flush()

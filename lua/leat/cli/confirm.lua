@@ -95,7 +95,7 @@ return function(context, name, values, options, outcome, question)
     return perform.one(context, name, value, { expect = expect })
   end
   local result = perform.all(context, new_input(left), outcome, change)
-  if result == status.DONE and not question then
+  if (result == status.DONE or result == status.UNKNOWN) and not question then
     note_undo(context, found[1])
   end
   return status.combine(total, result)

@@ -9,11 +9,12 @@ Input.__index = Input
 local STDIN = 0
 local LONGEST = 65536 -- bytes of a line; no value is nearly as long
 
--- Reads more of standard input, or notes its end.
+-- Reads more of standard input, or notes its end or why it cannot be read.
 local function read_more(self)
   local text, why = system.read(STDIN)
   if not text then
-    error({ usage = "can't read standard input: " .. why }, 0)
+    self.problem = "can't read standard input: " .. why
+    return
   end
   self.ended = text == ""
   self.text, self.at = self.text:sub(self.at) .. text, 1
@@ -23,7 +24,8 @@ end
 local function take_line(self)
   local from, to = self.at, self.text:find("\n", self.at, true)
   if (to or #self.text + 1) - from > LONGEST then
-    error({ usage = ("line %d of standard input is longer than %d bytes"):format(self.count + 1, LONGEST) }, 0)
+    self.problem = ("line %d of standard input is longer than %d bytes"):format(self.count + 1, LONGEST)
+    return nil
   elseif not to and self.ended and from <= #self.text then
     to = #self.text + 1
   elseif not to then
@@ -43,19 +45,20 @@ local function wait(self)
   self.waiting = false
 end
 
--- Returns the next value, or nil after the last one. While it waits for standard input, other tasks go on.
+-- Returns the next value, or nil after the last one, or when there is a `problem`. While it waits for standard
+-- input, other tasks go on.
 function Input:next()
   if self.values then
     self.count = self.count + 1
     return not self.stopped and self.values[self.count] or nil
   end
-  while not self.stopped do
+  while not self.stopped and not self.problem do
     local line = take_line(self)
     if line and line ~= "" then
       return line
     elseif not line and self.ended then
       return nil
-    elseif not line then
+    elseif not line and not self.problem then
       wait(self)
       if not self.stopped then
         read_more(self)
@@ -83,6 +86,8 @@ return function(values)
     values = not from_stdin and values or false,
     total = not from_stdin and #values or nil,
     several = from_stdin or #values > 1,
+    typed = from_stdin and system.is_terminal(STDIN),
     text = "", at = 1, count = 0, ended = false, stopped = false, waiting = false,
+    problem = false,
   }, Input)
 end

@@ -25,7 +25,7 @@ local function read_settings(options)
   local settings, why = environment.read {
     api_key_file = options.api_key_file,
     base_url = options.base_url,
-    rate = not unlimited and options.rate or nil,
+    rate = options.rate,
   }
   if not settings then
     usage(why)
@@ -86,10 +86,19 @@ local function fail_usage(output, message, command)
   return status.USAGE
 end
 
+-- Returns whether arguments that cannot be read ask for JSON.
+local function asks_for_json(arguments)
+  for _, argument in ipairs(arguments) do
+    if argument == "--json" or argument == "--" then
+      return argument == "--json"
+    end
+  end
+end
+
 -- Returns the exit status; then true if the command is a server, which a signal ends as it should.
 local function main(arguments)
   local options, help, wrong = parser.read(arguments)
-  local output = new_output(options or {})
+  local output = new_output(options or { json = asks_for_json(arguments) })
   if help then
     output:line(help)
     return output.failed and status.REFUSED or status.DONE

@@ -103,6 +103,8 @@ function Object:text()
   return "{" .. table.concat(self.members, ",") .. "}"
 end
 
+local reserved = { outcome = true, error = true } -- names that say how a command ended
+
 -- Adds the fields of a card: those that every card has first, then all others that the service sent. `text` is
 -- the card as the service sent it; nil if that is not known, such as for a card that an error contains.
 local function add_card(result, card, text)
@@ -116,7 +118,7 @@ local function add_card(result, card, text)
   result:add_text("value", sent.value or encode(card.value)):add_text("name", sent.name or encode(card.name))
   result:add_text("active", sent.active or encode(card.active)):add_text("contact", sent.contact or contact)
   for i, name in ipairs(names or {}) do
-    if name ~= "outcome" then
+    if not reserved[name] then
       result:add_text(name, texts[i])
     end
   end
@@ -203,7 +205,9 @@ function Output:account(account, text)
   if self.json then
     local result, names, texts = object():add("input", nil), core.split_json(text)
     for i, name in ipairs(names) do
-      result:add_text(name, texts[i])
+      if not reserved[name] then
+        result:add_text(name, texts[i])
+      end
     end
     self:line(result:text())
   else

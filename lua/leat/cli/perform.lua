@@ -27,7 +27,7 @@ function perform.one(context, name, value, argument)
 end
 
 local function note_rate(context, input, info)
-  if input.several and not context.noted and info and info.attempts > 0 then
+  if input.several and not context.noted and info and (info.attempts or 0) > 0 then
     context.noted = true
     local limit = context.client:rate_limit()
     local left = limit and limit.remaining and ("; the service allows %d more"):format(limit.remaining) or ""
@@ -39,18 +39,25 @@ end
 -- if there is none (any more); then nil, info and, instead of `outcome`, an outcome of its own. Returns the exit
 -- status.
 function perform.all(context, input, outcome, f)
-  local output, total = context.output, status.DONE
+  local output, total, reported = context.output, status.DONE, false
   local function report(value, card, err, info, other)
+    reported = true
     note_rate(context, input, info or err)
     if not card then
       total = status.combine(total, output:failure(value, err))
     elseif card == true then
-      output:done(value, other or outcome)
+      output:done(value, other or info and info.outcome or outcome)
     else
       output:card(value, card, other or info and info.outcome or outcome, info and info.json)
     end
   end
   run.each(context, input, f, report)
+  if input.problem and not reported then
+    error({ usage = input.problem }, 0)
+  elseif input.problem then
+    output:failure(nil, perform.failure("usage", input.problem))
+    total = status.combine(total, status.REFUSED)
+  end
   return total
 end
 
@@ -62,8 +69,9 @@ function perform.contact(context, arguments)
   local contact, err = run.task(context, function()
     return context.client:request("GET", "/contacts/find-one-by", { query = { email = arguments.email } })
   end)
-  if contact and type(contact.uuid) == "string" then
-    return contact.uuid
+  local uuid = type(contact) == "table" and contact.uuid
+  if type(uuid) == "string" then
+    return uuid
   elseif not err or err.kind == "contact_not_found" then
     err = perform.failure("contact_not_found", "the service has no contact with this e-mail address")
   end

@@ -65,7 +65,9 @@ return function(context, name, value, options)
   local creates = name == "create" or name == "ensure"
   if err and err.kind == "not_found" and creates then
     return true, nil, { attempts = err.attempts }, "would_be_created"
-  elseif err and err.kind == "inactive" and (name == "update" or name == "delete") then
+  elseif err and err.kind == "inactive" and name == "create" then
+    return previews.create()
+  elseif err and err.kind == "inactive" and options.expect == nil and (name == "update" or name == "delete") then
     return true, nil, { attempts = err.attempts }, previews[name]()
   elseif err then
     return nil, err

@@ -38,6 +38,12 @@ local function turn(context)
   check_stop(context)
 end
 
+-- A call raises what is wrong with its arguments, which are those of the command. Returns that as wrong usage, or nil.
+local function mistake(why)
+  local message = type(why) == "string" and why:match("leat: [%w_]+%.[%w_]+: ([^\n]*)")
+  return message and { usage = message }
+end
+
 -- Calls `f` in a task, and returns its results. Raises its error, unless the command was stopped.
 function run.task(context, f)
   local ended
@@ -52,7 +58,7 @@ function run.task(context, f)
   if ended.fine then
     return (table.unpack or unpack)(ended.results, 1, ended.n) -- luacheck: ignore
   elseif not context.stopped then
-    error(ended.why, 0)
+    error(mistake(ended.why) or ended.why, 0)
   end
 end
 
@@ -60,7 +66,8 @@ end
 -- order of the input. A first result of nil counts as failed.
 function run.each(context, input, f, report)
   local progress = { done = 0, failed = 0, total = input.total, begun = core.now() / 1000 }
-  context.input, context.progress = input, input.several and progress or nil
+  context.input = input
+  context.progress = input.several and not input.typed and progress or nil -- a bar would erase what is being typed
   local function count_and_report(value, result, ...)
     progress.done = progress.done + 1
     progress.failed = progress.failed + (result and 0 or 1)
