@@ -152,6 +152,21 @@ describe("a signal", function()
     assert.truthy(printed[1]:find('"kind":"canceled"', 1, true), printed[1])
   end)
 
+  it("while the command is loaded", function()
+    local slow = [[local load = require
+      function require(name)
+        if name == "argparse" then
+          io.stderr:write("loading\n")
+          local begun = os.clock()
+          while os.clock() - begun < 0.3 do end
+        end
+        return load(name)
+      end]]
+    local process = start({ "find", "-" }, { stdin = true, env = { LUA_INIT = slow } })
+    process:wait_for("stderr", "loading\n")
+    interrupt(process, "INT")
+  end)
+
   it("while the body of a request is read", function()
     local process = start({ "request", "POST", "/contact-identifiers/create", "--body", "-" }, { stdin = true })
     wait_for_handlers(process)
@@ -246,6 +261,11 @@ describe("a full disk", function()
       assert.truthy(result.stderr:find("No space left on device", 1, true), result.stderr)
     end)
   end
+
+  it("does not hide a change that was made", function()
+    local result = command.run { args = { "create", "4" }, server = server, stdout = "/dev/full" }
+    assert.truthy(result.stderr:find("not written: 4: created", 1, true), result.stderr)
+  end)
 
   it("does not hide a change that may have been made", function()
     server:fault { operation = "delete", value = "2", delay = 5 }

@@ -207,6 +207,17 @@ describe("unlink", function()
   end)
 end)
 
+it("values that are typed are found one by one, until Ctrl-D", function()
+  start()
+  local process = command.start { args = { "find", "-" }, server = server, terminal = "012" }
+  for _, value in ipairs { "1", "2" } do
+    process:type(value .. "\r")
+    process:wait_for("screen", ("\n%s: active, contact %s\n"):format(value, KIM))
+  end
+  process:type("\4")
+  assert.equal(0, process:wait().status)
+end)
+
 describe("off a terminal", function()
   local ways = { ["everywhere"] = "", ["standard input"] = "12", ["standard error"] = "01" }
   for where, terminal in pairs(ways) do

@@ -1,6 +1,7 @@
 -- The `leat` command: reads the arguments, makes the client, runs a command and ends with its exit status.
 
 local system = require("leat.cli.core") -- first, because it reserves the standard descriptors
+system.catch_signals() -- Lua's own handler would print a traceback while the rest is loaded
 local cards = require("leat.cli.cards")
 local new_client = require("leat.cli.client")
 local new_output = require("leat.cli.output")
@@ -49,7 +50,6 @@ local function main(arguments)
   elseif not options.command then
     return fail_usage(output, "a command is missing")
   end
-  system.catch_signals()
   local context = { options = options, output = output, client = false, input = false, stopped = false, serves = false }
   local fine, result = pcall(run_command, context, options)
   output:hide_progress()

@@ -21,7 +21,7 @@ local function check_written(self, fine, why, closed)
     system.die(SIGPIPE)
   elseif not fine and not self.failed then
     self.failed = true
-    system.write(STDERR, ("leat: can't write to standard output: %s (what was done stays done)\n"):format(why))
+    system.write(STDERR, ("leat: can't write to standard output: %s\n"):format(why))
   end
   return fine
 end
@@ -190,22 +190,31 @@ end
 
 local silent = { found = true, listed = true } -- outcomes that the text does not name
 
+-- Writes what became of a value; to standard error if it can't be written elsewhere, because a change that was made
+-- must not go unseen.
+local function write_result(self, text)
+  self:line(text)
+  if self.failed then
+    self:message("leat: not written: " .. text)
+  end
+end
+
 -- Prints a card. `outcome` is what became of it, in one word.
 function Output:card(input, card, outcome, text)
   if self.json then
-    self:line(add_card(object():add("input", input), card, text):add("outcome", outcome):text())
+    write_result(self, add_card(object():add("input", input), card, text):add("outcome", outcome):text())
   else
     local form = outcome:find("^would_be_") and "%s: %s (now %s)" or silent[outcome] and "%s: %.0s%s" or "%s: %s: %s"
-    self:line(form:format(self:clean(card.value), (outcome:gsub("_", " ")), self:describe(card)))
+    write_result(self, form:format(self:clean(card.value), (outcome:gsub("_", " ")), self:describe(card)))
   end
 end
 
 -- Prints that a value is done for which there is no card any more, or not yet.
 function Output:done(input, outcome)
   if self.json then
-    self:line(object():add("input", input):add("value", input):add("outcome", outcome):text())
+    write_result(self, object():add("input", input):add("value", input):add("outcome", outcome):text())
   else
-    self:line(("%s: %s"):format(self:clean(input), (outcome:gsub("_", " "))))
+    write_result(self, ("%s: %s"):format(self:clean(input), (outcome:gsub("_", " "))))
   end
 end
 
