@@ -2,7 +2,8 @@
 --    lua5.4 rockspec/manual.lua man VERSION
 --    lua5.4 rockspec/manual.lua bash|zsh|fish
 package.path = "lua/?.lua;" .. package.path
-local parser = require("leat.cli.parser")
+local completion = require("leat.cli.completion")
+local declare = require("leat.cli.declare")
 local status = require("leat.cli.status")
 
 local ENVIRONMENT = {
@@ -53,6 +54,28 @@ local function parts(list, but)
   end
 end
 
+-- ---- the parser's declarations ----------------------------------------------------------
+
+-- Describes the program or a command, with its arguments and options.
+local function describe(name, element)
+  local list = {}
+  for _, elements in ipairs { element._arguments, element._options } do
+    for _, one in ipairs(elements) do
+      list[#list + 1] = { label = table.concat(one:_get_label_lines(), " "), text = one:_get_description() }
+    end
+  end
+  return { name = name, usage = element:usage_max_width(1000):get_usage(), text = element._description, parts = list }
+end
+
+local function describe_all()
+  local root = declare()
+  local chapters = {}
+  for i, one in ipairs(root._commands) do
+    chapters[i] = describe(one._name, one)
+  end
+  return describe("leat", root), chapters
+end
+
 -- ---- sections ---------------------------------------------------------------------------
 
 local function command(chapter)
@@ -89,8 +112,7 @@ local function examples()
 end
 
 local function manual(version)
-  local chapters = parser.manual()
-  local program = table.remove(chapters, 1)
+  local program, chapters = describe_all()
   print((".TH LEAT 1 \"\" \"leat %s\" \"User Commands\"\n.nh\n.ad l"):format(version))
   section("NAME", "leat - manage the contact identifiers (loyalty cards) of the Leat loyalty service")
   section("SYNOPSIS")
@@ -119,5 +141,5 @@ local kind, version = ...
 if kind == "man" then
   manual(version)
 else
-  io.write(parser.completion(kind))
+  io.write(completion(kind))
 end

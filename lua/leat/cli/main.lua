@@ -6,7 +6,7 @@ local cards = require("leat.cli.cards")
 local new_client = require("leat.cli.client")
 local new_output = require("leat.cli.output")
 local other = require("leat.cli.other")
-local parser = require("leat.cli.parser")
+local read_arguments = require("leat.cli.parser")
 local status = require("leat.cli.status")
 
 local without_client = { version = true, completion = true, sandbox = true }
@@ -38,7 +38,7 @@ end
 
 -- Returns the exit status; then true if the command is a server, which a signal ends as it should.
 local function main(arguments)
-  local options, help, wrong, name = parser.read(arguments)
+  local options, help, wrong, name = read_arguments(arguments)
   local output = new_output(options or { json = asks_for_json(arguments) })
   if help then
     output:line(help)

@@ -1,8 +1,8 @@
 -- The commands of the `leat` command that are not about single cards.
 
+local completion = require("leat.cli.completion")
 local core = require("leat.core")
 local leat = require("leat")
-local parser = require("leat.cli.parser")
 local perform = require("leat.cli.perform")
 local run = require("leat.cli.run")
 local sandbox = require("leat.cli.sandbox")
@@ -116,7 +116,7 @@ function other.version(context)
 end
 
 function other.completion(context, arguments)
-  context.output:line(parser.completion(arguments.shell))
+  context.output:line(completion(arguments.shell))
   return status.DONE
 end
 

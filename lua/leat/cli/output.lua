@@ -2,7 +2,7 @@
 --
 -- Results are JSON objects, one per line, or text for people. A write that fails ends the command.
 
-local core = require("leat.core")
+local json = require("leat.cli.json")
 local system = require("leat.cli.core")
 local status = require("leat.cli.status")
 
@@ -11,7 +11,6 @@ Output.__index = Output
 
 local STDOUT, STDERR = 1, 2
 local SIGPIPE = 13
-local quote = core.quote
 
 -- ---- writing ----------------------------------------------------------------------------
 
@@ -61,100 +60,6 @@ local function paint(self, fd, code, text)
   return self.colour[fd] and ("\27[%sm%s\27[0m"):format(codes[code], text) or text
 end
 
--- ---- JSON -------------------------------------------------------------------------------
-
-local function number(value)
-  return value % 1 == 0 and ("%.0f"):format(value) or ("%.14g"):format(value)
-end
-
--- Returns a value that this program made as JSON: nil, a boolean, a number or a string.
-local function encode(value)
-  if value == nil then
-    return "null"
-  elseif type(value) == "boolean" then
-    return tostring(value)
-  elseif type(value) == "number" then
-    return number(value)
-  end
-  return quote(tostring(value))
-end
-
--- Collects the members of an object, in order; the first one of a name counts.
-local Object = {}
-Object.__index = Object
-
-local function object()
-  return setmetatable({ members = {}, has = {} }, Object)
-end
-
-function Object:add_text(name, text)
-  if not self.has[name] then
-    self.has[name] = true
-    self.members[#self.members + 1] = quote(name) .. ":" .. text
-  end
-  return self
-end
-
-function Object:add(name, value)
-  return self:add_text(name, encode(value))
-end
-
-function Object:text()
-  return "{" .. table.concat(self.members, ",") .. "}"
-end
-
-local reserved = { outcome = true, error = true } -- names that say how a command ended
-
--- Adds the fields of a card: those that every card has first, then all others that the service sent. `text` is
--- the card as the service sent it; nil if that is not known, such as for a card that an error contains.
-local function add_card(result, card, text)
-  local sent = {}
-  local names, texts = core.split_json(text or "")
-  for i, name in ipairs(names or {}) do
-    sent[name] = texts[i]
-  end
-  local uuid = card.contact and card.contact.uuid
-  local contact = uuid and object():add("uuid", uuid):text() or "null"
-  result:add_text("value", sent.value or encode(card.value)):add_text("name", sent.name or encode(card.name))
-  result:add_text("active", sent.active or encode(card.active)):add_text("contact", sent.contact or contact)
-  for i, name in ipairs(names or {}) do
-    if not reserved[name] then
-      result:add_text(name, texts[i])
-    end
-  end
-  return result
-end
-
-local function add_fields(result, fields)
-  local names = {}
-  for name in pairs(fields) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  local list = object()
-  for _, name in ipairs(names) do
-    local messages = {}
-    for i, message in ipairs(fields[name]) do
-      messages[i] = encode(message)
-    end
-    list:add_text(name, "[" .. table.concat(messages, ",") .. "]")
-  end
-  result:add_text("fields", list:text())
-end
-
-local function encode_error(err)
-  local result = object():add("kind", err.kind):add("code", err.code):add("status", err.status)
-  result:add("message", err.message):add("outcome_unknown", err.outcome_unknown or false)
-  result:add("retry_after", err.retry_after):add("operation", err.operation):add("attempts", err.attempts)
-  if err.fields then
-    add_fields(result, err.fields)
-  end
-  if err.card then
-    result:add_text("card", add_card(object(), err.card):text())
-  end
-  return result:text()
-end
-
 -- ---- text -------------------------------------------------------------------------------
 
 -- Removes control characters, which could move a terminal's cursor, from text of the service.
@@ -202,7 +107,7 @@ end
 -- Prints a card. `outcome` is what became of it, in one word.
 function Output:card(input, card, outcome, text)
   if self.json then
-    write_result(self, add_card(object():add("input", input), card, text):add("outcome", outcome):text())
+    write_result(self, json.object():add("input", input):add_card(card, text):add("outcome", outcome):text())
   else
     local form = outcome:find("^would_be_") and "%s: %s (now %s)" or silent[outcome] and "%s: %.0s%s" or "%s: %s: %s"
     write_result(self, form:format(self:clean(card.value), (outcome:gsub("_", " ")), self:describe(card)))
@@ -212,7 +117,7 @@ end
 -- Prints that a value is done for which there is no card any more, or not yet.
 function Output:done(input, outcome)
   if self.json then
-    write_result(self, object():add("input", input):add("value", input):add("outcome", outcome):text())
+    write_result(self, json.object():add("input", input):add("value", input):add("outcome", outcome):text())
   else
     write_result(self, ("%s: %s"):format(self:clean(input), (outcome:gsub("_", " "))))
   end
@@ -221,13 +126,7 @@ end
 -- Prints the account of the API key. `text` is what the service sent, as JSON.
 function Output:account(account, text)
   if self.json then
-    local result, names, texts = object():add("input", nil), core.split_json(text)
-    for i, name in ipairs(names) do
-      if not reserved[name] then
-        result:add_text(name, texts[i])
-      end
-    end
-    self:line(result:text())
+    self:line(json.object():add("input", nil):add_members(text):text())
   else
     self:line(("%s (id %s, uuid %s)"):format(self:clean(account.company), self:clean(account.id),
       self:clean(account.uuid)))
@@ -237,7 +136,7 @@ end
 -- Prints data of the service, which is JSON text.
 function Output:data(input, text, info)
   if self.json then
-    self:line(object():add("input", input):add_text("data", text):add("status", info.status):text())
+    self:line(json.object():add("input", input):add_text("data", text):add("status", info.status):text())
   else
     self:line(text)
   end
@@ -260,7 +159,7 @@ end
 -- be written is replaced by text, because the error may say that a change may have been made.
 function Output:failure(input, err)
   if self.json then
-    self:line(object():add("input", input):add_text("error", encode_error(err)):text())
+    self:line(json.object():add("input", input):add_text("error", json.error(err)):text())
   end
   if not self.json or self.failed then
     print_error(self, input, err)

@@ -75,8 +75,9 @@ return function(command)
   command:option("--fault", "What goes wrong; may be repeated, and several faults for one operation form a queue. "
     .. "Without 'times' a fault applies once, and 'leat' tries again. Its names are those of a fault in the module "
     .. "leat.sandbox: operation, value, nth, times (a number, or 'always'), kind, code, status, headers, body, "
-    .. "retry_after, delay, close, apply, apply_after, lag, stale. Down for maintenance: kind=maintenance,times=always. A "
-    .. "change is made, and its response lost: operation=create,apply=true,close=before."):argname("NAME=VALUE,...")
+    .. "retry_after, delay, close, apply, apply_after, lag, stale. Down for maintenance: "
+    .. "kind=maintenance,times=always. A change is made, and its response lost: operation=create,apply=true,close=before.")
+    :argname("NAME=VALUE,...")
     :count("*"):convert(fault)
   command:flag("--until-eof", "Stop at the end of standard input, too.")
 end
