@@ -104,3 +104,5 @@ function json.error(err)
   end
   return result:text()
 end
+
+return json

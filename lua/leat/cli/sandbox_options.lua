@@ -76,7 +76,8 @@ return function(command)
     .. "Without 'times' a fault applies once, and 'leat' tries again. Its names are those of a fault in the module "
     .. "leat.sandbox: operation, value, nth, times (a number, or 'always'), kind, code, status, headers, body, "
     .. "retry_after, delay, close, apply, apply_after, lag, stale. Down for maintenance: "
-    .. "kind=maintenance,times=always. A change is made, and its response lost: operation=create,apply=true,close=before.")
+    .. "kind=maintenance,times=always. A change is made, and its response lost: "
+    .. "operation=create,apply=true,close=before.")
     :argname("NAME=VALUE,...")
     :count("*"):convert(fault)
   command:flag("--until-eof", "Stop at the end of standard input, too.")
