@@ -1,6 +1,7 @@
 -- Runs the `leat` command against a sandbox: every command, as text and as JSON, and every exit status.
 local command = dofile("spec/support/command.lua")
 local cjson = require("cjson")
+local core = require("leat.core")
 local sandbox = require("leat.sandbox")
 
 local unpack = table.unpack or unpack -- luacheck: ignore
@@ -173,6 +174,17 @@ describe("leat", function()
     assert.truthy(result.stderr:find("X%-RateLimit%-Remaining is %d+"), result.stderr)
   end)
 
+  it("--concurrency limits how many values are processed at a time", function()
+    local function seconds(concurrency)
+      server:fault { operation = "find", delay = 0.4, times = 3 }
+      local begun = core.now()
+      expect(0, { "find", "--rate", "none", "--concurrency", concurrency, "0042", "0043", "0042" })
+      return (core.now() - begun) / 1000
+    end
+    assert.is_true(seconds("1") > 1.1)
+    assert.is_true(seconds("3") < seconds("1"))
+  end)
+
   it("--email names a contact that must exist", function()
     local result = expect(4, { "link", "0042", "--email", "nobody@example.org" }, "")
     assert.truthy(result.stderr:find("contact_not_found", 1, true), result.stderr)
@@ -248,8 +260,8 @@ describe("leat", function()
   end)
 
   it("cleans control characters of the service's text", function()
-    expect(0, { "update", "0042", "--name", "a\27[31mb" })
-    assert.is_nil(expect(0, { "find", "0042" }).stdout:find("\27", 1, true))
+    expect(0, { "update", "0042", "--name", "a\27[31mb\194\155" })
+    assert.is_nil(expect(0, { "find", "0042" }).stdout:find("[\27\155]"))
   end)
 end)
 
@@ -304,6 +316,10 @@ describe("the exit status is", function()
     local result = leat { "--json", "--timeout", "0.5", "create", "1" }
     assert.equal(6, result.status)
     assert.is_true(objects(result.stdout)[1].error.outcome_unknown)
+    server:fault { operation = "delete", value = "0042", kind = "timeout", times = math.huge }
+    for _, values in ipairs { { "9999", "0042" }, { "0042", "9999" } } do
+      assert.equal(6, leat({ "--timeout", "0.5", "delete", "--yes", unpack(values) }).status)
+    end
   end)
 
   it("that of the failures if it is the same for all, and otherwise 1", function()
