@@ -188,7 +188,8 @@ describe("leat", function()
   it("--email names a contact that must exist", function()
     local result = expect(4, { "link", "0042", "--email", "nobody@example.org" }, "")
     assert.truthy(result.stderr:find("contact_not_found", 1, true), result.stderr)
-    assert.equal("contact_not_found", json(4, { "create", "1", "--email", "nobody@example.org" })[1].error.kind)
+    local failed = json(4, { "create", "1", "--email", "nobody@example.org" })[1]
+    assert.same({ "1", "contact_not_found" }, { failed.input, failed.error.kind })
     for _, body in ipairs { "", '{"data":null}', '{"data":5}', '{"data":{"uuid":5}}' } do
       server:fault { operation = "contacts.find_one_by", status = 200, body = body }
       assert.equal("contact_not_found", json(4, { "create", "1", "--email", "ann@example.org" })[1].error.kind)
@@ -245,8 +246,19 @@ describe("leat", function()
   it("--verbose prints every request, and no key", function()
     server:fault { operation = "find", kind = "connection" }
     local result = expect(0, { "-v", "find", "0043" })
-    assert.truthy(result.stderr:find("contact_identifiers.find, attempt 1: connection", 1, true), result.stderr)
-    assert.truthy(result.stderr:find("contact_identifiers.find, attempt 2: HTTP 200", 1, true), result.stderr)
+    assert.truthy(result.stderr:find("contact_identifiers.find 0043, attempt 1: connection", 1, true), result.stderr)
+    assert.truthy(result.stderr:find("contact_identifiers.find 0043, attempt 2: HTTP 200", 1, true), result.stderr)
+  end)
+
+  it("--dry-run of a request sends nothing", function()
+    expect(0, { "request", "POST", "/contact-identifiers", "--body", "{}", "--dry-run" },
+      "POST /contact-identifiers: would be sent\n")
+    assert.equal("would_be_sent", json(0, { "request", "DELETE", "/x", "--dry-run" })[1].outcome)
+    assert.equal(0, #server:requests())
+  end)
+
+  it("version is JSON for programs too", function()
+    assert.equal(require("leat")._VERSION, json(0, { "version" })[1].version)
   end)
 
   it("a value that no card can have fails alone", function()
@@ -255,7 +267,8 @@ describe("leat", function()
     assert.equal("usage", list[2].error.kind)
     assert.equal("not_found", list[3].error.kind)
     assert.equal("usage", json(2, { "find", "a\255" })[1].error.kind)
-    list = json(2, { "find", "", "0043" }) -- no request has been made when the first one is reported
+    assert.equal("usage", json(1, { "find", "0043", "" })[2].error.kind) -- not 2, because something was sent
+    list = json(1, { "find", "", "0043" }) -- no request has been made when the first one is reported
     assert.same({ "usage", "bob" }, { list[1].error.kind, list[2].contact.uuid })
   end)
 
@@ -338,6 +351,8 @@ describe("the exit status is", function()
       { "request", "GET", "x" }, { "request", "GET", "/a b" }, { "request", "G T", "/x" },
       { "request", "GET", "/x", "--query", "x=\255" }, { "list", "" }, { "link", "1", "--email", "\255" },
       { "--base-url", "http://example.org/", "find", "1" }, { "help", "fnid" },
+      { "link", "0042", "ann@example.org" }, { "list", "ann@example.org" }, { "request", "POST", "/x", "--body", "{" },
+      { "request", "POST", "/x", "--body", "7" }, { "request", "FETCH", "/x" },
       { "--timeout", "1e9", "find", "1" }, { "link", "1", "ann", "--email", "x" } } do
       local result = leat(args)
       assert.equal(2, result.status, table.concat(args, " ") .. ": " .. result.stdout .. result.stderr)
@@ -347,6 +362,13 @@ describe("the exit status is", function()
       assert.equal("usage", objects(result.stdout)[1].error.kind)
     end
     assert.equal(0, #server:requests())
+  end)
+
+  it("2 with the help to read: of the command, if that is what is wrong", function()
+    assert.truthy(expect(2, { "create", "a", "b" }).stderr:find("\nTry: leat help create\n", 1, true))
+    assert.truthy(expect(2, { "link", "0042" }).stderr:find("\nTry: leat help link\n", 1, true))
+    local said = expect(2, { "--base-url", "x", "check" }).stderr
+    assert.truthy(said:find("^leat: %-%-base%-url [^\n]*\nTry: leat help\n"), said)
   end)
 
   it("2 without a key, with an empty file, and with a wrong LEAT_RATE", function()

@@ -93,6 +93,12 @@ describe("the question before a delete", function()
     assert.is_nil(server:card("1"))
   end)
 
+  it("names a card once, even if it is given twice", function()
+    start()
+    local result = on_terminal({ "delete", "1", "1" }, { { "Delete this card? [y/N] ", "y\r" } })
+    assert.same({ 0, 1 }, { result.status, count_writes() }, result.screen)
+  end)
+
   it("lists an inactive card, and what is missing", function()
     start()
     local result = on_terminal({ "delete", "off", "none", "1" }, { { "[y/N] ", "yes\r" } },

@@ -33,12 +33,10 @@ local function first_line(path)
   return nil, why and why:gsub("^.*: ", "") or "its first line is empty"
 end
 
--- Returns the path for a message, unless it looks like the key itself.
+-- Returns the path for a message, unless it may be the key itself.
 local function shown(path)
-  if path:find("|", 1, true) or #path >= 32 and not path:find("^[/.]") then
-    return "the file that it names (is it the key itself?)"
-  end
-  return path
+  local is_path = path:find("^%.?%.?/") or #path < 32 and path:find("^[%w_-]+%.%a+$")
+  return is_path and path or "the file that it names (is it the key itself?)"
 end
 
 -- The functions below return the options of a credential, or nil and a message. `name` is the option or variable

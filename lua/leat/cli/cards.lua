@@ -4,7 +4,7 @@ local confirm = require("leat.cli.confirm")
 local new_input = require("leat.cli.input")
 local perform = require("leat.cli.perform")
 local preview = require("leat.cli.preview")
-local system = require("leat.cli.core")
+local system = require("leat.cli.system")
 
 local STDIN, STDERR = 0, 2
 
@@ -52,16 +52,20 @@ local function check_arguments(name, arguments)
   elseif name == "update" and not (arguments.name or arguments.active or arguments.inactive) then
     return "update needs --name, --active or --inactive"
   end
-  for _, option in ipairs { "contact", "expect" } do
-    if arguments[option] and arguments[option]:find("@", 1, true) then
-      return ("%s is not a UUID; --email takes an e-mail address"):format(arguments[option])
-    end
-  end
   for _, value in ipairs(arguments.values) do
     if value == "-" and arguments.values[2] then
       return "'-' reads the values from standard input, so there can be no others"
     end
   end
+end
+
+-- Reports an error that concerns all values. Those of standard input are not read.
+local function fail_all(context, values, err)
+  local result
+  for _, value in ipairs(values) do
+    result = context.output:failure(value ~= "-" and value or nil, err)
+  end
+  return result
 end
 
 local function run_command(name)
@@ -74,7 +78,7 @@ local function run_command(name)
     end
     local options, err = read_options(context, name, arguments)
     if err then
-      return context.output:failure(arguments.email, err)
+      return fail_all(context, arguments.values, err)
     elseif arguments.dry_run then
       return perform.all(context, input, nil, function(value)
         return preview(context, name, value, options)

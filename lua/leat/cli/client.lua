@@ -5,7 +5,7 @@ local environment = require("leat.environment")
 local leat = require("leat")
 
 local DEFAULT_RATE = 5 -- requests per second with several values: the service publishes no limit
-local UNNOTICED = 3000 -- milliseconds after which it is said that a request is tried again
+local UNNOTICED = 1000 -- milliseconds after which it is said that a request is tried again
 
 local flags = { api_key_file = "--api-key-file", base_url = "--base-url (or LEAT_BASE_URL)", ca_file = "--ca-file",
   proxy = "--proxy", rate = "--rate (or LEAT_RATE)", timeout = "--timeout" }
@@ -23,7 +23,8 @@ end
 
 -- Describes a finished request, for --verbose.
 local function describe(attempt)
-  local text = ("leat: %s%s, attempt %d: %s, %d ms"):format(attempt.operation,
+  local text = ("leat: %s%s%s, attempt %d: %s, %d ms"):format(attempt.operation,
+    attempt.value and " " .. attempt.value or "",
     attempt.purpose == "call" and "" or " (" .. attempt.purpose .. ")", attempt.attempt,
     attempt.status and "HTTP " .. attempt.status or attempt.kind or "no response", attempt.milliseconds)
   if attempt.kind and attempt.status then
@@ -37,7 +38,7 @@ local function observer(context, verbose)
   local begun, noted = core.now(), false
   return function(attempt)
     if verbose then
-      context.output:message(describe(attempt))
+      context.output:message(context.output:clean(describe(attempt)))
     elseif attempt.kind and attempt.wait_milliseconds and not noted and core.now() - begun > UNNOTICED then
       noted = true
       context.output:notice(("%s: trying again until --timeout (-v prints every request)"):format(attempt.kind))
@@ -73,7 +74,7 @@ return function(context, options)
   settings.max_connections = options.concurrency or 8
   -- Whatever can still succeed within the timeout is tried again, in short intervals.
   settings.max_attempts, settings.retry_budget, settings.retry_cap = 0, false, 2
-  settings.on_attempt = observer(context, options.verbose)
+  settings.on_attempt, settings.show_values = observer(context, options.verbose), options.verbose
   local fine, client = pcall(leat.new, settings)
   if not fine then
     misconfigured((tostring(client):gsub("^.-leat%.new: ", "")))

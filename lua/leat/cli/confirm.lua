@@ -5,7 +5,7 @@ local new_input = require("leat.cli.input")
 local perform = require("leat.cli.perform")
 local run = require("leat.cli.run")
 local status = require("leat.cli.status")
-local system = require("leat.cli.core")
+local system = require("leat.cli.system")
 
 local STDIN = 0
 local LISTED = 10 -- cards that a question lists
@@ -14,8 +14,9 @@ local function contact_of(card)
   return card.contact and card.contact.uuid
 end
 
--- Asks a question, and returns the line that was typed; nil if the input ended or a signal arrived.
+-- Asks a question, and returns the line that is typed from now on; nil if the input ended or a signal arrived.
 local function ask(context, question)
+  system.discard_typed(STDIN)
   context.output:ask(question)
   local text = ""
   while not system.signal() and not text:find("\n", 1, true) do
@@ -29,6 +30,18 @@ local function ask(context, question)
   return text:match("^%s*(.-)%s*\n")
 end
 
+-- Returns the values without those that occur again.
+local function distinct(values)
+  local list, seen = {}, {}
+  for _, value in ipairs(values) do
+    if not seen[value] then
+      seen[value] = true
+      list[#list + 1] = value
+    end
+  end
+  return list
+end
+
 -- Finds the cards, and returns those there are: a list of { value, card }; then the exit status of the others.
 -- An inactive card is found without its fields.
 local function find_all(context, values)
@@ -36,7 +49,7 @@ local function find_all(context, values)
   local function find(value)
     return perform.one(context, "find", value)
   end
-  run.each(context, new_input(values), find, function(value, card, err)
+  run.each(context, new_input(distinct(values)), find, function(value, card, err)
     if card or err.kind == "inactive" then
       found[#found + 1] = { value = value, card = card or { value = value, active = false } }
     else
@@ -68,7 +81,7 @@ local function note_undo(context, one)
   local uuid = contact_of(one.card)
   if uuid then
     uuid = context.output:clean(uuid)
-    context.output:notice(("it belonged to contact %s; to undo this: leat link %s%s %s"):format(uuid,
+    context.output:message(("leat: it belonged to contact %s; to undo this: leat link %s%s %s"):format(uuid,
       one.value:sub(1, 1) == "-" and "-- " or "", shell_word(one.value), shell_word(uuid)))
   end
 end

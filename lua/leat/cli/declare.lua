@@ -162,6 +162,8 @@ local function add_other_commands(add)
   request:option("--body", "The body, as JSON; '@FILE' reads it from a file, '-' from standard input.")
     :argname("JSON")
 
+  add_dry_run(request)
+
   add_sandbox_options(add("sandbox", "Serve a local copy of the API, to try things on.",
     "Serve a copy of the API on 127.0.0.1, with cards of its own, until Ctrl-C or SIGTERM, after which the exit "
     .. "status is 0. The base URL, the URL for tokens and, with --tls, the file of the certificate are printed, each "

@@ -7,7 +7,7 @@ local perform = require("leat.cli.perform")
 local run = require("leat.cli.run")
 local sandbox = require("leat.cli.sandbox")
 local status = require("leat.cli.status")
-local system = require("leat.cli.core")
+local system = require("leat.cli.system")
 
 local other = {}
 
@@ -19,10 +19,11 @@ end
 
 function other.list(context, arguments)
   local output, given = context.output, arguments.contact or arguments.email
-  local uuid, wrong = perform.contact(context, arguments)
   if not given then
     usage("list needs a contact: its UUID, or --email")
-  elseif not uuid then
+  end
+  local uuid, wrong = perform.contact(context, arguments)
+  if not uuid then
     return output:failure(given, wrong)
   end
   local list, err, info = run.task(context, function()
@@ -67,20 +68,24 @@ end
 
 local function read_file(path)
   local file, why = io.open(path, "rb")
-  local text = file and file:read("*a")
+  local text
   if file then
+    text, why = file:read("*a")
     file:close()
   end
   return text or usage("can't read the body: " .. (why or path))
 end
 
 local function read_body(text)
-  if text == "-" then
-    return read_stdin()
-  elseif text and text:sub(1, 1) == "@" then
-    return read_file(text:sub(2))
+  if not text then
+    return nil
+  elseif text == "-" then
+    text = read_stdin()
+  elseif text:sub(1, 1) == "@" then
+    text = read_file(text:sub(2))
   end
-  return text
+  local _, members = core.split_json(text)
+  return type(members) == "table" and text or usage("the body is not a JSON object or array: " .. members)
 end
 
 local function read_query(pairs_given)
@@ -97,6 +102,10 @@ end
 function other.request(context, arguments)
   local path, body = arguments.path, read_body(arguments.body)
   local query = read_query(arguments.query)
+  if arguments.dry_run then
+    context.output:preview(path, ("%s %s: would be sent"):format(arguments.method, path))
+    return status.DONE
+  end
   local data, err, info = run.task(context, function()
     return context.client:request(arguments.method, path, { query = query, body = body })
   end)
@@ -111,7 +120,7 @@ end
 
 function other.version(context)
   local curl = require("leat.curl").version()
-  context.output:line(("leat %s (%s, %s)"):format(leat._VERSION, rawget(_G, "jit") and jit.version or _VERSION, curl))
+  context.output:version(leat._VERSION, rawget(_G, "jit") and jit.version or _VERSION, curl)
   return status.DONE
 end
 

@@ -3,7 +3,7 @@
 -- Results are JSON objects, one per line, or text for people. A write that fails ends the command.
 
 local json = require("leat.cli.json")
-local system = require("leat.cli.core")
+local system = require("leat.cli.system")
 local status = require("leat.cli.status")
 
 local Output = {}
@@ -133,6 +133,20 @@ function Output:account(account, text)
   end
 end
 
+-- Prints the versions of the program, of Lua and of libcurl.
+function Output:version(version, lua, curl)
+  if self.json then
+    self:line(json.object():add("input", nil):add("version", version):add("lua", lua):add("libcurl", curl):text())
+  else
+    self:line(("leat %s (%s, %s)"):format(version, lua, curl))
+  end
+end
+
+-- Prints what a request would do.
+function Output:preview(input, text)
+  self:line(self.json and json.object():add("input", input):add("outcome", "would_be_sent"):text() or text)
+end
+
 -- Prints data of the service, which is JSON text.
 function Output:data(input, text, info)
   if self.json then
@@ -229,7 +243,7 @@ return function(options)
   return setmetatable({
     json = options.json,
     quiet = options.quiet,
-    terminal = system.is_terminal(STDERR),
+    terminal = system.is_terminal(STDERR) and os.getenv("TERM") ~= "dumb", -- a bar could not be erased
     colour = { [STDOUT] = wants_colour(STDOUT), [STDERR] = wants_colour(STDERR) },
     reported = 0,
     shown = false,

@@ -39,9 +39,10 @@ end
 -- if there is none (any more); then nil, info and, instead of `outcome`, an outcome of its own. Returns the exit
 -- status.
 function perform.all(context, input, outcome, f)
-  local output, total, reported = context.output, status.DONE, false
+  local output, total, reported, sent = context.output, status.DONE, false, false
   local function report(value, card, err, info, other)
     reported = true
+    sent = sent or ((info or err or {}).attempts or 0) > 0
     note_rate(context, input, info or err)
     if not card then
       total = status.combine(total, output:failure(value, err))
@@ -58,13 +59,16 @@ function perform.all(context, input, outcome, f)
     output:failure(nil, perform.failure("usage", input.problem))
     total = status.combine(total, status.REFUSED)
   end
-  return total
+  return total == status.USAGE and sent and status.REFUSED or total
 end
 
 -- Returns the UUID of the contact that the arguments name, or nil if they name none; or nil and the error.
 function perform.contact(context, arguments)
-  if not arguments.email then
-    return arguments.contact
+  local given = arguments.contact
+  if given and given:find("@", 1, true) then
+    error({ usage = ("%s is not a UUID; --email takes an e-mail address"):format(given) }, 0)
+  elseif not arguments.email then
+    return given
   end
   local contact, err = run.task(context, function()
     return context.client:request("GET", "/contacts/find-one-by", { query = { email = arguments.email } })
