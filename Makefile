@@ -107,7 +107,7 @@ MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so
 SANDBOX_LUA    := lua/leat/sandbox.lua
 SANDBOX_MODULE := $(M)/leat/sandbox/core.so
 CLI_LUA    := $(wildcard lua/leat/cli/*.lua)
-CLI_MODULE := $(M)/leat/cli/system.so
+CLI_MODULE := $(M)/leat/cli/core.so
 # The command is a program for this interpreter. The modules can be built without one.
 lua_program := $(shell command -v $(LUA))
 

@@ -1,18 +1,18 @@
 /*
-** leat_cli.c - the module leat.cli.system: what the command needs of the system and Lua lacks.
+** leat_cli.c - the module leat.cli.core: what the command needs of the system and Lua lacks.
 **
-**   system.read(fd)           Returns what can be read, "" at the end; or nil and a message.
+**   core.read(fd)             Returns what can be read, "" at the end; or nil and a message.
 **                             Blocks if nothing can be read yet.
-**   system.write(fd, text)    Writes all of the text. Returns true; or nil, a message and
+**   core.write(fd, text)      Writes all of the text. Returns true; or nil, a message and
 **                             whether nobody reads any more (EPIPE).
-**   system.is_readable(fd)    Returns whether read would not block.
-**   system.discard_typed(fd)  Discards what was typed on the terminal and not read yet.
-**   system.is_terminal(fd)
-**   system.columns(fd)        Returns the width of the terminal, or nil.
-**   system.catch_signals()    From now on signals that end a program are only recorded. A
+**   core.is_readable(fd)      Returns whether read would not block.
+**   core.discard_typed(fd)    Discards what was typed on the terminal and not read yet.
+**   core.is_terminal(fd)
+**   core.columns(fd)          Returns the width of the terminal, or nil.
+**   core.catch_signals()      From now on signals that end a program are only recorded. A
 **                             second signal ends it at once.
-**   system.signal()           Returns the number of the signal that was recorded, or nil.
-**   system.die(signal)        Ends the process by the signal. A shell sees 128 + signal.
+**   core.signal()             Returns the number of the signal that was recorded, or nil.
+**   core.die(signal)          Ends the process by the signal. A shell sees 128 + signal.
 */
 #include <errno.h>
 #include <fcntl.h>
@@ -145,9 +145,9 @@ static void reserve_standard_descriptors(void) {
   }
 }
 
-LEAT_API int luaopen_leat_cli_system(lua_State *L);
+LEAT_API int luaopen_leat_cli_core(lua_State *L);
 
-LEAT_API int luaopen_leat_cli_system(lua_State *L) {
+LEAT_API int luaopen_leat_cli_core(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"read", cli_read},
       {"write", cli_write},

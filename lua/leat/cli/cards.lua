@@ -4,7 +4,7 @@ local confirm = require("leat.cli.confirm")
 local new_input = require("leat.cli.input")
 local perform = require("leat.cli.perform")
 local preview = require("leat.cli.preview")
-local system = require("leat.cli.system")
+local system = require("leat.cli.core")
 
 local STDIN, STDERR = 0, 2
 

@@ -5,7 +5,7 @@ local new_input = require("leat.cli.input")
 local perform = require("leat.cli.perform")
 local run = require("leat.cli.run")
 local status = require("leat.cli.status")
-local system = require("leat.cli.system")
+local system = require("leat.cli.core")
 
 local STDIN = 0
 local LISTED = 10 -- cards that a question lists

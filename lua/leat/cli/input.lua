@@ -1,7 +1,7 @@
 -- The values that the `leat` command processes: its arguments, or the lines of standard input.
 
 local scheduler = require("leat.scheduler")
-local system = require("leat.cli.system")
+local system = require("leat.cli.core")
 
 local Input = {}
 Input.__index = Input

@@ -1,6 +1,6 @@
 -- The `leat` command: reads the arguments, makes the client, runs a command and ends with its exit status.
 
-local system = require("leat.cli.system") -- first, because it reserves the standard descriptors
+local system = require("leat.cli.core") -- first, because it reserves the standard descriptors
 system.catch_signals() -- Lua's own handler would print a traceback while the rest is loaded
 local cards = require("leat.cli.cards")
 local new_client = require("leat.cli.client")

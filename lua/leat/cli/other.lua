@@ -7,7 +7,7 @@ local perform = require("leat.cli.perform")
 local run = require("leat.cli.run")
 local sandbox = require("leat.cli.sandbox")
 local status = require("leat.cli.status")
-local system = require("leat.cli.system")
+local system = require("leat.cli.core")
 
 local other = {}
 

@@ -3,7 +3,7 @@
 -- Results are JSON objects, one per line, or text for people. A write that fails ends the command.
 
 local json = require("leat.cli.json")
-local system = require("leat.cli.system")
+local system = require("leat.cli.core")
 local status = require("leat.cli.status")
 
 local Output = {}
@@ -54,7 +54,7 @@ end
 
 -- ---- colour -----------------------------------------------------------------------------
 
-local codes = { error = "31", warning = "33", good = "32" }
+local codes = { error = "31", warning = "33" }
 
 local function paint(self, fd, code, text)
   return self.colour[fd] and ("\27[%sm%s\27[0m"):format(codes[code], text) or text

@@ -35,9 +35,8 @@ local function note_rate(context, input, info)
   end
 end
 
--- Calls `f` with each value, and prints what became of each. `f` returns the card, or true
--- if there is none (any more); then nil, info and, instead of `outcome`, an outcome of its own. Returns the exit
--- status.
+-- Calls `f` with each value, and prints what became of each. Returns the exit status. `f` returns, like an operation,
+-- a card or true, nil and info, or nil and an error; after info it may return an outcome that replaces `outcome`.
 function perform.all(context, input, outcome, f)
   local output, total, reported, sent = context.output, status.DONE, false, false
   local function report(value, card, err, info, other)

@@ -3,7 +3,7 @@
 
 local core = require("leat.core")
 local scheduler = require("leat.scheduler")
-local system = require("leat.cli.system")
+local system = require("leat.cli.core")
 local tasks = require("leat.tasks")
 
 local run = {}

@@ -3,7 +3,7 @@
 local core = require("leat.core")
 local need = require("leat.cli.need")
 local status = require("leat.cli.status")
-local system = require("leat.cli.system")
+local system = require("leat.cli.core")
 
 local STDIN = 0
 local TURN = 0.1 -- seconds after which a signal is noticed that arrived just before a wait

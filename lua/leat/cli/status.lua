@@ -29,7 +29,7 @@ local of_kind = {
   protocol = status.TEMPORARY,
 }
 
--- The same as text, for the help.
+-- The end of the help: these statuses, the environment and examples.
 status.help = [[
 Exit status:
    0  done as requested
