@@ -8,6 +8,11 @@ local ALEX = "0f6c1c4e-1f9c-45f4-8f0c-9f6a1f0b7a02"
 
 local unpack = table.unpack or unpack -- luacheck: ignore
 
+if not command.has_terminals then
+  io.stderr:write("cli_terminal_spec: this system has no pseudo-terminals: /dev/pts is not mounted\n")
+  return
+end
+
 -- Starts a service that responds to the find of card 2 after some time.
 local function start_slow(delay)
   local fault = { operation = "find", value = "2", delay = delay, times = math.huge }

@@ -26,6 +26,15 @@ local interpreter = dofile("spec/support/interpreter.lua")
 
 local command = {}
 
+local function exists(path)
+  local result = os.execute("test -e " .. path)
+  return result == true or result == 0 -- Lua 5.1 returns the exit status
+end
+
+--- Whether processes can be looked at in /proc, and whether there are pseudo-terminals. Both are missing in a plain
+-- chroot.
+command.has_proc, command.has_terminals = exists("/proc/self/status"), exists("/dev/pts/ptmx")
+
 local HELPER = (os.getenv("LEAT_TOOLS") or "build/test") .. "/terminal"
 local UNSET = "LEAT_API_KEY LEAT_API_KEY_FILE LEAT_CLIENT_ID LEAT_CLIENT_SECRET LEAT_BASE_URL LEAT_RATE NO_COLOR "
   .. "http_proxy https_proxy HTTPS_PROXY all_proxy ALL_PROXY no_proxy NO_PROXY"

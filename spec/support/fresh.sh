@@ -44,8 +44,21 @@ failed() { # failed WHAT
   echo "fresh $suite: $*: failed"
   exit 1
 }
+# Runs a command in the tree. /proc and pseudo-terminals are mounted as in a booted Debian, until the command
+# ends; some containers do not allow that.
+in_tree() { # in_tree USER COMMAND
+  # shellcheck disable=SC2016 # the inner shell expands them
+  run='exec chroot --userspec="$2" "$1" env LC_ALL=C HOME=/tmp sh -c "$3"'
+  if unshare --mount true 2>/dev/null; then
+    # shellcheck disable=SC2016
+    mounts='mount -t proc proc "$1/proc"; mount -t devpts -o newinstance,ptmxmode=0666 devpts "$1/dev/pts"'
+    unshare --mount sh -ec "$mounts; $run" in_tree "$dir/tree" "$@"
+  else
+    sh -c "$run" in_tree "$dir/tree" "$@"
+  fi
+}
 try() { # try USER COMMAND: limits descriptors as in a user's shell
-  chroot --userspec="$1" "$dir/tree" env LC_ALL=C HOME=/tmp sh -c "ulimit -S -n 1024; cd /leat && $2" >"$log" 2>&1
+  in_tree "$1" "ulimit -S -n 1024; cd /leat && $2" >"$log" 2>&1
 }
 in_order() { # in_order COMMAND COMMAND
   cp -a "$dir/bare" "$dir/tree"
