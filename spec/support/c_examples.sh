@@ -148,7 +148,7 @@ leat CPPFLAGS="-I$dir/without" PREFIX="$dir/bare" install
 PKG_CONFIG_PATH=$dir/bare/lib/pkgconfig
 # shellcheck disable=SC2046
 compile "$dir/six" examples/six.c $(pkg-config --cflags --libs leat)
-find "$dir/bare" | grep sandbox && fail "a sandbox without jansson"
+find "$dir/bare" -path "*/cli" -prune -o -print | grep sandbox && fail "a sandbox without jansson" # the command has a part for it
 leat CPPFLAGS="-I$dir/without" PREFIX="$dir/bare" uninstall
 nothing_left "$dir/bare"
 echo "c_examples: $passed passed, 0 failed"
