@@ -33,9 +33,13 @@ c_test() {
   return 0
 }
 
+specs() { # specs FLAG...: runs those specs, up to the first that fails
+  timeout 120 make -s LUA="$LUA" test-lua BUSTED_FLAGS="--no-keep-going $*"
+}
+
 # Runs all tests, up to the first that fails. For C, tests that are named like the changed file
 # come first, then those without sockets, which are quick and do not depend on the machine's load;
-# only the specs test Lua files.
+# only the specs test Lua files. The specs of the command, which start many processes, come last.
 all_tests() { # all_tests FILE
   stem=${1##*/}
   stem=${stem%%[._]*}
@@ -48,7 +52,11 @@ all_tests() { # all_tests FILE
       c_test differential || return 1
       ;;
   esac
-  timeout 120 make -s LUA="$LUA" test-lua BUSTED_FLAGS=--no-keep-going
+  case $1 in
+    lua/leat/cli/* | lua/leat_cli.c) ;;
+    *) specs --exclude-pattern=cli_ || return 1 ;;
+  esac
+  specs '--pattern=cli_[%w_]*spec' spec
 }
 
 # Runs only random operations, against the model of the documented API.
