@@ -299,7 +299,7 @@ ALL_LUAS ?= lua5.1 lua5.2 lua5.3 lua5.4 luajit
 test-all-luas:
 	@for lua in $(ALL_LUAS); do echo "$$lua:"; $(MAKE) -s --no-print-directory test-lua LUA=$$lua || exit 1; done
 
-VALGRIND := valgrind -q --error-exitcode=99 --leak-check=full \
+VALGRIND := valgrind -q --error-exitcode=99 --leak-check=full --suppressions=$(CURDIR)/spec/support/valgrind.supp \
   --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
 IN_ASAN   = $(MAKE) --no-print-directory BUILD=$(BUILD)/asan LDFLAGS="$(SANITIZE)" \
