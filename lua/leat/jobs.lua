@@ -1,0 +1,343 @@
+--- Jobs: many cards, each processed once, whatever happens meanwhile.
+--
+--    local jobs = require("leat.jobs")
+--    local store = assert(jobs.open())
+--    local job = assert(store:plan { client = client, operation = "ensure", rows = rows })
+--    local summary = assert(job:run(client, { progress = function(p) print(p.done, p.rows) end }))
+--    for row in job:results() do print(row.line, row.value, row.outcome) end
+--
+-- A job and what became of each of its rows are kept in a *journal*, an SQLite database on a local disk. Before
+-- anything is sent, the journal says that it may be; so a process that died can be followed by another one, which
+-- finds out what the first one did. `store:plan` with the same rows continues the same job.
+--
+-- Functions return `nil, err` when the journal cannot be used: `err.kind` is `journal`, and `err.message` says what to
+-- do. The journal contains values of cards and what was known of them; it and its results are files that only their
+-- owner may read. Writing it takes some milliseconds, during which nothing else runs in this thread.
+-- @module leat.jobs
+
+local core = require("leat.core")
+local items = require("leat.jobs.items")
+local journal = require("leat.jobs.journal")
+local open_store = require("leat.jobs.store").open
+local plan = require("leat.jobs.plan")
+local runs = require("leat.jobs.run")
+local schema = require("leat.options")
+local scheduler = require("leat.scheduler")
+local write_results = require("leat.jobs.results")
+
+local jobs = {}
+
+--- An open journal.
+-- @type Store
+local Store = {}
+Store.__index = Store
+
+--- A job of a journal. Its fields are those of the time when it was read: `id`, `name`, `operation`, `file`, `state`
+-- (`planned`, `running`, `stopped`, `paused` or `finished`), `reason`, `rows`, `done`, `failed`, `unknown`, `rejected`,
+-- `skipped`, `unprocessed`, `requests`, `created` and `finished` (milliseconds since 1970).
+-- @type Job
+local Job = {}
+Job.__index = Job
+
+local not_negative = { "number", function(v) return v >= 0 and v <= 86400 end, "a number of seconds, a day at most" }
+
+local function default_path()
+  local state, home = os.getenv("XDG_STATE_HOME"), os.getenv("HOME")
+  if state and state:sub(1, 1) == "/" then
+    return state .. "/leat/jobs.db"
+  elseif home and home ~= "" then
+    return home .. "/.local/state/leat/jobs.db"
+  end
+end
+
+--- Opens a journal, and makes it if it does not exist.
+-- @function open
+-- @tparam[opt] string path the file; default: `leat/jobs.db` in `$XDG_STATE_HOME` or `~/.local/state`. Network file
+--   systems are refused. Two more files beside it, with `-wal` and `-shm` at the end, belong to it
+-- @treturn Store or nil, err
+function jobs.open(path)
+  path = path or default_path()
+  if type(path) ~= "string" or path == "" then
+    error("leat.jobs.open: give the path of a file; there is no HOME to put it in", 2)
+  end
+  local store, err = journal.try(open_store, path)
+  if not store then
+    return nil, err
+  end
+  return setmetatable({ store = store, path = path }, Store)
+end
+
+--- Opens a journal that is only used for what it counts, and is gone when it is closed.
+-- @treturn Store or nil, err
+function jobs.open_temporary()
+  local store, err = journal.try(open_store, "")
+  return store and setmetatable({ store = store, path = "" }, Store), err
+end
+
+--- Closes the journal.
+function Store:close()
+  self.store:close()
+end
+
+-- ---- planning ---------------------------------------------------------------------------
+
+local function wrap(store, fields)
+  if not fields then
+    return nil
+  end
+  fields.store = store
+  return setmetatable(fields, Job)
+end
+
+local plan_options = {
+  client = "table", account = "string", base_url = "string", operation = "string", rows = "any", name = "string",
+  file = "string", reader = "table", columns = "table", lengths = "table", header = { "string" }, again = "boolean",
+}
+
+local operations = { ensure = true, create = true, link = true, unlink = true, update = true, delete = true,
+  find = true }
+
+local function to_iterator(rows)
+  if type(rows) == "function" then
+    return rows
+  end
+  local i = 0
+  return function()
+    i = i + 1
+    return rows[i]
+  end
+end
+
+local function find_account(options)
+  if options.account or not options.client then
+    return options.account or ""
+  end
+  local account, err = options.client:check()
+  if not account then
+    return nil, err
+  end
+  return tostring(account.uuid or account.id or account.company)
+end
+
+--- Plans a job: stores its rows. If there is a job that does the same with the same rows, for the same account, that
+-- one is returned, whatever its state. Nothing is sent but a request for the account.
+-- @function Store:plan
+-- @tparam table options the options:
+--
+--   * `operation` string: `ensure` (the default), `create`, `link`, `unlink`, `update`, `delete` or `find`
+--   * `rows` a list, or a function that returns the next row and nil after the last. A row is a table: `value`, and as
+--     the operation takes them `name`, `contact_uuid` or `contact_email`, `active`, `expect`
+--   * `client` the client: its account is asked for, with one request, and the job belongs to it
+--   * `name` string: what to call the job. Default: the operation
+--   * `again` true: a new job even if there is one with the same rows. Default false
+-- @treturn Job; or nil, err
+-- @treturn boolean true if the job is one that was planned before
+-- @raise mistakes in the options
+function Store:plan(options)
+  options = schema.check("leat.jobs: plan", plan_options, options, 2)
+  options.operation = options.operation or "ensure"
+  if not operations[options.operation] then
+    error(("leat.jobs: plan: there is no operation '%s' (there are: %s)"):format(options.operation,
+      schema.list(operations)), 2)
+  elseif options.rows == nil and not options.reader then
+    error("leat.jobs: plan: rows is missing, a list or a function", 2)
+  end
+  local account, err = find_account(options)
+  if not account then
+    return nil, err
+  end
+  local job = { name = options.name or options.operation, operation = options.operation, account = account,
+    base_url = options.base_url or options.client and options.client.base_url or "", file = options.file,
+    header = options.header }
+  local source = { reader = options.reader, columns = options.columns, lengths = options.lengths,
+    rows = not options.reader and to_iterator(options.rows) }
+  local id, earlier = journal.try(plan.add, self.store, job, source, options.again)
+  if not id then
+    return nil, type(earlier) == "string" and setmetatable({ kind = "invalid_input", message = earlier }, journal.failure)
+      or earlier
+  end
+  return self:job(id), earlier
+end
+
+--- Returns a job.
+-- @tparam number id
+-- @treturn Job nil if there is none
+function Store:job(id)
+  local fields, err = journal.try(self.store.job, self.store, id)
+  return wrap(self.store, fields), err
+end
+
+--- Returns all jobs, the oldest first.
+-- @treturn table a list of jobs; or nil, err
+function Store:jobs()
+  local list, err = journal.try(self.store.jobs, self.store)
+  for i, fields in ipairs(list or {}) do
+    list[i] = wrap(self.store, fields)
+  end
+  return list, err
+end
+
+--- Returns whether a process works on the journal at present.
+function Store:is_busy()
+  local locked, err = journal.try(self.store.journal.lock, self.store.journal)
+  if locked then
+    self.store.journal:unlock()
+  end
+  return locked == false, err
+end
+
+-- ---- running ----------------------------------------------------------------------------
+
+local run_options = {
+  concurrency = "count", max_failures = { "number", function(v) return v >= 0 and (v < 1 or v % 1 == 0) end,
+    "a whole number, a fraction below 1 of the rows, or 0 for no limit" },
+  settle = not_negative, lease = "seconds", probe = "seconds", verify = "boolean", only_verify = "boolean",
+  on_event = "function", progress = "function", progress_every = "seconds",
+}
+
+local function refuse(message)
+  return nil, setmetatable({ kind = "journal", message = message }, journal.failure)
+end
+
+local function check_client(job, client)
+  if job.base_url ~= "" and client.base_url ~= job.base_url then
+    return refuse(("job %d is for %s, and the client is for %s"):format(job.id, job.base_url, client.base_url))
+  end
+  return true
+end
+
+--- Begins to work on a job: claims rows, and processes them in tasks. One process at a time works on a journal.
+-- @function Job:start
+-- @param client the client
+-- @tparam[opt] table options times are in seconds:
+--
+--   * `concurrency` integer: how many rows are processed at a time. Default 8
+--   * `max_failures` number: the job pauses after so many failed rows, or if below 1 after that share of the processed
+--     rows, and at least 100. 0: never. Default 0.05
+--   * `settle` how long a request may still take effect whose response was lost. Default 30
+--   * `lease` for how long rows are claimed. Default 60
+--   * `probe` the time between two attempts while the service does not answer. Default 30
+--   * `verify` true: all rows are found once more at the end, not only those whose end is in doubt. Default false
+--   * `on_event` a function that is called with `outage` or `outage_over`, and a table with `kind` and `message`
+-- @treturn Run with the methods `step`, `stop` and `progress`; or nil, err
+function Job:start(client, options)
+  options = schema.check("leat.jobs: start", run_options, options or {}, 2)
+  options.concurrency, options.max_failures = options.concurrency or 8, options.max_failures or 0.05
+  options.settle, options.lease, options.probe = options.settle or 30, options.lease or 60, options.probe or 30
+  local good, err = check_client(self, client)
+  if not good then
+    return nil, err
+  end
+  local locked
+  locked, err = journal.try(self.store.journal.lock, self.store.journal)
+  if locked == false then
+    return refuse(("another process works on the journal %s: wait for it, or give another journal"):format(
+      self.store.path))
+  elseif not locked then
+    return nil, err
+  end
+  local run
+  run, err = journal.try(runs.begin, self.store, self, client, options)
+  if not run then
+    self.store.journal:unlock()
+  end
+  return run, err
+end
+
+local function read_again(job)
+  for name, value in pairs(job.store:job(job.id) or {}) do
+    job[name] = value
+  end
+end
+
+--- Works on the job until it is finished, paused or stopped. Blocks; in a tick or an event loop call `start`, and then
+-- `step` now and then. An interrupt stops the job; the next run continues.
+-- @function Job:run
+-- @param client the client
+-- @tparam[opt] table options as for `start`, and `progress`, a function that is called with a table (`rows`, `done`,
+--   `failed`, `unknown`, `rejected`, `skipped`, `unprocessed`, `seconds`, `rate`, `eta`, `outage`) every
+--   `progress_every` seconds, by default 1, and at the end
+-- @treturn table the summary: `state`, `kind` and `message` (why it is paused), `job`, `seconds`; or nil, err
+-- @raise a call in a task
+function Job:run(client, options)
+  options = options or {}
+  if scheduler.place() ~= "outside" then
+    error("leat.jobs: run: call it outside of tasks; in a task use start and step", 2)
+  end
+  local run, err = self:start(client, options)
+  if not run then
+    return nil, err
+  end
+  local every, reported = 1000 * (options.progress_every or 1), core.now()
+  local summary
+  repeat
+    if scheduler.has_calls() then
+      scheduler.step(0.05)
+    else
+      core.wait(0.02, {})
+    end
+    summary, err = journal.try(run.step, run)
+    if options.progress and (summary or core.now() - reported >= every) then
+      reported = core.now()
+      options.progress(run:progress())
+    end
+  until summary or err
+  read_again(self)
+  return summary, err
+end
+
+-- ---- afterwards -------------------------------------------------------------------------
+
+--- Lets rows that failed, and rows whose outcome is unknown, be processed by the next run. The unknown ones are
+-- verified first.
+-- @tparam[opt] table options `failed` and `unknown`, booleans, both true by default
+-- @treturn number how many rows; or nil, err
+function Job:retry(options)
+  options = schema.check("leat.jobs: retry", { failed = "boolean", unknown = "boolean" }, options or {}, 2)
+  local count, err = journal.try(self.store.retry, self.store, self.id, options.failed ~= false,
+    options.unknown ~= false)
+  if count then
+    read_again(self)
+  end
+  return count, err
+end
+
+--- Asks the process that works on the job to stop.
+function Job:stop()
+  local _, err = journal.try(self.store.ask_to_stop, self.store, self.id)
+  return not err or nil, err
+end
+
+--- Removes the job and all that the journal contains of it.
+function Job:remove()
+  local _, err = journal.try(self.store.remove, self.store, self.id)
+  return not err or nil, err
+end
+
+--- Iterates over the rows: `for row in job:results() do ... end`. A row has `line`, `value`, the columns as given, `state`,
+-- `outcome`, `kind`, `code`, `message`, `requests`, `at`, `before` and `seen`.
+-- @treturn function
+-- @raise an error of the journal
+function Job:results()
+  local next_row = self.store:results(self.id)
+  return function()
+    local n, line, value, arguments, bytes, state, outcome, kind, code, message, requests, at, before, seen, changed =
+      next_row()
+    if not n then
+      return nil
+    end
+    return { n = n, line = line, value = value, arguments = items.decode(arguments), bytes = bytes, state = state,
+      outcome = outcome or state, kind = kind, code = code, message = message, requests = requests, at = at,
+      before = before and items.decode(before), seen = items.decode(seen), changed = changed }
+  end
+end
+
+--- Writes the results as CSV files, each of which appears as a whole.
+-- @tparam string folder
+-- @treturn table the paths of the files, by name (`results`, `failed`, ...); or nil, err
+function Job:write_results(folder)
+  local files, err = journal.try(write_results, self, folder)
+  return files, err
+end
+
+return jobs

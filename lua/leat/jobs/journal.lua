@@ -1,0 +1,233 @@
+-- The journal's database file: opening, locking, transactions and statements. Its errors are raised as tables of
+-- the class `journal.failure`, which `journal.try` catches.
+
+local files = require("leat.jobs.core")
+local migrations = require("leat.jobs.schema")
+local sqlite = require("leat.sqlite.core")
+
+local Journal = {}
+Journal.__index = Journal
+
+local failure = {}
+
+function failure.__tostring(err)
+  return "leat.jobs: " .. err.message
+end
+
+local function raise(message, code)
+  error(setmetatable({ kind = "journal", message = message, code = code and code % 256 or nil }, failure), 0)
+end
+
+local function is_failure(why)
+  return getmetatable(why) == failure
+end
+
+-- Calls a function; an error of the journal is returned, as nil and the error. Any other error is raised.
+local function try(f, ...)
+  local function pass(fine, ...)
+    if fine then
+      return ...
+    elseif is_failure(...) then
+      return nil, (...)
+    end
+    error(..., 0)
+  end
+  return pass(pcall(f, ...))
+end
+
+-- ---- statements -------------------------------------------------------------------------
+
+-- Raises the error of a step that failed. A full disk, a file that is read-only: the message names the file.
+local function check(self, result, message, code)
+  if result == nil then
+    raise(("the journal %s: %s"):format(self.path == "" and "(a temporary file)" or self.path, message), code)
+  end
+  return result
+end
+
+-- Returns the statement, which is prepared once. `types` has a letter for each parameter: see leat.sqlite.core.
+local function prepared(self, sql, types)
+  local statement = self.statements[sql]
+  if not statement then
+    statement = check(self, self.connection:prepare(sql, types))
+    self.statements[sql] = statement
+  end
+  return statement
+end
+
+-- Executes statements without parameters.
+function Journal:exec(sql)
+  check(self, self.connection:exec(sql))
+end
+
+-- Executes a statement, and returns the number of changed rows.
+function Journal:execute(sql, types, ...)
+  return check(self, prepared(self, sql, types):execute(...))
+end
+
+-- Iterates over the rows of a query: `for column1, column2 in journal:rows(...)`. The first column must not be null.
+-- The loop must run to its end.
+function Journal:rows(sql, types, ...)
+  local statement = prepared(self, sql, types)
+  check(self, statement:query(...))
+  local function pass(more, ...)
+    check(self, more, ...)
+    if more then
+      return ...
+    end
+  end
+  return function()
+    return pass(statement:fetch())
+  end
+end
+
+-- Returns the columns of the first row, or nothing.
+function Journal:row(sql, types, ...)
+  local statement = prepared(self, sql, types)
+  check(self, statement:query(...))
+  local function pass(more, ...)
+    check(self, more, ...)
+    statement:reset()
+    if more then
+      return ...
+    end
+  end
+  return pass(statement:fetch())
+end
+
+-- ---- transactions -----------------------------------------------------------------------
+
+-- Calls `f` in a transaction. If its first result is `false`, or if it raises an error, nothing is changed.
+function Journal:transaction(f, ...)
+  self:exec("begin immediate")
+  local function finish(fine, ...)
+    if fine and (...) ~= false then
+      local committed, message, code = self.connection:exec("commit")
+      if committed then
+        return ...
+      end
+      self.connection:exec("rollback") -- its own errors are not of interest
+      check(self, nil, message, code)
+    end
+    self.connection:exec("rollback")
+    if not fine then
+      error(..., 0)
+    end
+    return ...
+  end
+  return finish(pcall(f, ...))
+end
+
+-- ---- time -------------------------------------------------------------------------------
+
+-- Returns the time in milliseconds since 1970. It is the wall clock at the time the journal was opened, from then on
+-- a steady clock, so that it does not follow changes of the wall clock.
+function Journal:now()
+  return self.epoch + math.floor(files.boottime())
+end
+
+-- ---- the lock ---------------------------------------------------------------------------
+
+-- Locks the journal, so that no other process works on its jobs; returns whether that was possible. The lock is that
+-- of a second, empty database, which SQLite and the system release when the process dies.
+function Journal:lock()
+  if self.lock_connection or self.path == "" then
+    return true
+  end
+  local connection, message, code = sqlite.open(self.path .. ".lock")
+  check(self, connection, message, code)
+  local locked
+  locked, message, code = connection:exec("begin exclusive")
+  if locked then
+    self.lock_connection = connection
+    return true
+  end
+  connection:close()
+  if code % 256 ~= sqlite.codes.BUSY then
+    check(self, nil, message, code)
+  end
+  return false
+end
+
+function Journal:unlock()
+  if self.lock_connection then
+    self.lock_connection:close()
+    self.lock_connection = false
+  end
+end
+
+-- Returns whether the file was deleted or replaced since it was opened.
+function Journal:has_moved()
+  return self.path ~= "" and self.connection:has_moved()
+end
+
+-- ---- opening ----------------------------------------------------------------------------
+
+local function read_version(self)
+  local is_ours = self:row("select 1 from sqlite_master where type = 'table' and name = 'meta'", "")
+  if is_ours then
+    return self:row("select version from meta", "") or 0
+  elseif self:row("select 1 from sqlite_master", "") then
+    raise(("%s is a database of another program: give another file"):format(self.path))
+  end
+  return 0
+end
+
+local function migrate(self)
+  local version = read_version(self)
+  if version > #migrations then
+    raise(("the journal %s was written by a newer leat (version %d, and this one knows %d): update leat, or give "
+      .. "another file"):format(self.path, version, #migrations))
+  elseif version == #migrations then
+    return false -- nothing to commit
+  end
+  for i = version + 1, #migrations do
+    self:exec(migrations[i])
+  end
+  self:execute("update meta set version = $1", "i", #migrations)
+end
+
+local function prepare_file(path)
+  local folder = path:match("^(.*)/[^/]*$")
+  if folder and folder ~= "" then
+    local made, why = files.make_folder(folder)
+    if not made then
+      raise(("the folder of the journal, %s: %s"):format(folder, why))
+    end
+  end
+  local network = files.file_system(path)
+  if network then
+    raise(("the journal %s would be on a network file system (%s), where SQLite can lose data: give a file on a "
+      .. "local disk"):format(path, network))
+  end
+end
+
+local function open(path)
+  if path ~= "" then
+    prepare_file(path)
+  end
+  local connection, message, code = sqlite.open(path)
+  if not connection then
+    raise(("the journal %s can't be opened: %s"):format(path, message), code)
+  end
+  local self = setmetatable({ connection = connection, path = path, statements = {}, lock_connection = false,
+    epoch = math.floor(os.time() * 1000 - files.boottime()) }, Journal)
+  self:exec("pragma busy_timeout = 5000; pragma journal_mode = wal; pragma synchronous = full; "
+    .. "pragma secure_delete = on; pragma temp_store = file")
+  self:transaction(migrate, self)
+  return self
+end
+
+function Journal:close()
+  self:unlock()
+  self.statements = {}
+  self.connection:close()
+end
+
+-- Returns whether an error will not go away by itself soon: the file or the disk must be attended to.
+local function is_lasting(err)
+  local code = err.code
+  return code ~= sqlite.codes.BUSY and code ~= sqlite.codes.LOCKED and code ~= sqlite.codes.IOERR
+end
+
+return { open = open, try = try, raise = raise, is_failure = is_failure, is_lasting = is_lasting, failure = failure }

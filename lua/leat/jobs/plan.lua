@@ -1,0 +1,69 @@
+-- Turns rows into the items of a job, in one transaction: a process that dies meanwhile leaves nothing.
+
+local columns = require("leat.jobs.columns")
+
+local plan = {}
+
+-- Adds the rows of a CSV file. `reader` is behind its header; `map` is what columns.match returned.
+local function add_lines(store, job, reader, map, lengths)
+  local n = 0
+  local cells, bytes, line = reader:next()
+  while cells do
+    local arguments, wrong
+    if cells.damage then
+      wrong = cells.damage
+    else
+      arguments, wrong = columns.row(map, cells)
+    end
+    if lengths and arguments then
+      lengths:add(arguments.value, line)
+    end
+    n = n + 1
+    store:add_item(job, n, line, arguments, bytes, wrong)
+    cells, bytes, line = reader:next()
+  end
+  return n, bytes -- a message, if the file could not be read to its end
+end
+
+-- Adds the rows of a program: tables with the fields of the columns.
+local function add_tables(store, job, rows, operation)
+  local n = 0
+  local row = rows()
+  while row ~= nil do
+    local good, wrong = columns.check(row, operation)
+    n = n + 1
+    store:add_item(job, n, n, type(row) == "table" and type(row.value) == "string" and row or nil, nil,
+      not good and wrong or nil)
+    row = rows()
+  end
+  return n
+end
+
+-- Plans a job, or finds the one that does the same with the same rows. `job` has the fields of a job; `source` is
+-- { reader =, columns =, lengths = } or { rows = an iterator }. Returns the id, and whether the job is an earlier one; or nil
+-- and a message, if the rows cannot be read. `again` makes a new job in any case.
+function plan.add(store, job, source, again)
+  local earlier, problem
+  local id = store.journal:transaction(function()
+    local new, count = store:add_job(job), nil
+    if source.reader then
+      count, problem = add_lines(store, new, source.reader, source.columns, source.lengths)
+    else
+      count = add_tables(store, new, source.rows, job.operation)
+    end
+    if problem or count == 0 then
+      problem = problem or "there are no rows"
+      return false
+    end
+    store:mark_duplicates(new)
+    store:count_rows(new)
+    earlier = not again and store:find_equal(new) or nil
+    return not earlier and new
+  end)
+  if problem then
+    return nil, problem
+  end
+  return earlier or id, earlier ~= nil
+end
+
+return plan

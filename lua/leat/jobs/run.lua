@@ -1,0 +1,559 @@
+-- Works on a job: claims items, processes each in a task, and stores what became of it, until all items are in a
+-- final state and the doubtful ones are verified. `step` does what can be done now; it blocks only while the journal
+-- is written. What an item does next is decided in leat.jobs.decide.
+
+local core = require("leat.core")
+local decide = require("leat.jobs.decide")
+local items = require("leat.jobs.items")
+local journal = require("leat.jobs.journal")
+local scheduler = require("leat.scheduler")
+
+local Run = {}
+Run.__index = Run
+
+local MOST_TRIES = 5 -- times that an item may fail while others succeed
+local OUTAGE = 20 -- failures in a row, of different items, that are an outage
+local LONGEST_BACKOFF = 60 -- seconds
+local TURN = 1 -- seconds after which results are stored at the latest
+local LEAST_FAILURES = 100 -- before `max_failures` given in percent stops a job
+local GIVE_UP = 15 * 60 -- seconds after which a journal that cannot be written ends the run
+
+local reads = { find = true }
+
+local function now()
+  return core.now() / 1000
+end
+
+-- ---- items ------------------------------------------------------------------------------
+
+-- Resolves the e-mail address of a contact. Returns whether the item can go on, or nil and the error.
+local function resolve_contact(run, item)
+  local address = item.arguments.contact_email
+  if not address or item.arguments.contact_uuid then
+    return true
+  end
+  local contact, err, info = run.client:request("GET", "/contacts/find-one-by", { query = { email = address } })
+  item.requests = item.requests + (err or info).attempts
+  if type(contact) == "table" and type(contact.uuid) == "string" then
+    item.arguments.contact_uuid = contact.uuid
+    return true
+  end
+  return nil, err or { kind = "contact_not_found", message = "the service has no contact with this e-mail address" }
+end
+
+local function perform(run, item, step)
+  local view = step.action == "find" and run.client or step.single and run.single
+    or step.maybe_applied and run.again or run.client
+  local cards, given = view.contact_identifiers, item.arguments
+  local card, err, info
+  if step.action == "find" or item.operation == "find" then
+    card, err, info = cards:find(item.card)
+  elseif item.operation == "link" then
+    card, err, info = cards:link(item.card, given.contact_uuid)
+  else
+    local options = { name = given.name, contact_uuid = given.contact_uuid, active = given.active }
+    if item.operation == "update" then
+      options.expect = step.expect
+    elseif item.operation == "unlink" or item.operation == "delete" then
+      options = {}
+    end
+    card, err, info = cards[item.operation](cards, item.card, options)
+  end
+  item.requests = item.requests + (err or info).attempts
+  return { step = step, card = card, err = err, info = info }
+end
+
+-- Waits until the state of the card before the change is in the journal. Returns false if it could not be stored.
+local function record(run, item, before)
+  table.insert(run.notes, { item = item, before = before, task = scheduler.current() })
+  while not item.before and not run.broken do
+    scheduler.wait_for_event()
+  end
+  return item.before ~= nil
+end
+
+-- The main function of an item's task. Returns how the item ended.
+local function process(run, item)
+  local fine, err = resolve_contact(run, item)
+  if not fine then
+    return decide.failure(item, err, true)
+  end
+  local last
+  while true do
+    local step = decide.next(item, last)
+    if step.action == "end" then
+      return step, last and last.card, last and last.info
+    elseif step.action ~= "record" then
+      last = perform(run, item, step)
+    elseif record(run, item, step.before) then
+      last = { step = step }
+    else
+      return decide.canceled(item)
+    end
+  end
+end
+
+-- ---- failures that pass -----------------------------------------------------------------
+
+local function backoff(tries)
+  return math.min(LONGEST_BACKOFF, 2 ^ math.min(tries, 10)) * (0.5 + math.random() / 2)
+end
+
+local function open_items(run)
+  return run.job.rows - run.job.done - run.job.failed - run.job.unknown - run.job.rejected - run.job.skipped
+end
+
+local function begin_outage(run, ending)
+  run.outage = { kind = ending.kind, message = ending.message, since = now(), probe_at = now() + run.probe }
+  for n in pairs(run.streak) do
+    table.insert(run.forgiven, n)
+  end
+  run.streak, run.streak_length = {}, 0
+  run:tell("outage", run.outage)
+end
+
+-- A service that answers ends an outage.
+local function note_answer(run)
+  run.answers = run.answers + 1
+  run.streak, run.streak_length = {}, 0
+  if run.outage then
+    run:tell("outage_over", run.outage)
+    run.outage = false
+  end
+end
+
+-- Counts a failure that may pass. It counts against the item only if the service has answered others since.
+local function note_transient(run, item, ending)
+  if run.answers > item.mark then
+    item.tries, item.mark = item.tries + 1, run.answers
+    if item.tries >= MOST_TRIES then
+      return decide.exhausted(item, ending)
+    end
+  end
+  if not run.streak[item.n] then
+    run.streak[item.n] = true
+    run.streak_length = run.streak_length + 1
+  end
+  if run.outage then
+    run.outage.probe_at = now() + run.probe
+  elseif run.streak_length >= math.min(OUTAGE, open_items(run)) then
+    begin_outage(run, ending)
+  end
+  item.failures = (item.failures or item.tries) + 1
+  ending.due = run.journal:now() + math.floor(1000 * math.max(backoff(item.failures), run.outage and 1 or 0))
+  return ending
+end
+
+-- ---- endings ----------------------------------------------------------------------------
+
+local function too_many_failures(run)
+  local limit, job = run.max_failures, run.job
+  if limit == 0 then
+    return false
+  elseif limit >= 1 then
+    return job.failed >= limit
+  end
+  return job.failed >= LEAST_FAILURES and job.failed > limit * (job.done + job.failed + job.unknown)
+end
+
+local function count(run, ending)
+  local job = run.job
+  if job[ending.state] and type(job[ending.state]) == "number" then
+    job[ending.state] = job[ending.state] + 1
+    if too_many_failures(run) then
+      run:stop("paused", "max_failures", ("%d rows have failed"):format(job.failed))
+    end
+  end
+end
+
+-- Keeps how an item ended, until the next turn stores it.
+local function finish(run, item, ending, card, info)
+  if ending.transient then
+    ending = note_transient(run, item, ending)
+  elseif not ending.unsent and ending.kind ~= "canceled" and not ending.stop then
+    note_answer(run)
+  end
+  if ending.stop then
+    run:stop("paused", ending.stop, ending.message)
+  end
+  if ending.state == "later" and ending.maybe_applied and not reads[item.operation] then
+    ending.due = math.max(ending.due or 0, run.journal:now() + run.settle_ms)
+  end
+  ending.item, ending.requests, item.requests = item, item.requests, 0
+  ending.seen = type(card) == "table" and items.encode_seen(card) or nil
+  ending.changed = info and info.changed and table.concat(info.changed, " ") or nil
+  run.first_ending = run.first_ending or now()
+  table.insert(run.endings, ending)
+  count(run, ending)
+end
+
+-- Starts a task that processes the item. An error that a task raises is a mistake of the program, and ends the run;
+-- its item stays claimed, and is taken over as one that may have been sent.
+local function start(run, item)
+  run.flying = run.flying + 1
+  item.requests = 0
+  scheduler.start({ at_end = function(task)
+    if run.tasks[task] == false then
+      return -- it may be called more than once
+    end
+    run.tasks[task] = false
+    run.flying = run.flying - 1
+    scheduler.observe(task)
+    if not task.fine then
+      run.problem = run.problem or { why = task.why }
+      run:stop("paused", "error", tostring(task.why))
+    else
+      finish(run, item, task.results[1], task.results[2], task.results[3])
+    end
+    run.tasks[task] = nil
+  end }, function()
+    run.tasks[scheduler.current()] = true
+    return process(run, item)
+  end)
+end
+
+-- ---- verification -----------------------------------------------------------------------
+
+local function verify(run, item)
+  local card, err, info = run.client.contact_identifiers:find(item.card)
+  local result, attempts = decide.compare(item, card, err), (err or info).attempts
+  local verified = { item = item, requests = attempts, state = item.state, outcome = item.outcome, kind = item.kind,
+    message = item.message, seen = card and items.encode_seen(card) or nil }
+  if result == "changed" and item.state == "done" then
+    verified.state, verified.outcome, verified.kind = "unknown", nil, "changed_afterwards"
+    verified.message = "the card is not as it was left: it was changed afterwards"
+  elseif result == "same" and item.state == "unknown" then
+    verified.state, verified.outcome, verified.kind, verified.message = "done", "recovered", nil, nil
+  elseif result == "cannot tell" then
+    return nil, err
+  end
+  return verified
+end
+
+local function start_verification(run, item)
+  run.flying = run.flying + 1
+  scheduler.start({ at_end = function(task)
+    if item.ended then
+      return
+    end
+    item.ended = true
+    run.flying = run.flying - 1
+    scheduler.observe(task)
+    local verified, err = task.results and task.results[1], task.results and task.results[2]
+    if not task.fine then
+      run.problem = run.problem or { why = task.why }
+      run:stop("paused", "error", tostring(task.why))
+    elseif verified then
+      run.first_ending = run.first_ending or now()
+      table.insert(run.verified, verified)
+      run.verified_count = run.verified_count + 1
+      if verified.state ~= item.state then
+        run.job[item.state] = run.job[item.state] - 1
+        run.job[verified.state] = run.job[verified.state] + 1
+        run.changed = run.changed + (verified.state == "unknown" and 1 or 0)
+      end
+    else
+      run:retry_verification(item, err)
+    end
+  end }, function()
+    return verify(run, item)
+  end)
+end
+
+-- What cannot be told now is asked again when the service answers; what stops a job stops this too.
+function Run:retry_verification(item, err)
+  local ending = decide.failure({ operation = "find", arguments = item.arguments, maybe_applied = false }, err, true)
+  item.ended = nil
+  if ending.stop then
+    self:stop("paused", ending.stop, ending.message)
+  elseif ending.transient or ending.kind == "canceled" then
+    self.look_at = now() + self.probe
+    table.insert(self.queue, item)
+    self:tell("outage", { kind = ending.kind, message = ending.message })
+  else
+    self.unverified = self.unverified + 1
+  end
+end
+
+-- ---- the turn ---------------------------------------------------------------------------
+
+local function how_many(run)
+  local rate = math.max(1, (run.job.done - run.done_before) / math.max(1, now() - run.begun))
+  local count_for_3_s = math.min(64, math.ceil(3 * rate), 2 * run.concurrency)
+  return math.max(count_for_3_s, run.concurrency) - #run.queue
+end
+
+local function may_claim(run)
+  return run.phase == "items" and not run.ending and (not run.outage or run.probing)
+end
+
+local function claim_request(run)
+  if not may_claim(run) then
+    return nil
+  end
+  local wanted = run.probing and 1 or how_many(run)
+  return wanted > 0 and { count = wanted, after = run.after, lease_ms = run.lease_ms, operation = run.job.operation,
+    longest_wait_ms = math.max(run.settle_ms, 1000 * LONGEST_BACKOFF),
+    nothing_else = run.flying == 0 and #run.queue == 0 } or nil
+end
+
+local function take_claimed(run, claimed, asked, began)
+  for _, item in ipairs(claimed) do
+    if item.n > run.after and item.attempt == 0 then
+      run.after = item.n
+    end
+    item.claimed_at, item.mark = began, math.min(item.mark, run.answers)
+    table.insert(run.queue, item)
+  end
+  run.probing = run.probing and #claimed == 0
+  if #claimed < asked.count then
+    local due = run.store:next_due(run.job.id)
+    run.look_at = due and now() + math.max(0, due - run.journal:now()) / 1000 or now() + 3600
+    run.exhausted = not due and #claimed == 0
+  end
+end
+
+local function wake_noted(notes)
+  for _, note in ipairs(notes) do
+    note.item.before = note.before
+    scheduler.wake(note.task)
+  end
+end
+
+-- Returns whether the results could be stored. If not, they stay in memory, and nothing new is claimed.
+function Run:turn()
+  local asked, began = claim_request(self), now()
+  local turn = { endings = self.endings, notes = self.notes, verified = self.verified, forgiven = self.forgiven,
+    claim = asked }
+  local claimed, stop = journal.try(self.store.turn, self.store, self.job.id, turn)
+  if not claimed then
+    return self:journal_failed(stop)
+  end
+  self.endings, self.notes, self.verified, self.forgiven = {}, {}, {}, {}
+  self.first_ending, self.failing_since, self.turned_at = false, false, now()
+  self.job.requests = self.job.requests
+  if asked then
+    take_claimed(self, claimed, asked, began)
+  end
+  wake_noted(turn.notes)
+  if stop then
+    self:stop("stopped", "stopped", "leat job stop")
+  end
+  if self.journal:has_moved() then
+    self:break_off("the journal " .. self.store.path .. " was deleted or replaced while the job ran")
+  end
+  return true
+end
+
+-- The journal can't be written: what is under way ends, its results wait in memory.
+function Run:journal_failed(err)
+  self.failing_since = self.failing_since or now()
+  self.retry_at = now() + 1
+  if journal.is_lasting(err) or now() - self.failing_since > GIVE_UP then
+    self:break_off(err.message)
+  end
+  return false
+end
+
+-- Ends the run because of its journal. Calls that are under way end first; what they changed is then stored if that
+-- is possible, and otherwise verified by the next run.
+function Run:break_off(message)
+  self.broken = self.broken or message
+  self:stop("paused", "journal", message)
+  for _, note in ipairs(self.notes) do
+    scheduler.wake(note.task)
+  end
+  self.notes = {}
+end
+
+-- ---- the run ----------------------------------------------------------------------------
+
+function Run:tell(what, detail)
+  if self.on_event then
+    self.on_event(what, detail)
+  end
+end
+
+--- Stops claiming. What is under way ends first. The reason given first counts.
+function Run:stop(state, kind, message)
+  self.ending = self.ending or { state = state or "stopped", kind = kind or "stopped", message = message }
+end
+
+-- Puts back what was claimed, but not begun.
+local function release_queue(run)
+  for _, item in ipairs(run.queue) do
+    if item.fence then
+      local ending = decide.canceled(item)
+      ending.item, ending.unsent = item, true
+      table.insert(run.endings, ending)
+      run.first_ending = run.first_ending or now()
+      run.after = math.min(run.after, item.n - 1)
+    end
+  end
+  run.queue = {}
+end
+
+-- Nothing is begun that could end after its lease; it is claimed anew.
+local function is_late(run, item)
+  return item.claimed_at and now() - item.claimed_at > run.lease_ms / 2000
+end
+
+local function launch(run)
+  local late = {}
+  while run.queue[1] and run.flying < run.concurrency and not run.ending do
+    if run.phase == "verifying" and run.look_at and now() < run.look_at then
+      return
+    end
+    local item = table.remove(run.queue, 1)
+    if is_late(run, item) then
+      table.insert(late, item)
+    elseif run.phase == "items" then
+      start(run, item)
+    else
+      start_verification(run, item)
+    end
+  end
+  if late[1] then
+    local queue = run.queue
+    run.queue = late
+    release_queue(run)
+    run.queue = queue
+    run.exhausted, run.look_at = false, false
+  end
+end
+
+local function is_turn_due(run)
+  if run.retry_at and now() < run.retry_at then
+    return false
+  elseif run.notes[1] then
+    return true
+  end
+  local results = #run.endings + #run.verified
+  local short = #run.queue < run.concurrency / 2 and run.flying + #run.queue < 2 * run.concurrency
+  local claims = may_claim(run) and short and not (run.look_at and now() < run.look_at)
+  if claims and run.look_at then
+    run.look_at, run.exhausted = false, false
+  end
+  return claims or results > 0 and (run.ending or results >= run.concurrency or run.flying == 0 and #run.queue == 0
+    or now() - run.first_ending >= TURN)
+end
+
+-- In an outage, one probe every so often.
+local function probe(run)
+  if run.outage and not run.probing and now() >= run.outage.probe_at and run.flying == 0 then
+    run.outage.probe_at = now() + run.probe
+    run.probing, run.look_at = true, false
+  end
+end
+
+local function is_idle(run)
+  return run.flying == 0 and #run.queue == 0 and #run.endings == 0 and #run.verified == 0
+end
+
+-- All items have ended: those whose end is in doubt are found once more, when nothing can land any more.
+local function begin_verification(run)
+  run.phase = "settling"
+  local last = run.store:last_doubtful(run.job.id)
+  run.verify_from = last and last + run.settle_ms or run.verify_all and run.journal:now() or false
+end
+
+local function fetch_unverified(run)
+  local list = run.store:to_verify(run.job.id, run.job.operation, run.after, run.verify_all)
+  for _, item in ipairs(list) do
+    run.after = item.n
+    table.insert(run.queue, item)
+  end
+  return list[1] ~= nil
+end
+
+local function advance(run)
+  if run.phase == "items" and run.exhausted and not run.outage then
+    begin_verification(run)
+  end
+  if run.phase == "settling" then
+    if not run.verify_from then
+      run.phase = "ended"
+    elseif run.journal:now() >= run.verify_from then
+      run.phase, run.after, run.look_at = "verifying", 0, false
+    end
+  end
+  if run.phase == "verifying" and not fetch_unverified(run) then
+    run.phase = "ended"
+  end
+end
+
+-- Ends the run: the state of the job is stored, and the journal unlocked.
+local function conclude(run)
+  local ending = run.ending or { state = "finished" }
+  if run.phase == "ended" then
+    ending = { state = "finished" }
+  end
+  if not run.broken then
+    run.store:set_state(run.job.id, ending.state, ending.kind)
+    run.job = run.store:job(run.job.id)
+  end
+  run.journal:unlock()
+  run.summary = { state = ending.state, kind = ending.kind, message = ending.message, job = run.job,
+    seconds = now() - run.begun, verified = run.verified_count, changed = run.changed, unverified = run.unverified,
+    stored = not run.broken or #run.endings == 0 }
+  if run.problem then
+    error(run.problem.why, 0)
+  end
+  return run.summary
+end
+
+-- Does what can be done now, and returns nil; or the summary, once the job has ended, was stopped or is paused.
+function Run:step()
+  if self.summary then
+    return self.summary
+  end
+  if self.ending then
+    release_queue(self)
+  end
+  probe(self)
+  if is_turn_due(self) then
+    self:turn()
+  end
+  launch(self)
+  if is_idle(self) or self.broken and self.flying == 0 then
+    if not self.ending then
+      advance(self)
+    end
+    if self.ending or self.phase == "ended" then
+      return conclude(self)
+    end
+  end
+end
+
+-- Returns how far the run is.
+function Run:progress()
+  local job, seconds = self.job, now() - self.begun
+  local ended = job.done + job.failed + job.unknown - self.done_before
+  local rate = seconds > 0 and ended / seconds or 0
+  local left = open_items(self)
+  return { rows = job.rows, done = job.done, failed = job.failed, unknown = job.unknown, rejected = job.rejected,
+    skipped = job.skipped, unprocessed = left, seconds = seconds, rate = rate, eta = rate > 0 and left / rate or nil,
+    outage = self.outage and self.outage.kind or nil, phase = self.phase }
+end
+
+-- Starts to work on a job, whose journal is locked until the run ends. `options` are those of leat.jobs.
+local function begin(store, job, client, options)
+  store:set_state(job.id, "running")
+  store:take_over(job.id, reads[job.operation], 1000 * options.settle)
+  local run = setmetatable({
+    store = store, journal = store.journal, job = store:job(job.id),
+    client = client, single = client:with { max_attempts = 1 }, again = client:with { maybe_applied = true },
+    concurrency = options.concurrency, max_failures = options.max_failures, probe = options.probe,
+    settle_ms = math.floor(1000 * options.settle), lease_ms = math.floor(1000 * options.lease),
+    verify_all = options.verify, on_event = options.on_event,
+    phase = options.only_verify and "settling" or "items", verify_from = store.journal:now(),
+    begun = now(), turned_at = now(), after = 0, flying = 0, answers = 0, verified_count = 0, changed = 0, unverified = 0,
+    queue = {}, endings = {}, notes = {}, verified = {}, forgiven = {}, tasks = {}, streak = {}, streak_length = 0,
+    outage = false, probing = false, exhausted = false, ending = false, broken = false, problem = false,
+    look_at = false, retry_at = false, first_ending = false, failing_since = false, summary = false,
+  }, Run)
+  run.done_before = run.job.done + run.job.failed + run.job.unknown
+  return run
+end
+
+return { begin = begin, reads = reads }

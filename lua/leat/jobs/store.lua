@@ -1,0 +1,373 @@
+-- The jobs and items of a journal. Every function works in a transaction of its own or, in `plan` and `turn`, is
+-- one. Errors of the journal are raised: see leat.jobs.journal.
+--
+-- An item is `ready`; or `claimed`, which is the intent to send it, committed before anything is sent; or `later`,
+-- to be tried again when it is `due`; or in a final state: `done`, `failed`, `unknown`, `rejected` (never sent) or
+-- `skipped` (another row of the same card). An item that is claimed by a process that died may have been sent.
+
+local items = require("leat.jobs.items")
+local open_journal = require("leat.jobs.journal").open
+
+local store = {}
+
+local Store = {}
+Store.__index = Store
+
+local KEPT_MS = 30 * 24 * 60 * 60 * 1000 -- how long finished jobs are kept
+local MOST_CRASHES = 3 -- of the process while it works on an item, before the item is given up
+
+-- Opens the journal, and makes it if it does not exist. With an empty path it is a temporary one.
+function store.open(path)
+  return setmetatable({ journal = open_journal(path), path = path }, Store)
+end
+
+function Store:close()
+  self.journal:close()
+end
+
+-- ---- jobs -------------------------------------------------------------------------------
+
+local JOB = "select id, name, operation, account, base_url, file, header, state, reason, rows, done, failed, unknown, "
+  .. "rejected, skipped, requests, created, finished from job"
+
+local function to_job(id, name, operation, account, base_url, file, header, state, reason, rows, done, failed,
+    unknown, rejected, skipped, requests, created, finished)
+  return id and { id = id, name = name, operation = operation, account = account, base_url = base_url, file = file,
+    header = header, state = state, reason = reason, rows = rows, done = done, failed = failed, unknown = unknown,
+    rejected = rejected, skipped = skipped, unprocessed = rows - done - failed - unknown - rejected - skipped,
+    requests = requests, created = created, finished = finished } or nil
+end
+
+-- Returns a job, or nil.
+function Store:job(id)
+  return to_job(self.journal:row(JOB .. " where id = $1", "i", id))
+end
+
+-- Returns all jobs, the oldest first.
+function Store:jobs()
+  local list = {}
+  local next_row = self.journal:rows(JOB .. " order by id", "")
+  local job = to_job(next_row())
+  while job do
+    list[#list + 1] = job
+    job = to_job(next_row())
+  end
+  return list
+end
+
+-- Sets the state of a job, and the reason why it is in that state.
+function Store:set_state(id, state, reason)
+  self.journal:execute("update job set state = $2, reason = $3, stop = 0, finished = $4 where id = $1", "ittt", id,
+    state, reason, state == "finished" and tostring(self.journal:now()) or nil)
+end
+
+-- Asks the process that works on the job to stop.
+function Store:ask_to_stop(id)
+  self.journal:execute("update job set stop = 1 where id = $1", "i", id)
+end
+
+-- Removes a job with all its items, and overwrites what the file held of them.
+function Store:remove(id)
+  self.journal:transaction(function()
+    for _, from in ipairs { "item", "event" } do
+      self.journal:execute(("delete from %s where job = $1"):format(from), "i", id)
+    end
+    self.journal:execute("delete from job where id = $1", "i", id)
+  end)
+  self.journal:row("pragma wal_checkpoint(truncate)", "")
+end
+
+-- Removes the jobs that finished long ago.
+function Store:remove_old()
+  local old = {}
+  for id in self.journal:rows("select id from job where finished < $1", "i", self.journal:now() - KEPT_MS) do
+    old[#old + 1] = id
+  end
+  for _, id in ipairs(old) do
+    self:remove(id)
+  end
+end
+
+-- ---- planning ---------------------------------------------------------------------------
+
+local INSERT_JOB = "insert into job (name, operation, account, base_url, file, header, state, created) "
+  .. "values ($1, $2, $3, $4, $5, $6, 'planned', $7)"
+
+-- Adds a job without rows, within a transaction, and returns its id.
+function Store:add_job(job)
+  self.journal:execute(INSERT_JOB, "tttttbi", job.name, job.operation, job.account, job.base_url, job.file,
+    job.header, self.journal:now())
+  return self.journal:row("select max(id) from job", "")
+end
+
+local INSERT_ITEM = "insert into item (job, n, line, card, arguments, bytes, state, kind, message) "
+  .. "values ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+
+-- Adds an item, within the transaction of add_job. `wrong` is why the row is rejected, or nil.
+function Store:add_item(job, n, line, arguments, bytes, wrong)
+  self.journal:execute(INSERT_ITEM, "iiittbttt", job, n, line, arguments and arguments.value,
+    arguments and items.encode_arguments(arguments), bytes, wrong and "rejected" or "ready",
+    wrong and "invalid_row" or nil, wrong)
+end
+
+-- Marks rows of the same card: the service ignores the case of ASCII letters, and blanks at the ends, which no value
+-- here has.
+local TWINS = {
+  "create temp table if not exists twin (card text primary key, first integer, kinds integer) without rowid",
+  "delete from temp.twin",
+  "insert into temp.twin select lower(card), min(n), count(distinct coalesce(arguments, '')) from item "
+    .. "where job = $1 and state = 'ready' group by lower(card) having count(*) > 1",
+}
+local SKIP = "update item set state = 'skipped', kind = 'duplicate', message = 'same as line ' || (select other.line "
+  .. "from temp.twin, item other where twin.card = lower(item.card) and other.job = item.job and other.n = twin.first) "
+  .. "where job = $1 and state = 'ready' and n in (select n from item i, temp.twin t where i.job = $1 "
+  .. "and t.card = lower(i.card) and t.kinds = 1 and i.n > t.first)"
+local REJECT = "update item set state = 'rejected', kind = 'duplicate', message = "
+  .. "'the same card is on line ' || (select min(other.line) from item other where other.job = item.job "
+  .. "and lower(other.card) = lower(item.card) and other.n <> item.n) || ' with other data' where job = $1 "
+  .. "and state = 'ready' and lower(card) in (select card from temp.twin where kinds > 1)"
+
+function Store:mark_duplicates(job)
+  self.journal:exec(TWINS[1])
+  self.journal:execute(TWINS[2], "")
+  if self.journal:execute(TWINS[3], "i", job) > 0 then
+    self.journal:exec("create index item_card on item (job, lower(card))")
+    self.journal:execute(SKIP, "i", job)
+    self.journal:execute(REJECT, "i", job)
+    self.journal:exec("drop index item_card")
+  end
+end
+
+-- Counts the rows of a new job.
+function Store:count_rows(job)
+  self.journal:execute("update job set rows = (select count(*) from item where job = $1), rejected = (select count(*) "
+    .. "from item where job = $1 and state = 'rejected'), skipped = (select count(*) from item where job = $1 "
+    .. "and state = 'skipped') where id = $1", "i", job)
+end
+
+local SIMILAR = "select old.id from job old, job new where new.id = $1 and old.id < new.id and old.rows = new.rows "
+  .. "and old.operation = new.operation and old.account = new.account and old.base_url = new.base_url "
+  .. "and old.header is new.header order by old.id desc"
+local DIFFERENCE = "select a.n from item a left join item b on b.job = $2 and b.n = a.n where a.job = $1 and (b.n is null "
+  .. "or a.card is not b.card or a.arguments is not b.arguments or a.bytes is not b.bytes) limit 1"
+
+-- Returns the latest earlier job that does the same with the same rows, or nil. Comparing the rows themselves needs
+-- no checksum, and cannot mistake one file for another.
+function Store:find_equal(job)
+  local candidates = {}
+  for id in self.journal:rows(SIMILAR, "i", job) do
+    candidates[#candidates + 1] = id
+  end
+  for _, id in ipairs(candidates) do
+    if not self.journal:row(DIFFERENCE, "ii", job, id) then
+      return id
+    end
+  end
+end
+
+-- ---- the turn ---------------------------------------------------------------------------
+
+local function note_event(self, job, n, fence, what)
+  self.journal:execute("insert into event values ($1, $2, $3, $4, $5)", "iiiit", job, n, self.journal:now(), fence,
+    what)
+end
+
+local POISONED = "update item set state = 'unknown', outcome = null, kind = 'poisoned', crashes = crashes + 1, "
+  .. "maybe_applied = 1, at = $2, message = 'the program died each time that it worked on this row' "
+  .. "where job = $1 and state = 'claimed' and crashes >= $3 - 1"
+local TAKE_OVER = "update item set state = 'later', maybe_applied = $2, crashes = crashes + 1, due = $3 "
+  .. "where job = $1 and state = 'claimed'"
+
+-- Takes over the items that a process claimed which then died; the caller holds the journal's lock. What may have
+-- been sent comes again after `settle_ms`. Returns how many there were.
+function Store:take_over(job, reads, settle_ms)
+  return self.journal:transaction(function()
+    local now = self.journal:now()
+    local poisoned = self.journal:execute(POISONED, "iii", job, now, MOST_CRASHES)
+    self.journal:execute("update job set unknown = unknown + $2 where id = $1", "ii", job, poisoned)
+    local count = self.journal:execute(TAKE_OVER, "iii", job, reads and 0 or 1, now + (reads and 0 or settle_ms))
+    if poisoned + count > 0 then
+      note_event(self, job, nil, nil, ("took over %d items, and gave up %d"):format(count, poisoned))
+    end
+    return count + poisoned
+  end)
+end
+
+local FINISH = "update item set state = $4, due = $5, maybe_applied = $6, tries = $7, mark = $8, outcome = $9, "
+  .. "kind = $10, code = $11, message = $12, requests = requests + $13, at = $14, seen = coalesce($15, seen), "
+  .. "changed = coalesce($16, changed), attempt = attempt - $17 where job = $1 and n = $2 and fence = $3 "
+  .. "and state = 'claimed'"
+
+local counted = { done = "done", failed = "failed", unknown = "unknown" }
+
+-- Stores the end of an item's attempt. If the item is not ours any more the result is dropped, unless it is there
+-- already because an earlier commit succeeded whose acknowledgement was lost.
+local function finish(self, job, ending, counts)
+  local item = ending.item
+  local changed = self.journal:execute(FINISH, "iiitiiiittitiitti", job, item.n, item.fence, ending.state, ending.due,
+    ending.maybe_applied, item.tries, item.mark, ending.outcome, ending.kind, ending.code, ending.message,
+    ending.requests or 0, self.journal:now(), ending.seen, ending.changed, ending.unsent and 1 or 0)
+  if changed == 1 then
+    local name = counted[ending.state]
+    if name then
+      counts[name] = counts[name] + 1
+    end
+    counts.requests = counts.requests + (ending.requests or 0)
+    return
+  end
+  local state, fence = self.journal:row("select state, fence from item where job = $1 and n = $2", "ii", job, item.n)
+  if not (state == ending.state and fence == item.fence) then
+    note_event(self, job, item.n, item.fence, ("dropped the result %s: the item is %s"):format(ending.state,
+      tostring(state)))
+  end
+end
+
+local VERIFIED = "update item set verified = $3, requests = requests + $4, state = $5, outcome = $6, kind = $7, "
+  .. "message = $8, seen = coalesce($9, seen) where job = $1 and n = $2 and state = $10 and verified is null"
+
+-- Stores the result of a closing verification.
+local function set_verified(self, job, result, counts)
+  local changed = self.journal:execute(VERIFIED, "iiiitttttt", job, result.item.n, self.journal:now(), result.requests,
+    result.state, result.outcome, result.kind, result.message, result.seen, result.item.state)
+  if changed == 1 then
+    counts.requests = counts.requests + result.requests
+    if result.state ~= result.item.state then
+      counts[result.item.state] = counts[result.item.state] - 1
+      counts[result.state] = counts[result.state] + 1
+    end
+  end
+end
+
+local CLAIMABLE = "select n, line, card, arguments, attempt, crashes, tries, mark, maybe_applied, before from item "
+local DUE = CLAIMABLE .. "where job = $1 and state = 'later' and (due <= $2 or due > $3) and crashes < 2 "
+  .. "order by due limit $4"
+local READY = CLAIMABLE .. "where job = $1 and n > $2 and state = 'ready' order by n limit $3"
+local SUSPECT = CLAIMABLE .. "where job = $1 and state = 'later' and (due <= $2 or due > $3) and crashes >= 2 "
+  .. "order by due limit 1"
+local CLAIM = "update item set state = 'claimed', attempt = attempt + 1, fence = $3, due = $4 where job = $1 and n = $2"
+
+local function collect(list, operation, next_row)
+  local n, line, card, arguments, attempt, crashes, tries, mark, maybe_applied, before = next_row()
+  while n do
+    local decoded = items.decode(arguments)
+    decoded.value = card
+    list[#list + 1] = { n = n, line = line, card = card, operation = operation, arguments = decoded,
+      attempt = attempt, crashes = crashes, tries = tries, mark = mark, maybe_applied = maybe_applied == 1,
+      before = before and items.decode(before) or nil }
+    n, line, card, arguments, attempt, crashes, tries, mark, maybe_applied, before = next_row()
+  end
+end
+
+-- Claims items: first those that are due again, then those that are ready. An item whose process died twice is
+-- claimed alone, so that only the culprit collects crashes.
+local function claim(self, job, request, fence)
+  local journal, now, list = self.journal, self.journal:now(), {}
+  local too_far = now + request.longest_wait_ms -- the wall clock was set back between two runs
+  collect(list, request.operation, journal:rows(DUE, "iiii", job, now, too_far, request.count))
+  collect(list, request.operation, journal:rows(READY, "iii", job, request.after, request.count - #list))
+  if #list == 0 and request.nothing_else then
+    collect(list, request.operation, journal:rows(SUSPECT, "iii", job, now, too_far))
+  end
+  for _, item in ipairs(list) do
+    journal:execute(CLAIM, "iiii", job, item.n, fence, now + request.lease_ms)
+    item.fence = fence
+  end
+  return list
+end
+
+local COUNTS = "update job set done = done + $2, failed = failed + $3, unknown = unknown + $4, "
+  .. "requests = requests + $5, fence = fence + 1 where id = $1"
+
+-- One transaction: stores what ended, the states of cards before they are changed, and the results of verifications;
+-- then claims more. `turn` holds `endings`, `notes` and `verified`, which are lists, and `claim`, or nil: `count`,
+-- `after` (only ready items behind that one), `lease_ms`, `longest_wait_ms`, `operation`, and `nothing_else` (no other
+-- item is under way). Returns the items that were claimed, and whether the job is asked to stop.
+function Store:turn(job, turn)
+  return self.journal:transaction(function()
+    local counts = { done = 0, failed = 0, unknown = 0, requests = 0 }
+    for _, ending in ipairs(turn.endings) do
+      finish(self, job, ending, counts)
+    end
+    for _, note in ipairs(turn.notes) do
+      self.journal:execute("update item set before = $4 where job = $1 and n = $2 and fence = $3 "
+        .. "and state = 'claimed'", "iiit", job, note.item.n, note.item.fence, items.encode_before(note.before))
+    end
+    for _, result in ipairs(turn.verified) do
+      set_verified(self, job, result, counts)
+    end
+    for _, n in ipairs(turn.forgiven) do
+      self.journal:execute("update item set tries = tries - 1 where job = $1 and n = $2 and tries > 0", "ii", job, n)
+    end
+    self.journal:execute(COUNTS, "iiiii", job, counts.done, counts.failed, counts.unknown, counts.requests)
+    local fence, stop = self.journal:row("select fence, stop from job where id = $1", "i", job)
+    local claimed = turn.claim and claim(self, job, turn.claim, fence) or {}
+    return claimed, stop == 1
+  end)
+end
+
+-- Returns when the next item comes again, as a time of the journal; nil if none is waiting.
+function Store:next_due(job)
+  return (self.journal:row("select due from item where job = $1 and state = 'later' order by due limit 1", "i", job))
+end
+
+-- ---- after the items --------------------------------------------------------------------
+
+local DOUBTFUL = "job = $1 and verified is null and (state = 'unknown' or state = 'done' "
+  .. "and (maybe_applied = 1 or outcome = 'recovered'))"
+local ALL = "job = $1 and verified is null and state in ('done', 'unknown')"
+local TO_VERIFY = "select n, card, arguments, state, outcome, kind, message, before from item where n > $2 and %s "
+  .. "order by n limit 64"
+
+-- Returns when the last doubtful item ended, nil if none is: those whose request may have been received although no
+-- response arrived.
+function Store:last_doubtful(job)
+  return (self.journal:row("select at from item where " .. DOUBTFUL .. " order by at desc limit 1", "i", job))
+end
+
+-- Returns up to 64 items behind `after` that are to be verified: the doubtful ones, or all.
+function Store:to_verify(job, operation, after, all)
+  local list = {}
+  local next_row = self.journal:rows(TO_VERIFY:format(all and ALL or DOUBTFUL), "ii", job, after)
+  local n, card, arguments, state, outcome, kind, message, before = next_row()
+  while n do
+    local decoded = items.decode(arguments)
+    decoded.value = card
+    list[#list + 1] = { n = n, card = card, operation = operation, arguments = decoded, state = state,
+      outcome = outcome, kind = kind, message = message, before = before and items.decode(before) or nil }
+    n, card, arguments, state, outcome, kind, message, before = next_row()
+  end
+  return list
+end
+
+-- Lets all items of a job be verified again.
+function Store:forget_verified(job)
+  self.journal:execute("update item set verified = null where job = $1 and verified is not null", "i", job)
+end
+
+local RETRY = {
+  failed = "update item set state = 'ready', outcome = null, kind = null, code = null, message = null, tries = 0, "
+    .. "maybe_applied = 0, before = null, verified = null where job = $1 and state = 'failed'",
+  unknown = "update item set state = 'later', due = $2, tries = 0, crashes = 0, maybe_applied = 1, verified = null "
+    .. "where job = $1 and state = 'unknown'",
+}
+
+-- Lets failed and unknown items be processed again; the unknown ones are verified first. Returns how many.
+function Store:retry(job, failed, unknown)
+  return self.journal:transaction(function()
+    local of_failed = failed and self.journal:execute(RETRY.failed, "i", job) or 0
+    local of_unknown = unknown and self.journal:execute(RETRY.unknown, "ii", job, self.journal:now()) or 0
+    self.journal:execute("update job set failed = failed - $2, unknown = unknown - $3, finished = null, reason = null, "
+      .. "state = case when $4 > 0 then 'stopped' else state end where id = $1", "iiii", job, of_failed, of_unknown,
+      of_failed + of_unknown)
+    note_event(self, job, nil, nil, ("to be tried again: %d failed, %d unknown"):format(of_failed, of_unknown))
+    return of_failed + of_unknown
+  end)
+end
+
+-- Iterates over all items, in the order of the rows: `for n, line, card, arguments, bytes, ... in store:results(job)`.
+function Store:results(job)
+  return self.journal:rows("select n, line, card, arguments, bytes, state, outcome, kind, code, message, requests, at, "
+    .. "before, seen, changed from item where job = $1 order by n", "i", job)
+end
+
+return store
