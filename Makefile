@@ -74,6 +74,8 @@ JANSSON_CFLAGS := $(call pc,--cflags jansson)
 JANSSON_LIBS   := $(call pc,--libs jansson,-ljansson)
 MHD_CFLAGS     := $(call pc,--cflags libmicrohttpd)
 MHD_LIBS       := $(call pc,--libs libmicrohttpd,-lmicrohttpd)
+SQLITE_CFLAGS  := $(call pc,--cflags sqlite3)
+SQLITE_LIBS    := $(call pc,--libs sqlite3,-lsqlite3)
 GNUTLS_CFLAGS  := $(call pc,--cflags gnutls)
 GNUTLS_LIBS    := $(call pc,--libs gnutls,-lgnutls)
 
@@ -83,7 +85,7 @@ STANDARD := -std=c11 -D_DEFAULT_SOURCE
 # CFLAGS and CPPFLAGS stay as the caller gave them: make would export them, with what is added
 # here, to the makes that it starts, which would add it once more and compile all anew.
 C_FLAGS   = $(CFLAGS) $(STANDARD) -fPIC -fvisibility=hidden -fno-semantic-interposition $(WARNINGS)
-CPP_FLAGS = $(CPPFLAGS) -Icore -Icore/curl -Icore/sandbox $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(MHD_CFLAGS)
+CPP_FLAGS = $(CPPFLAGS) -Icore -Icore/curl -Icore/sandbox $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(MHD_CFLAGS) $(SQLITE_CFLAGS)
 LIBFLAG ?= -shared
 # Threads of libcurl's resolver may outlive the interpreter: the module stays mapped.
 MODULE  := $(LIBFLAG) -Wl,--exclude-libs,ALL -Wl,-z,nodelete -Wl,-Bsymbolic
@@ -101,11 +103,13 @@ PURE_OBJ := $(PURE:core/%.c=$(B)/%.o)
 CURL_OBJ := $(CURL:core/%.c=$(B)/%.o)
 SANDBOX_OBJ := $(SANDBOX:core/%.c=$(B)/%.o)
 
-# The Lua modules; the sandbox's are a separate rock.
-LUA_SRC  := lua/leat.lua $(filter-out %/sandbox.lua,$(wildcard lua/leat/*.lua))
-MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so
+# The Lua modules; those of the sandbox and of jobs are separate rocks.
 SANDBOX_LUA    := lua/leat/sandbox.lua
 SANDBOX_MODULE := $(M)/leat/sandbox/core.so
+JOBS_LUA     := $(wildcard lua/leat/csv.lua lua/leat/jobs.lua lua/leat/jobs/*.lua)
+JOBS_MODULES := $(M)/leat/sqlite/core.so $(M)/leat/jobs/core.so
+LUA_SRC  := lua/leat.lua $(filter-out $(SANDBOX_LUA) $(JOBS_LUA),$(wildcard lua/leat/*.lua))
+MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so
 CLI_LUA    := $(wildcard lua/leat/cli/*.lua)
 CLI_MODULE := $(M)/leat/cli/core.so
 # The command is a program for this interpreter. The modules can be built without one.
@@ -114,18 +118,23 @@ lua_program := $(shell command -v $(LUA))
 # The sandbox is for tests, and the library does not need it. (Versions of make differ in whether
 # "#" must be escaped inside a function.)
 hash := \#
-has_sandbox := $(shell printf '$(hash)include <%s>\n' microhttpd.h jansson.h | $(CC) $(CPP_FLAGS) -E - >/dev/null 2>&1 && echo yes)
-parts     := leat cli $(if $(has_sandbox),sandbox)
+# $(call has,HEADER...)
+has = $(shell printf '$(hash)include <%s>\n' $(1) | $(CC) $(CPP_FLAGS) -E - >/dev/null 2>&1 && echo yes)
+has_sandbox := $(call has,microhttpd.h jansson.h)
+has_sqlite  := $(call has,sqlite3.h)
+parts     := leat cli $(if $(has_sandbox),sandbox) $(if $(has_sqlite),jobs)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx lint purity exports env libraries lua-leat lua-cli lua-sandbox install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%) $(if $(lua_program),$(M)/bin/leat)
 	$(if $(has_sandbox),@:,@echo no libmicrohttpd and jansson with headers: built without leat.sandbox)
+	$(if $(has_sqlite),@:,@echo no SQLite with headers: built without leat.jobs)
 lua-leat: $(MODULES)
 lua-sandbox: $(SANDBOX_MODULE)
 lua-cli: $(CLI_MODULE)
+lua-jobs: $(JOBS_MODULES)
 
 # Objects that were compiled with other flags are compiled again.
 FLAGS := $(BUILD)/flags
@@ -175,6 +184,14 @@ $(M)/leat/curl/core.so: $(CURL_O) $(SHARED_O) $(BUILD)/libleat.a
 $(M)/leat/sandbox/core.so: $(SANDBOX_O) $(SHARED_O) $(BUILD)/libleat_sandbox.a $(BUILD)/libleat.a
 	@mkdir -p $(@D)
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(MHD_LIBS) $(JANSSON_LIBS)
+
+$(M)/leat/sqlite/core.so: $(M)/leat_sqlite.o $(SHARED_O) $(BUILD)/libleat.a
+	@mkdir -p $(@D)
+	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(SQLITE_LIBS)
+
+$(M)/leat/jobs/core.so: $(M)/leat_jobs.o $(SHARED_O) $(BUILD)/libleat.a
+	@mkdir -p $(@D)
+	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^
 
 $(CLI_MODULE): $(M)/leat_cli.o
 	@mkdir -p $(@D)

@@ -1,0 +1,420 @@
+/*
+** leat_sqlite.c - the module leat.sqlite.core: SQLite for Lua, and the only file that
+** includes its header.
+**
+**   sqlite.open(path)         Returns a connection. A missing file is created, with mode
+**                             0600. "" is a private temporary database on disk. Nothing
+**                             waits for locks: what is locked fails with codes.BUSY.
+**   sqlite.codes              The primary codes by name: { BUSY = 5, ... }
+**   connection:exec(sql)      Executes statements without parameters. Returns true.
+**   connection:prepare(sql, types)
+**                             Returns a statement. Its parameters are named $1, $2, ... in
+**                             the order of their first use. `types` has a letter for each:
+**                             i an integer or boolean, t text, b a blob. Each may be nil.
+**   connection:has_moved()    Returns whether the file was deleted or replaced since it was
+**                             opened.
+**   connection:close()        Also ends its statements.
+**   statement:execute(...)    Binds the values and executes the statement to its end.
+**                             Returns the number of rows that it changed.
+**   statement:query(...)      Binds the values. Returns true.
+**   statement:fetch()         Returns true and the columns of the query's next row; false
+**                             at the end, which resets the statement.
+**   statement:reset()         Ends the query.
+**
+** Those that can fail return nil, a message and SQLite's extended code in that case, and
+** code % 256 is the primary code. A statement that failed is reset. Messages do not
+** contain bound values.
+*/
+#include "push.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CONNECTION_TYPE "leat.sqlite.connection " LEAT_VERSION
+#define STATEMENT_TYPE  "leat.sqlite.statement " LEAT_VERSION
+
+typedef struct connection { /* `db` is NULL until it is opened, and once closed */
+  sqlite3 *db;
+} connection;
+
+typedef struct statement {
+  connection
+      *connection; /* which a user value keeps; it ends our `prepared` if it closes */
+  sqlite3_stmt *prepared; /* NULL until it is prepared */
+  bool running;           /* whether a query was begun and has not ended */
+  int count;              /* the number of parameters */
+  char types[];
+} statement;
+
+/* ---- failures -------------------------------------------------------------------- */
+
+/* SQLite's text for these two codes does not say what the system said. */
+static const char *system_text(sqlite3 *db) {
+  int code = sqlite3_errcode(db) & 0xff;
+  int number =
+      code == SQLITE_CANTOPEN || code == SQLITE_IOERR ? sqlite3_system_errno(db) : 0;
+  return number ? strerror(number) : NULL;
+}
+
+static int push_failure(lua_State *L, sqlite3 *db, const char *operation) {
+  const char *reason = system_text(db);
+  lua_pushnil(L);
+  if (reason) lua_pushfstring(L, "%s: %s (%s)", operation, sqlite3_errmsg(db), reason);
+  else lua_pushfstring(L, "%s: %s", operation, sqlite3_errmsg(db));
+  lua_pushinteger(L, sqlite3_extended_errcode(db));
+  return 3;
+}
+
+static const char *check_text(lua_State *L, int index) {
+  size_t length;
+  luaL_checktype(L, index, LUA_TSTRING);
+  const char *text = lua_tolstring(L, index, &length);
+  luaL_argcheck(L, strlen(text) == length, index, "it contains a NUL byte");
+  return text;
+}
+
+/* ---- connections ----------------------------------------------------------------- */
+
+static sqlite3 *check_open(lua_State *L) {
+  const connection *box = check_box(L, 1, OWN, CONNECTION_TYPE);
+  luaL_argcheck(L, box->db != NULL, 1, "connection is closed");
+  return box->db;
+}
+
+/* Creates the file if it is missing, because SQLite would create it for others to read.
+** The -wal and -shm files get the same mode. An existing file must not be opened here:
+** closing it would release the locks of this process's other connections. */
+static bool create_missing(const char *path) {
+  int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd >= 0) close(fd);
+  return fd >= 0 || errno == EEXIST;
+}
+
+static int push_not_created(lua_State *L, const char *path) {
+  int error = errno;
+  lua_pushnil(L);
+  lua_pushfstring(L, "can't create %s: %s", path, strerror(error));
+  lua_pushinteger(L, SQLITE_CANTOPEN);
+  return 3;
+}
+
+static int push_not_opened(lua_State *L, connection *box, const char *path) {
+  int count = push_failure(L, box->db, lua_pushfstring(L, "can't open %s", path));
+  sqlite3_close(box->db);
+  box->db = NULL;
+  return count;
+}
+
+/* A relative path gets a prefix, because SQLite has names with a meaning, such as
+** :memory:. */
+static int connection_open(lua_State *L) {
+  const char *path = check_text(L, 1);
+  bool temporary = *path == '\0';
+  int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+  connection *box = lua_newuserdatauv(L, sizeof *box, 0);
+  box->db = NULL;
+  luaL_setmetatable(L, CONNECTION_TYPE);
+  if (!temporary && !create_missing(path)) return push_not_created(L, path);
+  const char *name = temporary || *path == '/' ? path : lua_pushfstring(L, "./%s", path);
+  int code = sqlite3_open_v2(name, &box->db,
+                             temporary ? flags | SQLITE_OPEN_CREATE : flags, NULL);
+  if (code != SQLITE_OK) return push_not_opened(L, box, path);
+  sqlite3_extended_result_codes(box->db, 1);
+  lua_settop(L, 2);
+  return 1;
+}
+
+/* The statements' userdata keep their pointers, and do not use them once `db` is NULL. */
+static int connection_close(lua_State *L) {
+  connection *box = check_box(L, 1, OWN, CONNECTION_TYPE);
+  sqlite3 *db = box->db;
+  sqlite3_stmt *prepared;
+  box->db = NULL;
+  while (db && (prepared = sqlite3_next_stmt(db, NULL)) != NULL)
+    sqlite3_finalize(prepared);
+  sqlite3_close(db);
+  return 0;
+}
+
+static int connection_exec(lua_State *L) {
+  sqlite3 *db = check_open(L);
+  const char *sql = check_text(L, 2);
+  if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+    return push_failure(L, db, "exec");
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int connection_has_moved(lua_State *L) {
+  sqlite3 *db = check_open(L);
+  const char *name = sqlite3_db_filename(db, "main");
+  int moved = 0;
+  if (name && *name) /* a temporary database has none */
+    sqlite3_file_control(db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+  lua_pushboolean(L, moved);
+  return 1;
+}
+
+/* ---- statements ------------------------------------------------------------------ */
+
+static statement *check_statement(lua_State *L) {
+  statement *box = check_box(L, 1, OWN, STATEMENT_TYPE);
+  luaL_argcheck(L, box->connection->db != NULL, 1, "connection is closed");
+  return box;
+}
+
+static statement *new_statement(lua_State *L, const char *types, size_t count) {
+  statement *box = lua_newuserdatauv(L, sizeof *box + count + 1, 1);
+  *box = (statement){.connection = lua_touserdata(L, 1), .count = (int)count};
+  memcpy(box->types, types, count + 1);
+  lua_createtable(L, 1, 0);
+  lua_pushvalue(L, 1);
+  lua_rawseti(L, -2, 1);
+  lua_setiuservalue(L, -2, 1);
+  luaL_setmetatable(L, STATEMENT_TYPE);
+  return box;
+}
+
+/* SQLite numbers named parameters in the order of their first use. */
+static void check_parameters(lua_State *L, const statement *box) {
+  int count = sqlite3_bind_parameter_count(box->prepared);
+  if (count != box->count)
+    luaL_error(L, "the statement has %d parameters, and types for %d", count, box->count);
+  for (int i = 1; i <= count; i++) {
+    const char *wanted = lua_pushfstring(L, "$%d", i);
+    const char *name = sqlite3_bind_parameter_name(box->prepared, i);
+    if (name == NULL || strcmp(name, wanted) != 0)
+      luaL_error(L, "parameter %d must be named %s", i, wanted);
+    lua_pop(L, 1);
+  }
+}
+
+static int connection_prepare(lua_State *L) {
+  sqlite3 *db = check_open(L);
+  const char *sql = check_text(L, 2), *types = luaL_optstring(L, 3, ""), *rest;
+  size_t count = strspn(types, "itb");
+  luaL_argcheck(L, types[count] == '\0', 3, "the types are i, t and b");
+  statement *box = new_statement(L, types, count);
+  unsigned flags = SQLITE_PREPARE_PERSISTENT;
+  if (sqlite3_prepare_v3(db, sql, -1, flags, &box->prepared, &rest) != SQLITE_OK)
+    return push_failure(L, db, "prepare");
+  luaL_argcheck(L, box->prepared && rest[strspn(rest, "; \t\r\n")] == '\0', 2,
+                "one statement expected");
+  check_parameters(L, box);
+  return 1;
+}
+
+static int statement_free(lua_State *L) {
+  statement *box = check_box(L, 1, OWN, STATEMENT_TYPE);
+  sqlite3_stmt *prepared = box->prepared;
+  box->prepared = NULL;
+  if (box->connection->db) sqlite3_finalize(prepared);
+  return 0;
+}
+
+static void reset(statement *box) {
+  box->running = false;
+  sqlite3_reset(box->prepared);
+  sqlite3_clear_bindings(box->prepared);
+}
+
+static int statement_reset(lua_State *L) {
+  reset(check_statement(L));
+  return 0;
+}
+
+/* ---- binding values -------------------------------------------------------------- */
+
+static bool to_integer(lua_State *L, int index, sqlite3_int64 *value) {
+#if LUA_VERSION_NUM >= 503
+  if (lua_isinteger(L, index)) {
+    *value = lua_tointeger(L, index);
+    return true;
+  }
+#endif
+  const lua_Number limit = (lua_Number)9223372036854775808.0;
+  lua_Number number = lua_tonumber(L, index);
+  if (!(number >= -limit && number < limit)) return false;
+  *value = (sqlite3_int64)number;
+  return (lua_Number)*value == number;
+}
+
+static void check_value(lua_State *L, int index, char type) {
+  int is = lua_type(L, index);
+  sqlite3_int64 value;
+  if (is == LUA_TNIL) return;
+  bool fits = type == 'i' ? is == LUA_TNUMBER || is == LUA_TBOOLEAN : is == LUA_TSTRING;
+  if (!fits) {
+    const char *wanted = type == 'i' ? "integer" : "string";
+    lua_pushfstring(L, "%s expected, got %s", wanted, luaL_typename(L, index));
+    luaL_argerror(L, index, lua_tostring(L, -1));
+  }
+  if (is == LUA_TNUMBER && !to_integer(L, index, &value))
+    luaL_argerror(L, index, "number has no integer representation");
+}
+
+static void check_values(lua_State *L, const statement *box) {
+  int given = lua_gettop(L) - 1;
+  if (given != box->count)
+    luaL_error(L, "the statement has %d parameters, not %d", box->count, given);
+  for (int i = 0; i < box->count; i++)
+    check_value(L, i + 2, box->types[i]);
+}
+
+static int bind_integer(lua_State *L, int index, sqlite3_stmt *prepared, int i) {
+  sqlite3_int64 value;
+  if (lua_isboolean(L, index)) value = lua_toboolean(L, index);
+  else to_integer(L, index, &value);
+  return sqlite3_bind_int64(prepared, i, value);
+}
+
+/* Binds the parameter `i`, which is at index i + 1. */
+static int bind_value(lua_State *L, const statement *box, int i,
+                      sqlite3_destructor_type lifetime) {
+  size_t length;
+  if (lua_isnil(L, i + 1)) return sqlite3_bind_null(box->prepared, i);
+  if (box->types[i - 1] == 'i') return bind_integer(L, i + 1, box->prepared, i);
+  const char *text = lua_tolstring(L, i + 1, &length);
+  return box->types[i - 1] == 't'
+             ? sqlite3_bind_text64(box->prepared, i, text, length, lifetime, SQLITE_UTF8)
+             : sqlite3_bind_blob64(box->prepared, i, text, length, lifetime);
+}
+
+/* Raises an error before it changes the statement. Returns false if SQLite refuses a
+** value. */
+static bool bind_values(lua_State *L, statement *box, sqlite3_destructor_type lifetime) {
+  int code = SQLITE_OK;
+  check_values(L, box);
+  reset(box);
+  for (int i = 1; i <= box->count && code == SQLITE_OK; i++)
+    code = bind_value(L, box, i, lifetime);
+  return code == SQLITE_OK;
+}
+
+/* Resets first: a lack of memory for the message must not leave a statement open, with its
+** locks. SQLite keeps the error. */
+static int fail(lua_State *L, statement *box, const char *operation) {
+  reset(box);
+  return push_failure(L, box->connection->db, operation);
+}
+
+/* The values stay on the stack until the end, so SQLite need not copy them. */
+static int statement_execute(lua_State *L) {
+  statement *box = check_statement(L);
+  sqlite3 *db = box->connection->db;
+  int before = sqlite3_total_changes(db), code;
+  if (!bind_values(L, box, SQLITE_STATIC)) return fail(L, box, "execute");
+  while ((code = sqlite3_step(box->prepared)) == SQLITE_ROW)
+    ;
+  if (code != SQLITE_DONE) return fail(L, box, "execute");
+  /* Statements that change no rows leave the number of the one before. */
+  int changed = sqlite3_total_changes(db) == before ? 0 : sqlite3_changes(db);
+  reset(box);
+  lua_pushinteger(L, changed);
+  return 1;
+}
+
+static int statement_query(lua_State *L) {
+  statement *box = check_statement(L);
+  if (!bind_values(L, box, SQLITE_TRANSIENT)) return fail(L, box, "query");
+  box->running = true;
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* ---- fetching rows --------------------------------------------------------------- */
+
+/* Returns false if memory was exhausted. */
+static bool push_bytes(lua_State *L, const statement *box, int i) {
+  const void *bytes = sqlite3_column_blob(box->prepared, i);
+  int length = sqlite3_column_bytes(box->prepared, i);
+  if (!bytes && sqlite3_errcode(box->connection->db) == SQLITE_NOMEM) return false;
+  lua_pushlstring(L, bytes ? bytes : "", (size_t)length);
+  return true;
+}
+
+static bool push_column(lua_State *L, const statement *box, int i) {
+  switch (sqlite3_column_type(box->prepared, i)) {
+    case SQLITE_NULL: lua_pushnil(L); return true;
+    case SQLITE_INTEGER:
+      leat__push_integer(L, sqlite3_column_int64(box->prepared, i));
+      return true;
+    case SQLITE_FLOAT:
+      lua_pushnumber(L, (lua_Number)sqlite3_column_double(box->prepared, i));
+      return true;
+    default: return push_bytes(L, box, i);
+  }
+}
+
+static int push_row(lua_State *L, statement *box, int columns) {
+  lua_pushboolean(L, 1);
+  for (int i = 0; i < columns; i++)
+    if (!push_column(L, box, i)) return fail(L, box, "fetch");
+  return columns + 1;
+}
+
+static int statement_fetch(lua_State *L) {
+  statement *box = check_statement(L);
+  luaL_argcheck(L, box->running, 1, "no query");
+  int columns = sqlite3_column_count(box->prepared);
+  luaL_checkstack(L, columns + LUA_MINSTACK, "too many columns");
+  int code = sqlite3_step(box->prepared);
+  if (code == SQLITE_ROW) return push_row(L, box, columns);
+  if (code != SQLITE_DONE) return fail(L, box, "fetch");
+  reset(box);
+  lua_pushboolean(L, 0);
+  return 1;
+}
+
+/* ---- the module ------------------------------------------------------------------ */
+
+static const luaL_Reg connection_methods[] = {{"exec", connection_exec},
+                                              {"prepare", connection_prepare},
+                                              {"has_moved", connection_has_moved},
+                                              {"close", connection_close},
+                                              {NULL, NULL}};
+
+static const luaL_Reg statement_methods[] = {{"execute", statement_execute},
+                                             {"query", statement_query},
+                                             {"fetch", statement_fetch},
+                                             {"reset", statement_reset},
+                                             {NULL, NULL}};
+
+static const luaL_Reg functions[] = {{"open", connection_open}, {NULL, NULL}};
+
+static void push_codes(lua_State *L) {
+  static const struct code {
+    const char *name;
+    int code;
+  } codes[] = {
+      {"ERROR", SQLITE_ERROR},       {"PERM", SQLITE_PERM},
+      {"ABORT", SQLITE_ABORT},       {"BUSY", SQLITE_BUSY},
+      {"LOCKED", SQLITE_LOCKED},     {"NOMEM", SQLITE_NOMEM},
+      {"READONLY", SQLITE_READONLY}, {"INTERRUPT", SQLITE_INTERRUPT},
+      {"IOERR", SQLITE_IOERR},       {"CORRUPT", SQLITE_CORRUPT},
+      {"FULL", SQLITE_FULL},         {"CANTOPEN", SQLITE_CANTOPEN},
+      {"PROTOCOL", SQLITE_PROTOCOL}, {"SCHEMA", SQLITE_SCHEMA},
+      {"TOOBIG", SQLITE_TOOBIG},     {"CONSTRAINT", SQLITE_CONSTRAINT},
+      {"MISMATCH", SQLITE_MISMATCH}, {"MISUSE", SQLITE_MISUSE},
+      {"NOLFS", SQLITE_NOLFS},       {"AUTH", SQLITE_AUTH},
+      {"RANGE", SQLITE_RANGE},       {"NOTADB", SQLITE_NOTADB},
+  };
+  lua_newtable(L);
+  for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
+    leat__set_integer(L, codes[i].name, codes[i].code);
+}
+
+LEAT_API int luaopen_leat_sqlite_core(lua_State *L);
+
+LEAT_API int luaopen_leat_sqlite_core(lua_State *L) {
+  leat__new_type(L, CONNECTION_TYPE, connection_close, connection_methods);
+  leat__new_type(L, STATEMENT_TYPE, statement_free, statement_methods);
+  lua_newtable(L);
+  leat__set_functions(L, CONNECTION_TYPE, functions);
+  push_codes(L);
+  lua_setfield(L, -2, "codes");
+  return 1;
+}
