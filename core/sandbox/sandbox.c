@@ -223,12 +223,33 @@ static bool write_certificate(leat_sandbox *sandbox, leat_error *error) {
   return written || fail(error, LEAT_LOCAL, "write its certificate");
 }
 
+static struct sockaddr_in local_address(int port) {
+  struct sockaddr_in address;
+  memset(&address, 0, sizeof address);
+  address.sin_family = AF_INET;
+  address.sin_port = htons((uint16_t)port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return address;
+}
+
+/* Sets errno to the reason why the port cannot be bound, if there is one. libmicrohttpd 1.0
+** overwrites it when it closes its socket. */
+static void find_out_why(int port) {
+  struct sockaddr_in address = local_address(port);
+  int fd = socket(AF_INET, SOCK_STREAM, 0), before = errno;
+  if (fd < 0) return;
+  bool bound = bind(fd, (struct sockaddr *)&address, sizeof address) == 0;
+  int why = bound ? before : errno;
+  close(fd);
+  errno = why;
+}
+
 /* Blocks all signals in the sandbox's threads, so that they are delivered to the
 ** program's own threads. */
 static struct MHD_Daemon *start_daemon(leat_sandbox *sandbox,
                                        const leat_sandbox_config *config) {
   sigset_t all, before;
-  struct sockaddr_in address;
+  struct sockaddr_in address = local_address(config->port);
   const unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION |
                          MHD_USE_AUTO | MHD_USE_ITC;
   struct MHD_OptionItem secure[] = {
@@ -238,10 +259,6 @@ static struct MHD_Daemon *start_daemon(leat_sandbox *sandbox,
        (void *)(uintptr_t) "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
       {MHD_OPTION_END, 0, NULL}};
   struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
-  memset(&address, 0, sizeof address);
-  address.sin_family = AF_INET;
-  address.sin_port = htons((uint16_t)config->port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   struct MHD_Daemon *daemon = MHD_start_daemon(
@@ -272,8 +289,10 @@ static bool start(leat_sandbox *sandbox, const leat_sandbox_config *config,
   if (config->tls && !write_certificate(sandbox, error)) return false;
   errno = 0;
   sandbox->daemon = start_daemon(sandbox, config);
-  if (sandbox->daemon == NULL)
+  if (sandbox->daemon == NULL) {
+    find_out_why(config->port);
     return fail(error, LEAT_LOCAL, config->tls ? "listen with TLS" : "listen");
+  }
   set_urls(sandbox, config);
   return true;
 }
