@@ -8,9 +8,9 @@
 **   sqlite.codes              The primary codes by name: { BUSY = 5, ... }
 **   connection:exec(sql)      Executes statements without parameters. Returns true.
 **   connection:prepare(sql, types)
-**                             Returns a statement. Its parameters are named $1, $2, ... in
-**                             the order of their first use. `types` has a letter for each:
-**                             i an integer or boolean, t text, b a blob. Each may be nil.
+**                             Returns a statement. Its parameters are named $1, $2, ...
+**                             `types` has a letter for each, in this order: i an integer
+**                             or boolean, t text, b a blob. Each may be nil.
 **   connection:has_moved()    Returns whether the file was deleted or replaced since it was
 **                             opened.
 **   connection:close()        Also ends its statements.
@@ -40,13 +40,18 @@ typedef struct connection { /* `db` is NULL until it is opened, and once closed 
   sqlite3 *db;
 } connection;
 
+typedef struct parameter {
+  int number; /* N of $N */
+  char type;
+} parameter;
+
 typedef struct statement {
   connection
       *connection; /* which a user value keeps; it ends our `prepared` if it closes */
   sqlite3_stmt *prepared; /* NULL until it is prepared */
   bool running;           /* whether a query was begun and has not ended */
   int count;              /* the number of parameters */
-  char types[];
+  parameter parameters[]; /* in the order of their first use, as SQLite numbers them */
 } statement;
 
 /* ---- failures -------------------------------------------------------------------- */
@@ -166,10 +171,9 @@ static statement *check_statement(lua_State *L) {
   return box;
 }
 
-static statement *new_statement(lua_State *L, const char *types, size_t count) {
-  statement *box = lua_newuserdatauv(L, sizeof *box + count + 1, 1);
+static statement *new_statement(lua_State *L, size_t count) {
+  statement *box = lua_newuserdatauv(L, sizeof *box + count * sizeof(parameter), 1);
   *box = (statement){.connection = lua_touserdata(L, 1), .count = (int)count};
-  memcpy(box->types, types, count + 1);
   lua_createtable(L, 1, 0);
   lua_pushvalue(L, 1);
   lua_rawseti(L, -2, 1);
@@ -178,17 +182,25 @@ static statement *new_statement(lua_State *L, const char *types, size_t count) {
   return box;
 }
 
-/* SQLite numbers named parameters in the order of their first use. */
-static void check_parameters(lua_State *L, const statement *box) {
+/* Returns N for the name $N, or 0 if it is none. */
+static int parameter_number(const char *name, int count) {
+  int number = 0;
+  if (name == NULL || *name != '$') return 0;
+  for (name++; *name >= '0' && *name <= '9' && number <= count; name++)
+    number = 10 * number + (*name - '0');
+  return *name == '\0' && number <= count ? number : 0;
+}
+
+static void set_parameters(lua_State *L, statement *box, const char *types) {
   int count = sqlite3_bind_parameter_count(box->prepared);
   if (count != box->count)
     luaL_error(L, "the statement has %d parameters, and types for %d", count, box->count);
   for (int i = 1; i <= count; i++) {
-    const char *wanted = lua_pushfstring(L, "$%d", i);
     const char *name = sqlite3_bind_parameter_name(box->prepared, i);
-    if (name == NULL || strcmp(name, wanted) != 0)
-      luaL_error(L, "parameter %d must be named %s", i, wanted);
-    lua_pop(L, 1);
+    int number = parameter_number(name, count);
+    if (number == 0)
+      luaL_error(L, "parameter %s must be one of $1 to $%d", name ? name : "?", count);
+    box->parameters[i - 1] = (parameter){number, types[number - 1]};
   }
 }
 
@@ -197,13 +209,13 @@ static int connection_prepare(lua_State *L) {
   const char *sql = check_text(L, 2), *types = luaL_optstring(L, 3, ""), *rest;
   size_t count = strspn(types, "itb");
   luaL_argcheck(L, types[count] == '\0', 3, "the types are i, t and b");
-  statement *box = new_statement(L, types, count);
+  statement *box = new_statement(L, count);
   unsigned flags = SQLITE_PREPARE_PERSISTENT;
   if (sqlite3_prepare_v3(db, sql, -1, flags, &box->prepared, &rest) != SQLITE_OK)
     return push_failure(L, db, "prepare");
   luaL_argcheck(L, box->prepared && rest[strspn(rest, "; \t\r\n")] == '\0', 2,
                 "one statement expected");
-  check_parameters(L, box);
+  set_parameters(L, box, types);
   return 1;
 }
 
@@ -261,7 +273,7 @@ static void check_values(lua_State *L, const statement *box) {
   if (given != box->count)
     luaL_error(L, "the statement has %d parameters, not %d", box->count, given);
   for (int i = 0; i < box->count; i++)
-    check_value(L, i + 2, box->types[i]);
+    check_value(L, box->parameters[i].number + 1, box->parameters[i].type);
 }
 
 static int bind_integer(lua_State *L, int index, sqlite3_stmt *prepared, int i) {
@@ -271,14 +283,15 @@ static int bind_integer(lua_State *L, int index, sqlite3_stmt *prepared, int i) 
   return sqlite3_bind_int64(prepared, i, value);
 }
 
-/* Binds the parameter `i`, which is at index i + 1. */
 static int bind_value(lua_State *L, const statement *box, int i,
                       sqlite3_destructor_type lifetime) {
   size_t length;
-  if (lua_isnil(L, i + 1)) return sqlite3_bind_null(box->prepared, i);
-  if (box->types[i - 1] == 'i') return bind_integer(L, i + 1, box->prepared, i);
-  const char *text = lua_tolstring(L, i + 1, &length);
-  return box->types[i - 1] == 't'
+  parameter one = box->parameters[i - 1];
+  int index = one.number + 1;
+  if (lua_isnil(L, index)) return sqlite3_bind_null(box->prepared, i);
+  if (one.type == 'i') return bind_integer(L, index, box->prepared, i);
+  const char *text = lua_tolstring(L, index, &length);
+  return one.type == 't'
              ? sqlite3_bind_text64(box->prepared, i, text, length, lifetime, SQLITE_UTF8)
              : sqlite3_bind_blob64(box->prepared, i, text, length, lifetime);
 }
