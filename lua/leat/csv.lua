@@ -8,8 +8,9 @@
 --    local header, bytes = reader:next()
 --    for cells, row_bytes, line in function() return reader:next() end do ... end
 --
--- A damaged row has `cells.damage`, which says what is wrong, and the rows after it can be read. It ends with the
--- line on which its damaged cell begins, so that a stray quote costs one row and not the rest of the file.
+-- A damaged row has `cells.damage`, which says what is wrong ("has text after a closing quote"), and the rows after
+-- it can be read. It ends with the line on which its damaged cell begins, so that a stray quote costs one row and not
+-- the rest of the file.
 local csv = {}
 
 local byte, find, gsub, match, sub = string.byte, string.find, string.gsub, string.match, string.sub
@@ -55,7 +56,7 @@ local function read_cell(text, at, separator, final)
   if byte(text, at) == QUOTE then
     local cell, after = read_quoted(text, at, final)
     if cell == false then
-      return false, "a quote that is never closed"
+      return false, "has a quote that is never closed"
     end
     return cell, after
   end
@@ -63,7 +64,7 @@ local function read_cell(text, at, separator, final)
   if not after then
     after = final and #text + 1 or nil
   elseif byte(text, after) == QUOTE then
-    return false, "a quote within a cell that is not quoted as a whole"
+    return false, "has a quote within a cell that is not quoted as a whole"
   end
   return after and sub(text, at, after - 1), after
 end
@@ -81,9 +82,9 @@ local function read_end(text, at, separator, final)
     if next_code == LF or not next_code then
       return false, next_code and at + 2 or at + 1
     end
-    return false, nil, "a carriage return within a cell that is not quoted"
+    return false, nil, "has a carriage return within a cell that is not quoted"
   elseif code and code ~= CR then
-    return false, nil, "text after a closing quote"
+    return false, nil, "has text after a closing quote"
   end
 end
 
@@ -113,7 +114,7 @@ local function read_row(text, at, separator, final)
     elseif damage then
       return damaged(text, at, damage, final)
     elseif not more then
-      return next_at - begin > MAX_ROW and { damage = "it is longer than 64 KiB" } or cells, next_at
+      return next_at - begin > MAX_ROW and { damage = "is longer than 64 KiB" } or cells, next_at
     end
     at = next_at
   end
@@ -294,7 +295,7 @@ function Reader:read_header()
   if not cells then
     return nil, stop
   elseif cells.damage then
-    return self:fail("the header cannot be read: " .. cells.damage)
+    return self:fail("the header " .. cells.damage)
   elseif #cells == 1 and cells[1] == "" then
     return self:fail("the file has no header: its first line must name the columns")
   elseif find(table.concat(cells), "\0", 1, true) then
