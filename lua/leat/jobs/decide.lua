@@ -325,9 +325,20 @@ function decide.next(item, last)
   return send_verified(earlier)
 end
 
--- Returns the end of an item that had too many transient errors; `item` has the kind, code and message of the last.
-function decide.exhausted(item)
-  return refuse(is_maybe_applied(item), item)
+-- Returns the end of an item that had too many transient errors. `last` is the end of its last attempt.
+function decide.exhausted(item, last)
+  return refuse(last.maybe_applied or is_maybe_applied(item), last)
+end
+
+-- Returns the end of an attempt of which nothing was sent.
+function decide.canceled(item)
+  local maybe_applied = is_maybe_applied(item)
+  return postpone(maybe_applied and "later" or "ready", maybe_applied, { kind = "canceled" })
+end
+
+-- Returns the end of an attempt that failed before its first step, with the error of another request.
+function decide.failure(item, err)
+  return fail(item, find(is_maybe_applied(item)), err)
 end
 
 -- Returns the end of an item during which the process ended again and again.
