@@ -57,8 +57,8 @@ end
 
 -- Sets the state of a job, and the reason why it is in that state.
 function Store:set_state(id, state, reason)
-  self.journal:execute("update job set state = $2, reason = $3, stop = 0, finished = $4 where id = $1", "ittt", id,
-    state, reason, state == "finished" and tostring(self.journal:now()) or nil)
+  self.journal:execute("update job set state = $2, reason = $3, stop = 0, finished = $4 where id = $1", "itti", id,
+    state, reason, state == "finished" and self.journal:now() or nil)
 end
 
 -- Asks the process that works on the job to stop.
@@ -193,20 +193,23 @@ function Store:take_over(job, reads, settle_ms)
   end)
 end
 
-local FINISH = "update item set state = $4, due = $5, maybe_applied = $6, tries = $7, mark = $8, outcome = $9, "
-  .. "kind = $10, code = $11, message = $12, requests = requests + $13, at = $14, seen = coalesce($15, seen), "
-  .. "changed = coalesce($16, changed), attempt = attempt - $17 where job = $1 and n = $2 and fence = $3 "
-  .. "and state = 'claimed'"
+-- A final state keeps maybe_applied, for the closing verification; `before` belongs to a request that may have been
+-- applied.
+local FINISH = "update item set state = $4, due = $5, maybe_applied = coalesce($6, maybe_applied), "
+  .. "before = case when $4 in ('ready', 'later') and $6 = 0 then null else before end, tries = $7, mark = $8, "
+  .. "outcome = $9, kind = $10, code = $11, message = $12, requests = requests + $13, at = $14, "
+  .. "seen = coalesce($15, seen), changed = coalesce($16, changed), attempt = attempt - $17 "
+  .. "where job = $1 and n = $2 and fence = $3 and state = 'claimed'"
 
 local counted = { done = "done", failed = "failed", unknown = "unknown" }
 
 -- Stores the end of an item's attempt. If the item is not ours any more the result is dropped, unless it is there
 -- already because an earlier commit succeeded whose acknowledgement was lost.
 local function finish(self, job, ending, counts)
-  local item = ending.item
+  local item, is_final = ending.item, counted[ending.state] ~= nil
   local changed = self.journal:execute(FINISH, "iiitiiiittitiitti", job, item.n, item.fence, ending.state, ending.due,
-    ending.maybe_applied, item.tries, item.mark, ending.outcome, ending.kind, ending.code, ending.message,
-    ending.requests or 0, self.journal:now(), ending.seen, ending.changed, ending.unsent and 1 or 0)
+    ending.maybe_applied or not is_final and 0 or nil, item.tries, item.mark, ending.outcome, ending.kind, ending.code,
+    ending.message, ending.requests or 0, self.journal:now(), ending.seen, ending.changed, ending.unsent and 1 or 0)
   if changed == 1 then
     local name = counted[ending.state]
     if name then
