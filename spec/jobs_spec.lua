@@ -1,0 +1,406 @@
+-- leat.jobs, as a program sees it: planning, running, results. Processes that die are in spec/jobs_kill_spec.lua, the
+-- command in spec/cli_import_spec.lua.
+
+local core = require("leat.core")
+local jobs = require("leat.jobs")
+local leat = require("leat")
+local sandbox = require("leat.sandbox")
+local sqlite = require("leat.sqlite.core")
+
+local server, client, path, store
+
+local function connect(options)
+  options = options or {}
+  options.api_key, options.base_url = options.api_key or server.api_key, server.url
+  options.retry_base = 0.01
+  return leat.new(options)
+end
+
+before_each(function()
+  server = assert(sandbox.start { contacts = { { uuid = "u-1", email = "ann@example.org" }, { uuid = "u-2" } },
+    cards = { { value = "old-1", contact_uuid = "u-1" }, { value = "old-2" } } })
+  client = connect()
+  path = os.tmpname()
+  os.remove(path)
+  store = assert(jobs.open(path))
+end)
+
+after_each(function()
+  store:close()
+  client:close()
+  server:stop()
+  for _, suffix in ipairs { "", "-wal", "-shm", ".lock" } do
+    os.remove(path .. suffix)
+  end
+end)
+
+local function rows_of(...)
+  local list = { ... }
+  for i, value in ipairs(list) do
+    list[i] = type(value) == "table" and value or { value = value }
+  end
+  return list
+end
+
+local function numbered(count)
+  local i = 0
+  return function()
+    i = i + 1
+    return i <= count and { value = "card-" .. i } or nil
+  end
+end
+
+local function plan(operation, rows, options)
+  options = options or {}
+  options.client, options.operation, options.rows = client, operation, rows
+  return assert(store:plan(options))
+end
+
+local fast = { settle = 0.05, probe = 0.05 }
+
+local function run(job, options)
+  local given = { settle = fast.settle, probe = fast.probe }
+  for name, value in pairs(options or {}) do
+    given[name] = value
+  end
+  return assert(job:run(client, given))
+end
+
+-- Returns "line outcome kind" of each row.
+local function outcomes(job)
+  local list = {}
+  for row in job:results() do
+    list[#list + 1] = row.line .. " " .. row.outcome .. (row.kind and " " .. row.kind or "")
+  end
+  return list
+end
+
+local function counts(job)
+  return { job.done, job.failed, job.unknown, job.rejected, job.skipped, job.unprocessed }
+end
+
+-- ---- planning ---------------------------------------------------------------------------
+
+describe("planning", function()
+  it("asks for the account, and sends nothing else", function()
+    local job = plan("ensure", rows_of("a", "b"))
+    assert.same({ "planned", 2, 2 }, { job.state, job.rows, job.unprocessed })
+    assert.equal(1, #server:requests())
+    assert.equal(1, #server:requests("check"))
+  end)
+
+  it("skips rows that are the same, and rejects those of one card with other data, naming the other line", function()
+    local job = plan("create", rows_of("a", "b", "A", { value = "c", name = "C" }, { value = "c" }, "d"))
+    assert.same({ "1 ready", "2 ready", "3 skipped duplicate", "4 rejected duplicate", "5 rejected duplicate",
+      "6 ready" }, outcomes(job))
+    local messages = {}
+    for row in job:results() do
+      messages[row.line] = row.message
+    end
+    assert.equal("same as line 1", messages[3])
+    assert.equal("the same card is on line 5 with other data", messages[4])
+    assert.equal("the same card is on line 4 with other data", messages[5])
+  end)
+
+  it("rejects rows that cannot be sent, and keeps them", function()
+    local job = plan("link", rows_of({ value = "a", contact_uuid = "u-1" }, { value = "b" }, { name = "no value" },
+      { value = "1.5E+10", contact_uuid = "u-1" }))
+    assert.same({ 0, 0, 0, 3, 0, 1 }, counts(job))
+  end)
+
+  it("continues a job with the same rows, and only that one", function()
+    local first = plan("create", rows_of("a", "b"))
+    local again, earlier = store:plan { client = client, operation = "create", rows = rows_of("a", "b") }
+    assert.same({ first.id, true }, { again.id, earlier })
+    for _, other in ipairs { { "ensure", rows_of("a", "b") }, { "create", rows_of("a", "c") },
+      { "create", rows_of("a") }, { "create", rows_of("a", { value = "b", name = "B" }) } } do
+      local job, is_earlier = store:plan { client = client, operation = other[1], rows = other[2] }
+      assert.same({ true, false }, { job.id > first.id, is_earlier })
+    end
+    local new, is_earlier = store:plan { client = client, operation = "create", rows = rows_of("a", "b"), again = true }
+    assert.same({ true, false }, { new.id > first.id, is_earlier })
+    assert.equal(6, #store:jobs())
+  end)
+
+  it("leaves nothing if the rows end in an error", function()
+    assert.has_error(function()
+      store:plan { client = client, rows = function() error("no more", 0) end }
+    end, "no more")
+    assert.same({}, store:jobs())
+    local job, err = store:plan { client = client, rows = {} }
+    assert.same({ nil, "invalid_input" }, { job, err.kind })
+  end)
+
+  it("raises mistakes", function()
+    for message, options in pairs { ["there is no operation 'make'"] = { operation = "make", rows = {} },
+      ["rows is missing"] = {}, ["option 'row' is unknown: did you mean 'rows'"] = { row = {} } } do
+      local fine, why = pcall(store.plan, store, options)
+      assert.is_false(fine)
+      assert.truthy(why:find(message, 1, true), why)
+    end
+  end)
+end)
+
+-- ---- running ----------------------------------------------------------------------------
+
+describe("running", function()
+  local function contact_of(value)
+    local card = server:card(value)
+    return card and card.contact and card.contact.uuid
+  end
+
+  it("performs each operation", function()
+    local job = plan("ensure", rows_of({ value = "old-1", contact_uuid = "u-1" }, { value = "new", contact_uuid = "u-2" },
+      { value = "old-2", contact_uuid = "u-2" }, { value = "mail", contact_email = "ann@example.org" },
+      { value = "nobody", contact_email = "bob@example.org" }))
+    assert.equal("finished", run(job).state)
+    assert.same({ "1 existed", "2 created", "3 existed", "4 created", "5 failed contact_not_found" }, outcomes(job))
+    assert.same({ "u-1", "u-2", "u-2", "u-1" },
+      { contact_of("old-1"), contact_of("new"), contact_of("old-2"), contact_of("mail") })
+
+    job = plan("unlink", rows_of("old-1", { value = "old-2", expect = "u-1" }, "missing", { value = "new", expect = "u-2" }))
+    run(job)
+    assert.same({ "1 unlinked", "2 failed conflict", "3 failed not_found", "4 unlinked" }, outcomes(job))
+
+    job = plan("link", rows_of({ value = "old-1", contact_uuid = "u-2" }, { value = "old-2", contact_uuid = "u-2" },
+      { value = "old-2x", contact_uuid = "u-2" }, { value = "mail", contact_uuid = "u-2" }))
+    run(job)
+    assert.same({ "1 linked", "2 existed", "3 failed not_found", "4 failed already_linked" }, outcomes(job))
+
+    job = plan("update", rows_of({ value = "old-1", name = "One" }, { value = "new", active = false }))
+    run(job)
+    assert.same({ "1 updated", "2 updated" }, outcomes(job))
+
+    job = plan("find", rows_of("old-1", "missing", "new"))
+    run(job)
+    assert.same({ "1 found", "2 failed not_found", "3 failed inactive" }, outcomes(job))
+    assert.same({ value = "old-1", name = "One", active = true, contact_uuid = "u-2" }, job:results()().seen)
+
+    job = plan("delete", rows_of("old-1", "new", "missing"))
+    run(job)
+    assert.same({ "1 deleted", "2 deleted", "3 failed not_found" }, outcomes(job))
+    assert.same({ exists = true, contact_uuid = "u-2", name = "One", active = true }, job:results()().before)
+    assert.is_nil(server:card("old-1"))
+  end)
+
+  it("recovers from lost responses, and verifies those cards once more at the end", function()
+    server:fault { operation = "create", nth = 2, apply = true, close = "before" }
+    local job = plan("create", rows_of("a", "b", "c"))
+    local summary = run(job)
+    assert.same({ "1 created", "2 recovered", "3 created" }, outcomes(job))
+    assert.same({ "finished", 1, 0 }, { summary.state, summary.verified, summary.changed })
+    assert.equal(3, #server:requests("create"))
+  end)
+
+  it("reports a card that was changed after it was left as requested", function()
+    server:fault { operation = "create", value = "a", apply = true, close = "before" }
+    local job = plan("create", rows_of({ value = "a", contact_uuid = "u-1" }))
+    local deleted
+    local summary = run(job, { settle = 0.5, progress_every = 0.05, progress = function(p)
+      if p.phase == "settling" and not deleted then
+        deleted = true
+        connect().contact_identifiers:delete("a")
+      end
+    end })
+    assert.same({ true, 1 }, { deleted, summary.changed })
+    assert.same({ "1 unknown changed_afterwards" }, outcomes(job))
+    assert.same({ 0, 0, 1, 0, 0, 0 }, counts(job))
+  end)
+
+  it("never sends an unlink again before it knows what became of it", function()
+    server:fault { operation = "unlink", apply_after = 0.2, close = "before" }
+    local job = plan("unlink", rows_of("old-1"))
+    run(job, { settle = 0.4 })
+    assert.same({ "1 recovered" }, outcomes(job))
+    assert.equal(1, #server:requests("unlink"))
+  end)
+
+  it("does not take a card from its next owner", function()
+    server:fault { operation = "unlink", apply = true, close = "before" }
+    local job = plan("unlink", rows_of("old-1"))
+    local linked
+    run(job, { settle = 0.5, progress_every = 0.05, progress = function()
+      if not linked and not contact_of("old-1") then
+        linked = connect().contact_identifiers:link("old-1", "u-2")
+      end
+    end })
+    assert.same({ "1 unknown conflict" }, outcomes(job))
+    assert.equal("u-2", contact_of("old-1"))
+  end)
+
+  it("waits for the end of an outage, which counts against no row", function()
+    local events, requests = {}, nil
+    for _ = 1, 3 do
+      server:fault { operation = "create", kind = "connection", times = 30 }
+    end
+    local job = plan("create", numbered(40))
+    local summary = run(job, { on_event = function(what, detail)
+      events[#events + 1] = what .. " " .. detail.kind
+      requests = requests or #server:requests("create")
+    end })
+    assert.equal("finished", summary.state)
+    assert.same({ 40, 0, 0, 0, 0, 0 }, counts(job))
+    assert.same({ "outage connection", "outage_over connection" }, { events[1], events[#events] })
+    for row in job:results() do
+      assert.equal("created", row.outcome)
+    end
+  end)
+
+  it("gives up a row that fails again and again while others succeed", function()
+    server:fault { operation = "create", value = "card-3", kind = "server", times = math.huge }
+    local job = plan("create", numbered(30))
+    run(job, { concurrency = 2 })
+    assert.same({ 29, 0, 1, 0, 0, 0 }, counts(job)) -- unknown, because a 500 does not say whether it was created
+  end)
+
+  it("stops at the first response that refuses the key, and goes on with a better one", function()
+    local bad = connect { api_key = "wrong" }
+    local job = plan("create", numbered(20))
+    local summary = assert(job:run(bad, fast))
+    assert.same({ "paused", "unauthorized" }, { summary.state, summary.kind })
+    assert.same({ 0, 0, 0, 0, 0, 20 }, counts(job))
+    assert.equal("finished", run(job).state)
+    assert.same({ 20, 0, 0, 0, 0, 0 }, counts(job))
+    assert.is_true(#server:requests("create") <= 20 + 8)
+  end)
+
+  it("pauses when too many rows have failed", function()
+    local job = plan("find", numbered(50))
+    local summary = run(job, { max_failures = 10, concurrency = 2 })
+    assert.same({ "paused", "max_failures" }, { summary.state, summary.kind })
+    assert.is_true(job.failed >= 10 and job.failed <= 14 and job.unprocessed == 50 - job.failed)
+    assert.equal("finished", run(job, { max_failures = 0 }).state)
+    assert.same({ 0, 50, 0, 0, 0, 0 }, counts(job))
+  end)
+
+  it("retries what failed, and nothing else", function()
+    local job = plan("find", rows_of("old-1", "later"))
+    run(job)
+    assert.same({ "1 found", "2 failed not_found" }, outcomes(job))
+    assert(client.contact_identifiers:create("later"))
+    assert.equal(1, job:retry())
+    run(job)
+    assert.same({ "1 found", "2 found" }, outcomes(job))
+    assert.equal(3, #server:requests("find"))
+    assert.equal(0, job:retry())
+  end)
+
+  it("stops when asked to, from another process, and continues", function()
+    local job = plan("create", numbered(200))
+    local other = assert(jobs.open(path))
+    local stopped
+    local summary = run(job, { progress_every = 0.001, progress = function(p)
+      if p.done > 5 and not stopped then
+        stopped = assert(other:job(job.id):stop())
+      end
+    end })
+    assert.equal("stopped", summary.state)
+    assert.is_true(job.unprocessed > 0)
+    other:close()
+    assert.equal("finished", run(job).state)
+    assert.equal(200, #server:requests("create"))
+  end)
+
+  it("lets one process at a time work on a journal", function()
+    local job = plan("create", numbered(5))
+    local started = assert(job:start(client, fast))
+    local other = assert(jobs.open(path))
+    assert.is_true(other:is_busy())
+    local refused, err = other:job(job.id):run(client)
+    assert.same({ nil, "journal" }, { refused, err.kind })
+    assert.truthy(err.message:find("another process works on the journal", 1, true))
+    started:stop()
+    while not started:step() do
+      require("leat.tasks").poll()
+    end
+    assert.is_false(other:is_busy())
+    other:close()
+  end)
+
+  it("runs in steps that never wait, for ticks", function()
+    local job = plan("create", numbered(10))
+    local started, tasks, summary = assert(job:start(client, fast)), require("leat.tasks"), nil
+    while not summary do
+      local begun = core.now()
+      tasks.poll()
+      summary = started:step()
+      assert.is_true(core.now() - begun < 1000)
+      core.wait(0.005, {})
+    end
+    assert.equal(10, summary.job.done)
+  end)
+
+  it("refuses a client for another service", function()
+    local job = plan("find", numbered(1))
+    local other = leat.new { api_key = "k", base_url = "http://127.0.0.1:1/api" }
+    local refused, err = job:run(other)
+    assert.is_nil(refused)
+    assert.truthy(err.message:find("job 1 is for " .. server.url, 1, true))
+  end)
+end)
+
+-- ---- afterwards -------------------------------------------------------------------------
+
+describe("afterwards", function()
+  local function read(name)
+    local file = io.open(name, "rb")
+    local text = file and file:read("*a")
+    if file then
+      file:close()
+    end
+    return text
+  end
+
+  it("finds what differs when all rows are verified", function()
+    local job = plan("create", numbered(10))
+    run(job)
+    assert(connect().contact_identifiers:delete("card-4"))
+    local summary = run(job, { only_verify = true, verify = true })
+    assert.same({ "finished", 10, 1 }, { summary.state, summary.verified, summary.changed })
+    assert.same({ 9, 0, 1, 0, 0, 0 }, counts(job))
+    assert.equal("4 unknown changed_afterwards", outcomes(job)[4])
+  end)
+
+  it("writes files whose rows can be imported again", function()
+    local job = plan("find", rows_of("old-1", "missing", { value = "bad ", name = "x" }), { name = "cards" })
+    run(job)
+    local folder = path:match("^(.*)/")
+    local files = assert(job:write_results(folder))
+    assert.equal(folder .. "/cards.results.csv", files.results)
+    local text = read(files.results)
+    assert.equal(4, select(2, text:gsub("\r\n", "")))
+    assert.truthy(text:find("1,old-1,find,found,", 1, true))
+    assert.truthy(read(files.failed):find("^value,[^\r]*\r\nmissing,"))
+    assert.truthy(read(files.rejected):find("bad ", 1, true))
+    assert.same({ nil, nil }, { files.unknown, files.unprocessed })
+    for _, name in pairs(files) do
+      os.remove(name)
+    end
+  end)
+
+  it("removes a job so that the file holds none of its cards", function()
+    local job = plan("create", rows_of("very-secret-card"))
+    run(job)
+    local function holds()
+      return ((read(path) or "") .. (read(path .. "-wal") or "")):find("very-secret-card", 1, true) ~= nil
+    end
+    assert.is_true(holds())
+    assert.is_true(job:remove())
+    assert.is_false(holds())
+    assert.same({}, store:jobs())
+  end)
+
+  it("refuses a journal of a newer version, and the database of another program", function()
+    store:close()
+    local connection = assert(sqlite.open(path))
+    assert(connection:exec("update meta set version = 99"))
+    connection:close()
+    local _, err = jobs.open(path)
+    assert.truthy(err.message:find("written by a newer leat (version 99", 1, true), err.message)
+    connection = assert(sqlite.open(path))
+    assert(connection:exec("drop table meta"))
+    connection:close()
+    _, err = jobs.open(path)
+    assert.truthy(err.message:find("a database of another program", 1, true), err.message)
+  end)
+end)
