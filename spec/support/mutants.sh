@@ -298,7 +298,7 @@ mutant model-any-card-accepted 4 \
 mutant model-next-owner-unlinked 4 \
   's/^  bool same = !desired->owner_known || .*/  bool same = desired != NULL;/'
 mutant model-expect-ignored 4 \
-  's/^  if (call->owner.set \&\& !call->compared) {/  if (false) {/'
+  's/^  return (call->owner.set || verifies_first) \&\& /  return verifies_first \&\& /'
 mutant model-lost-taken-as-unsent 4 \
   's/= call->op->writes \&\& sent == LEAT_SENT_MAYBE;/= false;/'
 mutant model-503-taken-as-proof 4 \
