@@ -478,7 +478,8 @@ struct leat_call {
   leat__attempt *unreported; /* the record of an exchange that is not reported yet */
   bool recovered, renewed, reused;
   bool compared;      /* the card's owner was just found to be `owner` */
-  bool maybe_applied; /* a response was lost: the change may have been made */
+  bool maybe_applied; /* a response was lost, perhaps before this call began: the change
+                      ** may have been made */
   bool token_shared;  /* the token came from a store */
   leat_call *inner;   /* a call that this one makes by itself, or NULL */
 

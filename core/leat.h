@@ -262,6 +262,21 @@ LEAT_API void leat_call_add_header(leat_call *call, const char *name, leat_strin
 ** ends with LEAT_CONFLICT. */
 LEAT_API void leat_call_expect(leat_call *call, leat_string contact_uuid);
 
+/* Declares that the same change may have been applied before, by an attempt whose result
+** is not known: for example, the process that sent it died. The call then begins as if it
+** had lost the response to that attempt. For create, link, unlink and delete the card is
+** found before the change is first sent, also if max_attempts is 1. If the card is as
+** requested, the call succeeds, and is `recovered`; if two finds show that the change was
+** not applied, it is sent; if they show anything else, nothing is sent, and the call ends
+** with LEAT_CONFLICT or with the find's error. Set leat_call_expect to the owner before
+** the earlier attempt, so that unlink and delete spare the card of another owner. An error
+** that the earlier attempt's success would explain, such as LEAT_ALREADY_EXISTS of create,
+** is verified likewise. An update, and a request of leat_call_new_request, is sent without
+** verifying. Errors of all of them have outcome_unknown, unless they prove that the change
+** was never applied. No effect on calls that change nothing, and on calls that were
+** started. */
+LEAT_API void leat_call_set_maybe_applied(leat_call *call);
+
 /* Override the client's settings for this call. */
 LEAT_API void leat_call_set_timeout_ms(leat_call *call, int ms);
 LEAT_API void leat_call_set_connect_timeout_ms(leat_call *call, int ms);

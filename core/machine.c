@@ -10,7 +10,8 @@
 **   SENDING -> READY                       retries at once: with a new token, or when the
 **                                          pause is over
 **   READY, SENDING -> VERIFYING            an inner call finds the card, to see whether a
-**                                          change took effect whose response was lost
+**                                          change took effect whose response was lost, by
+**                                          this call or before it (maybe_applied)
 **   VERIFYING -> READY, DONE               it did not, and is retried; or the outcome is
 **                                          known
 **   SENDING, VERIFYING -> VERIFY_LATER -> VERIFYING
@@ -293,11 +294,18 @@ static int64_t pause_client(leat_call *call, leat_moment now) {
 
 /* ---- sending --------------------------------------------------------------------- */
 
+/* Ends a call that its setters or its parameters made fail. Misuse leaves no outcome
+** unknown: an earlier attempt was misuse too, and sent nothing. */
+static void fail_before_start(leat_call *call) {
+  if (call->outcome.error.kind == LEAT_MISUSE) call->state = LEAT__DONE;
+  else give_up(call);
+}
+
 static void begin(leat_call *call) {
   leat_call_check(call);
   call->state = LEAT__READY;
   if (call->outcome.error.kind == LEAT_OK) leat__make_request(call);
-  if (call->outcome.error.kind != LEAT_OK) call->state = LEAT__DONE;
+  if (call->outcome.error.kind != LEAT_OK) fail_before_start(call);
 }
 
 /* Returns the share of the remaining time that one exchange may take. A change that may
@@ -358,12 +366,25 @@ static bool take_slot(leat_call *call, leat_moment now) {
   return true;
 }
 
-static void compare_owner(leat_call *call, leat_moment now);
+/* Returns whether a find can show if the change took effect. */
+static bool is_verifiable(const leat_op *op) {
+  return op->recovery != LEAT_RETRY && op->recovery != LEAT_NO_RETRY;
+}
+
+/* Returns whether the card must be found before the change is sent: to compare its owner,
+** or because the call began as maybe_applied. */
+static bool must_find_first(const leat_call *call) {
+  bool verifies_first =
+      call->maybe_applied && call->sends == 0 && is_verifiable(call->op);
+  return (call->owner.set || verifies_first) && !call->compared;
+}
+
+static void find_first(leat_call *call, leat_moment now);
 
 static void get_ready(leat_call *call, leat_moment now) {
   if (!pass_pause(call, now)) return;
-  if (call->owner.set && !call->compared) {
-    compare_owner(call, now);
+  if (must_find_first(call)) {
+    find_first(call, now);
     return;
   }
   if (!leat__call_is_to_other_origin(call) && !leat__token_is_there(call->client, now)) {
@@ -450,12 +471,16 @@ static void recover(leat_call *call, leat_call *verify) {
   succeed(call);
 }
 
-/* Ends the call with the error of a find. */
-static void fail_as(leat_call *call, const leat_error *error) {
+static void take_error(leat_call *call, const leat_error *error) {
   call->outcome.error.code = error->code;
   call->outcome.error.status = error->status;
   call->outcome.error.retry_after_ms = error->retry_after_ms;
   leat__error_set(&call->outcome.error, error->kind, "%s", error->message);
+}
+
+/* Ends the call with the error of a find. */
+static void fail_as(leat_call *call, const leat_error *error) {
+  take_error(call, error);
   give_up(call);
 }
 
@@ -508,9 +533,25 @@ static bool is_safe_to_repeat(const leat_op *op) {
          op->recovery == LEAT_RETRY;
 }
 
-static void fail_unknown(leat_call *call, const char *why) {
-  leat__error_add(&call->outcome.error,
-                  "; finding the card did not show the outcome either (%s)%s", why,
+/* Sets the error of a call that was not sent, because its earlier attempt could not be
+** verified. `failure` is the find's error. */
+static void set_unsent_error(leat_call *call, const leat_error *failure) {
+  if (failure == NULL)
+    leat__error_set(&call->outcome.error, LEAT_TIMEOUT, "no time is left");
+  else if (failure->kind == LEAT_OK) leat__no_memory(&call->outcome.error);
+  else take_error(call, failure);
+}
+
+/* Ends the call because no find showed the outcome. The error of the last attempt is
+** kept. `failure` is the error of the last find, or NULL if there was no time for
+** another. */
+static void fail_unknown(leat_call *call, const leat_error *failure) {
+  bool sent = call->sends > 0;
+  if (!sent) set_unsent_error(call, failure);
+  leat__error_add(&call->outcome.error, "; finding the card did not show %s (%s)%s",
+                  sent ? "the outcome either" : "the outcome of an earlier attempt",
+                  failure ? leat_kind_name(failure->kind)
+                          : "there was no time for another find to confirm it",
                   is_safe_to_repeat(call->op)
                       ? "; ensure, create, link and update are safe to repeat"
                       : "");
@@ -524,7 +565,7 @@ static void confirm(leat_call *call, leat_moment now, leat_decision decision) {
   if (call->verify_count < LEAT_MAX_VERIFY_FINDS &&
       now.monotonic_ms + LEAT_VERIFY_INTERVAL_MS < call->deadline)
     wait_before(call, now, LEAT_VERIFY_INTERVAL_MS, LEAT__VERIFY_LATER);
-  else fail_unknown(call, "there was no time for another find to confirm it");
+  else fail_unknown(call, NULL);
 }
 
 static void resend_after_verifying(leat_call *call) {
@@ -541,7 +582,7 @@ static void after_verifying_find(leat_call *call, leat_moment now) {
   call->verify_count++;
   if (decision == LEAT_RECOVERED) recover(call, verify);
   else if (decision == LEAT_GIVE_UP || (seen_twice && decision == LEAT_INCONCLUSIVE))
-    fail_unknown(call, leat_kind_name(error->kind));
+    fail_unknown(call, error);
   else if (!seen_twice) confirm(call, now, decision);
   else if (decision == LEAT_CONTRADICTED) fail_conflict(call, verify);
   else if (decision == LEAT_MISSING) fail_as(call, error);
@@ -549,13 +590,13 @@ static void after_verifying_find(leat_call *call, leat_moment now) {
   leat_call_free(verify);
 }
 
-/* ---- comparing the owner --------------------------------------------------------- */
+/* ---- finding the card before the change is sent ---------------------------------- */
 
 /* Finds the card, to compare its owner before the change is sent. If an earlier attempt
 ** may already have made the change, the find verifies that instead, unless the change is
 ** idempotent. */
-static void compare_owner(leat_call *call, leat_moment now) {
-  bool verifies = call->maybe_applied && call->op->recovery != LEAT_RETRY;
+static void find_first(leat_call *call, leat_moment now) {
+  bool verifies = call->maybe_applied && is_verifiable(call->op);
   find(call, now, verifies ? LEAT__VERIFYING : LEAT__COMPARING);
 }
 
@@ -640,6 +681,13 @@ static bool may_renew(const leat_call *call) {
          !leat__call_is_to_other_origin(call);
 }
 
+/* Returns what follows the only attempt. It is neither repeated nor verified; but if the
+** call began as maybe_applied, an error may show that the earlier attempt succeeded. */
+static leat_decision decide_once(const leat_error *error, leat_decision decision) {
+  bool repeats = error->outcome_unknown || decision == LEAT_SEND_AGAIN;
+  return repeats ? LEAT_GIVE_UP : decision;
+}
+
 static void decide_next(leat_call *call, leat_moment now) {
   leat_error *error = &call->outcome.error;
   int64_t delay = 0;
@@ -657,7 +705,7 @@ static void decide_next(leat_call *call, leat_moment now) {
   if (leat__retry_throttled(error->kind)) delay = pause_client(call, now);
   leat_decision decision =
       leat__retry_decide(call->op->recovery, error, call->maybe_applied);
-  if (call->max_attempts == 1) decision = LEAT_GIVE_UP;
+  if (call->max_attempts == 1) decision = decide_once(error, decision);
   switch (decision) {
     case LEAT_SEND_AGAIN: schedule_retry(call, now, delay); break;
     case LEAT_VERIFY: verify(call, now); break;
@@ -930,8 +978,8 @@ void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent 
                     const char *detail) {
   now = leat__limit_moment(now);
   if (call == NULL || call->state == LEAT__DONE) return;
-  if (call->state == LEAT__NEW && call->outcome.error.kind != LEAT_OK) { /* misuse */
-    call->state = LEAT__DONE;
+  if (call->state == LEAT__NEW && call->outcome.error.kind != LEAT_OK) {
+    fail_before_start(call);
     return;
   }
   if (kind <= LEAT_OK || kind >= LEAT_KINDS) kind = LEAT_MISUSE;

@@ -211,6 +211,10 @@ void leat_call_set_max_attempts(leat_call *call, int attempts) {
   else leat__misuse(call, "max_attempts must be between 1 and 100, or be unlimited", "");
 }
 
+void leat_call_set_maybe_applied(leat_call *call) {
+  if (may_be_set(call) && call->op->writes) call->maybe_applied = true;
+}
+
 void leat_call_set_connect_timeout_ms(leat_call *call, int ms) {
   if (call) set_ms(call, &call->connect_timeout_ms, ms, "connect_timeout");
 }

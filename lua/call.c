@@ -8,7 +8,7 @@
 **                                     message. Query and headers are
 **                                     { name, value, name, value, ... }.
 **   call:set_timeout(seconds)  call:set_connect_timeout(seconds)
-**   call:set_max_attempts(n)
+**   call:set_max_attempts(n)  call:set_maybe_applied()
 **   call:is_done()                    Whether the call is done, or freed.
 **   call:attempts()                   Returns the number of attempts, whether the outcome
 **                                     is unknown, and the same as call:may_have_happened.
@@ -157,6 +157,11 @@ static int call_set_max_attempts(lua_State *L) {
   return 0;
 }
 
+static int call_set_maybe_applied(lua_State *L) {
+  leat_call_set_maybe_applied(check_call(L, 1));
+  return 0;
+}
+
 /* ---- state ----------------------------------------------------------------------- */
 
 /* Returns whether a change may have taken effect. For a program that was interrupted
@@ -256,6 +261,7 @@ void leat__open_call(lua_State *L) {
                                      {"set_timeout", call_set_timeout},
                                      {"set_connect_timeout", call_set_connect_timeout},
                                      {"set_max_attempts", call_set_max_attempts},
+                                     {"set_maybe_applied", call_set_maybe_applied},
                                      {NULL, NULL}};
   static const luaL_Reg functions[] = {
       {"call", core_call},         {"request", core_request}, {"result", core_result},

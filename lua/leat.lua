@@ -324,13 +324,23 @@ for what, class in pairs(resource.classes) do
   end })
 end
 
-local of_a_call = { timeout = "time_limit", connect_timeout = "time_limit", max_attempts = "attempts" }
+local of_a_call = { timeout = "time_limit", connect_timeout = "time_limit", max_attempts = "attempts",
+  maybe_applied = "boolean" }
 
 --- Returns a view of the client: it shares its connections, token and limits, but has other settings.
 --
 --    client:with { timeout = 2 }.contact_identifiers:find(value)
 --
--- @tparam table options `timeout`, `connect_timeout`, `max_attempts`, as for `leat.new`; others are unchanged
+-- With `maybe_applied` every change begins as if the response to an earlier attempt had been lost; for example,
+-- because the process that sent it died. Before create, link, unlink or delete is sent, the card is found: if it is
+-- as requested, `info.outcome` is `recovered`; if the change was not applied, it is sent; otherwise the error is a
+-- `conflict` or the find's. Give unlink and delete `expect`, the contact before the earlier attempt, so that they
+-- spare the card of another contact. `ensure` reports `recovered` instead of `existed`. An update or another request is
+-- sent without verifying. Errors have `outcome_unknown`, unless they prove that the change was never applied. The
+-- setting also holds for the methods of cards that the view returns, so use the view for the repeated change only.
+--
+-- @tparam table options `timeout`, `connect_timeout`, `max_attempts`, as for `leat.new`; `maybe_applied`, a boolean;
+--   others are unchanged
 -- @treturn client
 -- @raise mistakes in the options
 function Client:with(options)

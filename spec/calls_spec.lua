@@ -190,6 +190,26 @@ describe("a call", function()
     assert.same({ 5 }, recorder.waits)
   end)
 
+  it("of a view may be the repetition of one whose process died", function()
+    local cards, recorder = play { card(), card(), NOT_FOUND }
+    local client = cards.parent
+    local view = client:with { maybe_applied = true }
+    assert.equal("recovered", select(3, view.contact_identifiers:create("1")).outcome)
+    assert.equal("recovered", select(3, view:with({ timeout = 5 }).contact_identifiers:create("1")).outcome)
+    local _, err = view.contact_identifiers:find("1")
+    assert.same({ "not_found", false }, { err.kind, err.outcome_unknown })
+    assert.equal("GET GET GET", methods(recorder))
+    assert.has_error(function() client:with { maybe_applied = 1 } end)
+  end)
+
+  it("is not verified in a view that says it was not", function()
+    local cards, recorder = play { card(), card() }
+    local view = cards.parent:with { maybe_applied = true }
+    leat.assert(view:with({ maybe_applied = false }).contact_identifiers:create("1"))
+    leat.assert(cards:create("1")) -- and the client is as it was
+    assert.equal("POST POST", methods(recorder))
+  end)
+
   it("says that the retry budget kept it from being sent again", function()
     local cards, recorder = play({ LOST, LOST, card() }, { retry_budget = 10 })
     local _, err = cards:find("1")
@@ -422,6 +442,43 @@ describe("contact_identifiers:ensure", function()
       cards = play { way, silver, silver }
       _, err = cards:ensure("1", GOLD_OF_ANN)
       assert.same({ "conflict", true, "Silver" }, { err.kind, err.outcome_unknown, err.card.name })
+    end
+  end)
+
+  it("verifies first, if an earlier process may have begun it", function()
+    local function begun(responses)
+      local cards, recorder = play(responses)
+      return cards.parent:with({ maybe_applied = true }).contact_identifiers, recorder
+    end
+    for _, one in ipairs {
+      { { GOLD }, "GET", "recovered" },
+      { { NOT_FOUND, GOLD }, "GET GET", "recovered" },
+      { { NOT_FOUND, NOT_FOUND, GOLD }, "GET GET POST", "created" },
+      { { NOT_FOUND, NOT_FOUND, EXISTS, GOLD }, "GET GET POST GET", "recovered" },
+      { { NOT_FOUND, NOT_FOUND, EXISTS, card(), card(), GOLD }, "GET GET POST GET GET GET", "recovered" },
+      { { card(), card(), card(), card(), GOLD }, "GET GET GET GET PUT", "recovered" }, -- to link
+      { { card(), card(), card(), card(), LINKED, GOLD }, "GET GET GET GET PUT GET", "recovered" },
+      { { card { contact = ANN }, card { contact = ANN }, GOLD }, "GET GET PUT", "recovered" }, -- to name
+    } do
+      local cards, recorder = begun(one[1])
+      local made, err, info = cards:ensure("1", GOLD_OF_ANN)
+      assert.is_nil(err)
+      assert.same({ "Gold", one[2], one[3] }, { made.name, methods(recorder), info.outcome })
+    end
+    local bobs, silver = card { contact = { uuid = "bob" } }, card { name = "Silver" }
+    local inactive = { status = 400, body = { message = "Inactive.", code = 60004 } }
+    for _, one in ipairs {
+      { { bobs, bobs }, "conflict" },
+      { { silver, silver }, "conflict" },
+      { { card(), card(), bobs, bobs }, "conflict" }, -- another linked it meanwhile
+      { { inactive, inactive, inactive }, "inactive" },
+      { { { status = 401, body = { message = "no" } } }, "unauthorized" },
+      { { NOT_FOUND, NOT_FOUND, { status = 400, body = { message = "Quota.", code = 60000 } } }, "quota_reached" },
+    } do
+      local cards, recorder = begun(one[1])
+      local _, err = cards:ensure("1", GOLD_OF_ANN)
+      assert.same({ one[2], true, #one[1] }, { err.kind, err.outcome_unknown, #recorder.requests })
+      assert.equal("contact_identifiers.ensure", err.operation)
     end
   end)
 

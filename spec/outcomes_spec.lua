@@ -3,6 +3,7 @@
 --    LEAT_OPERATIONS=1000 LEAT_SEED=7 lua5.4 spec/run.lua spec/outcomes_spec.lua
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
+local tasks = require("leat.tasks")
 local secrets = dofile("spec/support/secrets.lua")
 
 local OPERATIONS = tonumber(os.getenv("LEAT_OPERATIONS") or 100)
@@ -68,6 +69,107 @@ describe("a change that happened, and whose response", function()
         assert.truthy(changes == 1 or name == "update")
       end)
     end
+  end
+end)
+
+describe("what an earlier process may have done", function()
+  -- Each row is about a card of its own: what it was before, the call, and what must follow: the outcome or the
+  -- kind of error, how many requests of the operation the service received, and how they leave the card: the
+  -- uuid of its contact, false without one, or nil if there is no card.
+  local rows = {
+    ["a create that landed"] = { before = {}, operation = "create", "recovered", 0, false },
+    ["a create that did not"] = { operation = "create", options = { contact_uuid = "ann" }, "done", 1, "ann" },
+    ["a create that lands between its verification and the request"] = { operation = "create", "recovered", 1, false,
+      fault = { operation = "create", code = 60006, apply = true } },
+    ["a create that lands late, and is seen late"] = { before = {}, operation = "create", "recovered", 1, false,
+      fault = { operation = "find", code = 60003, times = 2 } },
+    ["a create of what is another's"] = { before = { contact_uuid = "bob" }, operation = "create",
+      "conflict", 0, "bob" },
+    ["a link that landed"] = { before = { contact_uuid = "ann" }, operation = "link", options = "ann",
+      "recovered", 0, "ann" },
+    ["a link that did not"] = { before = {}, operation = "link", options = "ann", "done", 1, "ann" },
+    ["a link, and another's since"] = { before = { contact_uuid = "bob" }, operation = "link", options = "ann",
+      "conflict", 0, "bob" },
+    ["an unlink that landed"] = { before = {}, operation = "unlink", "recovered", 0, false },
+    ["an unlink that did not"] = { before = { contact_uuid = "ann" }, operation = "unlink",
+      options = { expect = "ann" }, "done", 1, false },
+    ["an unlink, and another's since"] = { before = { contact_uuid = "bob" }, operation = "unlink",
+      options = { expect = "ann" }, "conflict", 0, "bob" },
+    ["a delete that landed"] = { operation = "delete", "recovered", 0 },
+    ["a delete that did not"] = { before = { contact_uuid = "ann" }, operation = "delete",
+      options = { expect = "ann" }, "done", 1 },
+    ["a delete, and created again since"] = { before = { contact_uuid = "bob" }, operation = "delete",
+      options = { expect = "ann" }, "conflict", 0, "bob" },
+    ["an update"] = { before = {}, operation = "update", options = { name = "N" }, "done", 1, false },
+    ["an update of nothing"] = { operation = "update", options = { name = "N" }, "not_found", 1 },
+    ["a find"] = { operation = "find", "not_found", 1, known = true },
+    ["an ensure that landed"] = { before = { contact_uuid = "ann" }, operation = "ensure", sends = "create",
+      options = { contact_uuid = "ann" }, "recovered", 0, "ann" },
+    ["an ensure of which nothing landed"] = { operation = "ensure", sends = "create",
+      options = { contact_uuid = "ann" }, "created", 1, "ann" },
+    ["an ensure that landed in part"] = { before = {}, operation = "ensure", sends = "link",
+      options = { contact_uuid = "ann", name = "N" }, "recovered", 1, "ann" },
+    ["an ensure of what is another's"] = { before = { contact_uuid = "bob" }, operation = "ensure", sends = "create",
+      options = { contact_uuid = "ann" }, "conflict", 0, "bob" },
+  }
+
+  local function contact_of(there)
+    if not there then
+      return nil
+    end
+    return there.contact and there.contact.uuid or false
+  end
+
+  local server, results, count = nil, {}, 0
+  for _, row in pairs(rows) do
+    count = count + 1
+    row.value = ("card%02d"):format(count)
+  end
+
+  -- Returns how many requests of the operation the service received about the card.
+  local function requests_about(value, operation)
+    local sent = 0
+    for _, request in ipairs(server:requests(operation)) do
+      sent = sent + ((request.target .. (request.body or "")):find(value, 1, true) and 1 or 0)
+    end
+    return sent
+  end
+
+  setup(function() -- all at once, because the verification of each may take seconds
+    local there = {}
+    for _, row in pairs(rows) do
+      if row.before then
+        there[#there + 1] = { value = row.value, contact_uuid = row.before.contact_uuid }
+      end
+    end
+    server = assert(sandbox.start { api_key = secrets.key, contacts = { { uuid = "ann" }, { uuid = "bob" } },
+      cards = there })
+    local client = leat.new { api_key = server.api_key, base_url = server.url, timeout = 10 }
+    local cards = client:with({ maybe_applied = true }).contact_identifiers
+    for title, row in pairs(rows) do
+      if row.fault then
+        row.fault.value = row.value
+        server:fault(row.fault)
+      end
+      tasks.spawn(function()
+        results[title] = { cards[row.operation](cards, row.value, row.options) }
+      end)
+    end
+    tasks.run()
+  end)
+  teardown(function()
+    server:stop()
+  end)
+
+  for title, row in pairs(rows) do
+    it(title, function()
+      local value, err, info = results[title][1], results[title][2], results[title][3]
+      local sent = requests_about(row.value, row.sends or row.operation)
+      assert.same({ row[1], row[2] }, { err and err.kind or info.outcome or "done", sent })
+      assert.equal(err and not row.known or false, err and err.outcome_unknown or false)
+      assert.equal(row[3], contact_of(server:card(row.value)))
+      assert.truthy(value or err)
+    end)
   end
 end)
 

@@ -55,6 +55,7 @@ local function apply(settings, call)
   if settings.timeout then call:set_timeout(settings.timeout) end
   if settings.connect_timeout then call:set_connect_timeout(settings.connect_timeout) end
   if settings.max_attempts then call:set_max_attempts(settings.max_attempts) end
+  if settings.maybe_applied then call:set_maybe_applied() end
 end
 
 local finish
@@ -299,7 +300,8 @@ local first_of_ensure = setmetatable({ title = "contact_identifiers.ensure" },
 -- @tparam string value the card's value
 -- @tparam[opt] table options `name`, `contact_uuid`, as for `create`
 -- @return the card, nil, info; or nil, err. `info.outcome` is `created`; `existed`, if the card existed
---   before; or `recovered`, if the response to the create was lost and the card was found afterwards
+--   before; or `recovered`, if the response to the create was lost and the card was found afterwards, or if it was
+--   found in a view with `maybe_applied`
 function ContactIdentifiers:ensure(value, options)
   if getmetatable(self) ~= ContactIdentifiers then
     error("leat: call it with a colon: contact_identifiers:ensure(...)", 2)

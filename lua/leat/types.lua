@@ -148,7 +148,7 @@ function Client:check() end
 function Client:request(method, path, options) end
 
 ---Returns a view of the client, with the same connections, token and limits, but other settings.
----@param options { timeout?: number, connect_timeout?: number, max_attempts?: integer }
+---@param options { timeout?: number, connect_timeout?: number, max_attempts?: integer, maybe_applied?: boolean }
 ---@return leat.Client
 function Client:with(options) end
 

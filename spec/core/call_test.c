@@ -177,6 +177,9 @@ static void test_misuse(leat_client *client) {
   check_misuse(bare_call(client, "find"), "contact_identifier_value is missing");
   check_misuse(bare_call(client, "no such operation"), "no such operation");
   check_misuse(bare_call(NULL, "find"), "no client");
+  leat_call *without_client = bare_call(NULL, "create");
+  leat_call_set_maybe_applied(without_client);
+  check_misuse(without_client, "no client");
   call = bare_call(client, "find");
   set(call, "contact_uuid", UUID);
   check_misuse(call, "contact_uuid is not a parameter");
@@ -307,6 +310,8 @@ static void test_null(void) {
   leat_call_set_body(NULL, leat_s("y"));
   leat_call_set_timeout_ms(NULL, 1);
   leat_call_set_connect_timeout_ms(NULL, 1);
+  leat_call_set_max_attempts(NULL, 1);
+  leat_call_set_maybe_applied(NULL);
   CHECK(leat_call_op(NULL) == NULL && leat_call_info(NULL).rate_remaining == -1);
   CHECK(leat_call_next(NULL, now) == LEAT_DONE && leat_call_is_done(NULL));
   CHECK(leat_call_error(NULL)->kind == LEAT_NO_MEMORY);

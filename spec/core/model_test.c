@@ -545,14 +545,8 @@ static ask random_ask(void) {
   return a;
 }
 
-static void begin_job(world *w, client *c) {
-  job *j = &w->jobs[c->job = w->job_count++];
-  ask a = random_ask();
+static void make_call(client *c, ask a) {
   char text[4][2] = {{value_of(&a)}, {a.name}, {a.contact}, {a.expect}};
-  *j = (job){.asked = a,
-             .began_ms = w->moment.monotonic_ms,
-             .oldest_ms = w->moment.monotonic_ms};
-  c->jobs++;
   c->call =
       leat_call_new(c->client, leat_operation("contact_identifiers", verbs[a.verb]));
   leat_call_set(c->call, "contact_identifier_value", leat_s(text[0]));
@@ -562,6 +556,34 @@ static void begin_job(world *w, client *c) {
   if (a.expect)
     leat_call_expect(c->call, a.expect == '-' ? (leat_string){NULL, 0} : leat_s(text[3]));
   leat_call_set_max_attempts(c->call, 1 + test_draw(4));
+}
+
+/* The process dies, and another one, which does not know what became of the change, makes
+** the same call again. */
+static void begin_again(world *w, client *c) {
+  job *j = &w->jobs[c->job];
+  if (c->waits) leat__sandbox_response_free(&c->x);
+  c->x = (exchange){0};
+  c->waits = false;
+  leat_call_free(c->call);
+  make_call(c, j->asked);
+  leat_call_set_maybe_applied(c->call);
+  set_maybe_applied(j);
+  j->compared = false;
+  j->exchanges = 0;
+  if (tracing)
+    printf("    %lld ms: job %d begins again\n", (long long)w->moment.monotonic_ms,
+           c->job);
+}
+
+static void begin_job(world *w, client *c) {
+  job *j = &w->jobs[c->job = w->job_count++];
+  ask a = random_ask();
+  *j = (job){.asked = a,
+             .began_ms = w->moment.monotonic_ms,
+             .oldest_ms = w->moment.monotonic_ms};
+  c->jobs++;
+  make_call(c, a);
   if (tracing)
     printf("    %lld ms: job %d begins: %s %c, name %c, contact %c, active %d\n",
            (long long)j->began_ms, c->job, verbs[a.verb], value_of(&a),
@@ -590,6 +612,7 @@ static void end_job(world *w, client *c) {
 /* Performs the next step of a client. */
 static void advance(world *w, client *c) {
   if (c->call == NULL) begin_job(w, c);
+  else if (w->jobs[c->job].asked.verb != FIND && test_draw(16) == 0) begin_again(w, c);
   else if (c->waits) deliver(w, c);
   c->idle = false;
   w->moment.random = test_seed;

@@ -1,8 +1,9 @@
 /*
 ** policy_test.c - the promises about retries, in every combination: each operation, each
 ** event that it can meet, each history before it, each result of a verifying find, and
-** each number of attempts. It checks promises, and is no second copy of the policy; see
-** the plays of retry_test.c for that. Uses a simulated clock and no socket.
+** each number of attempts; for calls that begin as maybe_applied, too. It checks promises,
+** and is no second copy of the policy; see the plays of retry_test.c for that. Uses a
+** simulated clock and no socket.
 **   policy_test FOLDER [messages]
 */
 #include "calls.h"
@@ -247,7 +248,9 @@ typedef struct play {
   const subject *subject;
   const event *past[2], *event, *rest;
   int past_count, max_attempts;
-  view view;
+  bool maybe_applied; /* the call begins so */
+  view first;         /* what finds show before the first send */
+  view view;          /* and after it */
 } play;
 
 typedef struct run {
@@ -307,13 +310,18 @@ static void happen(run *r, const event *e, const char *body) {
   else leat_call_fail(r->call, now, e->kind, e->sent, filled(body));
 }
 
+/* Returns what a find shows now. */
+static view view_of(const run *r) {
+  return r->sends == 0 ? r->play->first : r->play->view;
+}
+
 static void verify(run *r) {
-  const char *shown = r->play->subject->shows[r->play->view];
+  const char *shown = r->play->subject->shows[view_of(r)];
   promise(r,
-          r->play->view == SILENT || r->finds_since_send == 0 ||
+          view_of(r) == SILENT || r->finds_since_send == 0 ||
               now.monotonic_ms - r->last_find_ms >= 1000,
           "finds are a second apart");
-  if (r->play->view == SILENT) happen(r, &lost, "");
+  if (view_of(r) == SILENT) happen(r, &lost, "");
   else {
     now.monotonic_ms += 20;
     respond(r->call, strstr(shown, "code") ? 400 : 200, NULL, shown);
@@ -327,8 +335,9 @@ static void verify(run *r) {
 static void record_event(run *r, const event *e) {
   const play *p = r->play;
   bool reported = e->shows_change && r->maybe_applied; /* about an earlier attempt */
+  bool only_one = p->max_attempts == 1;
   r->over = e->effect == DONE || (e->final && !reported) || e->asked_ms > LONGEST_MS ||
-            p->max_attempts == 1;
+            (only_one && (!reported || e->effect == UNKNOWN));
   if (e->effect == UNKNOWN && p->subject->writes) r->maybe_applied = true;
   if (e->sent == LEAT_SENT_MAYBE) r->left = true;
   r->last = e;
@@ -337,13 +346,14 @@ static void record_event(run *r, const event *e) {
   if (r->sends != p->past_count + 1) return;
   bool asks = e->asked_ms > CAP_MS && !throttles(e); /* longer than any backoff delay */
   r->had_time = r->end - now.monotonic_ms > (asks ? e->asked_ms : CAP_MS);
-  r->reported = reported && e->code == p->subject->reported;
+  r->reported =
+      reported && e->code == p->subject->reported && !(only_one && e->effect == UNKNOWN);
   r->finds = 0;
 }
 
 static void send(run *r) {
-  bool lost_change =
-      is_verified(r->play->subject) && r->last && r->last->effect == UNKNOWN;
+  bool lost_now = r->last ? r->last->effect == UNKNOWN : r->maybe_applied;
+  bool lost_change = is_verified(r->play->subject) && lost_now;
   r->sends++;
   promise(r, !lost_change || r->finds_since_send >= 2,
           "a lost change is verified twice before it is retried");
@@ -408,8 +418,12 @@ static void check_counts(run *r) {
   promise(r, now.monotonic_ms <= r->end, "a call ends in its time");
   promise(r, error->attempts == r->exchanges, "attempts are the exchanges begun");
   promise(r, r->sends <= most, "no more sends than attempts");
-  promise(r, r->exchanges <= most + MOST_FINDS * most, "finds are few");
-  promise(r, most > 1 || r->exchanges == 1, "one attempt is one exchange");
+  int verified = r->play->maybe_applied ? most + 1 : most;
+  promise(r, r->exchanges <= most + MOST_FINDS * verified, "finds are few");
+  promise(r,
+          most > 1 || r->exchanges == 1 ||
+              (r->play->maybe_applied && is_verified(r->play->subject)),
+          "one attempt is one exchange");
 }
 
 /* Returns true if the last response shows the outcome of the change. A verifying find
@@ -433,7 +447,7 @@ static void check_outcome(run *r) {
           "the service reported the success");
   promise(r,
           !recovered ||
-              (r->ended_with_find ? r->play->view == AS_DESIRED : r->last->shows_change),
+              (r->ended_with_find ? view_of(r) == AS_DESIRED : r->last->shows_change),
           "recovered is what was seen");
   bool concluded = error->kind == LEAT_CONFLICT || error->kind == LEAT_NOT_FOUND;
   promise(r, !concluded || !r->ended_with_find || r->finds_since_send >= 2,
@@ -443,15 +457,36 @@ static void check_outcome(run *r) {
     promise(r, error->retry_after_ms == r->last->asked_ms, "Retry-After is reported");
 }
 
+/* Checks what the finds before the first send led to. */
+static void check_start(run *r) {
+  const play *p = r->play;
+  leat_kind kind = leat_call_error(r->call)->kind;
+  bool recovered = kind == LEAT_OK && leat_call_info(r->call).recovered;
+  bool concluded = kind == LEAT_CONFLICT || kind == LEAT_NOT_FOUND;
+  if (!is_verified(p->subject))
+    promise(r, r->sends > 0, "what can't be verified is sent");
+  else if (p->first == AS_DESIRED)
+    promise(r, r->sends == 0 && recovered, "what was applied before is not sent");
+  else if (p->first == UNCHANGED)
+    promise(r, r->sends > 0, "what was not applied before is sent");
+  else if (p->first == OTHER)
+    promise(r, r->sends == 0 && concluded, "what was changed otherwise is not sent");
+  else if (p->first == SILENT)
+    promise(r, r->sends == 0 && kind == LEAT_CONNECTION, "what is not known is not sent");
+}
+
 /* Checks that the event had the required consequence. */
 static void check_event(run *r) {
   const play *p = r->play;
   const event *e = p->event;
   bool nothing = e->effect == NOTHING;
   bool left = p->past_count + 1 < p->max_attempts;
+  /* A change that may be another owner's loss is verified anew before each attempt. */
+  bool found_otherwise = p->maybe_applied && r->finds > 0 && p->view != UNCHANGED;
   if (e->asked_ms > LONGEST_MS || !r->had_time) return;
   if (e->passes && left && (p->subject->again || nothing))
-    promise(r, r->sends > p->past_count + 1, "what passes is sent again");
+    promise(r, r->sends > p->past_count + 1 || found_otherwise,
+            "what passes is sent again");
   if (is_verified(p->subject) && e->effect == UNKNOWN && !e->final && p->max_attempts > 1)
     promise(r, r->finds > 0 || leat_call_info(r->call).recovered,
             "an unknown outcome is verified");
@@ -516,6 +551,7 @@ static void report(const run *r) {
   if (broken++ >= 5) return;
   printf("broken: %s: %s, of %d attempts, verifying finds: %s\n", r->broken,
          p->subject->name, p->max_attempts, views[p->view]);
+  if (p->maybe_applied) printf("  maybe_applied, and found %s\n", views[p->first]);
   for (int i = 0; i < p->past_count; i++)
     print_event("before:", p->past[i]);
   print_event("event: ", p->event);
@@ -542,16 +578,27 @@ static void run_call(run *r) {
   promise(r, step == LEAT_DONE, "a call ends");
 }
 
-/* Plays it. If the history ends the call before the event, there is nothing to check. */
+static run start(const play *p, leat_client *client) {
+  run r = {.play = p, .call = call_for(client, p->subject), .kept = true};
+  r.maybe_applied = r.left = p->maybe_applied && p->subject->writes;
+  if (p->maybe_applied) leat_call_set_maybe_applied(r.call);
+  return r;
+}
+
+/* Plays it. If the history ends the call before the event, there is nothing to check but
+** how it began. */
 static run check_play(const play *p) {
   leat_client *client = client_for(p->max_attempts);
-  run r = {.play = p, .call = call_for(client, p->subject), .kept = true};
+  run r = start(p, client);
   run_call(&r);
-  if (r.sends > p->past_count) {
+  if (r.sends > p->past_count || r.sends == 0) {
     combinations++;
     check_counts(&r);
     check_outcome(&r);
     check_messages(&r);
+  }
+  if (p->maybe_applied) check_start(&r);
+  if (r.sends > p->past_count) {
     check_event(&r);
     check_another(&r, client);
   }
@@ -576,9 +623,23 @@ static void check_events(play p) {
     }
 }
 
+/* Plays with each result of the finds that come before the first send. */
+static void check_starts(play p) {
+  p.event = p.rest = &good;
+  for (int v = 0; v < VIEWS; v++) {
+    if (v != SILENT && !p.subject->shows[v]) continue;
+    p.first = p.view = (view)v;
+    check_play(&p);
+  }
+}
+
 /* Plays with no event before, with one, and with two. */
-static void check_subject(const subject *s, int max_attempts) {
-  play p = {.subject = s, .max_attempts = max_attempts};
+static void check_subject(const subject *s, int max_attempts, bool maybe_applied) {
+  play p = {.subject = s,
+            .max_attempts = max_attempts,
+            .maybe_applied = maybe_applied,
+            .first = UNCHANGED};
+  if (maybe_applied && is_verified(s)) check_starts(p);
   check_events(p);
   for (int i = 0; i < PASTS && max_attempts > 1; i++) {
     p.past[0] = &pasts[i];
@@ -595,8 +656,10 @@ static void check_subject(const subject *s, int max_attempts) {
 static void test_every_combination(void) {
   TEST("every combination keeps every promise");
   for (int i = 0; i < SUBJECTS; i++)
-    for (int most = 1; most <= MOST_ATTEMPTS; most++)
-      check_subject(&subjects[i], most);
+    for (int most = 1; most <= MOST_ATTEMPTS; most++) {
+      check_subject(&subjects[i], most, false);
+      check_subject(&subjects[i], most, true);
+    }
   printf("policy: %ld combinations\n", combinations);
   CHECK(broken == 0);
   CHECK(combinations > 100000);
@@ -620,7 +683,7 @@ static void test_every_row(void) {
 static int64_t first_delay(const subject *s, const event *e, uint64_t random) {
   leat_client *client = client_for(3);
   play p = {.subject = s, .event = e, .rest = &good, .max_attempts = 3};
-  run r = {.play = &p, .call = call_for(client, s), .kept = true};
+  run r = start(&p, client);
   now.random = random;
   if (leat_call_next(r.call, now) == LEAT_SEND) exchange(&r);
   bool waits = leat_call_next(r.call, now) == LEAT_WAIT;
@@ -648,7 +711,7 @@ static void test_jitter(void) {
 
 static int sends_of(leat_client *client, const event *e) {
   play p = {.subject = &subjects[0], .event = e, .rest = e, .max_attempts = 3};
-  run r = {.play = &p, .call = call_for(client, p.subject), .kept = true};
+  run r = start(&p, client);
   run_call(&r);
   leat_call_free(r.call);
   return r.kept ? r.sends : -1;

@@ -231,6 +231,92 @@ static const play plays[] = {
 };
 /* clang-format on */
 
+/* Calls that begin as maybe_applied. */
+/* clang-format off */
+static const play begun_before[] = {
+    {"a create that an earlier process made", "create", RECOVERED, {{"GET", SAYS(FREE)}}},
+    {"one that none made", "create", DONE,
+     {{"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", SAYS(FREE)}}},
+    {"one that comes late", "create", RECOVERED, {{"GET", ERROR(60003)}, {"GET", SAYS(FREE)}}},
+    {"one that comes very late", "create", RECOVERED,
+     {{"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", ERROR(60006)},
+      {"GET", SAYS(FREE)}}},
+    {"that is another's", "create", UNKNOWN(LEAT_CONFLICT),
+     {{"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}}},
+    {"that is another's, very late", "create", UNKNOWN(LEAT_CONFLICT),
+     {{"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", ERROR(60006)},
+      {"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}}},
+    {"an inactive one", "create", UNKNOWN(LEAT_CONFLICT),
+     {{"GET", ERROR(60004)}, {"GET", ERROR(60004)}}},
+    {"views that never agree before a create", "create", UNKNOWN(LEAT_TIMEOUT),
+     {{"GET", ERROR(60003)}, {"GET", SAYS(OF(BOB))}, {"GET", ERROR(60003)},
+      {"GET", SAYS(OF(BOB))}, {"GET", ERROR(60003)}}},
+    {"a refused key before a create", "create", UNKNOWN(LEAT_UNAUTHORIZED),
+     {{"GET", STATUS(401)}}},
+    {"a server that fails before a create", "create", UNKNOWN(LEAT_SERVER),
+     {{"GET", STATUS(500)}, {"GET", STATUS(500)}, {"GET", STATUS(500)}}},
+    {"a create canceled while it verifies", "create", UNKNOWN(LEAT_CANCELED),
+     {{"GET", 0, "x", LEAT_CANCELED, LEAT_SENT_MAYBE}}},
+    {"a create that could not be made before either", "create", FAILS(LEAT_INVALID_INPUT),
+     {{"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", ERROR(1003)}}},
+    {"a create beyond the quota", "create", UNKNOWN(LEAT_QUOTA_REACHED),
+     {{"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", ERROR(60000)}}},
+    {"a create that never left now", "create", DONE,
+     {{"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", REFUSED}, {"POST", SAYS(FREE)}}},
+    {"a create lost again", "create", RECOVERED,
+     {{"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", LOST}, {"GET", SAYS(FREE)}}},
+    {"a link that was made", "link", RECOVERED, {{"GET", SAYS(OF(ANN))}}},
+    {"a link that was not", "link", DONE,
+     {{"GET", SAYS(FREE)}, {"GET", SAYS(FREE)}, {"PUT", SAYS(OF(ANN))}}},
+    {"a link that comes very late", "link", RECOVERED,
+     {{"GET", SAYS(FREE)}, {"GET", SAYS(FREE)}, {"PUT", ERROR(60014)},
+      {"GET", SAYS(OF(ANN))}}},
+    {"linked to another", "link", UNKNOWN(LEAT_CONFLICT),
+     {{"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}}},
+    {"a link of an inactive card", "link", UNKNOWN(LEAT_INACTIVE),
+     {{"GET", ERROR(60004)}, {"GET", ERROR(60004)}}},
+    {"a link of no card", "link", UNKNOWN(LEAT_NOT_FOUND),
+     {{"GET", ERROR(60003)}, {"GET", ERROR(60003)}}},
+    {"an unlink that was made", "unlink", RECOVERED, {{"GET", SAYS(FREE)}}},
+    {"an unlink that was not", "unlink", DONE,
+     {{"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))}, {"PUT", SAYS(FREE)}}},
+    {"an unlink that comes very late", "unlink", RECOVERED,
+     {{"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))}, {"PUT", ERROR(60011)},
+      {"GET", SAYS(FREE)}}},
+    {"an unlink, and then it is another's", "unlink", UNKNOWN(LEAT_CONFLICT),
+     {{"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}}},
+    {"a delete that was made", "delete", RECOVERED, {{"GET", ERROR(60003)}}},
+    {"a delete that was not", "delete", DONE,
+     {{"GET", SAYS(FREE)}, {"GET", SAYS(FREE)}, {"DELETE", GONE}}},
+    {"a delete that comes very late", "delete", RECOVERED,
+     {{"GET", SAYS(FREE)}, {"GET", SAYS(FREE)}, {"DELETE", ERROR(60003)}}},
+    {"an update is sent at once", "update", DONE, {{"PUT", SAYS(FREE)}}},
+    {"and its errors leave the outcome unknown", "update", UNKNOWN(LEAT_NOT_FOUND),
+     {{"PUT", ERROR(60003)}}},
+    {"a find is a find", "find", FAILS(LEAT_NOT_FOUND), {{"GET", ERROR(60003)}}},
+};
+/* With one attempt. */
+static const play begun_before_once[] = {
+    {"one attempt is verified too", "create", RECOVERED, {{"GET", SAYS(FREE)}}},
+    {"and made", "create", DONE,
+     {{"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", SAYS(FREE)}}},
+    {"and what explains its error is verified", "create", RECOVERED,
+     {{"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", ERROR(60006)},
+      {"GET", ERROR(60003)}, {"GET", SAYS(FREE)}}},
+    {"but not sent again", "create", UNKNOWN(LEAT_ALREADY_EXISTS),
+     {{"GET", ERROR(60003)}, {"GET", ERROR(60003)}, {"POST", ERROR(60006)},
+      {"GET", ERROR(60003)}, {"GET", ERROR(60003)}}},
+    {"one delete of what is gone", "delete", RECOVERED,
+     {{"GET", SAYS(FREE)}, {"GET", SAYS(FREE)}, {"DELETE", ERROR(60003)}}},
+    {"one find that is lost", "delete", UNKNOWN(LEAT_TIMEOUT), {{"GET", LOST}}},
+    {"one unlink that is lost", "unlink", UNKNOWN(LEAT_TIMEOUT),
+     {{"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))}, {"PUT", LOST}}},
+    {"one unlink that never left", "unlink", UNKNOWN(LEAT_CONNECTION),
+     {{"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))}, {"PUT", REFUSED}}},
+    {"one update that never left", "update", UNKNOWN(LEAT_CONNECTION), {{"PUT", REFUSED}}},
+};
+/* clang-format on */
+
 /* Scenes of the tests below. */
 static const scene good = {"GET", SAYS(FREE)}, found = {"GET", SAYS(OF(ANN))};
 static const scene none = {"GET", ERROR(60003)}, done = {"PUT", SAYS(FREE)};
@@ -276,25 +362,124 @@ static void play_scenes(leat_call *call, const scene *scenes) {
   CHECK(leat_call_error(call)->attempts == exchanges);
 }
 
+static void check_play(const play *p, leat_call *call) {
+  leat_contact_identifier card;
+  TEST(p->name);
+  play_scenes(call, p->scenes);
+  const leat_error *error = leat_call_error(call);
+  if (!CHECK(error->kind == p->kind && error->outcome_unknown == p->unknown &&
+             leat_call_info(call).recovered == p->recovered))
+    printf("  %s%s%s: %s\n", leat_kind_name(error->kind),
+           error->outcome_unknown ? " unknown" : "",
+           leat_call_info(call).recovered ? " recovered" : "", error->message);
+  bool is_card = p->kind == LEAT_OK && strcmp(p->operation, "delete") != 0;
+  CHECK(leat_call_contact_identifier(call, &card) == is_card);
+  CHECK((error->message[0] == '\0') == (p->kind == LEAT_OK));
+}
+
 static void test_plays(void) {
   for (size_t i = 0; i < sizeof plays / sizeof plays[0]; i++) {
-    const play *p = &plays[i];
     leat_client *client = new_client((leat_config){0});
-    leat_call *call = card_call(client, p->operation);
-    leat_contact_identifier card;
-    TEST(p->name);
-    play_scenes(call, p->scenes);
-    const leat_error *error = leat_call_error(call);
-    if (!CHECK(error->kind == p->kind && error->outcome_unknown == p->unknown &&
-               leat_call_info(call).recovered == p->recovered))
-      printf("  %s%s%s: %s\n", leat_kind_name(error->kind),
-             error->outcome_unknown ? " unknown" : "",
-             leat_call_info(call).recovered ? " recovered" : "", error->message);
-    bool is_card = p->kind == LEAT_OK && strcmp(p->operation, "delete") != 0;
-    CHECK(leat_call_contact_identifier(call, &card) == is_card);
-    CHECK((error->message[0] == '\0') == (p->kind == LEAT_OK));
+    leat_call *call = card_call(client, plays[i].operation);
+    check_play(&plays[i], call);
     FREE_ALL(client, call);
   }
+}
+
+static void check_begun_before(const play *p, int max_attempts) {
+  leat_client *client = new_client((leat_config){.max_attempts = max_attempts});
+  leat_call *call = card_call(client, p->operation);
+  leat_call_set_maybe_applied(call);
+  check_play(p, call);
+  CHECK(!p->unknown || leat_call_error(call)->sent == LEAT_SENT_MAYBE);
+  FREE_ALL(client, call);
+}
+
+static void test_begun_before(void) {
+  for (size_t i = 0; i < sizeof begun_before / sizeof begun_before[0]; i++)
+    check_begun_before(&begun_before[i], 0);
+  for (size_t i = 0; i < sizeof begun_before_once / sizeof begun_before_once[0]; i++)
+    check_begun_before(&begun_before_once[i], 1);
+}
+
+/* The owner before the earlier attempt is known: the card of another is spared. */
+static void test_begun_before_with_owner(void) {
+  static const char *const operations[] = {"unlink", "delete", "update"};
+  static const scene others[][4] = {{{"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}},
+                                    {{"GET", SAYS(OF(BOB))}, {"GET", SAYS(OF(BOB))}},
+                                    {{"GET", SAYS(OF(BOB))}}};
+  static const scene same[][4] = {
+      {{"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))}, {"PUT", SAYS(FREE)}},
+      {{"GET", SAYS(OF(ANN))}, {"GET", SAYS(OF(ANN))}, {"DELETE", GONE}},
+      {{"GET", SAYS(OF(ANN))}, {"PUT", SAYS(OF(ANN))}}};
+  for (int i = 0; i < 3; i++) {
+    leat_client *client = new_client((leat_config){0});
+    leat_call *call = card_call(client, operations[i]);
+    leat_call *other = card_call(client, operations[i]);
+    TEST(operations[i]);
+    leat_call_expect(call, leat_s(ANN));
+    leat_call_expect(other, leat_s(ANN));
+    leat_call_set_maybe_applied(call);
+    leat_call_set_maybe_applied(other);
+    play_scenes(call, same[i]);
+    CHECK(leat_call_error(call)->kind == LEAT_OK && !leat_call_info(call).recovered);
+    play_scenes(other, others[i]);
+    CHECK(leat_call_error(other)->kind == LEAT_CONFLICT);
+    CHECK(leat_call_error(other)->outcome_unknown);
+    FREE_ALL(client, call, other);
+  }
+}
+
+static void test_begun_before_without_time(void) {
+  const scene none_once[] = {{"GET", ERROR(60003)}, {0}};
+  leat_client *client = new_client((leat_config){.timeout_ms = 900});
+  leat_call *call = card_call(client, "create");
+  TEST("without time for a second find, nothing is sent, and nothing is concluded");
+  leat_call_set_maybe_applied(call);
+  play_scenes(call, none_once);
+  CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
+  CHECK(leat_call_error(call)->outcome_unknown && leat_call_error(call)->code == 0);
+  FREE_ALL(client, call);
+}
+
+/* The call waits as any other, and each of its exchanges takes a slot. */
+static void test_begun_before_waits(void) {
+  const scene create = {"POST", SAYS(FREE)};
+  leat_client *client = new_client((leat_config){.rate_per_minute = 6});
+  leat_call *call = card_call(client, "create"), *throttled = card_call(client, "find");
+  TEST("a call that begins as maybe_applied waits for pauses and slots");
+  exchange(throttled, &busy, "30");
+  int64_t begun = now.monotonic_ms;
+  leat_call_set_maybe_applied(call);
+  exchange(call, &none, NULL);
+  CHECK(now.monotonic_ms == begun + 30000);
+  exchange(call, &none, NULL);
+  exchange(call, &create, NULL);
+  CHECK(now.monotonic_ms == begun + 50000);
+  CHECK(next(call) == LEAT_DONE && leat_call_error(call)->kind == LEAT_OK);
+  FREE_ALL(client, call, throttled);
+}
+
+static void test_begun_before_and_not_started(void) {
+  leat_client *client = new_client((leat_config){0});
+  leat_call *canceled = card_call(client, "create"),
+            *misuse = bare_call(client, "create");
+  leat_call *started = card_call(client, "create");
+  TEST("a call that ends before it starts");
+  leat_call_set_maybe_applied(canceled);
+  leat_call_fail(canceled, now, LEAT_CANCELED, LEAT_SENT_NO, "canceled");
+  CHECK(leat_call_error(canceled)->outcome_unknown);
+  leat_call_set_maybe_applied(misuse);
+  CHECK(next(misuse) == LEAT_DONE && leat_call_error(misuse)->kind == LEAT_MISUSE);
+  CHECK(!leat_call_error(misuse)->outcome_unknown);
+  TEST("a call that was started already");
+  CHECK(next(started) == LEAT_SEND);
+  leat_call_set_maybe_applied(started);
+  respond(started, 400, NULL, CODE(60006));
+  CHECK(next(started) == LEAT_DONE);
+  CHECK(leat_call_error(started)->kind == LEAT_ALREADY_EXISTS);
+  CHECK(!leat_call_error(started)->outcome_unknown);
+  FREE_ALL(client, canceled, misuse, started);
 }
 
 /* The same scenes with one attempt: there is no retry, and a lost change is unknown. */
@@ -344,6 +529,7 @@ static void test_desired(void) {
 static void test_other_requests(void) {
   const scene lost_post[] = {{"POST", LOST}, {0}};
   const scene down_post[] = {{"POST", STATUS(503)}, {0}};
+  const scene refused_post[] = {{"POST", STATUS(403)}, {0}};
   const scene read[] = {{"GET", LOST}, {"GET", SAYS("{\"data\":1}")}, {0}};
   leat_client *client = new_client((leat_config){0});
   TEST("a request of no row is sent again only if it reads");
@@ -354,6 +540,12 @@ static void test_other_requests(void) {
   call = leat_call_new_request(client, "POST", "/x");
   play_scenes(call, down_post);
   CHECK(leat_call_error(call)->kind == LEAT_MAINTENANCE);
+  leat_call_free(call);
+  call = leat_call_new_request(client, "POST", "/x");
+  leat_call_set_maybe_applied(call);
+  play_scenes(call, refused_post);
+  CHECK(leat_call_error(call)->kind == LEAT_FORBIDDEN);
+  CHECK(leat_call_error(call)->outcome_unknown);
   leat_call_free(call);
   call = leat_call_new_request(client, "GET", "/x");
   play_scenes(call, read);
@@ -1253,6 +1445,11 @@ static void test_given_up(void) {
 
 int main(void) {
   test_plays();
+  test_begun_before();
+  test_begun_before_with_owner();
+  test_begun_before_without_time();
+  test_begun_before_waits();
+  test_begun_before_and_not_started();
   test_one_attempt();
   test_desired();
   test_other_requests();

@@ -216,6 +216,14 @@ mutant queue-timeout-anew-for-each-find 2 \
   's/^  inner->queued_ms = call->queued_ms;//'
 mutant sent-again-without-verifying 1 \
   's/^  bool verifies = call->maybe_applied .*/  bool verifies = false;/'
+mutant begun-before-and-not-verified 1 \
+  's/^      call->maybe_applied \&\& call->sends == 0 .*/      false;/'
+mutant one-attempt-does-not-verify-what-explains-its-error 4 \
+  's/^  bool repeats = error->outcome_unknown .*/  bool repeats = error != NULL;/'
+mutant unsent-and-unverified-is-done 4 \
+  's/^  if (!sent) set_unsent_error(call, failure);//'
+mutant maybe-applied-lost-by-a-view 1 \
+  's/^  if settings.maybe_applied then .*//'
 mutant slots-not-given-back 2 \
   's/^  if (slots->free_us == .*) slots->free_us = free_us;//'
 mutant a-next-owner-is-ignored 4 \
@@ -283,12 +291,14 @@ mutant model-second-find-at-once 4 \
   's/^  LEAT_VERIFY_INTERVAL_MS = 1000,/  LEAT_VERIFY_INTERVAL_MS = 10,/'
 mutant model-maybe-applied-forgotten 4 \
   's/^  if (error->outcome_unknown) call->maybe_applied = true;/  if (error->outcome_unknown) call->maybe_applied = false;/'
+mutant model-begun-before-and-not-verified 4 \
+  's/^      call->maybe_applied \&\& call->sends == 0 .*/      false;/'
 mutant model-any-card-accepted 4 \
   's/^  return name_fits \&\& leat__is_owner(/  return name_fits || leat__is_owner(/'
 mutant model-next-owner-unlinked 4 \
   's/^  bool same = !desired->owner_known || .*/  bool same = desired != NULL;/'
 mutant model-expect-ignored 4 \
-  's/^  if (call->owner.set \&\& !call->compared) {/  if (false) {/'
+  's/^  return (call->owner.set || verifies_first) \&\& /  return verifies_first \&\& /'
 mutant model-lost-taken-as-unsent 4 \
   's/= call->op->writes \&\& sent == LEAT_SENT_MAYBE;/= false;/'
 mutant model-503-taken-as-proof 4 \
