@@ -249,6 +249,21 @@ describe("what an item does next", function()
     assert.equal(47, count)
   end)
 
+  it("if a find fails in any way: it changes nothing", function()
+    for _, kind in ipairs(kinds) do
+      for _, maybe_applied in ipairs { false, true } do
+        local item = { operation = "find", arguments = {}, maybe_applied = maybe_applied }
+        assert.equal(expected_error("find", "first", kind, false), show(play(item, failed(kind, maybe_applied))))
+      end
+    end
+    for _, operation in ipairs { "update", "unlink", "delete" } do
+      local item = { operation = operation, arguments = ASK[operation] }
+      local step = operation == "update" and "later+~" or "later~"
+      item.maybe_applied = operation == "update"
+      assert.equal(step, show(play(item, failed("timeout", true))))
+    end
+  end)
+
   it("keeps the code and message of an error", function()
     for _, kind in ipairs(kinds) do
       local step = after("create", "first", failed(kind))
@@ -265,8 +280,8 @@ describe("what an item does next", function()
 
   it("at the beginning", function()
     local begins = { find = { "send", "send" }, create = { "send", "send verified" },
-      link = { "send", "send verified" }, ensure = { "send", "send verified" }, update = { "send", "find" }, unlink = { "find", "find" },
-      delete = { "find", "find" } }
+      link = { "send", "send verified" }, ensure = { "send", "send verified" },
+      update = { "send", "find" }, unlink = { "find", "find" }, delete = { "find", "find" } }
     for operation, steps in pairs(begins) do
       assert.equal(steps[1], show(play(new_item(operation, "first"))))
       assert.equal(steps[2], show(play(new_item(operation, "earlier"))))
@@ -285,6 +300,8 @@ describe("what an item does next", function()
       assert.equal("failed not_linked", show(play(item(), found "linked", {}, failed "not_linked")))
       assert.equal("later~", show(play(item(), found "linked", {}, failed "connection")))
       assert.equal("later~", show(play(item(), failed "timeout")))
+      assert.equal("failed not_found", show(play({ operation = operation, arguments = {}, maybe_applied = true,
+        before = {} }, failed "not_found")))
     end
   end)
 
@@ -296,6 +313,7 @@ describe("what an item does next", function()
     local before = { exists = true, inactive = true }
     assert.equal("send single", show(play(item(before), failed "inactive")))
     assert.equal("unknown conflict", show(play(item(before), found "free")))
+    assert.equal("unknown conflict", show(play(item(before), { card = {}, info = {} })))
     local step = play({ operation = "delete", arguments = { expect = "ann" } }, failed "inactive")
     assert.equal("failed inactive", show(step))
   end)
@@ -330,6 +348,8 @@ describe("what an item does next", function()
     end
     assert.equal("done recovered", verify({ active = false }, failed "inactive"))
     assert.equal("send", verify({ active = false, name = "Ann" }, failed "inactive"))
+    assert.equal("send", verify({ active = true }, failed "inactive"))
+    assert.equal("send", verify({ name = "Ann" }, failed "inactive"))
     assert.equal("send", verify({ active = false }, found "linked"))
     assert.equal("done recovered", verify({ name = "Ann" }, found "half"))
     assert.equal("done recovered", verify({ active = false }, found "half"))
@@ -401,7 +421,8 @@ local START = {
 local REQUESTS = {
   find = { {} }, create = { {}, { name = "Ann", contact_uuid = "ann" } },
   ensure = { {}, { name = "Ann", contact_uuid = "ann" } }, link = { { contact_uuid = "ann" } },
-  update = { { name = "Ann" }, { active = false }, { name = "Ann", active = true, expect = "ann" } },
+  update = { { name = "Ann" }, { active = false }, { active = true }, { name = "Ann", active = false },
+    { name = "Ann", active = true, expect = "ann" } },
   unlink = { {}, { expect = "ann" } }, delete = { {}, { expect = "ann" }, { expect = false } },
 }
 
@@ -416,10 +437,10 @@ local function each_setting(f)
 end
 
 describe("no promise is broken", function()
-  local function explore(faults, others, keeps_before)
+  local function explore(faults, others, keeps_before, is_plain)
     local ways, states = 0, {}
     each_setting(function(setting)
-      setting.faults, setting.others, setting.keeps_before = faults, others, keeps_before
+      setting.faults, setting.others, setting.keeps_before, setting.is_plain = faults, others, keeps_before, is_plain
       ways = ways + each_way(function(choose)
         local step = world.run(setting, choose)
         states[step.outcome or step.state] = true
@@ -440,12 +461,14 @@ describe("no promise is broken", function()
   it("in any way that a fault and another client's change can happen", function()
     assert.is_true(explore(1, 1, false) > 1000)
     assert.is_true(explore(1, 1, true) > 1000)
+    assert.is_true(explore(1, 1, true, true) > 1000)
   end)
 
   it("in random ways with more of both", function()
     local random, poisoned, exhausted = random_numbers(20261130), false, false
     each_setting(function(setting)
-      for _ = 1, 300 do
+      for _ = 1, 600 do
+        setting.is_plain = random(2) == 1
         setting.faults, setting.others, setting.keeps_before = random(7), random(4) - 1, random(2) == 1
         local step = world.run(setting, random)
         poisoned, exhausted = poisoned or step.kind == "poisoned", exhausted or step.kind == "timeout"

@@ -200,6 +200,7 @@ end
 
 -- Performs a create or link with verification, as the core does. Returns the outcome or an error.
 function world:send_verified(name, ask, maybe_applied)
+  if self.is_plain then maybe_applied = false end -- decide is safe even if the core does not verify
   if maybe_applied then
     local outcome, err = self:verify(name, ask)
     if outcome or err then return outcome, err end
@@ -271,6 +272,11 @@ local ONCE = { unlink = true, delete = true }
 
 function world:check_send(step)
   local item, card = self.item, self.card
+  if self.lost and item.operation == "update" then
+    promise(self, self.finds > 0, "an update that may have been applied is verified first")
+  elseif self.lost and not ONCE[item.operation] then
+    promise(self, step.maybe_applied, "the core is told what may have been applied")
+  end
   if not ONCE[item.operation] then return end
   local before = item.before
   promise(self, step.single, "a change that is not harmless is sent once per attempt")
@@ -282,9 +288,10 @@ function world:check_send(step)
   promise(self, before.inactive == (not card.active or nil), "an inactive card is known to be one")
   if card.active then
     promise(self, (card.contact or false) == before.contact_uuid, "the next owner keeps the card")
-    promise(self, item.arguments.expect == nil or item.arguments.expect == (card.contact or false),
-      "the expected contact is compared")
   end
+  promise(self, item.arguments.expect == nil or card.active and item.arguments.expect == (card.contact or false),
+    "the expected contact is compared")
+  promise(self, item.operation == "delete" or card.contact, "a card without a contact is not unlinked")
   if item.operation == "delete" and card.active then
     promise(self, card.name == before.name and card.active == before.active, "a changed card is not deleted")
   end
@@ -365,12 +372,14 @@ end
 
 function true_if.recovered(self)
   local operation, ask, card = self.item.operation, self.item.arguments, self.seen.card
+  if not self.doubtful and self.applied == 0 then return false end -- it was not ours
   if operation == "delete" then
     return card == nil
   elseif operation == "unlink" then
     return card ~= nil and card.contact == nil
   end
   return wants(ask, card) and (ask.active == nil or card.active == ask.active)
+    and (ask.expect == nil or not card.active or (card.contact or false) == ask.expect)
 end
 
 function world:check_final(step)
@@ -382,7 +391,8 @@ function world:check_final(step)
     promise(self, step.kind, "a failure has a kind")
   else
     promise(self, step.state == "unknown", "a state is one of those that are known")
-    promise(self, self.doubtful or self.applied > 0 or step.kind == "poisoned", "unknown has a reason")
+    local has_reason = (self.doubtful or self.applied > 0) and self.item.operation ~= "find"
+    promise(self, has_reason or step.kind == "poisoned", "unknown has a reason")
   end
 end
 
@@ -392,7 +402,8 @@ function world:check_postponed(step)
   if not step.maybe_applied then
     promise(self, self.applied == 0 and #self.late == 0, "what may have been applied is remembered")
   else
-    promise(self, self.doubtful or self.applied > 0, "what was not sent is not called maybe applied")
+    promise(self, self.item.operation ~= "find" and (self.doubtful or self.applied > 0),
+      "what was not sent is not called maybe applied")
     promise(self, step.state == "later", "what may have been applied has to settle")
   end
 end
@@ -415,11 +426,11 @@ function world:take_over()
 end
 
 -- Works on one item until it is final; raises an error if a promise is broken. `setting` has `decide`, `operation`,
--- `arguments`, `card`, `faults`, `others` and `keeps_before`. Returns the last step.
+-- `arguments`, `card`, `faults`, `others`, `keeps_before` and `is_plain`. Returns the last step.
 function world.run(setting, choose)
   local self = setmetatable({ choose = choose, decide = setting.decide, card = copy(setting.card), late = {},
     applied = 0, faults_left = setting.faults, others_left = setting.others, keeps_before = setting.keeps_before,
-    tries = 0, crashes = 0, trace = {}, doubtful = false, lost = false }, world)
+    is_plain = setting.is_plain, tries = 0, crashes = 0, trace = {}, doubtful = false, lost = false }, world)
   self.item = { operation = setting.operation, arguments = setting.arguments, maybe_applied = false }
   for _ = 1, LIMIT do
     local fine, step = pcall(self.attempt, self)
