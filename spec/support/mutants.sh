@@ -68,6 +68,11 @@ model_over_sockets() {
     make -s LUA="$LUA" test-lua BUSTED_FLAGS="--filter=random spec/outcomes_spec.lua"
 }
 
+# Runs only the promises about items of jobs, in a world that knows what happened.
+decide_alone() {
+  specs --filter=promise spec/decide_spec.lua
+}
+
 # Checks that no output contains a piece of a key or secret, whatever else fails.
 no_leak() {
   ! LUA="$LUA" sh spec/support/canary.sh 2>&1 | grep 'a piece of a secret stands in'
@@ -281,6 +286,24 @@ mutant command-ignores-a-full-disk - \
   's/^  elseif not fine and not self.failed then/  elseif false then/'
 mutant command-prints-into-a-connection - \
   's/^  reserve_standard_descriptors();//'
+# What an item of a job does next.
+passes=decide_alone
+mutant decide-takes-the-card-from-its-next-owner - \
+  's/^  elseif card and same_owner(owner_of(card), item.before.contact_uuid) then/  elseif card then/'
+mutant decide-deletes-what-changed - \
+  's/^  elseif card and is_unchanged(card, before) or /  elseif card or /'
+mutant decide-forgets-an-earlier-request - \
+  's/^  local maybe_applied = step.earlier or lost/  local maybe_applied = lost/'
+mutant decide-forgets-a-lost-response - \
+  's/^  local maybe_applied = step.earlier or lost/  local maybe_applied = step.earlier/'
+mutant decide-calls-its-own-card-existing - \
+  's/^  if outcome == "existed" and last.step.earlier then .*/  if false then/'
+mutant decide-sends-before-it-records - \
+  's/^  return { action = "record", before = before, earlier = false }/  return send_once(false)/'
+mutant decide-sends-again-in-one-attempt - \
+  's/{ action = "send", single = true, earlier/{ action = "send", earlier/'
+mutant decide-ignores-who-is-expected - \
+  's/^  if not is_expected(card, item.arguments) then/  if false then/'
 # Bugs of the library and of the sandbox that the model alone must catch.
 passes=model_alone
 mutant model-no-verification 4 \
