@@ -13,7 +13,6 @@ Run.__index = Run
 
 local MOST_TRIES = 5 -- times that an item may fail while others succeed
 local OUTAGE = 20 -- failures in a row, of different items, that are an outage
-local LONGEST_BACKOFF = 60 -- seconds
 local TURN = 1 -- seconds after which results are stored at the latest
 local LEAST_FAILURES = 100 -- before `max_failures` given in percent stops a job
 local GIVE_UP = 15 * 60 -- seconds after which a journal that cannot be written ends the run
@@ -76,7 +75,7 @@ end
 local function process(run, item)
   local fine, err = resolve_contact(run, item)
   if not fine then
-    return decide.failure(item, err, true)
+    return decide.failure(item, err)
   end
   local last
   while true do
@@ -95,8 +94,10 @@ end
 
 -- ---- failures that pass -----------------------------------------------------------------
 
-local function backoff(tries)
-  return math.min(LONGEST_BACKOFF, 2 ^ math.min(tries, 10)) * (0.5 + math.random() / 2)
+-- Returns the seconds before an item that failed so many times is tried again: about a thirtieth of the time between
+-- probes, twice that, and so on, up to twice the time between probes.
+local function backoff(run, failures)
+  return run.probe * math.min(2, 2 ^ math.min(failures, 10) / 60) * (0.5 + math.random() / 2)
 end
 
 local function open_items(run)
@@ -140,7 +141,7 @@ local function note_transient(run, item, ending)
     begin_outage(run, ending)
   end
   item.failures = (item.failures or item.tries) + 1
-  ending.due = run.journal:now() + math.floor(1000 * math.max(backoff(item.failures), run.outage and 1 or 0))
+  ending.due = run.journal:now() + math.floor(1000 * backoff(run, item.failures))
   return ending
 end
 
@@ -187,28 +188,31 @@ local function finish(run, item, ending, card, info)
   count(run, ending)
 end
 
--- Starts a task that processes the item. An error that a task raises is a mistake of the program, and ends the run;
--- its item stays claimed, and is taken over as one that may have been sent.
-local function start(run, item)
+-- Starts a task that calls `f`, and then calls `at_end` with the results. An error that a task raises is a mistake of
+-- the program, and ends the run; its item stays claimed, and is taken over as one that may have been sent.
+local function start_task(run, f, at_end)
+  local ended = false
   run.flying = run.flying + 1
-  item.requests = 0
   scheduler.start({ at_end = function(task)
-    if run.tasks[task] == false then
+    if ended then
       return -- it may be called more than once
     end
-    run.tasks[task] = false
+    ended = true
     run.flying = run.flying - 1
     scheduler.observe(task)
-    if not task.fine then
+    if task.fine then
+      at_end((table.unpack or unpack)(task.results, 1, task.n)) -- luacheck: ignore
+    else
       run.problem = run.problem or { why = task.why }
       run:stop("paused", "error", tostring(task.why))
-    else
-      finish(run, item, task.results[1], task.results[2], task.results[3])
     end
-    run.tasks[task] = nil
-  end }, function()
-    run.tasks[scheduler.current()] = true
-    return process(run, item)
+  end }, f)
+end
+
+local function start(run, item)
+  item.requests = 0
+  start_task(run, function() return process(run, item) end, function(ending, card, info)
+    finish(run, item, ending, card, info)
   end)
 end
 
@@ -230,40 +234,30 @@ local function verify(run, item)
   return verified
 end
 
+local function keep_verified(run, item, verified)
+  run.first_ending = run.first_ending or now()
+  table.insert(run.verified, verified)
+  run.verified_count = run.verified_count + 1
+  if verified.state ~= item.state then
+    run.job[item.state] = run.job[item.state] - 1
+    run.job[verified.state] = run.job[verified.state] + 1
+    run.changed = run.changed + (verified.state == "unknown" and 1 or 0)
+  end
+end
+
 local function start_verification(run, item)
-  run.flying = run.flying + 1
-  scheduler.start({ at_end = function(task)
-    if item.ended then
-      return
-    end
-    item.ended = true
-    run.flying = run.flying - 1
-    scheduler.observe(task)
-    local verified, err = task.results and task.results[1], task.results and task.results[2]
-    if not task.fine then
-      run.problem = run.problem or { why = task.why }
-      run:stop("paused", "error", tostring(task.why))
-    elseif verified then
-      run.first_ending = run.first_ending or now()
-      table.insert(run.verified, verified)
-      run.verified_count = run.verified_count + 1
-      if verified.state ~= item.state then
-        run.job[item.state] = run.job[item.state] - 1
-        run.job[verified.state] = run.job[verified.state] + 1
-        run.changed = run.changed + (verified.state == "unknown" and 1 or 0)
-      end
+  start_task(run, function() return verify(run, item) end, function(verified, err)
+    if verified then
+      keep_verified(run, item, verified)
     else
       run:retry_verification(item, err)
     end
-  end }, function()
-    return verify(run, item)
   end)
 end
 
 -- What cannot be told now is asked again when the service answers; what stops a job stops this too.
 function Run:retry_verification(item, err)
-  local ending = decide.failure({ operation = "find", arguments = item.arguments, maybe_applied = false }, err, true)
-  item.ended = nil
+  local ending = decide.failure({ operation = "find", arguments = item.arguments }, err)
   if ending.stop then
     self:stop("paused", ending.stop, ending.message)
   elseif ending.transient or ending.kind == "canceled" then
@@ -293,7 +287,7 @@ local function claim_request(run)
   end
   local wanted = run.probing and 1 or how_many(run)
   return wanted > 0 and { count = wanted, after = run.after, lease_ms = run.lease_ms, operation = run.job.operation,
-    longest_wait_ms = math.max(run.settle_ms, 1000 * LONGEST_BACKOFF),
+    longest_wait_ms = math.max(run.settle_ms, math.ceil(2000 * run.probe)),
     nothing_else = run.flying == 0 and #run.queue == 0 } or nil
 end
 
@@ -317,6 +311,9 @@ local function wake_noted(notes)
   for _, note in ipairs(notes) do
     note.item.before = note.before
     scheduler.wake(note.task)
+  end
+  if notes[1] then
+    scheduler.step(0) -- without a call under way, no driver would let them go on
   end
 end
 
@@ -438,11 +435,26 @@ local function is_turn_due(run)
     or now() - run.first_ending >= TURN)
 end
 
--- In an outage, one probe every so often.
+-- Asks for the account, which any service that works can answer.
+local function start_check(run)
+  start_task(run, function() return run.client:check() end, function(account)
+    if account then
+      note_answer(run)
+    end
+  end)
+end
+
+-- In an outage, one probe every so often: an item. When few are left they may fail for reasons of their own, and the
+-- service is asked for something else first.
 local function probe(run)
-  if run.outage and not run.probing and now() >= run.outage.probe_at and run.flying == 0 then
+  if run.outage and not run.probing and not run.ending and now() >= run.outage.probe_at and run.flying == 0 then
     run.outage.probe_at = now() + run.probe
-    run.probing, run.look_at = true, false
+    run.look_at = false
+    if open_items(run) > OUTAGE then
+      run.probing = true
+    else
+      start_check(run)
+    end
   end
 end
 
@@ -548,7 +560,7 @@ local function begin(store, job, client, options)
     verify_all = options.verify, on_event = options.on_event,
     phase = options.only_verify and "settling" or "items", verify_from = store.journal:now(),
     begun = now(), turned_at = now(), after = 0, flying = 0, answers = 0, verified_count = 0, changed = 0, unverified = 0,
-    queue = {}, endings = {}, notes = {}, verified = {}, forgiven = {}, tasks = {}, streak = {}, streak_length = 0,
+    queue = {}, endings = {}, notes = {}, verified = {}, forgiven = {}, streak = {}, streak_length = 0,
     outage = false, probing = false, exhausted = false, ending = false, broken = false, problem = false,
     look_at = false, retry_at = false, first_ending = false, failing_since = false, summary = false,
   }, Run)
