@@ -125,7 +125,7 @@ has_sqlite  := $(call has,sqlite3.h)
 parts     := leat cli $(if $(has_sandbox),sandbox) $(if $(has_sqlite),jobs)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox install-lua-jobs uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%) $(if $(lua_program),$(M)/bin/leat)
@@ -432,7 +432,8 @@ purity: $(ACYCLIC_OBJ)
 	@sh spec/support/purity.sh $(PURE_OBJ)
 	@sh spec/support/cycles.sh $(ACYCLIC_OBJ)
 exports: libraries lua
-	@BUILD=$(BUILD) sh spec/support/exports.sh $(MODULES) $(CLI_MODULE) $(if $(has_sandbox),$(SANDBOX_MODULE))
+	@BUILD=$(BUILD) sh spec/support/exports.sh $(MODULES) $(CLI_MODULE) $(if $(has_sandbox),$(SANDBOX_MODULE)) \
+	  $(if $(has_sqlite),$(JOBS_MODULES))
 
 # ---- documentation ---------------------------------------------------------------
 
@@ -492,6 +493,9 @@ install-lua-cli: lua-cli
 install-lua-sandbox: lua-sandbox
 	@$(call put,644,$(SANDBOX_LUA),lua,$(INST_LUADIR))
 	@$(call put,755,$(SANDBOX_MODULE),$(M),$(INST_LIBDIR))
+install-lua-jobs: lua-jobs
+	@$(call put,644,$(JOBS_LUA),lua,$(INST_LUADIR))
+	@$(call put,755,$(JOBS_MODULES),$(M),$(INST_LIBDIR))
 
 # What the parser of arguments says to man and to shells, as KIND:FILE below the prefix.
 EXTRAS := man:share/man/man1/leat.1 bash:share/bash-completion/completions/leat \
@@ -515,10 +519,10 @@ uninstall:
 	rm -f "$(DESTDIR)$(LIBDIR)"/libleat.* "$(DESTDIR)$(LIBDIR)"/libleat_sandbox.* \
 	  $(patsubst %,"$(DESTDIR)$(LIBDIR)/pkgconfig/%",leat.pc leat-sandbox.pc)
 	rm -f $(patsubst %,"$(DESTDIR)$(PREFIX)/%",bin/leat $(extra_files))
-	rm -f $(patsubst lua/%,"$(DESTDIR)$(INST_LUADIR)/%",$(LUA_SRC) $(CLI_LUA) $(SANDBOX_LUA)) \
-	  $(patsubst $(M)/%,"$(DESTDIR)$(INST_LIBDIR)/%",$(MODULES) $(CLI_MODULE) $(SANDBOX_MODULE))
-	@cd "$(DESTDIR)$(INST_LIBDIR)" 2>/dev/null && rmdir leat/curl leat/cli leat/sandbox leat 2>/dev/null || true
-	@cd "$(DESTDIR)$(INST_LUADIR)" 2>/dev/null && rmdir leat/cli leat 2>/dev/null || true
+	rm -f $(patsubst lua/%,"$(DESTDIR)$(INST_LUADIR)/%",$(LUA_SRC) $(CLI_LUA) $(SANDBOX_LUA) $(JOBS_LUA)) \
+	  $(patsubst $(M)/%,"$(DESTDIR)$(INST_LIBDIR)/%",$(MODULES) $(CLI_MODULE) $(SANDBOX_MODULE) $(JOBS_MODULES))
+	@cd "$(DESTDIR)$(INST_LIBDIR)" 2>/dev/null && rmdir leat/curl leat/cli leat/sandbox leat/sqlite leat/jobs leat 2>/dev/null || true
+	@cd "$(DESTDIR)$(INST_LUADIR)" 2>/dev/null && rmdir leat/cli leat/jobs leat 2>/dev/null || true
 	@$(refresh)
 
 release:

@@ -265,7 +265,7 @@ static void check_values(lua_State *L, const statement *box) {
 }
 
 static int bind_integer(lua_State *L, int index, sqlite3_stmt *prepared, int i) {
-  sqlite3_int64 value;
+  sqlite3_int64 value = 0;
   if (lua_isboolean(L, index)) value = lua_toboolean(L, index);
   else to_integer(L, index, &value);
   return sqlite3_bind_int64(prepared, i, value);
