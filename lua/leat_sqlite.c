@@ -41,11 +41,11 @@ typedef struct connection { /* `db` is NULL until it is opened, and once closed 
 } connection;
 
 typedef struct statement {
-  connection
-      *connection; /* which a user value keeps; it ends our `prepared` if it closes */
-  sqlite3_stmt *prepared; /* NULL until it is prepared */
-  bool running;           /* whether a query was begun and has not ended */
-  int count;              /* the number of parameters */
+  connection *owner; /* it stays while the statement does, as a user value */
+  sqlite3_stmt
+      *prepared; /* NULL until it is prepared; the owner ends it when it closes */
+  bool running;  /* whether a query was begun and has not ended */
+  int count;     /* the number of parameters */
   char types[];
 } statement;
 
@@ -162,13 +162,13 @@ static int connection_has_moved(lua_State *L) {
 
 static statement *check_statement(lua_State *L) {
   statement *box = check_box(L, 1, OWN, STATEMENT_TYPE);
-  luaL_argcheck(L, box->connection->db != NULL, 1, "connection is closed");
+  luaL_argcheck(L, box->owner->db != NULL, 1, "connection is closed");
   return box;
 }
 
 static statement *new_statement(lua_State *L, const char *types, size_t count) {
   statement *box = lua_newuserdatauv(L, sizeof *box + count + 1, 1);
-  *box = (statement){.connection = lua_touserdata(L, 1), .count = (int)count};
+  *box = (statement){.owner = lua_touserdata(L, 1), .count = (int)count};
   memcpy(box->types, types, count + 1);
   lua_createtable(L, 1, 0);
   lua_pushvalue(L, 1);
@@ -211,7 +211,7 @@ static int statement_free(lua_State *L) {
   statement *box = check_box(L, 1, OWN, STATEMENT_TYPE);
   sqlite3_stmt *prepared = box->prepared;
   box->prepared = NULL;
-  if (box->connection->db) sqlite3_finalize(prepared);
+  if (box->owner->db) sqlite3_finalize(prepared);
   return 0;
 }
 
@@ -298,13 +298,13 @@ static bool bind_values(lua_State *L, statement *box, sqlite3_destructor_type li
 ** locks. SQLite keeps the error. */
 static int fail(lua_State *L, statement *box, const char *operation) {
   reset(box);
-  return push_failure(L, box->connection->db, operation);
+  return push_failure(L, box->owner->db, operation);
 }
 
 /* The values stay on the stack until the end, so SQLite need not copy them. */
 static int statement_execute(lua_State *L) {
   statement *box = check_statement(L);
-  sqlite3 *db = box->connection->db;
+  sqlite3 *db = box->owner->db;
   int before = sqlite3_total_changes(db), code;
   if (!bind_values(L, box, SQLITE_STATIC)) return fail(L, box, "execute");
   while ((code = sqlite3_step(box->prepared)) == SQLITE_ROW)
@@ -331,7 +331,7 @@ static int statement_query(lua_State *L) {
 static bool push_bytes(lua_State *L, const statement *box, int i) {
   const void *bytes = sqlite3_column_blob(box->prepared, i);
   int length = sqlite3_column_bytes(box->prepared, i);
-  if (!bytes && sqlite3_errcode(box->connection->db) == SQLITE_NOMEM) return false;
+  if (!bytes && sqlite3_errcode(box->owner->db) == SQLITE_NOMEM) return false;
   lua_pushlstring(L, bytes ? bytes : "", (size_t)length);
   return true;
 }
