@@ -163,6 +163,7 @@ static int connection_has_moved(lua_State *L) {
 static statement *check_statement(lua_State *L) {
   statement *box = check_box(L, 1, OWN, STATEMENT_TYPE);
   luaL_argcheck(L, box->owner->db != NULL, 1, "connection is closed");
+  luaL_argcheck(L, box->prepared != NULL, 1, "statement is closed");
   return box;
 }
 
