@@ -101,13 +101,6 @@ static int push_not_created(lua_State *L, const char *path) {
   return 3;
 }
 
-static int push_not_opened(lua_State *L, connection *box, const char *path) {
-  int count = push_failure(L, box->db, lua_pushfstring(L, "can't open %s", path));
-  sqlite3_close(box->db);
-  box->db = NULL;
-  return count;
-}
-
 /* A relative path gets a prefix, because SQLite has names with a meaning, such as
 ** :memory:. */
 static int connection_open(lua_State *L) {
@@ -121,8 +114,8 @@ static int connection_open(lua_State *L) {
   const char *name = temporary || *path == '/' ? path : lua_pushfstring(L, "./%s", path);
   int code = sqlite3_open_v2(name, &box->db,
                              temporary ? flags | SQLITE_OPEN_CREATE : flags, NULL);
-  if (code != SQLITE_OK) return push_not_opened(L, box, path);
-  sqlite3_extended_result_codes(box->db, 1);
+  if (code != SQLITE_OK) /* the garbage collector closes it */
+    return push_failure(L, box->db, lua_pushfstring(L, "can't open %s", path));
   lua_settop(L, 2);
   return 1;
 }
@@ -150,10 +143,8 @@ static int connection_exec(lua_State *L) {
 
 static int connection_has_moved(lua_State *L) {
   sqlite3 *db = check_open(L);
-  const char *name = sqlite3_db_filename(db, "main");
-  int moved = 0;
-  if (name && *name) /* a temporary database has none */
-    sqlite3_file_control(db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+  int moved = 0; /* as it stays for a temporary database */
+  sqlite3_file_control(db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
   lua_pushboolean(L, moved);
   return 1;
 }

@@ -143,8 +143,8 @@ describe("leat.sqlite.core", function()
         assert.equal(1, insert:execute(i, "x"))
       end
       assert.equal(2, assert(db:prepare("update t set b = $1 where a > $2", "ti")):execute("y", 1))
-      assert.equal(0, assert(db:prepare("delete from t where a = 9")):execute())
       assert.equal(0, assert(db:prepare("select * from t")):execute())
+      assert.equal(0, assert(db:prepare("delete from t where a = 9")):execute())
       assert.equal(0, assert(db:prepare("begin")):execute())
     end)
 
@@ -333,6 +333,8 @@ describe("leat.sqlite.core", function()
       local one, two = assert(sqlite.open("")), assert(sqlite.open(""))
       assert.is_true(one:exec("create table t (a)"))
       assert.is_nil(two:exec("insert into t values (1)"))
+      assert.is_false(one:has_moved())
+      assert.is_true(one:exec("insert into t values (zeroblob(9999999))")) -- more than stays in memory
       assert.is_false(one:has_moved())
       one:close()
       two:close()
