@@ -23,6 +23,7 @@
 #   make mutants          breaks the library on purpose, and checks that tests fail
 #   make bench            what a find costs, compared with libcurl, bare sockets and packaged peers
 #   make bench-nginx      a handler in nginx that finds a card, compared with a handwritten one
+#   make bench-jobs       loading a file of cards, compared with sqlite3, and what the journal costs a run
 #   make lint             words of comments, formatters and static analysis, over everything
 #   make analyze          gcc's and clang's analyzers, which take longer
 #   make purity           proves that the core has no I/O, no globals and no Lua, and that no files call each
@@ -125,7 +126,7 @@ has_sqlite  := $(call has,sqlite3.h)
 parts     := leat cli $(if $(has_sandbox),sandbox) $(if $(has_sqlite),jobs)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox install-lua-jobs uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx bench-jobs lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox install-lua-jobs uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%) $(if $(lua_program),$(M)/bin/leat)
@@ -402,6 +403,8 @@ bench: lua $(BENCH_TOOLS) $(T)/slow_server
 bench-nginx:
 	@$(MAKE) -s --no-print-directory LUA=luajit lua
 	@$(MAKE) -s --no-print-directory bench BENCH=nginx LEAT_ROOT=$(CURDIR) LEAT_NGINX_MODULES=$(CURDIR)/$(BUILD)/luajit
+bench-jobs: lua $(BUILD)/bench/gauge $(BUILD)/bench/stopwatch
+	@$(run_env) LUA=$(LUA) LEAT=$(M)/bin/leat BENCH_TOOLS=$(BUILD)/bench sh spec/bench/jobs.sh
 $(BUILD)/bench/%: spec/bench/%.c spec/bench/finds.h
 	@mkdir -p $(@D)
 	$(CC) $(CPP_FLAGS) $(C_FLAGS) $(LDFLAGS) -o $@ $< $(CURL_LIBS)

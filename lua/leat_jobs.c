@@ -62,8 +62,6 @@ static const char *check_path(lua_State *L, size_t *length) {
 ** the path and one character more, and may be the path. Returns false for "/", which is in no folder. */
 static bool folder_of(const char *path, char *folder) {
   size_t end = strlen(path);
-  while (end > 1 && path[end - 1] == '/')
-    end--;
   if (end == 1 && path[0] == '/') return false;
   while (end > 0 && path[end - 1] != '/')
     end--;

@@ -107,6 +107,7 @@ static int connection_open(lua_State *L) {
   const char *path = check_text(L, 1);
   bool temporary = *path == '\0';
   int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+  lua_settop(L, 1);
   connection *box = lua_newuserdatauv(L, sizeof *box, 0);
   box->db = NULL;
   luaL_setmetatable(L, CONNECTION_TYPE);

@@ -330,7 +330,7 @@ describe("leat.sqlite.core", function()
     end)
 
     it("that are temporary have no name and are private", function()
-      local one, two = assert(sqlite.open("")), assert(sqlite.open(""))
+      local one, two = assert(sqlite.open("")), assert(sqlite.open("", "more"))
       assert.is_true(one:exec("create table t (a)"))
       assert.is_nil(two:exec("insert into t values (1)"))
       assert.is_false(one:has_moved())

@@ -92,6 +92,7 @@ case $1 in
   bench)
     alone bench        make bench BENCH_N=2000 BENCH_ROUNDS=1 BENCH_COUNTED=250 BENCH_IN_FLIGHT="1 100"
     alone bench-nginx  make bench-nginx BENCH_N=2000 BENCH_ROUNDS=1
+    alone bench-jobs   make bench-jobs BENCH_ROWS=20000 BENCH_CARDS=2000 BENCH_ROUNDS=1
     alone coverage     make coverage
     ;;
 esac
