@@ -173,6 +173,7 @@ SHARED_O  := $(addprefix $(M)/,binding.o options.o push.o)
 CORE_O    := $(addprefix $(M)/,leat_core.o client.o operations.o call.o call_driver.o http1.o json.o)
 CURL_O    := $(M)/leat_curl.o
 SANDBOX_O := $(M)/leat_sandbox.o
+JOBS_O    := $(M)/leat_sqlite.o $(M)/leat_jobs.o
 
 $(M)/leat/core.so: $(CORE_O) $(SHARED_O) $(BUILD)/libleat.a
 	@mkdir -p $(@D)
@@ -368,11 +369,12 @@ torture-c: $(T)/curl_torture
 	$(T)/curl_torture $(TORTURE_STEP)
 torture-lua: $(M)/lua_torture
 	$(run_env) $(M)/lua_torture spec/torture/sweep.lua $(TORTURE_STEP)
+	$(run_env) $(M)/lua_torture spec/torture/journal.lua
 $(T)/curl_torture: $(T)/curl_torture.o $(BUILD)/libleat_sandbox.a $(BUILD)/libleat.a
 	$(CC) $(LDFLAGS) $(TORTURE_WRAP) -o $@ $^ $(TEST_LIBS)
-$(M)/lua_torture: $(M)/lua_torture.o $(CORE_O) $(CURL_O) $(SANDBOX_O) $(SHARED_O) \
+$(M)/lua_torture: $(M)/lua_torture.o $(CORE_O) $(CURL_O) $(SANDBOX_O) $(JOBS_O) $(SHARED_O) \
   $(BUILD)/libleat_sandbox.a $(BUILD)/libleat.a
-	$(CC) $(LDFLAGS) $(TORTURE_WRAP) -rdynamic -o $@ $^ $(LUA_LIBS) $(TEST_LIBS)
+	$(CC) $(LDFLAGS) $(TORTURE_WRAP) -rdynamic -o $@ $^ $(LUA_LIBS) $(SQLITE_LIBS) $(TEST_LIBS)
 $(T)/%.o: spec/torture/%.c $(FLAGS)
 	@mkdir -p $(@D)
 	$(CC) $(CPP_FLAGS) -Ispec/support $(C_FLAGS) -MMD -MP -c $< -o $@
