@@ -224,7 +224,7 @@ static const char *network_name(unsigned long type) {
       {0x6B414653, "afs"},    {0x73757245, "coda"},   {0x01021997, "9p"},
       {0x00C36400, "ceph"},   {0x0BD00BD0, "lustre"}, {0x47504653, "gpfs"},
       {0x19830326, "beegfs"}, {0x20030528, "pvfs2"},  {0x7461636F, "ocfs2"},
-      {0x01161970, "gfs2"},   {0x013661, "acfs"},     {0x786F4256, "vboxsf"},
+      {0x01161970, "gfs2"},   {0x61636673, "acfs"},   {0x786F4256, "vboxsf"},
   };
   for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
     if (known[i].type == (type & 0xFFFFFFFF)) return known[i].name;
