@@ -23,6 +23,7 @@
 #   make mutants          breaks the library on purpose, and checks that tests fail
 #   make bench            what a find costs, compared with libcurl, bare sockets and packaged peers
 #   make bench-nginx      a handler in nginx that finds a card, compared with a handwritten one
+#   make bench-jobs       loading a file of cards, compared with sqlite3, and what the journal costs a run
 #   make lint             words of comments, formatters and static analysis, over everything
 #   make analyze          gcc's and clang's analyzers, which take longer
 #   make purity           proves that the core has no I/O, no globals and no Lua, and that no files call each
@@ -125,7 +126,7 @@ has_sqlite  := $(call has,sqlite3.h)
 parts     := leat cli $(if $(has_sandbox),sandbox) $(if $(has_sqlite),jobs)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx bench-jobs lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox install-lua-jobs uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%) $(if $(lua_program),$(M)/bin/leat)
@@ -172,6 +173,7 @@ SHARED_O  := $(addprefix $(M)/,binding.o options.o push.o)
 CORE_O    := $(addprefix $(M)/,leat_core.o client.o operations.o call.o call_driver.o http1.o json.o)
 CURL_O    := $(M)/leat_curl.o
 SANDBOX_O := $(M)/leat_sandbox.o
+JOBS_O    := $(M)/leat_sqlite.o $(M)/leat_jobs.o
 
 $(M)/leat/core.so: $(CORE_O) $(SHARED_O) $(BUILD)/libleat.a
 	@mkdir -p $(@D)
@@ -217,7 +219,7 @@ env:
 
 TESTS    := $(patsubst spec/core/%.c,$(T)/%,$(wildcard spec/core/*_test.c))
 # What the tests share; names.o replaces the system's resolver, in the tests that link it.
-SUPPORT  := $(filter-out %/slow_server.c %/catalogue_server.c %/terminal.c %/names.c,$(wildcard spec/support/*.c))
+SUPPORT  := $(filter-out %/slow_server.c %/catalogue_server.c %/terminal.c %/names.c %/system_calls.c,$(wildcard spec/support/*.c))
 TEST_OBJ := $(T)/libsupport.a $(BUILD)/libleat_sandbox.a
 TEST_LIBS = $(CURL_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) -lpthread
 RUN_TEST ?=
@@ -245,6 +247,10 @@ $(T)/slow_server $(T)/catalogue_server: $(T)/%: $(T)/%.o $(T)/libsupport.a $(BUI
 # Runs commands for the specs.
 $(T)/terminal: $(T)/terminal.o
 	$(CC) $(LDFLAGS) -o $@ $^
+
+# Records and replaces calls of the system in the specs' child processes.
+$(T)/system_calls.so: $(T)/system_calls.o
+	$(CC) -shared $(LDFLAGS) -o $@ $^
 
 # Tests the driver as on systems without epoll.
 test-poll:
@@ -277,7 +283,7 @@ test-core: tests
 	  sh -c '$(RUN_TEST) TEST spec/cases >TEST.log 2>&1 || mv TEST.log TEST.failed'
 	@for test in $(CORE_TESTS); do if [ -e $$test.log ]; then cat $$test.log; fi; done
 	@! tail -n 40 $(T)/*.failed 2>/dev/null
-test-lua: lua $(T)/terminal
+test-lua: lua $(T)/terminal $(T)/system_calls.so
 	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(RUN_LUA) $(LUA) spec/run.lua $(BUSTED_FLAGS)
 MODEL_N ?= 100000
 model: tests lua
@@ -363,11 +369,12 @@ torture-c: $(T)/curl_torture
 	$(T)/curl_torture $(TORTURE_STEP)
 torture-lua: $(M)/lua_torture
 	$(run_env) $(M)/lua_torture spec/torture/sweep.lua $(TORTURE_STEP)
+	$(run_env) $(M)/lua_torture spec/torture/journal.lua
 $(T)/curl_torture: $(T)/curl_torture.o $(BUILD)/libleat_sandbox.a $(BUILD)/libleat.a
 	$(CC) $(LDFLAGS) $(TORTURE_WRAP) -o $@ $^ $(TEST_LIBS)
-$(M)/lua_torture: $(M)/lua_torture.o $(CORE_O) $(CURL_O) $(SANDBOX_O) $(SHARED_O) \
+$(M)/lua_torture: $(M)/lua_torture.o $(CORE_O) $(CURL_O) $(SANDBOX_O) $(JOBS_O) $(SHARED_O) \
   $(BUILD)/libleat_sandbox.a $(BUILD)/libleat.a
-	$(CC) $(LDFLAGS) $(TORTURE_WRAP) -rdynamic -o $@ $^ $(LUA_LIBS) $(TEST_LIBS)
+	$(CC) $(LDFLAGS) $(TORTURE_WRAP) -rdynamic -o $@ $^ $(LUA_LIBS) $(SQLITE_LIBS) $(TEST_LIBS)
 $(T)/%.o: spec/torture/%.c $(FLAGS)
 	@mkdir -p $(@D)
 	$(CC) $(CPP_FLAGS) -Ispec/support $(C_FLAGS) -MMD -MP -c $< -o $@
@@ -398,6 +405,8 @@ bench: lua $(BENCH_TOOLS) $(T)/slow_server
 bench-nginx:
 	@$(MAKE) -s --no-print-directory LUA=luajit lua
 	@$(MAKE) -s --no-print-directory bench BENCH=nginx LEAT_ROOT=$(CURDIR) LEAT_NGINX_MODULES=$(CURDIR)/$(BUILD)/luajit
+bench-jobs: lua $(BUILD)/bench/gauge $(BUILD)/bench/stopwatch
+	@$(run_env) LUA=$(LUA) LEAT=$(M)/bin/leat BENCH_TOOLS=$(BUILD)/bench sh spec/bench/jobs.sh
 $(BUILD)/bench/%: spec/bench/%.c spec/bench/finds.h
 	@mkdir -p $(@D)
 	$(CC) $(CPP_FLAGS) $(C_FLAGS) $(LDFLAGS) -o $@ $< $(CURL_LIBS)
@@ -432,7 +441,8 @@ purity: $(ACYCLIC_OBJ)
 	@sh spec/support/purity.sh $(PURE_OBJ)
 	@sh spec/support/cycles.sh $(ACYCLIC_OBJ)
 exports: libraries lua
-	@BUILD=$(BUILD) sh spec/support/exports.sh $(MODULES) $(CLI_MODULE) $(if $(has_sandbox),$(SANDBOX_MODULE))
+	@BUILD=$(BUILD) sh spec/support/exports.sh $(MODULES) $(CLI_MODULE) $(if $(has_sandbox),$(SANDBOX_MODULE)) \
+	  $(if $(has_sqlite),$(JOBS_MODULES))
 
 # ---- documentation ---------------------------------------------------------------
 
@@ -492,6 +502,9 @@ install-lua-cli: lua-cli
 install-lua-sandbox: lua-sandbox
 	@$(call put,644,$(SANDBOX_LUA),lua,$(INST_LUADIR))
 	@$(call put,755,$(SANDBOX_MODULE),$(M),$(INST_LIBDIR))
+install-lua-jobs: lua-jobs
+	@$(call put,644,$(JOBS_LUA),lua,$(INST_LUADIR))
+	@$(call put,755,$(JOBS_MODULES),$(M),$(INST_LIBDIR))
 
 # What the parser of arguments says to man and to shells, as KIND:FILE below the prefix.
 EXTRAS := man:share/man/man1/leat.1 bash:share/bash-completion/completions/leat \
@@ -515,10 +528,10 @@ uninstall:
 	rm -f "$(DESTDIR)$(LIBDIR)"/libleat.* "$(DESTDIR)$(LIBDIR)"/libleat_sandbox.* \
 	  $(patsubst %,"$(DESTDIR)$(LIBDIR)/pkgconfig/%",leat.pc leat-sandbox.pc)
 	rm -f $(patsubst %,"$(DESTDIR)$(PREFIX)/%",bin/leat $(extra_files))
-	rm -f $(patsubst lua/%,"$(DESTDIR)$(INST_LUADIR)/%",$(LUA_SRC) $(CLI_LUA) $(SANDBOX_LUA)) \
-	  $(patsubst $(M)/%,"$(DESTDIR)$(INST_LIBDIR)/%",$(MODULES) $(CLI_MODULE) $(SANDBOX_MODULE))
-	@cd "$(DESTDIR)$(INST_LIBDIR)" 2>/dev/null && rmdir leat/curl leat/cli leat/sandbox leat 2>/dev/null || true
-	@cd "$(DESTDIR)$(INST_LUADIR)" 2>/dev/null && rmdir leat/cli leat 2>/dev/null || true
+	rm -f $(patsubst lua/%,"$(DESTDIR)$(INST_LUADIR)/%",$(LUA_SRC) $(CLI_LUA) $(SANDBOX_LUA) $(JOBS_LUA)) \
+	  $(patsubst $(M)/%,"$(DESTDIR)$(INST_LIBDIR)/%",$(MODULES) $(CLI_MODULE) $(SANDBOX_MODULE) $(JOBS_MODULES))
+	@cd "$(DESTDIR)$(INST_LIBDIR)" 2>/dev/null && rmdir leat/curl leat/cli leat/sandbox leat/sqlite leat/jobs leat 2>/dev/null || true
+	@cd "$(DESTDIR)$(INST_LUADIR)" 2>/dev/null && rmdir leat/cli leat/jobs leat 2>/dev/null || true
 	@$(refresh)
 
 release:

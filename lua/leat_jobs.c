@@ -62,8 +62,6 @@ static const char *check_path(lua_State *L, size_t *length) {
 ** the path and one character more, and may be the path. Returns false for "/", which is in no folder. */
 static bool folder_of(const char *path, char *folder) {
   size_t end = strlen(path);
-  while (end > 1 && path[end - 1] == '/')
-    end--;
   if (end == 1 && path[0] == '/') return false;
   while (end > 0 && path[end - 1] != '/')
     end--;
@@ -211,6 +209,8 @@ static int jobs_make_folder(lua_State *L) {
 
 /* ---- file systems ---------------------------------------------------------------- */
 
+enum { NAME_SIZE = 64 }; /* for the name of a type of file system */
+
 #ifdef __linux__
 
 /* Those of statfs's numbers that belong to file systems which several computers use. */
@@ -224,7 +224,7 @@ static const char *network_name(unsigned long type) {
       {0x6B414653, "afs"},    {0x73757245, "coda"},   {0x01021997, "9p"},
       {0x00C36400, "ceph"},   {0x0BD00BD0, "lustre"}, {0x47504653, "gpfs"},
       {0x19830326, "beegfs"}, {0x20030528, "pvfs2"},  {0x7461636F, "ocfs2"},
-      {0x01161970, "gfs2"},   {0x013661, "acfs"},     {0x786F4256, "vboxsf"},
+      {0x01161970, "gfs2"},   {0x61636673, "acfs"},   {0x786F4256, "vboxsf"},
   };
   for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
     if (known[i].type == (type & 0xFFFFFFFF)) return known[i].name;
@@ -243,28 +243,35 @@ static bool is_network_fuse(const char *name) {
   return false;
 }
 
-/* Reads the type of file system from a line of /proc/self/mountinfo, such as
-** "36 35 0:32 / /mnt rw - fuse.sshfs host:/ rw". Returns whether it is that device's. */
-static bool read_mount(const char *line, dev_t device, char name[64]) {
-  unsigned at_major, at_minor;
-  const char *options = strstr(line, " - ");
-  return options && sscanf(line, "%*d %*d %u:%u", &at_major, &at_minor) == 2 &&
-         at_major == major(device) && at_minor == minor(device) &&
-         sscanf(options, " - %63s", name) == 1;
+/* Finds the type of file system in a line of /proc/self/mountinfo, such as
+** "36 35 0:32 / /mnt rw - fuse.sshfs host:/ rw". Returns whether the line's device, its
+** third word, is `device`. */
+static bool read_mount(const char *line, const char *device, char name[NAME_SIZE]) {
+  static const char separator[] = " - ";
+  const char *parent = strchr(line, ' ');
+  const char *number = parent ? strchr(parent + 1, ' ') : NULL;
+  const char *type = strstr(line, separator);
+  if (!number || !type || strncmp(number, device, strlen(device)) != 0) return false;
+  type += strlen(separator);
+  size_t length = strcspn(type, " ");
+  snprintf(name, NAME_SIZE, "%.*s", (int)length, type);
+  return true;
 }
 
-static const char *fuse_name(const char *path, char name[64]) {
+static const char *fuse_name(const char *path, char name[NAME_SIZE]) {
   struct stat found;
-  char line[4096];
+  char line[4096], device[32];
   bool is = false;
-  FILE *mounts = stat(path, &found) == 0 ? fopen("/proc/self/mountinfo", "re") : NULL;
+  if (stat(path, &found) != 0) return NULL;
+  snprintf(device, sizeof device, " %u:%u ", major(found.st_dev), minor(found.st_dev));
+  FILE *mounts = fopen("/proc/self/mountinfo", "re");
   while (mounts && !is && fgets(line, sizeof line, mounts))
-    is = read_mount(line, found.st_dev, name);
+    is = read_mount(line, device, name);
   if (mounts) fclose(mounts);
   return is && is_network_fuse(name) ? name : NULL;
 }
 
-static const char *network_file_system(const char *path, char name[64]) {
+static const char *network_file_system(const char *path, char name[NAME_SIZE]) {
   enum { FUSE = 0x65735546 };
   struct statfs found;
   if (statfs(path, &found) != 0) return NULL;
@@ -274,7 +281,7 @@ static const char *network_file_system(const char *path, char name[64]) {
 
 #else
 
-static const char *network_file_system(const char *path, char name[64]) {
+static const char *network_file_system(const char *path, char name[NAME_SIZE]) {
   (void)path, (void)name;
   return NULL;
 }
@@ -284,7 +291,7 @@ static const char *network_file_system(const char *path, char name[64]) {
 static int jobs_file_system(lua_State *L) {
   size_t length;
   const char *path = check_path(L, &length);
-  char name[64], *existing = lua_newuserdata(L, length + 2);
+  char name[NAME_SIZE], *existing = lua_newuserdata(L, length + 2);
   memcpy(existing, path, length + 1);
   while (access(existing, F_OK) != 0 && folder_of(existing, existing))
     if (strcmp(existing, ".") == 0) break;

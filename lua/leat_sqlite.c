@@ -46,11 +46,11 @@ typedef struct parameter {
 } parameter;
 
 typedef struct statement {
-  connection
-      *connection; /* which a user value keeps; it ends our `prepared` if it closes */
-  sqlite3_stmt *prepared; /* NULL until it is prepared */
-  bool running;           /* whether a query was begun and has not ended */
-  int count;              /* the number of parameters */
+  connection *owner; /* it stays while the statement does, as a user value */
+  sqlite3_stmt
+      *prepared; /* NULL until it is prepared; the owner ends it when it closes */
+  bool running;  /* whether a query was begun and has not ended */
+  int count;     /* the number of parameters */
   parameter parameters[]; /* in the order of their first use, as SQLite numbers them */
 } statement;
 
@@ -106,19 +106,13 @@ static int push_not_created(lua_State *L, const char *path) {
   return 3;
 }
 
-static int push_not_opened(lua_State *L, connection *box, const char *path) {
-  int count = push_failure(L, box->db, lua_pushfstring(L, "can't open %s", path));
-  sqlite3_close(box->db);
-  box->db = NULL;
-  return count;
-}
-
 /* A relative path gets a prefix, because SQLite has names with a meaning, such as
 ** :memory:. */
 static int connection_open(lua_State *L) {
   const char *path = check_text(L, 1);
   bool temporary = *path == '\0';
   int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+  lua_settop(L, 1);
   connection *box = lua_newuserdatauv(L, sizeof *box, 0);
   box->db = NULL;
   luaL_setmetatable(L, CONNECTION_TYPE);
@@ -126,8 +120,8 @@ static int connection_open(lua_State *L) {
   const char *name = temporary || *path == '/' ? path : lua_pushfstring(L, "./%s", path);
   int code = sqlite3_open_v2(name, &box->db,
                              temporary ? flags | SQLITE_OPEN_CREATE : flags, NULL);
-  if (code != SQLITE_OK) return push_not_opened(L, box, path);
-  sqlite3_extended_result_codes(box->db, 1);
+  if (code != SQLITE_OK) /* the garbage collector closes it */
+    return push_failure(L, box->db, lua_pushfstring(L, "can't open %s", path));
   lua_settop(L, 2);
   return 1;
 }
@@ -155,10 +149,8 @@ static int connection_exec(lua_State *L) {
 
 static int connection_has_moved(lua_State *L) {
   sqlite3 *db = check_open(L);
-  const char *name = sqlite3_db_filename(db, "main");
-  int moved = 0;
-  if (name && *name) /* a temporary database has none */
-    sqlite3_file_control(db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+  int moved = 0; /* as it stays for a temporary database */
+  sqlite3_file_control(db, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
   lua_pushboolean(L, moved);
   return 1;
 }
@@ -167,13 +159,14 @@ static int connection_has_moved(lua_State *L) {
 
 static statement *check_statement(lua_State *L) {
   statement *box = check_box(L, 1, OWN, STATEMENT_TYPE);
-  luaL_argcheck(L, box->connection->db != NULL, 1, "connection is closed");
+  luaL_argcheck(L, box->owner->db != NULL, 1, "connection is closed");
+  luaL_argcheck(L, box->prepared != NULL, 1, "statement is closed");
   return box;
 }
 
 static statement *new_statement(lua_State *L, size_t count) {
   statement *box = lua_newuserdatauv(L, sizeof *box + count * sizeof(parameter), 1);
-  *box = (statement){.connection = lua_touserdata(L, 1), .count = (int)count};
+  *box = (statement){.owner = lua_touserdata(L, 1), .count = (int)count};
   lua_createtable(L, 1, 0);
   lua_pushvalue(L, 1);
   lua_rawseti(L, -2, 1);
@@ -223,7 +216,7 @@ static int statement_free(lua_State *L) {
   statement *box = check_box(L, 1, OWN, STATEMENT_TYPE);
   sqlite3_stmt *prepared = box->prepared;
   box->prepared = NULL;
-  if (box->connection->db) sqlite3_finalize(prepared);
+  if (box->owner->db) sqlite3_finalize(prepared);
   return 0;
 }
 
@@ -277,7 +270,7 @@ static void check_values(lua_State *L, const statement *box) {
 }
 
 static int bind_integer(lua_State *L, int index, sqlite3_stmt *prepared, int i) {
-  sqlite3_int64 value;
+  sqlite3_int64 value = 0;
   if (lua_isboolean(L, index)) value = lua_toboolean(L, index);
   else to_integer(L, index, &value);
   return sqlite3_bind_int64(prepared, i, value);
@@ -311,13 +304,13 @@ static bool bind_values(lua_State *L, statement *box, sqlite3_destructor_type li
 ** locks. SQLite keeps the error. */
 static int fail(lua_State *L, statement *box, const char *operation) {
   reset(box);
-  return push_failure(L, box->connection->db, operation);
+  return push_failure(L, box->owner->db, operation);
 }
 
 /* The values stay on the stack until the end, so SQLite need not copy them. */
 static int statement_execute(lua_State *L) {
   statement *box = check_statement(L);
-  sqlite3 *db = box->connection->db;
+  sqlite3 *db = box->owner->db;
   int before = sqlite3_total_changes(db), code;
   if (!bind_values(L, box, SQLITE_STATIC)) return fail(L, box, "execute");
   while ((code = sqlite3_step(box->prepared)) == SQLITE_ROW)
@@ -344,7 +337,7 @@ static int statement_query(lua_State *L) {
 static bool push_bytes(lua_State *L, const statement *box, int i) {
   const void *bytes = sqlite3_column_blob(box->prepared, i);
   int length = sqlite3_column_bytes(box->prepared, i);
-  if (!bytes && sqlite3_errcode(box->connection->db) == SQLITE_NOMEM) return false;
+  if (!bytes && sqlite3_errcode(box->owner->db) == SQLITE_NOMEM) return false;
   lua_pushlstring(L, bytes ? bytes : "", (size_t)length);
   return true;
 }

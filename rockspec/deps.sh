@@ -8,6 +8,7 @@
 #   build     the Lua module, for each Lua named (lua5.1 ... lua5.5, luajit; default lua5.4)
 #   sandbox   the server for tests and the demo (libmicrohttpd, jansson)
 #   cli       what the command `leat` needs beside the module (argparse)
+#   jobs      the journal of jobs (SQLite)
 #   test      busted, LuaSocket, and GnuTLS for the servers that test TLS
 #   hosts     event loops, Neovim and the server of Luanti, to make calls in
 #   bench     a server, and the clients to compare with; uses Node and npm if they are installed
@@ -25,7 +26,7 @@ set -u
 PATH=$PATH:/usr/sbin:/sbin # nginx is in one of these, which a user's PATH may lack
 
 usage() {
-  sed -n '2,22p' "$0" | sed 's/^# \{0,1\}//' >&2
+  sed -n '2,23p' "$0" | sed 's/^# \{0,1\}//' >&2
   exit 2
 }
 
@@ -36,7 +37,7 @@ mode=${LEAT_DEPS:-$mode}
 wanted='' luas=''
 for word in "$@"; do
   case $word in
-    build | sandbox | cli | test | hosts | nginx | bench | doc | rock | cross | ci) wanted="$wanted $word" ;;
+    build | sandbox | cli | jobs | test | hosts | nginx | bench | doc | rock | cross | ci) wanted="$wanted $word" ;;
     lua5.[1-5] | luajit) luas="$luas $word" ;;
     *) usage ;;
   esac
@@ -135,6 +136,10 @@ if wants cli; then
     loads "$lua" argparse || need "argparse for $lua" lua-argparse - "$lua-argparse" lua-argparse lua-argparse
   done
 fi
+if wants jobs; then
+  library sqlite3 sqlite3.h 'SQLITE_VERSION_NUMBER >= 3035000' ||
+    need "SQLite, 3.35 or later, with headers" libsqlite3-dev sqlite sqlite-dev sqlite-devel sqlite
+fi
 if wants test; then
   library gnutls gnutls/gnutls.h 'GNUTLS_VERSION_NUMBER >= 0x030603' ||
     need "GnuTLS, 3.6.3 or later, with headers" libgnutls28-dev gnutls gnutls-dev gnutls-devel gnutls
@@ -158,7 +163,7 @@ if wants hosts; then
   done
 fi
 if wants bench; then
-  for tool in nginx:nginx-light taskset:util-linux valgrind:valgrind openssl:openssl; do
+  for tool in nginx:nginx-light taskset:util-linux valgrind:valgrind openssl:openssl sqlite3:sqlite3; do
     has "${tool%:*}" || need "${tool%:*}" "${tool#*:}" - - - -
   done
   has lua5.1 || need lua5.1 lua5.1 - - - -

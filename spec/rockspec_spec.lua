@@ -32,7 +32,7 @@ end
 
 describe("the rocks", function()
   local main, sandbox = rockspec("rockspec/leat-scm-1.rockspec"), rockspec("rockspec/leat-sandbox-scm-1.rockspec")
-  local command = rockspec("rockspec/leat-cli-scm-1.rockspec")
+  local command, jobs = rockspec("rockspec/leat-cli-scm-1.rockspec"), rockspec("rockspec/leat-jobs-scm-1.rockspec")
 
   it("install together what lua/ holds, each file once", function()
     local wanted = lines("cd lua && find . -name '*.lua' | sed 's,^./,,'")
@@ -43,7 +43,10 @@ describe("the rocks", function()
     local got = installed(main.build.install_target)
     assert.is_nil(got["leat/sandbox.lua"])
     assert.is_nil(got["leat/cli/main.lua"])
-    for _, rock in ipairs { sandbox, command } do
+    for _, name in ipairs { "leat/csv.lua", "leat/jobs.lua", "leat/jobs/core.so", "leat/sqlite/core.so" } do
+      assert.is_nil(got[name], name)
+    end
+    for _, rock in ipairs { sandbox, command, jobs } do
       for file in pairs(installed(rock.build.install_target)) do
         assert.is_nil(got[file], file)
         got[file] = true
@@ -75,7 +78,7 @@ describe("the rocks", function()
     end
   end)
 
-  it("need what the README says: libcurl and lua-cjson; the command's and the sandbox's is the rest", function()
+  it("need what the README says: libcurl and lua-cjson; the other rocks need the rest", function()
     assert.same({ main.dependencies[1], "lua-cjson >= 2.1.0" }, main.dependencies)
     assert.same({ CURL = { library = "curl" } }, main.external_dependencies)
     assert.same({ main.dependencies[1], "lua-cjson >= 2.1.0", "leat" }, sandbox.dependencies)
@@ -83,6 +86,8 @@ describe("the rocks", function()
       sandbox.external_dependencies)
     assert.same({ main.dependencies[1], "argparse >= 0.7.1", "leat" }, command.dependencies)
     assert.is_nil(command.external_dependencies)
+    assert.same({ main.dependencies[1], "leat" }, jobs.dependencies)
+    assert.same({ SQLITE = { library = "sqlite3" } }, jobs.external_dependencies)
   end)
 
   it("are of the version that the header, the module and the change log name", function()

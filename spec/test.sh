@@ -5,7 +5,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 LUA=${LUA:-lua5.4}
-sh rockspec/deps.sh install build sandbox cli test "$LUA" || exit 1
+sh rockspec/deps.sh install build sandbox cli jobs test "$LUA" || exit 1
 
 log=$(mktemp) specs=$(mktemp) || exit 1
 trap 'rm -f "$log" "$specs"' EXIT

@@ -153,8 +153,7 @@ function Store:plan(options)
     rows = not options.reader and to_iterator(options.rows) }
   local id, earlier = journal.try(plan.add, self.store, job, source, options.again)
   if not id then
-    return nil, type(earlier) == "string" and setmetatable({ kind = "invalid_input", message = earlier }, journal.failure)
-      or earlier
+    return nil, type(earlier) == "string" and journal.error("invalid_input", earlier) or earlier
   end
   return self:job(id), earlier
 end
@@ -196,7 +195,7 @@ local run_options = {
 }
 
 local function refuse(message)
-  return nil, setmetatable({ kind = "journal", message = message }, journal.failure)
+  return nil, journal.error("journal", message)
 end
 
 local function check_client(job, client)
@@ -314,8 +313,8 @@ function Job:remove()
   return not err or nil, err
 end
 
---- Iterates over the rows: `for row in job:results() do ... end`. A row has `line`, `value`, the columns as given, `state`,
--- `outcome`, `kind`, `code`, `message`, `requests`, `at`, `before` and `seen`.
+--- Iterates over the rows: `for row in job:results() do ... end`. A row has `line`, `value`, `arguments` (the other
+-- columns), `state`, `outcome`, `kind`, `code`, `message`, `requests`, `at`, `before` and `seen`.
 -- @treturn function
 -- @raise an error of the journal
 function Job:results()

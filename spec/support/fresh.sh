@@ -94,7 +94,7 @@ refused_to_somebody() { # checks that the missing packages are listed, and nothi
 
 packed_by_somebody() { # checks what needs no root once the packages are installed
   cp -a "$dir/bare" "$dir/tree"
-  try root "sh rockspec/deps.sh install build sandbox cli test rock luajit lua5.4" || failed "deps.sh"
+  try root "sh rockspec/deps.sh install build sandbox cli jobs test rock luajit lua5.4" || failed "deps.sh"
   chroot "$dir/tree" sh -c "chown -R somebody /leat"
   for command in "$@"; do
     try somebody "$command" || failed "$command, as a user"

@@ -73,6 +73,11 @@ decide_alone() {
   specs --filter=promise spec/decide_spec.lua
 }
 
+# Runs the specs of files and of SQLite, which other specs reach only through jobs.
+journal_alone() {
+  specs spec/sqlite_spec.lua spec/jobs_files_spec.lua
+}
+
 # Checks that no output contains a piece of a key or secret, whatever else fails.
 no_leak() {
   ! LUA="$LUA" sh spec/support/canary.sh 2>&1 | grep 'a piece of a secret stands in'
@@ -366,6 +371,24 @@ mutant canary-secrets-in-the-record 5 \
   's/if (secret) text = masked_secret;/(void)secret;/'
 mutant canary-key-in-the-log-of-nginx 5 \
   's/^  local http = table.remove(self.codecs) or core.http1()$/&  ngx.log(ngx.WARN, call:request().headers.Authorization)/'
+
+passes=journal_alone
+mutant journal-for-all-to-read - \
+  's/O_EXCL | O_CLOEXEC, 0600/O_EXCL | O_CLOEXEC, 0644/'
+mutant journal-values-not-copied - \
+  's/bind_values(L, box, SQLITE_TRANSIENT)/bind_values(L, box, SQLITE_STATIC)/'
+mutant journal-number-rounded - \
+  's/^  return (lua_Number)\*value == number;/  return true;/'
+mutant journal-lock-kept - \
+  's/^  reset(box);$//'
+mutant file-without-fsync - \
+  's/ || fsync(fileno(stream)) != 0//'
+mutant file-without-fsync-of-its-folder - \
+  's/^  return sync_folder(temporary_name(box));/  return true;/'
+mutant file-published-after-an-error - \
+  's/^  if (!box->error \&\& (fflush(stream)/  box->error = 0;\n&/'
+mutant file-left-behind - \
+  's/^    unlink(temporary_name(box));$//'
 
 passes=in_nginx
 mutant nginx-verification-off 6 \

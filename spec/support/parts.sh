@@ -11,7 +11,7 @@ export CFLAGS="-O2 -g -Werror" LUA=lua5.4 STEP_LIMIT=2700
 # shellcheck disable=SC1091 # the sourced file is checked separately
 . spec/support/steps.sh
 # shellcheck disable=SC2086 # a list of words
-first tools sh rockspec/deps.sh install build sandbox cli test hosts nginx bench doc rock ci $luas
+first tools sh rockspec/deps.sh install build sandbox cli jobs test hosts nginx bench doc rock ci $luas
 first build make -j2 lua tests libraries
 
 # shellcheck disable=SC2046 # words
@@ -92,6 +92,7 @@ case $1 in
   bench)
     alone bench        make bench BENCH_N=2000 BENCH_ROUNDS=1 BENCH_COUNTED=250 BENCH_IN_FLIGHT="1 100"
     alone bench-nginx  make bench-nginx BENCH_N=2000 BENCH_ROUNDS=1
+    alone bench-jobs   make bench-jobs BENCH_ROWS=20000 BENCH_CARDS=2000 BENCH_ROUNDS=1
     alone coverage     make coverage
     ;;
 esac

@@ -28,7 +28,7 @@ sed -i "s/^## $version, .*/## $version, not yet/" "$dir/leat/CHANGELOG.md"
 ! sh "$dir/leat/rockspec/release.sh" "$version" "$dir/never" 2>"$dir/log" || fail "a release without a date"
 sed -i "s/^## $version, .*/## $version, 2026-01-31/" "$dir/leat/CHANGELOG.md"
 sh "$dir/leat/rockspec/release.sh" "$version" "$dir/release" >"$dir/log" || fail "a release"
-for name in leat leat-cli leat-sandbox; do
+for name in leat leat-cli leat-jobs leat-sandbox; do
   luarocks lint "rockspec/$name-scm-1.rockspec"
   rockspec=$dir/release/$name-$version-1.rockspec
   luarocks lint "$rockspec"
@@ -37,7 +37,7 @@ for name in leat leat-cli leat-sandbox; do
 done
 tar -cz -f "$dir/leat.tar.gz" -C "$dir" leat
 
-for header in microhttpd.h jansson.h gnutls/gnutls.h; do
+for header in microhttpd.h jansson.h sqlite3.h gnutls/gnutls.h; do
   echo '#error not for leat' >"$dir/without/$header"
 done
 
@@ -45,17 +45,19 @@ rocks() { luarocks --lua-version "$number" --tree "$tree" "$@"; }
 in_checkout() (
   cd "$dir/leat" && make -s clean &&
     rocks make rockspec/leat-scm-1.rockspec && rocks make rockspec/leat-sandbox-scm-1.rockspec && demo &&
+    rocks make rockspec/leat-jobs-scm-1.rockspec && journal &&
     rocks make rockspec/leat-cli-scm-1.rockspec && try_command
 )
 installed() (
   cd "$dir/release" &&
-    for name in leat leat-cli leat-sandbox; do rocks pack "$name-$version-1.rockspec" || return; done &&
+    for name in leat leat-cli leat-jobs leat-sandbox; do rocks pack "$name-$version-1.rockspec" || return; done &&
     CPATH="$dir/without" rocks install "./leat-$version-1.src.rock" && alone && documented &&
     CPATH="$dir/without" rocks install "./leat-cli-$version-1.src.rock" && names_sandbox &&
+    rocks install "./leat-jobs-$version-1.src.rock" && journal &&
     rocks install "./leat-sandbox-$version-1.src.rock" && demo && try_command && tests
 )
 alone() { # checks that libcurl is the only library, and that a client can be made
-  ! find "$tree" -name '*.so' -exec readelf -d {} + | grep -E 'NEEDED.*(jansson|microhttpd|gnutls)' &&
+  ! find "$tree" -name '*.so' -exec readelf -d {} + | grep -E 'NEEDED.*(jansson|microhttpd|gnutls|sqlite)' &&
     (eval "$(rocks path)" && "$lua" -e 'require("leat").new { api_key = "1|key" }')
 }
 documented() { # checks that luarocks doc opens the guides' index, and that all guides are installed
@@ -68,6 +70,10 @@ names_sandbox() { # checks that the command says which rock `leat sandbox` needs
   "$tree/bin/leat" sandbox >"$dir/said" 2>&1 || status=$?
   [ $status = 2 ] && grep "^leat: .*leat\.sandbox is missing.*: luarocks install leat-sandbox" "$dir/said"
 }
+journal() ( # checks that a journal's database can be made
+  eval "$(rocks path)" &&
+    "$lua" -e 'assert(require("leat.sqlite.core").open("")):exec("create table item (n)") require("leat.jobs.core")'
+)
 try_command() (eval "$(rocks path)" && "$lua" "$root/spec/support/try_command.lua" "$tree/bin/leat")
 demo() (cd "$dir" && eval "$(rocks path)" && "$lua" "$root/examples/demo.lua")
 tests() (

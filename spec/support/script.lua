@@ -12,10 +12,11 @@ function script.write(text)
   return path, interpreter .. " " .. path
 end
 
---- Runs a script. Returns what it prints, on both streams, and the path that it had.
-function script.run(text)
+--- Runs a script. `prefix` stands before the shell command, such as "umask 000;". Returns what it prints, on both
+-- streams, and the path that it had.
+function script.run(text, prefix)
   local path, command = script.write(text)
-  local pipe = assert(io.popen(command .. " 2>&1"))
+  local pipe = assert(io.popen((prefix or "") .. " " .. command .. " 2>&1"))
   local output = pipe:read("*a")
   pipe:close()
   os.remove(path)

@@ -1,6 +1,6 @@
 /*
 ** lua_torture.c - a Lua interpreter that makes its memory run out on demand. The
-** library's modules and the sandbox are linked into it.
+** library's modules, those of jobs and the sandbox are linked into it.
 **
 **   lua_torture SCRIPT [ARGUMENT]...
 **
@@ -16,11 +16,58 @@
 #include "compat.h"
 #include "failing.h"
 
+#include <malloc.h>
+#include <sqlite3.h>
 #include <stdio.h>
 
 LEAT_API int luaopen_leat_core(lua_State *L);
 LEAT_API int luaopen_leat_curl_core(lua_State *L);
 LEAT_API int luaopen_leat_sandbox_core(lua_State *L);
+LEAT_API int luaopen_leat_sqlite_core(lua_State *L);
+LEAT_API int luaopen_leat_jobs_core(lua_State *L);
+
+/* ---- SQLite's memory, which counts as ours --------------------------------------- */
+
+static void *sqlite_malloc(int size) {
+  return __wrap_malloc((size_t)size);
+}
+
+static void *sqlite_realloc(void *old, int size) {
+  return __wrap_realloc(old, (size_t)size);
+}
+
+static int sqlite_size(void *block) {
+  return block ? (int)malloc_usable_size(block) : 0;
+}
+
+static int sqlite_round_up(int size) {
+  return size;
+}
+
+static int sqlite_start(void *user) {
+  (void)user;
+  return SQLITE_OK;
+}
+
+static void sqlite_stop(void *user) {
+  (void)user;
+}
+
+static bool take_over_sqlite(void) {
+  static const sqlite3_mem_methods methods = {
+      .xMalloc = sqlite_malloc,
+      .xFree = __wrap_free,
+      .xRealloc = sqlite_realloc,
+      .xSize = sqlite_size,
+      .xRoundup = sqlite_round_up,
+      .xInit = sqlite_start,
+      .xShutdown = sqlite_stop,
+  };
+  return sqlite3_config(SQLITE_CONFIG_MALLOC, &methods) == SQLITE_OK &&
+         sqlite3_initialize() == SQLITE_OK;
+}
+
+/* ---- Lua ------------------------------------------------------------------------- */
 
 /* Lua requires that shrinking a block never fails. */
 static void *lua_memory(void *user, void *old, size_t old_size, size_t size) {
@@ -80,6 +127,8 @@ static void open_all(lua_State *L, int argc, char **argv) {
   preload(L, "leat.core", luaopen_leat_core);
   preload(L, "leat.curl.core", luaopen_leat_curl_core);
   preload(L, "leat.sandbox.core", luaopen_leat_sandbox_core);
+  preload(L, "leat.sqlite.core", luaopen_leat_sqlite_core);
+  preload(L, "leat.jobs.core", luaopen_leat_jobs_core);
   luaL_newlib(L, functions);
   lua_setglobal(L, "torture");
   lua_newtable(L);
@@ -95,6 +144,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "libcurl is not made with OpenSSL, or it is too late\n");
     return 1;
   }
+  if (!take_over_sqlite()) return 1;
   lua_State *L = lua_newstate(lua_memory, NULL);
   if (L == NULL || argc < 2) return 2;
   open_all(L, argc, argv);

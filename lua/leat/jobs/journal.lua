@@ -14,8 +14,13 @@ function failure.__tostring(err)
   return "leat.jobs: " .. err.message
 end
 
+-- Makes an error with the same text form.
+local function new_error(kind, message, code)
+  return setmetatable({ kind = kind, message = message, code = code }, failure)
+end
+
 local function raise(message, code)
-  error(setmetatable({ kind = "journal", message = message, code = code and code % 256 or nil }, failure), 0)
+  error(new_error("journal", message, code and code % 256), 0)
 end
 
 local function is_failure(why)
@@ -230,4 +235,4 @@ local function is_lasting(err)
   return code ~= sqlite.codes.BUSY and code ~= sqlite.codes.LOCKED and code ~= sqlite.codes.IOERR
 end
 
-return { open = open, try = try, raise = raise, is_failure = is_failure, is_lasting = is_lasting, failure = failure }
+return { open = open, try = try, raise = raise, is_lasting = is_lasting, error = new_error }

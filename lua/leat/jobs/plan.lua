@@ -40,12 +40,13 @@ local function add_tables(store, job, rows, operation)
 end
 
 -- Plans a job, or finds the one that does the same with the same rows. `job` has the fields of a job; `source` is
--- { reader =, columns =, lengths = } or { rows = an iterator }. Returns the id, and whether the job is an earlier one; or nil
--- and a message, if the rows cannot be read. `again` makes a new job in any case.
+-- { reader =, columns =, lengths = } or { rows = an iterator }. Returns the id, and whether the job is an earlier one;
+-- or nil and a message, if the rows cannot be read. `again` makes a new job in any case.
 function plan.add(store, job, source, again)
   local earlier, problem
   local id = store.journal:transaction(function()
-    local new, count = store:add_job(job), nil
+    local new = store:add_job(job)
+    local count
     if source.reader then
       count, problem = add_lines(store, new, source.reader, source.columns, source.lengths)
     else

@@ -106,8 +106,10 @@ end
 
 local function begin_outage(run, ending)
   run.outage = { kind = ending.kind, message = ending.message, since = now(), probe_at = now() + run.probe }
-  for n in pairs(run.streak) do
-    table.insert(run.forgiven, n)
+  if run.streak_length >= OUTAGE then -- otherwise the rows may be the reason
+    for n in pairs(run.streak) do
+      table.insert(run.forgiven, n)
+    end
   end
   run.streak, run.streak_length = {}, 0
   run:tell("outage", run.outage)
@@ -327,8 +329,7 @@ function Run:turn()
     return self:journal_failed(stop)
   end
   self.endings, self.notes, self.verified, self.forgiven = {}, {}, {}, {}
-  self.first_ending, self.failing_since, self.turned_at = false, false, now()
-  self.job.requests = self.job.requests
+  self.first_ending, self.failing_since = false, false
   if asked then
     take_claimed(self, claimed, asked, began)
   end
@@ -559,7 +560,7 @@ local function begin(store, job, client, options)
     settle_ms = math.floor(1000 * options.settle), lease_ms = math.floor(1000 * options.lease),
     verify_all = options.verify, on_event = options.on_event,
     phase = options.only_verify and "settling" or "items", verify_from = store.journal:now(),
-    begun = now(), turned_at = now(), after = 0, flying = 0, answers = 0, verified_count = 0, changed = 0, unverified = 0,
+    begun = now(), after = 0, flying = 0, answers = 0, verified_count = 0, changed = 0, unverified = 0,
     queue = {}, endings = {}, notes = {}, verified = {}, forgiven = {}, streak = {}, streak_length = 0,
     outage = false, probing = false, exhausted = false, ending = false, broken = false, problem = false,
     look_at = false, retry_at = false, first_ending = false, failing_since = false, summary = false,

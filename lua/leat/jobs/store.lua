@@ -148,8 +148,8 @@ end
 local SIMILAR = "select old.id from job old, job new where new.id = $1 and old.id < new.id and old.rows = new.rows "
   .. "and old.operation = new.operation and old.account = new.account and old.base_url = new.base_url "
   .. "and old.header is new.header order by old.id desc"
-local DIFFERENCE = "select a.n from item a left join item b on b.job = $2 and b.n = a.n where a.job = $1 and (b.n is null "
-  .. "or a.card is not b.card or a.arguments is not b.arguments or a.bytes is not b.bytes) limit 1"
+local DIFFERENCE = "select a.n from item a left join item b on b.job = $2 and b.n = a.n where a.job = $1 "
+  .. "and (b.n is null or a.card is not b.card or a.arguments is not b.arguments or a.bytes is not b.bytes) limit 1"
 
 -- Returns the latest earlier job that does the same with the same rows, or nil. Comparing the rows themselves needs
 -- no checksum, and cannot mistake one file for another.
