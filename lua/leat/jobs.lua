@@ -228,7 +228,7 @@ function Job:start(client, options)
     return nil, err
   end
   local locked
-  locked, err = journal.try(self.store.journal.lock, self.store.journal)
+  locked, err = journal.try(self.store.journal.lock, self.store.journal, true)
   if locked == false then
     return refuse(("another process works on the journal %s: wait for it, or give another journal"):format(
       self.store.path))

@@ -134,15 +134,16 @@ end
 -- ---- the lock ---------------------------------------------------------------------------
 
 -- Locks the journal, so that no other process works on its jobs; returns whether that was possible. The lock is that
--- of a second, empty database, which SQLite and the system release when the process dies.
-function Journal:lock()
+-- of a second, empty database, which the system releases when the process dies. With `patient` it waits for others
+-- that only look whether it is locked.
+function Journal:lock(patient)
   if self.lock_connection or self.path == "" then
     return true
   end
   local connection, message, code = sqlite.open(self.path .. ".lock")
   check(self, connection, message, code)
   local locked
-  locked, message, code = connection:exec("begin exclusive")
+  locked, message, code = connection:exec((patient and "pragma busy_timeout = 500; " or "") .. "begin exclusive")
   if locked then
     self.lock_connection = connection
     return true
