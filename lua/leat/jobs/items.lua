@@ -4,16 +4,28 @@ local cjson = require("cjson").new()
 
 local items = {}
 
+-- Encodes a value. Most strings need no escapes.
+local function encode(value)
+  if type(value) == "string" and not value:find('[%c"\\/\127-\255]') then
+    return '"' .. value .. '"'
+  end
+  return cjson.encode(value)
+end
+
 local function fixed_order(keys)
+  local heads = {}
+  for i, key in ipairs(keys) do
+    heads[i] = '"' .. key .. '":'
+  end
   return function(values)
-    local parts = {}
-    for _, key in ipairs(keys) do
-      local value = values[key]
+    local text
+    for i = 1, #keys do
+      local value = values[keys[i]]
       if value ~= nil then
-        parts[#parts + 1] = ('"%s":%s'):format(key, cjson.encode(value))
+        text = (text and text .. "," or "{") .. heads[i] .. encode(value)
       end
     end
-    return parts[1] and "{" .. table.concat(parts, ",") .. "}" or nil
+    return text and text .. "}" or nil
   end
 end
 

@@ -4,9 +4,10 @@ local columns = require("leat.jobs.columns")
 
 local plan = {}
 
--- Adds the rows of a CSV file. `reader` is behind its header; `map` is what columns.match returned.
+-- Adds the rows of a CSV file. `reader` is behind its header; `map` is what columns.match returned. Returns how many
+-- there are, how many of them were rejected, and a message if the file could not be read to its end.
 local function add_lines(store, job, reader, map, lengths)
-  local n = 0
+  local n, rejected = 0, 0
   local cells, bytes, line = reader:next()
   while cells do
     local arguments, wrong
@@ -15,28 +16,30 @@ local function add_lines(store, job, reader, map, lengths)
     else
       arguments, wrong = columns.row(map, cells)
     end
-    if lengths and arguments then
+    if wrong then
+      rejected = rejected + 1
+    elseif lengths then
       lengths:add(arguments.value, line)
     end
     n = n + 1
     store:add_item(job, n, line, arguments, bytes, wrong)
     cells, bytes, line = reader:next()
   end
-  return n, bytes -- a message, if the file could not be read to its end
+  return n, rejected, bytes
 end
 
 -- Adds the rows of a program: tables with the fields of the columns.
 local function add_tables(store, job, rows, operation)
-  local n = 0
+  local n, rejected = 0, 0
   local row = rows()
   while row ~= nil do
     local good, wrong = columns.check(row, operation)
-    n = n + 1
+    n, rejected = n + 1, rejected + (good and 0 or 1)
     store:add_item(job, n, n, type(row) == "table" and type(row.value) == "string" and row or nil, nil,
       not good and wrong or nil)
     row = rows()
   end
-  return n
+  return n, rejected
 end
 
 -- Plans a job, or finds the one that does the same with the same rows. `job` has the fields of a job; `source` is
@@ -46,18 +49,18 @@ function plan.add(store, job, source, again)
   local earlier, problem
   local id = store.journal:transaction(function()
     local new = store:add_job(job)
-    local count
+    local count, rejected
     if source.reader then
-      count, problem = add_lines(store, new, source.reader, source.columns, source.lengths)
+      count, rejected, problem = add_lines(store, new, source.reader, source.columns, source.lengths)
     else
-      count = add_tables(store, new, source.rows, job.operation)
+      count, rejected = add_tables(store, new, source.rows, job.operation)
     end
     if problem or count == 0 then
       problem = problem or "there are no rows"
       return false
     end
-    store:mark_duplicates(new)
-    store:count_rows(new)
+    local more, skipped = store:mark_duplicates(new)
+    store:set_counts(new, count, rejected + more, skipped)
     earlier = not again and store:find_equal(new) or nil
     return not earlier and new
   end)

@@ -111,7 +111,7 @@ function Store:add_item(job, n, line, arguments, bytes, wrong)
 end
 
 -- Marks rows of the same card: the service ignores the case of ASCII letters, and blanks at the ends, which no value
--- here has.
+-- here has. Returns how many rows are rejected, and how many skipped.
 local TWINS = {
   "create temp table if not exists twin (card text primary key, first integer, kinds integer) without rowid",
   "delete from temp.twin",
@@ -130,19 +130,20 @@ local REJECT = "update item set state = 'rejected', kind = 'duplicate', message 
 function Store:mark_duplicates(job)
   self.journal:exec(TWINS[1])
   self.journal:execute(TWINS[2], "")
-  if self.journal:execute(TWINS[3], "i", job) > 0 then
-    self.journal:exec("create index item_card on item (job, lower(card))")
-    self.journal:execute(SKIP, "i", job)
-    self.journal:execute(REJECT, "i", job)
-    self.journal:exec("drop index item_card")
+  if self.journal:execute(TWINS[3], "i", job) == 0 then
+    return 0, 0
   end
+  self.journal:exec("create index item_card on item (job, lower(card))")
+  local skipped = self.journal:execute(SKIP, "i", job)
+  local rejected = self.journal:execute(REJECT, "i", job)
+  self.journal:exec("drop index item_card")
+  return rejected, skipped
 end
 
--- Counts the rows of a new job.
-function Store:count_rows(job)
-  self.journal:execute("update job set rows = (select count(*) from item where job = $1), rejected = (select count(*) "
-    .. "from item where job = $1 and state = 'rejected'), skipped = (select count(*) from item where job = $1 "
-    .. "and state = 'skipped') where id = $1", "i", job)
+-- Stores how many rows a new job has.
+function Store:set_counts(job, rows, rejected, skipped)
+  self.journal:execute("update job set rows = $2, rejected = $3, skipped = $4 where id = $1", "iiii", job, rows,
+    rejected, skipped)
 end
 
 local SIMILAR = "select old.id from job old, job new where new.id = $1 and old.id < new.id and old.rows = new.rows "
