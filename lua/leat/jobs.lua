@@ -15,7 +15,9 @@
 -- owner may read. Writing it takes some milliseconds, during which nothing else runs in this thread.
 -- @module leat.jobs
 
+local columns = require("leat.jobs.columns")
 local core = require("leat.core")
+local csv = require("leat.csv")
 local items = require("leat.jobs.items")
 local journal = require("leat.jobs.journal")
 local open_store = require("leat.jobs.store").open
@@ -33,8 +35,8 @@ local Store = {}
 Store.__index = Store
 
 --- A job of a journal. Its fields are those of the time when it was read: `id`, `name`, `operation`, `file`, `state`
--- (`planned`, `running`, `stopped`, `paused` or `finished`), `reason`, `rows`, `done`, `failed`, `unknown`, `rejected`,
--- `skipped`, `unprocessed`, `requests`, `created` and `finished` (milliseconds since 1970).
+-- (`planned`, `running`, `interrupted`, `stopped`, `paused` or `finished`), `reason`, `rows`, `done`, `failed`,
+-- `unknown`, `rejected`, `skipped`, `unprocessed`, `requests`, `created` and `finished` (milliseconds since 1970).
 -- @type Job
 local Job = {}
 Job.__index = Job
@@ -50,6 +52,10 @@ local function default_path()
   end
 end
 
+local function refuse(message, kind)
+  return nil, journal.error(kind or "journal", message)
+end
+
 --- Opens a journal, and makes it if it does not exist.
 -- @function open
 -- @tparam[opt] string path the file; default: `leat/jobs.db` in `$XDG_STATE_HOME` or `~/.local/state`. Network file
@@ -57,8 +63,10 @@ end
 -- @treturn Store or nil, err
 function jobs.open(path)
   path = path or default_path()
-  if type(path) ~= "string" or path == "" then
-    error("leat.jobs.open: give the path of a file; there is no HOME to put it in", 2)
+  if not path then
+    return refuse("there is no HOME to put the journal in: give the path of a file")
+  elseif type(path) ~= "string" or path == "" then
+    error("leat.jobs.open: path must be the path of a file", 2)
   end
   local store, err = journal.try(open_store, path)
   if not store then
@@ -81,9 +89,22 @@ end
 
 -- ---- planning ---------------------------------------------------------------------------
 
+-- Returns whether a process, maybe this one, works on the journal.
+local function is_busy(store)
+  if store.journal.lock_connection then
+    return true
+  end
+  local locked = store.journal:lock()
+  store.journal:unlock()
+  return not locked
+end
+
+-- A job whose process died still is `running` in the journal.
 local function wrap(store, fields)
   if not fields then
     return nil
+  elseif fields.state == "running" and not is_busy(store) then
+    fields.state = "interrupted"
   end
   fields.store = store
   return setmetatable(fields, Job)
@@ -91,7 +112,7 @@ end
 
 local plan_options = {
   client = "table", account = "string", base_url = "string", operation = "string", rows = "any", name = "string",
-  file = "string", reader = "table", columns = "table", lengths = "table", header = { "string" }, again = "boolean",
+  file = "string", csv = "table", again = "boolean",
 }
 
 local operations = { ensure = true, create = true, link = true, unlink = true, update = true, delete = true,
@@ -112,11 +133,34 @@ local function find_account(options)
   if options.account or not options.client then
     return options.account or ""
   end
-  local account, err = options.client:check()
-  if not account then
-    return nil, err
+  return runs.account_of(options.client)
+end
+
+--- Returns what tells the account of a client from others. The service is asked once for each client.
+-- @function jobs.account
+-- @param client the client
+-- @treturn string or nil, err
+jobs.account = runs.account_of
+
+--- Reads the header of a CSV file, for `store:plan`: `plan { csv = assert(jobs.csv(read, "ensure")), ... }`.
+-- @tparam function read returns the next part of the file, a string; nil at its end; nil and a message on failure
+-- @tparam string operation as for `store:plan`
+-- @tparam[opt] table mapping the file's own headers by the names of columns, such as `{ value = "Card Number" }`
+-- @treturn table with `warnings`, a list of columns that may be misspelt, and after the plan `lengths`, whose method
+--   `unusual` returns the length of most values and a list of others, each with `length`, `count` and `lines`; or nil
+--   and a message
+function jobs.csv(read, operation, mapping)
+  local reader = csv.reader(read)
+  local cells, header = reader:next()
+  if not cells then
+    return nil, header or "the file is empty"
   end
-  return tostring(account.uuid or account.id or account.company)
+  local matched, wrong = columns.match(cells, operation, mapping)
+  if not matched then
+    return nil, wrong
+  end
+  return { reader = reader, columns = matched, header = header, warnings = matched.warnings,
+    lengths = columns.lengths() }
 end
 
 --- Plans a job: stores its rows. If there is a job that does the same with the same rows, for the same account, that
@@ -127,7 +171,10 @@ end
 --   * `operation` string: `ensure` (the default), `create`, `link`, `unlink`, `update`, `delete` or `find`
 --   * `rows` a list, or a function that returns the next row and nil after the last. A row is a table: `value`, and as
 --     the operation takes them `name`, `contact_uuid` or `contact_email`, `active`, `expect`
+--   * `csv` instead of `rows`: a file, as `jobs.csv` returns it
+--   * `file` string: the path of that file, for results
 --   * `client` the client: its account is asked for, with one request, and the job belongs to it
+--   * `account`, `base_url` strings, instead of `client`: for which account and server the job is
 --   * `name` string: what to call the job. Default: the operation
 --   * `again` true: a new job even if there is one with the same rows. Default false
 -- @treturn Job; or nil, err
@@ -139,7 +186,7 @@ function Store:plan(options)
   if not operations[options.operation] then
     error(("leat.jobs: plan: there is no operation '%s' (there are: %s)"):format(options.operation,
       schema.list(operations)), 2)
-  elseif options.rows == nil and not options.reader then
+  elseif options.rows == nil and not options.csv then
     error("leat.jobs: plan: rows is missing, a list or a function", 2)
   end
   local account, err = find_account(options)
@@ -148,9 +195,8 @@ function Store:plan(options)
   end
   local job = { name = options.name or options.operation, operation = options.operation, account = account,
     base_url = options.base_url or options.client and options.client.base_url or "", file = options.file,
-    header = options.header }
-  local source = { reader = options.reader, columns = options.columns, lengths = options.lengths,
-    rows = not options.reader and to_iterator(options.rows) }
+    header = options.csv and options.csv.header }
+  local source = options.csv or { rows = to_iterator(options.rows) }
   local id, earlier = journal.try(plan.add, self.store, job, source, options.again)
   if not id then
     return nil, type(earlier) == "string" and journal.error("invalid_input", earlier) or earlier
@@ -162,28 +208,40 @@ end
 -- @tparam number id
 -- @treturn Job nil if there is none
 function Store:job(id)
-  local fields, err = journal.try(self.store.job, self.store, id)
-  return wrap(self.store, fields), err
+  return journal.try(function()
+    return wrap(self.store, self.store:job(id))
+  end)
 end
 
 --- Returns all jobs, the oldest first.
 -- @treturn table a list of jobs; or nil, err
 function Store:jobs()
-  local list, err = journal.try(self.store.jobs, self.store)
-  for i, fields in ipairs(list or {}) do
-    list[i] = wrap(self.store, fields)
-  end
-  return list, err
+  return journal.try(function()
+    local list = self.store:jobs()
+    for i, fields in ipairs(list) do
+      list[i] = wrap(self.store, fields)
+    end
+    return list
+  end)
 end
 
 --- Returns whether a process works on the journal at present.
 function Store:is_busy()
-  local locked, err = journal.try(self.store.journal.lock, self.store.journal)
-  if locked then
-    self.store.journal:unlock()
-  end
-  return locked == false, err
+  return journal.try(is_busy, self.store)
 end
+
+--- Removes the jobs that finished more than 30 days ago.
+-- @treturn boolean true; or nil, err
+function Store:remove_old()
+  return journal.try(function()
+    self.store:remove_old()
+    return true
+  end)
+end
+
+-- The least and most requests for a row.
+local requests = { find = { 1, 1 }, create = { 1, 1 }, ensure = { 1, 4 }, link = { 1, 2 }, update = { 1, 1 },
+  unlink = { 2, 2 }, delete = { 2, 2 } }
 
 -- ---- running ----------------------------------------------------------------------------
 
@@ -194,13 +252,10 @@ local run_options = {
   on_event = "function", progress = "function", progress_every = "seconds",
 }
 
-local function refuse(message)
-  return nil, journal.error("journal", message)
-end
-
 local function check_client(job, client)
   if job.base_url ~= "" and client.base_url ~= job.base_url then
-    return refuse(("job %d is for %s, and the client is for %s"):format(job.id, job.base_url, client.base_url))
+    return refuse(("job %d is for %s, and the client is for %s"):format(job.id, job.base_url, client.base_url),
+      "account")
   end
   return true
 end
@@ -217,8 +272,10 @@ end
 --   * `lease` for how long rows are claimed. Default 60
 --   * `probe` the time between two attempts while the service does not answer. Default 30
 --   * `verify` true: all rows are found once more at the end, not only those whose end is in doubt. Default false
+--   * `only_verify` true: that is all that is done. Default false
 --   * `on_event` a function that is called with `outage` or `outage_over`, and a table with `kind` and `message`
--- @treturn Run with the methods `step`, `stop` and `progress`; or nil, err
+-- @treturn Run with the methods `step`, `stop` and `progress`; or nil, err. A job of another account is paused, with
+--   the kind `account`
 function Job:start(client, options)
   options = schema.check("leat.jobs: start", run_options, options or {}, 2)
   options.concurrency, options.max_failures = options.concurrency or 8, options.max_failures or 0.05
@@ -244,8 +301,10 @@ function Job:start(client, options)
 end
 
 local function read_again(job)
-  for name, value in pairs(job.store:job(job.id) or {}) do
-    job[name] = value
+  local fields = wrap(job.store, job.store:job(job.id)) or {}
+  fields.reason = fields.reason or false
+  for name, value in pairs(fields) do
+    job[name] = value or nil
   end
 end
 
@@ -287,12 +346,47 @@ end
 
 -- ---- afterwards -------------------------------------------------------------------------
 
+local function check_idle(job)
+  return journal.try(function()
+    read_again(job)
+    if job.state == "running" then
+      return refuse(("a process works on job %d: stop it first"):format(job.id))
+    end
+    return true
+  end)
+end
+
+--- Reads the fields of the job again.
+-- @treturn Job the job; or nil, err
+function Job:refresh()
+  return journal.try(function()
+    read_again(self)
+    return self
+  end)
+end
+
+--- Estimates how many requests the rows that are left need, if nothing fails.
+-- @treturn number at least; or nil, err
+-- @treturn number at most
+function Job:estimate()
+  return journal.try(function()
+    local rows, emails, expected = self.store:count_work(self.id)
+    local per_row = requests[self.operation]
+    local extra = emails + (self.operation == "update" and expected or 0)
+    return per_row[1] * rows + extra, per_row[2] * rows + extra
+  end)
+end
+
 --- Lets rows that failed, and rows whose outcome is unknown, be processed by the next run. The unknown ones are
 -- verified first.
 -- @tparam[opt] table options `failed` and `unknown`, booleans, both true by default
 -- @treturn number how many rows; or nil, err
 function Job:retry(options)
   options = schema.check("leat.jobs: retry", { failed = "boolean", unknown = "boolean" }, options or {}, 2)
+  local idle, busy = check_idle(self)
+  if not idle then
+    return nil, busy
+  end
   local count, err = journal.try(self.store.retry, self.store, self.id, options.failed ~= false,
     options.unknown ~= false)
   if count then
@@ -307,8 +401,26 @@ function Job:stop()
   return not err or nil, err
 end
 
---- Removes the job and all that the journal contains of it.
+--- Lets all rows be found again by a run with `only_verify` and `verify`.
+-- @treturn boolean true; or nil, err
+function Job:forget_verified()
+  local idle, busy = check_idle(self)
+  if not idle then
+    return nil, busy
+  end
+  return journal.try(function()
+    self.store:forget_verified(self.id)
+    return true
+  end)
+end
+
+--- Removes the job and all that the journal contains of it, unless it is running.
+-- @treturn boolean true; or nil, err
 function Job:remove()
+  local idle, busy = check_idle(self)
+  if not idle then
+    return nil, busy
+  end
   local _, err = journal.try(self.store.remove, self.store, self.id)
   return not err or nil, err
 end
@@ -320,22 +432,23 @@ end
 function Job:results()
   local next_row = self.store:results(self.id)
   return function()
-    local n, line, value, arguments, bytes, state, outcome, kind, code, message, requests, at, before, seen, changed =
+    local n, line, value, arguments, bytes, state, outcome, kind, code, message, count, at, before, seen, changed =
       next_row()
     if not n then
       return nil
     end
     return { n = n, line = line, value = value, arguments = items.decode(arguments), bytes = bytes, state = state,
-      outcome = outcome or state, kind = kind, code = code, message = message, requests = requests, at = at,
+      outcome = outcome or state, kind = kind, code = code, message = message, requests = count, at = at,
       before = before and items.decode(before), seen = items.decode(seen), changed = changed }
   end
 end
 
 --- Writes the results as CSV files, each of which appears as a whole.
--- @tparam string folder
+-- @tparam[opt] string folder default: that of the file, or the current one
 -- @treturn table the paths of the files, by name (`results`, `failed`, ...); or nil, err
 function Job:write_results(folder)
-  local files, err = journal.try(write_results, self, folder)
+  folder = folder or self.file and self.file:match("^(.*)/[^/]*$") or "."
+  local files, err = journal.try(write_results, self, folder == "" and "/" or folder)
   return files, err
 end
 

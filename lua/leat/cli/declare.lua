@@ -5,6 +5,7 @@
 
 local argparse = require("leat.cli.need")("argparse",
   "luarocks install argparse (from a checkout: sh rockspec/deps.sh install cli)")
+local add_jobs = require("leat.cli.declare_jobs")
 local add_sandbox_options = require("leat.cli.sandbox_options")
 local status = require("leat.cli.status")
 
@@ -171,7 +172,7 @@ local function add_other_commands(add)
 
   add("version", "Show the versions of leat and of its libraries.")
   add("help", "Show how to use a command.")
-    :argument("COMMAND", "A command."):target("topic"):argname("COMMAND"):args("?")
+    :argument("COMMAND", "A command."):target("topics"):argname("COMMAND"):args("*")
   add("completion", "Print a completion script for a shell.",
     "Print a completion script for a shell. In bash: 'source <(leat completion bash)'; in fish: 'leat completion fish "
     .. "| source'; for zsh, keep it as a file '_leat' in a folder of $fpath."):argument("SHELL", "bash, zsh or fish.")
@@ -183,7 +184,8 @@ local function add_global_options(root)
   root:flag("-q --quiet", "Print no notices and no progress; results and errors are still printed.")
   root:flag("-v --verbose", "Print every request to standard error.")
   root:option("--concurrency", "How many values are processed at a time; default: 8."):argname("N"):convert(concurrency)
-  root:option("--rate", "Requests per second at most, or 'none'; default: LEAT_RATE, or 5 with several values.")
+  root:option("--rate", "Requests per second at most, or 'none'; default: LEAT_RATE, or 5 with several values and "
+    .. "in imports.")
     :argname("N"):convert(rate)
   root:option("--timeout", "Seconds that the requests for one value may take in all; default: 30.")
     :argname("SECONDS"):convert(positive("--timeout"))
@@ -192,6 +194,8 @@ local function add_global_options(root)
   root:option("--base-url", "The base URL of the API; default: LEAT_BASE_URL, or the service."):argname("URL")
   root:option("--ca-file", "Trust the certificates in this PEM file instead of the system's."):argname("FILE")
   root:option("--proxy", "The URL of a proxy, or '' for none; default: https_proxy."):argname("URL")
+  root:option("--db", "The journal of imports; default: LEAT_DB, or leat/jobs.db in $XDG_STATE_HOME or "
+    .. "~/.local/state."):argname("FILE")
   root:flag("--version", "Show the version and exit.")
 end
 
@@ -211,6 +215,7 @@ return function()
     return command
   end
   add_card_commands(add)
+  add_jobs(add, function(element) add_help(element:epilog(MORE), asked) end)
   add_other_commands(add)
   root:epilog(status.help)
   return root, asked

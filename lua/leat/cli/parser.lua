@@ -19,6 +19,18 @@ local function find_name(root, arguments)
   end
 end
 
+-- Returns the command that words name, such as "job run"; or nil and what is wrong.
+local function find_topic(root, words)
+  local command = root
+  for i, word in ipairs(words) do
+    command = find_command(command, word)
+    if not command then
+      return nil, ("there is no command '%s'"):format(table.concat(words, " ", 1, i))
+    end
+  end
+  return command
+end
+
 -- Adds advice for values that look like options.
 local function explain(message)
   local option = message:match("^unknown option '(%-%w)'")
@@ -40,11 +52,11 @@ return function(arguments)
   elseif not good then
     return nil, nil, explain(result), find_name(root, arguments)
   elseif result.command == "help" then
-    local topic = result.topic and find_command(root, result.topic)
-    if result.topic and not topic then
-      return nil, nil, ("there is no command '%s'"):format(result.topic)
+    local topic, wrong = find_topic(root, result.topics)
+    if not topic then
+      return nil, nil, wrong
     end
-    return nil, (topic or root):get_help()
+    return nil, topic:get_help()
   end
   return result
 end

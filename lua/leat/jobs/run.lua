@@ -119,9 +119,13 @@ end
 local function note_answer(run)
   run.answers = run.answers + 1
   run.streak, run.streak_length = {}, 0
-  if run.outage then
-    run:tell("outage_over", run.outage)
-    run.outage = false
+  run:end_outage()
+end
+
+function Run:end_outage()
+  if self.outage then
+    self:tell("outage_over", self.outage)
+    self.outage = false
   end
 end
 
@@ -269,6 +273,53 @@ function Run:retry_verification(item, err)
   else
     self.unverified = self.unverified + 1
   end
+end
+
+-- ---- the account ------------------------------------------------------------------------
+
+local accounts = setmetatable({}, { __mode = "k" }) -- of the clients that were asked
+
+-- Returns what tells an account from others; or nil and an error.
+local function account_of(client)
+  if not accounts[client] then
+    local account, err = client:check()
+    if not account then
+      return nil, err
+    end
+    accounts[client] = tostring(account.uuid or account.id or account.company)
+  end
+  return accounts[client]
+end
+
+-- A job belongs to the account that it was planned for. If the service does not answer, it is asked again later.
+function Run:compare_account(account, err)
+  if account and account ~= self.job.account then
+    return self:stop("paused", "account", ("job %d belongs to the account %s, and the key to the account %s"):format(
+      self.job.id, self.job.account, account))
+  elseif account then
+    self.is_checked = true
+    return self:end_outage()
+  end
+  local ending = decide.failure({ operation = "find", arguments = {} }, err)
+  if not ending.transient then
+    return self:stop("paused", ending.stop or ending.kind, ending.message)
+  end
+  self.look_at = now() + self.probe
+  if not self.outage then
+    self.outage = { kind = ending.kind, message = ending.message, since = now(), probe_at = self.look_at }
+    self:tell("outage", self.outage)
+  end
+end
+
+-- Nothing else is sent before this.
+local function check_account(run)
+  if run.flying > 0 or run.look_at and now() < run.look_at then
+    return
+  end
+  start_task(run, function() return account_of(run.client) end, function(account, err)
+    run.look_at = false
+    run:compare_account(account, err)
+  end)
 end
 
 -- ---- the turn ---------------------------------------------------------------------------
@@ -498,8 +549,8 @@ end
 -- Ends the run: the state of the job is stored, and the journal unlocked.
 local function conclude(run)
   local ending = run.ending or { state = "finished" }
-  if run.phase == "ended" then
-    ending = { state = "finished" }
+  if run.phase == "ended" then -- of a job that is only verified, items may be left
+    ending = { state = open_items(run) == 0 and "finished" or "stopped" }
   end
   if not run.broken then
     run.store:set_state(run.job.id, ending.state, ending.kind)
@@ -515,27 +566,51 @@ local function conclude(run)
   return run.summary
 end
 
--- Does what can be done now, and returns nil; or the summary, once the job has ended, was stopped or is paused.
-function Run:step()
+-- Looks now and then, while there are no turns, whether the job is asked to stop.
+local function look_for_stop(run)
+  if not run.ending and now() - run.looked_at >= TURN then
+    run.looked_at = now()
+    if journal.try(run.store.is_asked_to_stop, run.store, run.job.id) then
+      run:stop("stopped", "stopped", "leat job stop")
+    end
+  end
+end
+
+local function work(run)
+  probe(run)
+  if is_turn_due(run) then
+    run:turn()
+  end
+  launch(run)
+end
+
+local function step(self)
   if self.summary then
     return self.summary
   end
+  look_for_stop(self)
   if self.ending then
     release_queue(self)
   end
-  probe(self)
-  if is_turn_due(self) then
-    self:turn()
+  if self.is_checked then
+    work(self)
+  elseif not self.ending then
+    check_account(self)
   end
-  launch(self)
   if is_idle(self) or self.broken and self.flying == 0 then
-    if not self.ending then
+    if not self.ending and self.is_checked then
       advance(self)
     end
     if self.ending or self.phase == "ended" then
       return conclude(self)
     end
   end
+end
+
+-- Does what can be done now, and returns nil; or the summary, once the job has ended, was stopped or is paused; or nil
+-- and an error of the journal.
+function Run:step()
+  return journal.try(step, self)
 end
 
 -- Returns how far the run is.
@@ -552,6 +627,7 @@ end
 -- Starts to work on a job, whose journal is locked until the run ends. `options` are those of leat.jobs.
 local function begin(store, job, client, options)
   store:set_state(job.id, "running")
+  store:note_interrupted(job.id)
   store:take_over(job.id, reads[job.operation], 1000 * options.settle)
   local run = setmetatable({
     store = store, journal = store.journal, job = store:job(job.id),
@@ -560,7 +636,9 @@ local function begin(store, job, client, options)
     settle_ms = math.floor(1000 * options.settle), lease_ms = math.floor(1000 * options.lease),
     verify_all = options.verify, on_event = options.on_event,
     phase = options.only_verify and "settling" or "items", verify_from = store.journal:now(),
-    begun = now(), after = 0, flying = 0, answers = 0, verified_count = 0, changed = 0, unverified = 0,
+    is_checked = job.account == "" or accounts[client] == job.account,
+    begun = now(), looked_at = now(), after = 0, flying = 0, answers = 0,
+    verified_count = 0, changed = 0, unverified = 0,
     queue = {}, endings = {}, notes = {}, verified = {}, forgiven = {}, streak = {}, streak_length = 0,
     outage = false, probing = false, exhausted = false, ending = false, broken = false, problem = false,
     look_at = false, retry_at = false, first_ending = false, failing_since = false, summary = false,
@@ -569,4 +647,4 @@ local function begin(store, job, client, options)
   return run
 end
 
-return { begin = begin, reads = reads }
+return { begin = begin, reads = reads, account_of = account_of }

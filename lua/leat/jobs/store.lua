@@ -61,9 +61,18 @@ function Store:set_state(id, state, reason)
     state, reason, state == "finished" and self.journal:now() or nil)
 end
 
+-- Notes that the other jobs that should be running are not: the caller holds the journal's lock.
+function Store:note_interrupted(id)
+  self.journal:execute("update job set state = 'interrupted' where state = 'running' and id <> $1", "i", id)
+end
+
 -- Asks the process that works on the job to stop.
 function Store:ask_to_stop(id)
   self.journal:execute("update job set stop = 1 where id = $1", "i", id)
+end
+
+function Store:is_asked_to_stop(id)
+  return self.journal:row("select stop from job where id = $1", "i", id) == 1
 end
 
 -- Removes a job with all its items, and overwrites what the file held of them.
@@ -86,6 +95,16 @@ function Store:remove_old()
   for _, id in ipairs(old) do
     self:remove(id)
   end
+end
+
+local WORK = "select count(*), coalesce(sum(arguments like '%\"contact_email\":%'), 0), "
+  .. "coalesce(sum(arguments like '%\"expect\":%'), 0) from item "
+  .. "where job = $1 and state in ('ready', 'claimed', 'later')"
+
+-- Returns how many items are not in a final state, how many of them name a contact by its e-mail address, and how
+-- many have an expected contact.
+function Store:count_work(id)
+  return self.journal:row(WORK, "i", id)
 end
 
 -- ---- planning ---------------------------------------------------------------------------
