@@ -91,6 +91,16 @@ local function find_rate()
   return not wrong and rate or nil, wrong
 end
 
+--- Returns the requests per second: those given, or LEAT_RATE.
+-- @tparam[opt] number given
+-- @treturn number nil for no limit; then a message if LEAT_RATE is wrong
+function environment.rate(given)
+  if given ~= nil then
+    return given
+  end
+  return find_rate()
+end
+
 --- Completes options from the environment, as `leat.from_env` does, but makes no client.
 -- @tparam[opt] table options as for `leat.from_env`. The table is not changed
 -- @treturn table options for `leat.new`; or nil and a message, which contains no secret
@@ -101,11 +111,9 @@ function environment.read(options)
     return nil, wrong
   end
   complete.base_url = variable("LEAT_BASE_URL")
-  if options.rate == nil then
-    complete.rate, wrong = find_rate()
-    if wrong then
-      return nil, wrong
-    end
+  complete.rate, wrong = environment.rate(options.rate)
+  if wrong then
+    return nil, wrong
   end
   for name, value in pairs(options) do
     complete[name] = value

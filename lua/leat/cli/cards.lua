@@ -84,7 +84,7 @@ local function run_command(name)
         return preview(context, name, value, options)
       end)
     elseif question or name == "unlink" and not arguments.yes then
-      return confirm(context, name, arguments.values, options, outcomes[name], question)
+      return confirm.change(context, name, arguments.values, options, outcomes[name], question)
     end
     return perform.all(context, input, outcomes[name], function(value)
       return perform.one(context, name, value, options)

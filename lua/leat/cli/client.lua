@@ -48,18 +48,21 @@ end
 
 -- ---- the client -------------------------------------------------------------------------
 
-local function read_rate(options, settings)
+local of_jobs = { import = true, job = true }
+
+-- Returns the rate of the command, or nil for no limit. `default` is that of the environment, or nil.
+local function read_rate(options, default)
   local values = options.values
   if options.rate == math.huge then -- "none"
     return nil
-  elseif settings.rate or not values then
-    return settings.rate
+  elseif default or not (values or of_jobs[options.command]) then
+    return default
   end
-  return (#values > 1 or values[1] == "-") and DEFAULT_RATE or nil
+  return (not values or #values > 1 or values[1] == "-") and DEFAULT_RATE or nil
 end
 
--- Returns a client for the command; then a sentence about its rate.
-return function(context, options)
+-- Returns the options of the client that come from the environment, and the rate.
+local function read_settings(options)
   local settings, why = environment.read {
     api_key_file = options.api_key_file,
     base_url = options.base_url,
@@ -68,17 +71,45 @@ return function(context, options)
   if not settings then
     misconfigured(why)
   end
-  settings.rate = read_rate(options, settings)
+  settings.rate = read_rate(options, settings.rate)
+  return settings
+end
+
+local function note_rate(rate)
+  return rate and ("at most %g requests per second (--rate changes that)"):format(rate)
+    or "no limit of requests per second"
+end
+
+local client = {}
+
+-- Returns the requests per second of the command, which needs no credential; nil for no limit.
+function client.rate(options)
+  local rate, wrong = environment.rate(options.rate)
+  if wrong then
+    misconfigured(wrong)
+  end
+  return read_rate(options, rate)
+end
+
+-- Returns a client for the command; then a sentence about its rate.
+function client.new(context, options)
+  local settings = read_settings(options)
   settings.json = options.json or options.command == "request" or options.command == "list"
   settings.timeout, settings.ca_file, settings.proxy = options.timeout, options.ca_file, options.proxy
   settings.max_connections = options.concurrency or 8
-  -- Whatever can still succeed within the timeout is tried again, in short intervals.
-  settings.max_attempts, settings.retry_budget, settings.retry_cap = 0, false, 2
-  settings.on_attempt, settings.show_values = observer(context, options.verbose), options.verbose
-  local fine, client = pcall(leat.new, settings)
-  if not fine then
-    misconfigured((tostring(client):gsub("^.-leat%.new: ", "")))
+  settings.retry_budget, settings.retry_cap = false, 2
+  if of_jobs[options.command] then -- a job tries again by itself
+    settings.on_attempt = options.verbose and observer(context, true) or nil
+  else
+    -- Whatever can still succeed within the timeout is tried again, in short intervals.
+    settings.max_attempts, settings.on_attempt = 0, observer(context, options.verbose)
   end
-  return client, settings.rate and ("at most %g requests per second (--rate changes that)"):format(settings.rate)
-    or "no limit of requests per second"
+  settings.show_values = options.verbose
+  local fine, made = pcall(leat.new, settings)
+  if not fine then
+    misconfigured((tostring(made):gsub("^.-leat%.new: ", "")))
+  end
+  return made, note_rate(settings.rate)
 end
+
+return client

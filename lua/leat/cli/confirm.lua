@@ -6,6 +6,7 @@ local perform = require("leat.cli.perform")
 local run = require("leat.cli.run")
 local status = require("leat.cli.status")
 local system = require("leat.cli.core")
+local job_text = require("leat.cli.job_text")
 
 local STDIN = 0
 local LISTED = 10 -- cards that a question lists
@@ -14,8 +15,10 @@ local function contact_of(card)
   return card.contact and card.contact.uuid
 end
 
+local confirm = {}
+
 -- Asks a question, and returns the line that is typed from now on; nil if the input ended or a signal arrived.
-local function ask(context, question)
+local function read_answer(context, question)
   system.discard_typed(STDIN)
   context.output:ask(question)
   local text = ""
@@ -28,6 +31,12 @@ local function ask(context, question)
     text = text .. (more or "")
   end
   return text:match("^%s*(.-)%s*\n")
+end
+
+-- Asks a question of yes or no, and returns whether the answer is yes.
+function confirm.ask(context, question)
+  local line = read_answer(context, question)
+  return line ~= nil and (line:lower() == "y" or line:lower() == "yes")
 end
 
 -- Returns the values without those that occur again.
@@ -69,12 +78,7 @@ local function is_confirmed(context, name, found)
     output:message(("  and %d more"):format(#found - LISTED))
   end
   local what = #found == 1 and "this card" or ("these %d cards"):format(#found)
-  local line = ask(context, ("%s %s? [y/N] "):format(name:gsub("^%l", string.upper), what))
-  return line ~= nil and (line:lower() == "y" or line:lower() == "yes")
-end
-
-local function shell_word(text)
-  return text:find("^[%w_./:@%%+,=][%w_./:@%%+,=-]*$") and text or "'" .. text:gsub("'", "'\\''") .. "'"
+  return confirm.ask(context, ("%s %s? [y/N] "):format(name:gsub("^%l", string.upper), what))
 end
 
 local function note_undo(context, one)
@@ -82,12 +86,12 @@ local function note_undo(context, one)
   if uuid then
     uuid = context.output:clean(uuid)
     context.output:message(("leat: it belonged to contact %s; to undo this: leat link %s%s %s"):format(uuid,
-      one.value:sub(1, 1) == "-" and "-- " or "", shell_word(one.value), shell_word(uuid)))
+      one.value:sub(1, 1) == "-" and "-- " or "", job_text.shell_word(one.value), job_text.shell_word(uuid)))
   end
 end
 
 -- Finds the cards first, asks if `question`, and changes only what was shown.
-return function(context, name, values, options, outcome, question)
+function confirm.change(context, name, values, options, outcome, question)
   local found, total = find_all(context, values)
   if context.stopped or #found == 0 then
     return total
@@ -113,3 +117,5 @@ return function(context, name, values, options, outcome, question)
   end
   return status.combine(total, result)
 end
+
+return confirm

@@ -3,18 +3,21 @@
 local system = require("leat.cli.core") -- first, because it reserves the standard descriptors
 system.catch_signals() -- Lua's own handler would print a traceback while the rest is loaded
 local cards = require("leat.cli.cards")
+local import = require("leat.cli.import")
+local job = require("leat.cli.job")
 local new_client = require("leat.cli.client")
 local new_output = require("leat.cli.output")
 local other = require("leat.cli.other")
 local read_arguments = require("leat.cli.parser")
 local status = require("leat.cli.status")
 
-local without_client = { version = true, completion = true, sandbox = true }
+local without_client = { version = true, completion = true, sandbox = true, import = true, job = true }
+local of_jobs = { import = import, job = job }
 
 local function run_command(context, options)
-  local command = cards[options.command] or other[options.command]
+  local command = cards[options.command] or of_jobs[options.command] or other[options.command]
   if not without_client[options.command] then
-    context.client, context.rate_note = new_client(context, options)
+    context.client, context.rate_note = new_client.new(context, options)
   end
   return command(context, options)
 end

@@ -195,8 +195,13 @@ local function duration(seconds)
 end
 
 local function progress_text(p, seconds)
-  local rate = p.done / seconds
-  local text = ("%d%s done, %d failed, %.1f/s"):format(p.done, p.total and " of " .. p.total or "", p.failed, rate)
+  local rate = (p.done - (p.before or 0)) / seconds
+  local unknown = (p.unknown or 0) > 0 and (", %d unknown"):format(p.unknown) or ""
+  local text = ("%d%s done, %d failed%s, %.1f/s"):format(p.done, p.total and " of " .. p.total or "", p.failed,
+    unknown, rate)
+  if p.note then
+    return ("%s, %s"):format(text, p.note)
+  end
   return p.total and rate > 0 and ("%s, %s left"):format(text, duration((p.total - p.done) / rate)) or text
 end
 
@@ -206,7 +211,8 @@ local function bar(p)
 end
 
 -- Shows the progress of work that takes longer than a second: a bar on a terminal, otherwise a line every ten
--- seconds. `p` has `done`, `failed`, `total` (nil if that is not known) and `begun`, a time in seconds, as `now`.
+-- seconds. `p` has `done`, `failed`, `total` (nil if that is not known) and `begun`, a time in seconds, as `now`; and it
+-- may have `unknown`, `before` (done earlier) and a `note`.
 function Output:progress(p, now)
   local seconds = now - p.begun
   local interval = not self.terminal and 10 or self.reported > p.begun and 0.2 or 1

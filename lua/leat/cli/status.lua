@@ -8,6 +8,7 @@ local status = {
   NOT_FOUND = 4,
   TEMPORARY = 5,
   UNKNOWN = 6,
+  UNFINISHED = 7,
 }
 
 -- Kinds of errors that are not listed have the status REFUSED.
@@ -19,6 +20,7 @@ local of_kind = {
   tls = status.ACTION_NEEDED,
   redirect = status.ACTION_NEEDED,
   config = status.ACTION_NEEDED,
+  account = status.ACTION_NEEDED,
   not_found = status.NOT_FOUND,
   contact_not_found = status.NOT_FOUND,
   connection = status.TEMPORARY,
@@ -27,6 +29,7 @@ local of_kind = {
   maintenance = status.TEMPORARY,
   rate_limited = status.TEMPORARY,
   protocol = status.TEMPORARY,
+  journal = status.TEMPORARY,
 }
 
 -- The end of the help: these statuses, the environment and examples.
@@ -36,24 +39,26 @@ Exit status:
    1  refused: inactive, already_exists, already_linked, not_linked,
       invalid_input, conflict, api, too_large, canceled, local, no_memory;
       or failures of several kinds
-   2  wrong usage or configuration; nothing was sent
+   2  wrong usage, file or configuration; a file that was imported before
    3  a person must act: unauthorized, forbidden, quota_reached, tls,
       redirect, config
    4  not found: not_found, contact_not_found
    5  worth trying again: connection, timeout, server, maintenance,
-      rate_limited, protocol
+      rate_limited, protocol; journal
    6  a change may or may not have been made: find the card, then decide
+   7  the job is not finished: stopped, or too many rows have failed
    129, 130, 141, 143: ended by SIGHUP, SIGINT, SIGPIPE or SIGTERM
 
 Environment:
    LEAT_API_KEY, or LEAT_API_KEY_FILE, or LEAT_CLIENT_ID with
-   LEAT_CLIENT_SECRET; LEAT_BASE_URL; LEAT_RATE; NO_COLOR.
+   LEAT_CLIENT_SECRET; LEAT_BASE_URL; LEAT_RATE; LEAT_DB; NO_COLOR.
    Options win over the environment. The key is never an argument.
 
 Examples:
    leat find 0042
    leat update 0042 --inactive
    leat find --json - <cards.txt
+   leat import cards.csv --dry-run
    leat unlink 0042 --expect OLD-UUID --yes && leat link 0042 NEW-UUID
    leat request GET /contacts/find-one-by --query email=ann@example.org]]
 

@@ -1,0 +1,169 @@
+-- The commands `leat job ...`.
+
+local core = require("leat.core")
+local job_run = require("leat.cli.job_run")
+local journal = require("leat.cli.journal")
+local new_client = require("leat.cli.client")
+local status = require("leat.cli.status")
+local system = require("leat.cli.core")
+local text = require("leat.cli.job_text")
+
+local actions = {}
+
+local function usage(message)
+  error({ usage = message, general = true }, 0)
+end
+
+-- ---- showing ----------------------------------------------------------------------------
+
+local function show(output, job)
+  if output.json then
+    output:line(text.object(job):text())
+    return
+  end
+  local reason = job.reason and job.state ~= "finished" and (" (%s)"):format(job.reason) or ""
+  output:line(("%d  %s%s  %s of %s  %s"):format(job.id, job.state, output:clean(reason), job.operation,
+    output:clean(job.file or job.name), text.counts(job)))
+end
+
+function actions.list(context, store)
+  local list, err = store:jobs()
+  if not list then
+    return context.output:failure(nil, err)
+  elseif not list[1] then
+    context.output:notice("there are no jobs")
+  end
+  for _, job in ipairs(list) do
+    show(context.output, job)
+  end
+  return status.DONE
+end
+
+local function last_id(store)
+  local list = store:jobs() or {}
+  local last = list[#list]
+  return last and last.id or usage("there are no jobs")
+end
+
+function actions.status(context, store)
+  local job, err = journal.job(store, context.options.id or last_id(store))
+  while job do
+    show(context.output, job)
+    if not context.options.watch or job.state ~= "running" or context.output.failed then
+      return status.DONE
+    end
+    local due = core.now() + 1000
+    while core.now() < due and not system.signal() do
+      core.wait(0.1, {})
+    end
+    if system.signal() then
+      return status.DONE
+    end
+    job, err = job:refresh()
+  end
+  return context.output:failure(nil, err)
+end
+
+-- ---- working on a job -------------------------------------------------------------------
+
+local function find(context, store)
+  return journal.job(store, context.options.id)
+end
+
+local function connect(context)
+  context.client, context.rate_note = new_client.new(context, context.options)
+end
+
+function actions.run(context, store)
+  local job, err = find(context, store)
+  if not job then
+    return context.output:failure(nil, err)
+  elseif job.state == "finished" then
+    usage(("job %d is finished: 'leat job retry %d' tries those rows again that failed or are unknown"):format(job.id,
+      job.id))
+  end
+  connect(context)
+  return job_run.complete(context, job)
+end
+
+function actions.retry(context, store)
+  local job, err = find(context, store)
+  local options, count = context.options, nil
+  local both = not options.failed and not options.unknown
+  if job then
+    connect(context)
+    count, err = job:retry { failed = both or options.failed or false, unknown = both or options.unknown or false }
+  end
+  if not count then
+    return context.output:failure(nil, err)
+  elseif count == 0 then
+    context.output:notice(("job %d has no such rows"):format(job.id))
+    return status.DONE
+  end
+  return job_run.complete(context, job)
+end
+
+function actions.verify(context, store)
+  local job, err = find(context, store)
+  local ready
+  if job then
+    connect(context)
+    ready, err = job:forget_verified()
+  end
+  if not ready then
+    return context.output:failure(nil, err)
+  end
+  local result, summary = job_run.run(context, job, { only_verify = true, verify = true })
+  if not summary then
+    return result
+  end
+  for row in job:results() do
+    if row.kind == "changed_afterwards" then
+      context.output:line(("%s: changed since it was %s"):format(context.output:clean(row.value), "processed"))
+    end
+  end
+  context.output:line(("%s verified, %s changed, %s could not be seen"):format(text.rows(summary.verified),
+    text.number(summary.changed), text.number(summary.unverified)))
+  return job.unknown > 0 and status.UNKNOWN or summary.kind and result or status.DONE
+end
+
+function actions.results(context, store)
+  local job, err = find(context, store)
+  if not job then
+    return context.output:failure(nil, err)
+  end
+  local files = job_run.write_results(context, job)
+  if files then
+    job_run.print_end(context, job, files)
+  end
+  return files and status.DONE or status.TEMPORARY
+end
+
+-- Calls a method of the job that returns true, and says so.
+local function change(method, message)
+  return function(context, store)
+    local job, err = find(context, store)
+    local done
+    if job then
+      done, err = job[method](job)
+    end
+    if not done then
+      return context.output:failure(nil, err)
+    end
+    context.output:notice(message:format(job.id))
+    return status.DONE
+  end
+end
+
+actions.stop = change("stop", "job %d is asked to stop")
+actions.remove = change("remove", "job %d is removed")
+
+return function(context, options)
+  local store, failed = journal.open(context)
+  if not store then
+    return failed
+  end
+  local result = actions[options.action](context, store)
+  store:close()
+  return result
+end

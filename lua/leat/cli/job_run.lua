@@ -1,0 +1,180 @@
+-- Runs a job for the `leat` command: until its end, or a signal; then writes the result files and says how to go on.
+
+local core = require("leat.core")
+local json = require("leat.cli.json")
+local status = require("leat.cli.status")
+local system = require("leat.cli.core")
+local tasks = require("leat.tasks")
+local text = require("leat.cli.job_text")
+
+local job_run = {}
+
+local TURN = 0.05 -- seconds
+
+-- ---- while it runs ----------------------------------------------------------------------
+
+local function on_event(context, probe)
+  return function(what, detail)
+    if what == "outage" then
+      context.output:message(("leat: the service does not answer (%s): trying again every %g s; no rows are used up")
+        :format(detail.kind, probe))
+    else
+      context.output:notice("the service answers again")
+    end
+  end
+end
+
+local function show_progress(context, run, begun)
+  local p = run:progress()
+  local ended = p.done + p.failed + p.unknown
+  context.output:progress({ done = ended, failed = p.failed, unknown = p.unknown, before = run.done_before,
+    total = p.rows - p.rejected - p.skipped, begun = begun, note = p.outage and "waiting for the service"
+      or p.phase ~= "items" and "verifying" or nil }, core.now() / 1000)
+end
+
+-- Steps the run until it has ended. Returns its summary; or nil and an error.
+local function perform(context, run)
+  local begun = core.now() / 1000
+  local summary, err
+  repeat
+    core.wait(TURN, { context.client.driver:fd() })
+    tasks.poll()
+    if (system.signal() or context.output.failed) and not context.stopped then
+      context.stopped = true
+      run:stop("stopped", "signal")
+      context.output:notice("stopping: what is under way is finished; a second signal ends at once, which is safe")
+    end
+    summary, err = run:step()
+    show_progress(context, run, begun)
+  until summary or err
+  context.output:hide_progress()
+  return summary, err
+end
+
+-- ---- afterwards -------------------------------------------------------------------------
+
+local names = { "results", "failed", "unknown", "rejected", "skipped", "unprocessed" }
+
+local function folder_of(job, out)
+  return out or job.file and job.file:match("^(.*)/[^/]*$") or "."
+end
+
+-- Writes the result files of a job, and returns their paths by name; or nil after a message.
+function job_run.write_results(context, job)
+  local files, err = job:write_results(folder_of(job, context.options.out))
+  if not files then
+    context.output:message("leat: the result files were not written: " .. err.message)
+    context.output:message("  " .. text.command(context.options, ("job results %d --out DIR"):format(job.id)))
+  end
+  return files
+end
+
+local function files_object(files)
+  local object = json.object()
+  for _, name in ipairs(names) do
+    if files[name] then
+      object:add(name, files[name])
+    end
+  end
+  return object:text()
+end
+
+-- Returns the words of the command that continues a job, or nil if there is nothing to continue.
+local function next_words(job)
+  if job.unprocessed > 0 then
+    return ("job run %d"):format(job.id)
+  elseif job.failed + job.unknown > 0 then
+    return ("job retry %d"):format(job.id)
+  end
+end
+
+-- Prints the counts, the files and the command that continues the job.
+function job_run.print_end(context, job, files)
+  local output, words = context.output, next_words(job)
+  local command = words and text.command(context.options, words)
+  if output.json then
+    local object = text.object(job):add_text("files", files and files_object(files) or "{}")
+    output:line(object:add("next", command):text())
+    return
+  end
+  output:line(text.counts(job))
+  for _, name in ipairs(names) do
+    if files and files[name] then
+      output:line(("  %s: %s"):format(name, output:clean(files[name])))
+    end
+  end
+  if command then
+    output:line(job.unprocessed > 0 and "To continue:" or "To try those again that failed or are unknown:")
+    output:line("  " .. command)
+  end
+end
+
+local of_pause = { max_failures = status.UNFINISHED, journal = status.TEMPORARY, ["local"] = status.TEMPORARY,
+  no_memory = status.TEMPORARY, account = status.ACTION_NEEDED, stopped = status.UNFINISHED,
+  signal = status.UNFINISHED }
+
+-- Returns the exit status of a run.
+local function status_of(summary)
+  local job = summary.job
+  if summary.state ~= "finished" then
+    return of_pause[summary.kind] or status.of(summary)
+  elseif job.unknown > 0 then
+    return status.UNKNOWN
+  end
+  return job.failed + job.rejected > 0 and status.REFUSED or status.DONE
+end
+
+local function explain_end(context, summary)
+  local output, job = context.output, summary.job
+  if summary.state == "paused" then
+    output:message(("leat: job %d is paused: %s: %s"):format(job.id, summary.kind, output:clean(summary.message or "")))
+  elseif summary.state == "stopped" then
+    output:notice(("job %d is stopped"):format(job.id))
+  end
+  if summary.changed > 0 then
+    output:message(("leat: %s changed after they were left as requested: their outcome is unknown"):format(
+      text.rows(summary.changed)))
+  end
+end
+
+-- Returns what job:start takes, from the arguments of the command.
+local function run_options(context)
+  local options = context.options
+  return { concurrency = options.concurrency or 8, max_failures = options.max_failures, verify = options.verify or nil,
+    settle = options.settle, lease = options.lease, probe = options.probe,
+    on_event = on_event(context, options.probe or 30) }
+end
+
+-- Runs a job, and returns the exit status; then the summary. `more` are further options of job:start.
+function job_run.run(context, job, more)
+  local options = run_options(context)
+  for name, value in pairs(more or {}) do
+    options[name] = value
+  end
+  local run, err = job:start(context.client, options)
+  local summary
+  if run then
+    summary, err = perform(context, run)
+  end
+  if not summary then
+    return context.output:failure(nil, err)
+  end
+  job:refresh()
+  explain_end(context, summary)
+  return status_of(summary), summary
+end
+
+-- Runs a job, writes its result files, and prints its end. Returns the exit status.
+function job_run.complete(context, job)
+  context.output:notice(("job %d: %s of %s, %s; %s"):format(job.id, text.rows(job.rows),
+    context.output:clean(job.file or job.name), job.operation, context.rate_note))
+  local result, summary = job_run.run(context, job)
+  if not summary then
+    return result
+  end
+  local files = job_run.write_results(context, job)
+  job_run.print_end(context, job, files)
+  return not files and result == status.DONE and status.TEMPORARY or result
+end
+
+return job_run
