@@ -155,6 +155,11 @@ describe("running", function()
       { value = "nobody", contact_email = "bob@example.org" }))
     assert.equal("finished", run(job).state)
     assert.same({ "1 existed", "2 created", "3 existed", "4 created", "5 failed contact_not_found" }, outcomes(job))
+    local changed = {}
+    for row in job:results() do
+      changed[row.line] = row.changed
+    end
+    assert.same({ [3] = "linked" }, changed)
     assert.same({ "u-1", "u-2", "u-2", "u-1" },
       { contact_of("old-1"), contact_of("new"), contact_of("old-2"), contact_of("mail") })
 

@@ -117,6 +117,7 @@ function leat.assert(value, err, ...) end
 ---@field attempts integer the number of exchanges that were begun
 ---@field meta? table what the service sent beside the data; nil if there is nothing
 ---@field outcome? "recovered"|"created"|"existed" recovered: the response to a change was lost; the rest: by ensure
+---@field changed? ("linked"|"named")[] how ensure completed a card that existed
 ---@field rate_limit? leat.RateLimit the rate limit that the service reported
 ---@field json? string the response's data as JSON text, with the option json
 
@@ -301,6 +302,12 @@ local environment = {}
 ---@return leat.Options?
 ---@return string? wrong
 function environment.read(options) end
+
+---Returns the requests per second: those given, or LEAT_RATE.
+---@param given? number
+---@return number? rate nil: no limit
+---@return string? wrong
+function environment.rate(given) end
 
 -- ---- tasks --------------------------------------------------------------------------------
 
