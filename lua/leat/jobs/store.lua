@@ -14,7 +14,7 @@ local Store = {}
 Store.__index = Store
 
 local KEPT_MS = 30 * 24 * 60 * 60 * 1000 -- how long finished jobs are kept
-local MOST_CRASHES = 3 -- of the process while it works on an item, before the item is given up
+local MOST_CRASHES = 3 -- the process may crash so often while it works on an item, before the item is given up
 
 -- Opens the journal, and makes it if it does not exist. With an empty path it is a temporary one.
 function store.open(path)
