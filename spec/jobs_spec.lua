@@ -151,8 +151,8 @@ describe("running", function()
 
   it("performs each operation", function()
     local job = plan("ensure", rows_of({ value = "old-1", contact_uuid = "u-1" },
-      { value = "new", contact_uuid = "u-2" }, { value = "old-2", contact_uuid = "u-2" }, { value = "mail", contact_email = "ann@example.org" },
-      { value = "nobody", contact_email = "bob@example.org" }))
+      { value = "new", contact_uuid = "u-2" }, { value = "old-2", contact_uuid = "u-2" },
+      { value = "mail", contact_email = "ann@example.org" }, { value = "nobody", contact_email = "bob@example.org" }))
     assert.equal("finished", run(job).state)
     assert.same({ "1 existed", "2 created", "3 existed", "4 created", "5 failed contact_not_found" }, outcomes(job))
     local changed = {}
