@@ -455,6 +455,9 @@ end
 --- Returns true if a program may give these arguments to the operation, or nil and the reason why not.
 function columns.check(arguments, operation)
   local uses = set_of(check_operation(operation).uses)
+  if type(arguments) ~= "table" then
+    return nil, ("a row must be a table, not a %s"):format(type(arguments))
+  end
   for name, argument in pairs(arguments) do
     if not uses[name] then
       return nil, ("%s is not used by %s, but only %s"):format(tostring(name), operation, schema.list(uses))
