@@ -156,6 +156,8 @@ local NAME_CHARACTERS = setmetatable({ [0x20] = true }, { __index = IN_NAMES })
 local function wrong_name(text)
   if #text > MAX_VALUE then
     return "is longer than 64 KiB"
+  elseif not find(text, "[^ \227\128]") and wrong_characters(text, NAME_CHARACTERS) == nil then
+    return "consists of blanks"
   elseif not find(text, "[%c\127-\255#=:]") then
     return nil
   end
