@@ -141,6 +141,7 @@ describe("the columns", function()
     assert.are.same({ "column \"contact uid\" is not used: did you mean 'contact_uuid'?" },
       match({ "value", "contact uid", "Note", "values" }).warnings)
     assert.are.same({}, match({ "value", "contact uid" }, "find").warnings)
+    assert.are.same({}, match({ "value", "contact uid" }, "create", { name = "contact uid" }).warnings)
   end)
 
   it("of an unknown operation are misuse", function()
@@ -292,7 +293,7 @@ describe("a name", function()
   it("may have blanks, apostrophes, and what joins letters in some scripts", function()
     for _, name in ipairs { "Ann Lee", " Ann ", "'t Hooft", "1.0", "1E+11", "#1 fan", "a = b",
       "\240\159\145\169\226\128\141\240\159\145\167",
-      "\226\156\136\239\184\143", "\217\133\219\140\226\128\140\216\174" } do
+      "\226\156\136\239\184\143", "\226\156\136\239\184\142", "\217\133\219\140\226\128\140\216\174" } do
       assert.is_nil(wrong_name(name))
     end
   end)
