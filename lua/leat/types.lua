@@ -302,6 +302,12 @@ local environment = {}
 ---@return string? wrong
 function environment.read(options) end
 
+---Returns the requests per second: those given, or LEAT_RATE; nil for no limit. Then a message if LEAT_RATE is wrong.
+---@param given? number
+---@return number? rate
+---@return string? message
+function environment.rate(given) end
+
 -- ---- tasks --------------------------------------------------------------------------------
 
 ---@class leat.tasks
