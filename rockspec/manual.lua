@@ -12,6 +12,7 @@ local ENVIRONMENT = {
   { "LEAT_CLIENT_ID, LEAT_CLIENT_SECRET", "OAuth credentials, instead of a key." },
   { "LEAT_BASE_URL", "The base URL of the API, such as that of 'leat sandbox'." },
   { "LEAT_RATE", "The number of requests per second at most." },
+  { "LEAT_DB", "The journal of imports." },
   { "NO_COLOR", "If it is set and not empty, a terminal gets plain text." },
   { "https_proxy, no_proxy", "The proxy to use, and the hosts for which it is not used, as in curl." },
 }
@@ -24,6 +25,8 @@ local EXAMPLES = {
   { "Create a card for a contact, or complete the one that exists:", "leat ensure 0045 --contact ann" },
   { "Find each card of a list, ten at a time, for another program:",
     "leat --json --concurrency 10 find - <cards.txt" },
+  { "Import a file of cards: first look at what would be done, then do it:",
+    "leat import cards.csv --dry-run\nleat import cards.csv" },
   { "Call any other endpoint:", "leat request GET /contacts/find-one-by --query email=ann@example.org" },
 }
 
@@ -67,19 +70,24 @@ local function describe(name, element)
   return { name = name, usage = element:usage_max_width(1000):get_usage(), text = element._description, parts = list }
 end
 
+-- Adds a chapter for each command of an element, with those of its own, such as `job run`.
+local function add_chapters(chapters, element, prefix)
+  for _, one in ipairs(element._commands) do
+    chapters[#chapters + 1] = describe(prefix .. one._name, one)
+    add_chapters(chapters, one, prefix .. one._name .. " ")
+  end
+  return chapters
+end
+
 local function describe_all()
   local root = declare()
-  local chapters = {}
-  for i, one in ipairs(root._commands) do
-    chapters[i] = describe(one._name, one)
-  end
-  return describe("leat", root), chapters
+  return describe("leat", root), add_chapters({}, root, "")
 end
 
 -- ---- sections ---------------------------------------------------------------------------
 
 local function command(chapter)
-  local usage = chapter.usage:gsub("^Usage: leat %S+%s*", ""):gsub("%[%-h%]%s*", "")
+  local usage = chapter.usage:sub(#("Usage: leat " .. chapter.name) + 1):gsub("^%s+", ""):gsub("%[%-h%]%s*", "")
   print((".SS %s\n\\fBleat %s\\fP %s\n.PP\n%s"):format(chapter.name, chapter.name, synopsis(usage),
     escape(chapter.text)))
   parts(chapter.parts, "-h, --help")

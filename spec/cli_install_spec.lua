@@ -142,6 +142,8 @@ describe("completion", function()
     assert.equal("--expect", complete("unlink", "--e"))
     assert.equal("", complete("find", "--e"))
     assert.equal("--concurrency", complete("find", "--conc"))
+    assert.equal("results", complete("job", "resu"))
+    assert.equal("--max-failures", complete("job", "run", "--m"))
   end)
 
   it("knows the topics of help, and the shells", function()
@@ -157,6 +159,8 @@ describe("completion", function()
     assert.equal(file, complete("--api-key-file", root .. "/Makef"))
     assert.equal("", complete("--proxy", root .. "/Makef"))
     assert.equal("", complete("create", "--name", root .. "/Makef"))
+    assert.equal(file, complete("import", "--db", root .. "/Makef"))
+    assert.equal("", complete("job", "retry", "--settle", root .. "/Makef"))
   end)
 
   it("is printed by the command too", function()
@@ -171,20 +175,27 @@ describe("the manual page", function()
   it("has each command, option, exit status and variable", function()
     local text = manual():gsub("\\f.", ""):gsub("\\%-", "-")
     local help = run_well(interpreter .. " lua/bin/leat help")
-    local commands, options = help:match("\nCommands:\n(.-)\n\n"), help:match("\nOptions:\n(.-)\n\n")
-    local count = 0
-    for name in commands:gmatch("%f[^\n%z]   (%l+)") do
-      count = count + 1
-      assert.truthy(text:find("\n.SS " .. name .. "\nleat " .. name, 1, true), name)
-      for option in run_well(("%s lua/bin/leat help %s"):format(interpreter, name)):gmatch("\n   (%-[^\n ]+)") do
-        options = options .. "\n   " .. option
+    local options, count = help:match("\nOptions:\n(.-)\n\n"), 0
+    local function check_commands(of, prefix)
+      for name in of:match("\nCommands:\n(.-)\n\n"):gmatch("%f[^\n%z]   (%l+)") do
+        count = count + 1
+        name = prefix .. name
+        assert.truthy(text:find("\n.SS " .. name .. "\nleat " .. name, 1, true), name)
+        local own = run_well(("%s lua/bin/leat help %s"):format(interpreter, name))
+        for option in own:gmatch("\n   (%-[^\n ]+)") do
+          options = options .. "\n   " .. option
+        end
+        if own:find("\nCommands:\n", 1, true) then
+          check_commands(own, name .. " ")
+        end
       end
     end
-    assert.equal(14, count)
+    check_commands(help, "")
+    assert.equal(24, count)
     for option in options:gmatch("%f[^\n%z]   (%-[%w-]+)") do
       assert.truthy(text:find("\n" .. option, 1, true), option)
     end
-    for number = 0, 6 do
+    for number = 0, 7 do
       assert.truthy(text:find("\n.TP\n" .. number .. "\n", 1, true), number)
     end
     for name in help:gmatch("LEAT_[%u_]+") do
@@ -202,6 +213,12 @@ describe("the manual page", function()
     assert.matches('^%.TH LEAT 1 "" "leat 1%.2%.3" ', manual())
   end)
 
+  local EXAMPLE = [[
+export LEAT_API_KEY=%s LEAT_BASE_URL=%s; leat() { %s %s "$@"; }
+folder=$(mktemp -d) && cd "$folder" && trap 'rm -r "$folder"' EXIT && export XDG_STATE_HOME="$folder"
+printf 'value,name\n0042,Ann\n0046,\n' >cards.csv
+%s]]
+
   it("has examples that work", function()
     local count = 0
     for text in manual():gmatch("\n%.EX\n(.-)\n%.EE") do
@@ -211,12 +228,11 @@ describe("the manual page", function()
         cards = { { value = "0042" }, { value = "0043", contact_uuid = "bob" } },
       })
       local example = text:gsub("\\%-", "-"):gsub("<cards.txt", "<<'END'\n0042\n0043\nEND")
-      local output, exit_status = run(
-        ("export LEAT_API_KEY=%s LEAT_BASE_URL=%s; leat() { %s lua/bin/leat \"$@\"; }\n%s"):format(
-          quote(server.api_key), server.url, interpreter, example))
+      local output, exit_status = run(EXAMPLE:format(quote(server.api_key), server.url, interpreter,
+        quote(root .. "/lua/bin/leat"), example))
       server:stop()
       assert.equal(0, exit_status, example .. "\n" .. output)
     end
-    assert.equal(6, count)
+    assert.equal(7, count)
   end)
 end)

@@ -8,7 +8,8 @@
 --
 --   * `args`      list of strings
 --   * `server`    a sandbox: its URL and key become LEAT_BASE_URL and LEAT_API_KEY
---   * `env`       table of environment variables. LEAT_* and others that the command reads are unset otherwise
+--   * `env`       table of environment variables. LEAT_* and others that the command reads are unset otherwise; HOME and
+--                 XDG_STATE_HOME are a folder that is removed afterwards, so that no spec writes to a real home
 --   * `stdin`     string: the contents of standard input; default: nothing. `true`: a pipe, which `type` writes to
 --   * `stdout`    the path of a file, instead of one whose contents become `result.stdout`
 --   * `pipe_to`   a shell command that reads standard output, such as "head -n 1"; it prints `result.stdout`
@@ -69,8 +70,8 @@ end
 
 -- ---- starting ---------------------------------------------------------------------------
 
-local function environment(options)
-  local env = { TERM = "xterm" }
+local function environment(options, base)
+  local env = { TERM = "xterm", HOME = base .. ".home", XDG_STATE_HOME = base .. ".home" }
   if options.server then
     env.LEAT_BASE_URL, env.LEAT_API_KEY = options.server.url, options.server.api_key
   end
@@ -110,7 +111,7 @@ local function make_script(options, base)
   end
   local stdout = options.pipe_to and "" or ">" .. command.quote(options.stdout or base .. ".stdout")
   local pipe = options.pipe_to and ("| %s >%s.stdout"):format(options.pipe_to, base) or ""
-  return ("rm %s\n%s\n%s 3<&0 4>%s.screen 5>%s.status <%s %s 2>%s.stderr %s\n"):format(base, environment(options),
+  return ("rm %s\n%s\n%s 3<&0 4>%s.screen 5>%s.status <%s %s 2>%s.stderr %s\n"):format(base, environment(options, base),
     helper_words(options), base, base, stdin, stdout, base, pipe)
 end
 
@@ -225,6 +226,9 @@ function Process:wait()
   }
   for _, suffix in ipairs { ".stdin", ".stdout", ".stderr", ".screen", ".status" } do
     os.remove(self.base .. suffix)
+  end
+  if os.rename(self.base .. ".home", self.base .. ".home") then
+    os.execute("rm -r " .. self.base .. ".home")
   end
   return result
 end

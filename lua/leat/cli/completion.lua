@@ -19,12 +19,18 @@ local function offer_choices(command)
   command._arguments = {}
 end
 
+local function forbid_files_of(element)
+  forbid_files(element._options)
+  forbid_files(element._arguments)
+  for _, command in ipairs(element._commands) do
+    forbid_files_of(command)
+  end
+end
+
 -- Changes a parser that is only used to make a completion script.
 local function improve(root)
-  forbid_files(root._options)
+  forbid_files_of(root)
   for _, command in ipairs(root._commands) do
-    forbid_files(command._options)
-    forbid_files(command._arguments)
     command._is_help_command = command._name == "help" -- its arguments are the commands
     if command._name == "completion" then
       offer_choices(command)
