@@ -17,6 +17,7 @@ description = {
 supported_platforms = { "linux" }
 dependencies = {
   "lua >= 5.1, < 5.6",
+  "lua-cjson >= 2.1.0",
   "leat",
 }
 external_dependencies = {

@@ -150,15 +150,21 @@ describe("running", function()
   end
 
   it("performs each operation", function()
-    local job = plan("ensure", rows_of({ value = "old-1", contact_uuid = "u-1" }, { value = "new", contact_uuid = "u-2" },
-      { value = "old-2", contact_uuid = "u-2" }, { value = "mail", contact_email = "ann@example.org" },
-      { value = "nobody", contact_email = "bob@example.org" }))
+    local job = plan("ensure", rows_of({ value = "old-1", contact_uuid = "u-1" },
+      { value = "new", contact_uuid = "u-2" }, { value = "old-2", contact_uuid = "u-2" },
+      { value = "mail", contact_email = "ann@example.org" }, { value = "nobody", contact_email = "bob@example.org" }))
     assert.equal("finished", run(job).state)
     assert.same({ "1 existed", "2 created", "3 existed", "4 created", "5 failed contact_not_found" }, outcomes(job))
+    local changed = {}
+    for row in job:results() do
+      changed[row.line] = row.changed
+    end
+    assert.same({ [3] = "linked" }, changed)
     assert.same({ "u-1", "u-2", "u-2", "u-1" },
       { contact_of("old-1"), contact_of("new"), contact_of("old-2"), contact_of("mail") })
 
-    job = plan("unlink", rows_of("old-1", { value = "old-2", expect = "u-1" }, "missing", { value = "new", expect = "u-2" }))
+    job = plan("unlink", rows_of("old-1", { value = "old-2", expect = "u-1" }, "missing",
+      { value = "new", expect = "u-2" }))
     run(job)
     assert.same({ "1 unlinked", "2 failed conflict", "3 failed not_found", "4 unlinked" }, outcomes(job))
 

@@ -86,7 +86,7 @@ describe("the rocks", function()
       sandbox.external_dependencies)
     assert.same({ main.dependencies[1], "argparse >= 0.7.1", "leat" }, command.dependencies)
     assert.is_nil(command.external_dependencies)
-    assert.same({ main.dependencies[1], "leat" }, jobs.dependencies)
+    assert.same({ main.dependencies[1], "lua-cjson >= 2.1.0", "leat" }, jobs.dependencies)
     assert.same({ SQLITE = { library = "sqlite3" } }, jobs.external_dependencies)
   end)
 

@@ -36,13 +36,14 @@ local function unfinished(final)
   end
 end
 
--- Returns the cell whose opening quote is at `at`, and the position after its closing quote; or false.
-local function read_quoted(text, at, final)
+-- Returns the cell whose opening quote is at `at`, and the position after its closing quote; or false if that is not
+-- before `limit`.
+local function read_quoted(text, at, final, limit)
   local doubled, from = false, at + 1
   while true do
     local close = find(text, '"', from, true)
-    if not close or close == #text and not final then
-      return unfinished(final)
+    if not close or close >= limit or close == #text and not final then
+      return unfinished(final or close and close >= limit)
     elseif byte(text, close + 1) ~= QUOTE then
       local cell = sub(text, at + 1, close - 1)
       return doubled and gsub(cell, '""', '"') or cell, close + 1
@@ -52,9 +53,9 @@ local function read_quoted(text, at, final)
 end
 
 -- Returns the cell at `at` and the position after it; or false, and the damage.
-local function read_cell(text, at, separator, final)
+local function read_cell(text, at, separator, final, limit)
   if byte(text, at) == QUOTE then
-    local cell, after = read_quoted(text, at, final)
+    local cell, after = read_quoted(text, at, final, limit)
     if cell == false then
       return false, "has a quote that is never closed"
     end
@@ -100,7 +101,7 @@ end
 local function read_row(text, at, separator, final)
   local cells, count, begin = {}, 0, at
   while true do
-    local cell, after = read_cell(text, at, separator, final)
+    local cell, after = read_cell(text, at, separator, final, begin + MAX_PENDING)
     if cell == nil then
       return nil
     elseif not cell then
@@ -145,7 +146,7 @@ local SIGNATURES = {
   { "^\31\139", "the file is compressed (gzip): decompress it first" },
   { "^%%PDF", "the file is a PDF document, not CSV" },
   { "^%s*<[%a!?]", "the file is HTML or XML, not CSV: if it was downloaded, the page may be a login or an error" },
-  { "^%s*[%[{]+%s*\"", "the file is JSON, not CSV" },
+  { "^%s*[%[{][%[{%s]*\"", "the file is JSON, not CSV" },
 }
 
 -- Returns what the file is, if it is no CSV. `text` is its beginning, `at` the position after a byte order mark.
@@ -371,10 +372,11 @@ end
 
 --- Returns a row as text, with its line end: CRLF. `cells` may have holes, which are empty cells, if it has `n`.
 function csv.row(cells)
-  local texts = {}
-  for i = 1, cells.n or #cells do
+  local texts, count = {}, cells.n or #cells
+  for i = 1, count do
     local text = cells[i] == nil and "" or tostring(cells[i])
-    texts[i] = find(text, '[",;\t\r\n]') and '"' .. gsub(text, '"', '""') .. '"' or text
+    local quoted = find(text, '[",;\t\r\n]') or text == "" and count == 1 -- else it would be an empty line
+    texts[i] = quoted and '"' .. gsub(text, '"', '""') .. '"' or text
   end
   return table.concat(texts, ",") .. "\r\n"
 end

@@ -52,7 +52,7 @@ local function count(so_far, value, err, info)
   return value, err
 end
 
--- Links the card if it has no contact, and names it if it has no name of its own.
+-- Links the card if it has no contact, and names it if it has no name of its own. Lists the steps in so_far.steps.
 local function complete(cards, card, desired, so_far)
   local function clean(text)
     return cards.handle:clean(text, 80)
@@ -68,6 +68,9 @@ local function complete(cards, card, desired, so_far)
       card, err = count(so_far, cards:update(card.value, { name = desired.name }))
     else
       return card
+    end
+    if card and step then
+      table.insert(so_far.steps, step == "link" and "linked" or "named")
     end
     so_far.changed = so_far.changed or card ~= nil or err.outcome_unknown
     if err and err.kind == "already_linked" then -- another client linked it just now: find its contact
@@ -98,7 +101,7 @@ end
 -- `cards` is the resource. `desired` holds `value`, and optionally `name` and `contact_uuid`. `card, err,
 -- info` is the result of the first create, which is done; `create` repeats it.
 function ensure.run(cards, desired, create, card, err, info)
-  local so_far = { attempts = 0, changed = false, outcome = "existed" }
+  local so_far = { attempts = 0, changed = false, outcome = "existed", steps = {} }
   local exists = err and err.kind == "already_exists"
   count(so_far, card, err, info)
   card, err = find_created(cards, desired, so_far, card, err)
@@ -110,6 +113,7 @@ function ensure.run(cards, desired, create, card, err, info)
   end
   if card then
     so_far.info.attempts, so_far.info.outcome = so_far.attempts, so_far.outcome
+    so_far.info.changed = so_far.steps[1] and so_far.steps or nil
     return card, nil, so_far.info
   end
   err.operation, err.attempts = "contact_identifiers.ensure", so_far.attempts

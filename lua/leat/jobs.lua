@@ -270,7 +270,7 @@ end
 --     rows, and at least 100. 0: never. Default 0.05
 --   * `settle` how long a request may still take effect whose response was lost. Default 30
 --   * `lease` for how long rows are claimed. Default 60
---   * `probe` the time between two attempts while the service does not answer. Default 30
+--   * `probe` the time between two attempts while the service does not respond. Default 30
 --   * `verify` true: all rows are found once more at the end, not only those whose end is in doubt. Default false
 --   * `only_verify` true: that is all that is done. Default false
 --   * `on_event` a function that is called with `outage` or `outage_over`, and a table with `kind` and `message`

@@ -301,7 +301,8 @@ local first_of_ensure = setmetatable({ title = "contact_identifiers.ensure" },
 -- @tparam[opt] table options `name`, `contact_uuid`, as for `create`
 -- @return the card, nil, info; or nil, err. `info.outcome` is `created`; `existed`, if the card existed
 --   before; or `recovered`, if the response to the create was lost and the card was found afterwards, or if it was
---   found in a view with `maybe_applied`
+--   found in a view with `maybe_applied`. If a card that existed was completed, `info.changed` lists how: `linked`,
+--   `named`
 function ContactIdentifiers:ensure(value, options)
   if getmetatable(self) ~= ContactIdentifiers then
     error("leat: call it with a colon: contact_identifiers:ensure(...)", 2)

@@ -117,6 +117,7 @@ function leat.assert(value, err, ...) end
 ---@field attempts integer the number of exchanges that were begun
 ---@field meta? table what the service sent beside the data; nil if there is nothing
 ---@field outcome? "recovered"|"created"|"existed" recovered: the response to a change was lost; the rest: by ensure
+---@field changed? ("linked"|"named")[] how ensure completed a card that existed
 ---@field rate_limit? leat.RateLimit the rate limit that the service reported
 ---@field json? string the response's data as JSON text, with the option json
 
@@ -302,10 +303,10 @@ local environment = {}
 ---@return string? wrong
 function environment.read(options) end
 
----Returns the requests per second: those given, or LEAT_RATE; nil for no limit. Then a message if LEAT_RATE is wrong.
+---Returns the requests per second: those given, or LEAT_RATE.
 ---@param given? number
----@return number? rate
----@return string? message
+---@return number? rate nil: no limit
+---@return string? wrong
 function environment.rate(given) end
 
 -- ---- tasks --------------------------------------------------------------------------------

@@ -37,8 +37,8 @@ end
 command.has_proc, command.has_terminals = exists("/proc/self/status"), exists("/dev/pts/ptmx")
 
 local HELPER = (os.getenv("LEAT_TOOLS") or "build/test") .. "/terminal"
-local UNSET = "LEAT_DB LEAT_API_KEY LEAT_API_KEY_FILE LEAT_CLIENT_ID LEAT_CLIENT_SECRET LEAT_BASE_URL LEAT_RATE NO_COLOR "
-  .. "http_proxy https_proxy HTTPS_PROXY all_proxy ALL_PROXY no_proxy NO_PROXY"
+local UNSET = "LEAT_API_KEY LEAT_API_KEY_FILE LEAT_CLIENT_ID LEAT_CLIENT_SECRET LEAT_BASE_URL LEAT_RATE NO_COLOR "
+  .. "LEAT_DB http_proxy https_proxy HTTPS_PROXY all_proxy ALL_PROXY no_proxy NO_PROXY"
 local numbers = { HUP = 1, INT = 2, KILL = 9, PIPE = 13, TERM = 15 }
 local names = {}
 for name, number in pairs(numbers) do

@@ -18,7 +18,7 @@ end
 local confirm = {}
 
 -- Asks a question, and returns the line that is typed from now on; nil if the input ended or a signal arrived.
-local function read_answer(context, question)
+local function read_reply(context, question)
   system.discard_typed(STDIN)
   context.output:ask(question)
   local text = ""
@@ -33,9 +33,9 @@ local function read_answer(context, question)
   return text:match("^%s*(.-)%s*\n")
 end
 
--- Asks a question of yes or no, and returns whether the answer is yes.
+-- Asks a question, and returns whether "y" or "yes" was typed.
 function confirm.ask(context, question)
-  local line = read_answer(context, question)
+  local line = read_reply(context, question)
   return line ~= nil and (line:lower() == "y" or line:lower() == "yes")
 end
 

@@ -60,7 +60,7 @@ local function add_run_options(command)
     :argname("SECONDS"):convert(seconds("--settle", 0))
   command:option("--lease", "For how long rows are claimed; default: 60."):argname("SECONDS")
     :convert(seconds("--lease", 1))
-  command:option("--probe", "The time between two attempts while the service does not answer; default: 30.")
+  command:option("--probe", "The time between two attempts while the service does not respond; default: 30.")
     :argname("SECONDS"):convert(seconds("--probe", 0.01))
 end
 
@@ -120,7 +120,7 @@ local function add_job(add, add_help)
   add_out(results)
   local verify = add_action("verify", "Find all cards of a job, and list those that are not as it left them.")
   add_id(verify)
-  verify:option("--probe", "The time between two attempts while the service does not answer; default: 30.")
+  verify:option("--probe", "The time between two attempts while the service does not respond; default: 30.")
     :argname("SECONDS"):convert(seconds("--probe", 0.01))
   add_id(add_action("remove", "Remove a job from the journal. The result files stay."))
 end

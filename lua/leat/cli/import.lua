@@ -146,7 +146,7 @@ local function wait(seconds)
   end
 end
 
--- Returns the account of the key; or nil and an error. While the service does not answer, it is asked again.
+-- Returns the account of the key; or nil and an error. While the service does not respond, it is asked again.
 local function find_account(context)
   local probe, told = context.options.probe or 30, false
   while true do
@@ -155,7 +155,7 @@ local function find_account(context)
       return account, err
     elseif not told then
       told = true
-      context.output:message(("leat: the service does not answer (%s): trying again every %g s"):format(err.kind,
+      context.output:message(("leat: the service does not respond (%s): trying again every %g s"):format(err.kind,
         probe))
     end
     wait(probe)

@@ -16,10 +16,10 @@ local TURN = 0.05 -- seconds
 local function on_event(context, probe)
   return function(what, detail)
     if what == "outage" then
-      context.output:message(("leat: the service does not answer (%s): trying again every %g s; no rows are used up")
+      context.output:message(("leat: the service does not respond (%s): trying again every %g s; no rows are used up")
         :format(detail.kind, probe))
     else
-      context.output:notice("the service answers again")
+      context.output:notice("the service responds again")
     end
   end
 end

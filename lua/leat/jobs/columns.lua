@@ -156,6 +156,8 @@ local NAME_CHARACTERS = setmetatable({ [0x20] = true }, { __index = IN_NAMES })
 local function wrong_name(text)
   if #text > MAX_VALUE then
     return "is longer than 64 KiB"
+  elseif not find(text, "[^ \227\128]") and wrong_characters(text, NAME_CHARACTERS) == nil then
+    return "consists of blanks"
   elseif not find(text, "[%c\127-\255#=:]") then
     return nil
   end
@@ -455,6 +457,9 @@ end
 --- Returns true if a program may give these arguments to the operation, or nil and the reason why not.
 function columns.check(arguments, operation)
   local uses = set_of(check_operation(operation).uses)
+  if type(arguments) ~= "table" then
+    return nil, ("a row must be a table, not a %s"):format(type(arguments))
+  end
   for name, argument in pairs(arguments) do
     if not uses[name] then
       return nil, ("%s is not used by %s, but only %s"):format(tostring(name), operation, schema.list(uses))

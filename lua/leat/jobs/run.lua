@@ -115,9 +115,9 @@ local function begin_outage(run, ending)
   run:tell("outage", run.outage)
 end
 
--- A service that answers ends an outage.
-local function note_answer(run)
-  run.answers = run.answers + 1
+-- A response ends an outage.
+local function note_response(run)
+  run.responses = run.responses + 1
   run.streak, run.streak_length = {}, 0
   run:end_outage()
 end
@@ -129,10 +129,10 @@ function Run:end_outage()
   end
 end
 
--- Counts a failure that may pass. It counts against the item only if the service has answered others since.
+-- Counts a failure that may pass. It counts against the item only if the service has responded to others since.
 local function note_transient(run, item, ending)
-  if run.answers > item.mark then
-    item.tries, item.mark = item.tries + 1, run.answers
+  if run.responses > item.mark then
+    item.tries, item.mark = item.tries + 1, run.responses
     if item.tries >= MOST_TRIES then
       return decide.exhausted(item, ending)
     end
@@ -178,7 +178,7 @@ local function finish(run, item, ending, card, info)
   if ending.transient then
     ending = note_transient(run, item, ending)
   elseif not ending.unsent and ending.kind ~= "canceled" and not ending.stop then
-    note_answer(run)
+    note_response(run)
   end
   if ending.stop then
     run:stop("paused", ending.stop, ending.message)
@@ -261,7 +261,7 @@ local function start_verification(run, item)
   end)
 end
 
--- What cannot be told now is asked again when the service answers; what stops a job stops this too.
+-- What cannot be told now is asked again when the service responds; what stops a job stops this too.
 function Run:retry_verification(item, err)
   local ending = decide.failure({ operation = "find", arguments = item.arguments }, err)
   if ending.stop then
@@ -277,7 +277,7 @@ end
 
 -- ---- the account ------------------------------------------------------------------------
 
-local accounts = setmetatable({}, { __mode = "k" }) -- of the clients that were asked
+local accounts = setmetatable({}, { __mode = "k" }) -- by client
 
 -- Returns what tells an account from others; or nil and an error.
 local function account_of(client)
@@ -291,7 +291,7 @@ local function account_of(client)
   return accounts[client]
 end
 
--- A job belongs to the account that it was planned for. If the service does not answer, it is asked again later.
+-- A job belongs to the account that it was planned for. If the service does not respond, it is asked again later.
 function Run:compare_account(account, err)
   if account and account ~= self.job.account then
     return self:stop("paused", "account", ("job %d belongs to the account %s, and the key to the account %s"):format(
@@ -349,7 +349,7 @@ local function take_claimed(run, claimed, asked, began)
     if item.n > run.after and item.attempt == 0 then
       run.after = item.n
     end
-    item.claimed_at, item.mark = began, math.min(item.mark, run.answers)
+    item.claimed_at, item.mark = began, math.min(item.mark, run.responses)
     table.insert(run.queue, item)
   end
   run.probing = run.probing and #claimed == 0
@@ -487,11 +487,11 @@ local function is_turn_due(run)
     or now() - run.first_ending >= TURN)
 end
 
--- Asks for the account, which any service that works can answer.
+-- Asks for the account, to which any service that works responds.
 local function start_check(run)
   start_task(run, function() return run.client:check() end, function(account)
     if account then
-      note_answer(run)
+      note_response(run)
     end
   end)
 end
@@ -549,7 +549,7 @@ end
 -- Ends the run: the state of the job is stored, and the journal unlocked.
 local function conclude(run)
   local ending = run.ending or { state = "finished" }
-  if run.phase == "ended" then -- of a job that is only verified, items may be left
+  if run.phase == "ended" then -- if it only verifies, items may be left
     ending = { state = open_items(run) == 0 and "finished" or "stopped" }
   end
   if not run.broken then
@@ -637,7 +637,7 @@ local function begin(store, job, client, options)
     verify_all = options.verify, on_event = options.on_event,
     phase = options.only_verify and "settling" or "items", verify_from = store.journal:now(),
     is_checked = job.account == "" or accounts[client] == job.account,
-    begun = now(), looked_at = now(), after = 0, flying = 0, answers = 0,
+    begun = now(), looked_at = now(), after = 0, flying = 0, responses = 0,
     verified_count = 0, changed = 0, unverified = 0,
     queue = {}, endings = {}, notes = {}, verified = {}, forgiven = {}, streak = {}, streak_length = 0,
     outage = false, probing = false, exhausted = false, ending = false, broken = false, problem = false,

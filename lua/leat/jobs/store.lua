@@ -14,7 +14,7 @@ local Store = {}
 Store.__index = Store
 
 local KEPT_MS = 30 * 24 * 60 * 60 * 1000 -- how long finished jobs are kept
-local MOST_CRASHES = 3 -- of the process while it works on an item, before the item is given up
+local MOST_CRASHES = 3 -- the process may crash so often while it works on an item, before the item is given up
 
 -- Opens the journal, and makes it if it does not exist. With an empty path it is a temporary one.
 function store.open(path)
@@ -119,14 +119,20 @@ function Store:add_job(job)
   return self.journal:row("select max(id) from job", "")
 end
 
-local INSERT_ITEM = "insert into item (job, n, line, card, arguments, bytes, state, kind, message) "
-  .. "values ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+local INSERT_READY = "insert into item (job, n, line, card, arguments, bytes, state) "
+  .. "values ($1, $2, $3, $4, $5, $6, 'ready')"
+local INSERT_REJECTED = "insert into item (job, n, line, card, arguments, bytes, state, kind, message) "
+  .. "values ($1, $2, $3, $4, $5, $6, 'rejected', 'invalid_row', $7)"
 
 -- Adds an item, within the transaction of add_job. `wrong` is why the row is rejected, or nil.
 function Store:add_item(job, n, line, arguments, bytes, wrong)
-  self.journal:execute(INSERT_ITEM, "iiittbttt", job, n, line, arguments and arguments.value,
-    arguments and items.encode_arguments(arguments), bytes, wrong and "rejected" or "ready",
-    wrong and "invalid_row" or nil, wrong)
+  if not wrong then
+    self.journal:execute(INSERT_READY, "iiittb", job, n, line, arguments.value, items.encode_arguments(arguments),
+      bytes)
+  else
+    self.journal:execute(INSERT_REJECTED, "iiittbt", job, n, line, arguments and arguments.value,
+      arguments and items.encode_arguments(arguments), bytes, wrong)
+  end
 end
 
 -- Marks rows of the same card: the service ignores the case of ASCII letters, and blanks at the ends, which no value
