@@ -170,8 +170,9 @@ local function plan(context, store, csv, account)
   if not job then
     return nil, context.output:failure(nil, earlier)
   elseif earlier and job.state == "finished" then
-    usage(("%s was imported before, as job %d: 'leat job results %d' writes its results, and --again imports it once "
-      .. "more"):format(options.file == "-" and "this input" or options.file, job.id, job.id))
+    usage(("%s was imported before, as job %d: '%s' writes its results, and --again imports it once more"):format(
+      options.file == "-" and "this input" or options.file, job.id,
+      text.command(options, ("job results %d"):format(job.id))))
   elseif earlier then
     context.output:notice(("continues job %d: %s"):format(job.id, text.counts(job)))
   end
@@ -195,7 +196,8 @@ local function print_id(context, job)
     context.output:line(text.object(job):text())
   else
     context.output:line(("%d"):format(job.id))
-    context.output:notice("to run it: " .. text.command(context.options, ("job run %d"):format(job.id)))
+    context.output:notice("to run it: " .. text.command(context.options, ("job run %d"):format(job.id),
+      true))
   end
   return status.DONE
 end

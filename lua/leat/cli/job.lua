@@ -79,8 +79,8 @@ function actions.run(context, store)
   if not job then
     return context.output:failure(nil, err)
   elseif job.state == "finished" then
-    usage(("job %d is finished: 'leat job retry %d' tries those rows again that failed or are unknown"):format(job.id,
-      job.id))
+    usage(("job %d is finished: '%s' tries those rows again that failed or are unknown"):format(job.id,
+      text.command(context.options, ("job retry %d"):format(job.id))))
   end
   connect(context)
   return job_run.complete(context, job)
@@ -139,24 +139,30 @@ function actions.results(context, store)
   return files and status.DONE or status.TEMPORARY
 end
 
--- Calls a method of the job that returns true, and says so.
-local function change(method, message)
+-- Calls a method of the job that returns true, and says what `describe` returns of the job as it was.
+local function change(method, describe)
   return function(context, store)
     local job, err = find(context, store)
-    local done
+    local message, done
     if job then
+      message = describe(job)
       done, err = job[method](job)
     end
     if not done then
       return context.output:failure(nil, err)
     end
-    context.output:notice(message:format(job.id))
+    context.output:notice(message)
     return status.DONE
   end
 end
 
-actions.stop = change("stop", "job %d is asked to stop")
-actions.remove = change("remove", "job %d is removed")
+actions.stop = change("stop", function(job)
+  return (job.state == "running" and "job %d is asked to stop" or "job %d is not running"):format(job.id)
+end)
+
+actions.remove = change("remove", function(job)
+  return ("job %d is removed"):format(job.id)
+end)
 
 return function(context, options)
   local store, failed = journal.open(context)

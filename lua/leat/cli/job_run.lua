@@ -91,7 +91,7 @@ end
 -- Prints the counts, the files and the command that continues the job.
 function job_run.print_end(context, job, files)
   local output, words = context.output, next_words(job)
-  local command = words and text.command(context.options, words)
+  local command = words and text.command(context.options, words, true)
   if output.json then
     local object = text.object(job):add_text("files", files and files_object(files) or "{}")
     output:line(object:add("next", command):text())

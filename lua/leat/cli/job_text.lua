@@ -49,18 +49,38 @@ function text.shell_word(word)
   return word:find("^[%w_./:@%%+,=][%w_./:@%%+,=-]*$") and word or "'" .. word:gsub("'", "'\\''") .. "'"
 end
 
-local repeated = { { "db", "--db" }, { "api_key_file", "--api-key-file" }, { "base_url", "--base-url" },
-  { "ca_file", "--ca-file" }, { "proxy", "--proxy" } }
+local of_service = { "db", "api_key_file", "base_url", "ca_file", "proxy" }
+local of_run = { "rate", "concurrency", "timeout", "out", "max_failures", "verify", "settle", "lease", "probe" }
 
--- Returns a command for the same journal and service, which can be run as it is.
-function text.command(options, words)
-  local parts = { "leat" }
-  for _, one in ipairs(repeated) do
-    if options[one[1]] then
-      parts[#parts + 1] = one[2] .. " " .. text.shell_word(options[one[1]])
+-- Returns the value of an option as it is given to the command.
+local function given(name, value)
+  if value == math.huge then
+    return " none"
+  elseif name == "max_failures" and value > 0 and value < 1 then
+    return (" %.14g%%"):format(100 * value)
+  elseif value == true then
+    return ""
+  end
+  return " " .. text.shell_word(type(value) == "number" and ("%.14g"):format(value) or value)
+end
+
+local function add_options(parts, options, names)
+  for _, name in ipairs(names) do
+    if options[name] then
+      parts[#parts + 1] = "--" .. name:gsub("_", "-") .. given(name, options[name])
     end
   end
+end
+
+-- Returns a command for the same journal and service, which can be run as it is. If it `runs` a job, it does so with
+-- the same options.
+function text.command(options, words, runs)
+  local parts = { "leat" }
+  add_options(parts, options, of_service)
   parts[#parts + 1] = words
+  if runs then
+    add_options(parts, options, of_run)
+  end
   return table.concat(parts, " ")
 end
 

@@ -88,7 +88,8 @@ end
 -- Returns the text of an error without the name of the program and the operation, which the reader knows.
 local function error_text(err)
   local text = tostring(err)
-  return text:match("^leat: [%w_]+%.[%w_]+: (.*)$") or text:match("^leat: (.*)$") or text
+  return text:match("^leat: [%w_]+%.[%w_]+: (.*)$") or text:match("^leat: (.*)$") or text:match("^leat%.jobs: (.*)$")
+    or text
 end
 
 -- ---- results ----------------------------------------------------------------------------

@@ -86,7 +86,8 @@ local function write_all(job, outputs)
   end
 end
 
--- Writes the files into a folder, and returns their paths. If one cannot be written none appears.
+-- Writes the files into a folder, and returns their paths. If one cannot be written none appears. Files of an earlier
+-- time are removed if no row is in their state any more: they would still list rows that are done since.
 return function(job, folder)
   local name = (job.file or job.name):match("([^/]*)$"):gsub("%.[cC][sS][vV]$", "")
   local outputs = setmetatable({ base = folder .. "/" .. name, files = {} }, Outputs)
@@ -99,6 +100,11 @@ return function(job, folder)
   for part, one in pairs(outputs.files) do
     check(one.path, one.file:publish())
     paths[part] = one.path
+  end
+  for _, part in pairs(others) do
+    if not paths[part] then
+      os.remove(outputs.base .. "." .. part .. ".csv")
+    end
   end
   return paths
 end

@@ -157,10 +157,12 @@ local function too_many_failures(run)
   local limit, job = run.max_failures, run.job
   if limit == 0 then
     return false
-  elseif limit >= 1 then
-    return job.failed >= limit
   end
-  return job.failed >= LEAST_FAILURES and job.failed > limit * (job.done + job.failed + job.unknown)
+  local failed = job.failed - run.failed_before -- a job that goes on after a pause is not paused at once
+  if limit >= 1 then
+    return failed >= limit
+  end
+  return failed >= LEAST_FAILURES and failed > limit * (job.done + job.failed + job.unknown - run.done_before)
 end
 
 local function count(run, ending)
@@ -643,7 +645,7 @@ local function begin(store, job, client, options)
     outage = false, probing = false, exhausted = false, ending = false, broken = false, problem = false,
     look_at = false, retry_at = false, first_ending = false, failing_since = false, summary = false,
   }, Run)
-  run.done_before = run.job.done + run.job.failed + run.job.unknown
+  run.done_before, run.failed_before = run.job.done + run.job.failed + run.job.unknown, run.job.failed
   return run
 end
 
