@@ -16,6 +16,7 @@
 #   make model            $(MODEL_N) random operations of two clients, and some over sockets, against a model
 #   make soak             $(SOAK_N) values through tasks.each, and $(SOAK_CLI_N) through the leat command: none
 #                         lost, memory flat
+#   make soak-jobs        kills jobs at every point of their runs, thousands of times: nothing lost, nothing sent twice
 #   make soak-nginx       $(SOAK_NGINX_N) requests in nginx, to a service that fails: none wrong, nothing lost
 #   make canary           the tests with a new key and secret, then a search for them in all output
 #   make nightly          everything, which takes hours; PART=luas runs one part of it

@@ -8,7 +8,6 @@
 **
 **   LEAT_KILL=N        kills the program with SIGKILL at the n-th point: an odd one is before,
 **                      an even one after an event
-**   LEAT_KILL_SYNC=1   counts only fsync and fdatasync
 **   LEAT_POINTS=F      is a file to which the number of points is written at exit
 **   LEAT_IMAGES=D      is a folder; LEAT_JOURNAL=P is the path of a journal. Each file of the
 **                      journal is copied to the folder when it is synced, and its copy is
@@ -30,7 +29,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#pragma GCC visibility push(default) /* of the functions that are replaced */
+#pragma GCC visibility push(default) /* The functions below replace others. */
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -42,12 +41,10 @@ int sqlite3_exec(struct sqlite3 *db, const char *sql, row_callback *callback,
 
 static atomic_long points;
 static long last_point;
-static bool only_syncs;
 
 __attribute__((constructor)) static void begin(void) {
   const char *text = getenv("LEAT_KILL");
   last_point = text ? strtol(text, NULL, 10) : 0;
-  only_syncs = getenv("LEAT_KILL_SYNC") != NULL;
 }
 
 __attribute__((destructor)) static void end(void) {
@@ -62,13 +59,9 @@ static void pass_point(void) {
   if (atomic_fetch_add(&points, 1) + 1 == last_point) kill(getpid(), SIGKILL);
 }
 
-static bool is_event(void) {
-  return !only_syncs;
-}
-
 static bool is_socket(int fd) {
   struct stat found;
-  return !only_syncs && fstat(fd, &found) == 0 && S_ISSOCK(found.st_mode);
+  return fstat(fd, &found) == 0 && S_ISSOCK(found.st_mode);
 }
 
 /* Calls the function of the system, with the points around it if `counts`. */
@@ -93,14 +86,14 @@ static void *in_sqlite(const char *name) {
 int sqlite3_step(struct sqlite3_stmt *statement) {
   static int (*real)(struct sqlite3_stmt *);
   if (!real) *(void **)&real = in_sqlite("sqlite3_step");
-  AROUND(is_event(), int, real(statement));
+  AROUND(true, int, real(statement));
 }
 
 int sqlite3_exec(struct sqlite3 *db, const char *sql, row_callback *callback,
                  void *context, char **problem) {
   static int (*real)(struct sqlite3 *, const char *, row_callback *, void *, char **);
   if (!real) *(void **)&real = in_sqlite("sqlite3_exec");
-  AROUND(is_event(), int, real(db, sql, callback, context, problem));
+  AROUND(true, int, real(db, sql, callback, context, problem));
 }
 
 /* ---- the images of a journal ----------------------------------------------------- */
@@ -161,11 +154,11 @@ int unlink(const char *path) {
 /* ---- files ----------------------------------------------------------------------- */
 
 int rename(const char *from, const char *to) {
-  AROUND(is_event(), int, renameat(AT_FDCWD, from, AT_FDCWD, to));
+  AROUND(true, int, renameat(AT_FDCWD, from, AT_FDCWD, to));
 }
 
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
-  AROUND(is_event(), ssize_t, syscall(SYS_pwrite64, fd, data, length, offset));
+  AROUND(true, ssize_t, syscall(SYS_pwrite64, fd, data, length, offset));
 }
 
 ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) {
@@ -176,7 +169,7 @@ ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) {
 
 ssize_t sendto(int fd, const void *data, size_t length, int flags,
                __CONST_SOCKADDR_ARG to, socklen_t to_length) {
-  AROUND(is_event(), ssize_t,
+  AROUND(true, ssize_t,
          syscall(SYS_sendto, fd, data, length, flags, to.__sockaddr__, to_length));
 }
 
@@ -185,7 +178,7 @@ ssize_t send(int fd, const void *data, size_t length, int flags) {
 }
 
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
-  AROUND(is_event(), ssize_t, syscall(SYS_sendmsg, fd, message, flags));
+  AROUND(true, ssize_t, syscall(SYS_sendmsg, fd, message, flags));
 }
 
 ssize_t write(int fd, const void *data, size_t length) {
@@ -198,7 +191,7 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
 
 ssize_t recvfrom(int fd, void *data, size_t length, int flags, __SOCKADDR_ARG from,
                  socklen_t *from_length) {
-  AROUND(is_event(), ssize_t,
+  AROUND(true, ssize_t,
          syscall(SYS_recvfrom, fd, data, length, flags, from.__sockaddr__, from_length));
 }
 

@@ -1,4 +1,4 @@
--- Runs jobs in processes of their own, several at a time, and judges what is left of each.
+-- Runs jobs in processes of their own, several at a time, and checks what is left of each.
 local core = require("leat.core")
 local csv = require("leat.csv")
 local jobs = require("leat.jobs")
@@ -35,8 +35,14 @@ function Run:command(preload, settings, more)
   for name, value in pairs(settings or {}) do
     variables = ("%s %s=%s"):format(variables, name, value)
   end
-  return ("timeout 40 env %s %s spec/support/kill_program.lua %s %s %s %s %s >>%s/output 2>&1"):format(variables,
-    interpreter, self.service.url, self.journal, self.folder, self.operation, more or "", self.folder)
+  return ("LEAT_IMAGES=%s LEAT_JOURNAL=%s timeout 40 env %s %s spec/support/kill_program.lua %s %s %s %s %s"
+    .. " >>%s/output 2>&1"):format(self.folder, self.journal, variables, interpreter, self.service.url, self.journal,
+    self.folder, self.operation, more or "", self.folder)
+end
+
+--- Returns the shell command that does to the journal what a power failure would have done.
+function Run:power_failure(seed)
+  return ("%s spec/support/power_failure.lua %s %s %d"):format(interpreter, self.journal, self.folder, seed)
 end
 
 function Run:output()
@@ -70,13 +76,13 @@ local function check_database(path)
   local connection = assert(sqlite.open(path))
   local statement = assert(connection:prepare("pragma integrity_check", ""))
   assert(statement:query())
-  local _, verdict = assert(statement:fetch())
+  local _, finding = assert(statement:fetch())
   connection:close()
-  return verdict ~= "ok" and "the journal is damaged: " .. verdict or nil
+  return finding ~= "ok" and "the journal is damaged: " .. finding or nil
 end
 
 --- Returns what is wrong with the finished job, or nil.
-function Run:judge(killed)
+function Run:find_fault(killed)
   local damage = check_database(self.journal)
   if damage then
     return damage
@@ -90,7 +96,7 @@ function Run:judge(killed)
     end
     local path = ("%s/%s.results.csv"):format(self.folder, self.operation)
     local file = io.open(path)
-    wrong = file and world.judge(self.operation, list[1], results, read_lines(path), self.service, killed)
+    wrong = file and world.find_fault(self.operation, list[1], results, read_lines(path), self.service, killed)
       or not file and "there are no results"
     if file then
       file:close()

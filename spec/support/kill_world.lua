@@ -1,5 +1,5 @@
--- The world of a job whose process is killed: the rows of each operation, the service with its faults, and a judge,
--- who knows nothing of how jobs work: only the rows, the service's record of requests and its cards.
+-- The world of a job whose process is killed: the rows of each operation, the service with its faults, and a check of
+-- the report that knows nothing of how jobs work: only the rows, the service's record of requests and its cards.
 local world = {}
 
 local ANN, BOB = "u-ann", "u-bob"
@@ -162,7 +162,7 @@ function SHOULD_BE.find(card)
   return card ~= nil
 end
 
--- ---- the judge --------------------------------------------------------------------------
+-- ---- the check --------------------------------------------------------------------------
 
 local function describe(requests)
   local list = {}
@@ -185,7 +185,7 @@ local function doubt(operation, row, outcome, changes, killed)
   end
 end
 
-local function judge_row(operation, row, result, requests, card, killed)
+local function check_row(operation, row, result, requests, card, killed)
   local outcome = result.outcome .. (result.kind and " " .. result.kind or "")
   local changes, strange = count_changes(requests, operation)
   local wrong = strange and "a " .. strange or find_repetition(requests)
@@ -202,7 +202,7 @@ local function judge_row(operation, row, result, requests, card, killed)
 end
 
 -- Compares the file of results with the journal.
-local function judge_file(lines, results)
+local function check_file(lines, results)
   if #lines ~= #results then
     return ("the file has %d rows of %d"):format(#lines, #results)
   end
@@ -214,7 +214,7 @@ local function judge_file(lines, results)
   end
 end
 
-local function judge_counts(job, results)
+local function check_counts(job, results)
   local counts = { done = 0, failed = 0, unknown = 0 }
   for _, result in ipairs(results) do
     if not counts[result.state] then
@@ -231,19 +231,19 @@ end
 
 -- Returns what is wrong after a job has finished, or nil. `results` are the rows of the journal, `lines` those of the
 -- file of results; `killed`: its process was killed, or lost its journal, at least once.
-function world.judge(operation, job, results, lines, service, killed)
+function world.find_fault(operation, job, results, lines, service, killed)
   local rows, requests = world.rows[operation], by_card(service:requests())
   if job.state ~= "finished" then
     return "the job is " .. job.state
   elseif #results ~= #rows then
     return ("%d rows of %d"):format(#results, #rows)
   end
-  local wrong = judge_counts(job, results) or judge_file(lines, results)
+  local wrong = check_counts(job, results) or check_file(lines, results)
   for i, row in ipairs(rows) do
     if results[i].value ~= row.value then
       return "the rows are in another order"
     end
-    wrong = wrong or judge_row(operation, row, results[i], requests[row.value] or {}, service:card(row.value), killed)
+    wrong = wrong or check_row(operation, row, results[i], requests[row.value] or {}, service:card(row.value), killed)
   end
   return wrong or requests.bystander and "another card was touched" or nil
 end
