@@ -304,6 +304,14 @@ describe("running", function()
     assert.equal(200, #server:requests("create"))
   end)
 
+  it("claims rows anew that waited for longer than their lease allows", function()
+    server:fault { operation = "find", delay = 0.15, times = math.huge }
+    local job = plan("find", numbered(6))
+    run(job, { concurrency = 1, lease = 0.2 })
+    assert.same({ 0, 6, 0, 0, 0, 0 }, counts(job))
+    assert.equal(6, #server:requests("find"))
+  end)
+
   it("lets one process at a time work on a journal", function()
     local job = plan("create", numbered(5))
     local started = assert(job:start(client, fast))
