@@ -348,9 +348,6 @@ end
 
 local function take_claimed(run, claimed, asked, began)
   for _, item in ipairs(claimed) do
-    if item.n > run.after and item.attempt == 0 then
-      run.after = item.n
-    end
     item.claimed_at, item.mark = began, math.min(item.mark, run.responses)
     table.insert(run.queue, item)
   end
@@ -377,13 +374,14 @@ function Run:turn()
   local asked, began = claim_request(self), now()
   local turn = { endings = self.endings, notes = self.notes, verified = self.verified, forgiven = self.forgiven,
     claim = asked }
-  local claimed, stop = journal.try(self.store.turn, self.store, self.job.id, turn)
+  local claimed, stop, after = journal.try(self.store.turn, self.store, self.job.id, turn)
   if not claimed then
     return self:journal_failed(stop)
   end
   self.endings, self.notes, self.verified, self.forgiven = {}, {}, {}, {}
   self.first_ending, self.failing_since = false, false
   if asked then
+    self.after = after
     take_claimed(self, claimed, asked, began)
   end
   wake_noted(turn.notes)
