@@ -8,27 +8,39 @@ local runs = dofile("spec/support/kill_runs.lua")
 local world = dofile("spec/support/kill_world.lua")
 
 local SCOPE = os.getenv("LEAT_KILLS")
-local SOME = 5 -- points of each operation
+local SOME = 4 -- points of each operation
 local GROUP = 24 -- runs at a time
 
--- Runs the program for each entry of a list in a world of its own: it is killed as `settings` say, and then runs
--- again; with `seed`, after a power failure. Returns what is wrong, a list, and how many were not killed. Calls
--- `look(entry)` for each before it is gone.
+-- Returns the shell command of everything that happens to the entry of a list: see `try`.
+local function story(one)
+  local commands = {}
+  for i, point in ipairs(one.kills) do
+    commands[#commands + 1] = one.run:command("kill_points", { LEAT_KILL = point, LEAT_CHECKPOINT = one.checkpoint,
+      LEAT_POINTS = i == 1 and one.run.folder .. "/points" or nil })
+    commands[#commands + 1] = one.seed and one.run:power_failure(one.seed)
+  end
+  commands[#commands + 1] = one.others and one.run:others()
+  commands[#commands + 1] = one.run:command()
+  return table.concat(commands, "; ")
+end
+
+-- Runs the program for each entry of a list in a world of its own. An entry has `operation`; `kills`, the points at
+-- which it is killed, one for each time that it runs before the last; and optionally `seed`, for a power failure each
+-- time; `others`, true if somebody else changes cards before the last time; `checkpoint`, for kill_points.c. Returns
+-- what is wrong, a list, and how many were not killed the first time. Calls `look(entry)` for each before it is gone.
 local function try(list, look)
   local commands, wrong, survivors = {}, {}, 0
   for i, one in ipairs(list) do
     one.run = runs.new(one.operation)
-    one.settings.LEAT_POINTS = one.run.folder .. "/points"
-    commands[i] = one.run:command("kill_points", one.settings) .. "; "
-      .. (one.seed and one.run:power_failure(one.seed) .. "; " or "") .. one.run:command()
+    commands[i] = story(one)
   end
   runs.all(commands)
   for _, one in ipairs(list) do
     survivors = survivors + (one.run:points() and 1 or 0)
     local problem = one.run:find_fault(not one.run:points())
     if problem then
-      table.insert(wrong, ("killed at point %s, seed %s: %s"):format(tostring(one.settings.LEAT_KILL),
-        tostring(one.seed), problem))
+      table.insert(wrong, ("killed at %s, seed %s, checkpoint %s: %s"):format(table.concat(one.kills, " and "),
+        tostring(one.seed), tostring(one.checkpoint), problem))
     end
     if look then
       look(one)
@@ -45,63 +57,89 @@ local function count_points()
   if not next(points_of) then
     local list = {}
     for i, operation in ipairs(world.operations) do
-      list[i] = { operation = operation, settings = {} }
+      list[i] = { operation = operation, kills = { 0 } }
     end
     assert.same({}, (try(list, function(one) points_of[one.operation] = one.run:points() end)))
   end
   return points_of
 end
 
+local function is_in_scope(operation, accident)
+  local tried = not accident.operations or accident.operations[operation]
+  return tried and (not SCOPE or SCOPE == "all" or (" " .. SCOPE .. " "):find(" " .. operation .. " ", 1, true))
+end
+
+-- Returns an entry for `try`. In half of them SQLite copies its log to the database again and again.
+local function new_entry(operation, point, accident)
+  local one = { operation = operation, kills = { point }, seed = accident.seed and accident.seed(),
+    others = accident.others, checkpoint = math.random(2) == 1 and math.random(4) or nil }
+  if accident.twice then
+    one.kills[2] = math.random(count_points()[operation])
+  end
+  return one
+end
+
 -- Kills at some points of each operation, others each time.
-local function kill_at_some(choose_seed)
+local function kill_at_some(accident)
   local points, list = count_points(), {}
   for _, operation in ipairs(world.operations) do
-    assert.is_true(points[operation] > 200, ("there are only %d points"):format(points[operation]))
-    local step = points[operation] / SOME
-    local first = 1 + math.random() * (step - 1)
-    for i = 0, SOME - 1 do
-      table.insert(list, { operation = operation, seed = choose_seed(),
-        settings = { LEAT_KILL = math.floor(first + i * step) } })
+    if is_in_scope(operation, accident) then
+      assert.is_true(points[operation] > 200, ("there are only %d points"):format(points[operation]))
+      local step = points[operation] / SOME
+      local first = 1 + math.random() * (step - 1)
+      for i = 0, SOME - 1 do
+        table.insert(list, new_entry(operation, math.floor(first + i * step), accident))
+      end
     end
   end
-  local wrong, survivors = try(list)
+  local wrong, survivors = try(list, accident.look)
   assert.same({}, wrong)
   assert.is_true(survivors < #list / 4, survivors .. " were not killed") -- runs differ in length
 end
 
--- Kills at all points of an operation, until a group of runs ends by itself.
-local function kill_at_all(operation, choose_seed)
-  local first, killed, survivors = 1, 0, 0
+-- Kills at all points of an operation, or at every third, until a group of runs ends by itself.
+local function kill_at_all(operation, accident)
+  local point, killed, survivors = 1, 0, 0
   while survivors < GROUP do
     local list = {}
     for i = 1, GROUP do
-      list[i] = { operation = operation, seed = choose_seed(), settings = { LEAT_KILL = first + i - 1 } }
+      list[i] = new_entry(operation, point, accident)
+      point = point + (accident.stride or 1)
     end
-    local wrong, alive = try(list)
+    local wrong, alive = try(list, accident.look)
     assert.same({}, wrong)
     survivors = alive
-    first, killed = first + GROUP, killed + GROUP - survivors
+    killed = killed + GROUP - survivors
   end
   print(("%s: killed %d times"):format(operation, killed))
 end
 
 math.randomseed(os.time())
 
--- What happens to the journal between the runs, as functions that return a seed for power_failure.lua, or nil.
+-- What happens to a job besides one kill. `seed` returns a seed for power_failure.lua.
 local accidents = {
-  ["a job whose process is killed"] = function() return nil end,
-  ["a job whose machine loses its power"] = function() return 0 end,
-  ["a job of whose last writes a part survives"] = function() return math.random(2 ^ 20) end,
+  ["a job whose process is killed"] = {},
+  ["a job whose machine loses its power"] = { seed = function() return 0 end },
+  ["a job of whose last writes a part survives"] = { seed = function() return math.random(2 ^ 20) end },
+  ["a job whose process is killed twice"] = { twice = true, stride = 3 },
 }
 
-for name, choose_seed in pairs(accidents) do
+local taken = 0
+accidents["a job whose cards get another contact before it continues"] = { others = true, stride = 3,
+  operations = { link = true, unlink = true, delete = true },
+  look = function(one) taken = taken + one.run:count_taken() end }
+
+for name, accident in pairs(accidents) do
   describe(name, function()
     if not SCOPE then
-      it("is continued, and nothing is lost or sent twice", function() kill_at_some(choose_seed) end)
+      it("is continued, and nothing is lost or sent twice", function()
+        kill_at_some(accident)
+        assert.is_true(not accident.others or taken > 0, "no card was taken")
+      end)
     else
       for _, operation in ipairs(world.operations) do
-        if SCOPE == "all" or (" " .. SCOPE .. " "):find(" " .. operation .. " ", 1, true) then
-          it("is continued, wherever it was: " .. operation, function() kill_at_all(operation, choose_seed) end)
+        if is_in_scope(operation, accident) then
+          it("is continued, wherever it was: " .. operation, function() kill_at_all(operation, accident) end)
         end
       end
     end

@@ -3,12 +3,15 @@
 ** its death could leave something half done, and keeps what a power failure would leave of its
 ** journal.
 **
-** An event is a statement of SQLite, a write of a file that SQLite does, an fsync, a rename, or
-** a call that sends or receives on a socket. There is a point before and a point after each.
+** An event is a statement of SQLite, a write of a file that SQLite does, an fsync, a file that
+** is renamed, removed or cut, or a call that sends or receives on a socket. There is a point
+** before and a point after each.
 **
 **   LEAT_KILL=N        kills the program with SIGKILL at the n-th point: an odd one is before,
 **                      an even one after an event
 **   LEAT_POINTS=F      is a file to which the number of points is written at exit
+**   LEAT_CHECKPOINT=N  lets SQLite copy its log to the database whenever it has N pages, so that
+**                      a small job does what a large one would do
 **   LEAT_IMAGES=D      is a folder; LEAT_JOURNAL=P is the path of a journal. Each file of the
 **                      journal is copied to the folder when it is synced, and its copy is
 **                      removed with it.
@@ -38,6 +41,7 @@ typedef int row_callback(void *, int, char **, char **);
 int sqlite3_step(struct sqlite3_stmt *statement);
 int sqlite3_exec(struct sqlite3 *db, const char *sql, row_callback *callback,
                  void *context, char **problem);
+int sqlite3_open_v2(const char *name, struct sqlite3 **db, int flags, const char *vfs);
 
 static atomic_long points;
 static long last_point;
@@ -96,6 +100,17 @@ int sqlite3_exec(struct sqlite3 *db, const char *sql, row_callback *callback,
   AROUND(true, int, real(db, sql, callback, context, problem));
 }
 
+int sqlite3_open_v2(const char *name, struct sqlite3 **db, int flags, const char *vfs) {
+  static int (*real)(const char *, struct sqlite3 **, int, const char *);
+  static int (*set_pages)(struct sqlite3 *, int);
+  if (!real) *(void **)&real = in_sqlite("sqlite3_open_v2");
+  if (!set_pages) *(void **)&set_pages = in_sqlite("sqlite3_wal_autocheckpoint");
+  const char *pages = getenv("LEAT_CHECKPOINT");
+  int result = real(name, db, flags, vfs);
+  if (result == 0 && pages) set_pages(*db, (int)strtol(pages, NULL, 10));
+  return result;
+}
+
 /* ---- the images of a journal ----------------------------------------------------- */
 
 /* Returns false if the path is not that of a file of the journal. */
@@ -147,8 +162,11 @@ int fdatasync(int fd) {
 
 int unlink(const char *path) {
   char image[PATH_MAX];
-  if (find_image(path, image)) unlinkat(AT_FDCWD, image, 0);
-  return unlinkat(AT_FDCWD, path, 0);
+  pass_point();
+  int result = unlinkat(AT_FDCWD, path, 0);
+  if (result == 0 && find_image(path, image)) unlinkat(AT_FDCWD, image, 0);
+  pass_point();
+  return result;
 }
 
 /* ---- files ----------------------------------------------------------------------- */
@@ -163,6 +181,14 @@ ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
 
 ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) {
   return pwrite64(fd, data, length, offset);
+}
+
+int ftruncate64(int fd, off64_t length) {
+  AROUND(true, int, (int)syscall(SYS_ftruncate, fd, length));
+}
+
+int ftruncate(int fd, off_t length) {
+  return ftruncate64(fd, length);
 }
 
 /* ---- sockets --------------------------------------------------------------------- */

@@ -45,6 +45,17 @@ function Run:power_failure(seed)
   return ("%s spec/support/power_failure.lua %s %s %d"):format(interpreter, self.journal, self.folder, seed)
 end
 
+--- Returns the shell command by which somebody else gives away the cards that the job changed.
+function Run:others()
+  return ("%s spec/support/kill_others.lua %s %s >>%s/output 2>&1"):format(interpreter, self.service.url,
+    self.operation, self.folder)
+end
+
+--- Returns how many cards somebody else gave away.
+function Run:count_taken()
+  return world.count_taken(self.service)
+end
+
 function Run:output()
   return read(self.folder .. "/output")
 end

@@ -3,9 +3,12 @@
 local world = {}
 
 local ANN, BOB = "u-ann", "u-bob"
+world.BOB = BOB
+world.OTHERS = "somebody else" -- the User-Agent of requests which are not the job's
 
 -- The cards of each row are named by what is wrong with the first request that changes them.
 local NAMES = { "lost", "late", "503", "429", "fine", "fine-2" }
+world.names = NAMES
 
 local function all(fields)
   local list = {}
@@ -105,6 +108,20 @@ local function by_card(requests)
   return cards
 end
 
+local function is_of_others(request)
+  return request.headers["User-Agent"] == world.OTHERS
+end
+
+local function without_others(requests)
+  local list = {}
+  for _, request in ipairs(requests) do
+    if not is_of_others(request) then
+      list[#list + 1] = request
+    end
+  end
+  return list
+end
+
 local function count_changes(requests, operation)
   local count, strange = 0, nil
   for _, request in ipairs(requests) do
@@ -164,6 +181,44 @@ end
 
 -- ---- the check --------------------------------------------------------------------------
 
+-- Returns the index of the request by which somebody else gave the card away, or nil.
+local function find_taking(requests)
+  local taken
+  for i, request in ipairs(requests) do
+    taken = is_of_others(request) and request.changed and i or taken
+  end
+  return taken
+end
+
+--- Returns how many cards somebody else gave away.
+function world.count_taken(service)
+  local count = 0
+  for _, requests in pairs(by_card(service:requests())) do
+    count = count + (find_taking(requests) and 1 or 0)
+  end
+  return count
+end
+
+-- Checks a row whose card somebody else gave away after the job had changed it. The job must not send anything but
+-- finds from then on, and may say that it changed the card only if it knew before.
+local function doubt_taken(operation, outcome, requests, taken, card)
+  local changes = 0
+  for i, request in ipairs(requests) do
+    local is_change = not is_of_others(request) and request.operation ~= "find"
+    changes = changes + (is_change and request.changed and 1 or 0)
+    if is_change and i > taken then
+      return "sent although the card has another owner"
+    end
+  end
+  if outcome ~= SUCCESS[operation] and outcome ~= "unknown conflict" and outcome ~= "unknown changed_afterwards" then
+    return "the card was given away"
+  elseif changes ~= 1 then
+    return changes .. " requests of the job changed the card"
+  elseif contact_of(card) ~= BOB then
+    return "the card's next owner lost it"
+  end
+end
+
 local function describe(requests)
   local list = {}
   for i, request in ipairs(requests) do
@@ -173,31 +228,63 @@ local function describe(requests)
   return table.concat(list, ", ")
 end
 
--- Returns what is wrong with an outcome of a card that `changes` requests changed, or nil.
-local function doubt(operation, row, outcome, changes, killed)
-  local expected = EXPECTED[operation][row.value]
+-- Returns whether a response said that the card was changed.
+local function was_confirmed(requests)
+  for _, request in ipairs(requests) do
+    if request.changed and request.status and request.status < 300 then
+      return true
+    end
+  end
+  return false
+end
+
+-- The cards of which a response is lost even if the process is not killed.
+local LOST = { lost = true, late = true }
+
+-- Returns what is wrong with an outcome of a card that the job changed by `requests`, or nil.
+local function doubt(operation, row, outcome, requests, killed)
+  local expected, changes = EXPECTED[operation][row.value], count_changes(requests, operation)
   if expected then
     return not (outcome == expected[1] or killed and outcome == expected[2]) and "not " .. expected[1] or nil
-  elseif outcome ~= SUCCESS[operation] and not (outcome == "recovered" and operation ~= "find") then
+  elseif operation == "find" then
+    return outcome ~= "found" and "not found" or nil
+  elseif outcome ~= SUCCESS[operation] and not (outcome == "recovered" and (killed or LOST[row.value])) then
     return "not " .. SUCCESS[operation]
-  elseif changes ~= 1 and operation ~= "find" and operation ~= "update" then
+  elseif changes ~= 1 and operation ~= "update" then
     return changes .. " requests changed the card"
+  elseif outcome ~= "recovered" and not was_confirmed(requests) and operation ~= "update" then
+    return "no response said so"
   end
+end
+
+-- The requests of a row that were counted are in the record, unless the process died before it counted them.
+local function doubt_count(row, count, requests, killed)
+  if row.contact_email then
+    return nil -- requests for the contact do not name the card
+  elseif count > #requests or not killed and count < #requests then
+    return ("%d requests were reported"):format(count)
+  end
+end
+
+local function doubt_row(operation, row, result, outcome, requests, card, killed)
+  local taken, own = find_taking(requests), without_others(requests)
+  local changes, strange = count_changes(own, operation)
+  local wrong = strange and "a " .. strange or find_repetition(own) or doubt_count(row, result.requests, own, killed)
+  if wrong then
+    return wrong
+  elseif taken then
+    return doubt_taken(operation, outcome, requests, taken, card)
+  elseif not outcome:find(" ", 1, true) and not SHOULD_BE[operation](card, row) then
+    return "the card is not as reported"
+  elseif outcome:find(" ", 1, true) and changes > 0 then
+    return "the card was changed"
+  end
+  return doubt(operation, row, outcome, own, killed)
 end
 
 local function check_row(operation, row, result, requests, card, killed)
   local outcome = result.outcome .. (result.kind and " " .. result.kind or "")
-  local changes, strange = count_changes(requests, operation)
-  local wrong = strange and "a " .. strange or find_repetition(requests)
-    or doubt(operation, row, outcome, changes, killed)
-  local failed = outcome:find(" ", 1, true)
-  if not wrong and not failed and not SHOULD_BE[operation](card, row) then
-    wrong = "the card is not as reported"
-  elseif not wrong and failed and changes > 0 then
-    wrong = "the card was changed"
-  elseif not wrong and result.requests > #requests + (row.contact_email and 20 or 0) then
-    wrong = ("%d requests were reported"):format(result.requests)
-  end
+  local wrong = doubt_row(operation, row, result, outcome, requests, card, killed)
   return wrong and ("%s %s: %s: %s (%s)"):format(operation, row.value, outcome, wrong, describe(requests))
 end
 
