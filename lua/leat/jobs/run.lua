@@ -432,6 +432,7 @@ local function release_queue(run)
     if item.fence then
       local ending = decide.canceled(item)
       ending.item, ending.unsent = item, true
+      ending.due = ending.state == "later" and run.journal:now() or nil
       table.insert(run.endings, ending)
       run.first_ending = run.first_ending or now()
       run.after = math.min(run.after, item.n - 1)
@@ -516,7 +517,8 @@ end
 local function begin_verification(run)
   run.phase = "settling"
   local last = run.store:last_doubtful(run.job.id)
-  run.verify_from = last and last + run.settle_ms or run.verify_all and run.journal:now() or false
+  local from = run.journal:now() -- The wall clock may have been set back since an earlier run.
+  run.verify_from = last and math.min(last, from) + run.settle_ms or run.verify_all and from or false
 end
 
 local function fetch_unverified(run)
