@@ -6,7 +6,8 @@ local sandbox = require("leat.sandbox")
 local COLUMNS, LINE, CHARACTER = 96, 19, 8
 
 local LUA = os.getenv("LUA") or "lua5.4"
-local COMMANDS = { "leat import --rate 60 --settle 1 cards.csv", "cut -d, -f1,2,4,5 cards.results.csv | grep -v created" }
+local COMMANDS = { "leat import --rate 60 --settle 1 cards.csv",
+  "cut -d, -f1,2,4,5 cards.results.csv | grep -v created" }
 
 -- Some cards exist already, one of them with another contact; a spreadsheet damaged one value; one is listed twice.
 local function write_cards(path)
@@ -44,7 +45,7 @@ end
 -- Returns the terminal's output, and the rows of the results whose outcome is not "created".
 local function run(server)
   local folder = make_folder()
-  local pipe = assert(io.popen(("cd %s && PATH=.:$PATH XDG_STATE_HOME=$PWD LEAT_API_KEY=%s LEAT_BASE_URL=%s "
+  local pipe = assert(io.popen(("cd %s && PATH=.:$PATH XDG_STATE_HOME=$PWD/state LEAT_API_KEY=%s LEAT_BASE_URL=%s "
     .. "script -qec '%s' /dev/null </dev/null; echo ===; %s"):format(folder, server.api_key, server.url, COMMANDS[1],
     COMMANDS[2])))
   local output = pipe:read("*a"):gsub("\r\n", "\n"):gsub(folder .. "/", "")
@@ -70,9 +71,9 @@ end
 -- Returns the first state of the bar that shows at least half.
 local function halfway(text)
   for state in text:gmatch("\r([^\r\n]*)") do
-    local done, total = state:match("(%d+) of (%d+),")
+    local done, total = state:match("(%d+) of (%d+) done")
     if done and done * 2 >= total + 0 then
-      return screen(state .. "\n")
+      return screen(text:match("^[^\n]*\n") .. state .. "\n")
     end
   end
   error("no bar was shown:\n" .. text)
@@ -104,7 +105,7 @@ return function()
   local blocks = { { command = COMMANDS[1], lines = first }, { command = COMMANDS[2], lines = screen(rest) } }
   local height = 166 + (#first + #blocks[2].lines + 2) * LINE
   local page = svg.new(COLUMNS * CHARACTER + 56, height, "An import in a terminal",
-    "leat import creates the cards of a file. Halfway: " .. middle[1] .. ". At the end: " .. first[#first - 1])
+    "leat import creates the cards of a file. Halfway: " .. middle[2] .. ". At the end: " .. first[2])
   local y = draw_terminal(page, 12, "Halfway", { { command = blocks[1].command, lines = middle } })
   draw_terminal(page, y, "At the end, and what needs a look", blocks)
   return tostring(page)
