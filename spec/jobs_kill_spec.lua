@@ -1,6 +1,6 @@
--- Jobs whose process is killed, at every point of a run where its death could leave something half done, and jobs
--- whose machine loses its power. Each time the same program continues, and its report is compared with
--- what the service received and holds.
+-- Jobs whose process is killed, at every point of a run where its death could leave something half done, jobs whose
+-- machine loses its power, and jobs whose disk has errors. Each time the same program continues, and its report is
+-- compared with what the service received and holds.
 --
 -- By default some points of each operation are tried. LEAT_KILLS=all tries all of them; LEAT_KILLS="link find" all
 -- those of these operations.
@@ -8,15 +8,15 @@ local runs = dofile("spec/support/kill_runs.lua")
 local world = dofile("spec/support/kill_world.lua")
 
 local SCOPE = os.getenv("LEAT_KILLS")
-local SOME = 4 -- points of each operation
+local SOME = 3 -- points of each operation
 local GROUP = 24 -- runs at a time
 
 -- Returns the shell command of everything that happens to the entry of a list: see `try`.
 local function story(one)
   local commands = {}
   for i, point in ipairs(one.kills) do
-    commands[#commands + 1] = one.run:command("kill_points", { LEAT_KILL = point, LEAT_CHECKPOINT = one.checkpoint,
-      LEAT_POINTS = i == 1 and one.run.folder .. "/points" or nil })
+    commands[#commands + 1] = one.run:command("kill_points", { [one.how or "LEAT_KILL"] = point,
+      LEAT_CHECKPOINT = one.checkpoint, LEAT_POINTS = i == 1 and one.run.folder .. "/points" or nil })
     commands[#commands + 1] = one.seed and one.run:power_failure(one.seed)
   end
   commands[#commands + 1] = one.others and one.run:others()
@@ -24,10 +24,28 @@ local function story(one)
   return table.concat(commands, "; ")
 end
 
+-- Returns whether the program was killed the first time, or with LEAT_FAIL, whether its disk had an error.
+local function was_hit(one)
+  local points = one.run:points()
+  return not points or one.how == "LEAT_FAIL" and points >= one.kills[1] and one.kills[1] > 0
+end
+
+-- Returns what is wrong with what the program printed, or nil.
+local function doubt_output(one)
+  local said = one.how == "LEAT_FAIL" and one.run:output() or "finished"
+  for _, pattern in ipairs { "^finished", "^failed journal: .*/", "^paused\tjournal\t.*/" } do
+    if said:find(pattern) then
+      return nil
+    end
+  end
+  return "unclear: " .. said
+end
+
 -- Runs the program for each entry of a list in a world of its own. An entry has `operation`; `kills`, the points at
--- which it is killed, one for each time that it runs before the last; and optionally `seed`, for a power failure each
--- time; `others`, true if somebody else changes cards before the last time; `checkpoint`, for kill_points.c. Returns
--- what is wrong, a list, and how many were not killed the first time. Calls `look(entry)` for each before it is gone.
+-- which it is killed, one for each time that it runs before the last; and optionally `how`, LEAT_FAIL for an error of
+-- the disk instead; `seed`, for a power failure each time; `others`, true if somebody else changes cards before the
+-- last time; `checkpoint`, for kill_points.c. Returns what is wrong, a list, and how many did not reach their first
+-- point. Calls `look(entry)` for each before it is gone.
 local function try(list, look)
   local commands, wrong, survivors = {}, {}, 0
   for i, one in ipairs(list) do
@@ -36,8 +54,8 @@ local function try(list, look)
   end
   runs.all(commands)
   for _, one in ipairs(list) do
-    survivors = survivors + (one.run:points() and 1 or 0)
-    local problem = one.run:find_fault(not one.run:points())
+    survivors = survivors + (was_hit(one) and 0 or 1)
+    local problem = doubt_output(one) or one.run:find_fault(was_hit(one))
     if problem then
       table.insert(wrong, ("killed at %s, seed %s, checkpoint %s: %s"):format(table.concat(one.kills, " and "),
         tostring(one.seed), tostring(one.checkpoint), problem))
@@ -52,16 +70,18 @@ end
 
 local points_of = {}
 
--- Returns how many points the run of each operation passes that nobody kills.
-local function count_points()
-  if not next(points_of) then
-    local list = {}
+-- Returns how many points the run of each operation passes to which nothing happens; `how` as for `try`.
+local function count_points(how)
+  how = how or "LEAT_KILL"
+  if not points_of[how] then
+    local list, counts = {}, {}
     for i, operation in ipairs(world.operations) do
-      list[i] = { operation = operation, kills = { 0 } }
+      list[i] = { operation = operation, how = how, kills = { -1 } }
     end
-    assert.same({}, (try(list, function(one) points_of[one.operation] = one.run:points() end)))
+    assert.same({}, (try(list, function(one) counts[one.operation] = one.run:points() end)))
+    points_of[how] = counts
   end
-  return points_of
+  return points_of[how]
 end
 
 local function is_in_scope(operation, accident)
@@ -72,7 +92,7 @@ end
 -- Returns an entry for `try`. In half of them SQLite copies its log to the database again and again.
 local function new_entry(operation, point, accident)
   local one = { operation = operation, kills = { point }, seed = accident.seed and accident.seed(),
-    others = accident.others, checkpoint = math.random(2) == 1 and math.random(4) or nil }
+    how = accident.how, others = accident.others, checkpoint = math.random(2) == 1 and math.random(4) or nil }
   if accident.twice then
     one.kills[2] = math.random(count_points()[operation])
   end
@@ -81,10 +101,11 @@ end
 
 -- Kills at some points of each operation, others each time.
 local function kill_at_some(accident)
-  local points, list = count_points(), {}
+  local points, list = count_points(accident.how), {}
   for _, operation in ipairs(world.operations) do
     if is_in_scope(operation, accident) then
-      assert.is_true(points[operation] > 200, ("there are only %d points"):format(points[operation]))
+      local least = accident.how and 60 or 200
+      assert.is_true(points[operation] > least, ("there are only %d points"):format(points[operation]))
       local step = points[operation] / SOME
       local first = 1 + math.random() * (step - 1)
       for i = 0, SOME - 1 do
@@ -122,6 +143,7 @@ local accidents = {
   ["a job whose machine loses its power"] = { seed = function() return 0 end },
   ["a job of whose last writes a part survives"] = { seed = function() return math.random(2 ^ 20) end },
   ["a job whose process is killed twice"] = { twice = true, stride = 3 },
+  ["a job whose disk has an error"] = { how = "LEAT_FAIL" },
 }
 
 local taken = 0

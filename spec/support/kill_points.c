@@ -10,6 +10,9 @@
 **   LEAT_KILL=N        kills the program with SIGKILL at the n-th point: an odd one is before,
 **                      an even one after an event
 **   LEAT_POINTS=F      is a file to which the number of points is written at exit
+**   LEAT_FAIL=N        lets the n-th call that writes, syncs, renames, removes or cuts a file fail
+**                      once, as a disk with an error does, and kills nothing. LEAT_POINTS then
+**                      is for the number of these calls.
 **   LEAT_CHECKPOINT=N  lets SQLite copy its log to the database whenever it has N pages, so that
 **                      a small job does what a large one would do
 **   LEAT_IMAGES=D      is a folder; LEAT_JOURNAL=P is the path of a journal. Each file of the
@@ -18,6 +21,7 @@
 */
 #define _GNU_SOURCE /* for RTLD_NEXT */
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
@@ -43,24 +47,32 @@ int sqlite3_exec(struct sqlite3 *db, const char *sql, row_callback *callback,
                  void *context, char **problem);
 int sqlite3_open_v2(const char *name, struct sqlite3 **db, int flags, const char *vfs);
 
-static atomic_long points;
-static long last_point;
+static atomic_long points, file_calls;
+static long last_point, failing_call;
 
 __attribute__((constructor)) static void begin(void) {
-  const char *text = getenv("LEAT_KILL");
-  last_point = text ? strtol(text, NULL, 10) : 0;
+  const char *kill_at = getenv("LEAT_KILL"), *fail_at = getenv("LEAT_FAIL");
+  last_point = kill_at ? strtol(kill_at, NULL, 10) : 0;
+  failing_call = fail_at ? strtol(fail_at, NULL, 10) : 0;
 }
 
 __attribute__((destructor)) static void end(void) {
   const char *path = getenv("LEAT_POINTS");
   FILE *file = path ? fopen(path, "w") : NULL;
   if (!file) return;
-  fprintf(file, "%ld\n", atomic_load(&points));
+  fprintf(file, "%ld\n", atomic_load(failing_call ? &file_calls : &points));
   fclose(file);
 }
 
 static void pass_point(void) {
   if (atomic_fetch_add(&points, 1) + 1 == last_point) kill(getpid(), SIGKILL);
+}
+
+/* Returns whether the call that begins now fails. */
+static bool fails(void) {
+  if (atomic_fetch_add(&file_calls, 1) + 1 != failing_call) return false;
+  errno = EIO;
+  return true;
 }
 
 static bool is_socket(int fd) {
@@ -146,7 +158,7 @@ static void keep_image(int fd) {
 
 static int sync_file(long number, int fd) {
   pass_point();
-  int result = (int)syscall(number, fd);
+  int result = fails() ? -1 : (int)syscall(number, fd);
   if (result == 0) keep_image(fd);
   pass_point();
   return result;
@@ -163,7 +175,7 @@ int fdatasync(int fd) {
 int unlink(const char *path) {
   char image[PATH_MAX];
   pass_point();
-  int result = unlinkat(AT_FDCWD, path, 0);
+  int result = fails() ? -1 : unlinkat(AT_FDCWD, path, 0);
   if (result == 0 && find_image(path, image)) unlinkat(AT_FDCWD, image, 0);
   pass_point();
   return result;
@@ -172,11 +184,11 @@ int unlink(const char *path) {
 /* ---- files ----------------------------------------------------------------------- */
 
 int rename(const char *from, const char *to) {
-  AROUND(true, int, renameat(AT_FDCWD, from, AT_FDCWD, to));
+  AROUND(true, int, fails() ? -1 : renameat(AT_FDCWD, from, AT_FDCWD, to));
 }
 
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
-  AROUND(true, ssize_t, syscall(SYS_pwrite64, fd, data, length, offset));
+  AROUND(true, ssize_t, fails() ? -1 : syscall(SYS_pwrite64, fd, data, length, offset));
 }
 
 ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) {
@@ -184,7 +196,7 @@ ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) {
 }
 
 int ftruncate64(int fd, off64_t length) {
-  AROUND(true, int, (int)syscall(SYS_ftruncate, fd, length));
+  AROUND(true, int, fails() ? -1 : (int)syscall(SYS_ftruncate, fd, length));
 }
 
 int ftruncate(int fd, off_t length) {

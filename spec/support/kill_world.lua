@@ -199,19 +199,23 @@ function world.count_taken(service)
   return count
 end
 
--- Checks a row whose card somebody else gave away after the job had changed it. The job must not send anything but
--- finds from then on, and may say that it changed the card only if it knew before.
+-- Checks a row whose card somebody else gave away after the job had changed it. The job may look at the card once
+-- more, and then it must see that; but it must not send anything else.
 local function doubt_taken(operation, outcome, requests, taken, card)
-  local changes = 0
+  local changes, looks, sees = 0, 0, false
   for i, request in ipairs(requests) do
-    local is_change = not is_of_others(request) and request.operation ~= "find"
-    changes = changes + (is_change and request.changed and 1 or 0)
-    if is_change and i > taken then
+    local is_own, is_find = not is_of_others(request), request.operation == "find"
+    changes = changes + (is_own and request.changed and 1 or 0)
+    looks = looks + (is_own and is_find and changes > 0 and 1 or 0)
+    sees = sees or is_own and i > taken
+    if is_own and not is_find and i > taken then
       return "sent although the card has another owner"
     end
   end
-  if outcome ~= SUCCESS[operation] and outcome ~= "unknown conflict" and outcome ~= "unknown changed_afterwards" then
+  if sees and outcome ~= "unknown conflict" and outcome ~= "unknown changed_afterwards" then
     return "the card was given away"
+  elseif not sees and outcome ~= SUCCESS[operation] and not (outcome == "recovered" and looks > 0) then
+    return "the job did not look at the card"
   elseif changes ~= 1 then
     return changes .. " requests of the job changed the card"
   elseif contact_of(card) ~= BOB then
@@ -252,8 +256,6 @@ local function doubt(operation, row, outcome, requests, killed)
     return "not " .. SUCCESS[operation]
   elseif changes ~= 1 and operation ~= "update" then
     return changes .. " requests changed the card"
-  elseif outcome ~= "recovered" and not was_confirmed(requests) and operation ~= "update" then
-    return "no response said so"
   end
 end
 
@@ -272,6 +274,8 @@ local function doubt_row(operation, row, result, outcome, requests, card, killed
   local wrong = strange and "a " .. strange or find_repetition(own) or doubt_count(row, result.requests, own, killed)
   if wrong then
     return wrong
+  elseif operation ~= "find" and operation ~= "update" and outcome == SUCCESS[operation] and not was_confirmed(own) then
+    return "no response said so"
   elseif taken then
     return doubt_taken(operation, outcome, requests, taken, card)
   elseif not outcome:find(" ", 1, true) and not SHOULD_BE[operation](card, row) then
