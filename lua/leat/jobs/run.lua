@@ -12,7 +12,7 @@ local Run = {}
 Run.__index = Run
 
 local MOST_TRIES = 5 -- times that an item may fail while others succeed
-local OUTAGE = 20 -- failures in a row, of different items, that are an outage
+local OUTAGE = 20 -- failures in a row that are an outage; all items under way fail then
 local TURN = 1 -- seconds after which results are stored at the latest
 local LEAST_FAILURES = 100 -- before `max_failures` given in percent stops a job
 local GIVE_UP = 15 * 60 -- seconds after which a journal that cannot be written ends the run
@@ -137,10 +137,8 @@ local function note_transient(run, item, ending)
       return decide.exhausted(item, ending)
     end
   end
-  if not run.streak[item.n] then
-    run.streak[item.n] = true
-    run.streak_length = run.streak_length + 1
-  end
+  run.streak[item.n] = true
+  run.streak_length = run.streak_length + 1
   if run.outage then
     run.outage.probe_at = now() + run.probe
   elseif run.streak_length >= math.min(OUTAGE, open_items(run)) then
@@ -434,6 +432,7 @@ local function release_queue(run)
     if item.fence then
       local ending = decide.canceled(item)
       ending.item, ending.unsent = item, true
+      ending.due = ending.state == "later" and run.journal:now() or nil
       table.insert(run.endings, ending)
       run.first_ending = run.first_ending or now()
       run.after = math.min(run.after, item.n - 1)
@@ -518,7 +517,8 @@ end
 local function begin_verification(run)
   run.phase = "settling"
   local last = run.store:last_doubtful(run.job.id)
-  run.verify_from = last and last + run.settle_ms or run.verify_all and run.journal:now() or false
+  local from = run.journal:now() -- The wall clock may have been set back since an earlier run.
+  run.verify_from = last and math.min(last, from) + run.settle_ms or run.verify_all and from or false
 end
 
 local function fetch_unverified(run)
