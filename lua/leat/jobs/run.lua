@@ -106,7 +106,7 @@ end
 
 local function begin_outage(run, ending)
   run.outage = { kind = ending.kind, message = ending.message, since = now(), probe_at = now() + run.probe }
-  if run.streak_length >= OUTAGE then -- otherwise the rows may be the reason
+  if run.failures_in_row >= OUTAGE then -- otherwise the rows may be the reason
     for n in pairs(run.streak) do
       table.insert(run.forgiven, n)
     end
