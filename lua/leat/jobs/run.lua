@@ -343,7 +343,6 @@ local function claim_request(run)
   end
   local wanted = run.probing and 1 or how_many(run)
   return wanted > 0 and { count = wanted, after = run.after, lease_ms = run.lease_ms, operation = run.job.operation,
-    longest_wait_ms = math.max(run.settle_ms, math.ceil(2000 * run.probe)),
     nothing_else = run.flying == 0 and #run.queue == 0 } or nil
 end
 
@@ -631,12 +630,13 @@ end
 local function begin(store, job, client, options)
   store:set_state(job.id, "running")
   store:note_interrupted(job.id)
-  store:take_over(job.id, reads[job.operation], 1000 * options.settle)
+  local settle_ms = math.floor(1000 * options.settle)
+  store:take_over(job.id, reads[job.operation], settle_ms, math.max(settle_ms, math.ceil(2000 * options.probe)))
   local run = setmetatable({
     store = store, journal = store.journal, job = store:job(job.id),
     client = client, single = client:with { max_attempts = 1 }, again = client:with { maybe_applied = true },
     concurrency = options.concurrency, max_failures = options.max_failures, probe = options.probe,
-    settle_ms = math.floor(1000 * options.settle), lease_ms = math.floor(1000 * options.lease),
+    settle_ms = settle_ms, lease_ms = math.floor(1000 * options.lease),
     verify_all = options.verify, on_event = options.on_event,
     phase = options.only_verify and "settling" or "items", verify_from = store.journal:now(),
     is_checked = job.account == "" or accounts[client] == job.account,

@@ -203,15 +203,18 @@ local POISONED = "update item set state = 'unknown', outcome = null, kind = 'poi
   .. "where job = $1 and state = 'claimed' and crashes >= $3 - 1"
 local TAKE_OVER = "update item set state = 'later', maybe_applied = $2, crashes = crashes + 1, due = $3 "
   .. "where job = $1 and state = 'claimed'"
+local BRING_NEARER = "update item set due = $2 where job = $1 and state = 'later' and due > $2"
 
 -- Takes over the items that a process claimed which then died; the caller holds the journal's lock. What may have
--- been sent comes again after `settle_ms`. Returns how many there were.
-function Store:take_over(job, reads, settle_ms)
+-- been sent comes again after `settle_ms`. No item waits longer than `longest_wait_ms` from now: it could only be due
+-- later if the wall clock was set back since. Returns how many items were taken over.
+function Store:take_over(job, reads, settle_ms, longest_wait_ms)
   return self.journal:transaction(function()
     local now = self.journal:now()
     local poisoned = self.journal:execute(POISONED, "iii", job, now, MOST_CRASHES)
     self.journal:execute("update job set unknown = unknown + $2 where id = $1", "ii", job, poisoned)
     local count = self.journal:execute(TAKE_OVER, "iii", job, reads and 0 or 1, now + (reads and 0 or settle_ms))
+    self.journal:execute(BRING_NEARER, "ii", job, now + longest_wait_ms)
     if poisoned + count > 0 then
       note_event(self, job, nil, nil, ("took over %d items, and gave up %d"):format(count, poisoned))
     end
@@ -268,10 +271,9 @@ local function set_verified(self, job, result, counts)
 end
 
 local CLAIMABLE = "select n, line, card, arguments, attempt, crashes, tries, mark, maybe_applied, before from item "
-local DUE = CLAIMABLE .. "where job = $1 and state = 'later' and (due <= $2 or due > $3) and crashes < 2 "
-  .. "order by due limit $4"
+local DUE = CLAIMABLE .. "where job = $1 and state = 'later' and due <= $2 and crashes < 2 order by due limit $3"
 local READY = CLAIMABLE .. "where job = $1 and n > $2 and state = 'ready' order by n limit $3"
-local SUSPECT = CLAIMABLE .. "where job = $1 and state = 'later' and (due <= $2 or due > $3) and crashes >= 2 "
+local SUSPECT = CLAIMABLE .. "where job = $1 and state = 'later' and due <= $2 and crashes >= 2 "
   .. "order by due limit 1"
 local CLAIM = "update item set state = 'claimed', attempt = attempt + 1, fence = $3, due = $4 where job = $1 and n = $2"
 
@@ -291,13 +293,12 @@ end
 -- claimed alone, so that only the culprit collects crashes.
 local function claim(self, job, request, fence)
   local journal, now, list = self.journal, self.journal:now(), {}
-  local too_far = now + request.longest_wait_ms -- the wall clock was set back between two runs
-  collect(list, request.operation, journal:rows(DUE, "iiii", job, now, too_far, request.count))
+  collect(list, request.operation, journal:rows(DUE, "iii", job, now, request.count))
   local first_ready = #list + 1
   collect(list, request.operation, journal:rows(READY, "iii", job, request.after, request.count - #list))
   local after = list[first_ready] and list[#list].n or request.after
   if #list == 0 and request.nothing_else then
-    collect(list, request.operation, journal:rows(SUSPECT, "iii", job, now, too_far))
+    collect(list, request.operation, journal:rows(SUSPECT, "ii", job, now))
   end
   for _, item in ipairs(list) do
     journal:execute(CLAIM, "iiii", job, item.n, fence, now + request.lease_ms)
@@ -311,9 +312,8 @@ local COUNTS = "update job set done = done + $2, failed = failed + $3, unknown =
 
 -- One transaction: stores what ended, the states of cards before they are changed, and the results of verifications;
 -- then claims more. `turn` holds `endings`, `notes` and `verified`, which are lists, and `claim`, or nil: `count`,
--- `after` (only ready items behind that one), `lease_ms`, `longest_wait_ms`, `operation`, and `nothing_else` (no other
--- item is under way). Returns the items that were claimed, whether the job is asked to stop, and
--- `after` for the next turn.
+-- `after` (only ready items behind that one), `lease_ms`, `operation`, and `nothing_else` (no other item is under way).
+-- Returns the items that were claimed, whether the job is asked to stop, and `after` for the next turn.
 function Store:turn(job, turn)
   return self.journal:transaction(function()
     local counts = { done = 0, failed = 0, unknown = 0, requests = 0 }
