@@ -10,6 +10,7 @@
 **                            this system does not tell.
 **   core.boottime()          Returns milliseconds of a clock that is never set, and that
 **                            goes on while the computer is suspended.
+**   core.realtime()          Returns the milliseconds since 1970.
 **   file:write(text)         Returns true. The text may be buffered. After an error each
 **                            write fails.
 **   file:publish()           Replaces `path` by the file, when all of it is on the disk.
@@ -313,6 +314,13 @@ static int jobs_boottime(lua_State *L) {
   return 1;
 }
 
+static int jobs_realtime(lua_State *L) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  lua_pushnumber(L, (lua_Number)now.tv_sec * 1000 + (lua_Number)now.tv_nsec / 1000000);
+  return 1;
+}
+
 /* ---- the module ------------------------------------------------------------------ */
 
 static const luaL_Reg methods[] = {{"write", file_write},
@@ -320,11 +328,10 @@ static const luaL_Reg methods[] = {{"write", file_write},
                                    {"discard", file_discard},
                                    {NULL, NULL}};
 
-static const luaL_Reg functions[] = {{"create", file_create},
-                                     {"make_folder", jobs_make_folder},
-                                     {"file_system", jobs_file_system},
-                                     {"boottime", jobs_boottime},
-                                     {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"create", file_create},           {"make_folder", jobs_make_folder},
+    {"file_system", jobs_file_system}, {"boottime", jobs_boottime},
+    {"realtime", jobs_realtime},       {NULL, NULL}};
 
 LEAT_API int luaopen_leat_jobs_core(lua_State *L);
 

@@ -284,4 +284,15 @@ describe("leat.jobs.core", function()
     local passed, wanted = core.boottime() - now, require("leat.core").now() - monotonic
     assert.is_true(passed >= 50 and math.abs(passed - wanted) < 20, passed .. " " .. wanted)
   end)
+
+  it("knows the time since 1970 to the millisecond", function()
+    local earliest, now, fraction = os.time(), core.realtime(), 0
+    assert.is_true(now >= 1000 * earliest and now <= 1000 * (os.time() + 1))
+    for _ = 1, 3 do
+      shell("sleep 0.01")
+      fraction = math.max(fraction, core.realtime() % 1000)
+    end
+    assert.is_true(fraction > 0)
+    assert.is_true(core.realtime() - now < 5000)
+  end)
 end)

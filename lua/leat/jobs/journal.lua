@@ -224,7 +224,7 @@ local function open(path)
     raise(("the journal %s can't be opened: %s"):format(path, message), code)
   end
   local self = setmetatable({ connection = connection, path = path, statements = {}, lock_connection = false,
-    epoch = math.floor(os.time() * 1000 - files.boottime()) }, Journal)
+    epoch = math.floor(files.realtime() - files.boottime()) }, Journal)
   self:exec("pragma busy_timeout = 5000")
   check_version(self) -- the journal mode stays in the file
   self:exec("pragma journal_mode = wal; pragma synchronous = full; "
