@@ -142,12 +142,12 @@ local accidents = {
   ["a job whose process is killed"] = {},
   ["a job whose machine loses its power"] = { seed = function() return 0 end },
   ["a job of whose last writes a part survives"] = { seed = function() return math.random(2 ^ 20) end },
-  ["a job whose process is killed twice"] = { twice = true, stride = 3 },
+  ["a job whose process is killed twice"] = { twice = true, stride = tonumber(os.getenv("LEAT_STRIDE")) or 3 },
   ["a job whose disk has an error"] = { how = "LEAT_FAIL" },
 }
 
 local taken = 0
-accidents["a job whose cards get another contact before it continues"] = { others = true, stride = 3,
+accidents["a job whose cards get another contact before it continues"] = { others = true, stride = tonumber(os.getenv("LEAT_STRIDE")) or 3,
   operations = { link = true, unlink = true, delete = true },
   look = function(one) taken = taken + one.run:count_taken() end }
 

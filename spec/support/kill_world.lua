@@ -84,7 +84,7 @@ function world.service(operation, slow)
   end
   return { contacts = { { uuid = ANN, email = "ann@example.org" }, { uuid = BOB } }, cards = cards_of(operation),
     faults = { fault("lost", { apply = true, close = "before" }),
-      fault("late", { apply_after = operation ~= "find" and 0.15 or nil, close = "before" }),
+      fault("late", { apply_after = operation ~= "find" and 0.5 or nil, close = "before" }),
       fault("503", { status = 503 }), fault("429", { status = 429 }), slow and fault("fine", { delay = 1 }) or nil } }
 end
 
