@@ -10,6 +10,7 @@ local world = dofile("spec/support/kill_world.lua")
 local SCOPE = os.getenv("LEAT_KILLS")
 local SOME = 3 -- points of each operation
 local GROUP = 24 -- runs at a time
+local STRIDE = tonumber(os.getenv("LEAT_STRIDE")) or 3 -- between points, of accidents at which not all are tried
 
 -- Returns the shell command of everything that happens to the entry of a list: see `try`.
 local function story(one)
@@ -142,12 +143,12 @@ local accidents = {
   ["a job whose process is killed"] = {},
   ["a job whose machine loses its power"] = { seed = function() return 0 end },
   ["a job of whose last writes a part survives"] = { seed = function() return math.random(2 ^ 20) end },
-  ["a job whose process is killed twice"] = { twice = true, stride = tonumber(os.getenv("LEAT_STRIDE")) or 3 },
+  ["a job whose process is killed twice"] = { twice = true, stride = STRIDE },
   ["a job whose disk has an error"] = { how = "LEAT_FAIL" },
 }
 
 local taken = 0
-accidents["a job whose cards get another contact before it continues"] = { others = true, stride = tonumber(os.getenv("LEAT_STRIDE")) or 3,
+accidents["a job whose cards get another contact before it continues"] = { others = true, stride = STRIDE,
   operations = { link = true, unlink = true, delete = true },
   look = function(one) taken = taken + one.run:count_taken() end }
 
