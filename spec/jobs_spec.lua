@@ -367,6 +367,50 @@ describe("running", function()
     other:close()
   end)
 
+  local function finish_run(started)
+    local summary
+    while not summary do
+      require("leat.tasks").poll()
+      summary = started:step()
+      core.wait(0.002, {})
+    end
+    return summary
+  end
+
+  it("lets one run at a time work on a journal, within a process too", function()
+    local job, other = plan("create", numbered(20)), plan("create", numbered(10))
+    local started = assert(job:start(client, fast))
+    for _, second in ipairs { job, other } do
+      local refused, err = second:start(client, fast)
+      assert.is_true(refused == nil)
+      assert.truthy(err.message:find("another run of this program works on the journal", 1, true))
+    end
+    assert.equal("finished", finish_run(started).state)
+    assert.same({ 20, 20 }, { #server:requests("create"), job:refresh().done })
+    assert.equal("finished", finish_run(assert(other:start(client, fast))).state)
+  end)
+
+  it("knows a journal by all its names", function()
+    local job, link = plan("create", numbered(5)), path .. ".link"
+    local started = assert(job:start(client, fast))
+    assert(os.execute("ln -s " .. path .. " " .. link))
+    local other = assert(jobs.open(link))
+    assert.is_true(other:is_busy())
+    other:close()
+    os.remove(link)
+    finish_run(started)
+  end)
+
+  it("pauses when its lock was deleted, because another process may work on the journal then", function()
+    local job = plan("create", numbered(50))
+    local started = assert(job:start(client, fast))
+    os.remove(path .. ".lock")
+    local summary = finish_run(started)
+    assert.same({ "paused", "journal" }, { summary.state, summary.kind })
+    assert.equal("finished", run(job).state)
+    assert.same({ 50, 50 }, { #server:requests("create"), job.done })
+  end)
+
   it("runs in steps that never wait, for ticks", function()
     local job = plan("create", numbered(10))
     local started, tasks, summary = assert(job:start(client, fast)), require("leat.tasks"), nil

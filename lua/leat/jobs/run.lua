@@ -387,7 +387,7 @@ function Run:turn()
     self:stop("stopped", "stopped", "leat job stop")
   end
   if self.journal:has_moved() then
-    self:break_off("the journal " .. self.store.path .. " was deleted or replaced while the job ran")
+    self:break_off("the journal " .. self.store.path .. " was deleted or replaced while the job ran, or its .lock was")
   end
   return true
 end
