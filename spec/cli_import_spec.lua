@@ -171,8 +171,8 @@ end
 
 describe("leat import", function()
   it("processes each row, and writes files that only the owner can read", function()
-    local text = "\239\187\191Value;Name;Colour\r\na;Ann;red\r\nb;Bob;\"light; or\r\nblue\"\r\n;nobody;x\r\na;Ann;red\r\n"
-      .. "5E+12;x;\r\nold;Old;green"
+    local text = "\239\187\191Value;Name;Colour\r\na;Ann;red\r\nb;Bob;\"light; or\r\nblue\"\r\n;nobody;x\r\n"
+      .. "a;Ann;red\r\n5E+12;x;\r\nold;Old;green"
     local file = write("cards.csv", text)
     server:fault { operation = "create", value = "old", kind = "invalid_input" }
     local result = expect(1, { "import", file })
@@ -254,7 +254,7 @@ To try those again that failed or are unknown:
     assert.same({ 1, 1 }, { #server:requests("create"), count_writes() })
     assert_has(expect(0, { "import", file, "--again" }).stderr, "job 2: 1 row of")
     assert.same({ a = "existed" }, outcomes("cards.results.csv"))
-    expect(1, { "import", file, "--operation", "create" }) -- which is another job
+    expect(1, { "import", file, "--operation", "create" }) -- it is another job
   end)
 
   it("exports what the service holds: --operation find", function()
