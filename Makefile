@@ -16,6 +16,7 @@
 #   make model            $(MODEL_N) random operations of two clients, and some over sockets, against a model
 #   make soak             $(SOAK_N) values through tasks.each, and $(SOAK_CLI_N) through the leat command: none
 #                         lost, memory flat
+#   make soak-jobs        kills jobs at every point of their runs, thousands of times: nothing lost, nothing sent twice
 #   make soak-nginx       $(SOAK_NGINX_N) requests in nginx, to a service that fails: none wrong, nothing lost
 #   make canary           the tests with a new key and secret, then a search for them in all output
 #   make nightly          everything, which takes hours; PART=luas runs one part of it
@@ -219,7 +220,7 @@ env:
 
 TESTS    := $(patsubst spec/core/%.c,$(T)/%,$(wildcard spec/core/*_test.c))
 # What the tests share; names.o replaces the system's resolver, in the tests that link it.
-SUPPORT  := $(filter-out %/slow_server.c %/catalogue_server.c %/terminal.c %/names.c %/system_calls.c,$(wildcard spec/support/*.c))
+SUPPORT  := $(filter-out %/slow_server.c %/catalogue_server.c %/terminal.c %/names.c %/system_calls.c %/kill_points.c %/trouble.c,$(wildcard spec/support/*.c))
 TEST_OBJ := $(T)/libsupport.a $(BUILD)/libleat_sandbox.a
 TEST_LIBS = $(CURL_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) -lpthread
 RUN_TEST ?=
@@ -249,7 +250,8 @@ $(T)/terminal: $(T)/terminal.o
 	$(CC) $(LDFLAGS) -o $@ $^
 
 # Records and replaces calls of the system in the specs' child processes.
-$(T)/system_calls.so: $(T)/system_calls.o
+PRELOADED := $(addprefix $(T)/,system_calls.so kill_points.so trouble.so)
+$(PRELOADED): %.so: %.o
 	$(CC) -shared $(LDFLAGS) -o $@ $^
 
 # Tests the driver as on systems without epoll.
@@ -283,7 +285,7 @@ test-core: tests
 	  sh -c '$(RUN_TEST) TEST spec/cases >TEST.log 2>&1 || mv TEST.log TEST.failed'
 	@for test in $(CORE_TESTS); do if [ -e $$test.log ]; then cat $$test.log; fi; done
 	@! tail -n 40 $(T)/*.failed 2>/dev/null
-test-lua: lua $(T)/terminal $(T)/system_calls.so
+test-lua: lua $(T)/terminal $(PRELOADED)
 	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(RUN_LUA) $(LUA) spec/run.lua $(BUSTED_FLAGS)
 MODEL_N ?= 100000
 model: tests lua
@@ -311,6 +313,11 @@ soak: lua $(T)/slow_server
 	@$(run_env) LUA=$(LUA) LEAT_TOOLS=$(T) sh spec/soak/run.sh $(SOAK_N)
 	@LEAT_VALUES=$(SOAK_CLI_N) LEAT_AWAY=5 $(MAKE) -s --no-print-directory test-lua \
 	  BUSTED_FLAGS=spec/cli_load_spec.lua
+
+# Kills jobs at every point of their runs, two specs at a time.
+soak-jobs: lua $(T)/terminal $(PRELOADED)
+	@printf '%s\n' "unlink link update" "delete ensure create find" | xargs -P 2 -I OPERATIONS env LEAT_KILLS=OPERATIONS \
+	  $(MAKE) -s --no-print-directory test-lua BUSTED_FLAGS=spec/jobs_kill_spec.lua
 
 SOAK_NGINX_N ?= 100000
 soak-nginx: lua

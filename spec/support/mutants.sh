@@ -78,6 +78,11 @@ journal_alone() {
   specs spec/sqlite_spec.lua spec/jobs_files_spec.lua
 }
 
+# Runs the specs of jobs, in one process.
+jobs_alone() {
+  specs spec/jobs_spec.lua
+}
+
 # Checks that no output contains a piece of a key or secret, whatever else fails.
 no_leak() {
   ! LUA="$LUA" sh spec/support/canary.sh 2>&1 | grep 'a piece of a secret stands in'
@@ -389,6 +394,24 @@ mutant file-published-after-an-error - \
   's/^  if (!box->error \&\& (fflush(stream)/  box->error = 0;\n&/'
 mutant file-left-behind - \
   's/^    unlink(temporary_name(box));$//'
+
+passes=jobs_alone
+mutant job-sends-before-it-settles - \
+  's/^    ending.due = math.max(ending.due or 0, run.journal:now() + run.settle_ms)$//'
+mutant job-forgets-that-it-may-be-applied - \
+  's/maybe_applied = coalesce(\$6, maybe_applied), /maybe_applied = 0, /'
+mutant job-does-not-stop-at-a-refused-key - \
+  's/^    run:stop("paused", ending.stop, ending.message)$//'
+mutant job-outage-uses-up-rows - \
+  's/^  if run.responses > item.mark then/  if true then/'
+mutant job-skips-what-was-put-back - \
+  's/^      run.after = math.min(run.after, item.n - 1)$//'
+mutant job-does-not-verify-at-its-end - \
+  's/^  run.verify_from = last and last + run.settle_ms or /  run.verify_from = /'
+mutant job-takes-other-rows-for-its-own - \
+  's/ or a.arguments is not b.arguments or a.bytes/ or a.bytes/'
+mutant job-leaves-cards-in-the-file - \
+  's/^  self.journal:row("pragma wal_checkpoint(truncate)", "")$//'
 
 passes=in_nginx
 mutant nginx-verification-off 6 \

@@ -71,6 +71,7 @@ case $1 in
     ;;
   memory)
     first build-asan   make -j2 asan-build
+    step soak-jobs     make soak-jobs
     for of in lua5.4 luajit core; do step "torture-$of" make torture TORTURE=$of; done
     ;;
   random)

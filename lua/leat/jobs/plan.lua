@@ -10,12 +10,7 @@ local function add_lines(store, job, reader, map, lengths)
   local n, rejected = 0, 0
   local cells, bytes, line = reader:next()
   while cells do
-    local arguments, wrong
-    if cells.damage then
-      wrong = cells.damage
-    else
-      arguments, wrong = columns.row(map, cells)
-    end
+    local arguments, wrong = columns.row(map, cells)
     if wrong then
       rejected = rejected + 1
     elseif lengths then

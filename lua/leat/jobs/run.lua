@@ -349,9 +349,6 @@ end
 
 local function take_claimed(run, claimed, asked, began)
   for _, item in ipairs(claimed) do
-    if item.n > run.after and item.attempt == 0 then
-      run.after = item.n
-    end
     item.claimed_at, item.mark = began, math.min(item.mark, run.responses)
     table.insert(run.queue, item)
   end
@@ -378,13 +375,14 @@ function Run:turn()
   local asked, began = claim_request(self), now()
   local turn = { endings = self.endings, notes = self.notes, verified = self.verified, forgiven = self.forgiven,
     claim = asked }
-  local claimed, stop = journal.try(self.store.turn, self.store, self.job.id, turn)
+  local claimed, stop, after = journal.try(self.store.turn, self.store, self.job.id, turn)
   if not claimed then
     return self:journal_failed(stop)
   end
   self.endings, self.notes, self.verified, self.forgiven = {}, {}, {}, {}
   self.first_ending, self.failing_since = false, false
   if asked then
+    self.after = after
     take_claimed(self, claimed, asked, began)
   end
   wake_noted(turn.notes)
@@ -437,6 +435,7 @@ local function release_queue(run)
     if item.fence then
       local ending = decide.canceled(item)
       ending.item, ending.unsent = item, true
+      ending.due = ending.state == "later" and run.journal:now() or nil
       table.insert(run.endings, ending)
       run.first_ending = run.first_ending or now()
       run.after = math.min(run.after, item.n - 1)
@@ -521,7 +520,8 @@ end
 local function begin_verification(run)
   run.phase = "settling"
   local last = run.store:last_doubtful(run.job.id)
-  run.verify_from = last and last + run.settle_ms or run.verify_all and run.journal:now() or false
+  local from = run.journal:now() -- The wall clock may have been set back since an earlier run.
+  run.verify_from = last and math.min(last, from) + run.settle_ms or run.verify_all and from or false
 end
 
 local function fetch_unverified(run)

@@ -293,7 +293,9 @@ local function claim(self, job, request, fence)
   local journal, now, list = self.journal, self.journal:now(), {}
   local too_far = now + request.longest_wait_ms -- the wall clock was set back between two runs
   collect(list, request.operation, journal:rows(DUE, "iiii", job, now, too_far, request.count))
+  local first_ready = #list + 1
   collect(list, request.operation, journal:rows(READY, "iii", job, request.after, request.count - #list))
+  local after = list[first_ready] and list[#list].n or request.after
   if #list == 0 and request.nothing_else then
     collect(list, request.operation, journal:rows(SUSPECT, "iii", job, now, too_far))
   end
@@ -301,7 +303,7 @@ local function claim(self, job, request, fence)
     journal:execute(CLAIM, "iiii", job, item.n, fence, now + request.lease_ms)
     item.fence = fence
   end
-  return list
+  return list, after
 end
 
 local COUNTS = "update job set done = done + $2, failed = failed + $3, unknown = unknown + $4, "
@@ -310,7 +312,8 @@ local COUNTS = "update job set done = done + $2, failed = failed + $3, unknown =
 -- One transaction: stores what ended, the states of cards before they are changed, and the results of verifications;
 -- then claims more. `turn` holds `endings`, `notes` and `verified`, which are lists, and `claim`, or nil: `count`,
 -- `after` (only ready items behind that one), `lease_ms`, `longest_wait_ms`, `operation`, and `nothing_else` (no other
--- item is under way). Returns the items that were claimed, and whether the job is asked to stop.
+-- item is under way). Returns the items that were claimed, whether the job is asked to stop, and
+-- `after` for the next turn.
 function Store:turn(job, turn)
   return self.journal:transaction(function()
     local counts = { done = 0, failed = 0, unknown = 0, requests = 0 }
@@ -329,8 +332,11 @@ function Store:turn(job, turn)
     end
     self.journal:execute(COUNTS, "iiiii", job, counts.done, counts.failed, counts.unknown, counts.requests)
     local fence, stop = self.journal:row("select fence, stop from job where id = $1", "i", job)
-    local claimed = turn.claim and claim(self, job, turn.claim, fence) or {}
-    return claimed, stop == 1
+    local claimed, after = {}, nil
+    if turn.claim then
+      claimed, after = claim(self, job, turn.claim, fence)
+    end
+    return claimed, stop == 1, after
   end)
 end
 
