@@ -7,7 +7,7 @@ local leat = require("leat")
 local client = leat.new { api_key = "sandbox", base_url = arg[1], user_agent = world.OTHERS }
 local cards = client.contact_identifiers
 
-local due = core.now() + 700 -- by then late requests of the job have been performed
+local due = core.now() + 1000 * world.late + 150 -- by then late requests of the job have been performed
 while core.now() < due do
   core.wait((due - core.now()) / 1000, {})
 end

@@ -1,6 +1,6 @@
 -- Runs a job as a program would: plans it, works on it, writes its results. The specs kill it.
 --   LUA kill_program.lua URL JOURNAL FOLDER OPERATION [SETTLE LEASE CONCURRENCY]
-local rows = dofile("spec/support/kill_world.lua").rows
+local world = dofile("spec/support/kill_world.lua")
 local jobs = require("leat.jobs")
 local leat = require("leat")
 
@@ -17,8 +17,8 @@ end
 
 local client = leat.new { api_key = "sandbox", base_url = url, retry_base = 0.01 }
 local store = check(jobs.open(path))
-local job = check(store:plan { client = client, operation = operation, rows = rows[operation] })
-local summary = check(job:run(client, { concurrency = tonumber(concurrency) or 3, settle = tonumber(settle) or 1,
+local job = check(store:plan { client = client, operation = operation, rows = world.rows[operation] })
+local summary = check(job:run(client, { concurrency = tonumber(concurrency) or 3, settle = tonumber(settle) or world.settle,
   lease = tonumber(lease), probe = 0.1 }))
 if summary.state == "finished" then
   check(job:write_results(folder))
