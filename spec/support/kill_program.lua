@@ -18,8 +18,8 @@ end
 local client = leat.new { api_key = "sandbox", base_url = url, retry_base = 0.01 }
 local store = check(jobs.open(path))
 local job = check(store:plan { client = client, operation = operation, rows = world.rows[operation] })
-local summary = check(job:run(client, { concurrency = tonumber(concurrency) or 3, settle = tonumber(settle) or world.settle,
-  lease = tonumber(lease), probe = 0.1 }))
+local summary = check(job:run(client, { concurrency = tonumber(concurrency) or 3,
+  settle = tonumber(settle) or world.settle, lease = tonumber(lease), probe = 0.1 }))
 if summary.state == "finished" then
   check(job:write_results(folder))
 end
