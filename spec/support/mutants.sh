@@ -399,7 +399,7 @@ passes=jobs_alone
 mutant job-sends-before-it-settles - \
   's/^    ending.due = math.max(ending.due or 0, run.journal:now() + run.settle_ms)$//'
 mutant job-forgets-that-it-may-be-applied - \
-  's/maybe_applied = coalesce(\$6, maybe_applied), /maybe_applied = 0, /'
+  's/maybe_applied = coalesce(.6, maybe_applied), /maybe_applied = 0, /'
 mutant job-does-not-stop-at-a-refused-key - \
   's/^    run:stop("paused", ending.stop, ending.message)$//'
 mutant job-outage-uses-up-rows - \
