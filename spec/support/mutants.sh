@@ -407,7 +407,7 @@ mutant job-outage-uses-up-rows - \
 mutant job-skips-what-was-put-back - \
   's/^      run.after = math.min(run.after, item.n - 1)$//'
 mutant job-does-not-verify-at-its-end - \
-  's/^  run.verify_from = last and last + run.settle_ms or /  run.verify_from = /'
+  's/^  run.verify_from = last and math.min(last, from) + run.settle_ms or /  run.verify_from = /'
 mutant job-takes-other-rows-for-its-own - \
   's/ or a.arguments is not b.arguments or a.bytes/ or a.bytes/'
 mutant job-leaves-cards-in-the-file - \
