@@ -9,7 +9,7 @@ local world = dofile("spec/support/kill_world.lua")
 
 local SCOPE = os.getenv("LEAT_KILLS")
 local SOME = 3 -- points of each operation
-local GROUP = SCOPE and 24 or 6 -- runs at a time; few in the gate, where other tests run beside them
+local GROUP = SCOPE and 24 or 9 -- runs at a time; few in the gate, where other tests run beside them
 local STRIDE = tonumber(os.getenv("LEAT_STRIDE")) or 3 -- between points, of accidents at which not all are tried
 
 -- Returns the shell command of everything that happens to the entry of a list: see `try`.
