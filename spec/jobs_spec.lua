@@ -132,6 +132,12 @@ describe("planning", function()
     assert.same({ nil, "invalid_input" }, { job, err.kind })
   end)
 
+  it("keeps what it can of rows that no job could contain", function()
+    local job = plan("create", rows_of("a", { value = "b", name = print }, { value = "c", name = { 1 } },
+      { value = "d", name = 0 / 0, active = true }, { value = print }))
+    assert.same({ 0, 0, 0, 4, 0, 1 }, counts(job))
+  end)
+
   it("raises mistakes", function()
     for message, options in pairs { ["there is no operation 'make'"] = { operation = "make", rows = {} },
       ["rows is missing"] = {}, ["option 'row' is unknown: did you mean 'rows'"] = { row = {} } } do
@@ -400,7 +406,9 @@ describe("running", function()
     run(job)
     assert.same({ "1 found", "2 found" }, outcomes(job))
     assert.equal(3, #server:requests("find"))
+    local finished = job.finished
     assert.equal(0, job:retry())
+    assert.same({ finished, finished }, { job.finished, store:job(job.id).finished })
   end)
 
   it("stops when asked to, from another process, and continues", function()
@@ -487,6 +495,30 @@ describe("running", function()
     assert.same({ 50, 50 }, { #server:requests("create"), job.done })
   end)
 
+  it("pauses if the journal can't be read", function()
+    local job = plan("create", numbered(30))
+    local started = assert(job:start(client, fast))
+    local next_due = store.store.next_due
+    store.store.next_due = function() return store.store.journal:row("select 1 from no_such_table", "") end
+    local summary = finish_run(started)
+    store.store.next_due = nil
+    assert.equal(next_due, store.store.next_due)
+    assert.same({ "paused", "journal", false }, { summary.state, summary.kind, store:is_busy() })
+    assert.equal("finished", run(job).state)
+    assert.same({ 30, 30 }, { #server:requests("create"), job.done })
+  end)
+
+  it("can be run again after an error of the program", function()
+    local job = plan("create", numbered(100))
+    assert.has_error(function()
+      run(job, { progress_every = 0.001, progress = function(p) assert(p.done < 10, "enough") end })
+    end)
+    assert.equal(0, require("leat.scheduler").count())
+    assert.same({ "interrupted", true }, { job:refresh().state, job.done >= 10 })
+    assert.equal("finished", run(job).state)
+    assert.equal(100, job.done)
+  end)
+
   it("runs in steps that never wait, for ticks", function()
     local job = plan("create", numbered(10))
     local started, tasks, summary = assert(job:start(client, fast)), require("leat.tasks"), nil
@@ -512,6 +544,30 @@ end)
 -- ---- afterwards -------------------------------------------------------------------------
 
 describe("afterwards", function()
+  it("lists the rows of two jobs at once, and leaves nothing open if a program stops in between", function()
+    local first, second, seen = plan("create", rows_of("a", "b", "c")), plan("find", rows_of("d", "e")), {}
+    for one in first:results() do
+      for other in second:results() do
+        seen[#seen + 1] = one.value .. other.value
+      end
+    end
+    assert.same({ "ad", "ae", "bd", "be", "cd", "ce" }, seen)
+    first:results()()
+    local other = assert(jobs.open(path))
+    assert(other:job(first.id):stop())
+    other:close()
+    assert.equal("finished", run(first).state)
+  end)
+
+  it("lists rows by the hundred", function()
+    local job, count = plan("create", numbered(250)), 0
+    for row in job:results() do
+      count = count + 1
+      assert.same({ count, "card-" .. count }, { row.line, row.value })
+    end
+    assert.equal(250, count)
+  end)
+
   local function read(name)
     local file = io.open(name, "rb")
     local text = file and file:read("*a")

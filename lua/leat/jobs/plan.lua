@@ -23,6 +23,17 @@ local function add_lines(store, job, reader, map, lengths)
   return n, rejected, bytes
 end
 
+-- Returns what can be kept of a row that is rejected: its texts, and true and false; nil if it has no value.
+local function storable(row)
+  local kept = {}
+  for name, value in pairs(type(row) == "table" and row or kept) do
+    if type(value) == "string" or type(value) == "boolean" then
+      kept[name] = value
+    end
+  end
+  return type(kept.value) == "string" and kept or nil
+end
+
 -- Adds the rows of a program: tables with the fields of the columns.
 local function add_tables(store, job, rows, operation)
   local n, rejected = 0, 0
@@ -30,8 +41,7 @@ local function add_tables(store, job, rows, operation)
   while row ~= nil do
     local good, wrong = columns.check(row, operation)
     n, rejected = n + 1, rejected + (good and 0 or 1)
-    store:add_item(job, n, n, type(row) == "table" and type(row.value) == "string" and row or nil, nil,
-      not good and wrong or nil)
+    store:add_item(job, n, n, good and row or storable(row), nil, not good and wrong or nil)
     row = rows()
   end
   return n, rejected

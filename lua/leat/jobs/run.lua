@@ -207,11 +207,11 @@ end
 local function start_task(run, f, at_end)
   local ended = false
   run.flying = run.flying + 1
-  scheduler.start({ at_end = function(task)
+  local started = scheduler.start({ at_end = function(task)
     if ended then
       return -- it may be called more than once
     end
-    ended = true
+    ended, run.tasks[task] = true, nil
     run.flying = run.flying - 1
     scheduler.observe(task)
     if task.fine then
@@ -221,6 +221,7 @@ local function start_task(run, f, at_end)
       run:stop("paused", "error", tostring(task.why))
     end
   end }, f)
+  run.tasks[started] = not ended or nil
 end
 
 local function start(run, item)
@@ -560,7 +561,7 @@ end
 -- Ends the run: the state of the job is stored, and the journal unlocked.
 local function conclude(run)
   local ending = run.ending or { state = "finished" }
-  if run.phase == "ended" then -- if it only verifies, items may be left
+  if run.phase == "ended" and not run.broken then -- if it only verifies, items may be left
     ending = { state = open_items(run) == 0 and "finished" or "stopped" }
   end
   if not run.broken then
@@ -618,10 +619,25 @@ local function step(self)
   end
 end
 
--- Does what can be done now, and returns nil; or the summary, once the job has ended, was stopped or is paused; or nil
--- and an error of the journal.
+-- Does what can be done now, and returns nil; or the summary, once the job has ended, was stopped or is paused. If the
+-- journal can't be read the run ends, as if it couldn't be written.
 function Run:step()
-  return journal.try(step, self)
+  local summary, err = journal.try(step, self)
+  if err then
+    self:break_off(err.message)
+  end
+  return summary
+end
+
+-- Ends the run at once, because an error was raised: cancels what is under way, and stores what is known of it.
+function Run:abandon()
+  self:stop()
+  for task in pairs(self.tasks) do
+    scheduler.cancel(task)
+  end
+  release_queue(self)
+  self:turn()
+  self.journal:unlock()
 end
 
 -- Returns how far the run is.
@@ -648,7 +664,7 @@ local function begin(store, job, client, options)
     verify_all = options.verify, on_event = options.on_event,
     phase = options.only_verify and "settling" or "items", verify_from = store.journal:now(),
     is_checked = job.account == "" or accounts[client] == job.account,
-    begun = now(), looked_at = now(), after = 0, flying = 0, responses = 0,
+    begun = now(), looked_at = now(), after = 0, flying = 0, tasks = {}, responses = 0,
     verified_count = 0, changed = 0, unverified = 0,
     queue = {}, endings = {}, notes = {}, verified = {}, forgiven = {}, streak = {}, streak_length = 0,
     outage = false, probing = false, exhausted = false, all_begun = false, ending = false, broken = false,
