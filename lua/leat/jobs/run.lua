@@ -360,9 +360,9 @@ local function take_claimed(run, claimed, asked, began)
   run.probing = false
   if #claimed < asked.count then
     run.all_begun = true
-    local due = run.store:next_due(run.job.id)
+    local due = run.store:next_due(run.job.id, asked.nothing_else)
     run.look_at = due and now() + math.max(0, due - run.journal:now()) / 1000 or now() + 3600
-    run.exhausted = not due and #claimed == 0
+    run.exhausted = not due and #claimed == 0 and asked.nothing_else
   end
 end
 

@@ -343,9 +343,11 @@ function Store:turn(job, turn)
   end)
 end
 
--- Returns when the next item comes again, as a time of the journal; nil if none is waiting.
-function Store:next_due(job)
-  return (self.journal:row("select due from item where job = $1 and state = 'later' order by due limit 1", "i", job))
+-- Returns when the next item comes again, as a time of the journal; nil if none is waiting. Items that are claimed
+-- alone wait for the end of all others, unless `nothing_else` is under way.
+function Store:next_due(job, nothing_else)
+  return (self.journal:row("select due from item where job = $1 and state = 'later' and (crashes < 2 or $2) "
+    .. "order by due limit 1", "ii", job, nothing_else and 1 or 0))
 end
 
 -- ---- after the items --------------------------------------------------------------------
