@@ -519,6 +519,36 @@ describe("running", function()
     assert.equal(100, job.done)
   end)
 
+  it("ends at once when the journal is closed, and goes on later", function()
+    local job = plan("create", numbered(100))
+    local started = assert(job:start(client, fast))
+    while started:progress().done < 10 do
+      require("leat.tasks").poll()
+      started:step()
+    end
+    store:close()
+    assert.same({ "interrupted", 0 }, { started:step().state, require("leat.scheduler").count() })
+    store = assert(jobs.open(path))
+    job = store:job(job.id)
+    assert.same({ "interrupted", true }, { job.state, job.done >= 10 })
+    assert.equal("finished", run(job).state)
+    assert.equal(100, job.done)
+  end)
+
+  it("is not disturbed by a plan in a task, whose rows can't wait for calls", function()
+    local job, tasks, why = plan("create", numbered(50)), require("leat.tasks"), nil
+    local started = assert(job:start(client, fast))
+    tasks.spawn(function()
+      local _
+      _, why = pcall(store.plan, store, { client = client, operation = "find", rows = function()
+        return { value = client.contact_identifiers:find("old-1").value }
+      end })
+    end)
+    assert.equal("finished", finish_run(started).state)
+    assert.truthy(tostring(why):find("coroutine", 1, true), why)
+    assert.equal(1, #store:jobs())
+  end)
+
   it("runs in steps that never wait, for ticks", function()
     local job = plan("create", numbered(10))
     local started, tasks, summary = assert(job:start(client, fast)), require("leat.tasks"), nil
@@ -613,6 +643,18 @@ describe("afterwards", function()
     assert.is_true(holds())
     assert.is_true(job:remove())
     assert.is_false(holds())
+    assert.same({}, store:jobs())
+  end)
+
+  it("says so if the cards of a removed job can't be erased yet", function()
+    local job = plan("create", rows_of("very-secret-card"))
+    local reader = assert(sqlite.open(path))
+    assert(reader:exec("begin; select count(*) from item"))
+    store.store.journal:exec("pragma busy_timeout = 10")
+    local removed, err = job:remove()
+    reader:close()
+    assert.is_nil(removed)
+    assert.truthy(err.message:find("job 1 is removed, but another process reads the journal", 1, true), err.message)
     assert.same({}, store:jobs())
   end)
 

@@ -81,8 +81,12 @@ function jobs.open_temporary()
   return store and setmetatable({ store = store, path = "" }, Store), err
 end
 
---- Closes the journal.
+--- Closes the journal. A run that works on it ends at once.
 function Store:close()
+  local run = self.store.run
+  if run and not run.summary then
+    run:abandon()
+  end
   self.store:close()
 end
 
@@ -273,8 +277,8 @@ end
 --   * `verify` true: all rows are found once more at the end, not only those whose end is in doubt. Default false
 --   * `only_verify` true: that is all that is done. Default false
 --   * `on_event` a function that is called with `outage` or `outage_over`, and a table with `kind` and `message`
--- @treturn Run with the methods `step`, `stop` and `progress`; or nil, err. A job of another account is paused, with
---   the kind `account`
+-- @treturn Run with the methods `step`, `stop`, `progress`, and `abandon`, which cancels what is under way; or nil,
+--   err. A job of another account is paused, with the kind `account`
 function Job:start(client, options)
   options = schema.check("leat.jobs: start", run_options, options or {}, 2)
   options.concurrency, options.max_failures = options.concurrency or 8, options.max_failures or 0.05
@@ -296,6 +300,7 @@ function Job:start(client, options)
   if not run then
     self.store.journal:unlock()
   end
+  self.store.run = run
   return run, err
 end
 
@@ -346,7 +351,7 @@ function Job:run(client, options)
   end
   local fine, result = pcall(carry_out, run, options)
   if not fine then
-    pcall(run.abandon, run)
+    run:abandon()
     error(result, 0)
   end
   journal.try(read_again, self) -- What the run ended with counts, even if the journal can't be read any more.
@@ -430,8 +435,12 @@ function Job:remove()
   if not idle then
     return nil, busy
   end
-  local _, err = journal.try(self.store.remove, self.store, self.id)
-  return not err or nil, err
+  local erased, err = journal.try(self.store.remove, self.store, self.id)
+  if erased == false then
+    return refuse(("job %d is removed, but another process reads the journal, and %s-wal holds its cards until that "
+      .. "ends"):format(self.id, self.store.path))
+  end
+  return erased, err
 end
 
 --- Iterates over the rows: `for row in job:results() do ... end`. A row has `line`, `value`, `arguments` (the other

@@ -47,12 +47,26 @@ local function add_tables(store, job, rows, operation)
   return n, rejected
 end
 
+-- Calls `f` in a coroutine of its own, in which no task can be suspended: other tasks would find the transaction open.
+local function call_at_once(f)
+  local thread = coroutine.create(f)
+  local function pass(fine, ...)
+    if not fine then
+      error(..., 0)
+    elseif coroutine.status(thread) ~= "dead" then
+      error("leat.jobs: plan: rows must not yield", 0)
+    end
+    return ...
+  end
+  return pass(coroutine.resume(thread))
+end
+
 -- Plans a job, or finds the one that does the same with the same rows. `job` has the fields of a job; `source` is
 -- { reader =, columns =, lengths = } or { rows = an iterator }. Returns the id, and whether the job is an earlier one;
 -- or nil and a message, if the rows cannot be read. `again` makes a new job in any case.
 function plan.add(store, job, source, again)
   local earlier, problem
-  local id = store.journal:transaction(function()
+  local id = store.journal:transaction(call_at_once, function()
     local new = store:add_job(job)
     local count, rejected
     if source.reader then

@@ -558,6 +558,13 @@ local function advance(run)
   end
 end
 
+local function summarize(run, ending)
+  run.journal:unlock()
+  run.summary = { state = ending.state, kind = ending.kind, message = ending.message, job = run.job,
+    seconds = now() - run.begun, verified = run.verified_count, changed = run.changed, unverified = run.unverified,
+    stored = not run.broken or #run.endings == 0 }
+end
+
 -- Ends the run: the state of the job is stored, and the journal unlocked.
 local function conclude(run)
   local ending = run.ending or { state = "finished" }
@@ -568,10 +575,7 @@ local function conclude(run)
     run.store:set_state(run.job.id, ending.state, ending.kind)
     run.job = run.store:job(run.job.id)
   end
-  run.journal:unlock()
-  run.summary = { state = ending.state, kind = ending.kind, message = ending.message, job = run.job,
-    seconds = now() - run.begun, verified = run.verified_count, changed = run.changed, unverified = run.unverified,
-    stored = not run.broken or #run.endings == 0 }
+  summarize(run, ending)
   if run.problem then
     error(run.problem.why, 0)
   end
@@ -629,15 +633,17 @@ function Run:step()
   return summary
 end
 
--- Ends the run at once, because an error was raised: cancels what is under way, and stores what is known of it.
+-- Ends the run at once: cancels what is under way, and stores what is known of it. The job is interrupted.
 function Run:abandon()
-  self:stop()
-  for task in pairs(self.tasks) do
-    scheduler.cancel(task)
+  if not self.summary then
+    self:stop("interrupted")
+    for task in pairs(self.tasks) do
+      scheduler.cancel(task)
+    end
+    release_queue(self)
+    pcall(self.turn, self)
+    summarize(self, self.ending)
   end
-  release_queue(self)
-  self:turn()
-  self.journal:unlock()
 end
 
 -- Returns how far the run is.

@@ -75,7 +75,8 @@ function Store:is_asked_to_stop(id)
   return self.journal:row("select stop from job where id = $1", "i", id) == 1
 end
 
--- Removes a job with all its items, and overwrites what the file held of them.
+-- Removes a job with all its items, and overwrites what the file held of them. Returns false if a
+-- process that reads the journal prevented the latter.
 function Store:remove(id)
   self.journal:transaction(function()
     for _, from in ipairs { "item", "event" } do
@@ -83,7 +84,7 @@ function Store:remove(id)
     end
     self.journal:execute("delete from job where id = $1", "i", id)
   end)
-  self.journal:row("pragma wal_checkpoint(truncate)", "")
+  return self.journal:row("pragma wal_checkpoint(truncate)", "") == 0
 end
 
 -- Removes the jobs that finished long ago.
