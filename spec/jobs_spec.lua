@@ -291,7 +291,7 @@ describe("running", function()
       if p.phase == "settling" and not moved then
         moved = connect().contact_identifiers
         assert(moved:unlink("old-2"))
-        assert(moved:link("old-2", "u-2")) -- who has no e-mail address
+        assert(moved:link("old-2", "u-2")) -- This contact has no e-mail address.
       end
     end })
     assert.same({ "finished", 0, 1 }, { summary.state, summary.verified, summary.unverified })
