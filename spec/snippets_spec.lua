@@ -1,7 +1,7 @@
 -- Runs each block of Lua in the README, the guides and the modules' comments, each against a new
 -- sandbox. If a block of text follows immediately, it is the expected output. A block that can't be run is
--- marked ```lua norun. In a block of console, lines that begin with "$ " are run in a shell, and the lines that
--- follow are what they print.
+-- marked ```lua norun. In a block of console, lines that begin with "$ " are run in a shell, in a folder that
+-- has the file cards.csv, and the lines that follow are what they print.
 local leat = require("leat")
 local interpreter = dofile("spec/support/interpreter.lua")
 local markdown = dofile("spec/support/markdown.lua")
@@ -39,6 +39,11 @@ local function wired(server)
   return module
 end
 
+-- Journals are not in the home of who runs the specs.
+local function with_temporary_journal(of_jobs)
+  return setmetatable({ open = of_jobs.open_temporary }, { __index = of_jobs })
+end
+
 -- The cards and contacts that the text around the blocks assumes.
 local function environment(server, printed)
   local module = wired(server)
@@ -54,7 +59,10 @@ local function environment(server, printed)
     value = "0042",
     key = server.api_key,
     my_program = function(of) assert(of.contact_identifiers) end,
-    require = function(name) return name == "leat" and module or require(name) end,
+    rows = { { value = "0042" }, { value = "0050" } },
+    require = function(name)
+      return name == "leat" and module or name == "leat.jobs" and with_temporary_journal(require(name)) or require(name)
+    end,
     os = setmetatable({
       getenv = function(name) return variables[name] end,
       exit = function() error("it ended itself", 2) end,
@@ -95,18 +103,34 @@ local function run(path, block, told)
 end
 
 local SHELL = [[
-export LEAT_API_KEY=%s LEAT_BASE_URL=%s
-leat() { %s lua/bin/leat "$@"; }
+export LEAT_API_KEY=%s LEAT_BASE_URL=%s XDG_STATE_HOME=%s/state
+root=$PWD
+leat() { %s "$root/lua/bin/leat" "$@"; }
+unset LEAT_DB LEAT_RATE
 exec 2>&1 </dev/null
+cd %s
 %s]]
 
+local CARDS = "Card Number,Holder,contact_uuid\n0051,Ann,ann\n0052,Bob,bob\n0043,Bob,ann\n5.1E+10,Cy,\n"
+
+local function make_folder()
+  local folder = os.tmpname()
+  os.remove(folder)
+  os.execute("mkdir " .. folder)
+  local file = assert(io.open(folder .. "/cards.csv", "w"))
+  file:write(CARDS)
+  file:close()
+  return folder
+end
+
 -- Returns the block with the output that its commands print here.
-local function run_console(block, server)
+local function run_console(block, server, folder)
   local lines = {}
   for line in block.text:gmatch("([^\n]*)\n") do
     local command = line:match("^%$ (.*)$")
     if command then
-      local pipe = assert(io.popen(SHELL:format(server.api_key, server.url, interpreter, command)))
+      local pipe = assert(io.popen(SHELL:format(server.api_key, server.url, folder, interpreter, folder,
+        command)))
       lines[#lines + 1] = line .. "\n" .. pipe:read("*a")
       pipe:close()
     end
@@ -115,9 +139,10 @@ local function run_console(block, server)
 end
 
 local function check_console(block)
-  local server = serve()
-  local fine, text = pcall(run_console, block, server)
+  local server, folder = serve(), make_folder()
+  local fine, text = pcall(run_console, block, server, folder)
   server:stop()
+  os.execute("rm -r " .. folder)
   assert.is_true(fine, text)
   assert.equal(block.text, text)
 end
@@ -141,7 +166,8 @@ for _, path in ipairs(markdown.documents()) do
 end
 
 -- Blocks of other modules need nginx or an event loop: see spec/nginx and spec/hosts.
-for _, name in ipairs { "", "/contact_identifier", "/curl", "/recorder", "/sandbox", "/tasks", "/transport" } do
+local documented = { "", "/contact_identifier", "/curl", "/jobs", "/recorder", "/sandbox", "/tasks", "/transport" }
+for _, name in ipairs(documented) do
   local path = "lua/leat" .. name .. ".lua"
   local examples = markdown.examples(path)
   assert(#examples > 0, path)
