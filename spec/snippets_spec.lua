@@ -1,7 +1,8 @@
 -- Runs each block of Lua in the README, the guides and the modules' comments, each against a new
 -- sandbox. If a block of text follows immediately, it is the expected output. A block that can't be run is
 -- marked ```lua norun. In a block of console, lines that begin with "$ " are run in a shell, and the lines that
--- follow are what they print.
+-- follow are what they print. Each block runs in an empty folder, which is also where its journal of jobs is; a
+-- block of csv is the file cards.csv of the console blocks behind it.
 local leat = require("leat")
 local interpreter = dofile("spec/support/interpreter.lua")
 local markdown = dofile("spec/support/markdown.lua")
@@ -16,6 +17,19 @@ local function serve()
       { value = "ABCDE12356-90", name = "Krabby Membership" },
     },
   })
+end
+
+local root = assert(io.popen("pwd")):read("*l")
+
+-- Calls `f` with the path of a new folder, and removes the folder.
+local function in_folder(f, ...)
+  local folder = os.tmpname()
+  os.remove(folder)
+  assert(os.execute("mkdir " .. folder))
+  local fine, result = pcall(f, folder, ...)
+  os.execute("rm -r " .. folder)
+  assert.is_true(fine, tostring(result))
+  return result
 end
 
 local function lines_of(list)
@@ -40,10 +54,10 @@ local function wired(server)
 end
 
 -- The cards and contacts that the text around the blocks assumes.
-local function environment(server, printed)
+local function environment(server, printed, folder)
   local module = wired(server)
   local client = module.new { api_key = server.api_key }
-  local variables = { LEAT_API_KEY = server.api_key, LEAT_BASE_URL = server.url }
+  local variables = { LEAT_API_KEY = server.api_key, LEAT_BASE_URL = server.url, XDG_STATE_HOME = folder }
   return setmetatable({
     leat = module,
     tasks = require("leat.tasks"),
@@ -80,9 +94,9 @@ local function compile(text, name, of)
   return assert(load(text, name, "t", of))
 end
 
-local function run(path, block, told)
+local function run_in(folder, path, block, told)
   local server, printed, getenv = serve(), {}, os.getenv
-  local of = environment(server, printed)
+  local of = environment(server, printed, folder)
   local chunk = compile(("\n"):rep(block.line - 1) .. block.text, "@" .. path, of)
   os.getenv = of.os.getenv -- luacheck: ignore
   local fine, why = pcall(chunk)
@@ -94,19 +108,27 @@ local function run(path, block, told)
   end
 end
 
+local function run(path, block, told)
+  in_folder(run_in, path, block, told)
+end
+
 local SHELL = [[
-export LEAT_API_KEY=%s LEAT_BASE_URL=%s
-leat() { %s lua/bin/leat "$@"; }
+cd %s
+export LEAT_API_KEY=%s LEAT_BASE_URL=%s LEAT_DB=jobs.db
+leat() { %s %s/lua/bin/leat "$@"; }
 exec 2>&1 </dev/null
 %s]]
 
 -- Returns the block with the output that its commands print here.
-local function run_console(block, server)
+local function run_console(folder, block, cards, server)
+  local file = assert(io.open(folder .. "/cards.csv", "w"))
+  assert(file:write(cards))
+  file:close()
   local lines = {}
   for line in block.text:gmatch("([^\n]*)\n") do
     local command = line:match("^%$ (.*)$")
     if command then
-      local pipe = assert(io.popen(SHELL:format(server.api_key, server.url, interpreter, command)))
+      local pipe = assert(io.popen(SHELL:format(folder, server.api_key, server.url, interpreter, root, command)))
       lines[#lines + 1] = line .. "\n" .. pipe:read("*a")
       pipe:close()
     end
@@ -114,9 +136,9 @@ local function run_console(block, server)
   return table.concat(lines)
 end
 
-local function check_console(block)
+local function check_console(block, cards)
   local server = serve()
-  local fine, text = pcall(run_console, block, server)
+  local fine, text = pcall(in_folder, run_console, block, cards, server)
   server:stop()
   assert.is_true(fine, text)
   assert.equal(block.text, text)
@@ -125,15 +147,19 @@ end
 local ran, not_run, shown = 0, 0, 0
 for _, path in ipairs(markdown.documents()) do
   local blocks = path == "docs/mistakes.md" and {} or markdown.blocks(path) -- mistakes_spec.lua runs these blocks
+  local cards = ""
   for i, block in ipairs(blocks) do
     local next_one = blocks[i + 1]
     local told = next_one and next_one.language == "text" and next_one.line == block.last + 2 and next_one or nil
     if block.language == "lua" then
       ran = ran + 1
       it(("%s, line %d, runs"):format(path, block.line), function() run(path, block, told) end)
+    elseif block.language == "csv" then
+      cards = block.text
     elseif block.language == "console" then
+      local cards_here = cards
       shown = shown + 1
-      it(("%s, line %d, prints that"):format(path, block.line), function() check_console(block) end)
+      it(("%s, line %d, prints that"):format(path, block.line), function() check_console(block, cards_here) end)
     elseif block.language == "lua norun" then
       not_run = not_run + 1
     end
