@@ -220,7 +220,7 @@ env:
 
 TESTS    := $(patsubst spec/core/%.c,$(T)/%,$(wildcard spec/core/*_test.c))
 # What the tests share; names.o replaces the system's resolver, in the tests that link it.
-SUPPORT  := $(filter-out %/slow_server.c %/catalogue_server.c %/terminal.c %/names.c %/system_calls.c %/kill_points.c,$(wildcard spec/support/*.c))
+SUPPORT  := $(filter-out %/slow_server.c %/catalogue_server.c %/terminal.c %/names.c %/system_calls.c %/kill_points.c %/trouble.c,$(wildcard spec/support/*.c))
 TEST_OBJ := $(T)/libsupport.a $(BUILD)/libleat_sandbox.a
 TEST_LIBS = $(CURL_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) -lpthread
 RUN_TEST ?=
@@ -250,7 +250,7 @@ $(T)/terminal: $(T)/terminal.o
 	$(CC) $(LDFLAGS) -o $@ $^
 
 # Records and replaces calls of the system in the specs' child processes.
-PRELOADED := $(T)/system_calls.so $(T)/kill_points.so
+PRELOADED := $(addprefix $(T)/,system_calls.so kill_points.so trouble.so)
 $(PRELOADED): %.so: %.o
 	$(CC) -shared $(LDFLAGS) -o $@ $^
 

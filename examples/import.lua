@@ -1,35 +1,29 @@
--- Creates and links a program's own rows, each once, whatever happens meanwhile:
---    LEAT_API_KEY=... lua5.4 examples/import.lua members.txt
--- Each line has a card's value and, after a blank, the e-mail address of its contact. Interrupt or kill the program,
--- and run it again: it continues. (For CSV files there is the command `leat import`.)
+-- Creates the cards of a CSV file, or completes those that exist, each once, whatever happens meanwhile:
+--    LEAT_API_KEY=... lua5.4 examples/import.lua cards.csv
+-- After an interrupt or a crash, run it again: it continues. `leat import` is the same with everything around it.
 local jobs, leat = require("leat.jobs"), require("leat")
 
-local path = arg[1]
-if not path then
-  io.stderr:write("usage: import.lua FILE\n")
+local path, journal = arg[1], arg[2]
+local file, why = io.open(path or "", "rb")
+if not file then
+  io.stderr:write("usage: import.lua cards.csv [jobs.db]\n", path and why .. "\n" or "")
   os.exit(2)
 end
 
--- Returns an iterator over the rows. They may as well come from a database, as long as they are the same each time.
-local function rows()
-  local lines = io.lines(path)
-  return function()
-    local line = lines()
-    local value, email = (line or ""):match("^(%S+)%s+(%S+)$")
-    return line and { value = value or line, contact_email = email }
+local client = leat.from_env { rate = tonumber(os.getenv("LEAT_RATE")) or 5 }
+local csv = leat.assert(jobs.csv(function() return file:read(65536) end, "ensure"))
+local store = leat.assert(jobs.open(journal))
+local job, earlier = store:plan { client = client, operation = "ensure", csv = csv, file = path }
+leat.assert(job, earlier)
+print(("%s job %d: %d rows, %d rejected"):format(earlier and "continues" or "begins", job.id, job.rows, job.rejected))
+
+local summary = leat.assert(job:run(client, { progress = function(p)
+  print(("%d of %d done, %d failed, %.1f/s"):format(p.done, p.rows, p.failed, p.rate))
+end }))
+for row in job:results() do
+  if row.state ~= "done" then
+    print(("line %d: %s: %s"):format(row.line, row.state, row.message or ""))
   end
 end
-
-local client = leat.from_env { rate = 5 }
-local store = leat.assert(jobs.open(os.getenv("LEAT_DB"))) -- the journal; nil: where the command has it
-local job = leat.assert(store:plan { client = client, operation = "ensure", name = path, rows = rows() })
-local summary = leat.assert(job:run(client, { progress = function(p)
-  io.stderr:write(("%d of %d done, %d failed\n"):format(p.done, p.rows, p.failed))
-end }))
-
-for row in job:results() do
-  print(row.line, row.value, row.outcome, row.message or "")
-end
-print(("job %d is %s%s: %d of %d rows done"):format(job.id, job.state, summary.kind and ": " .. summary.kind or "",
-  job.done, job.rows))
+print(summary.state, leat.assert(job:write_results()).results)
 os.exit(job.done + job.skipped == job.rows and 0 or 1)

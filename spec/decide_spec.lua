@@ -370,14 +370,16 @@ describe("what an item does next", function()
 
   it("after too many errors, or deaths of the process", function()
     local function exhausted(operation, maybe_applied, before)
-      return show(decide.exhausted { operation = operation, arguments = {}, maybe_applied = maybe_applied,
-        before = before, kind = "timeout", code = 1, message = "why" })
+      return show(decide.exhausted({ operation = operation, arguments = {}, maybe_applied = maybe_applied,
+        before = before }, { kind = "timeout", code = 1, message = "why" }))
     end
     for _, operation in ipairs(OPERATIONS) do
       assert.equal("failed timeout", exhausted(operation, false, BEFORE))
       assert.equal(operation == "find" and "failed timeout" or "unknown timeout", exhausted(operation, true, BEFORE))
     end
     assert.equal("failed timeout", exhausted("delete", true))
+    assert.equal("unknown timeout", show(decide.exhausted({ operation = "delete", arguments = {} },
+      { kind = "timeout", code = 1, message = "why", maybe_applied = true })))
     assert.equal("unknown timeout", exhausted("create", true))
     assert.equal("unknown poisoned", show(decide.poisoned()))
   end)

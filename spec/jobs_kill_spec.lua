@@ -8,7 +8,7 @@ local runs = dofile("spec/support/kill_runs.lua")
 local world = dofile("spec/support/kill_world.lua")
 
 local SCOPE = os.getenv("LEAT_KILLS")
-local SOME = 5 -- points of each operation
+local SOME = 3 -- points of each operation
 local GROUP = 24 -- runs at a time
 
 -- Runs the program for each entry of a list in a world of its own: it is killed as `settings` say, and then runs

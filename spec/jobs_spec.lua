@@ -5,6 +5,7 @@ local core = require("leat.core")
 local jobs = require("leat.jobs")
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
+local scheduler = require("leat.scheduler")
 local sqlite = require("leat.sqlite.core")
 
 local server, client, path, store
@@ -196,6 +197,44 @@ describe("running", function()
     assert.same({ "1 created", "2 recovered", "3 created" }, outcomes(job))
     assert.same({ "finished", 1, 0 }, { summary.state, summary.verified, summary.changed })
     assert.equal(3, #server:requests("create"))
+  end)
+
+  it("continues with rows that were about to be verified when it was stopped", function()
+    for _, value in ipairs { "a", "b" } do
+      server:fault { operation = "create", value = value, apply = true, close = "before" }
+    end
+    client = connect { max_attempts = 1 }
+    local job = plan("create", rows_of("a", "b"))
+    local begun = assert(job:start(client, { concurrency = 1, settle = 0.3, probe = 0.05 }))
+    server:fault { operation = "find", delay = 0.5 }
+    while #server:requests("create") < 2 or begun.flying == 0 or #begun.queue == 0 do
+      scheduler.step(0.01)
+      assert(not begun:step())
+    end
+    begun:stop()
+    repeat
+      scheduler.step(0.01)
+    until begun:step()
+    assert.equal("finished", run(job).state)
+    assert.same({ "1 recovered", "2 recovered" }, outcomes(job))
+  end)
+
+  it("waits no longer than settle for cards that were changed when the clock was ahead", function()
+    server:fault { operation = "create", value = "a", apply = true, close = "before" }
+    local job = plan("create", rows_of("a", "b"))
+    local clock, epoch = store.store.journal, store.store.journal.epoch
+    clock.epoch = epoch + 1000 * 3600
+    assert.equal("stopped", run(job, { settle = 3, progress_every = 0.01, progress = function(p)
+      if p.phase == "settling" then
+        job:stop()
+      end
+    end }).state)
+    clock.epoch = epoch
+    local begun = core.now()
+    run(job, { settle = 0.1, progress_every = 0.1, progress = function()
+      assert.is_true(core.now() - begun < 5000, "it waits")
+    end })
+    assert.same({ "1 recovered", "2 created" }, outcomes(job))
   end)
 
   it("reports a card that was changed after it was left as requested", function()

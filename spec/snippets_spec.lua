@@ -1,8 +1,7 @@
 -- Runs each block of Lua in the README, the guides and the modules' comments, each against a new
 -- sandbox. If a block of text follows immediately, it is the expected output. A block that can't be run is
--- marked ```lua norun. In a block of console, lines that begin with "$ " are run in a shell, and the lines that
--- follow are what they print. Each block runs in an empty folder, which is also where its journal of jobs is; a
--- block of csv is the file cards.csv of the console blocks behind it.
+-- marked ```lua norun. In a block of console, lines that begin with "$ " are run in a shell, in a new folder, and the
+-- lines that follow are what they print. A block of csv is the file cards.csv of the console blocks that follow it.
 local leat = require("leat")
 local interpreter = dofile("spec/support/interpreter.lua")
 local markdown = dofile("spec/support/markdown.lua")
@@ -17,19 +16,6 @@ local function serve()
       { value = "ABCDE12356-90", name = "Krabby Membership" },
     },
   })
-end
-
-local root = assert(io.popen("pwd")):read("*l")
-
--- Calls `f` with the path of a new folder, and removes the folder.
-local function in_folder(f, ...)
-  local folder = os.tmpname()
-  os.remove(folder)
-  assert(os.execute("mkdir " .. folder))
-  local fine, result = pcall(f, folder, ...)
-  os.execute("rm -r " .. folder)
-  assert.is_true(fine, tostring(result))
-  return result
 end
 
 local function lines_of(list)
@@ -53,11 +39,16 @@ local function wired(server)
   return module
 end
 
+-- Journals are not in the home of who runs the specs.
+local function with_temporary_journal(of_jobs)
+  return setmetatable({ open = of_jobs.open_temporary }, { __index = of_jobs })
+end
+
 -- The cards and contacts that the text around the blocks assumes.
-local function environment(server, printed, folder)
+local function environment(server, printed)
   local module = wired(server)
   local client = module.new { api_key = server.api_key }
-  local variables = { LEAT_API_KEY = server.api_key, LEAT_BASE_URL = server.url, XDG_STATE_HOME = folder }
+  local variables = { LEAT_API_KEY = server.api_key, LEAT_BASE_URL = server.url }
   return setmetatable({
     leat = module,
     tasks = require("leat.tasks"),
@@ -68,7 +59,10 @@ local function environment(server, printed, folder)
     value = "0042",
     key = server.api_key,
     my_program = function(of) assert(of.contact_identifiers) end,
-    require = function(name) return name == "leat" and module or require(name) end,
+    rows = { { value = "0042" }, { value = "0050" } },
+    require = function(name)
+      return name == "leat" and module or name == "leat.jobs" and with_temporary_journal(require(name)) or require(name)
+    end,
     os = setmetatable({
       getenv = function(name) return variables[name] end,
       exit = function() error("it ended itself", 2) end,
@@ -94,9 +88,9 @@ local function compile(text, name, of)
   return assert(load(text, name, "t", of))
 end
 
-local function run_in(folder, path, block, told)
+local function run(path, block, told)
   local server, printed, getenv = serve(), {}, os.getenv
-  local of = environment(server, printed, folder)
+  local of = environment(server, printed)
   local chunk = compile(("\n"):rep(block.line - 1) .. block.text, "@" .. path, of)
   os.getenv = of.os.getenv -- luacheck: ignore
   local fine, why = pcall(chunk)
@@ -108,27 +102,33 @@ local function run_in(folder, path, block, told)
   end
 end
 
-local function run(path, block, told)
-  in_folder(run_in, path, block, told)
-end
-
 local SHELL = [[
-cd %s
-export LEAT_API_KEY=%s LEAT_BASE_URL=%s LEAT_DB=jobs.db
-leat() { %s %s/lua/bin/leat "$@"; }
+export LEAT_API_KEY=%s LEAT_BASE_URL=%s XDG_STATE_HOME=%s/state
+root=$PWD
+leat() { %s "$root/lua/bin/leat" "$@"; }
+unset LEAT_DB LEAT_RATE
 exec 2>&1 </dev/null
+cd %s
 %s]]
 
--- Returns the block with the output that its commands print here.
-local function run_console(folder, block, cards, server)
+local function make_folder(cards)
+  local folder = os.tmpname()
+  os.remove(folder)
+  os.execute("mkdir " .. folder)
   local file = assert(io.open(folder .. "/cards.csv", "w"))
-  assert(file:write(cards))
+  file:write(cards)
   file:close()
+  return folder
+end
+
+-- Returns the block with the output that its commands print here.
+local function run_console(block, server, folder)
   local lines = {}
   for line in block.text:gmatch("([^\n]*)\n") do
     local command = line:match("^%$ (.*)$")
     if command then
-      local pipe = assert(io.popen(SHELL:format(folder, server.api_key, server.url, interpreter, root, command)))
+      local pipe = assert(io.popen(SHELL:format(server.api_key, server.url, folder, interpreter, folder,
+        command)))
       lines[#lines + 1] = line .. "\n" .. pipe:read("*a")
       pipe:close()
     end
@@ -137,9 +137,10 @@ local function run_console(folder, block, cards, server)
 end
 
 local function check_console(block, cards)
-  local server = serve()
-  local fine, text = pcall(in_folder, run_console, block, cards, server)
+  local server, folder = serve(), make_folder(cards)
+  local fine, text = pcall(run_console, block, server, folder)
   server:stop()
+  os.execute("rm -r " .. folder)
   assert.is_true(fine, text)
   assert.equal(block.text, text)
 end
@@ -167,7 +168,8 @@ for _, path in ipairs(markdown.documents()) do
 end
 
 -- Blocks of other modules need nginx or an event loop: see spec/nginx and spec/hosts.
-for _, name in ipairs { "", "/contact_identifier", "/curl", "/recorder", "/sandbox", "/tasks", "/transport" } do
+local documented = { "", "/contact_identifier", "/curl", "/jobs", "/recorder", "/sandbox", "/tasks", "/transport" }
+for _, name in ipairs(documented) do
   local path = "lua/leat" .. name .. ".lua"
   local examples = markdown.examples(path)
   assert(#examples > 0, path)

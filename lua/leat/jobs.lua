@@ -340,7 +340,7 @@ function Job:run(client, options)
       options.progress(run:progress())
     end
   until summary or err
-  read_again(self)
+  journal.try(read_again, self) -- What the run ended with counts, even if the journal can't be read any more.
   return summary, err
 end
 

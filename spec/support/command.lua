@@ -8,8 +8,8 @@
 --
 --   * `args`      list of strings
 --   * `server`    a sandbox: its URL and key become LEAT_BASE_URL and LEAT_API_KEY
---   * `env`       table of environment variables. LEAT_* and others that the command reads are unset otherwise; HOME and
---                 XDG_STATE_HOME are a folder that is removed afterwards, so that no spec writes to a real home
+--   * `env`       table of environment variables. LEAT_* and others that the command reads are unset otherwise; HOME
+--                 and XDG_STATE_HOME are a folder that is removed afterwards, so that no spec writes to a real home
 --   * `stdin`     string: the contents of standard input; default: nothing. `true`: a pipe, which `type` writes to
 --   * `stdout`    the path of a file, instead of one whose contents become `result.stdout`
 --   * `pipe_to`   a shell command that reads standard output, such as "head -n 1"; it prints `result.stdout`

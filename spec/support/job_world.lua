@@ -440,7 +440,7 @@ function world.run(setting, choose)
       if self.crashes == 3 then step = self.decide.poisoned() end
     elseif step.state == "ready" or step.state == "later" then
       self:postpone(step)
-      step = self.tries == 3 and self.decide.exhausted(self.item) or CRASH
+      step = self.tries == 3 and self.decide.exhausted(self.item, step) or CRASH
     end
     if step ~= CRASH then
       self:check_final(step)

@@ -1,5 +1,4 @@
 -- Runs jobs in processes of their own, several at a time, and checks what is left of each.
-local core = require("leat.core")
 local csv = require("leat.csv")
 local jobs = require("leat.jobs")
 local sandbox = require("leat.sandbox")
@@ -14,13 +13,14 @@ Run.__index = Run
 
 local TOOLS = os.getenv("LEAT_TOOLS")
 
---- Begins a world of its own for an operation: a service, a folder and the path of a journal.
-function runs.new(operation)
+--- Begins a world of its own for an operation: a service, a folder and the path of a journal. With `slow` a run takes
+-- more than a second.
+function runs.new(operation, slow)
   local folder = os.tmpname()
   os.remove(folder)
   assert(os.execute("mkdir -m 700 " .. folder))
   return setmetatable({ operation = operation, folder = folder, journal = folder .. "/jobs.db",
-    service = assert(sandbox.start(world.service(operation))) }, Run)
+    service = assert(sandbox.start(world.service(operation, slow))) }, Run)
 end
 
 function Run:close()
@@ -28,16 +28,26 @@ function Run:close()
   os.execute("chmod -R u+w " .. self.folder .. "; rm -r " .. self.folder)
 end
 
---- Returns the shell command that runs the program once. `settings` are variables of its environment, for the
--- library `preload`; `more` are further arguments.
-function Run:command(preload, settings, more)
+--- Returns the shell command that runs the program once, as a process that replaces the shell's. `settings` are
+-- variables of its environment, for the library `preload`; `more` are further arguments.
+function Run:program(preload, settings, more)
   local variables = preload and ('LD_PRELOAD="$LD_PRELOAD %s/%s.so"'):format(TOOLS, preload) or ""
   for name, value in pairs(settings or {}) do
     variables = ("%s %s=%s"):format(variables, name, value)
   end
-  return ("LEAT_IMAGES=%s LEAT_JOURNAL=%s timeout 40 env %s %s spec/support/kill_program.lua %s %s %s %s %s"
-    .. " >>%s/output 2>&1"):format(self.folder, self.journal, variables, interpreter, self.service.url, self.journal,
-    self.folder, self.operation, more or "", self.folder)
+  return ("env %s LEAT_IMAGES=%s LEAT_JOURNAL=%s %s spec/support/kill_program.lua %s %s %s %s %s >>%s/output 2>&1")
+    :format(variables, self.folder, self.journal, interpreter, self.service.url, self.journal, self.folder,
+      self.operation, more or "", self.folder)
+end
+
+--- Returns the same with a limit for its time.
+function Run:command(...)
+  return "timeout 40 " .. self:program(...)
+end
+
+--- Returns the shell command that begins a run, and waits until it is under way; its process is $pid.
+function Run:begin(...)
+  return ("%s & pid=$!; until [ -e %s.lock ]; do sleep 0.01; done; sleep 0.1"):format(self:program(...), self.journal)
 end
 
 --- Returns the shell command that does to the journal what a power failure would have done.
@@ -114,10 +124,6 @@ function Run:points()
     file:close()
   end
   return count
-end
-
-function runs.wait(seconds)
-  core.wait(seconds, {})
 end
 
 return runs

@@ -72,8 +72,8 @@ local function cards_of(operation)
   return list
 end
 
--- Returns the options of a sandbox for an operation.
-function world.service(operation)
+-- Returns the options of a sandbox for an operation. With `slow` the response to one request takes a second.
+function world.service(operation, slow)
   local request = operation == "ensure" and "create" or operation
   local fault = function(value, fields)
     fields.operation, fields.value = request, value
@@ -82,7 +82,7 @@ function world.service(operation)
   return { contacts = { { uuid = ANN, email = "ann@example.org" }, { uuid = BOB } }, cards = cards_of(operation),
     faults = { fault("lost", { apply = true, close = "before" }),
       fault("late", { apply_after = operation ~= "find" and 0.15 or nil, close = "before" }),
-      fault("503", { status = 503 }), fault("429", { status = 429 }) } }
+      fault("503", { status = 503 }), fault("429", { status = 429 }), slow and fault("fine", { delay = 1 }) or nil } }
 end
 
 -- ---- the record -------------------------------------------------------------------------

@@ -2,6 +2,10 @@
 
 local OPERATIONS = { "ensure", "create", "link", "unlink", "update", "delete", "find" }
 local DAY = 86400
+local EXAMPLES = [[
+Examples:
+   leat import members.csv --column value='Card Number' --dry-run
+   leat import cards.csv --operation find    # exports the cards]]
 
 -- ---- conversions ------------------------------------------------------------------------
 
@@ -53,13 +57,13 @@ end
 -- How a job is run.
 local function add_run_options(command)
   add_out(command)
-  command:option("--max-failures", "Pause after so many failed rows, or that percentage of the rows processed and at "
-    .. "least 100; default: 5%; 0: never."):argname("N|P%"):convert(failures)
+  command:option("--max-failures", "Pause when so many rows have failed, or such a percentage, but not before 100 "
+    .. "have; rejected rows do not count; default: 5%; 0: never."):argname("N|P%"):convert(failures)
   command:flag("--verify", "Find every card once more at the end, not only those whose change is in doubt.")
   command:option("--settle", "For how long a request may still take effect whose response was lost; default: 30.")
     :argname("SECONDS"):convert(seconds("--settle", 0))
-  command:option("--lease", "For how long rows are claimed; default: 60."):argname("SECONDS")
-    :convert(seconds("--lease", 1))
+  command:option("--lease", "For how long a process claims rows before others may take them over; default: 60.")
+    :argname("SECONDS"):convert(seconds("--lease", 1))
   command:option("--probe", "The time between two attempts while the service does not respond; default: 30.")
     :argname("SECONDS"):convert(seconds("--probe", 0.01))
 end
@@ -76,11 +80,13 @@ end
 
 local function add_import(add)
   local import = add("import", "Process a file of cards, each row once.",
-    "Process a file of cards, each row once, whatever happens meanwhile: what becomes of the rows is kept in a "
-    .. "journal, so that the same command continues after an interrupt, a crash or an outage. FILE is CSV whose first "
-    .. "line names the columns: value, and depending on the operation name, contact_uuid or contact_email, active, "
-    .. "expect. At the end FILE's results are beside it: cards.results.csv, and those rows that failed, were rejected "
-    .. "and so on, each as it was, in cards.failed.csv, cards.rejected.csv ...")
+    "Process a file of cards, each row once, whatever happens meanwhile: what becomes of each row is kept in a "
+    .. "journal, so that after Ctrl-C, a crash or an outage the same command continues. FILE is CSV, with commas, "
+    .. "semicolons or tabs. Its first line names the columns: value, and as the operation takes them name, "
+    .. "contact_uuid or contact_email, active, expect; others are ignored. Whenever it ends, results are beside FILE: "
+    .. "cards.results.csv lists all rows; and cards.failed.csv, cards.unknown.csv, cards.rejected.csv (which were "
+    .. "never sent), cards.skipped.csv and cards.unprocessed.csv have those rows as they were, to be corrected and "
+    .. "imported.")
   import:argument("FILE", "A CSV file; '-' reads standard input."):target("file"):argname("FILE")
   import:option("--operation", "What to do with each card: " .. table.concat(OPERATIONS, ", ") .. "; default: ensure, "
     .. "which creates a card, or completes the one that exists."):argname("NAME"):choices(OPERATIONS)
@@ -91,6 +97,7 @@ local function add_import(add)
   import:flag("--again", "Process a file again that was finished.")
   import:flag("--detach", "Only store the job, and print its number, for 'leat job run'.")
   add_run_options(import)
+  import:epilog(EXAMPLES .. "\n\n" .. import._epilog)
 end
 
 local function add_job(add, add_help)

@@ -84,6 +84,14 @@ local function warn_of_columns(output, csv)
   end
 end
 
+-- Ends the command, or returns its exit status, because of an error of store:plan: that may be the file's.
+local function plan_failed(context, err)
+  if err.kind == "invalid_input" then
+    usage(context.options.file .. ": " .. err.message)
+  end
+  return context.output:failure(nil, err)
+end
+
 -- ---- a dry run --------------------------------------------------------------------------
 
 local function print_rows(output, job)
@@ -95,7 +103,8 @@ local function print_rows(output, job)
 end
 
 local function range(least, most, form)
-  return least == most and form(least) or ("%s to %s"):format(form(least), form(most))
+  least, most = form(least), form(most)
+  return least == most and least or ("%s to %s"):format(least, most)
 end
 
 local function estimate(context, job)
@@ -129,7 +138,7 @@ local function dry_run(context, csv)
     job, err = store:plan { csv = csv, account = "", operation = options.operation, file = options.file }
   end
   if not job then
-    return context.output:failure(nil, err)
+    return plan_failed(context, err)
   end
   print_dry_run(context, job, csv)
   store:close()
@@ -165,10 +174,10 @@ end
 local function plan(context, store, csv, account)
   local options = context.options
   local job, earlier = store:plan { csv = csv, account = account, base_url = context.client.base_url,
-    operation = options.operation, again = options.again, file = options.file,
+    operation = options.operation, again = options.again, file = options.file ~= "-" and options.file or nil,
     name = options.file == "-" and "stdin" or options.file }
   if not job then
-    return nil, context.output:failure(nil, earlier)
+    return nil, plan_failed(context, earlier)
   elseif earlier and job.state == "finished" then
     usage(("%s was imported before, as job %d: '%s' writes its results, and --again imports it once more"):format(
       options.file == "-" and "this input" or options.file, job.id,

@@ -212,8 +212,8 @@ local function bar(p)
 end
 
 -- Shows the progress of work that takes longer than a second: a bar on a terminal, otherwise a line every ten
--- seconds. `p` has `done`, `failed`, `total` (nil if that is not known) and `begun`, a time in seconds, as `now`; it may
--- have `unknown`, `before` (done earlier) and a `note`.
+-- seconds. `p` has `done`, `failed`, `total` (nil if that is not known) and `begun`, a time in seconds, as `now`. It
+-- may have `unknown`, `before` (done earlier) and a `note`.
 function Output:progress(p, now)
   local seconds = now - p.begun
   local interval = not self.terminal and 10 or self.reported > p.begun and 0.2 or 1

@@ -179,12 +179,19 @@ local function read_version(self)
   return 0
 end
 
-local function migrate(self)
+-- Returns the version of the schema. Raises an error for a file that must not be touched.
+local function check_version(self)
   local version = read_version(self)
   if version > #migrations then
     raise(("the journal %s was written by a newer leat (version %d, and this one knows %d): update leat, or give "
       .. "another file"):format(self.path, version, #migrations))
-  elseif version == #migrations then
+  end
+  return version
+end
+
+local function migrate(self)
+  local version = check_version(self)
+  if version == #migrations then
     return false -- nothing to commit
   end
   for i = version + 1, #migrations do
@@ -218,7 +225,9 @@ local function open(path)
   end
   local self = setmetatable({ connection = connection, path = path, statements = {}, lock_connection = false,
     epoch = math.floor(os.time() * 1000 - files.boottime()) }, Journal)
-  self:exec("pragma busy_timeout = 5000; pragma journal_mode = wal; pragma synchronous = full; "
+  self:exec("pragma busy_timeout = 5000")
+  check_version(self) -- the journal mode stays in the file
+  self:exec("pragma journal_mode = wal; pragma synchronous = full; "
     .. "pragma secure_delete = on; pragma temp_store = file")
   self:transaction(migrate, self)
   return self

@@ -12,7 +12,7 @@ local Run = {}
 Run.__index = Run
 
 local MOST_TRIES = 5 -- times that an item may fail while others succeed
-local OUTAGE = 20 -- failures in a row that are an outage; all items under way fail then
+local OUTAGE = 20 -- failures in a row that are an outage; fewer if there are not so many items
 local TURN = 1 -- seconds after which results are stored at the latest
 local LEAST_FAILURES = 100 -- before `max_failures` given in percent stops a job
 local GIVE_UP = 15 * 60 -- seconds after which a journal that cannot be written ends the run
@@ -106,19 +106,19 @@ end
 
 local function begin_outage(run, ending)
   run.outage = { kind = ending.kind, message = ending.message, since = now(), probe_at = now() + run.probe }
-  if run.streak_length >= OUTAGE then -- otherwise the rows may be the reason
+  if run.failures_in_row >= OUTAGE then -- otherwise the rows may be the reason
     for n in pairs(run.streak) do
       table.insert(run.forgiven, n)
     end
   end
-  run.streak, run.streak_length = {}, 0
+  run.streak, run.streak_length, run.failures_in_row = {}, 0, 0
   run:tell("outage", run.outage)
 end
 
 -- A response ends an outage.
 local function note_response(run)
   run.responses = run.responses + 1
-  run.streak, run.streak_length = {}, 0
+  run.streak, run.streak_length, run.failures_in_row = {}, 0, 0
   run:end_outage()
 end
 
@@ -137,11 +137,14 @@ local function note_transient(run, item, ending)
       return decide.exhausted(item, ending)
     end
   end
-  run.streak[item.n] = true
-  run.streak_length = run.streak_length + 1
+  run.failures_in_row = run.failures_in_row + 1
+  if not run.streak[item.n] then
+    run.streak[item.n] = true
+    run.streak_length = run.streak_length + 1
+  end
   if run.outage then
     run.outage.probe_at = now() + run.probe
-  elseif run.streak_length >= math.min(OUTAGE, open_items(run)) then
+  elseif run.failures_in_row >= OUTAGE or run.streak_length >= open_items(run) then
     begin_outage(run, ending)
   end
   item.failures = (item.failures or item.tries) + 1
@@ -432,6 +435,7 @@ local function release_queue(run)
     if item.fence then
       local ending = decide.canceled(item)
       ending.item, ending.unsent = item, true
+      ending.due = ending.state == "later" and run.journal:now() or nil
       table.insert(run.endings, ending)
       run.first_ending = run.first_ending or now()
       run.after = math.min(run.after, item.n - 1)
@@ -516,7 +520,8 @@ end
 local function begin_verification(run)
   run.phase = "settling"
   local last = run.store:last_doubtful(run.job.id)
-  run.verify_from = last and last + run.settle_ms or run.verify_all and run.journal:now() or false
+  local from = run.journal:now() -- The wall clock may have been set back since an earlier run.
+  run.verify_from = last and math.min(last, from) + run.settle_ms or run.verify_all and from or false
 end
 
 local function fetch_unverified(run)
@@ -638,6 +643,7 @@ local function begin(store, job, client, options)
     begun = now(), looked_at = now(), after = 0, flying = 0, responses = 0,
     verified_count = 0, changed = 0, unverified = 0,
     queue = {}, endings = {}, notes = {}, verified = {}, forgiven = {}, streak = {}, streak_length = 0,
+    failures_in_row = 0,
     outage = false, probing = false, exhausted = false, ending = false, broken = false, problem = false,
     look_at = false, retry_at = false, first_ending = false, failing_since = false, summary = false,
   }, Run)

@@ -1,4 +1,4 @@
--- Draws a run of `leat import` in a terminal, halfway and at its end. Each time it runs the command
+-- Draws a run of `leat import` in a terminal, halfway and at its end. Each time it runs the program
 -- against a sandbox; the script of util-linux provides the terminal.
 local svg = dofile("spec/support/doc/svg.lua")
 local sandbox = require("leat.sandbox")
@@ -6,8 +6,8 @@ local sandbox = require("leat.sandbox")
 local COLUMNS, LINE, CHARACTER = 96, 19, 8
 
 local LUA = os.getenv("LUA") or "lua5.4"
-local COMMANDS = { "leat import cards.csv --rate 60", "cut -d, -f1,2,4,5 cards.results.csv | grep -v created" }
-local ROOT = assert(io.popen("pwd")):read("*l")
+local COMMANDS = { "leat import --rate 60 --settle 1 cards.csv",
+  "cut -d, -f1,2,4,5 cards.results.csv | grep -v created" }
 
 -- Some cards exist already, one of them with another contact; a spreadsheet damaged one value; one is listed twice.
 local function write_cards(path)
@@ -29,20 +29,30 @@ local function serve()
   return server
 end
 
--- Returns the terminal's output, and the rows of the results whose outcome is not "created".
-local function run(server)
+-- Makes a folder with the file, and with the command, which finds its modules through the environment.
+local function make_folder()
   local folder = os.tmpname()
   os.remove(folder)
   assert(os.execute("mkdir " .. folder))
   write_cards(folder .. "/cards.csv")
-  local command = COMMANDS[1]:gsub("^leat", LUA .. " " .. ROOT .. "/lua/bin/leat")
-  local pipe = assert(io.popen(("cd %s && LEAT_API_KEY=%s LEAT_BASE_URL=%s LEAT_DB=jobs.db script -qec '%s' /dev/null "
-    .. "</dev/null; echo; %s"):format(folder, server.api_key, server.url, command, COMMANDS[2])))
-  local output = pipe:read("*a"):gsub("\r\n", "\n")
+  local pipe = assert(io.popen(('exec 2>&1; printf "#!/bin/sh\\nexec %s $PWD/lua/bin/leat \\"\\$@\\"\\n" >%s/leat '
+    .. '&& chmod +x %s/leat'):format(LUA, folder, folder)))
+  assert(pipe:read("*a") == "")
+  pipe:close()
+  return folder
+end
+
+-- Returns the terminal's output, and the rows of the results whose outcome is not "created".
+local function run(server)
+  local folder = make_folder()
+  local pipe = assert(io.popen(("cd %s && PATH=.:$PATH XDG_STATE_HOME=$PWD/state LEAT_API_KEY=%s LEAT_BASE_URL=%s "
+    .. "script -qec '%s' /dev/null </dev/null; echo ===; %s"):format(folder, server.api_key, server.url, COMMANDS[1],
+    COMMANDS[2])))
+  local output = pipe:read("*a"):gsub("\r\n", "\n"):gsub(folder .. "/", "")
   pipe:close()
   os.execute("rm -r " .. folder)
-  local told, rest = output:match("^(.-\n)\n(line,.*)$")
-  return assert(told, output), (rest:gsub(" \n", "\n"))
+  local told, rest = output:match("^(.-)===\n(.*)$")
+  return assert(told, output), rest
 end
 
 -- A line is the text after its last carriage return, after which the program clears the line.
@@ -61,9 +71,9 @@ end
 -- Returns the first state of the bar that shows at least half.
 local function halfway(text)
   for state in text:gmatch("\r([^\r\n]*)") do
-    local done, total = state:match("(%d+) of (%d+) done,")
+    local done, total = state:match("(%d+) of (%d+) done")
     if done and done * 2 >= total + 0 then
-      return screen(state .. "\n")
+      return screen(text:match("^[^\n]*\n") .. state .. "\n")
     end
   end
   error("no bar was shown:\n" .. text)
@@ -95,7 +105,7 @@ return function()
   local blocks = { { command = COMMANDS[1], lines = first }, { command = COMMANDS[2], lines = screen(rest) } }
   local height = 166 + (#first + #blocks[2].lines + 2) * LINE
   local page = svg.new(COLUMNS * CHARACTER + 56, height, "An import in a terminal",
-    "leat import creates the cards of a file. Halfway: " .. middle[1] .. ". At the end: " .. first[2])
+    "leat import creates the cards of a file. Halfway: " .. middle[2] .. ". At the end: " .. first[2])
   local y = draw_terminal(page, 12, "Halfway", { { command = blocks[1].command, lines = middle } })
   draw_terminal(page, y, "At the end, and what needs a look", blocks)
   return tostring(page)
