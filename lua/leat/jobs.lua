@@ -34,8 +34,8 @@ local jobs = {}
 local Store = {}
 Store.__index = Store
 
---- A job of a journal. Its fields are those of the time when it was read: `id`, `name`, `operation`, `file`, `state`
--- (`planned`, `running`, `interrupted`, `stopped`, `paused` or `finished`), `reason`, `rows`, `done`, `failed`,
+--- A job of a journal. Its fields are those of the time when it was read: `id`, `name`, `operation`, `account`,
+-- `base_url`, `file`, `state` (`planned`, `running`, `interrupted`, `stopped`, `paused` or `finished`), `reason`, `rows`, `done`, `failed`,
 -- `unknown`, `rejected`, `skipped`, `unprocessed`, `requests`, `created` and `finished` (milliseconds since 1970).
 -- @type Job
 local Job = {}
@@ -452,4 +452,4 @@ function Job:write_results(folder)
   return files, err
 end
 
-return jobs
+return jobs --[[@as leat.jobs]]
