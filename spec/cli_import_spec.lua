@@ -254,7 +254,7 @@ To try those again that failed or are unknown:
     assert.same({ 1, 1 }, { #server:requests("create"), count_writes() })
     assert_has(expect(0, { "import", file, "--again" }).stderr, "job 2: 1 row of")
     assert.same({ a = "existed" }, outcomes("cards.results.csv"))
-    expect(1, { "import", file, "--operation", "create" }) -- another job
+    expect(1, { "import", file, "--operation", "create" }) -- it is another job
   end)
 
   it("exports what the service holds: --operation find", function()

@@ -252,6 +252,61 @@ describe("running", function()
     assert.same({ 0, 0, 1, 0, 0, 0 }, counts(job))
   end)
 
+  it("ends if a card can't be found again, and leaves its row as it is", function()
+    server:fault { operation = "create", value = "a", apply = true, close = "before" }
+    server:fault { operation = "find", value = "a", kind = "server", times = math.huge }
+    local job, outages = plan("create", rows_of("a", "b")), 0
+    local summary = run(job, { on_event = function(what) outages = outages + (what == "outage" and 1 or 0) end })
+    assert.same({ "finished", 0, 1 }, { summary.state, summary.verified, summary.unverified })
+    assert.same({ "1 unknown server", "2 created" }, outcomes(job))
+    assert.is_true(outages < 15)
+  end)
+
+  it("waits for the end of an outage during the verification", function()
+    server:fault { operation = "create", value = "a", apply = true, close = "before" }
+    local job, events = plan("create", rows_of("a")), {}
+    local broken
+    local summary = run(job, { settle = 0.3, progress_every = 0.05, progress = function(p)
+      if p.phase == "settling" and not broken then
+        broken = true
+        server:fault { operation = "find", kind = "connection", times = 4 }
+        server:fault { operation = "check", kind = "connection", times = 20 }
+      end
+    end, on_event = function(what) events[#events + 1] = what end })
+    assert.same({ "finished", 1, 0 }, { summary.state, summary.verified, summary.unverified })
+    assert.same({ "outage", "outage_over" }, { events[#events - 1], events[#events] })
+  end)
+
+  it("cannot verify what the service does not show", function()
+    server:fault { operation = "link", value = "old-2", apply = true, close = "before" }
+    local job = plan("link", rows_of({ value = "old-2", contact_email = "ann@example.org" }))
+    local moved
+    local summary = run(job, { settle = 0.5, progress_every = 0.05, progress = function(p)
+      if p.phase == "settling" and not moved then
+        moved = connect().contact_identifiers
+        assert(moved:unlink("old-2"))
+        assert(moved:link("old-2", "u-2")) -- a contact without an e-mail address
+      end
+    end })
+    assert.same({ "finished", 0, 1 }, { summary.state, summary.verified, summary.unverified })
+  end)
+
+  it("does not wait for a time that a wrong clock stored", function()
+    server:fault { operation = "create", value = "a", apply = true, close = "before" }
+    local job = plan("create", rows_of("a"))
+    local started = assert(job:start(client, { settle = 0.2, probe = 0.05 }))
+    while started:progress().phase == "items" do
+      require("leat.tasks").poll()
+      started:step()
+    end
+    started:stop()
+    assert.equal("stopped", assert(started:step()).state)
+    local connection = assert(sqlite.open(path))
+    assert(connection:exec("update item set at = at + 1000000"))
+    connection:close()
+    assert.equal(1, run(job).verified)
+  end)
+
   it("never sends an unlink again before it knows what became of it", function()
     server:fault { operation = "unlink", apply_after = 0.2, close = "before" }
     local job = plan("unlink", rows_of("old-1"))
@@ -293,6 +348,27 @@ describe("running", function()
     local job = plan("find", rows_of("old-1", "old-2", "old-3"))
     run(job)
     assert.same({ "1 found", "2 failed server", "3 failed not_found" }, outcomes(job))
+  end)
+
+  it("gives up rows that fail again and again, also if there are more of them than an outage takes", function()
+    for i = 1, 30 do
+      server:fault { operation = "find", value = "card-" .. i, kind = "server", times = math.huge }
+    end
+    local job, seen = plan("find", numbered(50)), {}
+    run(job, { max_failures = 0, on_event = function(what) seen[what] = true end })
+    assert.same({ 0, 50, 0, 0, 0, 0 }, counts(job))
+    for row in job:results() do
+      assert.equal(row.line <= 30 and "server" or "not_found", row.kind)
+    end
+    assert.same({ outage = true, outage_over = true }, seen)
+  end)
+
+  it("stops when the key is refused during an outage", function()
+    server:fault { operation = "find", kind = "connection", times = math.huge }
+    local job = plan("find", rows_of("old-1"))
+    server:fault { operation = "check", kind = "unauthorized" }
+    local summary = run(job)
+    assert.same({ "paused", "unauthorized", 1 }, { summary.state, summary.kind, job.unprocessed })
   end)
 
   it("stops at the first response that refuses the key, and goes on with a better one", function()
@@ -365,6 +441,50 @@ describe("running", function()
     end
     assert.is_false(other:is_busy())
     other:close()
+  end)
+
+  local function finish_run(started)
+    local summary
+    while not summary do
+      require("leat.tasks").poll()
+      summary = started:step()
+      core.wait(0.002, {})
+    end
+    return summary
+  end
+
+  it("lets one run at a time work on a journal, within a process too", function()
+    local job, other = plan("create", numbered(20)), plan("create", numbered(10))
+    local started = assert(job:start(client, fast))
+    for _, second in ipairs { job, other } do
+      local refused, err = second:start(client, fast)
+      assert.is_true(refused == nil)
+      assert.truthy(err.message:find("another run of this program works on the journal", 1, true))
+    end
+    assert.equal("finished", finish_run(started).state)
+    assert.same({ 20, 20 }, { #server:requests("create"), job:refresh().done })
+    assert.equal("finished", finish_run(assert(other:start(client, fast))).state)
+  end)
+
+  it("knows a journal by all its names", function()
+    local job, link = plan("create", numbered(5)), path .. ".link"
+    local started = assert(job:start(client, fast))
+    assert(os.execute("ln -s " .. path .. " " .. link))
+    local other = assert(jobs.open(link))
+    assert.is_true(other:is_busy())
+    other:close()
+    os.remove(link)
+    finish_run(started)
+  end)
+
+  it("pauses when its lock was deleted, because another process may work on the journal then", function()
+    local job = plan("create", numbered(50))
+    local started = assert(job:start(client, fast))
+    os.remove(path .. ".lock")
+    local summary = finish_run(started)
+    assert.same({ "paused", "journal" }, { summary.state, summary.kind })
+    assert.equal("finished", run(job).state)
+    assert.same({ 50, 50 }, { #server:requests("create"), job.done })
   end)
 
   it("runs in steps that never wait, for ticks", function()

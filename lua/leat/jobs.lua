@@ -287,8 +287,8 @@ function Job:start(client, options)
   local locked
   locked, err = journal.try(self.store.journal.lock, self.store.journal, true)
   if locked == false then
-    return refuse(("another process works on the journal %s: wait for it, or give another journal"):format(
-      self.store.path))
+    local who = self.store.journal.lock_connection and "another run of this program" or "another process"
+    return refuse(("%s works on the journal %s: wait for it, or give another journal"):format(who, self.store.path))
   elseif not locked then
     return nil, err
   end

@@ -137,10 +137,12 @@ end
 -- of a second, empty database, which the system releases when the process dies. With `patient` it waits for others
 -- that only look whether it is locked.
 function Journal:lock(patient)
-  if self.lock_connection or self.path == "" then
+  if self.lock_connection then
+    return false -- another run of this process holds it
+  elseif self.path == "" then
     return true
   end
-  local connection, message, code = sqlite.open(self.path .. ".lock")
+  local connection, message, code = sqlite.open(self.real_path .. ".lock")
   check(self, connection, message, code)
   local locked
   locked, message, code = connection:exec((patient and "pragma busy_timeout = 500; " or "") .. "begin exclusive")
@@ -162,9 +164,10 @@ function Journal:unlock()
   end
 end
 
--- Returns whether the file was deleted or replaced since it was opened.
+-- Returns whether the file, or that of the lock, was deleted or replaced since it was opened.
 function Journal:has_moved()
-  return self.path ~= "" and self.connection:has_moved()
+  return self.path ~= "" and (self.connection:has_moved()
+    or self.lock_connection and self.lock_connection:has_moved()) or false
 end
 
 -- ---- opening ----------------------------------------------------------------------------
@@ -230,6 +233,7 @@ local function open(path)
   self:exec("pragma journal_mode = wal; pragma synchronous = full; "
     .. "pragma secure_delete = on; pragma temp_store = file")
   self:transaction(migrate, self)
+  self.real_path = select(3, self:row("pragma database_list", "")) -- several links may lead to one journal
   return self
 end
 

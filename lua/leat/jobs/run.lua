@@ -104,15 +104,22 @@ local function open_items(run)
   return run.job.rows - run.job.done - run.job.failed - run.job.unknown - run.job.rejected - run.job.skipped
 end
 
-local function begin_outage(run, ending)
-  run.outage = { kind = ending.kind, message = ending.message, since = now(), probe_at = now() + run.probe }
-  if run.failures_in_row >= OUTAGE then -- otherwise the rows may be the reason
+function Run:begin_outage(ending)
+  if not self.outage then
+    self.outage = { kind = ending.kind, message = ending.message, since = now(), probe_at = now() + self.probe }
+    self.exhausted = false
+    self:tell("outage", self.outage)
+  end
+end
+
+-- Does not count the failures that were taken for those of items, but are an outage.
+local function forgive_streak(run)
+  if run.failures_in_row >= OUTAGE and not run.all_begun then -- otherwise the rows may be the reason
     for n in pairs(run.streak) do
       table.insert(run.forgiven, n)
     end
   end
   run.streak, run.streak_length, run.failures_in_row = {}, 0, 0
-  run:tell("outage", run.outage)
 end
 
 -- A response ends an outage.
@@ -145,7 +152,8 @@ local function note_transient(run, item, ending)
   if run.outage then
     run.outage.probe_at = now() + run.probe
   elseif run.failures_in_row >= OUTAGE or run.streak_length >= open_items(run) then
-    begin_outage(run, ending)
+    forgive_streak(run)
+    run:begin_outage(ending)
   end
   item.failures = (item.failures or item.tries) + 1
   ending.due = run.journal:now() + math.floor(1000 * backoff(run, item.failures))
@@ -247,6 +255,7 @@ local function keep_verified(run, item, verified)
   run.first_ending = run.first_ending or now()
   table.insert(run.verified, verified)
   run.verified_count = run.verified_count + 1
+  run:end_outage()
   if verified.state ~= item.state then
     run.job[item.state] = run.job[item.state] - 1
     run.job[verified.state] = run.job[verified.state] + 1
@@ -264,15 +273,16 @@ local function start_verification(run, item)
   end)
 end
 
--- What cannot be told now is asked again when the service responds; what stops a job stops this too.
+-- What cannot be told now is asked again when the service responds, but not for ever: the reason may be the card. What
+-- stops a job stops this too. There is no error if the card was found, but does not show what is to be verified.
 function Run:retry_verification(item, err)
-  local ending = decide.failure({ operation = "find", arguments = item.arguments }, err)
+  local ending = err and decide.failure({ operation = "find", arguments = item.arguments }, err) or {}
+  item.tries = (item.tries or 0) + 1
   if ending.stop then
     self:stop("paused", ending.stop, ending.message)
-  elseif ending.transient or ending.kind == "canceled" then
-    self.look_at = now() + self.probe
+  elseif (ending.transient or ending.kind == "canceled") and item.tries < MOST_TRIES then
     table.insert(self.queue, item)
-    self:tell("outage", { kind = ending.kind, message = ending.message })
+    self:begin_outage(ending)
   else
     self.unverified = self.unverified + 1
   end
@@ -308,10 +318,7 @@ function Run:compare_account(account, err)
     return self:stop("paused", ending.stop or ending.kind, ending.message)
   end
   self.look_at = now() + self.probe
-  if not self.outage then
-    self.outage = { kind = ending.kind, message = ending.message, since = now(), probe_at = self.look_at }
-    self:tell("outage", self.outage)
-  end
+  self:begin_outage(ending)
 end
 
 -- Nothing else is sent before this.
@@ -344,7 +351,7 @@ local function claim_request(run)
   local wanted = run.probing and 1 or how_many(run)
   return wanted > 0 and { count = wanted, after = run.after, lease_ms = run.lease_ms, operation = run.job.operation,
     longest_wait_ms = math.max(run.settle_ms, math.ceil(2000 * run.probe)),
-    nothing_else = run.flying == 0 and #run.queue == 0 } or nil
+    nothing_else = run.flying == 0 and #run.queue == 0, probing = run.probing } or nil
 end
 
 local function take_claimed(run, claimed, asked, began)
@@ -352,8 +359,9 @@ local function take_claimed(run, claimed, asked, began)
     item.claimed_at, item.mark = began, math.min(item.mark, run.responses)
     table.insert(run.queue, item)
   end
-  run.probing = run.probing and #claimed == 0
+  run.probing = false
   if #claimed < asked.count then
+    run.all_begun = true
     local due = run.store:next_due(run.job.id)
     run.look_at = due and now() + math.max(0, due - run.journal:now()) / 1000 or now() + 3600
     run.exhausted = not due and #claimed == 0
@@ -390,7 +398,7 @@ function Run:turn()
     self:stop("stopped", "stopped", "leat job stop")
   end
   if self.journal:has_moved() then
-    self:break_off("the journal " .. self.store.path .. " was deleted or replaced while the job ran")
+    self:break_off("the journal " .. self.store.path .. " was deleted or replaced while the job ran, or its .lock was")
   end
   return true
 end
@@ -452,7 +460,7 @@ end
 local function launch(run)
   local late = {}
   while run.queue[1] and run.flying < run.concurrency and not run.ending do
-    if run.phase == "verifying" and run.look_at and now() < run.look_at then
+    if run.phase == "verifying" and run.outage then
       return
     end
     local item = table.remove(run.queue, 1)
@@ -469,7 +477,7 @@ local function launch(run)
     run.queue = late
     release_queue(run)
     run.queue = queue
-    run.exhausted, run.look_at = false, false
+    run.exhausted, run.all_begun, run.look_at = false, false, false
   end
 end
 
@@ -491,20 +499,23 @@ end
 
 -- Asks for the account, to which any service that works responds.
 local function start_check(run)
-  start_task(run, function() return run.client:check() end, function(account)
-    if account then
+  start_task(run, function() return run.client:check() end, function(_, err)
+    local ending = err and decide.failure({ operation = "find", arguments = {} }, err) or {}
+    if ending.stop then
+      run:stop("paused", ending.stop, ending.message)
+    elseif not ending.transient and ending.kind ~= "canceled" then
       note_response(run)
     end
   end)
 end
 
--- In an outage, one probe every so often: an item. When few are left they may fail for reasons of their own, and the
--- service is asked for something else first.
+-- In an outage, one probe every so often: an item that was not tried yet. If there is none, those that are left may
+-- fail for reasons of their own, and the service is asked for something else.
 local function probe(run)
   if run.outage and not run.probing and not run.ending and now() >= run.outage.probe_at and run.flying == 0 then
     run.outage.probe_at = now() + run.probe
     run.look_at = false
-    if open_items(run) > OUTAGE then
+    if run.phase == "items" and open_items(run) > OUTAGE and not run.all_begun then
       run.probing = true
     else
       start_check(run)
@@ -644,8 +655,8 @@ local function begin(store, job, client, options)
     verified_count = 0, changed = 0, unverified = 0,
     queue = {}, endings = {}, notes = {}, verified = {}, forgiven = {}, streak = {}, streak_length = 0,
     failures_in_row = 0,
-    outage = false, probing = false, exhausted = false, ending = false, broken = false, problem = false,
-    look_at = false, retry_at = false, first_ending = false, failing_since = false, summary = false,
+    outage = false, probing = false, exhausted = false, all_begun = false, ending = false, broken = false,
+    problem = false, look_at = false, retry_at = false, first_ending = false, failing_since = false, summary = false,
   }, Run)
   run.done_before, run.failed_before = run.job.done + run.job.failed + run.job.unknown, run.job.failed
   return run

@@ -287,16 +287,18 @@ local function collect(list, operation, next_row)
   end
 end
 
--- Claims items: first those that are due again, then those that are ready. An item whose process died twice is
--- claimed alone, so that only the culprit collects crashes.
+-- Claims items: first those that are due again, then those that are ready; for a probe, only the latter, which are not
+-- to blame for an outage. An item whose process died twice is claimed alone, so that only the culprit collects crashes.
 local function claim(self, job, request, fence)
   local journal, now, list = self.journal, self.journal:now(), {}
   local too_far = now + request.longest_wait_ms -- the wall clock was set back between two runs
-  collect(list, request.operation, journal:rows(DUE, "iiii", job, now, too_far, request.count))
+  if not request.probing then
+    collect(list, request.operation, journal:rows(DUE, "iiii", job, now, too_far, request.count))
+  end
   local first_ready = #list + 1
   collect(list, request.operation, journal:rows(READY, "iii", job, request.after, request.count - #list))
   local after = list[first_ready] and list[#list].n or request.after
-  if #list == 0 and request.nothing_else then
+  if #list == 0 and request.nothing_else and not request.probing then
     collect(list, request.operation, journal:rows(SUSPECT, "iii", job, now, too_far))
   end
   for _, item in ipairs(list) do
