@@ -35,8 +35,9 @@ local Store = {}
 Store.__index = Store
 
 --- A job of a journal. Its fields are those of the time when it was read: `id`, `name`, `operation`, `account`,
--- `base_url`, `file`, `state` (`planned`, `running`, `interrupted`, `stopped`, `paused` or `finished`), `reason`, `rows`, `done`, `failed`,
--- `unknown`, `rejected`, `skipped`, `unprocessed`, `requests`, `created` and `finished` (milliseconds since 1970).
+-- `base_url`, `file`, `state` (`planned`, `running`, `interrupted`, `stopped`, `paused` or `finished`), `reason`,
+-- `rows`, `done`, `failed`, `unknown`, `rejected`, `skipped`, `unprocessed`, `requests`, `created` and `finished`
+-- (milliseconds since 1970).
 -- @type Job
 local Job = {}
 Job.__index = Job
