@@ -432,7 +432,7 @@ function Run:tell(what, detail)
   end
 end
 
---- Stops claiming. What is under way ends first. The reason given first counts.
+-- Stops claiming. What is under way ends first. The reason given first counts.
 function Run:stop(state, kind, message)
   self.ending = self.ending or { state = state or "stopped", kind = kind or "stopped", message = message }
 end
