@@ -9,7 +9,7 @@ local world = dofile("spec/support/kill_world.lua")
 
 local SCOPE = os.getenv("LEAT_KILLS")
 local SOME = 3 -- points of each operation
-local GROUP = 24 -- runs at a time
+local GROUP = SCOPE and 24 or 4 -- runs at a time; few in the gate, where other tests run beside them
 
 -- Runs the program for each entry of a list in a world of its own: it is killed as `settings` say, and then runs
 -- again; with `seed`, after a power failure. Returns what is wrong, a list, and how many were not killed. Calls
