@@ -311,8 +311,8 @@ end
 --- Returns how far the run is.
 -- @function Run:progress
 -- @treturn table `rows`, `done`, `failed`, `unknown`, `rejected`, `skipped`, `unprocessed`, `seconds` since the run
---   began, `rate` (rows a second), `eta` (seconds that are left, if that is known), `outage` (the kind of the errors while
---   the service does not respond), and `phase`: `items`, then `settling` and `verifying` the doubtful cards, `ended`
+--   began, `rate` (rows a second), `eta` (seconds that are left, if that is known), `outage` (the kind of the errors
+--   while the service does not respond), and `phase`: `items`, then `settling` and `verifying` the doubtful cards, `ended`
 
 local function read_again(job)
   local fields = wrap(job.store, job.store:job(job.id)) or {}
@@ -332,8 +332,8 @@ end
 --   * `progress_every` seconds between two reports of progress. Default 1
 -- @treturn table the summary: `state`, `kind` and `message` (why it is paused or stopped), `job`, `seconds`, `stored`
 --   (false: the results of the last requests could not be stored); of the verification at the end `verified` (cards
---   that were found), `changed` (those that are not as they were left), `unverified` (those that did not show it); or nil,
---   err
+--   that were found), `changed` (those that are not as they were left), `unverified` (those that did not show it); or
+--   nil, err
 -- @raise a call in a task
 function Job:run(client, options)
   options = options or {}
@@ -446,10 +446,10 @@ function Job:remove()
   return not err or nil, err
 end
 
---- Iterates over the rows: `for row in job:results() do ... end`. A row has `n`, `line`, `value`, `arguments` (the other
--- columns), `bytes` (the row as it was in the file), `state`, `outcome`, `kind`, `code`, `message`, `requests`, `at`
--- (milliseconds since 1970), `before` (the card before an unlink or a delete), `seen` (the card as it was last seen) and
--- `changed` (what an ensure did: `linked`, `named`).
+--- Iterates over the rows: `for row in job:results() do ... end`. A row has `n`, `line`, `value`, `arguments` (the
+-- other columns), `bytes` (the row as it was in the file), `state`, `outcome`, `kind`, `code`, `message`, `requests`,
+-- `at` (milliseconds since 1970), `before` (the card before an unlink or a delete), `seen` (the card as it was last
+-- seen) and `changed` (what an ensure did: `linked`, `named`).
 -- @treturn function
 -- @raise an error of the journal
 function Job:results()
