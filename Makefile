@@ -5,6 +5,7 @@
 #   make test-all-luas    the specs under each of $(ALL_LUAS)
 #   make test-poll        the driver's tests, with poll instead of epoll
 #   make test-hosts       in event loops, Neovim and a game's server
+#   make test-jobs        jobs whose processes are killed, whose disk is full, and so on; and leat import
 #   make test-nginx       in a real nginx
 #   make asan             the C tests under AddressSanitizer and UBSan
 #   make tsan             threads under ThreadSanitizer
@@ -127,7 +128,7 @@ has_sqlite  := $(call has,sqlite3.h)
 parts     := leat cli $(if $(has_sandbox),sandbox) $(if $(has_sqlite),jobs)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx bench-jobs lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox install-lua-jobs uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
+.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-jobs test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx bench-jobs lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox install-lua-jobs uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%) $(if $(lua_program),$(M)/bin/leat)
@@ -300,6 +301,11 @@ HOST_SPECS ?= spec/hosts
 test-hosts: lua $(T)/slow_server
 	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(LUA) spec/run.lua --pattern=_host $(HOST_SPECS) $(BUSTED_FLAGS)
 
+# These specs of jobs start many processes, and kill them.
+JOB_SPECS ?= spec/jobs
+test-jobs: lua $(T)/terminal $(PRELOADED)
+	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(LUA) spec/run.lua --pattern=_jobs $(JOB_SPECS) $(BUSTED_FLAGS)
+
 # nginx runs LuaJIT, whichever Lua runs the spec.
 NGINX_SPECS ?= spec/nginx
 test-nginx: lua $(T)/catalogue_server
@@ -317,7 +323,7 @@ soak: lua $(T)/slow_server
 # Kills jobs at every point of their runs, two specs at a time.
 soak-jobs: lua $(T)/terminal $(PRELOADED)
 	@printf '%s\n' "unlink link update" "delete ensure create find" | xargs -P 2 -I OPERATIONS env LEAT_KILLS=OPERATIONS \
-	  $(MAKE) -s --no-print-directory test-lua BUSTED_FLAGS=spec/jobs_kill_spec.lua
+	  $(MAKE) -s --no-print-directory test-jobs JOB_SPECS=spec/jobs/kill_jobs.lua
 
 SOAK_NGINX_N ?= 100000
 soak-nginx: lua

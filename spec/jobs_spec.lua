@@ -1,5 +1,5 @@
--- leat.jobs, as a program sees it: planning, running, results. Processes that die are in spec/jobs_kill_spec.lua, the
--- command in spec/cli_import_spec.lua.
+-- leat.jobs, as a program sees it: planning, running, results. Processes that die are in spec/jobs/kill_jobs.lua, the
+-- command in spec/jobs/import_jobs.lua.
 
 local core = require("leat.core")
 local jobs = require("leat.jobs")

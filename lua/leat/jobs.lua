@@ -61,7 +61,7 @@ end
 -- @function open
 -- @tparam[opt] string path the file; default: `leat/jobs.db` in `$XDG_STATE_HOME` or `~/.local/state`. Network file
 --   systems are refused. Two more files beside it, with `-wal` and `-shm` at the end, belong to it
--- @treturn Store or nil, err
+-- @return a Store; or nil, err
 function jobs.open(path)
   path = path or default_path()
   if not path then
@@ -77,7 +77,7 @@ function jobs.open(path)
 end
 
 --- Opens a journal that is only used for what it counts, and is gone when it is closed.
--- @treturn Store or nil, err
+-- @return a Store; or nil, err
 function jobs.open_temporary()
   local store, err = journal.try(open_store, "")
   return store and setmetatable({ store = store, path = "" }, Store), err
@@ -179,7 +179,7 @@ end
 --   * `base_url` string: instead of `client`, the server that it is for
 --   * `name` string: what to call the job. Default: the operation
 --   * `again` true: a new job even if there is one with the same rows. Default false
--- @treturn Job; or nil, err
+-- @return a Job; or nil, err
 -- @treturn boolean true if the job is one that was planned before
 -- @raise mistakes in the options
 function Store:plan(options)
@@ -208,7 +208,7 @@ end
 
 --- Returns a job.
 -- @tparam number id
--- @treturn Job nil if there is none
+-- @return a Job; nil if there is none
 function Store:job(id)
   return journal.try(function()
     return wrap(self.store, self.store:job(id))
@@ -375,7 +375,7 @@ local function check_idle(job)
 end
 
 --- Reads the fields of the job again.
--- @treturn Job the job; or nil, err
+-- @return the job; or nil, err
 function Job:refresh()
   return journal.try(function()
     read_again(self)

@@ -399,7 +399,7 @@ passes=jobs_alone
 mutant job-sends-before-it-settles - \
   's/^    ending.due = math.max(ending.due or 0, run.journal:now() + run.settle_ms)$//'
 mutant job-forgets-that-it-may-be-applied - \
-  's/maybe_applied = coalesce(\$6, maybe_applied), /maybe_applied = 0, /'
+  's/maybe_applied = coalesce(.6, maybe_applied), /maybe_applied = 0, /'
 mutant job-does-not-stop-at-a-refused-key - \
   's/^    run:stop("paused", ending.stop, ending.message)$//'
 mutant job-outage-uses-up-rows - \
@@ -407,7 +407,7 @@ mutant job-outage-uses-up-rows - \
 mutant job-skips-what-was-put-back - \
   's/^      run.after = math.min(run.after, item.n - 1)$//'
 mutant job-does-not-verify-at-its-end - \
-  's/^  run.verify_from = last and last + run.settle_ms or /  run.verify_from = /'
+  's/^  run.verify_from = last and math.min(last, from) + run.settle_ms or /  run.verify_from = /'
 mutant job-takes-other-rows-for-its-own - \
   's/ or a.arguments is not b.arguments or a.bytes/ or a.bytes/'
 mutant job-leaves-cards-in-the-file - \

@@ -52,6 +52,7 @@ case $1 in
     for lua in $luas; do alone "hosts-$lua" make test-hosts LUA="$lua"; done
     alone nginx        make test-nginx
     alone soak-nginx   make soak-nginx SOAK_NGINX_N=100000
+    alone test-jobs    make test-jobs
     alone soak         make soak
     alone soak-luajit  make soak LUA=luajit
     ;;
