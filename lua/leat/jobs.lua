@@ -276,7 +276,7 @@ end
 --   * `verify` true: all rows are found once more at the end, not only those whose end is in doubt. Default false
 --   * `only_verify` true: that is all that is done. Default false
 --   * `on_event` a function that is called with `outage` or `outage_over`, and a table with `kind` and `message`
--- @treturn Run or nil, err. A job of another account is paused, with the kind `account`
+-- @return a Run; or nil, err. A job of another account is paused, with the kind `account`
 function Job:start(client, options)
   options = schema.check("leat.jobs: start", run_options, options or {}, 2)
   options.concurrency, options.max_failures = options.concurrency or 8, options.max_failures or 0.05
@@ -312,7 +312,8 @@ end
 -- @function Run:progress
 -- @treturn table `rows`, `done`, `failed`, `unknown`, `rejected`, `skipped`, `unprocessed`, `seconds` since the run
 --   began, `rate` (rows a second), `eta` (seconds that are left, if that is known), `outage` (the kind of the errors
---   while the service does not respond), and `phase`: `items`, then `settling` and `verifying` the doubtful cards, `ended`
+--   while the service does not respond), and `phase`: `items`, then `settling` and `verifying` the doubtful cards,
+--   then `ended`
 
 local function read_again(job)
   local fields = wrap(job.store, job.store:job(job.id)) or {}
