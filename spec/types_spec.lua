@@ -131,8 +131,8 @@ describe("types:", function()
 
   it("a run, its progress, its summary and its results have what these have", function()
     local run = assert(job:start(client))
-    assert.truthy(run.step and run.stop and run.progress)
-    assert.same({ step = true, stop = true, progress = true }, classes["leat.Run"])
+    assert.truthy(run.step and run.stop and run.abandon and run.progress)
+    assert.same({ step = true, stop = true, abandon = true, progress = true }, classes["leat.Run"])
     local progress, summary = run:progress(), nil
     progress.eta, progress.outage = progress.eta or 0, progress.outage or ""
     assert.same(names(progress), classes["leat.JobProgress"])

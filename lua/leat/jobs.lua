@@ -23,7 +23,6 @@
 local columns = require("leat.jobs.columns")
 local core = require("leat.core")
 local csv = require("leat.csv")
-local items = require("leat.jobs.items")
 local journal = require("leat.jobs.journal")
 local open_store = require("leat.jobs.store").open
 local plan = require("leat.jobs.plan")
@@ -83,8 +82,12 @@ function jobs.open_temporary()
   return store and setmetatable({ store = store, path = "" }, Store), err
 end
 
---- Closes the journal.
+--- Closes the journal. A run that works on it ends at once.
 function Store:close()
+  local run = self.store.run
+  if run and not run.summary then
+    run:abandon()
+  end
   self.store:close()
 end
 
@@ -298,15 +301,21 @@ function Job:start(client, options)
   if not run then
     self.store.journal:unlock()
   end
+  self.store.run = run
   return run, err
 end
 
 --- Does what can be done now, and never waits for the service. Call it in each tick, beside `tasks.poll`.
 -- @function Run:step
--- @treturn table nil while the run goes on; then the summary, as `job:run` returns it; or nil, err
+-- @treturn table nil while the run goes on; then the summary, as `job:run` returns it. If the journal can't be used any
+--   more the job is paused, and the summary's `kind` is `journal`
 
 --- Stops claiming rows. The requests under way end first: call `step` until it returns the summary.
 -- @function Run:stop
+
+--- Ends the run at once: cancels the requests under way. The job is interrupted, and the next run verifies what they
+-- may have changed.
+-- @function Run:abandon
 
 --- Returns how far the run is.
 -- @function Run:progress
@@ -317,10 +326,29 @@ end
 
 local function read_again(job)
   local fields = wrap(job.store, job.store:job(job.id)) or {}
-  fields.reason = fields.reason or false
+  job.reason, job.finished = nil, nil
   for name, value in pairs(fields) do
-    job[name] = value or nil
+    job[name] = value
   end
+end
+
+-- Steps a run until it ends, and returns its summary.
+local function carry_out(run, options)
+  local every, reported = 1000 * (options.progress_every or 1), core.now()
+  local summary
+  repeat
+    if scheduler.has_calls() then
+      scheduler.step(0.05)
+    else
+      core.wait(0.02, {})
+    end
+    summary = run:step()
+    if options.progress and (summary or core.now() - reported >= every) then
+      reported = core.now()
+      options.progress(run:progress())
+    end
+  until summary
+  return summary
 end
 
 --- Works on the job until it is finished, paused or stopped. Blocks; in a tick or an event loop call `start`, and then
@@ -345,22 +373,13 @@ function Job:run(client, options)
   if not run then
     return nil, err
   end
-  local every, reported = 1000 * (options.progress_every or 1), core.now()
-  local summary
-  repeat
-    if scheduler.has_calls() then
-      scheduler.step(0.05)
-    else
-      core.wait(0.02, {})
-    end
-    summary, err = journal.try(run.step, run)
-    if options.progress and (summary or core.now() - reported >= every) then
-      reported = core.now()
-      options.progress(run:progress())
-    end
-  until summary or err
+  local fine, result = pcall(carry_out, run, options)
+  if not fine then
+    run:abandon()
+    error(result, 0)
+  end
   journal.try(read_again, self) -- What the run ended with counts, even if the journal can't be read any more.
-  return summary, err
+  return result
 end
 
 -- ---- afterwards -------------------------------------------------------------------------
@@ -443,8 +462,12 @@ function Job:remove()
   if not idle then
     return nil, busy
   end
-  local _, err = journal.try(self.store.remove, self.store, self.id)
-  return not err or nil, err
+  local erased, err = journal.try(self.store.remove, self.store, self.id)
+  if erased == false then
+    return refuse(("job %d is removed, but another process reads the journal, and %s-wal holds its cards until that "
+      .. "ends"):format(self.id, self.store.path))
+  end
+  return erased, err
 end
 
 --- Iterates over the rows: `for row in job:results() do ... end`. A row has `n`, `line`, `value`, `arguments` (the
@@ -454,16 +477,14 @@ end
 -- @treturn function
 -- @raise an error of the journal
 function Job:results()
-  local next_row = self.store:results(self.id)
+  local list, i, after = {}, 0, 0
   return function()
-    local n, line, value, arguments, bytes, state, outcome, kind, code, message, count, at, before, seen, changed =
-      next_row()
-    if not n then
-      return nil
+    i = i + 1
+    if not list[i] then
+      list, i = self.store:results(self.id, after), 1
+      after = list[1] and list[#list].n or after
     end
-    return { n = n, line = line, value = value, arguments = items.decode(arguments), bytes = bytes, state = state,
-      outcome = outcome or state, kind = kind, code = code, message = message, requests = count, at = at,
-      before = before and items.decode(before), seen = items.decode(seen), changed = changed }
+    return list[i]
   end
 end
 

@@ -585,11 +585,13 @@ local Run = {}
 
 ---Does what can be done now, and never waits for the service.
 ---@return leat.JobSummary? summary nil while the run goes on
----@return leat.JobError? err
 function Run:step() end
 
 ---Stops claiming rows. The requests under way end first: call `step` until it returns the summary.
 function Run:stop() end
+
+---Ends the run at once, and cancels the requests under way.
+function Run:abandon() end
 
 ---@return leat.JobProgress
 function Run:progress() end
