@@ -13,6 +13,11 @@
 -- Functions return `nil, err` when the journal cannot be used: `err.kind` is `journal`, and `err.message` says what to
 -- do. The journal contains values of cards and what was known of them; it and its results are files that only their
 -- owner may read. Writing it takes some milliseconds, during which nothing else runs in this thread.
+--
+-- A job has the fields `id`, `name`, `operation`, `account`, `base_url`, `file`, `state` (`planned`, `running`,
+-- `interrupted`, `stopped`, `paused` or `finished`), `reason` (why it is paused), `rows`, `done`, `failed`, `unknown`,
+-- `rejected`, `skipped`, `unprocessed`, `requests`, and `created` and `finished` (milliseconds since 1970). They are as
+-- they were when the job was read; `job:refresh` reads them again.
 -- @module leat.jobs
 
 local columns = require("leat.jobs.columns")
@@ -28,15 +33,11 @@ local write_results = require("leat.jobs.results")
 
 local jobs = {}
 
---- An open journal.
--- @type Store
+-- An open journal.
 local Store = {}
 Store.__index = Store
 
---- A job of a journal. Its fields are those of the time when it was read: `id`, `name`, `operation`, `file`, `state`
--- (`planned`, `running`, `interrupted`, `stopped`, `paused` or `finished`), `reason`, `rows`, `done`, `failed`,
--- `unknown`, `rejected`, `skipped`, `unprocessed`, `requests`, `created` and `finished` (milliseconds since 1970).
--- @type Job
+-- A job of a journal.
 local Job = {}
 Job.__index = Job
 
@@ -177,7 +178,8 @@ end
 --   * `csv` instead of `rows`: a file, as `jobs.csv` returns it
 --   * `file` string: the path of that file, for results
 --   * `client` the client: its account is asked for, with one request, and the job belongs to it
---   * `account`, `base_url` strings, instead of `client`: for which account and server the job is
+--   * `account` string: instead of `client`, the account that the job is for
+--   * `base_url` string: instead of `client`, the server that it is for
 --   * `name` string: what to call the job. Default: the operation
 --   * `again` true: a new job even if there is one with the same rows. Default false
 -- @return a Job; or nil, err
@@ -277,8 +279,7 @@ end
 --   * `verify` true: all rows are found once more at the end, not only those whose end is in doubt. Default false
 --   * `only_verify` true: that is all that is done. Default false
 --   * `on_event` a function that is called with `outage` or `outage_over`, and a table with `kind` and `message`
--- @treturn Run with the methods `step`, `stop`, `progress`, and `abandon`, which cancels what is under way; or nil,
---   err. A job of another account is paused, with the kind `account`
+-- @return a Run; or nil, err. A job of another account is paused, with the kind `account`
 function Job:start(client, options)
   options = schema.check("leat.jobs: start", run_options, options or {}, 2)
   options.concurrency, options.max_failures = options.concurrency or 8, options.max_failures or 0.05
@@ -303,6 +304,25 @@ function Job:start(client, options)
   self.store.run = run
   return run, err
 end
+
+--- Does what can be done now, and never waits for the service. Call it in each tick, beside `tasks.poll`.
+-- @function Run:step
+-- @treturn table nil while the run goes on; then the summary, as `job:run` returns it. If the journal can't be used any
+--   more the job is paused, and the summary's `kind` is `journal`
+
+--- Stops claiming rows. The requests under way end first: call `step` until it returns the summary.
+-- @function Run:stop
+
+--- Ends the run at once: cancels the requests under way. The job is interrupted, and the next run verifies what they
+-- may have changed.
+-- @function Run:abandon
+
+--- Returns how far the run is.
+-- @function Run:progress
+-- @treturn table `rows`, `done`, `failed`, `unknown`, `rejected`, `skipped`, `unprocessed`, `seconds` since the run
+--   began, `rate` (rows a second), `eta` (seconds that are left, if that is known), `outage` (the kind of the errors
+--   while the service does not respond), and `phase`: `items`, then `settling` and `verifying` the doubtful cards,
+--   then `ended`
 
 local function read_again(job)
   local fields = wrap(job.store, job.store:job(job.id)) or {}
@@ -335,10 +355,14 @@ end
 -- `step` now and then. An interrupt stops the job; the next run continues.
 -- @function Job:run
 -- @param client the client
--- @tparam[opt] table options as for `start`, and `progress`, a function that is called with a table (`rows`, `done`,
---   `failed`, `unknown`, `rejected`, `skipped`, `unprocessed`, `seconds`, `rate`, `eta`, `outage`) every
---   `progress_every` seconds, by default 1, and at the end
--- @treturn table the summary: `state`, `kind` and `message` (why it is paused), `job`, `seconds`; or nil, err
+-- @tparam[opt] table options those of `start`, and:
+--
+--   * `progress` a function that is called with a table, as `Run:progress` returns it, and once more at the end
+--   * `progress_every` seconds between two reports of progress. Default 1
+-- @treturn table the summary: `state`, `kind` and `message` (why it is paused or stopped), `job`, `seconds`, `stored`
+--   (false: the results of the last requests could not be stored); of the verification at the end `verified` (cards
+--   that were found), `changed` (those that are not as they were left), `unverified` (those that did not show it); or
+--   nil, err
 -- @raise a call in a task
 function Job:run(client, options)
   options = options or {}
@@ -393,7 +417,10 @@ end
 
 --- Lets rows that failed, and rows whose outcome is unknown, be processed by the next run. The unknown ones are
 -- verified first.
--- @tparam[opt] table options `failed` and `unknown`, booleans, both true by default
+-- @tparam[opt] table options the options:
+--
+--   * `failed` false: not those that failed. Default true
+--   * `unknown` false: not those whose outcome is unknown. Default true
 -- @treturn number how many rows; or nil, err
 function Job:retry(options)
   options = schema.check("leat.jobs: retry", { failed = "boolean", unknown = "boolean" }, options or {}, 2)
@@ -443,8 +470,10 @@ function Job:remove()
   return erased, err
 end
 
---- Iterates over the rows: `for row in job:results() do ... end`. A row has `line`, `value`, `arguments` (the other
--- columns), `state`, `outcome`, `kind`, `code`, `message`, `requests`, `at`, `before` and `seen`.
+--- Iterates over the rows: `for row in job:results() do ... end`. A row has `n`, `line`, `value`, `arguments` (the
+-- other columns), `bytes` (the row as it was in the file), `state`, `outcome`, `kind`, `code`, `message`, `requests`,
+-- `at` (milliseconds since 1970), `before` (the card before an unlink or a delete), `seen` (the card as it was last
+-- seen) and `changed` (what an ensure did: `linked`, `named`).
 -- @treturn function
 -- @raise an error of the journal
 function Job:results()
@@ -468,4 +497,4 @@ function Job:write_results(folder)
   return files, err
 end
 
-return jobs
+return jobs --[[@as leat.jobs]]
