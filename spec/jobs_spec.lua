@@ -132,6 +132,12 @@ describe("planning", function()
     assert.same({ nil, "invalid_input" }, { job, err.kind })
   end)
 
+  it("keeps what it can of rows that no job could contain", function()
+    local job = plan("create", rows_of("a", { value = "b", name = print }, { value = "c", name = { 1 } },
+      { value = "d", name = 0 / 0, active = true }, { value = print }))
+    assert.same({ 0, 0, 0, 4, 0, 1 }, counts(job))
+  end)
+
   it("raises mistakes", function()
     for message, options in pairs { ["there is no operation 'make'"] = { operation = "make", rows = {} },
       ["rows is missing"] = {}, ["option 'row' is unknown: did you mean 'rows'"] = { row = {} } } do
@@ -300,7 +306,7 @@ describe("running", function()
       if p.phase == "settling" and not moved then
         moved = connect().contact_identifiers
         assert(moved:unlink("old-2"))
-        assert(moved:link("old-2", "u-2")) -- a contact without an e-mail address
+        assert(moved:link("old-2", "u-2")) -- This contact has no e-mail address.
       end
     end })
     assert.same({ "finished", 0, 1 }, { summary.state, summary.verified, summary.unverified })
@@ -415,7 +421,9 @@ describe("running", function()
     run(job)
     assert.same({ "1 found", "2 found" }, outcomes(job))
     assert.equal(3, #server:requests("find"))
+    local finished = job.finished
     assert.equal(0, job:retry())
+    assert.same({ finished, finished }, { job.finished, store:job(job.id).finished })
   end)
 
   it("stops when asked to, from another process, and continues", function()
@@ -502,6 +510,60 @@ describe("running", function()
     assert.same({ 50, 50 }, { #server:requests("create"), job.done })
   end)
 
+  it("pauses if the journal can't be read", function()
+    local job = plan("create", numbered(30))
+    local started = assert(job:start(client, fast))
+    local next_due = store.store.next_due
+    store.store.next_due = function() return store.store.journal:row("select 1 from no_such_table", "") end
+    local summary = finish_run(started)
+    store.store.next_due = nil
+    assert.equal(next_due, store.store.next_due)
+    assert.same({ "paused", "journal", false }, { summary.state, summary.kind, store:is_busy() })
+    assert.equal("finished", run(job).state)
+    assert.same({ 30, 30 }, { #server:requests("create"), job.done })
+  end)
+
+  it("can be run again after an error of the program", function()
+    local job = plan("create", numbered(100))
+    assert.has_error(function()
+      run(job, { progress_every = 0.001, progress = function(p) assert(p.done < 10, "enough") end })
+    end)
+    assert.equal(0, require("leat.scheduler").count())
+    assert.same({ "interrupted", true }, { job:refresh().state, job.done >= 10 })
+    assert.equal("finished", run(job).state)
+    assert.equal(100, job.done)
+  end)
+
+  it("ends at once when the journal is closed, and goes on later", function()
+    local job = plan("create", numbered(100))
+    local started = assert(job:start(client, fast))
+    while started:progress().done < 10 do
+      require("leat.tasks").poll()
+      started:step()
+    end
+    store:close()
+    assert.same({ "interrupted", 0 }, { started:step().state, require("leat.scheduler").count() })
+    store = assert(jobs.open(path))
+    job = store:job(job.id)
+    assert.same({ "interrupted", true }, { job.state, job.done >= 10 })
+    assert.equal("finished", run(job).state)
+    assert.equal(100, job.done)
+  end)
+
+  it("is not disturbed by a plan in a task, whose rows can't wait for calls", function()
+    local job, tasks, why = plan("create", numbered(50)), require("leat.tasks"), nil
+    local started = assert(job:start(client, fast))
+    tasks.spawn(function()
+      local _
+      _, why = pcall(store.plan, store, { client = client, operation = "find", rows = function()
+        return { value = client.contact_identifiers:find("old-1").value }
+      end })
+    end)
+    assert.equal("finished", finish_run(started).state)
+    assert.truthy(tostring(why):find("coroutine", 1, true), why)
+    assert.equal(1, #store:jobs())
+  end)
+
   it("runs in steps that never wait, for ticks", function()
     local job = plan("create", numbered(10))
     local started, tasks, summary = assert(job:start(client, fast)), require("leat.tasks"), nil
@@ -527,6 +589,30 @@ end)
 -- ---- afterwards -------------------------------------------------------------------------
 
 describe("afterwards", function()
+  it("lists the rows of two jobs at once, and leaves nothing open if a program stops in between", function()
+    local first, second, seen = plan("create", rows_of("a", "b", "c")), plan("find", rows_of("d", "e")), {}
+    for one in first:results() do
+      for other in second:results() do
+        seen[#seen + 1] = one.value .. other.value
+      end
+    end
+    assert.same({ "ad", "ae", "bd", "be", "cd", "ce" }, seen)
+    first:results()()
+    local other = assert(jobs.open(path))
+    assert(other:job(first.id):stop())
+    other:close()
+    assert.equal("finished", run(first).state)
+  end)
+
+  it("lists rows by the hundred", function()
+    local job, count = plan("create", numbered(250)), 0
+    for row in job:results() do
+      count = count + 1
+      assert.same({ count, "card-" .. count }, { row.line, row.value })
+    end
+    assert.equal(250, count)
+  end)
+
   local function read(name)
     local file = io.open(name, "rb")
     local text = file and file:read("*a")
@@ -572,6 +658,18 @@ describe("afterwards", function()
     assert.is_true(holds())
     assert.is_true(job:remove())
     assert.is_false(holds())
+    assert.same({}, store:jobs())
+  end)
+
+  it("says so if the cards of a removed job can't be erased yet", function()
+    local job = plan("create", rows_of("very-secret-card"))
+    local reader = assert(sqlite.open(path))
+    assert(reader:exec("begin; select count(*) from item"))
+    store.store.journal:exec("pragma busy_timeout = 10")
+    local removed, err = job:remove()
+    reader:close()
+    assert.is_nil(removed)
+    assert.truthy(err.message:find("job 1 is removed, but another process reads the journal", 1, true), err.message)
     assert.same({}, store:jobs())
   end)
 

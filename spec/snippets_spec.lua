@@ -1,7 +1,7 @@
 -- Runs each block of Lua in the README, the guides and the modules' comments, each against a new
 -- sandbox. If a block of text follows immediately, it is the expected output. A block that can't be run is
--- marked ```lua norun. In a block of console, lines that begin with "$ " are run in a shell, in a folder that
--- has the file cards.csv, and the lines that follow are what they print.
+-- marked ```lua norun. In a block of console, lines that begin with "$ " are run in a shell, in a new folder, and the
+-- lines that follow are what they print. A block of csv is the file cards.csv of the console blocks that follow it.
 local leat = require("leat")
 local interpreter = dofile("spec/support/interpreter.lua")
 local markdown = dofile("spec/support/markdown.lua")
@@ -111,14 +111,12 @@ exec 2>&1 </dev/null
 cd %s
 %s]]
 
-local CARDS = "Card Number,Holder,contact_uuid\n0051,Ann,ann\n0052,Bob,bob\n0043,Bob,ann\n5.1E+10,Cy,\n"
-
-local function make_folder()
+local function make_folder(cards)
   local folder = os.tmpname()
   os.remove(folder)
   os.execute("mkdir " .. folder)
   local file = assert(io.open(folder .. "/cards.csv", "w"))
-  file:write(CARDS)
+  file:write(cards)
   file:close()
   return folder
 end
@@ -138,8 +136,8 @@ local function run_console(block, server, folder)
   return table.concat(lines)
 end
 
-local function check_console(block)
-  local server, folder = serve(), make_folder()
+local function check_console(block, cards)
+  local server, folder = serve(), make_folder(cards)
   local fine, text = pcall(run_console, block, server, folder)
   server:stop()
   os.execute("rm -r " .. folder)
@@ -150,15 +148,19 @@ end
 local ran, not_run, shown = 0, 0, 0
 for _, path in ipairs(markdown.documents()) do
   local blocks = path == "docs/mistakes.md" and {} or markdown.blocks(path) -- mistakes_spec.lua runs these blocks
+  local cards = ""
   for i, block in ipairs(blocks) do
     local next_one = blocks[i + 1]
     local told = next_one and next_one.language == "text" and next_one.line == block.last + 2 and next_one or nil
     if block.language == "lua" then
       ran = ran + 1
       it(("%s, line %d, runs"):format(path, block.line), function() run(path, block, told) end)
+    elseif block.language == "csv" then
+      cards = block.text
     elseif block.language == "console" then
+      local cards_here = cards
       shown = shown + 1
-      it(("%s, line %d, prints that"):format(path, block.line), function() check_console(block) end)
+      it(("%s, line %d, prints that"):format(path, block.line), function() check_console(block, cards_here) end)
     elseif block.language == "lua norun" then
       not_run = not_run + 1
     end

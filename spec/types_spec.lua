@@ -63,7 +63,12 @@ describe("types:", function()
   local driver = require("leat.curl").new()
   local task = tasks.spawn(function() end)
   local resources = { contact_identifiers = true }
+  local jobs = require("leat.jobs")
+  local store = assert(jobs.open_temporary())
+  local job = assert(store:plan { client = client, operation = "find", rows = { { value = "1" } } })
+  local optional = { reason = true, file = true, finished = true }
   teardown(function()
+    store:close()
     driver:close()
     server:stop()
   end)
@@ -82,6 +87,12 @@ describe("types:", function()
     ["leat.Task"] = methods(task),
     ["leat.EachOptions"] = options(tasks.each, {}, print),
     ["leat.Progress"] = names(tasks.each({ 1 }, function() return true end), { eta = true }),
+    ["leat.jobs"] = names(jobs),
+    ["leat.JobStore"] = methods(store),
+    ["leat.PlanOptions"] = options(store.plan, store),
+    ["leat.Job"] = names(getmetatable(job).__index, job, optional),
+    ["leat.RunOptions"] = options(job.start, job, client),
+    ["leat.RetryOptions"] = options(job.retry, job),
     ["leat.curl"] = names((require("leat.curl"))),
     ["leat.Driver"] = methods(driver),
     ["leat.transport"] = names((require("leat.transport"))),
@@ -97,6 +108,7 @@ describe("types:", function()
     card_names[name] = true
   end
   there["leat.ContactIdentifier"] = card_names
+  there["leat.Job"].store = nil
 
   for class, wanted in pairs(there) do
     it(class, function()
@@ -117,6 +129,26 @@ describe("types:", function()
     end
   end)
 
+  it("a run, its progress, its summary and its results have what these have", function()
+    local run = assert(job:start(client))
+    assert.truthy(run.step and run.stop and run.abandon and run.progress)
+    assert.same({ step = true, stop = true, abandon = true, progress = true }, classes["leat.Run"])
+    local progress, summary = run:progress(), nil
+    progress.eta, progress.outage = progress.eta or 0, progress.outage or ""
+    assert.same(names(progress), classes["leat.JobProgress"])
+    while not summary do
+      tasks.poll()
+      summary = run:step()
+    end
+    summary.kind, summary.message = "", ""
+    assert.same(names(summary), classes["leat.JobSummary"])
+    for row in job:results() do
+      for name in pairs(row) do
+        assert.truthy(classes["leat.JobResult"][name], name)
+      end
+    end
+  end)
+
   it("leat.Kind is one of the kinds", function()
     for kind in markdown.read("docs/errors.md"):gmatch("\n| `([%l_]+)`") do
       assert.truthy(text:find(('%%-%%-%%-| "%s"\n'):format(kind)), kind)
@@ -124,8 +156,8 @@ describe("types:", function()
   end)
 
   it("the modules give themselves as these", function()
-    for _, name in ipairs { "leat", "leat.environment", "leat.tasks", "leat.curl", "leat.transport", "leat.recorder",
-      "leat.sandbox" } do
+    for _, name in ipairs { "leat", "leat.environment", "leat.jobs", "leat.tasks", "leat.curl", "leat.transport",
+      "leat.recorder", "leat.sandbox" } do
       local source = markdown.read("lua/" .. name:gsub("%.", "/") .. ".lua")
       assert.truthy(source:find(("\nreturn [%%w_]+ %%-%%-%%[%%[@as %s%%]%%]\n"):format(name)), name)
     end

@@ -13,12 +13,16 @@
 -- Functions return `nil, err` when the journal cannot be used: `err.kind` is `journal`, and `err.message` says what to
 -- do. The journal contains values of cards and what was known of them; it and its results are files that only their
 -- owner may read. Writing it takes some milliseconds, during which nothing else runs in this thread.
+--
+-- A job has the fields `id`, `name`, `operation`, `account`, `base_url`, `file`, `state` (`planned`, `running`,
+-- `interrupted`, `stopped`, `paused` or `finished`), `reason` (why it is paused), `rows`, `done`, `failed`, `unknown`,
+-- `rejected`, `skipped`, `unprocessed`, `requests`, and `created` and `finished` (milliseconds since 1970). They are as
+-- they were when the job was read; `job:refresh` reads them again.
 -- @module leat.jobs
 
 local columns = require("leat.jobs.columns")
 local core = require("leat.core")
 local csv = require("leat.csv")
-local items = require("leat.jobs.items")
 local journal = require("leat.jobs.journal")
 local open_store = require("leat.jobs.store").open
 local plan = require("leat.jobs.plan")
@@ -29,15 +33,11 @@ local write_results = require("leat.jobs.results")
 
 local jobs = {}
 
---- An open journal.
--- @type Store
+-- An open journal.
 local Store = {}
 Store.__index = Store
 
---- A job of a journal. Its fields are those of the time when it was read: `id`, `name`, `operation`, `file`, `state`
--- (`planned`, `running`, `interrupted`, `stopped`, `paused` or `finished`), `reason`, `rows`, `done`, `failed`,
--- `unknown`, `rejected`, `skipped`, `unprocessed`, `requests`, `created` and `finished` (milliseconds since 1970).
--- @type Job
+-- A job of a journal.
 local Job = {}
 Job.__index = Job
 
@@ -82,8 +82,12 @@ function jobs.open_temporary()
   return store and setmetatable({ store = store, path = "" }, Store), err
 end
 
---- Closes the journal.
+--- Closes the journal. A run that works on it ends at once.
 function Store:close()
+  local run = self.store.run
+  if run and not run.summary then
+    run:abandon()
+  end
   self.store:close()
 end
 
@@ -174,7 +178,8 @@ end
 --   * `csv` instead of `rows`: a file, as `jobs.csv` returns it
 --   * `file` string: the path of that file, for results
 --   * `client` the client: its account is asked for, with one request, and the job belongs to it
---   * `account`, `base_url` strings, instead of `client`: for which account and server the job is
+--   * `account` string: instead of `client`, the account that the job is for
+--   * `base_url` string: instead of `client`, the server that it is for
 --   * `name` string: what to call the job. Default: the operation
 --   * `again` true: a new job even if there is one with the same rows. Default false
 -- @return a Job; or nil, err
@@ -274,8 +279,7 @@ end
 --   * `verify` true: all rows are found once more at the end, not only those whose end is in doubt. Default false
 --   * `only_verify` true: that is all that is done. Default false
 --   * `on_event` a function that is called with `outage` or `outage_over`, and a table with `kind` and `message`
--- @treturn Run with the methods `step`, `stop` and `progress`; or nil, err. A job of another account is paused, with
---   the kind `account`
+-- @return a Run; or nil, err. A job of another account is paused, with the kind `account`
 function Job:start(client, options)
   options = schema.check("leat.jobs: start", run_options, options or {}, 2)
   options.concurrency, options.max_failures = options.concurrency or 8, options.max_failures or 0.05
@@ -297,25 +301,68 @@ function Job:start(client, options)
   if not run then
     self.store.journal:unlock()
   end
+  self.store.run = run
   return run, err
 end
 
+--- Does what can be done now, and never waits for the service. Call it in each tick, beside `tasks.poll`.
+-- @function Run:step
+-- @treturn table nil while the run goes on; then the summary, as `job:run` returns it. If the journal can't be used any
+--   more the job is paused, and the summary's `kind` is `journal`
+
+--- Stops claiming rows. The requests under way end first: call `step` until it returns the summary.
+-- @function Run:stop
+
+--- Ends the run at once: cancels the requests under way. The job is interrupted, and the next run verifies what they
+-- may have changed.
+-- @function Run:abandon
+
+--- Returns how far the run is.
+-- @function Run:progress
+-- @treturn table `rows`, `done`, `failed`, `unknown`, `rejected`, `skipped`, `unprocessed`, `seconds` since the run
+--   began, `rate` (rows a second), `eta` (seconds that are left, if that is known), `outage` (the kind of the errors
+--   while the service does not respond), and `phase`: `items`, then `settling` and `verifying` the doubtful cards,
+--   then `ended`
+
 local function read_again(job)
   local fields = wrap(job.store, job.store:job(job.id)) or {}
-  fields.reason = fields.reason or false
+  job.reason, job.finished = nil, nil
   for name, value in pairs(fields) do
-    job[name] = value or nil
+    job[name] = value
   end
+end
+
+-- Steps a run until it ends, and returns its summary.
+local function carry_out(run, options)
+  local every, reported = 1000 * (options.progress_every or 1), core.now()
+  local summary
+  repeat
+    if scheduler.has_calls() then
+      scheduler.step(0.05)
+    else
+      core.wait(0.02, {})
+    end
+    summary = run:step()
+    if options.progress and (summary or core.now() - reported >= every) then
+      reported = core.now()
+      options.progress(run:progress())
+    end
+  until summary
+  return summary
 end
 
 --- Works on the job until it is finished, paused or stopped. Blocks; in a tick or an event loop call `start`, and then
 -- `step` now and then. An interrupt stops the job; the next run continues.
 -- @function Job:run
 -- @param client the client
--- @tparam[opt] table options as for `start`, and `progress`, a function that is called with a table (`rows`, `done`,
---   `failed`, `unknown`, `rejected`, `skipped`, `unprocessed`, `seconds`, `rate`, `eta`, `outage`) every
---   `progress_every` seconds, by default 1, and at the end
--- @treturn table the summary: `state`, `kind` and `message` (why it is paused), `job`, `seconds`; or nil, err
+-- @tparam[opt] table options those of `start`, and:
+--
+--   * `progress` a function that is called with a table, as `Run:progress` returns it, and once more at the end
+--   * `progress_every` seconds between two reports of progress. Default 1
+-- @treturn table the summary: `state`, `kind` and `message` (why it is paused or stopped), `job`, `seconds`, `stored`
+--   (false: the results of the last requests could not be stored); of the verification at the end `verified` (cards
+--   that were found), `changed` (those that are not as they were left), `unverified` (those that did not show it); or
+--   nil, err
 -- @raise a call in a task
 function Job:run(client, options)
   options = options or {}
@@ -326,22 +373,13 @@ function Job:run(client, options)
   if not run then
     return nil, err
   end
-  local every, reported = 1000 * (options.progress_every or 1), core.now()
-  local summary
-  repeat
-    if scheduler.has_calls() then
-      scheduler.step(0.05)
-    else
-      core.wait(0.02, {})
-    end
-    summary, err = journal.try(run.step, run)
-    if options.progress and (summary or core.now() - reported >= every) then
-      reported = core.now()
-      options.progress(run:progress())
-    end
-  until summary or err
+  local fine, result = pcall(carry_out, run, options)
+  if not fine then
+    run:abandon()
+    error(result, 0)
+  end
   journal.try(read_again, self) -- What the run ended with counts, even if the journal can't be read any more.
-  return summary, err
+  return result
 end
 
 -- ---- afterwards -------------------------------------------------------------------------
@@ -379,7 +417,10 @@ end
 
 --- Lets rows that failed, and rows whose outcome is unknown, be processed by the next run. The unknown ones are
 -- verified first.
--- @tparam[opt] table options `failed` and `unknown`, booleans, both true by default
+-- @tparam[opt] table options the options:
+--
+--   * `failed` false: not those that failed. Default true
+--   * `unknown` false: not those whose outcome is unknown. Default true
 -- @treturn number how many rows; or nil, err
 function Job:retry(options)
   options = schema.check("leat.jobs: retry", { failed = "boolean", unknown = "boolean" }, options or {}, 2)
@@ -421,25 +462,29 @@ function Job:remove()
   if not idle then
     return nil, busy
   end
-  local _, err = journal.try(self.store.remove, self.store, self.id)
-  return not err or nil, err
+  local erased, err = journal.try(self.store.remove, self.store, self.id)
+  if erased == false then
+    return refuse(("job %d is removed, but another process reads the journal, and %s-wal holds its cards until that "
+      .. "ends"):format(self.id, self.store.path))
+  end
+  return erased, err
 end
 
---- Iterates over the rows: `for row in job:results() do ... end`. A row has `line`, `value`, `arguments` (the other
--- columns), `state`, `outcome`, `kind`, `code`, `message`, `requests`, `at`, `before` and `seen`.
+--- Iterates over the rows: `for row in job:results() do ... end`. A row has `n`, `line`, `value`, `arguments` (the
+-- other columns), `bytes` (the row as it was in the file), `state`, `outcome`, `kind`, `code`, `message`, `requests`,
+-- `at` (milliseconds since 1970), `before` (the card before an unlink or a delete), `seen` (the card as it was last
+-- seen) and `changed` (what an ensure did: `linked`, `named`).
 -- @treturn function
 -- @raise an error of the journal
 function Job:results()
-  local next_row = self.store:results(self.id)
+  local list, i, after = {}, 0, 0
   return function()
-    local n, line, value, arguments, bytes, state, outcome, kind, code, message, count, at, before, seen, changed =
-      next_row()
-    if not n then
-      return nil
+    i = i + 1
+    if not list[i] then
+      list, i = self.store:results(self.id, after), 1
+      after = list[1] and list[#list].n or after
     end
-    return { n = n, line = line, value = value, arguments = items.decode(arguments), bytes = bytes, state = state,
-      outcome = outcome or state, kind = kind, code = code, message = message, requests = count, at = at,
-      before = before and items.decode(before), seen = items.decode(seen), changed = changed }
+    return list[i]
   end
 end
 
@@ -452,4 +497,4 @@ function Job:write_results(folder)
   return files, err
 end
 
-return jobs
+return jobs --[[@as leat.jobs]]

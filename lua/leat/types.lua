@@ -380,6 +380,264 @@ function Task:wait() end
 ---Cancels the task's call, and every call that the task makes from now on.
 function Task:cancel() end
 
+-- ---- jobs ---------------------------------------------------------------------------------
+
+---@class leat.jobs
+local jobs = {}
+
+---Opens a journal, and makes it if it does not exist.
+---@param path? string default: leat/jobs.db in $XDG_STATE_HOME or ~/.local/state
+---@return leat.JobStore?
+---@return leat.JobError? err
+function jobs.open(path) end
+
+---Opens a journal that is gone when it is closed.
+---@return leat.JobStore?
+---@return leat.JobError? err
+function jobs.open_temporary() end
+
+---Returns what tells the account of a client from others. The service is asked once for each client.
+---@param client leat.Client
+---@return string? account
+---@return leat.Error? err
+function jobs.account(client) end
+
+---Reads the header of a CSV file, for the option `csv` of `store:plan`.
+---@param read fun(): string?, string? returns the next part of the file; nil at its end; nil and a message on failure
+---@param operation leat.JobOperation
+---@param mapping? table<string, string> the file's own headers by the names of columns
+---@return leat.JobFile?
+---@return string? message
+function jobs.csv(read, operation, mapping) end
+
+---@alias leat.JobOperation
+---| "ensure"
+---| "create"
+---| "link"
+---| "unlink"
+---| "update"
+---| "delete"
+---| "find"
+
+---@alias leat.JobState
+---| "planned"
+---| "running"
+---| "interrupted" its process died
+---| "stopped"
+---| "paused"
+---| "finished"
+
+---@class leat.JobFile
+---@field warnings string[] columns that may be misspelt
+---@field lengths table after the plan, its method `unusual` returns the usual length of values, and the others
+
+---An error of the journal, of rows that cannot be planned, or of an account that does not fit.
+---@class leat.JobError
+---@field kind string "journal", "invalid_input" or "account"; or a kind of leat.Error
+---@field message string
+---@field code? integer SQLite's code
+
+---@class leat.JobRow
+---@field value string
+---@field name? string for ensure, create and update
+---@field contact_uuid? string for ensure, create and link
+---@field contact_email? string instead of contact_uuid
+---@field active? boolean for update
+---@field expect? string|false for unlink, update and delete: the contact that must own the card; false: none
+
+---@class leat.JobStore
+local JobStore = {}
+
+---Plans a job: stores its rows. If there is a job that does the same with the same rows, that one is returned.
+---@param options leat.PlanOptions
+---@return leat.Job?
+---@return boolean|leat.JobError|leat.Error earlier true: the job was planned before
+function JobStore:plan(options) end
+
+---@param id integer
+---@return leat.Job? job nil if there is none
+---@return leat.JobError? err
+function JobStore:job(id) end
+
+---Returns all jobs, the oldest first.
+---@return leat.Job[]?
+---@return leat.JobError? err
+function JobStore:jobs() end
+
+---Returns whether a process works on the journal.
+---@return boolean?
+---@return leat.JobError? err
+function JobStore:is_busy() end
+
+---Removes the jobs that finished more than 30 days ago.
+---@return boolean?
+---@return leat.JobError? err
+function JobStore:remove_old() end
+
+---Closes the journal.
+function JobStore:close() end
+
+---@class leat.PlanOptions
+---@field operation? leat.JobOperation default: "ensure"
+---@field rows? leat.JobRow[]|fun(): leat.JobRow? the rows, or a function that returns the next one
+---@field csv? leat.JobFile instead of rows: a file, as jobs.csv returns it
+---@field file? string the path of that file, for results
+---@field client? leat.Client the service is asked for its account, to which the job belongs
+---@field account? string instead of client, with base_url
+---@field base_url? string instead of client: the server that the job is for
+---@field name? string what to call the job; default: the operation
+---@field again? boolean true: a new job even if there is one with the same rows; default: false
+
+---@class leat.Job
+---@field id integer
+---@field name string
+---@field operation leat.JobOperation
+---@field account string for which the job is; "": for any
+---@field base_url string the server that the job is for; "": any
+---@field file? string
+---@field state leat.JobState
+---@field reason? string why it is paused
+---@field rows integer
+---@field done integer
+---@field failed integer
+---@field unknown integer
+---@field rejected integer
+---@field skipped integer
+---@field unprocessed integer
+---@field requests integer
+---@field created integer milliseconds since 1970
+---@field finished? integer milliseconds since 1970
+local Job = {}
+
+---Works on the job until it is finished, paused or stopped. Blocks.
+---@param client leat.Client
+---@param options? leat.RunOptions
+---@return leat.JobSummary?
+---@return leat.JobError? err
+function Job:run(client, options) end
+
+---Begins to work on the job, in a tick or an event loop: call the run's `step` now and then.
+---@param client leat.Client
+---@param options? leat.RunOptions
+---@return leat.Run?
+---@return leat.JobError? err
+function Job:start(client, options) end
+
+---Asks the process that works on the job to stop.
+---@return boolean?
+---@return leat.JobError? err
+function Job:stop() end
+
+---Lets rows that failed or are unknown be processed by the next run.
+---@param options? leat.RetryOptions
+---@return integer? count
+---@return leat.JobError? err
+function Job:retry(options) end
+
+---Lets all rows be found again by a run with `only_verify` and `verify`.
+---@return boolean?
+---@return leat.JobError? err
+function Job:forget_verified() end
+
+---Iterates over the rows.
+---@return fun(): leat.JobResult?
+function Job:results() end
+
+---Writes the results as CSV files.
+---@param folder? string default: that of the file, or the current one
+---@return table<string, string>? paths by name
+---@return leat.JobError? err
+function Job:write_results(folder) end
+
+---Estimates how many requests the rows that are left need.
+---@return integer? least
+---@return integer|leat.JobError most
+function Job:estimate() end
+
+---Reads the fields of the job again.
+---@return leat.Job?
+---@return leat.JobError? err
+function Job:refresh() end
+
+---Removes the job and all that the journal contains of it.
+---@return boolean?
+---@return leat.JobError? err
+function Job:remove() end
+
+---@class leat.RunOptions
+---@field concurrency? integer rows that are processed at a time; default: 8
+---@field max_failures? number the job pauses after so many failed rows, or below 1 that share; 0: never; default: 0.05
+---@field settle? number seconds for which a request may take effect whose response was lost; default: 30
+---@field lease? number seconds for which rows are claimed; default: 60
+---@field probe? number seconds between two attempts while the service does not respond; default: 30
+---@field verify? boolean true: all rows are found once more at the end; default: false
+---@field only_verify? boolean true: nothing else is done; default: false
+---@field on_event? fun(what: "outage"|"outage_over", detail: { kind: string, message: string })
+---@field progress? fun(progress: leat.JobProgress) only of `run`
+---@field progress_every? number seconds between two reports of progress; default: 1
+
+---@class leat.RetryOptions
+---@field failed? boolean default: true
+---@field unknown? boolean default: true
+
+---@class leat.Run
+local Run = {}
+
+---Does what can be done now, and never waits for the service.
+---@return leat.JobSummary? summary nil while the run goes on
+function Run:step() end
+
+---Stops claiming rows. The requests under way end first: call `step` until it returns the summary.
+function Run:stop() end
+
+---Ends the run at once, and cancels the requests under way.
+function Run:abandon() end
+
+---@return leat.JobProgress
+function Run:progress() end
+
+---@class leat.JobProgress
+---@field rows integer
+---@field done integer
+---@field failed integer
+---@field unknown integer
+---@field rejected integer
+---@field skipped integer
+---@field unprocessed integer
+---@field seconds number the time since the start of the run
+---@field rate number rows per second
+---@field eta? number the estimated number of seconds that are left; nil: unknown
+---@field outage? string the kind of the errors while the service does not respond
+---@field phase "items"|"settling"|"verifying"|"ended"
+
+---@class leat.JobSummary
+---@field state leat.JobState
+---@field kind? string why the job is paused or stopped
+---@field message? string
+---@field job leat.Job
+---@field seconds number
+---@field verified integer cards that were found once more
+---@field changed integer those of them that are not as they were left
+---@field unverified integer those of them that do not show it
+---@field stored boolean false: results of the last requests could not be stored
+
+---@class leat.JobResult
+---@field n integer
+---@field line integer
+---@field value? string
+---@field arguments table the other columns
+---@field bytes? string the row as it was in the file
+---@field state string
+---@field outcome string
+---@field kind? string
+---@field code? integer
+---@field message? string
+---@field requests integer
+---@field at? integer milliseconds since 1970
+---@field before? table the card before an unlink or a delete
+---@field seen table the card as it was last seen
+---@field changed? string "linked", "named" or both, separated by a blank
+
 -- ---- drivers ------------------------------------------------------------------------------
 
 ---@class leat.curl

@@ -298,7 +298,7 @@ mutant command-prints-into-a-connection - \
   's/^  reserve_standard_descriptors();//'
 # What an item of a job does next.
 passes=decide_alone
-mutant decide-takes-the-card-from-its-next-owner - \
+mutant decide-takes-the-card-from-its-next-owner 10 \
   's/^  elseif card and same_owner(owner_of(card), item.before.contact_uuid) then/  elseif card then/'
 mutant decide-deletes-what-changed - \
   's/^  elseif card and is_unchanged(card, before) or /  elseif card or /'
@@ -306,7 +306,7 @@ mutant decide-forgets-an-earlier-request - \
   's/^  local maybe_applied = step.earlier or lost/  local maybe_applied = lost/'
 mutant decide-forgets-a-lost-response - \
   's/^  local maybe_applied = step.earlier or lost/  local maybe_applied = step.earlier/'
-mutant decide-calls-its-own-card-existing - \
+mutant decide-calls-its-own-card-existing 11 \
   's/^  if outcome == "existed" and last.step.earlier then .*/  if false then/'
 mutant decide-sends-before-it-records - \
   's/^  return { action = "record", before = before, earlier = false }/  return send_once(false)/'
@@ -396,7 +396,7 @@ mutant file-left-behind - \
   's/^    unlink(temporary_name(box));$//'
 
 passes=jobs_alone
-mutant job-sends-before-it-settles - \
+mutant job-sends-before-it-settles 10 \
   's/^    ending.due = math.max(ending.due or 0, run.journal:now() + run.settle_ms)$//'
 mutant job-forgets-that-it-may-be-applied - \
   's/maybe_applied = coalesce(.6, maybe_applied), /maybe_applied = 0, /'
@@ -404,14 +404,14 @@ mutant job-does-not-stop-at-a-refused-key - \
   's/^    run:stop("paused", ending.stop, ending.message)$//'
 mutant job-outage-uses-up-rows - \
   's/^  if run.responses > item.mark then/  if true then/'
-mutant job-skips-what-was-put-back - \
+mutant job-skips-what-was-put-back 10 \
   's/^      run.after = math.min(run.after, item.n - 1)$//'
-mutant job-does-not-verify-at-its-end - \
+mutant job-does-not-verify-at-its-end 11 \
   's/^  run.verify_from = last and math.min(last, from) + run.settle_ms or /  run.verify_from = /'
 mutant job-takes-other-rows-for-its-own - \
   's/ or a.arguments is not b.arguments or a.bytes/ or a.bytes/'
 mutant job-leaves-cards-in-the-file - \
-  's/^  self.journal:row("pragma wal_checkpoint(truncate)", "")$//'
+  's/pragma secure_delete = on; /pragma secure_delete = off; /'
 
 passes=in_nginx
 mutant nginx-verification-off 6 \

@@ -132,7 +132,7 @@ local function explain_end(context, summary)
     output:notice(("job %d is stopped"):format(job.id))
   end
   if summary.changed > 0 then
-    output:message(("leat: %s changed after they were left as requested: their outcome is unknown"):format(
+    output:message(("leat: %s: the card is not as the job left it; the outcome is unknown"):format(
       text.rows(summary.changed)))
   end
 end

@@ -23,6 +23,17 @@ local function add_lines(store, job, reader, map, lengths)
   return n, rejected, bytes
 end
 
+-- Returns what can be kept of a row that is rejected: its texts, and true and false; nil if it has no value.
+local function storable(row)
+  local kept = {}
+  for name, value in pairs(type(row) == "table" and row or kept) do
+    if type(value) == "string" or type(value) == "boolean" then
+      kept[name] = value
+    end
+  end
+  return type(kept.value) == "string" and kept or nil
+end
+
 -- Adds the rows of a program: tables with the fields of the columns.
 local function add_tables(store, job, rows, operation)
   local n, rejected = 0, 0
@@ -30,11 +41,24 @@ local function add_tables(store, job, rows, operation)
   while row ~= nil do
     local good, wrong = columns.check(row, operation)
     n, rejected = n + 1, rejected + (good and 0 or 1)
-    store:add_item(job, n, n, type(row) == "table" and type(row.value) == "string" and row or nil, nil,
-      not good and wrong or nil)
+    store:add_item(job, n, n, good and row or storable(row), nil, not good and wrong or nil)
     row = rows()
   end
   return n, rejected
+end
+
+-- Calls `f` in a coroutine of its own, in which no task can be suspended: other tasks would find the transaction open.
+local function call_at_once(f)
+  local thread = coroutine.create(f)
+  local function pass(fine, ...)
+    if not fine then
+      error(..., 0)
+    elseif coroutine.status(thread) ~= "dead" then
+      error("leat.jobs: plan: rows must not yield", 0)
+    end
+    return ...
+  end
+  return pass(coroutine.resume(thread))
 end
 
 -- Plans a job, or finds the one that does the same with the same rows. `job` has the fields of a job; `source` is
@@ -42,7 +66,7 @@ end
 -- or nil and a message, if the rows cannot be read. `again` makes a new job in any case.
 function plan.add(store, job, source, again)
   local earlier, problem
-  local id = store.journal:transaction(function()
+  local id = store.journal:transaction(call_at_once, function()
     local new = store:add_job(job)
     local count, rejected
     if source.reader then

@@ -210,11 +210,11 @@ end
 local function start_task(run, f, at_end)
   local ended = false
   run.flying = run.flying + 1
-  scheduler.start({ at_end = function(task)
+  local started = scheduler.start({ at_end = function(task)
     if ended then
       return -- it may be called more than once
     end
-    ended = true
+    ended, run.tasks[task] = true, nil
     run.flying = run.flying - 1
     scheduler.observe(task)
     if task.fine then
@@ -224,6 +224,7 @@ local function start_task(run, f, at_end)
       run:stop("paused", "error", tostring(task.why))
     end
   end }, f)
+  run.tasks[started] = not ended or nil
 end
 
 local function start(run, item)
@@ -361,9 +362,9 @@ local function take_claimed(run, claimed, asked, began)
   run.probing = false
   if #claimed < asked.count then
     run.all_begun = true
-    local due = run.store:next_due(run.job.id)
+    local due = run.store:next_due(run.job.id, asked.nothing_else)
     run.look_at = due and now() + math.max(0, due - run.journal:now()) / 1000 or now() + 3600
-    run.exhausted = not due and #claimed == 0
+    run.exhausted = not due and #claimed == 0 and asked.nothing_else
   end
 end
 
@@ -559,20 +560,24 @@ local function advance(run)
   end
 end
 
+local function summarize(run, ending)
+  run.journal:unlock()
+  run.summary = { state = ending.state, kind = ending.kind, message = ending.message, job = run.job,
+    seconds = now() - run.begun, verified = run.verified_count, changed = run.changed, unverified = run.unverified,
+    stored = not run.broken or #run.endings == 0 }
+end
+
 -- Ends the run: the state of the job is stored, and the journal unlocked.
 local function conclude(run)
   local ending = run.ending or { state = "finished" }
-  if run.phase == "ended" then -- if it only verifies, items may be left
+  if run.phase == "ended" and not run.broken then -- if it only verifies, items may be left
     ending = { state = open_items(run) == 0 and "finished" or "stopped" }
   end
   if not run.broken then
     run.store:set_state(run.job.id, ending.state, ending.kind)
     run.job = run.store:job(run.job.id)
   end
-  run.journal:unlock()
-  run.summary = { state = ending.state, kind = ending.kind, message = ending.message, job = run.job,
-    seconds = now() - run.begun, verified = run.verified_count, changed = run.changed, unverified = run.unverified,
-    stored = not run.broken or #run.endings == 0 }
+  summarize(run, ending)
   if run.problem then
     error(run.problem.why, 0)
   end
@@ -620,10 +625,27 @@ local function step(self)
   end
 end
 
--- Does what can be done now, and returns nil; or the summary, once the job has ended, was stopped or is paused; or nil
--- and an error of the journal.
+-- Does what can be done now, and returns nil; or the summary, once the job has ended, was stopped or is paused. If the
+-- journal can't be read the run ends, as if it couldn't be written.
 function Run:step()
-  return journal.try(step, self)
+  local summary, err = journal.try(step, self)
+  if err then
+    self:break_off(err.message)
+  end
+  return summary
+end
+
+-- Ends the run at once: cancels what is under way, and stores what is known of it. The job is interrupted.
+function Run:abandon()
+  if not self.summary then
+    self:stop("interrupted")
+    for task in pairs(self.tasks) do
+      scheduler.cancel(task)
+    end
+    release_queue(self)
+    pcall(self.turn, self)
+    summarize(self, self.ending)
+  end
 end
 
 -- Returns how far the run is.
@@ -651,7 +673,7 @@ local function begin(store, job, client, options)
     verify_all = options.verify, on_event = options.on_event,
     phase = options.only_verify and "settling" or "items", verify_from = store.journal:now(),
     is_checked = job.account == "" or accounts[client] == job.account,
-    begun = now(), looked_at = now(), after = 0, flying = 0, responses = 0,
+    begun = now(), looked_at = now(), after = 0, flying = 0, tasks = {}, responses = 0,
     verified_count = 0, changed = 0, unverified = 0,
     queue = {}, endings = {}, notes = {}, verified = {}, forgiven = {}, streak = {}, streak_length = 0,
     failures_in_row = 0,

@@ -75,7 +75,8 @@ function Store:is_asked_to_stop(id)
   return self.journal:row("select stop from job where id = $1", "i", id) == 1
 end
 
--- Removes a job with all its items, and overwrites what the file held of them.
+-- Removes a job with all its items, and overwrites what the file held of them. Returns false if a
+-- process that reads the journal prevented the latter.
 function Store:remove(id)
   self.journal:transaction(function()
     for _, from in ipairs { "item", "event" } do
@@ -83,7 +84,7 @@ function Store:remove(id)
     end
     self.journal:execute("delete from job where id = $1", "i", id)
   end)
-  self.journal:row("pragma wal_checkpoint(truncate)", "")
+  return self.journal:row("pragma wal_checkpoint(truncate)", "") == 0
 end
 
 -- Removes the jobs that finished long ago.
@@ -255,7 +256,8 @@ local function finish(self, job, ending, counts)
 end
 
 local VERIFIED = "update item set verified = $3, requests = requests + $4, state = $5, outcome = $6, kind = $7, "
-  .. "message = $8, seen = coalesce($9, seen) where job = $1 and n = $2 and state = $10 and verified is null"
+  .. "message = $8, code = case when state = $5 then code end, seen = coalesce($9, seen) "
+  .. "where job = $1 and n = $2 and state = $10 and verified is null"
 
 -- Stores the result of a closing verification.
 local function set_verified(self, job, result, counts)
@@ -342,9 +344,11 @@ function Store:turn(job, turn)
   end)
 end
 
--- Returns when the next item comes again, as a time of the journal; nil if none is waiting.
-function Store:next_due(job)
-  return (self.journal:row("select due from item where job = $1 and state = 'later' order by due limit 1", "i", job))
+-- Returns when the next item comes again, as a time of the journal; nil if none is waiting. Items that are claimed
+-- alone wait for the end of all others, unless `nothing_else` is under way.
+function Store:next_due(job, nothing_else)
+  return (self.journal:row("select due from item where job = $1 and state = 'later' and (crashes < 2 or $2) "
+    .. "order by due limit 1", "ii", job, nothing_else and 1 or 0))
 end
 
 -- ---- after the items --------------------------------------------------------------------
@@ -393,18 +397,31 @@ function Store:retry(job, failed, unknown)
   return self.journal:transaction(function()
     local of_failed = failed and self.journal:execute(RETRY.failed, "i", job) or 0
     local of_unknown = unknown and self.journal:execute(RETRY.unknown, "ii", job, self.journal:now()) or 0
+    if of_failed + of_unknown == 0 then
+      return 0
+    end
     self.journal:execute("update job set failed = failed - $2, unknown = unknown - $3, finished = null, reason = null, "
-      .. "state = case when $4 > 0 then 'stopped' else state end where id = $1", "iiii", job, of_failed, of_unknown,
-      of_failed + of_unknown)
+      .. "state = 'stopped' where id = $1", "iii", job, of_failed, of_unknown)
     note_event(self, job, nil, nil, ("to be tried again: %d failed, %d unknown"):format(of_failed, of_unknown))
     return of_failed + of_unknown
   end)
 end
 
--- Iterates over all items, in the order of the rows: `for n, line, card, arguments, bytes, ... in store:results(job)`.
-function Store:results(job)
-  return self.journal:rows("select n, line, card, arguments, bytes, state, outcome, kind, code, message, requests, at, "
-    .. "before, seen, changed from item where job = $1 order by n", "i", job)
+local RESULTS = "select n, line, card, arguments, bytes, state, outcome, kind, code, message, requests, at, before, "
+  .. "seen, changed from item where job = $1 and n > $2 order by n limit 100"
+
+-- Returns the next items behind the item `after`, in the order of the rows; an empty list at the end. No statement
+-- stays open between two calls: it could keep the journal from being written, and the same statement from being used
+-- for another job.
+function Store:results(job, after)
+  local list = {}
+  for n, line, card, arguments, bytes, state, outcome, kind, code, message, requests, at, before, seen, changed in
+    self.journal:rows(RESULTS, "ii", job, after) do
+    list[#list + 1] = { n = n, line = line, value = card, arguments = items.decode(arguments), bytes = bytes,
+      state = state, outcome = outcome or state, kind = kind, code = code, message = message, requests = requests,
+      at = at, before = before and items.decode(before), seen = items.decode(seen), changed = changed }
+  end
+  return list
 end
 
 return store
