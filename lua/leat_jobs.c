@@ -60,7 +60,8 @@ static const char *check_path(lua_State *L, size_t *length) {
 }
 
 /* Copies the path without its last part: the folder that holds it. `folder` has room for
-** the path and one character more, and may be the path. Returns false for "/", which is in no folder. */
+** the path and one character more, and may be the path. Returns false for "/", which is
+** in no folder. */
 static bool folder_of(const char *path, char *folder) {
   size_t end = strlen(path);
   if (end == 1 && path[0] == '/') return false;
@@ -302,23 +303,24 @@ static int jobs_file_system(lua_State *L) {
 
 /* ---- time ------------------------------------------------------------------------ */
 
+/* Pushes the milliseconds of a clock. Returns false if the system lacks it. */
+static bool push_clock(lua_State *L, clockid_t clock) {
+  struct timespec now;
+  if (clock_gettime(clock, &now) != 0) return false;
+  lua_pushnumber(L, (lua_Number)now.tv_sec * 1000 + (lua_Number)now.tv_nsec / 1000000);
+  return true;
+}
+
 static int jobs_boottime(lua_State *L) {
 #ifdef CLOCK_BOOTTIME
-  struct timespec now;
-  if (clock_gettime(CLOCK_BOOTTIME, &now) == 0) {
-    lua_pushnumber(L, (lua_Number)now.tv_sec * 1000 + (lua_Number)now.tv_nsec / 1000000);
-    return 1;
-  }
+  if (push_clock(L, CLOCK_BOOTTIME)) return 1;
 #endif
   lua_pushnumber(L, monotonic_ms());
   return 1;
 }
 
 static int jobs_realtime(lua_State *L) {
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  lua_pushnumber(L, (lua_Number)now.tv_sec * 1000 + (lua_Number)now.tv_nsec / 1000000);
-  return 1;
+  return push_clock(L, CLOCK_REALTIME);
 }
 
 /* ---- the module ------------------------------------------------------------------ */

@@ -16,6 +16,7 @@ local known = {
   total = { "number", function(v) return v >= 0 and v % 1 == 0 end, "a whole number, not negative" },
 }
 
+-- Returns a function that returns the next value of a list, or of the function that is given.
 local function iterator(values)
   if type(values) == "function" then
     return values
@@ -303,7 +304,7 @@ local function check(where, values, f, options)
   return options -- not a tail call of schema.check: error levels count stack frames
 end
 
-local each = {}
+local each = { iterator = iterator }
 
 function each.each(values, f, options)
   return run_all(values, f, check("leat.tasks.each", values, f, options))

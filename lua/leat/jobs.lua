@@ -23,6 +23,7 @@
 local columns = require("leat.jobs.columns")
 local core = require("leat.core")
 local csv = require("leat.csv")
+local iterator = require("leat.each").iterator
 local journal = require("leat.jobs.journal")
 local open_store = require("leat.jobs.store").open
 local plan = require("leat.jobs.plan")
@@ -122,17 +123,6 @@ local plan_options = {
 local operations = { ensure = true, create = true, link = true, unlink = true, update = true, delete = true,
   find = true }
 
-local function to_iterator(rows)
-  if type(rows) == "function" then
-    return rows
-  end
-  local i = 0
-  return function()
-    i = i + 1
-    return rows[i]
-  end
-end
-
 local function find_account(options)
   if options.account or not options.client then
     return options.account or ""
@@ -201,7 +191,7 @@ function Store:plan(options)
   local job = { name = options.name or options.operation, operation = options.operation, account = account,
     base_url = options.base_url or options.client and options.client.base_url or "", file = options.file,
     header = options.csv and options.csv.header }
-  local source = options.csv or { rows = to_iterator(options.rows) }
+  local source = options.csv or { rows = iterator(options.rows) }
   local id, earlier = journal.try(plan.add, self.store, job, source, options.again)
   if not id then
     return nil, type(earlier) == "string" and journal.error("invalid_input", earlier) or earlier
@@ -243,10 +233,6 @@ function Store:remove_old()
     return true
   end)
 end
-
--- The least and most requests for a row.
-local requests = { find = { 1, 1 }, create = { 1, 1 }, ensure = { 1, 4 }, link = { 1, 2 }, update = { 1, 1 },
-  unlink = { 2, 2 }, delete = { 2, 2 } }
 
 -- ---- running ----------------------------------------------------------------------------
 
@@ -384,14 +370,15 @@ end
 
 -- ---- afterwards -------------------------------------------------------------------------
 
-local function check_idle(job)
-  return journal.try(function()
+-- Calls a method of the store for the job, if no process works on it.
+local function call_when_idle(job, name, ...)
+  return journal.try(function(...)
     read_again(job)
     if job.state == "running" then
       return refuse(("a process works on job %d: stop it first"):format(job.id))
     end
-    return true
-  end)
+    return job.store[name](job.store, job.id, ...)
+  end, ...)
 end
 
 --- Reads the fields of the job again.
@@ -402,6 +389,10 @@ function Job:refresh()
     return self
   end)
 end
+
+-- The least and most requests for a row.
+local requests = { find = { 1, 1 }, create = { 1, 1 }, ensure = { 1, 4 }, link = { 1, 2 }, update = { 1, 1 },
+  unlink = { 2, 2 }, delete = { 2, 2 } }
 
 --- Estimates how many requests the rows that are left need, if nothing fails.
 -- @treturn number at least; or nil, err
@@ -424,12 +415,7 @@ end
 -- @treturn number how many rows; or nil, err
 function Job:retry(options)
   options = schema.check("leat.jobs: retry", { failed = "boolean", unknown = "boolean" }, options or {}, 2)
-  local idle, busy = check_idle(self)
-  if not idle then
-    return nil, busy
-  end
-  local count, err = journal.try(self.store.retry, self.store, self.id, options.failed ~= false,
-    options.unknown ~= false)
+  local count, err = call_when_idle(self, "retry", options.failed ~= false, options.unknown ~= false)
   if count then
     read_again(self)
   end
@@ -445,24 +431,14 @@ end
 --- Lets all rows be found again by a run with `only_verify` and `verify`.
 -- @treturn boolean true; or nil, err
 function Job:forget_verified()
-  local idle, busy = check_idle(self)
-  if not idle then
-    return nil, busy
-  end
-  return journal.try(function()
-    self.store:forget_verified(self.id)
-    return true
-  end)
+  local _, err = call_when_idle(self, "forget_verified")
+  return not err or nil, err
 end
 
 --- Removes the job and all that the journal contains of it, unless it is running.
 -- @treturn boolean true; or nil, err
 function Job:remove()
-  local idle, busy = check_idle(self)
-  if not idle then
-    return nil, busy
-  end
-  local erased, err = journal.try(self.store.remove, self.store, self.id)
+  local erased, err = call_when_idle(self, "remove")
   if erased == false then
     return refuse(("job %d is removed, but another process reads the journal, and %s-wal holds its cards until that "
       .. "ends"):format(self.id, self.store.path))

@@ -34,9 +34,21 @@ items.encode_arguments = fixed_order { "name", "contact_uuid", "contact_email", 
 -- Encodes the state of a card before a change.
 items.encode_before = fixed_order { "exists", "inactive", "contact_uuid", "name", "active" }
 
--- Decodes what the functions above encoded; an empty table for nil.
+-- Decodes what one of these functions encoded; an empty table for nil.
 function items.decode(text)
   return text and cjson.decode(text) or {}
+end
+
+-- Decodes the arguments of an item, with its value.
+function items.decode_arguments(text, value)
+  local arguments = items.decode(text)
+  arguments.value = value
+  return arguments
+end
+
+-- Decodes the state of a card before a change; nil for nil.
+function items.decode_before(text)
+  return text and cjson.decode(text)
 end
 
 local encode_seen = fixed_order { "value", "name", "active", "contact_uuid", "contact_email" }

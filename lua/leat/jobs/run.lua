@@ -2,6 +2,7 @@
 -- final state and the doubtful ones are verified. `step` does what can be done now; it blocks only while the journal
 -- is written. What an item does next is decided in leat.jobs.decide.
 
+local contacts = require("leat.contacts")
 local core = require("leat.core")
 local decide = require("leat.jobs.decide")
 local items = require("leat.jobs.items")
@@ -25,19 +26,16 @@ end
 
 -- ---- items ------------------------------------------------------------------------------
 
--- Resolves the e-mail address of a contact. Returns whether the item can go on, or nil and the error.
+-- Resolves the e-mail address of a contact. Returns something true if the item can go on, or nil and the error.
 local function resolve_contact(run, item)
   local address = item.arguments.contact_email
   if not address or item.arguments.contact_uuid then
     return true
   end
-  local contact, err, info = run.client:request("GET", "/contacts/find-one-by", { query = { email = address } })
-  item.requests = item.requests + (err or info).attempts
-  if type(contact) == "table" and type(contact.uuid) == "string" then
-    item.arguments.contact_uuid = contact.uuid
-    return true
-  end
-  return nil, err or { kind = "contact_not_found", message = "the service has no contact with this e-mail address" }
+  local uuid, err, attempts = contacts.find_by_email(run.client, address)
+  item.requests = item.requests + attempts
+  item.arguments.contact_uuid = uuid
+  return uuid, err or { kind = "contact_not_found", message = contacts.NONE }
 end
 
 local function perform(run, item, step)
@@ -112,6 +110,10 @@ function Run:begin_outage(ending)
   end
 end
 
+local function end_streak(run)
+  run.streak, run.streak_length, run.failures_in_row = {}, 0, 0
+end
+
 -- Does not count the failures that were taken for those of items, but are an outage.
 local function forgive_streak(run)
   if run.failures_in_row >= OUTAGE and not run.all_begun then -- otherwise the rows may be the reason
@@ -119,13 +121,13 @@ local function forgive_streak(run)
       table.insert(run.forgiven, n)
     end
   end
-  run.streak, run.streak_length, run.failures_in_row = {}, 0, 0
+  end_streak(run)
 end
 
 -- A response ends an outage.
 local function note_response(run)
   run.responses = run.responses + 1
-  run.streak, run.streak_length, run.failures_in_row = {}, 0, 0
+  end_streak(run)
   run:end_outage()
 end
 
@@ -176,7 +178,7 @@ end
 
 local function count(run, ending)
   local job = run.job
-  if job[ending.state] and type(job[ending.state]) == "number" then
+  if type(job[ending.state]) == "number" then
     job[ending.state] = job[ending.state] + 1
     if too_many_failures(run) then
       run:stop("paused", "max_failures", ("%d rows have failed"):format(job.failed))
@@ -184,7 +186,13 @@ local function count(run, ending)
   end
 end
 
--- Keeps how an item ended, until the next turn stores it.
+-- Keeps a result in a list, until the next turn stores it.
+local function keep(run, list, result)
+  run.first_ending = run.first_ending or now()
+  table.insert(list, result)
+end
+
+-- Keeps how an item ended.
 local function finish(run, item, ending, card, info)
   if ending.transient then
     ending = note_transient(run, item, ending)
@@ -200,8 +208,7 @@ local function finish(run, item, ending, card, info)
   ending.item, ending.requests, item.requests = item, item.requests, 0
   ending.seen = type(card) == "table" and items.encode_seen(card) or nil
   ending.changed = info and info.changed and table.concat(info.changed, " ") or nil
-  run.first_ending = run.first_ending or now()
-  table.insert(run.endings, ending)
+  keep(run, run.endings, ending)
   count(run, ending)
 end
 
@@ -253,8 +260,7 @@ local function verify(run, item)
 end
 
 local function keep_verified(run, item, verified)
-  run.first_ending = run.first_ending or now()
-  table.insert(run.verified, verified)
+  keep(run, run.verified, verified)
   run.verified_count = run.verified_count + 1
   run:end_outage()
   if verified.state ~= item.state then
@@ -274,10 +280,15 @@ local function start_verification(run, item)
   end)
 end
 
+-- Returns what the error of a request that changes nothing means for the run.
+local function failure_of(err)
+  return decide.failure({ operation = "find", arguments = {} }, err)
+end
+
 -- What cannot be told now is asked again when the service responds, but not for ever: the reason may be the card. What
 -- stops a job stops this too. There is no error if the card was found, but does not show what is to be verified.
 function Run:retry_verification(item, err)
-  local ending = err and decide.failure({ operation = "find", arguments = item.arguments }, err) or {}
+  local ending = err and failure_of(err) or {}
   item.tries = (item.tries or 0) + 1
   if ending.stop then
     self:stop("paused", ending.stop, ending.message)
@@ -314,7 +325,7 @@ function Run:compare_account(account, err)
     self.is_checked = true
     return self:end_outage()
   end
-  local ending = decide.failure({ operation = "find", arguments = {} }, err)
+  local ending = failure_of(err)
   if not ending.transient then
     return self:stop("paused", ending.stop or ending.kind, ending.message)
   end
@@ -444,8 +455,7 @@ local function release_queue(run)
       local ending = decide.canceled(item)
       ending.item, ending.unsent = item, true
       ending.due = ending.state == "later" and run.journal:now() or nil
-      table.insert(run.endings, ending)
-      run.first_ending = run.first_ending or now()
+      keep(run, run.endings, ending)
       run.after = math.min(run.after, item.n - 1)
     end
   end
@@ -500,7 +510,7 @@ end
 -- Asks for the account, to which any service that works responds.
 local function start_check(run)
   start_task(run, function() return run.client:check() end, function(_, err)
-    local ending = err and decide.failure({ operation = "find", arguments = {} }, err) or {}
+    local ending = err and failure_of(err) or {}
     if ending.stop then
       run:stop("paused", ending.stop, ending.message)
     elseif not ending.transient and ending.kind ~= "canceled" then
@@ -684,4 +694,4 @@ local function begin(store, job, client, options)
   return run
 end
 
-return { begin = begin, reads = reads, account_of = account_of }
+return { begin = begin, account_of = account_of }

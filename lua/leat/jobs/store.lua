@@ -208,9 +208,9 @@ local BRING_NEARER = "update item set due = $2 where job = $1 and state = 'later
 
 -- Takes over the items that a process claimed which then died; the caller holds the journal's lock. What may have
 -- been sent comes again after `settle_ms`. No item waits longer than `longest_wait_ms` from now: it could only be due
--- later if the wall clock was set back since. Returns how many items were taken over.
+-- later if the wall clock was set back since.
 function Store:take_over(job, reads, settle_ms, longest_wait_ms)
-  return self.journal:transaction(function()
+  self.journal:transaction(function()
     local now = self.journal:now()
     local poisoned = self.journal:execute(POISONED, "iii", job, now, MOST_CRASHES)
     self.journal:execute("update job set unknown = unknown + $2 where id = $1", "ii", job, poisoned)
@@ -219,7 +219,6 @@ function Store:take_over(job, reads, settle_ms, longest_wait_ms)
     if poisoned + count > 0 then
       note_event(self, job, nil, nil, ("took over %d items, and gave up %d"):format(count, poisoned))
     end
-    return count + poisoned
   end)
 end
 
@@ -279,15 +278,11 @@ local SUSPECT = CLAIMABLE .. "where job = $1 and state = 'later' and due <= $2 a
   .. "order by due limit 1"
 local CLAIM = "update item set state = 'claimed', attempt = attempt + 1, fence = $3, due = $4 where job = $1 and n = $2"
 
-local function collect(list, operation, next_row)
-  local n, line, card, arguments, attempt, crashes, tries, mark, maybe_applied, before = next_row()
-  while n do
-    local decoded = items.decode(arguments)
-    decoded.value = card
-    list[#list + 1] = { n = n, line = line, card = card, operation = operation, arguments = decoded,
-      attempt = attempt, crashes = crashes, tries = tries, mark = mark, maybe_applied = maybe_applied == 1,
-      before = before and items.decode(before) or nil }
-    n, line, card, arguments, attempt, crashes, tries, mark, maybe_applied, before = next_row()
+local function collect(list, operation, rows)
+  for n, line, card, arguments, attempt, crashes, tries, mark, maybe_applied, before in rows do
+    list[#list + 1] = { n = n, line = line, card = card, operation = operation,
+      arguments = items.decode_arguments(arguments, card), attempt = attempt, crashes = crashes, tries = tries,
+      mark = mark, maybe_applied = maybe_applied == 1, before = items.decode_before(before) }
   end
 end
 
@@ -368,14 +363,10 @@ end
 -- Returns up to 64 items behind `after` that are to be verified: the doubtful ones, or all.
 function Store:to_verify(job, operation, after, all)
   local list = {}
-  local next_row = self.journal:rows(TO_VERIFY:format(all and ALL or DOUBTFUL), "ii", job, after)
-  local n, card, arguments, state, outcome, kind, message, before = next_row()
-  while n do
-    local decoded = items.decode(arguments)
-    decoded.value = card
-    list[#list + 1] = { n = n, card = card, operation = operation, arguments = decoded, state = state,
-      outcome = outcome, kind = kind, message = message, before = before and items.decode(before) or nil }
-    n, card, arguments, state, outcome, kind, message, before = next_row()
+  for n, card, arguments, state, outcome, kind, message, before in
+    self.journal:rows(TO_VERIFY:format(all and ALL or DOUBTFUL), "ii", job, after) do
+    list[#list + 1] = { n = n, card = card, operation = operation, arguments = items.decode_arguments(arguments, card),
+      state = state, outcome = outcome, kind = kind, message = message, before = items.decode_before(before) }
   end
   return list
 end
@@ -419,7 +410,7 @@ function Store:results(job, after)
     self.journal:rows(RESULTS, "ii", job, after) do
     list[#list + 1] = { n = n, line = line, value = card, arguments = items.decode(arguments), bytes = bytes,
       state = state, outcome = outcome or state, kind = kind, code = code, message = message, requests = requests,
-      at = at, before = before and items.decode(before), seen = items.decode(seen), changed = changed }
+      at = at, before = items.decode_before(before), seen = items.decode(seen), changed = changed }
   end
   return list
 end
