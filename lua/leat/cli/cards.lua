@@ -5,6 +5,7 @@ local new_input = require("leat.cli.input")
 local perform = require("leat.cli.perform")
 local preview = require("leat.cli.preview")
 local system = require("leat.cli.core")
+local usage = require("leat.cli.usage")
 
 local STDIN, STDERR = 0, 2
 
@@ -74,7 +75,7 @@ local function run_command(name)
     local question, wrong = must_ask(name, arguments, input)
     wrong = check_arguments(name, arguments) or wrong
     if wrong then
-      error({ usage = wrong }, 0)
+      usage(wrong)
     end
     local options, err = read_options(context, name, arguments)
     if err then

@@ -3,6 +3,7 @@
 local core = require("leat.core")
 local environment = require("leat.environment")
 local leat = require("leat")
+local usage = require("leat.cli.usage")
 
 local DEFAULT_RATE = 5 -- requests per second with several values: the service publishes no limit
 local UNNOTICED = 1000 -- milliseconds after which it is said that a request is tried again
@@ -16,7 +17,7 @@ local function misconfigured(message)
   if flags[name] then
     message = flags[name] .. message:sub(#name + 1)
   end
-  error({ usage = message:gsub(", or set allow_http$", ""), general = true }, 0)
+  usage((message:gsub(", or set allow_http$", "")), true)
 end
 
 -- ---- requests ---------------------------------------------------------------------------

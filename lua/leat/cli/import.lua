@@ -1,7 +1,6 @@
 -- The command `leat import`.
 
 local confirm = require("leat.cli.confirm")
-local core = require("leat.core")
 local job_run = require("leat.cli.job_run")
 local journal = require("leat.cli.journal")
 local new_client = require("leat.cli.client")
@@ -9,12 +8,9 @@ local run = require("leat.cli.run")
 local status = require("leat.cli.status")
 local system = require("leat.cli.core")
 local text = require("leat.cli.job_text")
+local usage = require("leat.cli.usage")
 
 local STDIN, STDERR = 0, 2
-
-local function usage(message)
-  error({ usage = message, general = true }, 0)
-end
 
 -- ---- the file ---------------------------------------------------------------------------
 
@@ -26,9 +22,7 @@ local function check_signal(part, why)
 end
 
 local function read_stdin()
-  while not system.is_readable(STDIN) and not system.signal() do
-    core.wait(0.1, { STDIN })
-  end
+  run.wait_for_stdin()
   if system.signal() then
     return nil, "interrupted"
   end
@@ -49,7 +43,7 @@ local function mapping_of(options)
   local mapping = {}
   for _, column in ipairs(options.column or {}) do
     if mapping[column.name] then
-      usage(("--column %s is given twice"):format(column.name))
+      usage(("--column %s is given twice"):format(column.name), true)
     end
     mapping[column.name] = column.header
   end
@@ -64,7 +58,7 @@ local function read_file(options)
     csv, why = journal.jobs().csv(read, options.operation, mapping_of(options))
   end
   if not csv then
-    usage(options.file .. ": " .. tostring(why):gsub("^" .. options.file:gsub("%p", "%%%0") .. ": ", ""))
+    usage(options.file .. ": " .. tostring(why):gsub("^" .. options.file:gsub("%p", "%%%0") .. ": ", ""), true)
   end
   return csv
 end
@@ -87,7 +81,7 @@ end
 -- Ends the command, or returns its exit status, because of an error of store:plan: that may be the file's.
 local function plan_failed(context, err)
   if err.kind == "invalid_input" then
-    usage(context.options.file .. ": " .. err.message)
+    usage(context.options.file .. ": " .. err.message, true)
   end
   return context.output:failure(nil, err)
 end
@@ -147,14 +141,6 @@ end
 
 -- ---- planning ---------------------------------------------------------------------------
 
--- Waits so many seconds, or until a signal.
-local function wait(seconds)
-  local due = core.now() + 1000 * seconds
-  while core.now() < due and not system.signal() do
-    core.wait(0.1, {})
-  end
-end
-
 -- Returns the account of the key; or nil and an error. While the service does not respond, it is asked again.
 local function find_account(context)
   local probe, told = context.options.probe or 30, false
@@ -164,10 +150,9 @@ local function find_account(context)
       return account, err
     elseif not told then
       told = true
-      context.output:message(("leat: the service does not respond (%s): trying again every %g s"):format(err.kind,
-        probe))
+      context.output:message(text.outage(err.kind, probe))
     end
-    wait(probe)
+    run.wait(probe)
   end
 end
 
@@ -181,7 +166,7 @@ local function plan(context, store, csv, account)
   elseif earlier and job.state == "finished" then
     usage(("%s was imported before, as job %d: '%s' writes its results, and --again imports it once more"):format(
       options.file == "-" and "this input" or options.file, job.id,
-      text.command(options, ("job results %d"):format(job.id))))
+      text.command(options, ("job results %d"):format(job.id))), true)
   elseif earlier then
     context.output:notice(("continues job %d: %s"):format(job.id, text.counts(job)))
   end
@@ -237,7 +222,8 @@ end
 local function check_yes(options)
   local can_ask = system.is_terminal(STDIN) and system.is_terminal(STDERR)
   if asked[options.operation] and not (options.yes or options.dry_run or options.detach or can_ask) then
-    usage(("--operation %s needs --yes, because there is no terminal to ask on"):format(options.operation))
+    usage(("--operation %s needs --yes, because there is no terminal to ask on"):format(options.operation),
+      true)
   end
 end
 

@@ -1,18 +1,15 @@
 -- The commands `leat job ...`.
 
-local core = require("leat.core")
 local job_run = require("leat.cli.job_run")
 local journal = require("leat.cli.journal")
 local new_client = require("leat.cli.client")
+local run = require("leat.cli.run")
 local status = require("leat.cli.status")
 local system = require("leat.cli.core")
 local text = require("leat.cli.job_text")
+local usage = require("leat.cli.usage")
 
 local actions = {}
-
-local function usage(message)
-  error({ usage = message, general = true }, 0)
-end
 
 -- ---- showing ----------------------------------------------------------------------------
 
@@ -42,7 +39,7 @@ end
 local function last_id(store)
   local list = store:jobs() or {}
   local last = list[#list]
-  return last and last.id or usage("there are no jobs")
+  return last and last.id or usage("there are no jobs", true)
 end
 
 function actions.status(context, store)
@@ -52,10 +49,7 @@ function actions.status(context, store)
     if not context.options.watch or job.state ~= "running" or context.output.failed then
       return status.DONE
     end
-    local due = core.now() + 1000
-    while core.now() < due and not system.signal() do
-      core.wait(0.1, {})
-    end
+    run.wait(1)
     if system.signal() then
       return status.DONE
     end
@@ -80,7 +74,7 @@ function actions.run(context, store)
     return context.output:failure(nil, err)
   elseif job.state == "finished" then
     usage(("job %d is finished: '%s' tries those rows again that failed or are unknown"):format(job.id,
-      text.command(context.options, ("job retry %d"):format(job.id))))
+      text.command(context.options, ("job retry %d"):format(job.id))), true)
   end
   connect(context)
   return job_run.complete(context, job)
@@ -119,7 +113,7 @@ function actions.verify(context, store)
   end
   for row in job:results() do
     if row.kind == "changed_afterwards" then
-      context.output:line(("%s: changed since it was %s"):format(context.output:clean(row.value), "processed"))
+      context.output:line(("%s: changed since it was processed"):format(context.output:clean(row.value)))
     end
   end
   context.output:line(("%s verified, %s changed, %s could not be seen"):format(text.rows(summary.verified),

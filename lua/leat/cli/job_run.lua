@@ -16,8 +16,7 @@ local TURN = 0.05 -- seconds
 local function on_event(context, probe)
   return function(what, detail)
     if what == "outage" then
-      context.output:message(("leat: the service does not respond (%s): trying again every %g s; no rows are used up")
-        :format(detail.kind, probe))
+      context.output:message(text.outage(detail.kind, probe) .. "; no rows are used up")
     else
       context.output:notice("the service responds again")
     end
@@ -32,10 +31,10 @@ local function show_progress(context, run, begun)
       or p.phase ~= "items" and "verifying" or nil }, core.now() / 1000)
 end
 
--- Steps the run until it has ended. Returns its summary; or nil and an error.
+-- Steps the run until it has ended. Returns its summary.
 local function perform(context, run)
   local begun = core.now() / 1000
-  local summary, err
+  local summary
   repeat
     core.wait(TURN, { context.client.driver:fd() })
     tasks.poll()
@@ -44,24 +43,20 @@ local function perform(context, run)
       run:stop("stopped", "signal")
       context.output:notice("stopping: what is under way is finished; a second signal ends at once, which is safe")
     end
-    summary, err = run:step()
+    summary = run:step()
     show_progress(context, run, begun)
-  until summary or err
+  until summary
   context.output:hide_progress()
-  return summary, err
+  return summary
 end
 
 -- ---- afterwards -------------------------------------------------------------------------
 
 local names = { "results", "failed", "unknown", "rejected", "skipped", "unprocessed" }
 
-local function folder_of(job, out)
-  return out or job.file and job.file:match("^(.*)/[^/]*$") or "."
-end
-
 -- Writes the result files of a job, and returns their paths by name; or nil after a message.
 function job_run.write_results(context, job)
-  local files, err = job:write_results(folder_of(job, context.options.out))
+  local files, err = job:write_results(context.options.out)
   if not files then
     context.output:message("leat: the result files were not written: " .. err.message)
     context.output:message("  " .. text.command(context.options, ("job results %d --out DIR"):format(job.id)))
@@ -152,13 +147,10 @@ function job_run.run(context, job, more)
     options[name] = value
   end
   local run, err = job:start(context.client, options)
-  local summary
-  if run then
-    summary, err = perform(context, run)
-  end
-  if not summary then
+  if not run then
     return context.output:failure(nil, err)
   end
+  local summary = perform(context, run)
   job:refresh()
   explain_end(context, summary)
   return status_of(summary), summary

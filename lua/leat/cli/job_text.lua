@@ -31,6 +31,11 @@ function text.rows(count)
   return text.number(count) .. (count == 1 and " row" or " rows")
 end
 
+-- Says that the service does not respond, and what is done about it.
+function text.outage(kind, probe)
+  return ("leat: the service does not respond (%s): trying again every %g s"):format(kind, probe)
+end
+
 local counted = { "done", "failed", "unknown", "rejected", "skipped", "unprocessed" }
 
 -- Returns the counts of a job, which add up to the number of its rows.

@@ -1,6 +1,7 @@
 -- Opens the journal of jobs for the `leat` command.
 
 local need = require("leat.cli.need")
+local usage = require("leat.cli.usage")
 
 local journal = {}
 
@@ -23,7 +24,7 @@ end
 function journal.job(store, id)
   local job, err = store:job(id)
   if not job and not err then
-    error({ usage = ("there is no job %d ('leat job list' shows them)"):format(id), general = true }, 0)
+    usage(("there is no job %d ('leat job list' shows them)"):format(id), true)
   end
   return job, err
 end

@@ -3,8 +3,6 @@
 local system = require("leat.cli.core") -- first, because it reserves the standard descriptors
 system.catch_signals() -- Lua's own handler would print a traceback while the rest is loaded
 local cards = require("leat.cli.cards")
-local import = require("leat.cli.import")
-local job = require("leat.cli.job")
 local new_client = require("leat.cli.client")
 local new_output = require("leat.cli.output")
 local other = require("leat.cli.other")
@@ -12,11 +10,12 @@ local read_arguments = require("leat.cli.parser")
 local status = require("leat.cli.status")
 
 local without_client = { version = true, completion = true, sandbox = true, import = true, job = true }
-local of_jobs = { import = import, job = job }
+local of_jobs = { import = "leat.cli.import", job = "leat.cli.job" } -- loaded when they are needed
 
 local function run_command(context, options)
-  local command = cards[options.command] or of_jobs[options.command] or other[options.command]
-  if not without_client[options.command] then
+  local name = options.command
+  local command = of_jobs[name] and require(of_jobs[name]) or cards[name] or other[name]
+  if not without_client[name] then
     context.client, context.rate_note = new_client.new(context, options)
   end
   return command(context, options)

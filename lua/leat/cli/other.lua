@@ -8,14 +8,11 @@ local run = require("leat.cli.run")
 local sandbox = require("leat.cli.sandbox")
 local status = require("leat.cli.status")
 local system = require("leat.cli.core")
+local usage = require("leat.cli.usage")
 
 local other = {}
 
 local STDIN = 0
-
-local function usage(message)
-  error({ usage = message }, 0)
-end
 
 function other.list(context, arguments)
   local output, given = context.output, arguments.contact or arguments.email
@@ -54,11 +51,8 @@ end
 local function read_stdin()
   local parts = {}
   repeat
-    while not system.is_readable(STDIN) do
-      if system.signal() then
-        system.die(system.signal())
-      end
-      core.wait(0.1, { STDIN })
+    if not run.wait_for_stdin() then
+      system.die(system.signal())
     end
     local text, why = system.read(STDIN)
     parts[#parts + 1] = text or usage("can't read standard input: " .. why)

@@ -1,7 +1,9 @@
 -- Performs operations for the `leat` command, and prints what became of each value.
 
+local contacts = require("leat.contacts")
 local run = require("leat.cli.run")
 local status = require("leat.cli.status")
+local usage = require("leat.cli.usage")
 
 local perform = {}
 
@@ -53,7 +55,7 @@ function perform.all(context, input, outcome, f)
   end
   run.each(context, input, f, report)
   if input.problem and not reported then
-    error({ usage = input.problem }, 0)
+    usage(input.problem)
   elseif input.problem then
     output:failure(nil, perform.failure("usage", input.problem))
     total = status.combine(total, status.REFUSED)
@@ -65,18 +67,17 @@ end
 function perform.contact(context, arguments)
   local given = arguments.contact
   if given and given:find("@", 1, true) then
-    error({ usage = ("%s is not a UUID; --email takes an e-mail address"):format(given) }, 0)
+    usage(("%s is not a UUID; --email takes an e-mail address"):format(given))
   elseif not arguments.email then
     return given
   end
-  local contact, err = run.task(context, function()
-    return context.client:request("GET", "/contacts/find-one-by", { query = { email = arguments.email } })
+  local uuid, err = run.task(context, function()
+    return contacts.find_by_email(context.client, arguments.email)
   end)
-  local uuid = type(contact) == "table" and contact.uuid
-  if type(uuid) == "string" then
+  if uuid then
     return uuid
   elseif not err or err.kind == "contact_not_found" then
-    err = perform.failure("contact_not_found", "the service has no contact with this e-mail address")
+    err = perform.failure("contact_not_found", contacts.NONE)
   end
   return nil, err
 end

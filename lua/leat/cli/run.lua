@@ -11,6 +11,22 @@ local run = {}
 local STDIN = 0
 local TURN = 0.1 -- seconds after which a signal is noticed that arrived just before a wait
 
+-- Waits so many seconds, or until a signal.
+function run.wait(seconds)
+  local due = core.now() + 1000 * seconds
+  while core.now() < due and not system.signal() do
+    core.wait(TURN, {})
+  end
+end
+
+-- Waits until standard input can be read, or until a signal. Returns whether it can be read.
+function run.wait_for_stdin()
+  while not system.is_readable(STDIN) and not system.signal() do
+    core.wait(TURN, { STDIN })
+  end
+  return system.is_readable(STDIN)
+end
+
 -- After a signal, or when nothing can be printed any more, what is under way is canceled: changes that may
 -- have been made are then reported as such.
 local function check_stop(context)

@@ -4,13 +4,10 @@ local core = require("leat.core")
 local need = require("leat.cli.need")
 local status = require("leat.cli.status")
 local system = require("leat.cli.core")
+local usage = require("leat.cli.usage")
 
 local STDIN = 0
 local TURN = 0.1 -- seconds after which a signal is noticed that arrived just before a wait
-
-local function usage(message)
-  error({ usage = message }, 0)
-end
 
 local function fail(output, message)
   local text = { __tostring = function() return message end }
