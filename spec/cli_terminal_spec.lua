@@ -50,11 +50,7 @@ local function start(values)
 end
 
 local function count_writes()
-  local writes = 0
-  for _, request in ipairs(server:requests()) do
-    writes = writes + (request.method == "GET" and 0 or 1)
-  end
-  return writes
+  return command.count_writes(server)
 end
 
 -- Runs a command on a terminal. `keys` are as for command.run.

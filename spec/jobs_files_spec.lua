@@ -1,6 +1,7 @@
 -- leat.jobs.core: files are published as a whole or not at all, and nothing of them is left or readable for others.
 local core = require("leat.jobs.core")
 local script = dofile("spec/support/script.lua")
+local raises = dofile("spec/support/raises.lua")("spec/jobs_files_spec.lua")
 local read = dofile("spec/support/read.lua")
 
 local CALLS = ('LD_PRELOAD="$LD_PRELOAD %s/system_calls.so"'):format(os.getenv("LEAT_TOOLS"))
@@ -36,13 +37,6 @@ describe("leat.jobs.core", function()
   -- Runs a script with `path` and `core`.
   local function run(text, prefix)
     return (script.run(("local path, core = %q, require('leat.jobs.core')\n"):format(path) .. text, prefix))
-  end
-
-  local function raises(message, f)
-    local fine, problem = pcall(f)
-    assert.is_false(fine)
-    assert.matches("spec/jobs_files_spec%.lua:%d+: ", problem)
-    assert.truthy(problem:find(message, 1, true), problem)
   end
 
   describe("a file", function()

@@ -8,6 +8,8 @@ local sandbox = require("leat.sandbox")
 local scheduler = require("leat.scheduler")
 local sqlite = require("leat.sqlite.core")
 
+local read = dofile("spec/support/read.lua")
+
 local server, client, path, store
 
 local function connect(options)
@@ -65,6 +67,23 @@ local function run(job, options)
     given[name] = value
   end
   return assert(job:run(client, given))
+end
+
+-- Runs the job, and calls `act` once while the requests settle that may still be performed.
+local function run_and_act(job, act, options)
+  local acted
+  local given = { settle = 0.5, progress_every = 0.05, progress = function(p)
+    if p.phase == "settling" and not acted then
+      acted = true
+      act()
+    end
+  end }
+  for name, value in pairs(options or {}) do
+    given[name] = value
+  end
+  local summary = run(job, given)
+  assert.is_true(acted)
+  return summary
 end
 
 -- Returns "line outcome kind" of each row.
@@ -261,14 +280,10 @@ describe("running", function()
   it("reports a card that was changed after it was left as requested", function()
     server:fault { operation = "create", value = "a", apply = true, close = "before" }
     local job = plan("create", rows_of({ value = "a", contact_uuid = "u-1" }))
-    local deleted
-    local summary = run(job, { settle = 0.5, progress_every = 0.05, progress = function(p)
-      if p.phase == "settling" and not deleted then
-        deleted = true
-        connect().contact_identifiers:delete("a")
-      end
-    end })
-    assert.same({ true, 1 }, { deleted, summary.changed })
+    local summary = run_and_act(job, function()
+      connect().contact_identifiers:delete("a")
+    end)
+    assert.equal(1, summary.changed)
     assert.same({ "1 unknown changed_afterwards" }, outcomes(job))
     assert.same({ 0, 0, 1, 0, 0, 0 }, counts(job))
   end)
@@ -286,14 +301,10 @@ describe("running", function()
   it("waits for the end of an outage during the verification", function()
     server:fault { operation = "create", value = "a", apply = true, close = "before" }
     local job, events = plan("create", rows_of("a")), {}
-    local broken
-    local summary = run(job, { settle = 0.3, progress_every = 0.05, progress = function(p)
-      if p.phase == "settling" and not broken then
-        broken = true
-        server:fault { operation = "find", kind = "connection", times = 4 }
-        server:fault { operation = "check", kind = "connection", times = 20 }
-      end
-    end, on_event = function(what) events[#events + 1] = what end })
+    local summary = run_and_act(job, function()
+      server:fault { operation = "find", kind = "connection", times = 4 }
+      server:fault { operation = "check", kind = "connection", times = 20 }
+    end, { settle = 0.3, on_event = function(what) events[#events + 1] = what end })
     assert.same({ "finished", 1, 0 }, { summary.state, summary.verified, summary.unverified })
     assert.same({ "outage", "outage_over" }, { events[#events - 1], events[#events] })
   end)
@@ -301,14 +312,11 @@ describe("running", function()
   it("cannot verify what the service does not show", function()
     server:fault { operation = "link", value = "old-2", apply = true, close = "before" }
     local job = plan("link", rows_of({ value = "old-2", contact_email = "ann@example.org" }))
-    local moved
-    local summary = run(job, { settle = 0.5, progress_every = 0.05, progress = function(p)
-      if p.phase == "settling" and not moved then
-        moved = connect().contact_identifiers
-        assert(moved:unlink("old-2"))
-        assert(moved:link("old-2", "u-2")) -- This contact has no e-mail address.
-      end
-    end })
+    local summary = run_and_act(job, function()
+      local cards = connect().contact_identifiers
+      assert(cards:unlink("old-2"))
+      assert(cards:link("old-2", "u-2")) -- This contact has no e-mail address.
+    end)
     assert.same({ "finished", 0, 1 }, { summary.state, summary.verified, summary.unverified })
   end)
 
@@ -613,15 +621,6 @@ describe("afterwards", function()
     assert.equal(250, count)
   end)
 
-  local function read(name)
-    local file = io.open(name, "rb")
-    local text = file and file:read("*a")
-    if file then
-      file:close()
-    end
-    return text
-  end
-
   it("finds what differs when all rows are verified", function()
     local job = plan("create", numbered(10))
     run(job)
@@ -653,7 +652,7 @@ describe("afterwards", function()
     local job = plan("create", rows_of("very-secret-card"))
     run(job)
     local function holds()
-      return ((read(path) or "") .. (read(path .. "-wal") or "")):find("very-secret-card", 1, true) ~= nil
+      return (read(path) .. (read(path .. "-wal", true) or "")):find("very-secret-card", 1, true) ~= nil
     end
     assert.is_true(holds())
     assert.is_true(job:remove())

@@ -2,6 +2,7 @@
 -- goes wrong is reported with SQLite's code.
 local sqlite = require("leat.sqlite.core")
 local script = dofile("spec/support/script.lua")
+local raises = dofile("spec/support/raises.lua")("spec/sqlite_spec.lua")
 local read = dofile("spec/support/read.lua")
 
 local unpack = table.unpack or unpack -- luacheck: ignore
@@ -31,14 +32,6 @@ describe("leat.sqlite.core", function()
     query:reset()
     assert.is_true(columns[1], columns[2])
     return unpack(columns, 2, 10)
-  end
-
-  -- Checks that the function raises the message at a line of this file.
-  local function raises(message, f)
-    local fine, problem = pcall(f)
-    assert.is_false(fine)
-    assert.matches("spec/sqlite_spec%.lua:%d+: ", problem)
-    assert.truthy(problem:find(message, 1, true), problem)
   end
 
   local function modes()

@@ -1,6 +1,7 @@
 -- The commands `leat import` and `leat job`: their options, messages, files and exit statuses. What becomes of rows
 -- whatever happens is in spec/jobs_spec.lua.
 local command = dofile("spec/support/command.lua")
+local read_file = dofile("spec/support/read.lua")
 local core = require("leat.core")
 local files = require("leat.jobs.core")
 local leat = require("leat")
@@ -58,12 +59,7 @@ local function write(name, text)
 end
 
 local function read(name)
-  local file = io.open(path_of(name), "rb")
-  local text = file and file:read("*a")
-  if file then
-    file:close()
-  end
-  return text
+  return read_file(path_of(name), true)
 end
 
 local function rows(count)
@@ -151,11 +147,7 @@ local function wait_for_requests(operation, count)
 end
 
 local function count_writes()
-  local writes = 0
-  for _, request in ipairs(server:requests()) do
-    writes = writes + (request.method == "GET" and 0 or 1)
-  end
-  return writes
+  return command.count_writes(server)
 end
 
 -- Returns the outcomes in a file of results, by value.

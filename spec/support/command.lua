@@ -167,6 +167,15 @@ function Process:wait_for(stream, text)
   self[stream] = found + 1
 end
 
+--- Returns how many requests a sandbox received that may change something.
+function command.count_writes(server)
+  local writes = 0
+  for _, request in ipairs(server:requests()) do
+    writes = writes + (request.method == "GET" and 0 or 1)
+  end
+  return writes
+end
+
 --- Waits so many seconds; `core.wait` returns after 0.1 s at most.
 function command.sleep(seconds)
   local due = core.now() + 1000 * seconds

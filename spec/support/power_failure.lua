@@ -4,16 +4,9 @@
 -- otherwise it picks which of the later sectors do, either those before a point or any.
 local path, images, seed = arg[1], arg[2], tonumber(arg[3])
 
-local SECTOR = 512
+local read = dofile("spec/support/read.lua")
 
-local function contents(name)
-  local file = io.open(name, "rb")
-  local text = file and file:read("*a")
-  if file then
-    file:close()
-  end
-  return text
-end
+local SECTOR = 512
 
 -- Returns sectors of `now` and of `synced`, as `survives(i)` says of the i-th one. Where nothing was written there
 -- are zeros.
@@ -28,7 +21,7 @@ local function mix(now, synced, survives)
 end
 
 local function fail(name, image)
-  local now, synced = contents(name), contents(image)
+  local now, synced = read(name, true), read(image, true)
   if not now then
     return
   elseif seed == 0 and not synced then
