@@ -128,7 +128,7 @@ has_sqlite  := $(call has,sqlite3.h)
 parts     := leat cli $(if $(has_sandbox),sandbox) $(if $(has_sqlite),jobs)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-jobs test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx bench-jobs lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox install-lua-jobs uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
+.PHONY: force all lua tests tools test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-jobs test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx bench-jobs lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox install-lua-jobs uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%) $(if $(lua_program),$(M)/bin/leat)
@@ -286,7 +286,8 @@ test-core: tests
 	  sh -c '$(RUN_TEST) TEST spec/cases >TEST.log 2>&1 || mv TEST.log TEST.failed'
 	@for test in $(CORE_TESTS); do if [ -e $$test.log ]; then cat $$test.log; fi; done
 	@! tail -n 40 $(T)/*.failed 2>/dev/null
-test-lua: lua $(T)/terminal $(PRELOADED)
+tools: $(T)/terminal $(PRELOADED)
+test-lua: lua tools
 	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(RUN_LUA) $(LUA) spec/run.lua $(BUSTED_FLAGS)
 MODEL_N ?= 100000
 model: tests lua
@@ -303,7 +304,7 @@ test-hosts: lua $(T)/slow_server
 
 # These specs of jobs start many processes, and kill them.
 JOB_SPECS ?= spec/jobs
-test-jobs: lua $(T)/terminal $(PRELOADED)
+test-jobs: lua tools
 	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(LUA) spec/run.lua --pattern=_jobs $(JOB_SPECS) $(BUSTED_FLAGS)
 
 # nginx runs LuaJIT, whichever Lua runs the spec.
@@ -321,7 +322,7 @@ soak: lua $(T)/slow_server
 	  BUSTED_FLAGS=spec/cli_load_spec.lua
 
 # Kills jobs at every point of their runs, two specs at a time.
-soak-jobs: lua $(T)/terminal $(PRELOADED)
+soak-jobs: lua tools
 	@printf '%s\n' "unlink link update" "delete ensure create find" | xargs -P 2 -I OPERATIONS env LEAT_KILLS=OPERATIONS \
 	  $(MAKE) -s --no-print-directory test-jobs JOB_SPECS=spec/jobs/kill_jobs.lua
 
