@@ -87,8 +87,12 @@ describe("in nginx, over TLS,", function()
       rooted:stop()
       certificates.remove(dir)
     end)
-    refuses(rooted, ("https://localhost:%d/"):format(port), "tls", "first certificate", "intermediate certificate",
-      "lua_ssl_trusted_certificate")
+    local there, tries = ("https://localhost:%d/"):format(port), 0
+    repeat -- if the handshake ends at once, nginx does not report the reason
+      tries = tries + 1
+      local text = refuses(rooted, there, "tls", "lua_ssl_trusted_certificate")
+    until text:find("first certificate", 1, true) and text:find("intermediate certificate", 1, true) or tries == 20
+    assert.is_true(tries < 20)
   end)
 
   it("a server that speaks no TLS is not taken for one", function()
