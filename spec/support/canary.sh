@@ -82,7 +82,7 @@ all() {
   trap 'rm -rf "$LEAT_CANARY"' EXIT
   mkdir "$LEAT_CANARY/tmp"
   {
-    TMPDIR="$LEAT_CANARY/tmp" make -s LUA="$LUA" test-core test-lua || echo "canary: the tests failed"
+    TMPDIR="$LEAT_CANARY/tmp" make -s -k LUA="$LUA" test-core test-lua || echo "canary: the tests failed"
     make -s LUA="$LUA" test-nginx || echo "canary: the tests failed"
     provoke
   } >"$LEAT_CANARY/output" 2>&1
