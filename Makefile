@@ -110,7 +110,7 @@ SANDBOX_OBJ := $(SANDBOX:core/%.c=$(B)/%.o)
 SANDBOX_LUA    := lua/leat/sandbox.lua
 SANDBOX_MODULE := $(M)/leat/sandbox/core.so
 JOBS_LUA     := $(wildcard lua/leat/csv.lua lua/leat/jobs.lua lua/leat/jobs/*.lua)
-JOBS_MODULES := $(M)/leat/sqlite/core.so $(M)/leat/jobs/core.so
+JOBS_MODULES := $(M)/leat/sqlite/core.so $(M)/leat/csv/core.so $(M)/leat/jobs/core.so
 LUA_SRC  := lua/leat.lua $(filter-out $(SANDBOX_LUA) $(JOBS_LUA),$(wildcard lua/leat/*.lua))
 MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so
 CLI_LUA    := $(wildcard lua/leat/cli/*.lua)
@@ -175,7 +175,7 @@ SHARED_O  := $(addprefix $(M)/,binding.o options.o push.o)
 CORE_O    := $(addprefix $(M)/,leat_core.o client.o operations.o call.o call_driver.o http1.o json.o)
 CURL_O    := $(M)/leat_curl.o
 SANDBOX_O := $(M)/leat_sandbox.o
-JOBS_O    := $(M)/leat_sqlite.o $(M)/leat_jobs.o
+JOBS_O    := $(M)/leat_sqlite.o $(M)/leat_csv.o $(M)/leat_jobs.o
 
 $(M)/leat/core.so: $(CORE_O) $(SHARED_O) $(BUILD)/libleat.a
 	@mkdir -p $(@D)
@@ -194,6 +194,10 @@ $(M)/leat/sqlite/core.so: $(M)/leat_sqlite.o $(SHARED_O) $(BUILD)/libleat.a
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(SQLITE_LIBS)
 
 $(M)/leat/jobs/core.so: $(M)/leat_jobs.o $(SHARED_O) $(BUILD)/libleat.a
+	@mkdir -p $(@D)
+	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^
+
+$(M)/leat/csv/core.so: $(M)/leat_csv.o
 	@mkdir -p $(@D)
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^
 
@@ -544,7 +548,7 @@ uninstall:
 	rm -f $(patsubst %,"$(DESTDIR)$(PREFIX)/%",bin/leat $(extra_files))
 	rm -f $(patsubst lua/%,"$(DESTDIR)$(INST_LUADIR)/%",$(LUA_SRC) $(CLI_LUA) $(SANDBOX_LUA) $(JOBS_LUA)) \
 	  $(patsubst $(M)/%,"$(DESTDIR)$(INST_LIBDIR)/%",$(MODULES) $(CLI_MODULE) $(SANDBOX_MODULE) $(JOBS_MODULES))
-	@cd "$(DESTDIR)$(INST_LIBDIR)" 2>/dev/null && rmdir leat/curl leat/cli leat/sandbox leat/sqlite leat/jobs leat 2>/dev/null || true
+	@cd "$(DESTDIR)$(INST_LIBDIR)" 2>/dev/null && rmdir leat/curl leat/cli leat/sandbox leat/sqlite leat/csv leat/jobs leat 2>/dev/null || true
 	@cd "$(DESTDIR)$(INST_LUADIR)" 2>/dev/null && rmdir leat/cli leat/jobs leat 2>/dev/null || true
 	@$(refresh)
 

@@ -13,127 +13,16 @@
 -- the rest of the file.
 local csv = {}
 
-local byte, find, gsub, match, sub = string.byte, string.find, string.gsub, string.match, string.sub
+local core = require("leat.csv.core")
 
--- A longer row is damaged. A text of more than MAX_PENDING bytes without a line end is not read to its end:
--- memory would grow with it.
-local MAX_ROW = 64 * 1024
+local find, gsub, match, sub = string.find, string.gsub, string.match, string.sub
+
+-- A text of more bytes without a line end is not read to its end: memory would grow with it.
 local MAX_PENDING = 1024 * 1024
 local BEGINNING = 1024 -- tells what kind of file it is
-local NONE = math.huge
-local LF, CR, QUOTE = 10, 13, 34
 
 local SEPARATORS = { ",", ";", "\t" }
-local CELL_END = { [","] = '[,"\r\n]', [";"] = '[;"\r\n]', ["\t"] = '[\t"\r\n]' }
-
--- ---- one row, cell by cell -----------------------------------------------------------
-
--- These functions return nil if the text ends too early. With `final`, the file ends where the text does.
-
-local function unfinished(final)
-  if final then
-    return false
-  end
-end
-
--- Returns the cell whose opening quote is at `at`, and the position after its closing quote; or false if that is not
--- before `limit`.
-local function read_quoted(text, at, final, limit)
-  local doubled, from = false, at + 1
-  while true do
-    local close = find(text, '"', from, true)
-    if not close or close >= limit or close == #text and not final then
-      return unfinished(final or close and close >= limit)
-    elseif byte(text, close + 1) ~= QUOTE then
-      local cell = sub(text, at + 1, close - 1)
-      return doubled and gsub(cell, '""', '"') or cell, close + 1
-    end
-    doubled, from = true, close + 2
-  end
-end
-
--- Returns the cell at `at` and the position after it; or false, and the damage.
-local function read_cell(text, at, separator, final, limit)
-  if byte(text, at) == QUOTE then
-    local cell, after = read_quoted(text, at, final, limit)
-    if cell == false then
-      return false, "has a quote that is never closed"
-    end
-    return cell, after
-  end
-  local after = find(text, CELL_END[separator], at)
-  if not after then
-    after = final and #text + 1 or nil
-  elseif byte(text, after) == QUOTE then
-    return false, "has a quote within a cell that is not quoted as a whole"
-  end
-  return after and sub(text, at, after - 1), after
-end
-
--- Returns whether a cell follows that ends before `at`, and where it, or else the next row, begins; or false, and
--- the damage.
-local function read_end(text, at, separator, final)
-  local code = byte(text, at)
-  if code == byte(separator) then
-    return true, at + 1
-  elseif code == LF or not code and final then
-    return false, code and at + 1 or at
-  elseif code == CR and (at < #text or final) then
-    local next_code = byte(text, at + 1)
-    if next_code == LF or not next_code then
-      return false, next_code and at + 2 or at + 1
-    end
-    return false, nil, "has a carriage return within a cell that is not quoted"
-  elseif code and code ~= CR then
-    return false, nil, "has text after a closing quote"
-  end
-end
-
--- Returns a damaged row, which ends with the line on which the cell at `at` begins.
-local function damaged(text, at, damage, final)
-  local stop = find(text, "\n", at, true)
-  if stop or final then
-    return { damage = damage }, stop and stop + 1 or #text + 1
-  end
-end
-
--- Returns the cells of the row at `at`, and the position after its line end.
-local function read_row(text, at, separator, final)
-  local cells, count, begin = {}, 0, at
-  while true do
-    local cell, after = read_cell(text, at, separator, final, begin + MAX_PENDING)
-    if cell == nil then
-      return nil
-    elseif not cell then
-      return damaged(text, at, after, final)
-    end
-    count = count + 1
-    cells[count] = cell
-    local more, next_at, damage = read_end(text, after, separator, final)
-    if more == nil then
-      return nil
-    elseif damage then
-      return damaged(text, at, damage, final)
-    elseif not more then
-      return next_at - begin > MAX_ROW and { damage = "is longer than 64 KiB" } or cells, next_at
-    end
-    at = next_at
-  end
-end
-
--- Returns where the text continues after empty lines, or nil if more may follow.
-local function skip_empty_lines(text, at, final)
-  local code = byte(text, at)
-  while code == LF or code == CR do
-    local after = match(text, "^\r?\n()", at) or final and match(text, "^\r()$", at)
-    if not after then
-      return (final or at < #text) and at or nil
-    end
-    at = after
-    code = byte(text, at)
-  end
-  return (code or final) and at or nil
-end
+local IS_SEPARATOR = { [","] = true, [";"] = true, ["\t"] = true }
 
 -- ---- files that are no CSV -----------------------------------------------------------
 
@@ -170,7 +59,7 @@ end
 -- is such a line, with another separator.
 local function read_separator(text, at)
   local separator, after = match(text, "^[sS][eE][pP]=([^\r\n]*)\r?\n()", at)
-  if not separator or CELL_END[separator] then
+  if not separator or IS_SEPARATOR[separator] then
     return after or at, separator
   end
   return nil, ("the separator in \"sep=%s\" must be a comma, a semicolon or a tab"):format(separator)
@@ -183,7 +72,7 @@ Reader.__index = Reader
 
 -- Returns a reader of the text that `read` returns in chunks: strings, then nil, or nil and a message.
 function csv.reader(read)
-  return setmetatable({ read = read, text = "", at = 1, line = 1, next_quote = NONE, next_return = NONE }, Reader)
+  return setmetatable({ read = read, text = "", at = 1, line = 1 }, Reader)
 end
 
 function Reader:fail(message)
@@ -205,19 +94,7 @@ function Reader:fill()
     size = size + #(chunk or "")
   until self.ended or size > 0 and size >= #rest
   self.text, self.at = table.concat(chunks), 1
-  self.next_quote, self.next_return = 0, 0
-  self:look_ahead()
   return true
-end
-
--- Finds the next quote and the next CR, so that rows without them need no search for them.
-function Reader:look_ahead()
-  if self.next_quote < self.at then
-    self.next_quote = find(self.text, '"', self.at, true) or NONE
-  end
-  if self.next_return < self.at then
-    self.next_return = find(self.text, "\r", self.at, true) or NONE
-  end
 end
 
 -- Parses the next MAX_PENDING bytes as if the file ended there: what is still open then remains so.
@@ -250,7 +127,6 @@ function Reader:take(cells, stop)
   local line, bytes = self.line, sub(self.text, self.at, stop - 1)
   local _, count = gsub(bytes, "\n", "")
   self.at, self.line = stop, line + count
-  self:look_ahead()
   return cells, bytes, line
 end
 
@@ -258,12 +134,11 @@ end
 
 -- Returns the cells of the header, read with the separator that gives the most.
 local function parse_header(reader, text, _, final)
-  local at = skip_empty_lines(text, reader.header_at, final)
+  local at = core.skip_empty_lines(text, reader.header_at, final)
   local best, best_stop
   for _, separator in ipairs(at and SEPARATORS or {}) do
-    local cells, stop = read_row(text, at, reader.separator or separator, final)
-    stop = cells and skip_empty_lines(text, stop, final)
-    if not stop then
+    local cells, stop = core.row(text, at, reader.separator or separator, final)
+    if not cells then
       return nil
     elseif not best or #cells > #best then
       best, best_stop, reader.best = cells, stop, separator
@@ -309,13 +184,13 @@ end
 -- ---- rows ----------------------------------------------------------------------------
 
 local function parse_row(reader, text, at, final)
-  local cells, stop = read_row(text, at, reader.separator, final)
-  stop = cells and skip_empty_lines(text, stop, final)
-  return stop and cells, stop
+  return core.row(text, at, reader.separator, final)
 end
 
--- Reads any row: with quotes, at the end of a chunk, before empty lines, damaged, or the header.
-function Reader:next_slowly()
+--- Returns the cells of the next row, its bytes, and the number of the line where it begins. Returns nil at the end
+-- of the file; nil and a message if the file cannot be read, or is no CSV. The first row is the header; after it,
+-- `reader.separator` is known.
+function Reader:next()
   if self.failure then
     return nil, self.failure
   elseif not self.header_at then
@@ -330,42 +205,19 @@ function Reader:next_slowly()
   return self:take(cells, stop)
 end
 
--- Returns the cells of a line of `text` without quotes and without its line end.
-local function split(text, at, last, separator)
-  local cells, count = {}, 0
-  local stop = find(text, separator, at, true)
-  while stop and stop <= last do
-    count = count + 1
-    cells[count] = sub(text, at, stop - 1)
-    at = stop + 1
-    stop = find(text, separator, at, true)
-  end
-  cells[count + 1] = sub(text, at, last)
-  return cells
+--- Reads rows behind the header that are plain, as leat_csv.c defines it: whatever the operation, no check would
+-- reject them. `columns` are those of columns.match. Stores what leat_csv.c says of the rows in `list`; the first one
+-- has the number `n`. Returns how many they are and the text that the list refers to. It is 0 before a row that must
+-- be read by `next`.
+function Reader:scan(columns, n, list)
+  local text, count = self.text, 0
+  count, self.at, self.line = core.scan(text, self.at, self.separator, columns, n, self.line, list)
+  return count, text
 end
 
---- Returns the cells of the next row, its bytes, and the number of the line where it begins. Returns nil at the end
--- of the file; nil and a message if the file cannot be read, or is no CSV. The first row is the header; after it,
--- `reader.separator` is known.
-function Reader:next()
-  local text, at = self.text, self.at
-  local stop = find(text, "\n", at, true)
-  local after = stop and byte(text, stop + 1)
-  if not after or after == LF or after == CR or self.next_quote < stop or stop - at >= MAX_ROW
-    or not self.header_at then
-    return self:next_slowly()
-  end
-  local last = stop - 1
-  if self.next_return <= last then
-    if self.next_return < last then
-      return self:next_slowly() -- it is within a cell
-    end
-    last = last - 1
-    self.next_return = find(text, "\r", stop, true) or NONE
-  end
-  local line = self.line
-  self.at, self.line = stop + 1, line + 1
-  return split(text, at, last, self.separator), sub(text, at, stop), line
+--- Returns the cells of a row's bytes.
+function csv.cells(bytes, separator)
+  return (core.row(bytes, 1, separator, true))
 end
 
 -- ---- writing -------------------------------------------------------------------------

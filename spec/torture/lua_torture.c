@@ -24,6 +24,7 @@ LEAT_API int luaopen_leat_core(lua_State *L);
 LEAT_API int luaopen_leat_curl_core(lua_State *L);
 LEAT_API int luaopen_leat_sandbox_core(lua_State *L);
 LEAT_API int luaopen_leat_sqlite_core(lua_State *L);
+LEAT_API int luaopen_leat_csv_core(lua_State *L);
 LEAT_API int luaopen_leat_jobs_core(lua_State *L);
 
 /* ---- SQLite's memory, which counts as ours --------------------------------------- */
@@ -128,6 +129,7 @@ static void open_all(lua_State *L, int argc, char **argv) {
   preload(L, "leat.curl.core", luaopen_leat_curl_core);
   preload(L, "leat.sandbox.core", luaopen_leat_sandbox_core);
   preload(L, "leat.sqlite.core", luaopen_leat_sqlite_core);
+  preload(L, "leat.csv.core", luaopen_leat_csv_core);
   preload(L, "leat.jobs.core", luaopen_leat_jobs_core);
   luaL_newlib(L, functions);
   lua_setglobal(L, "torture");
