@@ -197,7 +197,7 @@ $(M)/leat/jobs/core.so: $(M)/leat_jobs.o $(SHARED_O) $(BUILD)/libleat.a
 	@mkdir -p $(@D)
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^
 
-$(M)/leat/csv/core.so: $(M)/leat_csv.o
+$(M)/leat/csv/core.so: $(M)/leat_csv.o $(SHARED_O) $(BUILD)/libleat.a
 	@mkdir -p $(@D)
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^
 

@@ -8,10 +8,13 @@
 **                    behind empty lines. The cells of a damaged row are { damage = why }.
 **   core.skip_empty_lines(text, at, final)
 **                    Returns where the text continues.
-**   core.scan(text, at, separator, columns, n, line, list)
-**                    Reads rows as long as they are plain: well-formed, and with cells
-**                    that no check could reject, which is true of most rows of most
-**                    files. Stores FIELDS integers of each in the list: its number, which
+**   core.filter()    Returns a Bloom filter of values. filter:add(value) returns whether
+**                    the value, regardless of the case of ASCII letters, may have been
+**                    added before. If it returns false it was not.
+**   core.scan(text, at, separator, columns, filter, n, line, list)
+**                    Reads rows as long as they are plain, as most rows of most files are:
+**                    well-formed, with cells that no check could reject, and with a value
+**                    that is new to the filter. Stores FIELDS integers of each in the list: its number, which
 **                    begins with `n`, its line, the sum of core.given of the arguments
 **                    that it gives, the first and last byte of its value, and those of the
 **                    row. Returns how many rows these are, where the next row begins, and
@@ -20,6 +23,7 @@
 */
 #include "binding.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* A longer row is damaged, and so is one with a quote that is not closed within
@@ -251,6 +255,75 @@ static const struct argument {
 
 enum { VALUE, ARGUMENTS = sizeof arguments / sizeof arguments[0], UNUSED = -1 };
 
+/* ---- values that occurred before ------------------------------------------------- */
+
+#define FILTER_TYPE "leat.csv.filter " LEAT_VERSION
+
+/* Each value sets 8 bits of one line, which is one of the processor's cache. Of a million
+** values some dozens are taken for values that occurred before. */
+enum { LINE_BITS = 512, LINES = 1 << 16, BITS_EACH = 8 };
+
+typedef unsigned char filter_line[LINE_BITS / 8];
+
+/* The lines are not in the userdata itself: Lua would let its garbage grow in proportion. */
+typedef struct filter {
+  filter_line *lines; /* NULL until they are allocated, and once freed */
+} filter;
+
+/* FNV-1a, with capital letters as small ones. */
+static uint64_t hash_of(const char *text, size_t length) {
+  uint64_t hash = 14695981039346656037u;
+  for (size_t i = 0; i < length; i++) {
+    bool capital = text[i] >= 'A' && text[i] <= 'Z';
+    unsigned char byte = (unsigned char)(capital ? text[i] - 'A' + 'a' : text[i]);
+    hash = (hash ^ byte) * 1099511628211u;
+  }
+  return hash;
+}
+
+static bool add_value(filter *f, const char *text, size_t length) {
+  uint64_t hash = hash_of(text, length);
+  unsigned char *line = f->lines[(hash ^ hash >> 32) % LINES];
+  bool known = true;
+  for (int i = 0; i < BITS_EACH; i++) {
+    hash = hash * 6364136223846793005u + 1442695040888963407u;
+    unsigned bit = (unsigned)(hash >> 55); /* 9 bits */
+    unsigned char mask = (unsigned char)(1u << (bit & 7));
+    if (!(line[bit >> 3] & mask)) known = false;
+    line[bit >> 3] |= mask;
+  }
+  return known;
+}
+
+static int csv_filter(lua_State *L) {
+  filter *f = lua_newuserdatauv(L, sizeof *f, 0);
+  f->lines = NULL;
+  luaL_setmetatable(L, FILTER_TYPE);
+  f->lines = calloc(LINES, sizeof *f->lines);
+  return f->lines ? 1 : luaL_error(L, "leat.csv: out of memory");
+}
+
+static int filter_free(lua_State *L) {
+  filter *f = luaL_checkudata(L, 1, FILTER_TYPE);
+  free(f->lines);
+  f->lines = NULL;
+  return 0;
+}
+
+static filter *check_filter(lua_State *L, int index) {
+  filter *f = luaL_checkudata(L, index, FILTER_TYPE);
+  luaL_argcheck(L, f->lines != NULL, index, "filter is freed");
+  return f;
+}
+
+static int filter_add(lua_State *L) {
+  filter *f = check_filter(L, 1);
+  size_t length;
+  const char *value = luaL_checklstring(L, 2, &length);
+  lua_pushboolean(L, add_value(f, value, length));
+  return 1;
+}
+
 /* ---- plain rows ------------------------------------------------------------------ */
 
 enum { MAX_COLUMNS = 256, MAX_ROWS = 256, FIELDS = 7 };
@@ -291,7 +364,7 @@ typedef struct plain_row {
 /* Adds a cell that is not empty to the row, if it is plain. */
 static bool add_cell(plain_row *plain, int argument, const cell *c) {
   if (argument == UNUSED) return true;
-  if (c->doubled || !arguments[argument].is_plain(c->text, c->length)) return false;
+  if (!arguments[argument].is_plain(c->text, c->length)) return false;
   plain->given |= 1u << argument;
   if (argument == VALUE) plain->value = *c;
   return true;
@@ -344,17 +417,20 @@ static void store_row(lua_State *L, int list, int n, const row *r, const plain_r
 }
 
 static int csv_scan(lua_State *L) {
+  enum { COLUMNS = 4, FILTER, NUMBER, LINE, LIST };
   row r = check_row(L);
   columns all;
   plain_row plain;
   r.separator = *luaL_checkstring(L, 3);
-  lua_Integer numbers[2] = {luaL_checkinteger(L, 5), luaL_checkinteger(L, 6)};
-  luaL_checktype(L, 7, LUA_TTABLE);
+  filter *f = check_filter(L, FILTER);
+  lua_Integer numbers[2] = {luaL_checkinteger(L, NUMBER), luaL_checkinteger(L, LINE)};
+  luaL_checktype(L, LIST, LUA_TTABLE);
   size_t next = r.at;
   int count = 0;
-  if (!get_columns(L, 4, &all)) all.count = 0;
-  while (all.count && count < MAX_ROWS && read_plain_row(&r, &all, &plain)) {
-    store_row(L, 7, count++, &r, &plain, numbers);
+  if (!get_columns(L, COLUMNS, &all)) all.count = 0;
+  while (all.count && count < MAX_ROWS && read_plain_row(&r, &all, &plain) &&
+         !add_value(f, plain.value.text, plain.value.length)) {
+    store_row(L, LIST, count++, &r, &plain, numbers);
     numbers[0]++;
     numbers[1] += count_lines(r.text + r.begin, r.at - r.begin);
     next = r.at;
@@ -369,12 +445,15 @@ static int csv_scan(lua_State *L) {
 
 static const luaL_Reg functions[] = {{"row", csv_row},
                                      {"skip_empty_lines", csv_skip_empty_lines},
+                                     {"filter", csv_filter},
                                      {"scan", csv_scan},
                                      {NULL, NULL}};
 
 LEAT_API int luaopen_leat_csv_core(lua_State *L);
 
 LEAT_API int luaopen_leat_csv_core(lua_State *L) {
+  static const luaL_Reg methods[] = {{"add", filter_add}, {NULL, NULL}};
+  leat__new_type(L, FILTER_TYPE, filter_free, methods);
   luaL_newlib(L, functions);
   lua_newtable(L);
   for (int i = 0; i < ARGUMENTS; i++) {

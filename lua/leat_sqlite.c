@@ -16,6 +16,12 @@
 **   connection:close()        Also ends its statements.
 **   statement:execute(...)    Binds the values and executes the statement to its end.
 **                             Returns the number of rows that it changed.
+**   statement:execute_slices(text, list, count, ...)
+**                             Executes the statement `count` times. Its first parameters are
+**                             `...`, the same each time; the others are in the list, which
+**                             has an integer for i, and for t and b the first and last byte
+**                             of a slice of the text. All must be used in their order.
+**                             Returns true.
 **   statement:query(...)      Binds the values. Returns true.
 **   statement:fetch()         Returns true and the columns of the query's next row; false
 **                             at the end, which resets the statement.
@@ -276,11 +282,12 @@ static int bind_integer(lua_State *L, int index, sqlite3_stmt *prepared, int i) 
   return sqlite3_bind_int64(prepared, i, value);
 }
 
-static int bind_value(lua_State *L, const statement *box, int i,
+/* The value of $1 is on the stack behind the index `before`. */
+static int bind_value(lua_State *L, const statement *box, int i, int before,
                       sqlite3_destructor_type lifetime) {
   size_t length;
   parameter one = box->parameters[i - 1];
-  int index = one.number + 1;
+  int index = before + one.number;
   if (lua_isnil(L, index)) return sqlite3_bind_null(box->prepared, i);
   if (one.type == 'i') return bind_integer(L, index, box->prepared, i);
   const char *text = lua_tolstring(L, index, &length);
@@ -296,7 +303,7 @@ static bool bind_values(lua_State *L, statement *box, sqlite3_destructor_type li
   check_values(L, box);
   reset(box);
   for (int i = 1; i <= box->count && code == SQLITE_OK; i++)
-    code = bind_value(L, box, i, lifetime);
+    code = bind_value(L, box, i, 1, lifetime);
   return code == SQLITE_OK;
 }
 
@@ -320,6 +327,68 @@ static int statement_execute(lua_State *L) {
   int changed = sqlite3_total_changes(db) == before ? 0 : sqlite3_changes(db);
   reset(box);
   lua_pushinteger(L, changed);
+  return 1;
+}
+
+/* The arguments of execute_slices. */
+enum { TEXT = 2, LIST, COUNT, SAME = COUNT };
+
+static void check_slices(lua_State *L, const statement *box) {
+  luaL_checktype(L, TEXT, LUA_TSTRING);
+  luaL_checktype(L, LIST, LUA_TTABLE);
+  luaL_argcheck(L, lua_gettop(L) <= SAME + box->count, SAME + 1, "too many values");
+  for (int i = 1; i <= box->count; i++) {
+    if (box->parameters[i - 1].number != i) luaL_error(L, "$%d is not in its place", i);
+    if (SAME + i <= lua_gettop(L)) check_value(L, SAME + i, box->parameters[i - 1].type);
+  }
+}
+
+static lua_Integer next_integer(lua_State *L, int *at) {
+  lua_rawgeti(L, LIST, ++*at);
+  if (!lua_isnumber(L, -1)) luaL_error(L, "entry %d of the list is not a number", *at);
+  lua_Integer value = lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+/* Binds a parameter to what the list has for it. */
+static int bind_slice(lua_State *L, const statement *box, int i, int *at) {
+  char type = box->parameters[i - 1].type;
+  lua_Integer first = next_integer(L, at);
+  if (type == 'i') return sqlite3_bind_int64(box->prepared, i, first);
+  lua_Integer last = next_integer(L, at);
+  size_t length;
+  const char *text = lua_tolstring(L, TEXT, &length);
+  if (first < 1 || last < first - 1 || last > (lua_Integer)length)
+    luaL_error(L, "entry %d of the list is not a slice of the text", *at);
+  int size = (int)(last - first + 1);
+  return type == 't' ? sqlite3_bind_text(box->prepared, i, text + first - 1, size, NULL)
+                     : sqlite3_bind_blob(box->prepared, i, text + first - 1, size, NULL);
+}
+
+/* Executes the statement once, with slices from behind entry *at of the list. */
+static int execute_slices(lua_State *L, const statement *box, int same, int *at) {
+  int code = SQLITE_OK;
+  for (int i = same + 1; i <= box->count && code == SQLITE_OK; i++)
+    code = bind_slice(L, box, i, at);
+  if (code != SQLITE_OK) return code;
+  sqlite3_step(box->prepared);
+  return sqlite3_reset(box->prepared);
+}
+
+static int statement_execute_slices(lua_State *L) {
+  statement *box = check_statement(L);
+  lua_Integer count = luaL_checkinteger(L, COUNT);
+  int same = lua_gettop(L) - SAME, code = SQLITE_OK, at = 0;
+  check_slices(L, box);
+  reset(box);
+  for (int i = 1; i <= same && code == SQLITE_OK; i++)
+    code = bind_value(L, box, i, SAME, SQLITE_STATIC);
+  for (; count > 0 && code == SQLITE_OK; count--)
+    code = execute_slices(L, box, same, &at);
+  if (code != SQLITE_OK) return fail(L, box, "execute");
+  reset(box);
+  lua_pushboolean(L, 1);
   return 1;
 }
 
@@ -383,11 +452,10 @@ static const luaL_Reg connection_methods[] = {{"exec", connection_exec},
                                               {"close", connection_close},
                                               {NULL, NULL}};
 
-static const luaL_Reg statement_methods[] = {{"execute", statement_execute},
-                                             {"query", statement_query},
-                                             {"fetch", statement_fetch},
-                                             {"reset", statement_reset},
-                                             {NULL, NULL}};
+static const luaL_Reg statement_methods[] = {
+    {"execute", statement_execute}, {"execute_slices", statement_execute_slices},
+    {"query", statement_query},     {"fetch", statement_fetch},
+    {"reset", statement_reset},     {NULL, NULL}};
 
 static const luaL_Reg functions[] = {{"open", connection_open}, {NULL, NULL}};
 

@@ -206,12 +206,12 @@ function Reader:next()
 end
 
 --- Reads rows behind the header that are plain, as leat_csv.c defines it: whatever the operation, no check would
--- reject them. `columns` are those of columns.match. Stores what leat_csv.c says of the rows in `list`; the first one
--- has the number `n`. Returns how many they are and the text that the list refers to. It is 0 before a row that must
--- be read by `next`.
-function Reader:scan(columns, n, list)
+-- reject them, and their values are new to the filter. `columns` are those of columns.match. Stores what leat_csv.c
+-- says of the rows in `list`; the first one has the number `n`. Returns how many they are and the text that the list
+-- refers to. It is 0 before a row that must be read by `next`.
+function Reader:scan(columns, filter, n, list)
   local text, count = self.text, 0
-  count, self.at, self.line = core.scan(text, self.at, self.separator, columns, n, self.line, list)
+  count, self.at, self.line = core.scan(text, self.at, self.separator, columns, filter, n, self.line, list)
   return count, text
 end
 

@@ -23,6 +23,7 @@
 local columns = require("leat.jobs.columns")
 local core = require("leat.core")
 local csv = require("leat.csv")
+local items = require("leat.jobs.items")
 local iterator = require("leat.each").iterator
 local journal = require("leat.jobs.journal")
 local open_store = require("leat.jobs.store").open
@@ -123,6 +124,15 @@ local plan_options = {
 local operations = { ensure = true, create = true, link = true, unlink = true, update = true, delete = true,
   find = true }
 
+-- Returns where a file's rows have which argument, as a text.
+local function layout_of(source)
+  local layout = { separator = source.reader.separator }
+  for _, column in ipairs(source.columns) do
+    layout[column.name] = column.index
+  end
+  return items.encode_layout(layout)
+end
+
 local function find_account(options)
   if options.account or not options.client then
     return options.account or ""
@@ -190,7 +200,7 @@ function Store:plan(options)
   end
   local job = { name = options.name or options.operation, operation = options.operation, account = account,
     base_url = options.base_url or options.client and options.client.base_url or "", file = options.file,
-    header = options.csv and options.csv.header }
+    header = options.csv and options.csv.header, layout = options.csv and layout_of(options.csv) }
   local source = options.csv or { rows = iterator(options.rows) }
   local id, earlier = journal.try(plan.add, self.store, job, source, options.again)
   if not id then

@@ -4,6 +4,7 @@
 -- with a reason that says what happened. No cell is repaired: the bytes that were given are the bytes that are sent.
 local columns = {}
 
+local bits = require("leat.csv.core").given
 local schema = require("leat.options")
 
 local byte, find, lower, match, sub = string.byte, string.find, string.lower, string.match, string.sub
@@ -219,6 +220,15 @@ local function set_of(names)
   return set
 end
 
+-- Returns the set of the names as a number: the sum of their bits.
+local function sum_of_bits(names)
+  local sum = 0
+  for name, bit in pairs(bits) do
+    sum = sum + (names[name] ~= nil and bit or 0)
+  end
+  return sum
+end
+
 local function shell_word(text)
   return "'" .. text:gsub("%c", "?"):gsub("'", "'\\''") .. "'"
 end
@@ -345,6 +355,9 @@ local function missing_columns(headers, matched, operation)
     operation, table.concat(names, " or "), list_headers(headers), needs[1]) or nil
 end
 
+--- Returns which arguments are given, as the sum of their bits in `columns.bits`.
+columns.given, columns.bits = sum_of_bits, bits
+
 --- Finds the columns that an operation uses. `headers` are the header's cells; `mapping` maps names to the file's own
 -- headers: { value = "Card Number" }. Returns the columns, for columns.row, or nil and a message. `result.warnings`
 -- lists columns that may be misspelt.
@@ -369,6 +382,7 @@ function columns.match(headers, operation, mapping)
   if missing then
     return nil, missing
   end
+  matched.needed = sum_of_bits(set_of(OPERATIONS[operation].needs or NOTHING))
   matched.warnings = misspelt(headers, matched, operation)
   return matched
 end
@@ -407,7 +421,7 @@ local function read_arguments(matched, cells)
     if cell ~= "" then
       if column.read then
         cell, problem = column.read(cell)
-      else
+      elseif column.wrong then
         problem = column.wrong(cell)
       end
       if problem then
@@ -419,9 +433,17 @@ local function read_arguments(matched, cells)
   return arguments
 end
 
+-- If a row has both contact_uuid and contact_email, as an export does, the former is used: both name the same
+-- contact, and it needs no request.
+local function one_contact(arguments)
+  if arguments.contact_uuid then
+    arguments.contact_email = nil
+  end
+  return arguments
+end
+
 --- Returns the arguments that a row gives to the operation, or nil and the reason why the row is rejected. Empty
--- cells are not given. If a row has both contact_uuid and contact_email, as an export does, the former is used: both
--- name the same contact, and it needs no request.
+-- cells are not given.
 function columns.row(matched, cells)
   local damage = cells.damage or #cells ~= matched.count and wrong_count(cells, matched.count)
   if damage then
@@ -435,10 +457,19 @@ function columns.row(matched, cells)
   if missing then
     return nil, is_empty(cells) and "the row is empty" or missing
   end
-  if arguments.contact_uuid then
-    arguments.contact_email = nil
+  return one_contact(arguments)
+end
+
+--- Returns a function that reads arguments from the cells of a row that was accepted before. `layout` has the numbers
+-- of the columns by their names, as what columns.match returns.
+function columns.reader(layout)
+  local used = {}
+  for name in pairs(bits) do
+    used[#used + 1] = layout[name] and { name = name, index = layout[name], read = READ[name] }
   end
-  return arguments
+  return function(cells)
+    return one_contact(read_arguments(used, cells) or {})
+  end
 end
 
 -- Returns what is wrong with an argument that a program gives, or nil.
@@ -491,11 +522,11 @@ function columns.lengths()
   return setmetatable({ by_length = {} }, Lengths)
 end
 
-function Lengths:add(value, line)
-  local entry = self.by_length[#value]
+function Lengths:add(length, line)
+  local entry = self.by_length[length]
   if not entry then
-    entry = { length = #value, count = 0, lines = {} }
-    self.by_length[#value] = entry
+    entry = { length = length, count = 0, lines = {} }
+    self.by_length[length] = entry
   end
   entry.count = entry.count + 1
   if entry.count <= KEPT_LINES then

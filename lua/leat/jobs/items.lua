@@ -1,6 +1,8 @@
 -- How items are stored: as JSON whose keys are in a fixed order, so that equal values are equal texts.
 
 local cjson = require("cjson").new()
+local columns = require("leat.jobs.columns")
+local csv = require("leat.csv")
 
 local items = {}
 
@@ -39,11 +41,26 @@ function items.decode(text)
   return text and cjson.decode(text) or {}
 end
 
--- Decodes the arguments of an item, with its value.
-function items.decode_arguments(text, value)
+-- Encodes where the rows of a file have which argument.
+items.encode_layout = fixed_order { "separator", "value", "name", "contact_uuid", "contact_email", "active", "expect" }
+
+local function decode_arguments(card, text)
   local arguments = items.decode(text)
-  arguments.value = value
+  arguments.value = card
   return arguments
+end
+
+-- Returns the function that returns the arguments of a job's items: `f(card, arguments, bytes)`. Those of a program's
+-- rows are stored; those of a file's rows are in their bytes, and `layout` says where.
+function items.reader(layout)
+  if not layout then
+    return decode_arguments
+  end
+  layout = items.decode(layout)
+  local read = columns.reader(layout)
+  return function(_, _, bytes)
+    return read(csv.cells(bytes, layout.separator))
+  end
 end
 
 -- Decodes the state of a card before a change; nil for nil.

@@ -70,6 +70,11 @@ function Journal:execute(sql, types, ...)
   return check(self, prepared(self, sql, types):execute(...))
 end
 
+-- Executes a statement `count` times; `text` and `list` are those of statement:execute_slices.
+function Journal:execute_slices(sql, types, text, list, count, ...)
+  check(self, prepared(self, sql, types):execute_slices(text, list, count, ...))
+end
+
 -- Iterates over the rows of a query: `for column1, column2 in journal:rows(...)`. The first column must not be null.
 -- The loop must run to its end.
 function Journal:rows(sql, types, ...)
@@ -231,7 +236,7 @@ local function open(path)
   self:exec("pragma busy_timeout = 5000")
   check_version(self) -- the journal mode stays in the file
   self:exec("pragma journal_mode = wal; pragma synchronous = full; "
-    .. "pragma secure_delete = on; pragma temp_store = file")
+    .. "pragma secure_delete = on; pragma temp_store = file; pragma cache_size = -1000") -- KiB
   self:transaction(migrate, self)
   self.real_path = select(3, self:row("pragma database_list", "")) -- several links may lead to one journal
   return self

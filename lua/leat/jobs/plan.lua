@@ -1,26 +1,64 @@
 -- Turns rows into the items of a job, in one transaction: a process that dies meanwhile leaves nothing.
 
 local columns = require("leat.jobs.columns")
+local new_filter = require("leat.csv.core").filter
 
 local plan = {}
 
--- Adds the rows of a CSV file. `reader` is behind its header; `map` is what columns.match returned. Returns how many
--- there are, how many of them were rejected, and a message if the file could not be read to its end.
-local function add_lines(store, job, reader, map, lengths)
-  local n, rejected = 0, 0
-  local cells, bytes, line = reader:next()
-  while cells do
-    local arguments, wrong = columns.row(map, cells)
-    if wrong then
-      rejected = rejected + 1
-    elseif lengths then
-      lengths:add(arguments.value, line)
-    end
-    n = n + 1
-    store:add_item(job, n, line, arguments, bytes, wrong)
-    cells, bytes, line = reader:next()
+-- Adds an item. A value that may have occurred before is noted for store:mark_duplicates.
+local function add_item(store, job, filter, n, line, arguments, bytes, wrong)
+  store:add_item(job, n, line, arguments, bytes, wrong)
+  if not wrong and filter:add(arguments.value) then
+    store:note_repeated(arguments.value)
   end
-  return n, rejected, bytes
+end
+
+local FIELDS, LINE, FIRST, LAST = 7, 2, 4, 5 -- of a row in the list of reader:scan
+
+local function add_lengths(lengths, list, count)
+  for at = 0, (count - 1) * FIELDS, FIELDS do
+    lengths:add(list[at + LAST] - list[at + FIRST] + 1, list[at + LINE])
+  end
+end
+
+-- Adds rows that need no check, as many as there are before one that does. Returns how many.
+local function add_plain(store, job, source, n)
+  local list = source.list
+  local count, text = source.reader:scan(source.columns, source.filter, n, list)
+  if count > 0 then
+    store:add_slices(job, text, list, count)
+    add_lengths(source.lengths, list, count)
+  end
+  return count
+end
+
+-- Adds the next row of a CSV file, whatever it is like. Returns true, and whether it is rejected; or nil at the end,
+-- and a message if the file could not be read to there.
+local function add_line(store, job, source, n)
+  local cells, bytes, line = source.reader:next()
+  if not cells then
+    return nil, bytes
+  end
+  local arguments, wrong = columns.row(source.columns, cells)
+  if not wrong then
+    source.lengths:add(#arguments.value, line)
+  end
+  add_item(store, job, source.filter, n, line, arguments, bytes, wrong)
+  return true, wrong ~= nil
+end
+
+-- Adds the rows of a CSV file, whose reader is behind the header. Returns how many there are, how many of them were
+-- rejected, and a message if the file could not be read to its end.
+local function add_lines(store, job, source)
+  local n, rejected, more, wrong = 0, 0, true, nil
+  while more do
+    n = n + add_plain(store, job, source, n + 1)
+    more, wrong = add_line(store, job, source, n + 1)
+    if more then
+      n, rejected = n + 1, rejected + (wrong and 1 or 0)
+    end
+  end
+  return n, rejected, wrong
 end
 
 -- Returns what can be kept of a row that is rejected: its texts, and true and false; nil if it has no value.
@@ -35,14 +73,14 @@ local function storable(row)
 end
 
 -- Adds the rows of a program: tables with the fields of the columns.
-local function add_tables(store, job, rows, operation)
+local function add_tables(store, job, source, operation)
   local n, rejected = 0, 0
-  local row = rows()
+  local row = source.rows()
   while row ~= nil do
     local good, wrong = columns.check(row, operation)
     n, rejected = n + 1, rejected + (good and 0 or 1)
-    store:add_item(job, n, n, good and row or storable(row), nil, not good and wrong or nil)
-    row = rows()
+    add_item(store, job, source.filter, n, n, good and row or storable(row), nil, not good and wrong or nil)
+    row = source.rows()
   end
   return n, rejected
 end
@@ -69,10 +107,12 @@ function plan.add(store, job, source, again)
   local id = store.journal:transaction(call_at_once, function()
     local new = store:add_job(job)
     local count, rejected
+    source.filter, source.list = new_filter(), {}
+    store:forget_repeated()
     if source.reader then
-      count, rejected, problem = add_lines(store, new, source.reader, source.columns, source.lengths)
+      count, rejected, problem = add_lines(store, new, source)
     else
-      count, rejected = add_tables(store, new, source.rows, job.operation)
+      count, rejected = add_tables(store, new, source, job.operation)
     end
     if problem or count == 0 then
       problem = problem or "there are no rows"

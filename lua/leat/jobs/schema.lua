@@ -7,7 +7,7 @@ return {
     id integer primary key autoincrement,
     name text not null, operation text not null,
     account text not null, base_url text not null,
-    file text, header blob,
+    file text, header blob, columns text,
     state text not null, reason text, stop integer not null default 0,
     rows integer not null default 0,
     done integer not null default 0, failed integer not null default 0, unknown integer not null default 0,
@@ -15,7 +15,7 @@ return {
     requests integer not null default 0, fence integer not null default 0,
     created integer not null, finished integer);
   create table item (
-    job integer not null, n integer not null, line integer,
+    job integer not null, n integer not null, line integer, given integer,
     card text, arguments text, bytes blob, state text not null,
     attempt integer not null default 0, crashes integer not null default 0,
     tries integer not null default 0, mark integer not null default 0,
@@ -23,7 +23,7 @@ return {
     outcome text, kind text, code integer, message text, requests integer not null default 0, at integer,
     seen text, changed text, verified integer,
     primary key (job, n)) without rowid;
-  create index item_waiting on item (job, state, due) where state in ('claimed', 'later');
+  create index item_waiting on item (job, state, due) where due is not null;
   create table event (job integer not null, n integer, at integer not null, fence integer, what text not null);
   ]],
 }

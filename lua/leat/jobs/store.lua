@@ -5,6 +5,7 @@
 -- to be tried again when it is `due`; or in a final state: `done`, `failed`, `unknown`, `rejected` (never sent) or
 -- `skipped` (another row of the same card). An item that is claimed by a process that died may have been sent.
 
+local columns = require("leat.jobs.columns")
 local items = require("leat.jobs.items")
 local open_journal = require("leat.jobs.journal").open
 
@@ -18,7 +19,7 @@ local MOST_CRASHES = 3 -- the process may crash so often while it works on an it
 
 -- Opens the journal, and makes it if it does not exist. With an empty path it is a temporary one.
 function store.open(path)
-  return setmetatable({ journal = open_journal(path), path = path }, Store)
+  return setmetatable({ journal = open_journal(path), path = path, readers = {} }, Store)
 end
 
 function Store:close()
@@ -98,72 +99,103 @@ function Store:remove_old()
   end
 end
 
-local WORK = "select count(*), coalesce(sum(arguments like '%\"contact_email\":%'), 0), "
-  .. "coalesce(sum(arguments like '%\"expect\":%'), 0) from item "
-  .. "where job = $1 and state in ('ready', 'claimed', 'later')"
+local WORK = ("select count(*), coalesce(sum(given & %d = %d), 0), coalesce(sum(given & %d <> 0), 0) from item "
+  .. "where job = $1 and state in ('ready', 'claimed', 'later')"):format(
+  columns.bits.contact_email + columns.bits.contact_uuid, columns.bits.contact_email, columns.bits.expect)
 
--- Returns how many items are not in a final state, how many of them name a contact by its e-mail address, and how
--- many have an expected contact.
+-- Returns how many items are not in a final state, how many of them name a contact by its e-mail address only, and
+-- how many have an expected contact.
 function Store:count_work(id)
   return self.journal:row(WORK, "i", id)
 end
 
+-- Returns the function that returns the arguments of a job's items: see items.reader.
+local function reader_of(self, job)
+  if not self.readers[job] then
+    self.readers[job] = items.reader(select(2, self.journal:row("select id, columns from job where id = $1", "i", job)))
+  end
+  return self.readers[job]
+end
+
 -- ---- planning ---------------------------------------------------------------------------
 
-local INSERT_JOB = "insert into job (name, operation, account, base_url, file, header, state, created) "
-  .. "values ($1, $2, $3, $4, $5, $6, 'planned', $7)"
+local INSERT_JOB = "insert into job (name, operation, account, base_url, file, header, columns, state, created) "
+  .. "values ($1, $2, $3, $4, $5, $6, $7, 'planned', $8)"
 
 -- Adds a job without rows, within a transaction, and returns its id.
 function Store:add_job(job)
-  self.journal:execute(INSERT_JOB, "tttttbi", job.name, job.operation, job.account, job.base_url, job.file,
-    job.header, self.journal:now())
+  self.journal:execute(INSERT_JOB, "tttttbti", job.name, job.operation, job.account, job.base_url, job.file,
+    job.header, job.layout, self.journal:now())
   return self.journal:row("select max(id) from job", "")
 end
 
-local INSERT_READY = "insert into item (job, n, line, card, arguments, bytes, state) "
+local INSERT = "insert into item (job, n, line, given, card, bytes, arguments, state, kind, message) "
+  .. "values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+local INSERT_SLICES = "insert into item (job, n, line, given, card, bytes, state) "
   .. "values ($1, $2, $3, $4, $5, $6, 'ready')"
-local INSERT_REJECTED = "insert into item (job, n, line, card, arguments, bytes, state, kind, message) "
-  .. "values ($1, $2, $3, $4, $5, $6, 'rejected', 'invalid_row', $7)"
 
--- Adds an item, within the transaction of add_job. `wrong` is why the row is rejected, or nil.
+-- Adds an item, within the transaction of add_job. `wrong` is why the row is rejected, or nil. The arguments of a
+-- file's row are read from its bytes again when they are needed.
 function Store:add_item(job, n, line, arguments, bytes, wrong)
-  if not wrong then
-    self.journal:execute(INSERT_READY, "iiittb", job, n, line, arguments.value, items.encode_arguments(arguments),
-      bytes)
-  else
-    self.journal:execute(INSERT_REJECTED, "iiittbt", job, n, line, arguments and arguments.value,
-      arguments and items.encode_arguments(arguments), bytes, wrong)
-  end
+  self.journal:execute(INSERT, "iiiitbtttt", job, n, line, arguments and columns.given(arguments),
+    arguments and arguments.value, bytes, arguments and not bytes and items.encode_arguments(arguments) or nil,
+    wrong and "rejected" or "ready", wrong and "invalid_row", wrong)
 end
 
--- Marks rows of the same card: the service ignores the case of ASCII letters, and blanks at the ends, which no value
--- here has. Returns how many rows are rejected, and how many skipped.
-local TWINS = {
-  "create temp table if not exists twin (card text primary key, first integer, kinds integer) without rowid",
-  "delete from temp.twin",
-  "insert into temp.twin select lower(card), min(n), count(distinct coalesce(arguments, '')) from item "
-    .. "where job = $1 and state = 'ready' group by lower(card) having count(*) > 1",
-}
-local SKIP = "update item set state = 'skipped', kind = 'duplicate', message = 'same as line ' || (select other.line "
-  .. "from temp.twin, item other where twin.card = lower(item.card) and other.job = item.job and other.n = twin.first) "
-  .. "where job = $1 and state = 'ready' and n in (select n from item i, temp.twin t where i.job = $1 "
-  .. "and t.card = lower(i.card) and t.kinds = 1 and i.n > t.first)"
-local REJECT = "update item set state = 'rejected', kind = 'duplicate', message = "
-  .. "'the same card is on line ' || (select min(other.line) from item other where other.job = item.job "
-  .. "and lower(other.card) = lower(item.card) and other.n <> item.n) || ' with other data' where job = $1 "
-  .. "and state = 'ready' and lower(card) in (select card from temp.twin where kinds > 1)"
+-- Adds items, as reader:scan stores them in a list.
+function Store:add_slices(job, text, list, count)
+  self.journal:execute_slices(INSERT_SLICES, "iiiitb", text, list, count, job)
+end
 
+-- Tables of the connection. The service ignores the case of ASCII letters in values, and blanks at the ends, which no
+-- value here has.
+local TEMPORARY = "create temp table if not exists repeated (card text collate nocase primary key, first integer, "
+  .. "kinds integer) without rowid; "
+  .. "create temp table if not exists twin (n integer primary key, line integer, card text collate nocase, "
+  .. "arguments text); create index if not exists temp.twin_card on twin (card, n); "
+  .. "delete from temp.repeated; delete from temp.twin"
+
+function Store:forget_repeated()
+  self.journal:exec(TEMPORARY)
+end
+
+-- Notes that there may be several items with this value.
+function Store:note_repeated(value)
+  self.journal:execute("insert or ignore into temp.repeated (card) values ($1)", "t", value)
+end
+
+local TWINS = "select n, line, card, arguments, bytes from item where job = $1 and state = 'ready' "
+  .. "and card collate nocase in (select card from temp.repeated)"
+local GROUP = "update temp.repeated set first = (select min(n) from temp.twin where card = repeated.card), "
+  .. "kinds = (select count(distinct arguments) from temp.twin where card = repeated.card)"
+local SKIP = "update item set state = 'skipped', kind = 'duplicate', message = 'same as line ' || (select f.line "
+  .. "from temp.twin t, temp.repeated r, temp.twin f where t.n = item.n and r.card = t.card and f.n = r.first) "
+  .. "where job = $1 and n in (select t.n from temp.twin t, temp.repeated r where r.card = t.card and r.kinds = 1 "
+  .. "and t.n > r.first)"
+local REJECT = "update item set state = 'rejected', kind = 'duplicate', message = 'the same card is on line ' || "
+  .. "(select f.line from temp.twin t, temp.twin f where t.n = item.n and f.card = t.card and f.n <> t.n "
+  .. "order by f.n limit 1) || ' with other data' where job = $1 and n in (select t.n from temp.twin t, "
+  .. "temp.repeated r where r.card = t.card and r.kinds > 1)"
+
+-- Copies the items whose value was noted to a table, with their arguments.
+local function collect_twins(self, job)
+  local read = reader_of(self, job)
+  for n, line, card, arguments, bytes in self.journal:rows(TWINS, "i", job) do
+    self.journal:execute("insert into temp.twin values ($1, $2, $3, $4)", "iitt", n, line, card,
+      items.encode_arguments(read(card, arguments, bytes)) or "")
+  end
+  self.journal:exec(GROUP)
+end
+
+-- Marks rows of the same card: those that say the same are skipped but for the first one, and those that do not are
+-- all rejected. Returns how many rows are rejected, and how many skipped.
 function Store:mark_duplicates(job)
-  self.journal:exec(TWINS[1])
-  self.journal:execute(TWINS[2], "")
-  if self.journal:execute(TWINS[3], "i", job) == 0 then
+  if not self.journal:row("select 1 from temp.repeated", "") then
     return 0, 0
   end
-  self.journal:exec("create index item_card on item (job, lower(card))")
+  collect_twins(self, job)
   local skipped = self.journal:execute(SKIP, "i", job)
-  local rejected = self.journal:execute(REJECT, "i", job)
-  self.journal:exec("drop index item_card")
-  return rejected, skipped
+  return self.journal:execute(REJECT, "i", job), skipped
 end
 
 -- Stores how many rows a new job has.
@@ -174,7 +206,7 @@ end
 
 local SIMILAR = "select old.id from job old, job new where new.id = $1 and old.id < new.id and old.rows = new.rows "
   .. "and old.operation = new.operation and old.account = new.account and old.base_url = new.base_url "
-  .. "and old.header is new.header order by old.id desc"
+  .. "and old.header is new.header and old.columns is new.columns order by old.id desc"
 local DIFFERENCE = "select a.n from item a left join item b on b.job = $2 and b.n = a.n where a.job = $1 "
   .. "and (b.n is null or a.card is not b.card or a.arguments is not b.arguments or a.bytes is not b.bytes) limit 1"
 
@@ -199,11 +231,11 @@ local function note_event(self, job, n, fence, what)
     what)
 end
 
-local POISONED = "update item set state = 'unknown', outcome = null, kind = 'poisoned', crashes = crashes + 1, "
+local POISONED = "update item indexed by item_waiting set state = 'unknown', outcome = null, kind = 'poisoned', crashes = crashes + 1, "
   .. "maybe_applied = 1, at = $2, message = 'the program died each time that it worked on this row' "
-  .. "where job = $1 and state = 'claimed' and crashes >= $3 - 1"
+  .. "where job = $1 and state = 'claimed' and due is not null and crashes >= $3 - 1"
 local TAKE_OVER = "update item set state = 'later', maybe_applied = $2, crashes = crashes + 1, due = $3 "
-  .. "where job = $1 and state = 'claimed'"
+  .. "where job = $1 and state = 'claimed' and due is not null"
 local BRING_NEARER = "update item set due = $2 where job = $1 and state = 'later' and due > $2"
 
 -- Takes over the items that a process claimed which then died; the caller holds the journal's lock. What may have
@@ -271,17 +303,17 @@ local function set_verified(self, job, result, counts)
   end
 end
 
-local CLAIMABLE = "select n, line, card, arguments, attempt, crashes, tries, mark, maybe_applied, before from item "
+local CLAIMABLE = "select n, line, card, arguments, bytes, attempt, crashes, tries, mark, maybe_applied, before from item "
 local DUE = CLAIMABLE .. "where job = $1 and state = 'later' and due <= $2 and crashes < 2 order by due limit $3"
 local READY = CLAIMABLE .. "where job = $1 and n > $2 and state = 'ready' order by n limit $3"
 local SUSPECT = CLAIMABLE .. "where job = $1 and state = 'later' and due <= $2 and crashes >= 2 "
   .. "order by due limit 1"
 local CLAIM = "update item set state = 'claimed', attempt = attempt + 1, fence = $3, due = $4 where job = $1 and n = $2"
 
-local function collect(list, operation, rows)
-  for n, line, card, arguments, attempt, crashes, tries, mark, maybe_applied, before in rows do
+local function collect(list, operation, read, rows)
+  for n, line, card, arguments, bytes, attempt, crashes, tries, mark, maybe_applied, before in rows do
     list[#list + 1] = { n = n, line = line, card = card, operation = operation,
-      arguments = items.decode_arguments(arguments, card), attempt = attempt, crashes = crashes, tries = tries,
+      arguments = read(card, arguments, bytes), attempt = attempt, crashes = crashes, tries = tries,
       mark = mark, maybe_applied = maybe_applied == 1, before = items.decode_before(before) }
   end
 end
@@ -289,15 +321,15 @@ end
 -- Claims items: first those that are due again, then those that are ready; for a probe, only the latter, which are not
 -- to blame for an outage. An item whose process died twice is claimed alone, so that only the culprit collects crashes.
 local function claim(self, job, request, fence)
-  local journal, now, list = self.journal, self.journal:now(), {}
+  local journal, now, list, read = self.journal, self.journal:now(), {}, reader_of(self, job)
   if not request.probing then
-    collect(list, request.operation, journal:rows(DUE, "iii", job, now, request.count))
+    collect(list, request.operation, read, journal:rows(DUE, "iii", job, now, request.count))
   end
   local first_ready = #list + 1
-  collect(list, request.operation, journal:rows(READY, "iii", job, request.after, request.count - #list))
+  collect(list, request.operation, read, journal:rows(READY, "iii", job, request.after, request.count - #list))
   local after = list[first_ready] and list[#list].n or request.after
   if #list == 0 and request.nothing_else and not request.probing then
-    collect(list, request.operation, journal:rows(SUSPECT, "ii", job, now))
+    collect(list, request.operation, read, journal:rows(SUSPECT, "ii", job, now))
   end
   for _, item in ipairs(list) do
     journal:execute(CLAIM, "iiii", job, item.n, fence, now + request.lease_ms)
@@ -342,7 +374,7 @@ end
 -- Returns when the next item comes again, as a time of the journal; nil if none is waiting. Items that are claimed
 -- alone wait for the end of all others, unless `nothing_else` is under way.
 function Store:next_due(job, nothing_else)
-  return (self.journal:row("select due from item where job = $1 and state = 'later' and (crashes < 2 or $2) "
+  return (self.journal:row("select due from item where job = $1 and state = 'later' and due is not null and (crashes < 2 or $2) "
     .. "order by due limit 1", "ii", job, nothing_else and 1 or 0))
 end
 
@@ -351,7 +383,7 @@ end
 local DOUBTFUL = "job = $1 and verified is null and (state = 'unknown' or state = 'done' "
   .. "and (maybe_applied = 1 or outcome = 'recovered'))"
 local ALL = "job = $1 and verified is null and state in ('done', 'unknown')"
-local TO_VERIFY = "select n, card, arguments, state, outcome, kind, message, before from item where n > $2 and %s "
+local TO_VERIFY = "select n, card, arguments, bytes, state, outcome, kind, message, before from item where n > $2 and %s "
   .. "order by n limit 64"
 
 -- Returns when the last doubtful item ended, nil if none is: those whose request may have been received although no
@@ -362,10 +394,10 @@ end
 
 -- Returns up to 64 items behind `after` that are to be verified: the doubtful ones, or all.
 function Store:to_verify(job, operation, after, all)
-  local list = {}
-  for n, card, arguments, state, outcome, kind, message, before in
+  local list, read = {}, reader_of(self, job)
+  for n, card, arguments, bytes, state, outcome, kind, message, before in
     self.journal:rows(TO_VERIFY:format(all and ALL or DOUBTFUL), "ii", job, after) do
-    list[#list + 1] = { n = n, card = card, operation = operation, arguments = items.decode_arguments(arguments, card),
+    list[#list + 1] = { n = n, card = card, operation = operation, arguments = read(card, arguments, bytes),
       state = state, outcome = outcome, kind = kind, message = message, before = items.decode_before(before) }
   end
   return list
@@ -405,10 +437,13 @@ local RESULTS = "select n, line, card, arguments, bytes, state, outcome, kind, c
 -- stays open between two calls: it could keep the journal from being written, and the same statement from being used
 -- for another job.
 function Store:results(job, after)
-  local list = {}
+  local list, read = {}, reader_of(self, job)
   for n, line, card, arguments, bytes, state, outcome, kind, code, message, requests, at, before, seen, changed in
     self.journal:rows(RESULTS, "ii", job, after) do
-    list[#list + 1] = { n = n, line = line, value = card, arguments = items.decode(arguments), bytes = bytes,
+    local given = read(card, arguments, bytes)
+    local value = given.value
+    given.value = nil
+    list[#list + 1] = { n = n, line = line, value = value, arguments = given, bytes = bytes,
       state = state, outcome = outcome or state, kind = kind, code = code, message = message, requests = requests,
       at = at, before = items.decode_before(before), seen = items.decode(seen), changed = changed }
   end
