@@ -1,6 +1,8 @@
 -- leat.jobs.columns: which columns an operation uses, and why a row is rejected.
 local columns = require("leat.jobs.columns")
 local csv = require("leat.csv")
+local csv_core = require("leat.csv.core")
+local random = dofile("spec/support/random_calls.lua")
 local read_file = dofile("spec/support/read.lua")
 local CASES = "spec/cases/csv/"
 
@@ -461,11 +463,118 @@ describe("the lengths of values", function()
   it("are not unusual if all are equal, or if they simply differ", function()
     local equal, mixed = columns.lengths(), columns.lengths()
     for line = 2, 50 do
-      equal:add("0123", line)
-      mixed:add(("x"):rep(line % 5 == 0 and 3 or 4), line)
+      equal:add(4, line)
+      mixed:add(line % 5 == 0 and 3 or 4, line)
     end
     assert.is_nil(equal:unusual())
     assert.is_nil(mixed:unusual())
     assert.is_nil(columns.lengths():unusual())
+  end)
+end)
+
+-- ---- many rows at a time -----------------------------------------------------------------
+
+local FIELDS = 7 -- of a row in the list of reader:scan
+
+-- Reads a text as a plan does; without `scan`, row by row. Returns the rows as texts, and how many of them `scan` read.
+local function read_rows(text, operation, scan)
+  local at = 1
+  local reader = csv.reader(function()
+    at = at + 300
+    return at - 300 <= #text and text:sub(at - 300, at - 1) or nil
+  end)
+  local matched, filter, list, rows, scanned = match((reader:next()), operation), csv_core.filter(), {}, {}, 0
+  local function add(n, line, given, value, bytes)
+    rows[#rows + 1] = ("%d %d %d %s|%s"):format(n, line, given, value, bytes)
+  end
+  while true do
+    local count, chunk = 0, ""
+    if scan then
+      count, chunk = reader:scan(matched, filter, #rows + 1, list)
+    end
+    scanned = scanned + count
+    for i = 0, (count - 1) * FIELDS, FIELDS do
+      add(list[i + 1], list[i + 2], list[i + 3], chunk:sub(list[i + 4], list[i + 5]), chunk:sub(list[i + 6], list[i + 7]))
+    end
+    local cells, bytes, line = reader:next()
+    if not cells then
+      return rows, scanned
+    end
+    local arguments, reason = columns.row(matched, cells)
+    local email = arguments and arguments.contact_uuid and cells[matched.contact_email or 0] or ""
+    local given = arguments and columns.given(arguments) + (email ~= "" and columns.bits.contact_email or 0) or 0
+    add(#rows + 1, line, given, arguments and arguments.value or reason, bytes)
+    if arguments then
+      filter:add(arguments.value)
+    end
+  end
+end
+
+describe("rows that are read many at a time", function()
+  local CELLS = {
+    value = { "A-%d", "%d", '"%d"', "a_%d", "%d", "", " %d", '"%d ""x"""', "'%d", "%d,0" },
+    name = { "Ann", "Zo\195\171", '"Lee, Ann"', '"say ""hi"""', "", " ", " Ann", "#N/A", "Err:502", "x\194\160", "\205\143", "a:b",
+      "\208\128", "\195", "\195x", "\215\191", "\216\156", "\127", "x\0y", '"x\ny"', "\228\184\128", "\194\160" },
+    contact_uuid = { "u-1", "", "u 1", "a@b" },
+    contact_email = { "ann@example.org", "", "ann@", "@x", "a@b@c", "a.b+c@x-y.z", "-a@b", "a b@c", "ann" },
+    active = { "yes", "0", "", "maybe", "TRUE", "true" },
+    expect = { "none", "u-1", "", "u@1", "None" },
+    other = { "", "x", '"x\n\ny"', '"a;b"', "\255" },
+  }
+  local HEADERS = {
+    ensure = { "value", "name", "contact_uuid", "contact_email", "other" }, find = { "other", "value" },
+    link = { "contact_email", "value", "contact_uuid" }, update = { "value", "expect", "active", "name", "other" },
+    create = { "value", "name", "" },
+  }
+
+  it("are those that are read one by one, with the same arguments", function()
+    for seed = 1, 60 do
+      local draw = random.generator(seed)
+      for operation, headers in pairs(HEADERS) do
+        local lines = { table.concat(headers, ";") }
+        for i = 2, 60 do
+          local cells = {}
+          for k, header in ipairs(headers) do
+            local known = CELLS[header] or { "" }
+            -- The first cells of each list are the usual ones.
+            cells[k] = known[draw(3) > 1 and draw(math.min(3, #known)) or draw(#known)]:gsub("%%d", draw(500))
+          end
+          lines[i] = table.concat(cells, ";") .. ({ "", "", "", "", "", ";", "\n", ";x", "\r" })[draw(9)]
+        end
+        local text = table.concat(lines, draw(2) == 1 and "\n" or "\r\n")
+        local expected, rows = read_rows(text, operation), read_rows(text, operation, true)
+        for i = 1, math.max(#expected, #rows) do
+          if expected[i] ~= rows[i] then
+            error(("%s, seed %d:\n%q\n%q"):format(operation, seed, tostring(expected[i]), tostring(rows[i])), 0)
+          end
+        end
+      end
+    end
+  end)
+
+  it("are most rows of most files, whatever the operation", function()
+    for operation, line in pairs {
+      ensure = 'GC-%d;"Lee; Zo\195\171";u-%d;ann%d@example.org;"x\ny"', find = '"x";%d',
+      link = "ann@example.org;%d;", update = "%d;none;no;;", create = "%d;Ann;",
+    } do
+      local lines = { table.concat(HEADERS[operation], ";") }
+      for i = 1, 1000 do
+        lines[i + 1] = line:gsub("%%d", i)
+      end
+      local rows, scanned = read_rows(table.concat(lines, "\r\n"), operation, true)
+      assert.are.equal(1000, #rows)
+      assert.is_true(scanned > 800, operation .. ": only " .. scanned)
+    end
+  end)
+
+  it("have values that are new: a filter never forgets one", function()
+    local filter, wrong = csv_core.filter(), 0
+    for i = 1, 100000 do
+      wrong = wrong + (filter:add("Card-" .. i) and 1 or 0)
+    end
+    assert.is_true(wrong < 10, wrong .. " were taken for known values")
+    for i = 1, 100000 do
+      assert.is_true(filter:add("cARD-" .. i))
+    end
   end)
 end)

@@ -142,6 +142,28 @@ describe("planning", function()
     assert.equal(6, #store:jobs())
   end)
 
+  it("takes a file with other columns for another job, and keeps the value of a row that is rejected", function()
+    local function plan_file(mapping)
+      local text = "value,name,nick\r\nA1,Ann,An\r\n4.2E+11,Bob,\r\n"
+      local file = assert(jobs.csv(function()
+        local part = text
+        text = nil
+        return part
+      end, "create", mapping))
+      return store:plan { account = "", operation = "create", csv = file }
+    end
+    local first, again, other = plan_file(), plan_file(), plan_file { name = "nick" }
+    assert.same({ first.id, first.id + 1 }, { again.id, other.id })
+    local rows = {}
+    for row in other:results() do
+      rows[#rows + 1] = ("%s %s %s"):format(row.value, row.arguments.name or "-", row.state)
+    end
+    assert.same({ "A1 An ready", "4.2E+11 - rejected" }, rows)
+    for row in other:results { "rejected" } do
+      assert.equal(2, row.n)
+    end
+  end)
+
   it("leaves nothing if the rows end in an error", function()
     assert.has_error(function()
       store:plan { client = client, rows = function() error("no more", 0) end }

@@ -158,6 +158,33 @@ describe("leat.sqlite.core", function()
       raises("no query", function() query:fetch() end)
     end)
 
+    it("take slices of a text, many rows at a time", function()
+      assert.is_true(db:exec("create table slice (job, n, card text, bytes blob)"))
+      local insert = assert(db:prepare("insert into slice values ($1, $2, $3, $4)", "iitb"))
+      assert.is_true(insert:execute_slices("ab,c\0\255", { 1, 1, 2, 1, 4, 2, 4, 4, 4, 6, 3, 1, 0, 7, 6 }, 3, 7))
+      assert.equal("7 1 ab text 'ab,c', 7 2 c text X'6300FF', 7 3  text ''", (row([[select group_concat(job || ' ' || n
+        || ' ' || card || ' ' || typeof(card) || ' ' || case n when 1 then quote(cast(bytes as text)) when 2
+        then quote(bytes) else quote(cast(bytes as text)) end, ', ') from slice]], "")))
+      assert.is_true(insert:execute_slices("", {}, 0, 7))
+      assert.equal(3, (row("select count(*) from slice", "")))
+    end)
+
+    it("refuse slices that are none, and report what SQLite refuses", function()
+      assert.is_true(db:exec("create table slice (n integer primary key, card text)"))
+      local insert = assert(db:prepare("insert into slice values ($1, $2)", "it"))
+      for _, list in ipairs { { 1, 0, 1 }, { 1, 1, 4 }, { 1, 3, 1 }, { 1, 1 }, { 1, "x", 2 }, {} } do
+        assert.has_error(function() insert:execute_slices("abc", list, 1) end)
+      end
+      local result, message, code = insert:execute_slices("abc", { 1, 1, 1, 1, 2, 2 }, 2)
+      assert.is_nil(result)
+      assert.equal("execute: UNIQUE constraint failed: slice.n", message)
+      assert.equal(sqlite.codes.CONSTRAINT, code % 256)
+      assert.equal("a", (row("select card from slice", "")))
+      local other = assert(db:prepare("insert into slice values ($2, $1)", "ti"))
+      raises("is not in its place", function() other:execute_slices("abc", { 1, 1, 1 }, 1) end)
+      raises("too many values", function() insert:execute_slices("abc", {}, 0, 1, "a", 3) end)
+    end)
+
     it("release their locks at the end, after reset and after an error", function()
       local other = assert(sqlite.open(path))
       db:exec("insert into t values (1, 'one'), (2, 'two')")

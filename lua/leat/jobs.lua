@@ -460,14 +460,16 @@ end
 -- other columns), `bytes` (the row as it was in the file), `state`, `outcome`, `kind`, `code`, `message`, `requests`,
 -- `at` (milliseconds since 1970), `before` (the card before an unlink or a delete), `seen` (the card as it was last
 -- seen) and `changed` (what an ensure did: `linked`, `named`).
+-- @tparam[opt] table states a list: only rows that are in one of these states
 -- @treturn function
 -- @raise an error of the journal
-function Job:results()
+function Job:results(states)
   local list, i, after = {}, 0, 0
+  states = states and table.concat(states, " ")
   return function()
     i = i + 1
     if not list[i] then
-      list, i = self.store:results(self.id, after), 1
+      list, i = self.store:results(self.id, after, states), 1
       after = list[1] and list[#list].n or after
     end
     return list[i]

@@ -184,7 +184,7 @@ To try those again that failed or are unknown:
     assert.equal(header .. ";nobody;x\r\n5E+12;x;\r\n", read("cards.rejected.csv"))
     assert.equal(header .. "a;Ann;red\r\n", read("cards.skipped.csv"))
     assert.equal(text, read("cards.csv"))
-    assert.same({ a = "skipped", b = "created", old = "failed", [""] = "rejected" },
+    assert.same({ a = "skipped", b = "created", old = "failed", [""] = "rejected", ["5E+12"] = "rejected" },
       outcomes("cards.results.csv"))
     assert.equal("Bob", server:card("b").name)
     local pipe = assert(io.popen("cd " .. folder .. " && stat -c '%a %n' *.*.csv jobs.db"))

@@ -89,10 +89,8 @@ end
 -- ---- a dry run --------------------------------------------------------------------------
 
 local function print_rows(output, job)
-  for row in job:results() do
-    if row.state == "rejected" or row.state == "skipped" then
-      output:line(("line %d: %s: %s"):format(row.line, row.state, output:clean(row.message)))
-    end
+  for row in job:results { "rejected", "skipped" } do
+    output:line(("line %d: %s: %s"):format(row.line, row.state, output:clean(row.message)))
   end
 end
 

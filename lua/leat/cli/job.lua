@@ -111,7 +111,7 @@ function actions.verify(context, store)
   if not summary then
     return result
   end
-  for row in job:results() do
+  for row in job:results { "unknown" } do
     if row.kind == "changed_afterwards" then
       context.output:line(("%s: changed since it was processed"):format(context.output:clean(row.value)))
     end

@@ -5,11 +5,15 @@ local new_filter = require("leat.csv.core").filter
 
 local plan = {}
 
--- Adds an item. A value that may have occurred before is noted for store:mark_duplicates.
-local function add_item(store, job, filter, n, line, arguments, bytes, wrong)
-  store:add_item(job, n, line, arguments, bytes, wrong)
-  if not wrong and filter:add(arguments.value) then
-    store:note_repeated(arguments.value)
+-- Adds an item. A value that may have occurred before is noted for store:mark_duplicates. `loading` has the store,
+-- the job, what it is loaded from, and how many rows there were so far.
+local function add_item(loading, line, arguments, bytes, wrong)
+  loading.n = loading.n + 1
+  loading.store:add_item(loading.job, loading.n, line, arguments, bytes, wrong)
+  if wrong then
+    loading.rejected = loading.rejected + 1
+  elseif loading.filter:add(arguments.value) then
+    loading.store:note_repeated(arguments.value)
   end
 end
 
@@ -21,44 +25,33 @@ local function add_lengths(lengths, list, count)
   end
 end
 
--- Adds rows that need no check, as many as there are before one that does. Returns how many.
-local function add_plain(store, job, source, n)
-  local list = source.list
-  local count, text = source.reader:scan(source.columns, source.filter, n, list)
+-- Adds rows that need no check, as many as there are before one that does.
+local function add_plain(loading, list)
+  local source = loading.source
+  local count, text = source.reader:scan(source.columns, loading.filter, loading.n + 1, list)
   if count > 0 then
-    store:add_slices(job, text, list, count)
+    loading.store:add_slices(loading.job, text, list, count)
     add_lengths(source.lengths, list, count)
+    loading.n = loading.n + count
   end
-  return count
 end
 
--- Adds the next row of a CSV file, whatever it is like. Returns true, and whether it is rejected; or nil at the end,
--- and a message if the file could not be read to there.
-local function add_line(store, job, source, n)
-  local cells, bytes, line = source.reader:next()
-  if not cells then
-    return nil, bytes
-  end
-  local arguments, wrong = columns.row(source.columns, cells)
-  if not wrong then
-    source.lengths:add(#arguments.value, line)
-  end
-  add_item(store, job, source.filter, n, line, arguments, bytes, wrong)
-  return true, wrong ~= nil
-end
-
--- Adds the rows of a CSV file, whose reader is behind the header. Returns how many there are, how many of them were
--- rejected, and a message if the file could not be read to its end.
-local function add_lines(store, job, source)
-  local n, rejected, more, wrong = 0, 0, true, nil
-  while more do
-    n = n + add_plain(store, job, source, n + 1)
-    more, wrong = add_line(store, job, source, n + 1)
-    if more then
-      n, rejected = n + 1, rejected + (wrong and 1 or 0)
+-- Adds the rows of a CSV file, whose reader is behind the header. Returns a message if the file could not be read to
+-- its end.
+local function add_lines(loading)
+  local source, list = loading.source, {}
+  while true do
+    add_plain(loading, list)
+    local cells, bytes, line = source.reader:next()
+    if not cells then
+      return bytes
     end
+    local arguments, wrong = columns.row(source.columns, cells)
+    if arguments then
+      source.lengths:add(#arguments.value, line)
+    end
+    add_item(loading, line, arguments, bytes, wrong)
   end
-  return n, rejected, wrong
 end
 
 -- Returns what can be kept of a row that is rejected: its texts, and true and false; nil if it has no value.
@@ -73,16 +66,14 @@ local function storable(row)
 end
 
 -- Adds the rows of a program: tables with the fields of the columns.
-local function add_tables(store, job, source, operation)
-  local n, rejected = 0, 0
-  local row = source.rows()
+local function add_tables(loading, operation)
+  local rows = loading.source.rows
+  local row = rows()
   while row ~= nil do
     local good, wrong = columns.check(row, operation)
-    n, rejected = n + 1, rejected + (good and 0 or 1)
-    add_item(store, job, source.filter, n, n, good and row or storable(row), nil, not good and wrong or nil)
-    row = source.rows()
+    add_item(loading, loading.n + 1, good and row or storable(row), nil, not good and wrong or nil)
+    row = rows()
   end
-  return n, rejected
 end
 
 -- Calls `f` in a coroutine of its own, in which no task can be suspended: other tasks would find the transaction open.
@@ -106,20 +97,19 @@ function plan.add(store, job, source, again)
   local earlier, problem
   local id = store.journal:transaction(call_at_once, function()
     local new = store:add_job(job)
-    local count, rejected
-    source.filter, source.list = new_filter(), {}
+    local loading = { store = store, job = new, source = source, filter = new_filter(), n = 0, rejected = 0 }
     store:forget_repeated()
     if source.reader then
-      count, rejected, problem = add_lines(store, new, source)
+      problem = add_lines(loading)
     else
-      count, rejected = add_tables(store, new, source, job.operation)
+      add_tables(loading, job.operation)
     end
-    if problem or count == 0 then
+    if problem or loading.n == 0 then
       problem = problem or "there are no rows"
       return false
     end
-    local more, skipped = store:mark_duplicates(new)
-    store:set_counts(new, count, rejected + more, skipped)
+    local rejected, skipped = store:mark_duplicates(new)
+    store:set_counts(new, loading.n, loading.rejected + rejected, skipped)
     earlier = not again and store:find_equal(new) or nil
     return not earlier and new
   end)

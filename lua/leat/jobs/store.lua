@@ -431,15 +431,16 @@ function Store:retry(job, failed, unknown)
 end
 
 local RESULTS = "select n, line, card, arguments, bytes, state, outcome, kind, code, message, requests, at, before, "
-  .. "seen, changed from item where job = $1 and n > $2 order by n limit 100"
+  .. "seen, changed from item where job = $1 and n > $2 and ($3 is null or instr($3, state) > 0) order by n limit 100"
 
--- Returns the next items behind the item `after`, in the order of the rows; an empty list at the end. No statement
+-- Returns the next items behind the item `after`, in the order of the rows; an empty list at the end. `states`, a text,
+-- names the states of items that are wanted, or is nil. No statement
 -- stays open between two calls: it could keep the journal from being written, and the same statement from being used
 -- for another job.
-function Store:results(job, after)
+function Store:results(job, after, states)
   local list, read = {}, reader_of(self, job)
   for n, line, card, arguments, bytes, state, outcome, kind, code, message, requests, at, before, seen, changed in
-    self.journal:rows(RESULTS, "ii", job, after) do
+    self.journal:rows(RESULTS, "iit", job, after, states) do
     local given = read(card, arguments, bytes)
     local value = given.value
     given.value = nil
