@@ -1,7 +1,7 @@
--- Fails each allocation in turn, of Lua and of SQLite, while a database is written and read and a file is published:
--- once, or that one and all later ones. What is reported is compared with what is on the disk.
+-- Fails each allocation in turn, of Lua and of SQLite, while CSV is read, a database is written and read, and a file is
+-- published: once, or that one and all later ones. What is reported is compared with what is on the disk.
 --    lua_torture spec/torture/journal.lua
-local sqlite, files = require("leat.sqlite.core"), require("leat.jobs.core")
+local csv, files, sqlite = require("leat.csv.core"), require("leat.jobs.core"), require("leat.sqlite.core")
 local torture = torture -- luacheck: ignore
 local passed, failed = 0, 0
 local database, published = os.tmpname(), os.tmpname()
@@ -15,16 +15,26 @@ local function check(good, what, where)
   print(("%s: %s"):format(where, what))
 end
 
+local CSV = 'value,name\nA1,"say ""hi"""\nB2,Ann\nC3,\n'
+
+local function read_csv()
+  local filter, list = csv.filter(), {}
+  local cells, at = csv.row(CSV, 1, ",", true)
+  local count = csv.scan(CSV, at, ",", { count = #cells, value = 1, name = 2, needed = 0 }, filter, 1, 2, list)
+  assert(count == 2 and #list == 14 and filter:add("a1") and not filter:add("C3"), "the rows differ")
+  assert(csv.row(CSV, at, ",", true)[2] == 'say "hi"', "the cells differ")
+end
+
 local function write(db)
   local fine, message, code = db:exec("begin")
   if not fine then return nil, message, code end
   local insert
   insert, message, code = db:prepare("insert into item values ($1, $2)", "ib")
   if not insert then return nil, message, code end
-  for n = 1, 3 do
-    fine, message, code = insert:execute(n, ("x"):rep(5000))
-    if not fine then return nil, message, code end
-  end
+  fine, message, code = insert:execute(1, ("x"):rep(5000))
+  if not fine then return nil, message, code end
+  fine, message, code = insert:execute_slices(("x"):rep(10000), { 2, 1, 5000, 3, 5001, 10000 }, 2)
+  if not fine then return nil, message, code end
   return db:exec("commit")
 end
 
@@ -56,6 +66,7 @@ local function publish()
 end
 
 local function play()
+  read_csv()
   local db, message, code = sqlite.open(database)
   if not db then return nil, message, code end
   local fine
