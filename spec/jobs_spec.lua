@@ -53,6 +53,24 @@ local function numbered(count)
   end
 end
 
+local function plan_csv(operation, text, mapping)
+  local file = assert(jobs.csv(function()
+    local part = text
+    text = nil
+    return part
+  end, operation, mapping))
+  return store:plan { account = "", operation = operation, csv = file }
+end
+
+-- Returns what the rows of a job are, each as a text.
+local function planned(job)
+  local rows = {}
+  for row in job:results() do
+    rows[#rows + 1] = ("%s %s %s"):format(row.value or "-", row.arguments.name or "-", row.state)
+  end
+  return rows
+end
+
 local function plan(operation, rows, options)
   options = options or {}
   options.client, options.operation, options.rows = client, operation, rows
@@ -143,25 +161,22 @@ describe("planning", function()
   end)
 
   it("takes a file with other columns for another job, and keeps the value of a row that is rejected", function()
+    local text = "value,name,nick\r\nA1,Ann,An\r\n4.2E+11,Bob,\r\n"
     local function plan_file(mapping)
-      local text = "value,name,nick\r\nA1,Ann,An\r\n4.2E+11,Bob,\r\n"
-      local file = assert(jobs.csv(function()
-        local part = text
-        text = nil
-        return part
-      end, "create", mapping))
-      return store:plan { account = "", operation = "create", csv = file }
+      return plan_csv("create", text, mapping)
     end
     local first, again, other = plan_file(), plan_file(), plan_file { name = "nick" }
     assert.same({ first.id, first.id + 1 }, { again.id, other.id })
-    local rows = {}
-    for row in other:results() do
-      rows[#rows + 1] = ("%s %s %s"):format(row.value, row.arguments.name or "-", row.state)
-    end
-    assert.same({ "A1 An ready", "4.2E+11 - rejected" }, rows)
+    assert.same({ "A1 An ready", "4.2E+11 - rejected" }, planned(other))
     for row in other:results { "rejected" } do
       assert.equal(2, row.n)
     end
+  end)
+
+  it("reads the columns of its own file, even if an earlier plan that was taken back had the same number", function()
+    local twice = "value,name\nA,Ann\na,Ann\n"
+    assert.equal(plan_csv("create", twice).id, plan_csv("create", twice).id)
+    assert.same({ "A Ann rejected", "A Bob rejected" }, planned(plan_csv("create", "nick,name,value\nx,Ann,A\nx,Bob,A\n")))
   end)
 
   it("leaves nothing if the rows end in an error", function()

@@ -19,7 +19,7 @@ local MOST_CRASHES = 3 -- the process may crash so often while it works on an it
 
 -- Opens the journal, and makes it if it does not exist. With an empty path it is a temporary one.
 function store.open(path)
-  return setmetatable({ journal = open_journal(path), path = path, readers = {} }, Store)
+  return setmetatable({ journal = open_journal(path), path = path }, Store)
 end
 
 function Store:close()
@@ -111,10 +111,8 @@ end
 
 -- Returns the function that returns the arguments of a job's items: see items.reader.
 local function reader_of(self, job)
-  if not self.readers[job] then
-    self.readers[job] = items.reader(select(2, self.journal:row("select id, columns from job where id = $1", "i", job)))
-  end
-  return self.readers[job]
+  local _, layout = self.journal:row("select id, columns from job where id = $1", "i", job)
+  return items.reader(layout)
 end
 
 -- ---- planning ---------------------------------------------------------------------------
