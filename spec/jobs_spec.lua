@@ -179,6 +179,11 @@ describe("planning", function()
     assert.same({ "A Ann rejected", "A Bob rejected" }, planned(plan_csv("create", "nick,name,value\nx,Ann,A\nx,Bob,A\n")))
   end)
 
+  it("keeps what can be read of rows that are rejected", function()
+    assert.same({ "A Ann ready", "B - rejected", "C Cy rejected", "D Di rejected", "- - rejected" },
+      planned(plan_csv("update", 'value,name,active\nA,Ann,yes\nB\nC,Cy,x,y\nD,Di,maybe\n"E,Eve,yes\n')))
+  end)
+
   it("leaves nothing if the rows end in an error", function()
     assert.has_error(function()
       store:plan { client = client, rows = function() error("no more", 0) end }
