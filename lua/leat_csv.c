@@ -341,7 +341,7 @@ static lua_Integer get_integer(lua_State *L, int index, const char *key) {
   return value;
 }
 
-/* Returns false if there are too many columns. */
+/* Returns false if there are too many columns, or if two arguments share one. */
 static bool get_columns(lua_State *L, int index, columns *all) {
   luaL_checktype(L, index, LUA_TTABLE);
   lua_Integer count = get_integer(L, index, "count");
@@ -351,7 +351,9 @@ static bool get_columns(lua_State *L, int index, columns *all) {
   memset(all->arguments, UNUSED, sizeof all->arguments);
   for (int i = 0; i < ARGUMENTS; i++) {
     lua_Integer column = get_integer(L, index, arguments[i].name);
-    if (column >= 1 && column <= count) all->arguments[column - 1] = (signed char)i;
+    if (column < 1 || column > count) continue;
+    if (all->arguments[column - 1] != UNUSED) return false;
+    all->arguments[column - 1] = (signed char)i;
   }
   return true;
 }

@@ -184,6 +184,11 @@ describe("planning", function()
       planned(plan_csv("update", 'value,name,active\nA,Ann,yes\nB\nC,Cy,x,y\nD,Di,maybe\n"E,Eve,yes\n')))
   end)
 
+  it("rejects what one of two arguments of the same column can't be", function()
+    assert.same({ "A - rejected", "B - rejected" },
+      planned(plan_csv("ensure", "value,c\nA,ann@example.org\nB,u-1\n", { contact_uuid = "c", contact_email = "c" })))
+  end)
+
   it("leaves nothing if the rows end in an error", function()
     assert.has_error(function()
       store:plan { client = client, rows = function() error("no more", 0) end }
