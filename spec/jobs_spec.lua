@@ -189,6 +189,22 @@ describe("planning", function()
       planned(plan_csv("ensure", "value,c\nA,ann@example.org\nB,u-1\n", { contact_uuid = "c", contact_email = "c" })))
   end)
 
+  it("goes on after a plan for which there was no room", function()
+    plan("create", rows_of("a", "b"))
+    assert.is_true(store.store.journal.connection:exec("pragma temp.max_page_count = 60"))
+    local i, none, err = 0, nil, nil
+    none, err = store:plan { account = "", rows = function()
+      i = i + 1
+      return i <= 2000 and { value = "card-" .. i % 500, name = ("x"):rep(300) .. i } or nil
+    end }
+    assert.is_nil(none)
+    assert.equal("journal", err.kind)
+    local other = assert(jobs.open(path))
+    assert(other:plan { account = "", rows = rows_of("c") })
+    other:close()
+    assert.same({ "d - ready" }, planned(plan("create", rows_of("d"))))
+  end)
+
   it("leaves nothing if the rows end in an error", function()
     assert.has_error(function()
       store:plan { client = client, rows = function() error("no more", 0) end }

@@ -107,6 +107,15 @@ end
 
 -- ---- transactions -----------------------------------------------------------------------
 
+-- Takes back a transaction. An error within a loop over rows leaves its query open, which would hold the journal as it
+-- was: then no transaction could begin any more. What the rollback itself fails with is not of interest.
+local function roll_back(self)
+  for _, statement in pairs(self.statements) do
+    statement:reset()
+  end
+  self.connection:exec("rollback")
+end
+
 -- Calls `f` in a transaction. If its first result is `false`, or if it raises an error, nothing is changed.
 function Journal:transaction(f, ...)
   self:exec("begin immediate")
@@ -116,10 +125,10 @@ function Journal:transaction(f, ...)
       if committed then
         return ...
       end
-      self.connection:exec("rollback") -- its own errors are not of interest
+      roll_back(self)
       check(self, nil, message, code)
     end
-    self.connection:exec("rollback")
+    roll_back(self)
     if not fine then
       error(..., 0)
     end
