@@ -6,19 +6,22 @@
 **   core.row(text, at, separator, final)
 **                    Returns the cells of the row at `at`, and where the next row begins,
 **                    behind empty lines. The cells of a damaged row are { damage = why }.
+**                    The separator is a comma, a semicolon or a tab.
 **   core.skip_empty_lines(text, at, final)
 **                    Returns where the text continues.
 **   core.filter()    Returns a Bloom filter of values. filter:add(value) returns whether
 **                    the value, regardless of the case of ASCII letters, may have been
-**                    added before. If it returns false it was not.
+**                    added before. If it returns false it was not. filter:free() frees
+**                    its 4 MiB, of which Lua's garbage collector knows nothing.
 **   core.scan(text, at, separator, columns, filter, n, line, list)
-**                    Reads rows as long as they are plain, as most rows of most files are:
-**                    well-formed, with cells that no check could reject, and with a value
-**                    that is new to the filter. Stores FIELDS integers of each in the list: its number, which
-**                    begins with `n`, its line, the sum of core.given of the arguments
-**                    that it gives, the first and last byte of its value, and those of the
-**                    row. Returns how many rows these are, where the next row begins, and
-**                    its line. `columns` is what columns.match returns.
+**                    Reads rows as long as they are plain, as most rows of most files
+**                    are: well-formed, with cells that no check could reject, and with a
+**                    value that is new to the filter. Stores FIELDS integers of each in
+**                    the list: its number, which begins with `n`, its line, the sum of
+**                    core.given of the arguments that it gives, the first and last byte
+**                    of its value, and those of the row. Returns how many rows these are,
+**                    where the next row begins, and its line. `columns` is what
+**                    columns.match returns.
 **   core.given       A number for each argument, by name, whose sums are sets.
 */
 #include "binding.h"
@@ -145,6 +148,12 @@ static row check_row(lua_State *L) {
   return r;
 }
 
+static char check_separator(lua_State *L) {
+  const char *text = luaL_checkstring(L, 3);
+  luaL_argcheck(L, *text && strchr(",;\t", *text), 3, "comma, semicolon or tab expected");
+  return *text;
+}
+
 static void push_cell(lua_State *L, const cell *c) {
   luaL_Buffer buffer;
   if (!c->doubled) {
@@ -167,7 +176,7 @@ static void push_damage(lua_State *L, const char *damage) {
 
 static int csv_row(lua_State *L) {
   row r = check_row(L);
-  r.separator = *luaL_checkstring(L, 3);
+  r.separator = check_separator(L);
   r.final = lua_toboolean(L, 4);
   enum found found = MORE;
   cell c;
@@ -248,7 +257,7 @@ static bool is_plain_active(const char *text, size_t length) {
 
 static const struct argument {
   const char *name;
-  bool (*is_plain)(const char *text, size_t length); /* of a text that is not empty */
+  bool (*is_plain)(const char *text, size_t length); /* The text is not empty. */
 } arguments[] = {{"value", is_plain_value},        {"name", is_plain_name},
                  {"contact_uuid", is_plain_value}, {"contact_email", is_plain_email},
                  {"active", is_plain_active},      {"expect", is_plain_value}};
@@ -265,7 +274,9 @@ enum { LINE_BITS = 512, LINES = 1 << 16, BITS_EACH = 8 };
 
 typedef unsigned char filter_line[LINE_BITS / 8];
 
-/* The lines are not in the userdata itself: Lua would let its garbage grow in proportion. */
+/* The lines are not in the userdata itself: Lua would let its garbage grow in proportion.
+** They are freed as soon as a plan ends: else many plans of a program with a large heap
+** would keep gigabytes of them. */
 typedef struct filter {
   filter_line *lines; /* NULL until they are allocated, and once freed */
 } filter;
@@ -330,7 +341,7 @@ enum { MAX_COLUMNS = 256, MAX_ROWS = 256, FIELDS = 7 };
 
 typedef struct columns {
   int count;
-  unsigned needed; /* of these a row gives at least one; or 0 */
+  unsigned needed; /* A row gives at least one of these, if it is not 0. */
   signed char arguments[MAX_COLUMNS];
 } columns;
 
@@ -423,7 +434,7 @@ static int csv_scan(lua_State *L) {
   row r = check_row(L);
   columns all;
   plain_row plain;
-  r.separator = *luaL_checkstring(L, 3);
+  r.separator = check_separator(L);
   filter *f = check_filter(L, FILTER);
   lua_Integer numbers[2] = {luaL_checkinteger(L, NUMBER), luaL_checkinteger(L, LINE)};
   luaL_checktype(L, LIST, LUA_TTABLE);
@@ -454,7 +465,8 @@ static const luaL_Reg functions[] = {{"row", csv_row},
 LEAT_API int luaopen_leat_csv_core(lua_State *L);
 
 LEAT_API int luaopen_leat_csv_core(lua_State *L) {
-  static const luaL_Reg methods[] = {{"add", filter_add}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"add", filter_add}, {"free", filter_free}, {NULL, NULL}};
   leat__new_type(L, FILTER_TYPE, filter_free, methods);
   luaL_newlib(L, functions);
   lua_newtable(L);

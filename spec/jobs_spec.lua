@@ -176,7 +176,8 @@ describe("planning", function()
   it("reads the columns of its own file, even if an earlier plan that was taken back had the same number", function()
     local twice = "value,name\nA,Ann\na,Ann\n"
     assert.equal(plan_csv("create", twice).id, plan_csv("create", twice).id)
-    assert.same({ "A Ann rejected", "A Bob rejected" }, planned(plan_csv("create", "nick,name,value\nx,Ann,A\nx,Bob,A\n")))
+    assert.same({ "A Ann rejected", "A Bob rejected" },
+      planned(plan_csv("create", "nick,name,value\nx,Ann,A\nx,Bob,A\n")))
   end)
 
   it("keeps what can be read of rows that are rejected", function()
@@ -192,17 +193,35 @@ describe("planning", function()
   it("goes on after a plan for which there was no room", function()
     plan("create", rows_of("a", "b"))
     assert.is_true(store.store.journal.connection:exec("pragma temp.max_page_count = 60"))
-    local i, none, err = 0, nil, nil
-    none, err = store:plan { account = "", rows = function()
-      i = i + 1
-      return i <= 2000 and { value = "card-" .. i % 500, name = ("x"):rep(300) .. i } or nil
-    end }
+    local many = {}
+    for i = 1, 2000 do
+      many[i] = { value = "card-" .. i % 500, name = ("x"):rep(300) .. i }
+    end
+    local none, err = store:plan { account = "", rows = many }
     assert.is_nil(none)
     assert.equal("journal", err.kind)
     local other = assert(jobs.open(path))
     assert(other:plan { account = "", rows = rows_of("c") })
     other:close()
     assert.same({ "d - ready" }, planned(plan("create", rows_of("d"))))
+  end)
+
+  it("keeps nothing of a plan in memory or in temporary tables", function()
+    local function virtual_kib()
+      return tonumber(read("/proc/self/status"):match("VmSize:%s*(%d+)"))
+    end
+    local temporary = assert(jobs.open_temporary())
+    collectgarbage("stop")
+    local before = virtual_kib()
+    for i = 1, 200 do
+      assert(temporary:plan { account = "", rows = rows_of("a" .. i, "b", "b") })
+    end
+    local grown = virtual_kib() - before
+    collectgarbage("restart")
+    assert.is_true(grown < 400 * 1024, grown .. " KiB")
+    assert.equal(0, (temporary.store.journal:row("select count(*) from (select card from twin union all "
+      .. "select card from repeated)", "")))
+    temporary:close()
   end)
 
   it("leaves nothing if the rows end in an error", function()
