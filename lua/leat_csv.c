@@ -269,7 +269,7 @@ enum { VALUE, ARGUMENTS = sizeof arguments / sizeof arguments[0], UNUSED = -1 };
 #define FILTER_TYPE "leat.csv.filter " LEAT_VERSION
 
 /* Each value sets 8 bits of one line, which is one of the processor's cache. Of a million
-** values some dozens are taken for values that occurred before. */
+** values less than ten are taken for values that occurred before. */
 enum { LINE_BITS = 512, LINES = 1 << 16, BITS_EACH = 8 };
 
 typedef unsigned char filter_line[LINE_BITS / 8];
@@ -292,9 +292,9 @@ static uint64_t hash_of(const char *text, size_t length) {
   return hash;
 }
 
-static bool add_value(filter *f, const char *text, size_t length) {
+static bool add_value(filter_line *lines, const char *text, size_t length) {
   uint64_t hash = hash_of(text, length);
-  unsigned char *line = f->lines[(hash ^ hash >> 32) % LINES];
+  unsigned char *line = lines[(hash ^ hash >> 32) % LINES];
   bool known = true;
   for (int i = 0; i < BITS_EACH; i++) {
     hash = hash * 6364136223846793005u + 1442695040888963407u;
@@ -321,17 +321,12 @@ static int filter_free(lua_State *L) {
   return 0;
 }
 
-static filter *check_filter(lua_State *L, int index) {
-  filter *f = luaL_checkudata(L, index, FILTER_TYPE);
-  luaL_argcheck(L, f->lines != NULL, index, "filter is freed");
-  return f;
-}
-
 static int filter_add(lua_State *L) {
-  filter *f = check_filter(L, 1);
+  const filter *f = luaL_checkudata(L, 1, FILTER_TYPE);
   size_t length;
   const char *value = luaL_checklstring(L, 2, &length);
-  lua_pushboolean(L, add_value(f, value, length));
+  if (f->lines == NULL) return luaL_argerror(L, 1, "filter is freed");
+  lua_pushboolean(L, add_value(f->lines, value, length));
   return 1;
 }
 
@@ -429,20 +424,22 @@ static void store_row(lua_State *L, int list, int n, const row *r, const plain_r
   }
 }
 
+/* Metamethods of `columns` may free the filter. */
 static int csv_scan(lua_State *L) {
   enum { COLUMNS = 4, FILTER, NUMBER, LINE, LIST };
   row r = check_row(L);
   columns all;
   plain_row plain;
   r.separator = check_separator(L);
-  filter *f = check_filter(L, FILTER);
+  const filter *f = luaL_checkudata(L, FILTER, FILTER_TYPE);
   lua_Integer numbers[2] = {luaL_checkinteger(L, NUMBER), luaL_checkinteger(L, LINE)};
   luaL_checktype(L, LIST, LUA_TTABLE);
+  bool scans = get_columns(L, COLUMNS, &all);
+  if (f->lines == NULL) return luaL_argerror(L, FILTER, "filter is freed");
   size_t next = r.at;
   int count = 0;
-  if (!get_columns(L, COLUMNS, &all)) all.count = 0;
-  while (all.count && count < MAX_ROWS && read_plain_row(&r, &all, &plain) &&
-         !add_value(f, plain.value.text, plain.value.length)) {
+  while (scans && count < MAX_ROWS && read_plain_row(&r, &all, &plain) &&
+         !add_value(f->lines, plain.value.text, plain.value.length)) {
     store_row(L, LIST, count++, &r, &plain, numbers);
     numbers[0]++;
     numbers[1] += count_lines(r.text + r.begin, r.at - r.begin);

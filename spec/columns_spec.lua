@@ -579,4 +579,14 @@ describe("rows that are read many at a time", function()
       assert.is_true(filter:add("cARD-" .. i))
     end
   end)
+
+  it("need a filter that is not freed", function()
+    local filter = csv_core.filter()
+    local columns_that_free = setmetatable({}, { __index = function()
+      filter:free()
+      return 1
+    end })
+    assert.has_error(function() csv_core.scan("a\nb\n", 1, ",", columns_that_free, filter, 1, 1, {}) end)
+    assert.has_error(function() filter:add("a") end)
+  end)
 end)
