@@ -206,6 +206,18 @@ describe("planning", function()
     assert.same({ "d - ready" }, planned(plan("create", rows_of("d"))))
   end)
 
+  it("goes on after results that were damaged", function()
+    local job = plan("create", rows_of("a", "b"))
+    local journal = store.store.journal
+    journal:execute("update item set seen = '{'", "")
+    assert.has_error(job:results())
+    journal:execute("update item set seen = null", "")
+    local other = assert(jobs.open(path))
+    assert(other:plan { account = "", rows = rows_of("c") })
+    other:close()
+    assert.same({ "d - ready" }, planned(plan("create", rows_of("d"))))
+  end)
+
   it("keeps nothing of a plan in memory or in temporary tables", function()
     local function virtual_kib()
       return tonumber(read("/proc/self/status"):match("VmSize:%s*(%d+)"))

@@ -107,17 +107,22 @@ end
 
 -- ---- transactions -----------------------------------------------------------------------
 
--- Takes back a transaction. An error within a loop over rows leaves its query open, which would hold the journal as it
--- was: then no transaction could begin any more. What the rollback itself fails with is not of interest.
-local function roll_back(self)
+-- Ends the queries that an error within a loop over rows left open. They would hold the journal as it was: then no
+-- transaction could begin any more.
+local function end_queries(self)
   for _, statement in pairs(self.statements) do
     statement:reset()
   end
-  self.connection:exec("rollback")
+end
+
+local function roll_back(self)
+  end_queries(self)
+  self.connection:exec("rollback") -- its own errors are not of interest
 end
 
 -- Calls `f` in a transaction. If its first result is `false`, or if it raises an error, nothing is changed.
 function Journal:transaction(f, ...)
+  end_queries(self)
   self:exec("begin immediate")
   local function finish(fine, ...)
     if fine and (...) ~= false then
