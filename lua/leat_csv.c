@@ -6,19 +6,22 @@
 **   core.row(text, at, separator, final)
 **                    Returns the cells of the row at `at`, and where the next row begins,
 **                    behind empty lines. The cells of a damaged row are { damage = why }.
+**                    The separator is a comma, a semicolon or a tab.
 **   core.skip_empty_lines(text, at, final)
 **                    Returns where the text continues.
 **   core.filter()    Returns a Bloom filter of values. filter:add(value) returns whether
 **                    the value, regardless of the case of ASCII letters, may have been
-**                    added before. If it returns false it was not.
+**                    added before. If it returns false it was not. filter:free() frees
+**                    its 4 MiB, of which Lua's garbage collector knows nothing.
 **   core.scan(text, at, separator, columns, filter, n, line, list)
-**                    Reads rows as long as they are plain, as most rows of most files are:
-**                    well-formed, with cells that no check could reject, and with a value
-**                    that is new to the filter. Stores FIELDS integers of each in the list: its number, which
-**                    begins with `n`, its line, the sum of core.given of the arguments
-**                    that it gives, the first and last byte of its value, and those of the
-**                    row. Returns how many rows these are, where the next row begins, and
-**                    its line. `columns` is what columns.match returns.
+**                    Reads rows as long as they are plain, as most rows of most files
+**                    are: well-formed, with cells that no check could reject, and with a
+**                    value that is new to the filter. Stores FIELDS integers of each in
+**                    the list: its number, which begins with `n`, its line, the sum of
+**                    core.given of the arguments that it gives, the first and last byte
+**                    of its value, and those of the row. Returns how many rows these are,
+**                    where the next row begins, and its line. `columns` is what
+**                    columns.match returns.
 **   core.given       A number for each argument, by name, whose sums are sets.
 */
 #include "binding.h"
@@ -145,6 +148,12 @@ static row check_row(lua_State *L) {
   return r;
 }
 
+static char check_separator(lua_State *L) {
+  const char *text = luaL_checkstring(L, 3);
+  luaL_argcheck(L, *text && strchr(",;\t", *text), 3, "comma, semicolon or tab expected");
+  return *text;
+}
+
 static void push_cell(lua_State *L, const cell *c) {
   luaL_Buffer buffer;
   if (!c->doubled) {
@@ -167,7 +176,7 @@ static void push_damage(lua_State *L, const char *damage) {
 
 static int csv_row(lua_State *L) {
   row r = check_row(L);
-  r.separator = *luaL_checkstring(L, 3);
+  r.separator = check_separator(L);
   r.final = lua_toboolean(L, 4);
   enum found found = MORE;
   cell c;
@@ -248,7 +257,7 @@ static bool is_plain_active(const char *text, size_t length) {
 
 static const struct argument {
   const char *name;
-  bool (*is_plain)(const char *text, size_t length); /* of a text that is not empty */
+  bool (*is_plain)(const char *text, size_t length); /* The text is not empty. */
 } arguments[] = {{"value", is_plain_value},        {"name", is_plain_name},
                  {"contact_uuid", is_plain_value}, {"contact_email", is_plain_email},
                  {"active", is_plain_active},      {"expect", is_plain_value}};
@@ -260,12 +269,14 @@ enum { VALUE, ARGUMENTS = sizeof arguments / sizeof arguments[0], UNUSED = -1 };
 #define FILTER_TYPE "leat.csv.filter " LEAT_VERSION
 
 /* Each value sets 8 bits of one line, which is one of the processor's cache. Of a million
-** values some dozens are taken for values that occurred before. */
+** values less than ten are taken for values that occurred before. */
 enum { LINE_BITS = 512, LINES = 1 << 16, BITS_EACH = 8 };
 
 typedef unsigned char filter_line[LINE_BITS / 8];
 
-/* The lines are not in the userdata itself: Lua would let its garbage grow in proportion. */
+/* The lines are not in the userdata itself: Lua would let its garbage grow in proportion.
+** They are freed as soon as a plan ends: else many plans of a program with a large heap
+** would keep gigabytes of them. */
 typedef struct filter {
   filter_line *lines; /* NULL until they are allocated, and once freed */
 } filter;
@@ -281,9 +292,9 @@ static uint64_t hash_of(const char *text, size_t length) {
   return hash;
 }
 
-static bool add_value(filter *f, const char *text, size_t length) {
+static bool add_value(filter_line *lines, const char *text, size_t length) {
   uint64_t hash = hash_of(text, length);
-  unsigned char *line = f->lines[(hash ^ hash >> 32) % LINES];
+  unsigned char *line = lines[(hash ^ hash >> 32) % LINES];
   bool known = true;
   for (int i = 0; i < BITS_EACH; i++) {
     hash = hash * 6364136223846793005u + 1442695040888963407u;
@@ -310,17 +321,12 @@ static int filter_free(lua_State *L) {
   return 0;
 }
 
-static filter *check_filter(lua_State *L, int index) {
-  filter *f = luaL_checkudata(L, index, FILTER_TYPE);
-  luaL_argcheck(L, f->lines != NULL, index, "filter is freed");
-  return f;
-}
-
 static int filter_add(lua_State *L) {
-  filter *f = check_filter(L, 1);
+  const filter *f = luaL_checkudata(L, 1, FILTER_TYPE);
   size_t length;
   const char *value = luaL_checklstring(L, 2, &length);
-  lua_pushboolean(L, add_value(f, value, length));
+  if (f->lines == NULL) return luaL_argerror(L, 1, "filter is freed");
+  lua_pushboolean(L, add_value(f->lines, value, length));
   return 1;
 }
 
@@ -330,7 +336,7 @@ enum { MAX_COLUMNS = 256, MAX_ROWS = 256, FIELDS = 7 };
 
 typedef struct columns {
   int count;
-  unsigned needed; /* of these a row gives at least one; or 0 */
+  unsigned needed; /* A row gives at least one of these, if it is not 0. */
   signed char arguments[MAX_COLUMNS];
 } columns;
 
@@ -341,7 +347,7 @@ static lua_Integer get_integer(lua_State *L, int index, const char *key) {
   return value;
 }
 
-/* Returns false if there are too many columns. */
+/* Returns false if there are too many columns, or if two arguments share one. */
 static bool get_columns(lua_State *L, int index, columns *all) {
   luaL_checktype(L, index, LUA_TTABLE);
   lua_Integer count = get_integer(L, index, "count");
@@ -351,7 +357,9 @@ static bool get_columns(lua_State *L, int index, columns *all) {
   memset(all->arguments, UNUSED, sizeof all->arguments);
   for (int i = 0; i < ARGUMENTS; i++) {
     lua_Integer column = get_integer(L, index, arguments[i].name);
-    if (column >= 1 && column <= count) all->arguments[column - 1] = (signed char)i;
+    if (column < 1 || column > count) continue;
+    if (all->arguments[column - 1] != UNUSED) return false;
+    all->arguments[column - 1] = (signed char)i;
   }
   return true;
 }
@@ -416,20 +424,22 @@ static void store_row(lua_State *L, int list, int n, const row *r, const plain_r
   }
 }
 
+/* Metamethods of `columns` may free the filter. */
 static int csv_scan(lua_State *L) {
   enum { COLUMNS = 4, FILTER, NUMBER, LINE, LIST };
   row r = check_row(L);
   columns all;
   plain_row plain;
-  r.separator = *luaL_checkstring(L, 3);
-  filter *f = check_filter(L, FILTER);
+  r.separator = check_separator(L);
+  const filter *f = luaL_checkudata(L, FILTER, FILTER_TYPE);
   lua_Integer numbers[2] = {luaL_checkinteger(L, NUMBER), luaL_checkinteger(L, LINE)};
   luaL_checktype(L, LIST, LUA_TTABLE);
+  bool scans = get_columns(L, COLUMNS, &all);
+  if (f->lines == NULL) return luaL_argerror(L, FILTER, "filter is freed");
   size_t next = r.at;
   int count = 0;
-  if (!get_columns(L, COLUMNS, &all)) all.count = 0;
-  while (all.count && count < MAX_ROWS && read_plain_row(&r, &all, &plain) &&
-         !add_value(f, plain.value.text, plain.value.length)) {
+  while (scans && count < MAX_ROWS && read_plain_row(&r, &all, &plain) &&
+         !add_value(f->lines, plain.value.text, plain.value.length)) {
     store_row(L, LIST, count++, &r, &plain, numbers);
     numbers[0]++;
     numbers[1] += count_lines(r.text + r.begin, r.at - r.begin);
@@ -452,7 +462,8 @@ static const luaL_Reg functions[] = {{"row", csv_row},
 LEAT_API int luaopen_leat_csv_core(lua_State *L);
 
 LEAT_API int luaopen_leat_csv_core(lua_State *L) {
-  static const luaL_Reg methods[] = {{"add", filter_add}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"add", filter_add}, {"free", filter_free}, {NULL, NULL}};
   leat__new_type(L, FILTER_TYPE, filter_free, methods);
   luaL_newlib(L, functions);
   lua_newtable(L);

@@ -17,11 +17,11 @@
 **   statement:execute(...)    Binds the values and executes the statement to its end.
 **                             Returns the number of rows that it changed.
 **   statement:execute_slices(text, list, count, ...)
-**                             Executes the statement `count` times. Its first parameters are
-**                             `...`, the same each time; the others are in the list, which
-**                             has an integer for i, and for t and b the first and last byte
-**                             of a slice of the text. All must be used in their order.
-**                             Returns true.
+**                             Executes the statement `count` times. Its first parameters
+**                             are `...`, the same each time; the others are in the list,
+**                             which has an integer for i, and for t and b the first and
+**                             last byte of a slice of the text. The statement must use its
+**                             parameters in their order. Returns true.
 **   statement:query(...)      Binds the values. Returns true.
 **   statement:fetch()         Returns true and the columns of the query's next row; false
 **                             at the end, which resets the statement.
@@ -282,6 +282,13 @@ static int bind_integer(lua_State *L, int index, sqlite3_stmt *prepared, int i) 
   return sqlite3_bind_int64(prepared, i, value);
 }
 
+static int bind_bytes(const statement *box, int i, const char *bytes, size_t length,
+                      sqlite3_destructor_type lifetime) {
+  return box->parameters[i - 1].type == 't'
+             ? sqlite3_bind_text64(box->prepared, i, bytes, length, lifetime, SQLITE_UTF8)
+             : sqlite3_bind_blob64(box->prepared, i, bytes, length, lifetime);
+}
+
 /* The value of $1 is on the stack behind the index `before`. */
 static int bind_value(lua_State *L, const statement *box, int i, int before,
                       sqlite3_destructor_type lifetime) {
@@ -291,9 +298,7 @@ static int bind_value(lua_State *L, const statement *box, int i, int before,
   if (lua_isnil(L, index)) return sqlite3_bind_null(box->prepared, i);
   if (one.type == 'i') return bind_integer(L, index, box->prepared, i);
   const char *text = lua_tolstring(L, index, &length);
-  return one.type == 't'
-             ? sqlite3_bind_text64(box->prepared, i, text, length, lifetime, SQLITE_UTF8)
-             : sqlite3_bind_blob64(box->prepared, i, text, length, lifetime);
+  return bind_bytes(box, i, text, length, lifetime);
 }
 
 /* Raises an error before it changes the statement. Returns false if SQLite refuses a
@@ -353,17 +358,15 @@ static lua_Integer next_integer(lua_State *L, int *at) {
 
 /* Binds a parameter to what the list has for it. */
 static int bind_slice(lua_State *L, const statement *box, int i, int *at) {
-  char type = box->parameters[i - 1].type;
   lua_Integer first = next_integer(L, at);
-  if (type == 'i') return sqlite3_bind_int64(box->prepared, i, first);
+  if (box->parameters[i - 1].type == 'i')
+    return sqlite3_bind_int64(box->prepared, i, first);
   lua_Integer last = next_integer(L, at);
   size_t length;
   const char *text = lua_tolstring(L, TEXT, &length);
   if (first < 1 || last < first - 1 || last > (lua_Integer)length)
     luaL_error(L, "entry %d of the list is not a slice of the text", *at);
-  int size = (int)(last - first + 1);
-  return type == 't' ? sqlite3_bind_text(box->prepared, i, text + first - 1, size, NULL)
-                     : sqlite3_bind_blob(box->prepared, i, text + first - 1, size, NULL);
+  return bind_bytes(box, i, text + first - 1, (size_t)(last - first + 1), SQLITE_STATIC);
 }
 
 /* Executes the statement once, with slices from behind entry *at of the list. */

@@ -474,7 +474,7 @@ end)
 
 -- ---- many rows at a time -----------------------------------------------------------------
 
-local FIELDS = 7 -- of a row in the list of reader:scan
+local FIELDS = 7 -- This many integers of each row are in the list of reader:scan.
 
 -- Reads a text as a plan does; without `scan`, row by row. Returns the rows as texts, and how many of them `scan` read.
 local function read_rows(text, operation, scan)
@@ -494,7 +494,8 @@ local function read_rows(text, operation, scan)
     end
     scanned = scanned + count
     for i = 0, (count - 1) * FIELDS, FIELDS do
-      add(list[i + 1], list[i + 2], list[i + 3], chunk:sub(list[i + 4], list[i + 5]), chunk:sub(list[i + 6], list[i + 7]))
+      add(list[i + 1], list[i + 2], list[i + 3], chunk:sub(list[i + 4], list[i + 5]),
+        chunk:sub(list[i + 6], list[i + 7]))
     end
     local cells, bytes, line = reader:next()
     if not cells then
@@ -513,8 +514,9 @@ end
 describe("rows that are read many at a time", function()
   local CELLS = {
     value = { "A-%d", "%d", '"%d"', "a_%d", "%d", "", " %d", '"%d ""x"""', "'%d", "%d,0" },
-    name = { "Ann", "Zo\195\171", '"Lee, Ann"', '"say ""hi"""', "", " ", " Ann", "#N/A", "Err:502", "x\194\160", "\205\143", "a:b",
-      "\208\128", "\195", "\195x", "\215\191", "\216\156", "\127", "x\0y", '"x\ny"', "\228\184\128", "\194\160" },
+    name = { "Ann", "Zo\195\171", '"Lee, Ann"', '"say ""hi"""', "", " ", " Ann", "#N/A", "Err:502", "x\194\160",
+      "\205\143", "a:b", "\208\128", "\195", "\195x", "\215\191", "\216\156", "\127", "x\0y", '"x\ny"',
+      "\228\184\128", "\194\160" },
     contact_uuid = { "u-1", "", "u 1", "a@b" },
     contact_email = { "ann@example.org", "", "ann@", "@x", "a@b@c", "a.b+c@x-y.z", "-a@b", "a b@c", "ann" },
     active = { "yes", "0", "", "maybe", "TRUE", "true" },
@@ -576,5 +578,15 @@ describe("rows that are read many at a time", function()
     for i = 1, 100000 do
       assert.is_true(filter:add("cARD-" .. i))
     end
+  end)
+
+  it("need a filter that is not freed", function()
+    local filter = csv_core.filter()
+    local columns_that_free = setmetatable({}, { __index = function()
+      filter:free()
+      return 1
+    end })
+    assert.has_error(function() csv_core.scan("a\nb\n", 1, ",", columns_that_free, filter, 1, 1, {}) end)
+    assert.has_error(function() filter:add("a") end)
   end)
 end)

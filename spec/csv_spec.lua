@@ -446,6 +446,19 @@ describe("randomly damaged files", function()
   end
 end)
 
+describe("csv.cells", function()
+  it("returns the cells of a row's bytes", function()
+    assert.are.same({ "a", "b;c" }, csv.cells('a;"b;c"\r\n\r\n', ";"))
+    assert.are.same({ damage = "has text after a closing quote" }, csv.cells('"a"b\n', ","))
+  end)
+
+  it("takes the separators of files, and no others: a line feed would separate endlessly many cells", function()
+    for _, separator in ipairs { "", "\n", "\r", '"', "x" } do
+      assert.has_error(function() csv.cells("a", separator) end)
+    end
+  end)
+end)
+
 describe("csv.row", function()
   it("quotes what needs quotes, and ends with CRLF", function()
     assert.are.equal('A1,"Lee, Ann","say ""hi""","x\ny","a;b","a\tb", c ,\r\n',

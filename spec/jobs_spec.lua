@@ -53,6 +53,24 @@ local function numbered(count)
   end
 end
 
+local function plan_csv(operation, text, mapping)
+  local file = assert(jobs.csv(function()
+    local part = text
+    text = nil
+    return part
+  end, operation, mapping))
+  return store:plan { account = "", operation = operation, csv = file }
+end
+
+-- Returns what the rows of a job are, each as a text.
+local function planned(job)
+  local rows = {}
+  for row in job:results() do
+    rows[#rows + 1] = ("%s %s %s"):format(row.value or "-", row.arguments.name or "-", row.state)
+  end
+  return rows
+end
+
 local function plan(operation, rows, options)
   options = options or {}
   options.client, options.operation, options.rows = client, operation, rows
@@ -143,25 +161,79 @@ describe("planning", function()
   end)
 
   it("takes a file with other columns for another job, and keeps the value of a row that is rejected", function()
+    local text = "value,name,nick\r\nA1,Ann,An\r\n4.2E+11,Bob,\r\n"
     local function plan_file(mapping)
-      local text = "value,name,nick\r\nA1,Ann,An\r\n4.2E+11,Bob,\r\n"
-      local file = assert(jobs.csv(function()
-        local part = text
-        text = nil
-        return part
-      end, "create", mapping))
-      return store:plan { account = "", operation = "create", csv = file }
+      return plan_csv("create", text, mapping)
     end
     local first, again, other = plan_file(), plan_file(), plan_file { name = "nick" }
     assert.same({ first.id, first.id + 1 }, { again.id, other.id })
-    local rows = {}
-    for row in other:results() do
-      rows[#rows + 1] = ("%s %s %s"):format(row.value, row.arguments.name or "-", row.state)
-    end
-    assert.same({ "A1 An ready", "4.2E+11 - rejected" }, rows)
+    assert.same({ "A1 An ready", "4.2E+11 - rejected" }, planned(other))
     for row in other:results { "rejected" } do
       assert.equal(2, row.n)
     end
+  end)
+
+  it("reads the columns of its own file, even if an earlier plan that was taken back had the same number", function()
+    local twice = "value,name\nA,Ann\na,Ann\n"
+    assert.equal(plan_csv("create", twice).id, plan_csv("create", twice).id)
+    assert.same({ "A Ann rejected", "A Bob rejected" },
+      planned(plan_csv("create", "nick,name,value\nx,Ann,A\nx,Bob,A\n")))
+  end)
+
+  it("keeps what can be read of rows that are rejected", function()
+    assert.same({ "A Ann ready", "B - rejected", "C Cy rejected", "D Di rejected", "- - rejected" },
+      planned(plan_csv("update", 'value,name,active\nA,Ann,yes\nB\nC,Cy,x,y\nD,Di,maybe\n"E,Eve,yes\n')))
+  end)
+
+  it("rejects what one of two arguments of the same column can't be", function()
+    assert.same({ "A - rejected", "B - rejected" },
+      planned(plan_csv("ensure", "value,c\nA,ann@example.org\nB,u-1\n", { contact_uuid = "c", contact_email = "c" })))
+  end)
+
+  it("goes on after a plan for which there was no room", function()
+    plan("create", rows_of("a", "b"))
+    assert.is_true(store.store.journal.connection:exec("pragma temp.max_page_count = 60"))
+    local many = {}
+    for i = 1, 2000 do
+      many[i] = { value = "card-" .. i % 500, name = ("x"):rep(300) .. i }
+    end
+    local none, err = store:plan { account = "", rows = many }
+    assert.is_nil(none)
+    assert.equal("journal", err.kind)
+    local other = assert(jobs.open(path))
+    assert(other:plan { account = "", rows = rows_of("c") })
+    other:close()
+    assert.same({ "d - ready" }, planned(plan("create", rows_of("d"))))
+  end)
+
+  it("goes on after results that were damaged", function()
+    local job = plan("create", rows_of("a", "b"))
+    local journal = store.store.journal
+    journal:execute("update item set seen = '{'", "")
+    assert.has_error(job:results())
+    journal:execute("update item set seen = null", "")
+    local other = assert(jobs.open(path))
+    assert(other:plan { account = "", rows = rows_of("c") })
+    other:close()
+    assert.same({ "d - ready" }, planned(plan("create", rows_of("d"))))
+  end)
+
+  it("keeps nothing of a plan in memory or in temporary tables", function()
+    local function virtual_kib()
+      return tonumber(read("/proc/self/status"):match("VmSize:%s*(%d+)"))
+    end
+    local temporary = assert(jobs.open_temporary())
+    collectgarbage("stop")
+    local before = virtual_kib()
+    for i = 1, 200 do
+      assert(temporary:plan { account = "", rows = rows_of("a" .. i, "b", "b") })
+    end
+    local grown = virtual_kib() - before
+    collectgarbage("restart")
+    assert.is_true(grown < 400 * 1024, grown .. " KiB")
+    assert.equal(0, (temporary.store.journal:row("select count(*) from (select card from twin union all "
+      .. "select card from repeated)", "")))
+    temporary:close()
   end)
 
   it("leaves nothing if the rows end in an error", function()

@@ -210,8 +210,9 @@ end
 -- says of the rows in `list`; the first one has the number `n`. Returns how many they are and the text that the list
 -- refers to. It is 0 before a row that must be read by `next`.
 function Reader:scan(columns, filter, n, list)
-  local text, count = self.text, 0
-  count, self.at, self.line = core.scan(text, self.at, self.separator, columns, filter, n, self.line, list)
+  local text = self.text
+  local count, at, line = core.scan(text, self.at, self.separator, columns, filter, n, self.line, list)
+  self.at, self.line = at, line
   return count, text
 end
 

@@ -540,8 +540,9 @@ function Job:retry(options) end
 function Job:forget_verified() end
 
 ---Iterates over the rows.
+---@param states? string[] only rows that are in one of these states
 ---@return fun(): leat.JobResult?
-function Job:results() end
+function Job:results(states) end
 
 ---Writes the results as CSV files.
 ---@param folder? string default: that of the file, or the current one

@@ -460,15 +460,22 @@ function columns.row(matched, cells)
   return one_contact(arguments)
 end
 
---- Returns a function that reads arguments from the cells of a row that was accepted before. `layout` has the numbers
--- of the columns by their names, as what columns.match returns.
+--- Returns a function that reads arguments from the cells of a row that was checked before. Those of a row that was
+-- rejected are what can be read of it: cells may be missing. `layout` has the numbers of the columns by their names,
+-- as what columns.match returns.
 function columns.reader(layout)
-  local used = {}
-  for name in pairs(bits) do
-    used[#used + 1] = layout[name] and { name = name, index = layout[name], read = READ[name] }
-  end
   return function(cells)
-    return one_contact(read_arguments(used, cells) or {})
+    local arguments = {}
+    for name in pairs(bits) do
+      local cell = cells[layout[name]] or ""
+      if READ[name] and cell ~= "" then
+        cell = READ[name](cell)
+      end
+      if cell ~= "" then
+        arguments[name] = cell
+      end
+    end
+    return one_contact(arguments)
   end
 end
 

@@ -107,8 +107,22 @@ end
 
 -- ---- transactions -----------------------------------------------------------------------
 
+-- Ends the queries that an error within a loop over rows left open. They would hold the journal as it was: then no
+-- transaction could begin any more.
+local function end_queries(self)
+  for _, statement in pairs(self.statements) do
+    statement:reset()
+  end
+end
+
+local function roll_back(self)
+  end_queries(self)
+  self.connection:exec("rollback") -- its own errors are not of interest
+end
+
 -- Calls `f` in a transaction. If its first result is `false`, or if it raises an error, nothing is changed.
 function Journal:transaction(f, ...)
+  end_queries(self)
   self:exec("begin immediate")
   local function finish(fine, ...)
     if fine and (...) ~= false then
@@ -116,10 +130,10 @@ function Journal:transaction(f, ...)
       if committed then
         return ...
       end
-      self.connection:exec("rollback") -- its own errors are not of interest
+      roll_back(self)
       check(self, nil, message, code)
     end
-    self.connection:exec("rollback")
+    roll_back(self)
     if not fine then
       error(..., 0)
     end

@@ -17,7 +17,8 @@ local function add_item(loading, line, arguments, bytes, wrong)
   end
 end
 
-local FIELDS, LINE, FIRST, LAST = 7, 2, 4, 5 -- of a row in the list of reader:scan
+-- How many fields a row has in the list of reader:scan, and which of them are its line and its value's bytes.
+local FIELDS, LINE, FIRST, LAST = 7, 2, 4, 5
 
 local function add_lengths(lengths, list, count)
   for at = 0, (count - 1) * FIELDS, FIELDS do
@@ -95,10 +96,11 @@ end
 -- or nil and a message, if the rows cannot be read. `again` makes a new job in any case.
 function plan.add(store, job, source, again)
   local earlier, problem
+  local filter = new_filter()
   local id = store.journal:transaction(call_at_once, function()
     local new = store:add_job(job)
-    local loading = { store = store, job = new, source = source, filter = new_filter(), n = 0, rejected = 0 }
-    store:forget_repeated()
+    local loading = { store = store, job = new, source = source, filter = filter, n = 0, rejected = 0 }
+    store:prepare_twins()
     if source.reader then
       problem = add_lines(loading)
     else
@@ -113,6 +115,7 @@ function plan.add(store, job, source, again)
     earlier = not again and store:find_equal(new) or nil
     return not earlier and new
   end)
+  filter:free()
   if problem then
     return nil, problem
   end

@@ -19,7 +19,7 @@ local MOST_CRASHES = 3 -- the process may crash so often while it works on an it
 
 -- Opens the journal, and makes it if it does not exist. With an empty path it is a temporary one.
 function store.open(path)
-  return setmetatable({ journal = open_journal(path), path = path, readers = {} }, Store)
+  return setmetatable({ journal = open_journal(path), path = path }, Store)
 end
 
 function Store:close()
@@ -111,10 +111,8 @@ end
 
 -- Returns the function that returns the arguments of a job's items: see items.reader.
 local function reader_of(self, job)
-  if not self.readers[job] then
-    self.readers[job] = items.reader(select(2, self.journal:row("select id, columns from job where id = $1", "i", job)))
-  end
-  return self.readers[job]
+  local _, layout = self.journal:row("select id, columns from job where id = $1", "i", job)
+  return items.reader(layout)
 end
 
 -- ---- planning ---------------------------------------------------------------------------
@@ -147,15 +145,15 @@ function Store:add_slices(job, text, list, count)
   self.journal:execute_slices(INSERT_SLICES, "iiiitb", text, list, count, job)
 end
 
--- Tables of the connection. The service ignores the case of ASCII letters in values, and blanks at the ends, which no
--- value here has.
+-- Tables of the connection, which are empty between two plans. The service ignores the case of ASCII letters in
+-- values, and blanks at the ends, which no value here has.
 local TEMPORARY = "create temp table if not exists repeated (card text collate nocase primary key, first integer, "
   .. "kinds integer) without rowid; "
   .. "create temp table if not exists twin (n integer primary key, line integer, card text collate nocase, "
-  .. "arguments text); create index if not exists temp.twin_card on twin (card, n); "
-  .. "delete from temp.repeated; delete from temp.twin"
+  .. "arguments text); create index if not exists temp.twin_card on twin (card, n)"
 
-function Store:forget_repeated()
+-- Makes the tables of repeated values and their items, within the transaction of a plan.
+function Store:prepare_twins()
   self.journal:exec(TEMPORARY)
 end
 
@@ -194,8 +192,9 @@ function Store:mark_duplicates(job)
     return 0, 0
   end
   collect_twins(self, job)
-  local skipped = self.journal:execute(SKIP, "i", job)
-  return self.journal:execute(REJECT, "i", job), skipped
+  local skipped, rejected = self.journal:execute(SKIP, "i", job), self.journal:execute(REJECT, "i", job)
+  self.journal:exec("delete from temp.repeated; delete from temp.twin")
+  return rejected, skipped
 end
 
 -- Stores how many rows a new job has.
@@ -231,8 +230,9 @@ local function note_event(self, job, n, fence, what)
     what)
 end
 
-local POISONED = "update item indexed by item_waiting set state = 'unknown', outcome = null, kind = 'poisoned', crashes = crashes + 1, "
-  .. "maybe_applied = 1, at = $2, message = 'the program died each time that it worked on this row' "
+local POISONED = "update item indexed by item_waiting set state = 'unknown', outcome = null, kind = 'poisoned', "
+  .. "crashes = crashes + 1, maybe_applied = 1, at = $2, "
+  .. "message = 'the program died each time that it worked on this row' "
   .. "where job = $1 and state = 'claimed' and due is not null and crashes >= $3 - 1"
 local TAKE_OVER = "update item set state = 'later', maybe_applied = $2, crashes = crashes + 1, due = $3 "
   .. "where job = $1 and state = 'claimed' and due is not null"
@@ -303,7 +303,8 @@ local function set_verified(self, job, result, counts)
   end
 end
 
-local CLAIMABLE = "select n, line, card, arguments, bytes, attempt, crashes, tries, mark, maybe_applied, before from item "
+local CLAIMABLE = "select n, line, card, arguments, bytes, attempt, crashes, tries, mark, maybe_applied, before "
+  .. "from item "
 local DUE = CLAIMABLE .. "where job = $1 and state = 'later' and due <= $2 and crashes < 2 order by due limit $3"
 local READY = CLAIMABLE .. "where job = $1 and n > $2 and state = 'ready' order by n limit $3"
 local SUSPECT = CLAIMABLE .. "where job = $1 and state = 'later' and due <= $2 and crashes >= 2 "
@@ -374,8 +375,8 @@ end
 -- Returns when the next item comes again, as a time of the journal; nil if none is waiting. Items that are claimed
 -- alone wait for the end of all others, unless `nothing_else` is under way.
 function Store:next_due(job, nothing_else)
-  return (self.journal:row("select due from item where job = $1 and state = 'later' and due is not null and (crashes < 2 or $2) "
-    .. "order by due limit 1", "ii", job, nothing_else and 1 or 0))
+  return (self.journal:row("select due from item where job = $1 and state = 'later' and due is not null "
+    .. "and (crashes < 2 or $2) order by due limit 1", "ii", job, nothing_else and 1 or 0))
 end
 
 -- ---- after the items --------------------------------------------------------------------
@@ -383,8 +384,8 @@ end
 local DOUBTFUL = "job = $1 and verified is null and (state = 'unknown' or state = 'done' "
   .. "and (maybe_applied = 1 or outcome = 'recovered'))"
 local ALL = "job = $1 and verified is null and state in ('done', 'unknown')"
-local TO_VERIFY = "select n, card, arguments, bytes, state, outcome, kind, message, before from item where n > $2 and %s "
-  .. "order by n limit 64"
+local TO_VERIFY = "select n, card, arguments, bytes, state, outcome, kind, message, before from item "
+  .. "where n > $2 and %s order by n limit 64"
 
 -- Returns when the last doubtful item ended, nil if none is: those whose request may have been received although no
 -- response arrived.
@@ -434,9 +435,8 @@ local RESULTS = "select n, line, card, arguments, bytes, state, outcome, kind, c
   .. "seen, changed from item where job = $1 and n > $2 and ($3 is null or instr($3, state) > 0) order by n limit 100"
 
 -- Returns the next items behind the item `after`, in the order of the rows; an empty list at the end. `states`, a text,
--- names the states of items that are wanted, or is nil. No statement
--- stays open between two calls: it could keep the journal from being written, and the same statement from being used
--- for another job.
+-- names the states of items that are wanted, or is nil. No statement stays open between two calls: it could keep the
+-- journal from being written, and the same statement from being used for another job.
 function Store:results(job, after, states)
   local list, read = {}, reader_of(self, job)
   for n, line, card, arguments, bytes, state, outcome, kind, code, message, requests, at, before, seen, changed in
