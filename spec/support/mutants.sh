@@ -78,6 +78,11 @@ journal_alone() {
   specs spec/sqlite_spec.lua spec/jobs_files_spec.lua
 }
 
+# Runs the specs of CSV and of its columns.
+csv_alone() {
+  specs spec/csv_spec.lua spec/columns_spec.lua
+}
+
 # Runs the specs of jobs, in one process.
 jobs_alone() {
   specs spec/jobs_spec.lua
@@ -395,7 +400,24 @@ mutant file-published-after-an-error - \
 mutant file-left-behind - \
   's/^    unlink(temporary_name(box));$//'
 
+mutant slices-outside-the-text - \
+  's/ || last > (lua_Integer)length)/)/'
+
+passes=csv_alone
+mutant csv-damage-costs-the-file - \
+  's/^  if (end) r->at = (size_t)(end - r->text) + 1;/  if (end) r->at = r->length;/'
+mutant csv-invisible-names-are-plain - \
+  's/ || first == 0xCD//'
+mutant csv-rows-without-a-contact-are-plain - \
+  's/(all->needed == 0 || (plain->given & all->needed))/true/'
+mutant csv-values-differ-in-case - \
+  "s/capital ? text\[i\] - 'A' + 'a' : text\[i\]/text[i]/"
+
 passes=jobs_alone
+mutant csv-shared-columns-are-plain - \
+  's/^    if (all->arguments\[column - 1\] != UNUSED) return false;$//'
+mutant job-keeps-its-queries-open - \
+  's/^  end_queries(self)$//'
 mutant job-sends-before-it-settles 10 \
   's/^    ending.due = math.max(ending.due or 0, run.journal:now() + run.settle_ms)$//'
 mutant job-forgets-that-it-may-be-applied - \
