@@ -18,7 +18,7 @@ leat.assert(job, earlier)
 print(("%s job %d: %d rows, %d rejected"):format(earlier and "continues" or "begins", job.id, job.rows, job.rejected))
 
 local summary = leat.assert(job:run(client, { progress = function(p)
-  print(("%d of %d done, %d failed, %.1f/s"):format(p.done, p.rows, p.failed, p.rate))
+  print(("%d done of %d, %d failed, %.1f/s"):format(p.done, p.rows, p.failed, p.rate))
 end }))
 for row in job:results() do
   if row.state ~= "done" then

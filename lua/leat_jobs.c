@@ -5,6 +5,7 @@
 **   core.create(path)        Returns a temporary file beside `path`, with mode 0600.
 **   core.make_folder(path)   Makes the folder and those above it, with mode 0700. Returns
 **                            true, also if it exists.
+**   core.current_folder()    Returns the path of the current folder.
 **   core.file_system(path)   Returns the name of the network file system that holds the
 **                            path, or the nearest folder above it; nil: it is local, or
 **                            this system does not tell.
@@ -24,6 +25,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,6 +211,18 @@ static int jobs_make_folder(lua_State *L) {
   return 1;
 }
 
+#ifndef PATH_MAX
+#define PATH_MAX 4096
+#endif
+
+static int jobs_current_folder(lua_State *L) {
+  char path[PATH_MAX];
+  if (!getcwd(path, sizeof path))
+    return push_failure(L, "find", "the current folder", errno);
+  lua_pushstring(L, path);
+  return 1;
+}
+
 /* ---- file systems ---------------------------------------------------------------- */
 
 enum { NAME_SIZE = 64 }; /* for the name of a type of file system */
@@ -330,10 +344,13 @@ static const luaL_Reg methods[] = {{"write", file_write},
                                    {"discard", file_discard},
                                    {NULL, NULL}};
 
-static const luaL_Reg functions[] = {
-    {"create", file_create},           {"make_folder", jobs_make_folder},
-    {"file_system", jobs_file_system}, {"boottime", jobs_boottime},
-    {"realtime", jobs_realtime},       {NULL, NULL}};
+static const luaL_Reg functions[] = {{"create", file_create},
+                                     {"make_folder", jobs_make_folder},
+                                     {"file_system", jobs_file_system},
+                                     {"boottime", jobs_boottime},
+                                     {"realtime", jobs_realtime},
+                                     {"current_folder", jobs_current_folder},
+                                     {NULL, NULL}};
 
 LEAT_API int luaopen_leat_jobs_core(lua_State *L);
 

@@ -306,7 +306,7 @@ local function final_lines(screen)
 end
 
 describe("progress", function()
-  local BAR = "[##########..........] 1 of 2 done, 0 failed"
+  local BAR = "[##########..........] 1 of 2 processed, 0 failed"
 
   it("is a bar on a terminal, which is erased", function()
     server = start_slow(1.6)
@@ -322,7 +322,7 @@ describe("progress", function()
     assert.equal("1: active, no contact\n2: active, no contact\n", result.screen)
     result = on_terminal { "find", "1", "1" }
     assert.truthy(result.screen:find("\n1: active, no contact\n", 1, true))
-    assert.falsy(result.screen:find("done", 1, true))
+    assert.falsy(result.screen:find("processed", 1, true))
   end)
 
   it("does not erase what is being typed", function()
@@ -332,12 +332,12 @@ describe("progress", function()
     process:type("1\r\4")
     local result = process:wait()
     assert.truthy(result.screen:find("1: active", 1, true), result.screen)
-    assert.falsy(result.screen:find("done", 1, true), result.screen)
+    assert.falsy(result.screen:find("processed", 1, true), result.screen)
   end)
 
   it("is a line every ten seconds in a pipe, but not with -q", function()
     local result = in_pipe:wait()
-    assert.equal(1, count(result.stderr, "leat: 1 of 2 done, 0 failed"), result.stderr)
+    assert.equal(1, count(result.stderr, "leat: 1 of 2 processed, 0 failed"), result.stderr)
     assert.falsy(result.stderr:find("[\r\27]"))
     assert.equal("1: active, no contact\n2: active, no contact\n", result.stdout)
     result = quiet:wait()

@@ -236,6 +236,22 @@ describe("planning", function()
     temporary:close()
   end)
 
+  it("stores where the file is, whatever the current folder is later", function()
+    local pipe = assert(io.popen("pwd -P"))
+    local folder = pipe:read("*l")
+    pipe:close()
+    for given, wanted in pairs { ["a/b.csv"] = folder .. "/a/b.csv", ["./c.csv"] = folder .. "/c.csv",
+      ["/d.csv"] = "/d.csv" } do
+      assert.equal(wanted, plan("find", rows_of(given), { file = given }).file)
+    end
+  end)
+
+  it("refuses a response that names no account", function()
+    local job, err = store:plan { client = { check = function() return {} end }, rows = rows_of("a") }
+    assert.same({ nil, "config" }, { job, err.kind })
+    assert.truthy(err.message:find("names no account", 1, true))
+  end)
+
   it("leaves nothing if the rows end in an error", function()
     assert.has_error(function()
       store:plan { client = client, rows = function() error("no more", 0) end }
@@ -385,9 +401,13 @@ describe("running", function()
   it("ends if a card can't be found again, and leaves its row as it is", function()
     server:fault { operation = "create", value = "a", apply = true, close = "before" }
     server:fault { operation = "find", value = "a", kind = "server", times = math.huge }
-    local job, outages = plan("create", rows_of("a", "b")), 0
-    local summary = run(job, { on_event = function(what) outages = outages + (what == "outage" and 1 or 0) end })
+    local job, outages, unseen = plan("create", rows_of("a", "b")), 0, {}
+    local summary = run(job, { on_event = function(what, detail)
+      outages = outages + (what == "outage" and 1 or 0)
+      unseen[#unseen + 1] = what == "unverified" and detail.value .. " " .. detail.kind or nil
+    end })
     assert.same({ "finished", 0, 1 }, { summary.state, summary.verified, summary.unverified })
+    assert.same({ "a server" }, unseen)
     assert.same({ "1 unknown server", "2 created" }, outcomes(job))
     assert.is_true(outages < 15)
   end)
@@ -401,6 +421,60 @@ describe("running", function()
     end, { settle = 0.3, on_event = function(what) events[#events + 1] = what end })
     assert.same({ "finished", 1, 0 }, { summary.state, summary.verified, summary.unverified })
     assert.same({ "outage", "outage_over" }, { events[#events - 1], events[#events] })
+  end)
+
+  local verify = { only_verify = true, verify = true }
+
+  it("gives a row its outcome back if its card is as it was left again", function()
+    local job, cards = plan("create", rows_of("a", "b")), client.contact_identifiers
+    run(job)
+    for _, step in ipairs { { cards.delete, "1 unknown changed_afterwards" }, { cards.create, "1 created" } } do
+      assert(step[1](cards, "a"))
+      assert(job:forget_verified())
+      run(job, verify)
+      assert.same({ step[2], "2 created" }, outcomes(job))
+    end
+  end)
+
+  it("says how far a verification is, and stays finished if that is stopped", function()
+    local job, seen = plan("create", numbered(40)), {}
+    run(job)
+    local finished = job.finished
+    assert.same({ true, 40 }, { job:forget_verified(), job:count_to_verify() })
+    server:fault { operation = "find", delay = 0.05, times = math.huge }
+    local function stop_at(count)
+      return { concurrency = 2, only_verify = true, verify = true, progress_every = 0.01, progress = function(p)
+        seen[#seen + 1] = p.phase == "verifying" and p.verified or nil
+        assert.is_true(p.verified <= p.to_verify and (p.to_verify == 40 or p.phase == "settling"))
+        if p.verified >= count then
+          job:stop()
+        end
+      end }
+    end
+    local summary = run(job, stop_at(6))
+    assert.is_true(#seen > 3 and seen[2] < 6)
+    assert.same({ "stopped", 40 }, { summary.state, summary.to_verify })
+    assert.is_true(summary.verified >= 6 and summary.verified < 20)
+    assert.same({ "finished", "verify_stopped", finished }, { job.state, job.reason, job.finished })
+    assert.equal(40 - summary.verified, job:count_to_verify())
+  end)
+
+  it("leaves a job finished if the process ends while it verifies", function()
+    local job = plan("create", numbered(10))
+    run(job)
+    job:forget_verified()
+    local started = assert(job:start(client, verify))
+    while started:progress().verified < 1 do
+      require("leat.tasks").poll()
+      started:step()
+    end
+    assert.equal("running", store:job(job.id).state)
+    store:close()
+    store = assert(jobs.open(path))
+    assert.equal("finished", store:job(job.id).state)
+    local other = plan("create", numbered(1)) -- notes which other jobs do not run any more
+    run(other)
+    assert.equal("finished", store:job(job.id).state)
   end)
 
   it("cannot verify what the service does not show", function()
@@ -468,6 +542,35 @@ describe("running", function()
       end
     end)
   end
+
+  it("says what is wrong as soon as requests fail, how many rows wait, and for how long none is processed", function()
+    server:fault { operation = "find", kind = "server", times = 26 }
+    local job, first, outage, last = plan("find", numbered(60)), nil, nil, nil
+    assert(job:run(connect { max_attempts = 1 }, { settle = 0.05, probe = 0.2, max_failures = 0, concurrency = 1,
+      progress_every = 0.005, progress = function(p)
+        assert.is_true(not p.failing or p.eta == nil)
+        first = first or p.failing and p
+        outage = p.outage and store:job(job.id) or outage
+        last = p
+      end }))
+    assert.same({ "server", "nil" }, { first.failing, tostring(first.outage) })
+    assert.is_true(first.waiting >= 1 and first.waiting < 20, first.waiting)
+    assert.same({ "running", "server", true }, { outage.state, outage.reason, outage.waiting > 0 })
+    assert.same({ "nil", 0, 0 }, { tostring(last.failing), last.waiting, store:job(job.id).waiting })
+    assert.equal(60, job.failed)
+  end)
+
+  it("computes the time that is left without the time of an outage", function()
+    server:fault { operation = "find", delay = 0.05, times = 20 }
+    server:fault { operation = "find", kind = "server", times = 24 }
+    server:fault { operation = "find", delay = 0.05, times = math.huge }
+    local job, rate = plan("find", numbered(64)), nil
+    assert(job:run(connect { max_attempts = 1 }, { settle = 0.05, probe = 0.6, max_failures = 0, concurrency = 1,
+      progress_every = 0.1, progress = function(p)
+        rate = p.failed > 50 and p.failed < 60 and p.rate or rate
+      end }))
+    assert.is_true(rate > 13, rate)
+  end)
 
   it("gives up a row that fails again and again while others succeed", function()
     server:fault { operation = "find", value = "old-2", kind = "server", times = math.huge }
@@ -561,13 +664,16 @@ describe("running", function()
     local other = assert(jobs.open(path))
     assert.is_true(other:is_busy())
     local refused, err = other:job(job.id):run(client)
-    assert.same({ nil, "journal" }, { refused, err.kind })
+    assert.same({ nil, "journal", job.id }, { refused, err.kind, err.job })
     assert.truthy(err.message:find("another process works on the journal", 1, true))
+    refused, err = other:check_free()
+    assert.same({ nil, job.id }, { refused, err.job })
     started:stop()
     while not started:step() do
       require("leat.tasks").poll()
     end
     assert.is_false(other:is_busy())
+    assert.is_true(other:check_free())
     other:close()
   end)
 

@@ -134,7 +134,7 @@ describe("types:", function()
     assert.truthy(run.step and run.stop and run.abandon and run.progress)
     assert.same({ step = true, stop = true, abandon = true, progress = true }, classes["leat.Run"])
     local progress, summary = run:progress(), nil
-    progress.eta, progress.outage = progress.eta or 0, progress.outage or ""
+    progress.eta, progress.outage, progress.failing = progress.eta or 0, progress.outage or "", progress.failing or ""
     assert.same(names(progress), classes["leat.JobProgress"])
     while not summary do
       tasks.poll()

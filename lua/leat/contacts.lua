@@ -10,6 +10,9 @@ function contacts.find_by_email(client, address)
   return type(uuid) == "string" and uuid or nil, err, (err or info).attempts
 end
 
-contacts.NONE = "the service has no contact with this e-mail address"
+-- Says that there is no contact with an e-mail address.
+function contacts.not_found(address)
+  return ("no contact has the e-mail address %s"):format(address)
+end
 
 return contacts

@@ -15,12 +15,15 @@
 -- owner may read. Writing it takes some milliseconds, during which nothing else runs in this thread.
 --
 -- A job has the fields `id`, `name`, `operation`, `account`, `base_url`, `file`, `state` (`planned`, `running`,
--- `interrupted`, `stopped`, `paused` or `finished`), `reason` (why it is paused), `rows`, `done`, `failed`, `unknown`,
--- `rejected`, `skipped`, `unprocessed`, `requests`, and `created` and `finished` (milliseconds since 1970). They are as
+-- `interrupted`, `stopped`, `paused` or `finished`), `reason` (why it is paused; while it is running, the kind of the
+-- errors if the service does not respond; `verify_stopped` if it is finished, and a verification of it was stopped),
+-- `rows`, `done`, `failed`, `unknown`, `rejected`, `skipped`, `unprocessed`, `waiting` (the unprocessed rows that were
+-- tried, and wait to be tried again), `requests`, and `created` and `finished` (milliseconds since 1970). They are as
 -- they were when the job was read; `job:refresh` reads them again.
 -- @module leat.jobs
 
 local columns = require("leat.jobs.columns")
+local files = require("leat.jobs.core")
 local core = require("leat.core")
 local csv = require("leat.csv")
 local items = require("leat.jobs.items")
@@ -110,7 +113,7 @@ local function wrap(store, fields)
   if not fields then
     return nil
   elseif fields.state == "running" and not is_busy(store) then
-    fields.state = "interrupted"
+    fields.state, fields.reason = fields.finished and "finished" or "interrupted", nil
   end
   fields.store = store
   return setmetatable(fields, Job)
@@ -150,7 +153,8 @@ jobs.account = runs.account_of
 -- @tparam function read returns the next part of the file, a string; nil at its end; nil and a message on failure
 -- @tparam string operation as for `store:plan`
 -- @tparam[opt] table mapping the file's own headers by the names of columns, such as `{ value = "Card Number" }`
--- @treturn table with `warnings`, a list of columns that may be misspelt, and after the plan `lengths`, whose method
+-- @treturn table with `used`, a list of the columns that are used, each with `name` and `header`; `unused`, a list of
+--   the other headers; `warnings`, a list of columns that may be misspelt; and after the plan `lengths`, whose method
 --   `unusual` returns the length of most values and a list of others, each with `length`, `count` and `lines`; or nil
 --   and a message
 function jobs.csv(read, operation, mapping)
@@ -164,7 +168,13 @@ function jobs.csv(read, operation, mapping)
     return nil, wrong
   end
   return { reader = reader, columns = matched, header = header, warnings = matched.warnings,
-    lengths = columns.lengths() }
+    used = matched.used, unused = matched.unused, lengths = columns.lengths() }
+end
+
+-- Results go beside the file, wherever the process is started that continues the job.
+local function absolute(path)
+  local folder = path and path:sub(1, 1) ~= "/" and files.current_folder()
+  return folder and ("%s/%s"):format(folder == "/" and "" or folder, path:gsub("^%./", "")) or path
 end
 
 --- Plans a job: stores its rows. If there is a job that does the same with the same rows, for the same account, that
@@ -176,7 +186,7 @@ end
 --   * `rows` a list, or a function that returns the next row and nil after the last. A row is a table: `value`, and as
 --     the operation takes them `name`, `contact_uuid` or `contact_email`, `active`, `expect`
 --   * `csv` instead of `rows`: a file, as `jobs.csv` returns it
---   * `file` string: the path of that file, for results
+--   * `file` string: the path of that file, for results; the absolute path is stored
 --   * `client` the client: its account is asked for, with one request, and the job belongs to it
 --   * `account` string: instead of `client`, the account that the job is for
 --   * `base_url` string: instead of `client`, the server that it is for
@@ -199,7 +209,7 @@ function Store:plan(options)
     return nil, err
   end
   local job = { name = options.name or options.operation, operation = options.operation, account = account,
-    base_url = options.base_url or options.client and options.client.base_url or "", file = options.file,
+    base_url = options.base_url or options.client and options.client.base_url or "", file = absolute(options.file),
     header = options.csv and options.csv.header, layout = options.csv and layout_of(options.csv) }
   local source = options.csv or { rows = iterator(options.rows) }
   local id, earlier = journal.try(plan.add, self.store, job, source, options.again)
@@ -233,6 +243,25 @@ end
 --- Returns whether a process works on the journal at present.
 function Store:is_busy()
   return journal.try(is_busy, self.store)
+end
+
+-- Returns nil and the error for a journal that a process works on.
+local function refuse_busy(self)
+  local id, who = self:running(), self.journal.lock_connection and "another run of this program" or "another process"
+  local _, err = refuse(("%s works on the journal %s%s: wait for it, or give another journal"):format(who, self.path,
+    id and (" (job %d)"):format(id) or ""))
+  err.job = id
+  return nil, err
+end
+
+--- Returns true if no process works on the journal; or nil and an error, whose `job` is the id of the job that runs.
+function Store:check_free()
+  return journal.try(function()
+    if is_busy(self.store) then
+      return refuse_busy(self.store)
+    end
+    return true
+  end)
 end
 
 --- Removes the jobs that finished more than 30 days ago.
@@ -274,7 +303,8 @@ end
 --   * `probe` the time between two attempts while the service does not respond. Default 30
 --   * `verify` true: all rows are found once more at the end, not only those whose end is in doubt. Default false
 --   * `only_verify` true: that is all that is done. Default false
---   * `on_event` a function that is called with `outage` or `outage_over`, and a table with `kind` and `message`
+--   * `on_event` a function that is called with `outage` or `outage_over`, and a table with `kind` and `message`; and
+--     with `unverified` and a table that also has the `value` of a card that was to be verified, and could not be seen
 -- @return a Run; or nil, err. A job of another account is paused, with the kind `account`
 function Job:start(client, options)
   options = schema.check("leat.jobs: start", run_options, options or {}, 2)
@@ -287,8 +317,7 @@ function Job:start(client, options)
   local locked
   locked, err = journal.try(self.store.journal.lock, self.store.journal, true)
   if locked == false then
-    local who = self.store.journal.lock_connection and "another run of this program" or "another process"
-    return refuse(("%s works on the journal %s: wait for it, or give another journal"):format(who, self.store.path))
+    return journal.try(refuse_busy, self.store)
   elseif not locked then
     return nil, err
   end
@@ -315,10 +344,12 @@ end
 
 --- Returns how far the run is.
 -- @function Run:progress
--- @treturn table `rows`, `done`, `failed`, `unknown`, `rejected`, `skipped`, `unprocessed`, `seconds` since the run
---   began, `rate` (rows a second), `eta` (seconds that are left, if that is known), `outage` (the kind of the errors
---   while the service does not respond), and `phase`: `items`, then `settling` and `verifying` the doubtful cards,
---   then `ended`
+-- @treturn table `rows`, `done`, `failed`, `unknown`, `rejected`, `skipped`, `unprocessed`, `waiting` (those of
+--   the unprocessed rows that were tried, and wait to be tried again), `seconds` since the run began, `rate` (rows a
+--   second, of late), `eta` (seconds that are left in this phase, if that is known), `failing` (the kind of the last
+--   temporary error, if no request has succeeded since), `outage` (the same, while no rows are processed for it), and
+--   `phase`: `items`, then `settling` and `verifying` the doubtful cards, then `ended`; while verifying, `verified`
+--   (the cards that were looked at) and `to_verify` (how many there are)
 
 local function read_again(job)
   local fields = wrap(job.store, job.store:job(job.id)) or {}
@@ -357,8 +388,8 @@ end
 --   * `progress_every` seconds between two reports of progress. Default 1
 -- @treturn table the summary: `state`, `kind` and `message` (why it is paused or stopped), `job`, `seconds`, `stored`
 --   (false: the results of the last requests could not be stored); of the verification at the end `verified` (cards
---   that were found), `changed` (those that are not as they were left), `unverified` (those that did not show it); or
---   nil, err
+--   that were found), `changed` (those that are not as they were left), `unverified` (those that did not show it),
+--   `to_verify` (how many there were); or nil, err
 -- @raise a call in a task
 function Job:run(client, options)
   options = options or {}
@@ -445,6 +476,12 @@ function Job:forget_verified()
   return not err or nil, err
 end
 
+--- Returns how many rows a run with `only_verify` and `verify` would find.
+-- @treturn number or nil, err
+function Job:count_to_verify()
+  return journal.try(self.store.count_to_verify, self.store, self.id, true)
+end
+
 --- Removes the job and all that the journal contains of it, unless it is running.
 -- @treturn boolean true; or nil, err
 function Job:remove()
@@ -477,12 +514,18 @@ function Job:results(states)
 end
 
 --- Writes the results as CSV files, each of which appears as a whole.
--- @tparam[opt] string folder default: that of the file, or the current one
+-- @tparam[opt] string folder default: that of the file, or the current one. If it is missing it is made, with mode 0700
 -- @treturn table the paths of the files, by name (`results`, `failed`, ...); or nil, err
 function Job:write_results(folder)
+  if folder then
+    local made, why = files.make_folder(folder)
+    if not made then
+      return refuse(why)
+    end
+  end
   folder = folder or self.file and self.file:match("^(.*)/[^/]*$") or "."
-  local files, err = journal.try(write_results, self, folder == "" and "/" or folder)
-  return files, err
+  local written, err = journal.try(write_results, self, folder == "" and "/" or folder)
+  return written, err
 end
 
 return jobs --[[@as leat.jobs]]

@@ -428,6 +428,8 @@ function jobs.csv(read, operation, mapping) end
 ---| "finished"
 
 ---@class leat.JobFile
+---@field used { name: string, header: string }[] the columns that are used
+---@field unused string[] the other headers
 ---@field warnings string[] columns that may be misspelt
 ---@field lengths table after the plan, its method `unusual` returns the usual length of values, and the others
 
@@ -436,6 +438,7 @@ function jobs.csv(read, operation, mapping) end
 ---@field kind string "journal", "invalid_input" or "account"; or a kind of leat.Error
 ---@field message string
 ---@field code? integer SQLite's code
+---@field job? integer the job that runs, if another process works on the journal
 
 ---@class leat.JobRow
 ---@field value string
@@ -469,6 +472,11 @@ function JobStore:jobs() end
 ---@return leat.JobError? err
 function JobStore:is_busy() end
 
+---Returns true if no process works on the journal.
+---@return boolean?
+---@return leat.JobError? err
+function JobStore:check_free() end
+
 ---Removes the jobs that finished more than 30 days ago.
 ---@return boolean?
 ---@return leat.JobError? err
@@ -496,7 +504,7 @@ function JobStore:close() end
 ---@field base_url string the server that the job is for; "": any
 ---@field file? string
 ---@field state leat.JobState
----@field reason? string why it is paused
+---@field reason? string why it is paused, why no rows are processed at present, or "verify_stopped"
 ---@field rows integer
 ---@field done integer
 ---@field failed integer
@@ -504,6 +512,7 @@ function JobStore:close() end
 ---@field rejected integer
 ---@field skipped integer
 ---@field unprocessed integer
+---@field waiting integer unprocessed rows that were tried, and wait to be tried again
 ---@field requests integer
 ---@field created integer milliseconds since 1970
 ---@field finished? integer milliseconds since 1970
@@ -545,7 +554,7 @@ function Job:forget_verified() end
 function Job:results(states) end
 
 ---Writes the results as CSV files.
----@param folder? string default: that of the file, or the current one
+---@param folder? string default: that of the file, or the current one; made if it is missing
 ---@return table<string, string>? paths by name
 ---@return leat.JobError? err
 function Job:write_results(folder) end
@@ -560,6 +569,11 @@ function Job:estimate() end
 ---@return leat.JobError? err
 function Job:refresh() end
 
+---Returns how many rows a run with `only_verify` and `verify` would find.
+---@return integer?
+---@return leat.JobError? err
+function Job:count_to_verify() end
+
 ---Removes the job and all that the journal contains of it.
 ---@return boolean?
 ---@return leat.JobError? err
@@ -573,9 +587,14 @@ function Job:remove() end
 ---@field probe? number seconds between two attempts while the service does not respond; default: 30
 ---@field verify? boolean true: all rows are found once more at the end; default: false
 ---@field only_verify? boolean true: nothing else is done; default: false
----@field on_event? fun(what: "outage"|"outage_over", detail: { kind: string, message: string })
+---@field on_event? fun(what: "outage"|"outage_over"|"unverified", detail: leat.JobEvent)
 ---@field progress? fun(progress: leat.JobProgress) only of `run`
 ---@field progress_every? number seconds between two reports of progress; default: 1
+
+---@class leat.JobEvent
+---@field kind? string the kind of the error
+---@field message string
+---@field value? string the card that could not be seen
 
 ---@class leat.RetryOptions
 ---@field failed? boolean default: true
@@ -607,9 +626,13 @@ function Run:progress() end
 ---@field unprocessed integer
 ---@field seconds number the time since the start of the run
 ---@field rate number rows per second
+---@field waiting integer unprocessed rows that were tried, and wait to be tried again
 ---@field eta? number the estimated number of seconds that are left; nil: unknown
----@field outage? string the kind of the errors while the service does not respond
+---@field failing? string the kind of the last temporary error, if no request has succeeded since
+---@field outage? string the same, while no rows are processed because of it
 ---@field phase "items"|"settling"|"verifying"|"ended"
+---@field verified integer cards that were looked at once more
+---@field to_verify integer how many there are; 0 before they are counted
 
 ---@class leat.JobSummary
 ---@field state leat.JobState
@@ -619,7 +642,8 @@ function Run:progress() end
 ---@field seconds number
 ---@field verified integer cards that were found once more
 ---@field changed integer those of them that are not as they were left
----@field unverified integer those of them that do not show it
+---@field unverified integer those that could not be seen
+---@field to_verify integer how many there were
 ---@field stored boolean false: results of the last requests could not be stored
 
 ---@class leat.JobResult

@@ -1,6 +1,7 @@
 -- The commands `leat import` and `leat job`: their options, messages, files and exit statuses. What becomes of rows
 -- whatever happens is in spec/jobs_spec.lua.
 local command = dofile("spec/support/command.lua")
+local interpreter = dofile("spec/support/interpreter.lua")
 local read_file = dofile("spec/support/read.lua")
 local core = require("leat.core")
 local files = require("leat.jobs.core")
@@ -178,7 +179,8 @@ To try those again that failed or are unknown:
   leat job retry 1 --rate none --settle 0.2 --probe 0.2
 ]]):format(path_of("cards.results.csv"), path_of("cards.failed.csv"), path_of("cards.rejected.csv"),
       path_of("cards.skipped.csv")), result.stdout)
-    assert.equal("leat: job 1: 6 rows of " .. file .. ", ensure; no limit of requests per second\n", result.stderr)
+    assert.equal('leat: columns: value ("Value"), name ("Name"); not used: "Colour"\n'
+      .. "leat: job 1: 6 rows of " .. file .. ", ensure; no limit of requests per second\n", result.stderr)
     local header = "\239\187\191Value;Name;Colour\r\n"
     assert.equal(header .. "old;Old;green", read("cards.failed.csv"))
     assert.equal(header .. ";nobody;x\r\n5E+12;x;\r\n", read("cards.rejected.csv"))
@@ -206,8 +208,9 @@ To try those again that failed or are unknown:
     local file = write("cards.csv", "value,name\nnone,N\n")
     local result = expect(1, { "import", file, "--operation", "update", "--json", "-q" })
     assert.equal(('{"id":1,"file":"%s","operation":"update","state":"finished","reason":null,"rows":1,"done":0,'
-      .. '"failed":1,"unknown":0,"rejected":0,"skipped":0,"unprocessed":0,"requests":1,"files":{"results":"%s",'
-      .. '"failed":"%s"},"next":"leat job retry 1 --rate none --settle 0.2 --probe 0.2"}\n'):format(file,
+      .. '"failed":1,"unknown":0,"rejected":0,"skipped":0,"unprocessed":0,"waiting":0,"requests":1,'
+      .. '"files":{"results":"%s","failed":"%s"},"next":"leat job retry 1 --rate none --settle 0.2 --probe 0.2",'
+      .. '"columns":{"value":"value","name":"name"},"not_used":[]}\n'):format(file,
         path_of("cards.results.csv"), path_of("cards.failed.csv")), result.stdout)
     assert.equal("", result.stderr)
   end)
@@ -231,11 +234,29 @@ To try those again that failed or are unknown:
   end)
 
   it("reads standard input, and then writes the files into the current folder or --out", function()
-    assert(files.make_folder(path_of("out")))
-    local args = { "import", "-", "--out", path_of("out") }
+    local args = { "import", "-", "--out", path_of("new/out") }
     expect(0, args, { stdin = "value\na\n" })
-    assert.same({ a = "created" }, outcomes("out/stdin.results.csv"))
+    local pipe = assert(io.popen("stat -c %a " .. path_of("new") .. " " .. path_of("new/out")))
+    assert.equal("700\n700\n", pipe:read("*a"))
+    pipe:close()
+    assert.same({ a = "created" }, outcomes("new/out/stdin.results.csv"))
     assert_has(expect(2, args, { stdin = "value\na\n" }).stderr, "this input was imported before, as job 1")
+  end)
+
+  it("says which contact is missing, and that the card was not changed", function()
+    expect(1, { "import", write("cards.csv", "value,contact_email\na,nobody@example.org\n") })
+    assert_has(read("cards.results.csv"), "\n2,a,ensure,failed,contact_not_found,55031,\"no contact has the e-mail "
+      .. "address nobody@example.org; the card was not changed, and contacts are never created\",1,")
+    assert.is_nil(server:card("a"))
+  end)
+
+  it("writes results beside the file, wherever the job is continued", function()
+    write("cards.csv", "value\na\n")
+    local pipe = assert(io.popen(("root=$PWD; cd %s; LEAT_API_KEY=%s LEAT_BASE_URL=%s LEAT_DB=jobs.db %s "
+      .. "$root/lua/bin/leat import cards.csv --detach -q"):format(folder, KEY, server.url, interpreter)))
+    assert.equal("1\n", pipe:read("*a"))
+    pipe:close()
+    assert_has(expect(0, { "job", "run", "1" }).stdout, "results: " .. path_of("cards.results.csv"))
   end)
 
   it("does nothing twice: a file that is finished has exit status 2, unless --again", function()
@@ -308,6 +329,19 @@ To try those again that failed or are unknown:
     end)
   end
 
+  it("explains its outcomes and files in the help", function()
+    local help = expect_plain(0, { "help", "import" }).stdout
+    for _, outcome in ipairs { "created", "existed", "linked", "recovered", "failed", "unknown", "rejected", "skipped",
+      "ready", "later", "claimed" } do
+      assert.truthy(help:find("\n   [^\n]*%f[%l]" .. outcome .. "%f[^%l][^\n]*"), outcome)
+    end
+    for _, sentence in ipairs { "replaced, or removed, when results are written again: edit a copy",
+      "cards.results.csv has the line, the outcome and the reason of each row", "Unprocessed rows may have been sent",
+      "value='Card Number' \\ --column name=Member --column contact_email=E-Mail" } do
+      assert_has(help:gsub("%s+", " "), sentence)
+    end
+  end)
+
   it("refuses wrong usage", function()
     local file = write("cards.csv", "value\na\n")
     for message, args in pairs {
@@ -328,8 +362,9 @@ describe("--dry-run", function()
   it("sends nothing, keeps nothing, and says how long it will take", function()
     local file = write("cards.csv", rows(1500))
     local result = expect_plain(0, { "import", file, "--dry-run" })
-    assert.equal("1,500 rows: 0 done, 1,500 unprocessed\n"
-      .. "1,500 rows: 1,500 to 6,000 requests, 5 min 0 s to 20 min 0 s at 5/s\n", result.stdout)
+    assert.equal("columns: value\n1,500 rows: 0 done, 1,500 unprocessed\n"
+      .. "1,500 rows: 1,500 to 6,000 requests, 5 min 0 s to 20 min 0 s at 5/s (one for a new card, 2 to 4 for one that "
+      .. "exists)\n", result.stdout)
     result = expect_plain(0, { "import", file, "--dry-run", "--rate", "none", "--operation", "delete" })
     assert_has(result.stdout, "\n1,500 rows: 3,000 requests\n")
     assert.same({}, server:requests())
@@ -338,15 +373,21 @@ describe("--dry-run", function()
   end)
 
   it("lists rejected rows and duplicates with their lines, and then has the status 1", function()
-    local file = write("cards.csv", "value,name\na,A\n,x\na,A\nb,B\nB,other\n")
-    local result = expect_plain(1, { "import", file, "--dry-run" }, { server = false })
+    local file = write("cards.csv", "value,Member\na,A\n,x\na,A\nb,B\nB,other\n")
+    assert_has(expect_plain(1, { "import", file, "--dry-run" }, { server = false }).stdout,
+      'columns: value; not used: "Member"\n')
+    local args = { "import", file, "--dry-run", "--column", "name=Member" }
+    local result = expect_plain(1, args, { server = false })
     assert.equal("line 3: rejected: value is empty\nline 4: skipped: same as line 2\n"
       .. "line 5: rejected: the same card is on line 6 with other data\n"
       .. "line 6: rejected: the same card is on line 5 with other data\n"
-      .. "5 rows: 0 done, 3 rejected, 1 skipped, 1 unprocessed\n1 row: 1 to 4 requests, 1 s at 5/s\n", result.stdout)
+      .. 'columns: value, name ("Member")\n5 rows: 0 done, 3 rejected, 1 skipped, 1 unprocessed\n'
+      .. "1 row: 1 to 4 requests, 1 s at 5/s (one for a new card, 2 to 4 for one that exists)\n", result.stdout)
     result = expect_plain(1, { "import", file, "--dry-run", "--json" })
-    assert_has(result.stdout, '"rejected":3,"skipped":1,"unprocessed":1,"requests":0,"requests_least":1,'
-      .. '"requests_most":4}\n')
+    assert.equal(3 + 1, select(2, result.stdout:gsub("\n", "")), result.stdout)
+    assert_has(result.stdout, '{"line":3,"state":"rejected","message":"value is empty"}\n')
+    assert_has(result.stdout, '"rejected":1,"skipped":2,"unprocessed":2,"waiting":0,"requests":0,"requests_least":2,'
+      .. '"requests_most":8,"columns":{"value":"value"},"not_used":["Member"]}\n')
   end)
 end)
 
@@ -530,6 +571,38 @@ describe("an import is paused", function()
     assert.is_true(#server:requests("create") >= 40 - created)
   end)
 
+  it("by nothing while requests fail: it says so at once, and how many rows wait", function()
+    server:fault { operation = "create", kind = "server", times = math.huge }
+    local process = command.start(given({ "import", write("cards.csv", rows(400)), "--rate", "2", "--settle", "0.2",
+      "--concurrency", "2", "--timeout", "0.5" }, command.has_terminals and { terminal = "012" } or nil))
+    local stream = command.has_terminals and "screen" or "stderr"
+    process:wait_for(stream, "0 of 400 processed, 0 failed; requests fail, and are tried again (server)")
+    process:wait_for(stream, " to be tried again (server)")
+    local result = expect_plain(0, { "job", "status" })
+    assert.truthy(result.stdout:find("^1  running  ensure of [^\n]*400 rows: 0 done, 400 unprocessed, of which %d+ "
+      .. "waits? to be tried again\n$"), result.stdout)
+    process:signal("INT")
+    assert.equal(130, process:wait().status)
+    assert.truthy(read("cards.results.csv"):find("\n2,v1,ensure,later,server,,[^\n]*\n"),
+      read("cards.results.csv"):sub(1, 500))
+    assert_has(read("cards.results.csv"), "\n300,v299,ensure,ready,,,,0,,")
+  end)
+
+  it("by nothing during an outage, of which 'job status' tells", function()
+    server:fault { operation = "create", kind = "connection", times = math.huge }
+    local process = start_fast { "import", write("cards.csv", rows(40)) }
+    process:wait_for("stderr", "the service does not respond")
+    command.sleep(0.2)
+    local result = expect_plain(0, { "job", "status" })
+    assert.truthy(result.stdout:find("^1  running %(waiting for the service: connection%)  ensure of [^\n]*, of which "
+      .. "%d+ wait to be tried again\n$"), result.stdout)
+    process:signal("KILL")
+    process:wait()
+    result = expect_plain(0, { "job", "status" })
+    assert.truthy(result.stdout:find("^1  interrupted  ensure of [^\n]*\nTo continue:\n  leat job run 1\n$"),
+      result.stdout)
+  end)
+
   it("by nothing while the service is away at the start", function()
     server:stop()
     local process = start_fast { "import", write("cards.csv", rows(2)), "--timeout", "2" }
@@ -590,10 +663,12 @@ describe("leat job", function()
     expect(0, { "import", file, "--detach" })
     local line = "1  planned  ensure of " .. file .. "  3 rows: 0 done, 1 skipped, 2 unprocessed\n"
     assert.equal(line, expect_plain(0, { "job", "list" }).stdout)
-    assert.equal(line, expect_plain(0, { "job", "status" }).stdout)
-    assert.equal(line, expect_plain(0, { "job", "status", "1", "--watch" }).stdout)
+    local continues = line .. "To continue:\n  leat job run 1\n"
+    assert.equal(continues, expect_plain(0, { "job", "status" }).stdout)
+    assert.equal(continues, expect_plain(0, { "job", "status", "1", "--watch" }).stdout)
     local json = ('{"id":1,"file":"%s","operation":"ensure","state":"planned","reason":null,"rows":3,"done":0,'
-      .. '"failed":0,"unknown":0,"rejected":0,"skipped":1,"unprocessed":2,"requests":0}\n'):format(file)
+      .. '"failed":0,"unknown":0,"rejected":0,"skipped":1,"unprocessed":2,"waiting":0,"requests":0,'
+      .. '"next":"leat job run 1"}\n'):format(file)
     assert.equal(json, expect_plain(0, { "job", "list", "--json" }).stdout)
     assert.equal(json, expect_plain(0, { "job", "status", "1", "--json" }).stdout)
     assert_has(expect_plain(0, { "job", "stop", "1" }).stderr, "job 1 is not running")
@@ -608,9 +683,16 @@ describe("leat job", function()
     server:fault { operation = "create", delay = 0.3, times = math.huge }
     local process = start_fast { "import", write("cards.csv", rows(60)), "--concurrency", "2" }
     wait_for_requests("create", 1)
-    local watch = command.start(given { "job", "status", "--watch" })
+    local watch = command.start(given { "job", "status", "1", "--watch" })
     watch:wait_for("stdout", "1  running  ensure of ")
-    assert_has(expect(5, { "job", "run", "1" }).stderr, "leat: another process works on the journal")
+    local refused = expect(5, { "job", "run", "1" }).stderr
+    assert_has(refused, "works on the journal " .. path_of("jobs.db") .. " (job 1): wait for it, or give another")
+    assert_has(refused, "leat: to watch it: leat job status 1 --watch\n")
+    for _, args in ipairs { { write("more.csv", rows(5)) }, { path_of("cards.csv"), "--again" } } do
+      assert_has(expect(5, { "import", unpack(args) }).stderr, "leat job status 1 --watch\n")
+    end
+    expect(0, { "import", path_of("more.csv"), "--detach" })
+    assert.equal(2, select(2, expect_plain(0, { "job", "list" }).stdout:gsub("\n", "")))
     assert_has(expect_plain(5, { "job", "remove", "1" }).stderr, "a process works on job 1: stop it first")
     assert_has(expect_plain(0, { "job", "stop", "1" }).stderr, "job 1 is asked to stop")
     local result = process:wait()
@@ -638,7 +720,6 @@ describe("leat job", function()
     os.remove(path_of("cards.results.csv"))
     assert_has(expect_plain(0, { "job", "results", "1" }).stdout, "  results: " .. path_of("cards.results.csv") .. "\n")
     assert.equal(text, read("cards.results.csv"))
-    assert(files.make_folder(path_of("out")))
     expect_plain(0, { "job", "results", "1", "--out", path_of("out"), "--json" })
     assert.equal(text, read("out/cards.results.csv"))
   end)
@@ -654,6 +735,38 @@ describe("leat job", function()
     result = expect_plain(6, { "job", "verify", "1", "--rate", "none" })
     assert.equal("old: changed since it was processed\n2 rows verified, 1 changed, 0 could not be seen\n",
       result.stdout)
+    server:fault { operation = "find", value = "free", kind = "server", times = math.huge }
+    result = expect_plain(6, { "job", "verify", "1", "--rate", "none", "--probe", "0.05", "--timeout", "0.2" })
+    assert_has(result.stdout, "free: could not be seen: ")
+    assert_has(result.stdout, "\n1 row verified, 0 changed, 1 could not be seen\n")
+  end)
+
+  it("verify says how many requests it sends, and goes on where it was stopped", function()
+    expect(0, { "import", write("cards.csv", rows(30)) })
+    server:fault { operation = "find", delay = 0.2, times = math.huge }
+    local process = command.start(given({ "job", "verify", "1", "--rate", "100", "--concurrency", "2" },
+      command.has_terminals and { terminal = "012" } or nil))
+    process:wait_for(command.has_terminals and "screen" or "stderr",
+      "job 1: verifies 30 rows: 30 requests, 1 s at 100/s")
+    if command.has_terminals then
+      process:wait_for("screen", " of 30 verified, ")
+    else
+      wait_for_requests("find", 6)
+    end
+    process:signal("INT")
+    local result = process:wait()
+    assert.equal(130, result.status, result.stderr)
+    local output = command.has_terminals and result.screen or result.stdout
+    local verified, left = output:match("(%d+) rows? verified, 0 changed, 0 could not be seen, "
+      .. "(%d+) not verified yet\n")
+    assert.equal(30, tonumber(verified) + tonumber(left), output)
+    assert_has(output, "To continue:\n  leat job verify 1 --rate 100 --concurrency 2\n")
+    assert.truthy(expect_plain(0, { "job", "list" }).stdout:find("^1  finished  "))
+    local found = #server:requests("find")
+    result = expect_plain(0, { "job", "verify", "1", "--rate", "none" })
+    assert_has(result.stderr, ("job 1: goes on, and verifies %d rows"):format(left))
+    assert.equal(found + left, #server:requests("find"))
+    assert_has(expect_plain(0, { "job", "verify", "1", "--rate", "none" }).stderr, "job 1: verifies 30 rows")
   end)
 end)
 
@@ -729,7 +842,8 @@ describe("the journal", function()
 end)
 
 describe("results that cannot be written", function()
-  it("in a folder that is missing: the job is not lost", function()
+  it("in a folder that cannot be made: the job is not lost", function()
+    write("none", "")
     local result = expect(5, { "import", write("cards.csv", rows(2)), "--out", path_of("none") })
     assert_has(result.stderr, "leat: the result files were not written: ")
     assert_has(result.stderr, path_of("none"))

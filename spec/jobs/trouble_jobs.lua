@@ -86,8 +86,8 @@ describe("a job", function()
     local list, outputs = start(function(run)
       return run:begin() .. "; " .. run:command() .. "; wait"
     end)
-    says(outputs, "^failed journal: another process works on the journal /.*/jobs%.db: wait for it, or give another "
-      .. "journal\nfinished")
+    says(outputs, "^failed journal: another process works on the journal /.*/jobs%.db %(job 1%): wait for it, or "
+      .. "give another journal\nfinished")
     finish(list)
   end)
 

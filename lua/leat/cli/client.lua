@@ -3,6 +3,7 @@
 local core = require("leat.core")
 local environment = require("leat.environment")
 local leat = require("leat")
+local status = require("leat.cli.status")
 local usage = require("leat.cli.usage")
 
 local DEFAULT_RATE = 5 -- requests per second with several values: the service publishes no limit
@@ -43,6 +44,22 @@ local function observer(context, verbose)
     elseif attempt.kind and attempt.wait_milliseconds and not noted and core.now() - begun > UNNOTICED then
       noted = true
       context.output:notice(("%s: trying again until --timeout (-v prints every request)"):format(attempt.kind))
+    end
+  end
+end
+
+-- Returns the same for a job, which tries again by itself. `context.failing` becomes the kind of the last temporary
+-- error, so that the progress can say so long before a row has failed; and false when a call gets another response. The
+-- finds that verify a change may succeed although all changes fail.
+local function observer_of_job(context, verbose)
+  local observe = verbose and observer(context, true)
+  return function(attempt)
+    local is_temporary = status.of(attempt) == status.TEMPORARY
+    if is_temporary or attempt.purpose ~= "verify" then
+      context.failing = is_temporary and attempt.kind
+    end
+    if observe then
+      observe(attempt)
     end
   end
 end
@@ -99,8 +116,8 @@ function client.new(context, options)
   settings.timeout, settings.ca_file, settings.proxy = options.timeout, options.ca_file, options.proxy
   settings.max_connections = options.concurrency or 8
   settings.retry_budget, settings.retry_cap = false, 2
-  if of_jobs[options.command] then -- a job tries again by itself
-    settings.on_attempt = options.verbose and observer(context, true) or nil
+  if of_jobs[options.command] then
+    settings.on_attempt = observer_of_job(context, options.verbose)
   else
     -- Whatever can still succeed within the timeout is tried again, in short intervals.
     settings.max_attempts, settings.on_attempt = 0, observer(context, options.verbose)

@@ -2,9 +2,27 @@
 
 local OPERATIONS = { "ensure", "create", "link", "unlink", "update", "delete", "find" }
 local DAY = 86400
-local EXAMPLES = [[
+local EPILOG = [[
+Outcomes in cards.results.csv:
+   created, existed  The card is new, or was there before; 'changed' says
+                     whether it was linked or named then.
+   linked, unlinked, updated, deleted, found
+                     Done as requested.
+   recovered         Done: its response was lost, and the card showed it.
+   failed            Not done; 'kind' and 'message' say why.
+   unknown           May be done, but the card does not show it: look at it.
+   rejected          Never sent: something is wrong in the row.
+   skipped           Never sent: it is the same as another row.
+   ready             Unprocessed: nothing that can have an effect was sent.
+   later             Unprocessed: it was tried, and waits to be tried again.
+   claimed           Unprocessed: it was being sent when the results were
+                     written, or when the program died.
+   Unprocessed rows may have been sent. 'leat job run' finds out which of them
+   were, so continue the job rather than importing cards.unprocessed.csv.
+
 Examples:
-   leat import members.csv --column value='Card Number' --dry-run
+   leat import members.csv --column value='Card Number' \
+      --column name=Member --column contact_email=E-Mail --dry-run
    leat import cards.csv --operation find    # exports the cards]]
 
 -- ---- conversions ------------------------------------------------------------------------
@@ -50,7 +68,8 @@ end
 -- ---- options ----------------------------------------------------------------------------
 
 local function add_out(command)
-  command:option("--out", "The folder for the result files; default: that of the file, or the current one.")
+  command:option("--out", "The folder for the result files; default: that of the file, or the current one. "
+    .. "It is made if it is missing.")
     :argname("DIR")
 end
 
@@ -84,9 +103,10 @@ local function add_import(add)
     .. "journal, so that after Ctrl-C, a crash or an outage the same command continues. FILE is CSV, with commas, "
     .. "semicolons or tabs. Its first line names the columns: value, and as the operation takes them name, "
     .. "contact_uuid or contact_email, active, expect; others are ignored. Whenever it ends, results are beside FILE: "
-    .. "cards.results.csv lists all rows; and cards.failed.csv, cards.unknown.csv, cards.rejected.csv (which were "
-    .. "never sent), cards.skipped.csv and cards.unprocessed.csv have those rows as they were, to be corrected and "
-    .. "imported.")
+    .. "cards.results.csv has the line, the outcome and the reason of each row; and cards.failed.csv, "
+    .. "cards.unknown.csv, cards.rejected.csv, cards.skipped.csv and cards.unprocessed.csv have those rows as they "
+    .. "were, without reasons, so that they can be corrected and imported. These files are replaced, or removed, when "
+    .. "results are written again: edit a copy.")
   import:argument("FILE", "A CSV file; '-' reads standard input."):target("file"):argname("FILE")
   import:option("--operation", "What to do with each card: " .. table.concat(OPERATIONS, ", ") .. "; default: ensure, "
     .. "which creates a card, or completes the one that exists."):argname("NAME"):choices(OPERATIONS)
@@ -94,10 +114,11 @@ local function add_import(add)
     :argname("NAME=HEADER"):count("*"):convert(column)
   import:flag("--dry-run", "Check the file, and say how long it would take; send nothing.")
   import:flag("-y --yes", "Do not ask before cards are deleted or unlinked. Needed where there is no terminal.")
-  import:flag("--again", "Process a file again that was finished.")
+  import:flag("--again", "Process a file again that was finished. Files are told apart by their contents, the columns "
+    .. "and the operation, not by their names.")
   import:flag("--detach", "Only store the job, and print its number, for 'leat job run'.")
   add_run_options(import)
-  import:epilog(EXAMPLES .. "\n\n" .. import._epilog)
+  import:epilog(EPILOG .. "\n\n" .. import._epilog)
 end
 
 local function add_job(add, add_help)
@@ -122,10 +143,12 @@ local function add_job(add, add_help)
   retry:flag("--failed", "Only those that failed.")
   retry:flag("--unknown", "Only those whose outcome is unknown.")
   add_run_options(retry)
-  local results = add_action("results", "Write the result files of a job.")
+  local results = add_action("results", "Write the result files of a job; they replace earlier ones. "
+    .. "'leat help import' explains them.")
   add_id(results)
   add_out(results)
-  local verify = add_action("verify", "Find all cards of a job, and list those that are not as it left them.")
+  local verify = add_action("verify", "Find all cards of a job, and list those that are not as it left them, "
+    .. "or could not be seen. If it is stopped, the same command goes on.")
   add_id(verify)
   verify:option("--probe", "The time between two attempts while the service does not respond; default: 30.")
     :argname("SECONDS"):convert(seconds("--probe", 0.01))

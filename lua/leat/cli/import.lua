@@ -3,6 +3,7 @@
 local confirm = require("leat.cli.confirm")
 local job_run = require("leat.cli.job_run")
 local journal = require("leat.cli.journal")
+local json = require("leat.cli.json")
 local new_client = require("leat.cli.client")
 local run = require("leat.cli.run")
 local status = require("leat.cli.status")
@@ -90,36 +91,31 @@ end
 
 local function print_rows(output, job)
   for row in job:results { "rejected", "skipped" } do
-    output:line(("line %d: %s: %s"):format(row.line, row.state, output:clean(row.message)))
+    output:line(output.json
+      and json.object():add("line", row.line):add("state", row.state):add("message", row.message):text()
+      or ("line %d: %s: %s"):format(row.line, row.state, output:clean(row.message)))
   end
 end
 
-local function range(least, most, form)
-  least, most = form(least), form(most)
-  return least == most and least or ("%s to %s"):format(least, most)
-end
-
-local function estimate(context, job)
-  local least, most = job:estimate()
-  local rate = new_client.rate(context.options)
-  local line = ("%s: %s requests"):format(text.rows(job.unprocessed), range(least, most, text.number))
-  if not rate then
-    return line
-  end
-  return ("%s, %s at %g/s"):format(line, range(least / rate, most / rate, text.duration), rate)
-end
+-- What makes the difference between the least and the most requests.
+local differences = { ensure = "one for a new card, 2 to 4 for one that exists",
+  link = "one, or 2 if the card has a contact" }
 
 local function print_dry_run(context, job, csv)
   local output = context.output
+  local least, most = job:estimate()
+  print_rows(output, job)
   if output.json then
-    local least, most = job:estimate()
-    output:line(text.object(job):add("requests_least", least):add("requests_most", most):text())
+    local object = text.object(job):add("requests_least", least):add("requests_most", most)
+    output:line(text.add_columns(object, csv):text())
     return
   end
-  print_rows(output, job)
   warn_of_lengths(output, csv)
+  output:line(text.columns(csv, output))
   output:line(text.counts(job))
-  output:line(estimate(context, job))
+  local why = least ~= most and differences[job.operation]
+  output:line(("%s: %s%s"):format(text.rows(job.unprocessed),
+    text.requests(least, most, new_client.rate(context.options)), why and (" (%s)"):format(why) or ""))
 end
 
 local function dry_run(context, csv)
@@ -185,7 +181,7 @@ end
 
 local function print_id(context, job)
   if context.output.json then
-    context.output:line(text.object(job):text())
+    context.output:line(text.add_columns(text.object(job), context.csv):text())
   else
     context.output:line(("%d"):format(job.id))
     context.output:notice("to run it: " .. text.command(context.options, ("job run %d"):format(job.id),
@@ -196,6 +192,10 @@ end
 
 local function import(context, store, csv)
   local output, options = context.output, context.options
+  local free, busy = store:check_free()
+  if not free and not options.detach then -- before a job is stored that could not be run
+    return journal.failure(context, busy)
+  end
   store:remove_old()
   context.client, context.rate_note = new_client.new(context, options)
   local account, err = find_account(context)
@@ -206,6 +206,7 @@ local function import(context, store, csv)
   if not job then
     return earlier
   end
+  output:notice(text.columns(csv, output))
   warn_of_lengths(output, csv)
   if options.detach then
     return print_id(context, job)
@@ -233,6 +234,7 @@ return function(context, options)
   if options.dry_run then
     return dry_run(context, csv)
   end
+  context.csv = csv
   local store, failed = journal.open(context)
   if not store then
     return failed

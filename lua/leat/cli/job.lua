@@ -13,13 +13,19 @@ local actions = {}
 
 -- ---- showing ----------------------------------------------------------------------------
 
-local function show(output, job)
+-- Returns why a job is in its state, in brackets.
+local function reason_of(job)
+  local form = job.state == "running" and " (waiting for the service: %s)" or job.state ~= "finished" and " (%s)"
+  return job.reason and form and form:format(job.reason) or ""
+end
+
+local function show(context, job)
+  local output = context.output
   if output.json then
-    output:line(text.object(job):text())
+    output:line(job_run.add_next(context, text.object(job), job):text())
     return
   end
-  local reason = job.reason and job.state ~= "finished" and (" (%s)"):format(job.reason) or ""
-  output:line(("%d  %s%s  %s of %s  %s"):format(job.id, job.state, output:clean(reason), job.operation,
+  output:line(("%d  %s%s  %s of %s  %s"):format(job.id, job.state, output:clean(reason_of(job)), job.operation,
     output:clean(job.file or job.name), text.counts(job)))
 end
 
@@ -31,7 +37,7 @@ function actions.list(context, store)
     context.output:notice("there are no jobs")
   end
   for _, job in ipairs(list) do
-    show(context.output, job)
+    show(context, job)
   end
   return status.DONE
 end
@@ -45,8 +51,11 @@ end
 function actions.status(context, store)
   local job, err = journal.job(store, context.options.id or last_id(store))
   while job do
-    show(context.output, job)
+    show(context, job)
     if not context.options.watch or job.state ~= "running" or context.output.failed then
+      if not context.output.json then
+        job_run.print_next(context, job)
+      end
       return status.DONE
     end
     run.wait(1)
@@ -97,27 +106,58 @@ function actions.retry(context, store)
   return job_run.complete(context, job)
 end
 
-function actions.verify(context, store)
-  local job, err = find(context, store)
-  local ready
-  if job then
-    connect(context)
+-- Lets all cards of a job be found again, or those that are left if a verification was stopped. Returns their number.
+local function begin_verification(context, job)
+  connect(context)
+  context.options.verify = nil -- argparse stores the name of the command
+  local goes_on = job.reason == "verify_stopped"
+  local ready, err = true, nil
+  if not goes_on then
     ready, err = job:forget_verified()
   end
-  if not ready then
+  local count
+  if ready then
+    count, err = job:count_to_verify()
+  end
+  if not count then
+    return nil, err
+  end
+  context.output:notice(("job %d: %s %s: %s"):format(job.id, goes_on and "goes on, and verifies" or "verifies",
+    text.rows(count), text.requests(count, count, new_client.rate(context.options))))
+  return count
+end
+
+-- Prints what was found, and the command that goes on if not all cards were looked at.
+local function print_verified(context, job, summary, count)
+  for row in job:results { "unknown" } do
+    if row.kind == "changed_afterwards" then
+      context.output:line(("%s: changed since it was processed"):format(context.output:clean(row.value)))
+    end
+  end
+  local left = count - summary.verified - summary.unverified
+  context.output:line(("%s verified, %s changed, %s could not be seen%s"):format(text.rows(summary.verified),
+    text.number(summary.changed), text.number(summary.unverified),
+    left > 0 and (", %s not verified yet"):format(text.number(left)) or ""))
+  if left > 0 then
+    context.output:line("To continue:")
+    context.output:line("  " .. text.command(context.options, ("job verify %d"):format(job.id), true))
+  end
+end
+
+function actions.verify(context, store)
+  local job, err = find(context, store)
+  local count
+  if job then
+    count, err = begin_verification(context, job)
+  end
+  if not count then
     return context.output:failure(nil, err)
   end
   local result, summary = job_run.run(context, job, { only_verify = true, verify = true })
   if not summary then
     return result
   end
-  for row in job:results { "unknown" } do
-    if row.kind == "changed_afterwards" then
-      context.output:line(("%s: changed since it was processed"):format(context.output:clean(row.value)))
-    end
-  end
-  context.output:line(("%s verified, %s changed, %s could not be seen"):format(text.rows(summary.verified),
-    text.number(summary.changed), text.number(summary.unverified)))
+  print_verified(context, job, summary, count)
   return job.unknown > 0 and status.UNKNOWN or summary.kind and result or status.DONE
 end
 

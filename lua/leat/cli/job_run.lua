@@ -1,6 +1,7 @@
 -- Runs a job for the `leat` command: until its end, or a signal; then writes the result files and says how to go on.
 
 local core = require("leat.core")
+local journal = require("leat.cli.journal")
 local json = require("leat.cli.json")
 local status = require("leat.cli.status")
 local system = require("leat.cli.core")
@@ -14,21 +15,31 @@ local TURN = 0.05 -- seconds
 -- ---- while it runs ----------------------------------------------------------------------
 
 local function on_event(context, probe)
+  local output = context.output
   return function(what, detail)
     if what == "outage" then
-      context.output:message(text.outage(detail.kind, probe) .. "; no rows are used up")
+      output:message(text.outage(detail.kind, probe) .. "; no rows are used up")
+    elseif what == "outage_over" then
+      output:notice("the service responds again")
     else
-      context.output:notice("the service responds again")
+      local line = ("%s: could not be seen: %s"):format(output:clean(detail.value), output:clean(detail.message))
+      if context.options.action == "verify" then
+        output:line(line)
+      else
+        output:message("leat: " .. line)
+      end
     end
   end
 end
 
 local function show_progress(context, run, begun)
   local p = run:progress()
-  local ended = p.done + p.failed + p.unknown
-  context.output:progress({ done = ended, failed = p.failed, unknown = p.unknown, before = run.done_before,
-    total = p.rows - p.rejected - p.skipped, begun = begun, note = p.outage and "waiting for the service"
-      or p.phase ~= "items" and "verifying" or nil }, core.now() / 1000)
+  local verifies = p.phase == "verifying"
+  p.failing = p.failing or context.failing or nil
+  local line, problem = text.progress(p)
+  context.output:progress({ done = verifies and p.verified or p.done + p.failed + p.unknown,
+    total = verifies and p.to_verify or p.rows - p.rejected - p.skipped, text = line, problem = problem,
+    begun = begun }, core.now() / 1000)
 end
 
 -- Steps the run until it has ended. Returns its summary.
@@ -74,34 +85,49 @@ local function files_object(files)
   return object:text()
 end
 
--- Returns the words of the command that continues a job, or nil if there is nothing to continue.
-local function next_words(job)
-  if job.unprocessed > 0 then
-    return ("job run %d"):format(job.id)
-  elseif job.failed + job.unknown > 0 then
-    return ("job retry %d"):format(job.id)
+local continued = { planned = true, interrupted = true, stopped = true, paused = true }
+
+-- Returns the command that continues a job, or nil if there is nothing to continue; and what it is good for.
+local function next_command(context, job)
+  local words, purpose
+  if continued[job.state] then
+    words, purpose = "job run %d", "To continue:"
+  elseif job.state == "finished" and job.failed + job.unknown > 0 then
+    words, purpose = "job retry %d", "To try those again that failed or are unknown:"
+  end
+  return words and text.command(context.options, words:format(job.id), true), purpose
+end
+
+-- Returns a job as a JSON object with the command that continues it.
+function job_run.add_next(context, object, job)
+  return object:add("next", (next_command(context, job)))
+end
+
+-- Prints the command that continues a job.
+function job_run.print_next(context, job)
+  local command, purpose = next_command(context, job)
+  if command then
+    context.output:line(purpose)
+    context.output:line("  " .. command)
   end
 end
 
 -- Prints the counts, the files and the command that continues the job.
 function job_run.print_end(context, job, files)
-  local output, words = context.output, next_words(job)
-  local command = words and text.command(context.options, words, true)
+  local output = context.output
   if output.json then
     local object = text.object(job):add_text("files", files and files_object(files) or "{}")
-    output:line(object:add("next", command):text())
+    job_run.add_next(context, object, job)
+    output:line((context.csv and text.add_columns(object, context.csv) or object):text())
     return
   end
   output:line(text.counts(job))
   for _, name in ipairs(names) do
     if files and files[name] then
-      output:line(("  %s: %s"):format(name, output:clean(files[name])))
+      output:line(("  %s: %s"):format(name, output:clean(journal.short_path(files[name]))))
     end
   end
-  if command then
-    output:line(job.unprocessed > 0 and "To continue:" or "To try those again that failed or are unknown:")
-    output:line("  " .. command)
-  end
+  job_run.print_next(context, job)
 end
 
 local of_pause = { max_failures = status.UNFINISHED, journal = status.TEMPORARY, ["local"] = status.TEMPORARY,
@@ -123,7 +149,7 @@ local function explain_end(context, summary)
   local output, job = context.output, summary.job
   if summary.state == "paused" then
     output:message(("leat: job %d is paused: %s: %s"):format(job.id, summary.kind, output:clean(summary.message or "")))
-  elseif summary.state == "stopped" then
+  elseif summary.state == "stopped" and job.state == "stopped" then -- a verification that is stopped changes no state
     output:notice(("job %d is stopped"):format(job.id))
   end
   if summary.changed > 0 then
@@ -148,7 +174,7 @@ function job_run.run(context, job, more)
   end
   local run, err = job:start(context.client, options)
   if not run then
-    return context.output:failure(nil, err)
+    return journal.failure(context, err)
   end
   local summary = perform(context, run)
   job:refresh()
@@ -159,7 +185,7 @@ end
 -- Runs a job, writes its result files, and prints its end. Returns the exit status.
 function job_run.complete(context, job)
   context.output:notice(("job %d: %s of %s, %s; %s"):format(job.id, text.rows(job.rows),
-    context.output:clean(job.file or job.name), job.operation, context.rate_note))
+    context.output:clean(job.file and journal.short_path(job.file) or job.name), job.operation, context.rate_note))
   local result, summary = job_run.run(context, job)
   if not summary then
     return result

@@ -1,6 +1,7 @@
 -- How the `leat` command shows jobs: counts, durations, the command that continues one, and JSON.
 
 local json = require("leat.cli.json")
+local quote = require("leat.core").quote
 
 local text = {}
 
@@ -31,12 +32,68 @@ function text.rows(count)
   return text.number(count) .. (count == 1 and " row" or " rows")
 end
 
+local function range(least, most, form)
+  least, most = form(least), form(most)
+  return least == most and least or ("%s to %s"):format(least, most)
+end
+
+-- Returns a number of requests, and how long they take at a rate, if there is one.
+function text.requests(least, most, rate)
+  local line = ("%s %s"):format(range(least, most, text.number), most == 1 and "request" or "requests")
+  if not rate then
+    return line
+  end
+  return ("%s, %s at %g/s"):format(line, range(least / rate, most / rate, text.duration), rate)
+end
+
 -- Says that the service does not respond, and what is done about it.
 function text.outage(kind, probe)
   return ("leat: the service does not respond (%s): trying again every %g s"):format(kind, probe)
 end
 
 local counted = { "done", "failed", "unknown", "rejected", "skipped", "unprocessed" }
+
+-- Says how many rows are processed, of which some failed. `total` may be nil.
+function text.processed(count, total, failed)
+  return ("%s%s processed, %s failed"):format(text.number(count), total and " of " .. text.number(total) or "",
+    text.number(failed))
+end
+
+function text.rate(rate)
+  return ("%.1f/s"):format(rate)
+end
+
+local function waiting(count)
+  return ("%s %s to be tried again"):format(text.rows(count), count == 1 and "waits" or "wait")
+end
+
+-- Says what keeps a run from processing rows, if that is so.
+local function problem_of(p)
+  if p.outage then
+    return ("waiting for the service (%s)"):format(p.outage)
+  elseif p.failing and p.waiting == 0 then
+    return ("requests fail, and are tried again (%s)"):format(p.failing)
+  elseif p.failing then
+    return ("%s (%s)"):format(waiting(p.waiting), p.failing)
+  elseif p.phase == "settling" then
+    return "waiting for requests that may arrive late"
+  end
+end
+
+-- Returns how far a run is, and what is wrong, if something is. `p` is the run's progress.
+function text.progress(p)
+  local unknown = p.unknown > 0 and (", %s unknown"):format(text.number(p.unknown)) or ""
+  local ended, total = p.done + p.failed + p.unknown, p.rows - p.rejected - p.skipped
+  local so_far = text.processed(ended, total, p.failed) .. unknown
+  if p.phase == "verifying" then
+    so_far = ("%s of %s verified"):format(text.number(p.verified), text.number(p.to_verify))
+  end
+  local problem = problem_of(p)
+  if problem then
+    return ("%s; %s"):format(so_far, problem), true
+  end
+  return ("%s, %s%s"):format(so_far, text.rate(p.rate), p.eta and (", %s left"):format(text.duration(p.eta)) or "")
+end
 
 -- Returns the counts of a job, which add up to the number of its rows.
 function text.counts(job)
@@ -45,6 +102,9 @@ function text.counts(job)
     if job[name] > 0 or name == "done" then
       parts[#parts + 1] = ("%s %s"):format(text.number(job[name]), name)
     end
+  end
+  if job.waiting > 0 then
+    parts[#parts] = ("%s, of which %s"):format(parts[#parts], waiting(job.waiting):gsub(" rows? ", " ", 1))
   end
   return ("%s: %s"):format(text.rows(job.rows), table.concat(parts, ", "))
 end
@@ -96,7 +156,35 @@ function text.object(job)
   for _, name in ipairs(counted) do
     object:add(name, job[name])
   end
-  return object:add("requests", job.requests)
+  return object:add("waiting", job.waiting):add("requests", job.requests)
+end
+
+local MOST_HEADERS = 20
+
+-- Says which columns of a file are used, and which are not.
+function text.columns(csv, output)
+  local used, unused = {}, {}
+  for i, column in ipairs(csv.used) do
+    used[i] = column.name .. (column.header ~= column.name and (' ("%s")'):format(output:clean(column.header)) or "")
+  end
+  for i = 1, math.min(#csv.unused, MOST_HEADERS) do
+    unused[i] = ('"%s"'):format(output:clean(csv.unused[i]))
+  end
+  local more = #csv.unused - #unused
+  return ("columns: %s%s%s%s"):format(table.concat(used, ", "), unused[1] and "; not used: " or "",
+    table.concat(unused, ", "), more > 0 and (" and %d more"):format(more) or "")
+end
+
+-- Adds to a JSON object which columns of a file are used, and which are not.
+function text.add_columns(object, csv)
+  local used, unused = json.object(), {}
+  for _, column in ipairs(csv.used) do
+    used:add(column.name, column.header)
+  end
+  for i, header in ipairs(csv.unused) do
+    unused[i] = quote(header)
+  end
+  return object:add_text("columns", used:text()):add_text("not_used", "[" .. table.concat(unused, ",") .. "]")
 end
 
 return text

@@ -1,6 +1,7 @@
 -- Opens the journal of jobs for the `leat` command.
 
 local need = require("leat.cli.need")
+local text = require("leat.cli.job_text")
 local usage = require("leat.cli.usage")
 
 local journal = {}
@@ -8,6 +9,23 @@ local journal = {}
 -- Returns the module leat.jobs, which is not needed for other commands.
 function journal.jobs()
   return need("leat.jobs", "luarocks install leat-jobs")
+end
+
+-- Returns a path without the current folder, as people write it.
+function journal.short_path(path)
+  local folder = require("leat.jobs.core").current_folder()
+  local inside = folder and path:sub(1, #folder + 1) == folder .. "/"
+  return inside and path:sub(#folder + 2) or path
+end
+
+-- Prints an error of a journal, and if another process works on it the command that shows how far that is. Returns the
+-- exit status.
+function journal.failure(context, err)
+  local result = context.output:failure(nil, err)
+  if err.job then
+    context.output:notice("to watch it: " .. text.command(context.options, ("job status %d --watch"):format(err.job)))
+  end
+  return result
 end
 
 -- Returns an open journal; or nil and the exit status, after a message.

@@ -52,7 +52,8 @@ local function main(arguments)
   elseif not options.command then
     return fail_usage(output, "a command is missing")
   end
-  local context = { options = options, output = output, client = false, input = false, stopped = false, serves = false }
+  local context = { options = options, output = output, client = false, input = false, csv = false,
+    failing = false, stopped = false, serves = false }
   local fine, result = pcall(run_command, context, options)
   output:hide_progress()
   if not fine and type(result) == "table" and result.usage then

@@ -5,6 +5,7 @@
 local json = require("leat.cli.json")
 local system = require("leat.cli.core")
 local status = require("leat.cli.status")
+local text_of = require("leat.cli.job_text")
 
 local Output = {}
 Output.__index = Output
@@ -186,34 +187,21 @@ end
 
 local WIDTH = 20
 
-local function duration(seconds)
-  seconds = math.floor(seconds + 0.5)
-  local hours, minutes = math.floor(seconds / 3600), math.floor(seconds % 3600 / 60)
-  if hours > 0 then
-    return ("%d:%02d:%02d"):format(hours, minutes, seconds % 60)
-  end
-  return ("%d:%02d"):format(minutes, seconds % 60)
-end
-
 local function progress_text(p, seconds)
-  local rate = (p.done - (p.before or 0)) / seconds
-  local unknown = (p.unknown or 0) > 0 and (", %d unknown"):format(p.unknown) or ""
-  local text = ("%d%s done, %d failed%s, %.1f/s"):format(p.done, p.total and " of " .. p.total or "", p.failed,
-    unknown, rate)
-  if p.note then
-    return ("%s, %s"):format(text, p.note)
-  end
-  return p.total and rate > 0 and ("%s, %s left"):format(text, duration((p.total - p.done) / rate)) or text
+  local rate = p.done / seconds
+  local text = ("%s, %s"):format(text_of.processed(p.done, p.total, p.failed), text_of.rate(rate))
+  return p.total and rate > 0 and ("%s, %s left"):format(text, text_of.duration((p.total - p.done) / rate)) or text
 end
 
+-- A problem leaves no room for the bar.
 local function bar(p)
-  local full = p.total and math.floor(WIDTH * p.done / math.max(p.total, 1))
+  local full = p.total and not p.problem and math.floor(WIDTH * p.done / math.max(p.total, 1))
   return full and ("[%s%s] "):format(("#"):rep(full), ("."):rep(WIDTH - full)) or ""
 end
 
 -- Shows the progress of work that takes longer than a second: a bar on a terminal, otherwise a line every ten
 -- seconds. `p` has `done`, `failed`, `total` (nil if that is not known) and `begun`, a time in seconds, as `now`. It
--- may have `unknown`, `before` (done earlier) and a `note`.
+-- may have the `text` to show, which says that there is a `problem`.
 function Output:progress(p, now)
   local seconds = now - p.begun
   local interval = not self.terminal and 10 or self.reported > p.begun and 0.2 or 1
@@ -222,11 +210,11 @@ function Output:progress(p, now)
   end
   self.reported = now
   if self.terminal then
-    local text = bar(p) .. progress_text(p, seconds)
+    local text = bar(p) .. (p.text or progress_text(p, seconds))
     system.write(STDERR, "\r" .. text:sub(1, (system.columns(STDERR) or 80) - 1) .. "\27[K")
     self.shown = true
   else
-    system.write(STDERR, "leat: " .. progress_text(p, seconds) .. "\n")
+    system.write(STDERR, "leat: " .. (p.text or progress_text(p, seconds)) .. "\n")
   end
 end
 

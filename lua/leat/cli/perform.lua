@@ -77,7 +77,7 @@ function perform.contact(context, arguments)
   if uuid then
     return uuid
   elseif not err or err.kind == "contact_not_found" then
-    err = perform.failure("contact_not_found", contacts.NONE)
+    err = perform.failure("contact_not_found", contacts.not_found(arguments.email))
   end
   return nil, err
 end

@@ -330,6 +330,19 @@ local function misspelt(headers, matched, operation)
   return warnings
 end
 
+-- Returns the headers of the columns that are used, each with its `name`, and a list of those that are not.
+local function used_and_unused(headers, matched)
+  local used, unused, is_used = {}, {}, {}
+  for i, column in ipairs(matched) do
+    used[i] = { name = column.name, header = headers[column.index] }
+    is_used[column.index] = true
+  end
+  for i, header in ipairs(headers) do
+    unused[#unused + 1] = not is_used[i] and header or nil
+  end
+  return used, unused
+end
+
 -- Returns the headers without an empty last one: a separator ended the line.
 local function without_empty_last(headers)
   local list = {}
@@ -360,7 +373,8 @@ columns.given, columns.bits = sum_of_bits, bits
 
 --- Finds the columns that an operation uses. `headers` are the header's cells; `mapping` maps names to the file's own
 -- headers: { value = "Card Number" }. Returns the columns, for columns.row, or nil and a message. `result.warnings`
--- lists columns that may be misspelt.
+-- lists columns that may be misspelt, `result.used` the columns that are used (`name`, `header`), and `result.unused`
+-- the headers of the others.
 function columns.match(headers, operation, mapping)
   check_operation(operation)
   mapping, headers = mapping or NOTHING, without_empty_last(headers)
@@ -384,6 +398,7 @@ function columns.match(headers, operation, mapping)
   end
   matched.needed = sum_of_bits(set_of(OPERATIONS[operation].needs or NOTHING))
   matched.warnings = misspelt(headers, matched, operation)
+  matched.used, matched.unused = used_and_unused(headers, matched)
   return matched
 end
 

@@ -16,6 +16,7 @@ local MOST_TRIES = 5 -- times that an item may fail while others succeed
 local OUTAGE = 20 -- failures in a row that are an outage; fewer if there are not so many items
 local TURN = 1 -- seconds after which results are stored at the latest
 local LEAST_FAILURES = 100 -- before `max_failures` given in percent stops a job
+local RECENT = 20 -- seconds: in the rate, what happened longer ago counts little
 local GIVE_UP = 15 * 60 -- seconds after which a journal that cannot be written ends the run
 
 local reads = { find = true }
@@ -35,7 +36,11 @@ local function resolve_contact(run, item)
   local uuid, err, attempts = contacts.find_by_email(run.client, address)
   item.requests = item.requests + attempts
   item.arguments.contact_uuid = uuid
-  return uuid, err or { kind = "contact_not_found", message = contacts.NONE }
+  if not uuid and (not err or err.kind == "contact_not_found") then
+    err = { kind = "contact_not_found", code = err and err.code, message = contacts.not_found(address)
+      .. "; the card was not changed, and contacts are never created" }
+  end
+  return uuid, err
 end
 
 local function perform(run, item, step)
@@ -102,7 +107,45 @@ local function open_items(run)
   return run.job.rows - run.job.done - run.job.failed - run.job.unknown - run.job.rejected - run.job.skipped
 end
 
+-- ---- the rate ---------------------------------------------------------------------------
+
+-- Returns how many rows of this phase are processed, or verified, and how many are left.
+local function count_of_phase(run)
+  if run.phase == "verifying" then
+    local verified = run.verified_count + run.unverified
+    return verified, run.to_verify - verified
+  end
+  local job = run.job
+  return job.done + job.failed + job.unknown, open_items(run)
+end
+
+local function begin_pace(run)
+  run.pace = { begun = now(), at = now(), count = count_of_phase(run), rate = false }
+end
+
+-- Averages the rows a second, so that the time that is left does not depend on what was long ago.
+local function update_pace(run)
+  local pace, time = run.pace, now()
+  local passed, count = time - pace.at, count_of_phase(run)
+  if passed >= 1 then
+    local latest, weight = (count - pace.count) / passed, math.max(1 - math.exp(-passed / RECENT),
+      passed / (time - pace.begun))
+    pace.rate = (pace.rate or 0) * (1 - weight) + latest * weight
+    pace.at, pace.count = time, count
+  end
+end
+
+-- Returns the rows a second.
+local function rate_of(run)
+  local pace = run.pace
+  local passed = now() - pace.at
+  return pace.rate or passed > 0 and (count_of_phase(run) - pace.count) / passed or 0
+end
+
+-- ---- outages ----------------------------------------------------------------------------
+
 function Run:begin_outage(ending)
+  self.failing = ending.kind or self.failing
   if not self.outage then
     self.outage = { kind = ending.kind, message = ending.message, since = now(), probe_at = now() + self.probe }
     self.exhausted = false
@@ -132,14 +175,26 @@ local function note_response(run)
 end
 
 function Run:end_outage()
+  self.failing = false
   if self.outage then
     self:tell("outage_over", self.outage)
     self.outage = false
+    begin_pace(self)
+  end
+end
+
+-- Lets other processes know of an outage, as far as the journal can be written.
+local function note_outage(run)
+  local kind = run.outage and run.outage.kind or nil
+  if kind ~= run.noted_outage then
+    run.noted_outage = kind
+    journal.try(run.store.set_reason, run.store, run.job.id, kind)
   end
 end
 
 -- Counts a failure that may pass. It counts against the item only if the service has responded to others since.
 local function note_transient(run, item, ending)
+  run.failing = ending.kind
   if run.responses > item.mark then
     item.tries, item.mark = item.tries + 1, run.responses
     if item.tries >= MOST_TRIES then
@@ -189,6 +244,7 @@ end
 -- Keeps a result in a list, until the next turn stores it.
 local function keep(run, list, result)
   run.first_ending = run.first_ending or now()
+  run.job.waiting = run.job.waiting + (result.state == "later" and 1 or 0)
   table.insert(list, result)
 end
 
@@ -249,10 +305,10 @@ local function verify(run, item)
   local verified = { item = item, requests = attempts, state = item.state, outcome = item.outcome, kind = item.kind,
     message = item.message, seen = card and items.encode_seen(card) or nil }
   if result == "changed" and item.state == "done" then
-    verified.state, verified.outcome, verified.kind = "unknown", nil, "changed_afterwards"
+    verified.state, verified.kind = "unknown", "changed_afterwards" -- the outcome is kept
     verified.message = "the card is not as it was left: it was changed afterwards"
   elseif result == "same" and item.state == "unknown" then
-    verified.state, verified.outcome, verified.kind, verified.message = "done", "recovered", nil, nil
+    verified.state, verified.outcome, verified.kind, verified.message = "done", item.outcome or "recovered", nil, nil
   elseif result == "cannot tell" then
     return nil, err
   end
@@ -297,6 +353,8 @@ function Run:retry_verification(item, err)
     self:begin_outage(ending)
   else
     self.unverified = self.unverified + 1
+    self:tell("unverified", { value = item.card, kind = err and err.kind,
+      message = err and err.message or "the service does not show what was changed" })
   end
 end
 
@@ -311,7 +369,11 @@ local function account_of(client)
     if not account then
       return nil, err
     end
-    accounts[client] = tostring(account.uuid or account.id or account.company)
+    local id = account.uuid or account.id or account.company
+    if id == nil then
+      return nil, journal.error("config", "the response to check() names no account: is the base URL right?")
+    end
+    accounts[client] = tostring(id)
   end
   return accounts[client]
 end
@@ -368,6 +430,7 @@ end
 local function take_claimed(run, claimed, asked, began)
   for _, item in ipairs(claimed) do
     item.claimed_at, item.mark = began, math.min(item.mark, run.responses)
+    run.job.waiting = run.job.waiting - (item.waited and 1 or 0)
     table.insert(run.queue, item)
   end
   run.probing = false
@@ -563,6 +626,8 @@ local function advance(run)
       run.phase = "ended"
     elseif run.journal:now() >= run.verify_from then
       run.phase, run.after, run.look_at = "verifying", 0, false
+      run.to_verify = run.store:count_to_verify(run.job.id, run.verify_all)
+      begin_pace(run)
     end
   end
   if run.phase == "verifying" and not fetch_unverified(run) then
@@ -574,7 +639,17 @@ local function summarize(run, ending)
   run.journal:unlock()
   run.summary = { state = ending.state, kind = ending.kind, message = ending.message, job = run.job,
     seconds = now() - run.begun, verified = run.verified_count, changed = run.changed, unverified = run.unverified,
-    stored = not run.broken or #run.endings == 0 }
+    to_verify = run.to_verify, stored = not run.broken or #run.endings == 0 }
+end
+
+-- Stores the state of the job. One that was finished stays so if a verification of it is stopped.
+local function store_state(run, ending)
+  if run.only_verify and run.job.finished and ending.state ~= "finished" then
+    run.store:set_state(run.job.id, "finished", "verify_stopped")
+  else
+    run.store:set_state(run.job.id, ending.state, ending.kind)
+  end
+  run.job = run.store:job(run.job.id)
 end
 
 -- Ends the run: the state of the job is stored, and the journal unlocked.
@@ -584,8 +659,7 @@ local function conclude(run)
     ending = { state = open_items(run) == 0 and "finished" or "stopped" }
   end
   if not run.broken then
-    run.store:set_state(run.job.id, ending.state, ending.kind)
-    run.job = run.store:job(run.job.id)
+    store_state(run, ending)
   end
   summarize(run, ending)
   if run.problem then
@@ -617,6 +691,8 @@ local function step(self)
     return self.summary
   end
   look_for_stop(self)
+  note_outage(self)
+  update_pace(self)
   if self.ending then
     release_queue(self)
   end
@@ -660,13 +736,13 @@ end
 
 -- Returns how far the run is.
 function Run:progress()
-  local job, seconds = self.job, now() - self.begun
-  local ended = job.done + job.failed + job.unknown - self.done_before
-  local rate = seconds > 0 and ended / seconds or 0
-  local left = open_items(self)
+  local job, rate = self.job, rate_of(self)
+  local _, left = count_of_phase(self)
   return { rows = job.rows, done = job.done, failed = job.failed, unknown = job.unknown, rejected = job.rejected,
-    skipped = job.skipped, unprocessed = left, seconds = seconds, rate = rate, eta = rate > 0 and left / rate or nil,
-    outage = self.outage and self.outage.kind or nil, phase = self.phase }
+    skipped = job.skipped, unprocessed = open_items(self), waiting = job.waiting, seconds = now() - self.begun,
+    rate = rate, eta = rate > 0 and not self.failing and left / rate or nil, failing = self.failing or nil,
+    outage = self.outage and self.outage.kind or nil, phase = self.phase,
+    verified = self.verified_count + self.unverified, to_verify = self.to_verify }
 end
 
 -- Starts to work on a job, whose journal is locked until the run ends. `options` are those of leat.jobs.
@@ -680,17 +756,19 @@ local function begin(store, job, client, options)
     client = client, single = client:with { max_attempts = 1 }, again = client:with { maybe_applied = true },
     concurrency = options.concurrency, max_failures = options.max_failures, probe = options.probe,
     settle_ms = settle_ms, lease_ms = math.floor(1000 * options.lease),
-    verify_all = options.verify, on_event = options.on_event,
+    verify_all = options.verify, only_verify = options.only_verify, on_event = options.on_event,
     phase = options.only_verify and "settling" or "items", verify_from = store.journal:now(),
     is_checked = job.account == "" or accounts[client] == job.account,
     begun = now(), looked_at = now(), after = 0, flying = 0, tasks = {}, responses = 0,
-    verified_count = 0, changed = 0, unverified = 0,
+    verified_count = 0, changed = 0, unverified = 0, to_verify = 0,
     queue = {}, endings = {}, notes = {}, verified = {}, forgiven = {}, streak = {}, streak_length = 0,
     failures_in_row = 0,
-    outage = false, probing = false, exhausted = false, all_begun = false, ending = false, broken = false,
+    outage = false, failing = false, probing = false, exhausted = false, all_begun = false, ending = false,
+    broken = false,
     problem = false, look_at = false, retry_at = false, first_ending = false, failing_since = false, summary = false,
   }, Run)
   run.done_before, run.failed_before = run.job.done + run.job.failed + run.job.unknown, run.job.failed
+  begin_pace(run)
   return run
 end
 

@@ -29,14 +29,15 @@ end
 -- ---- jobs -------------------------------------------------------------------------------
 
 local JOB = "select id, name, operation, account, base_url, file, header, state, reason, rows, done, failed, unknown, "
-  .. "rejected, skipped, requests, created, finished from job"
+  .. "rejected, skipped, requests, created, finished, (select count(*) from item i where i.job = job.id "
+  .. "and i.state = 'later' and i.due is not null) from job"
 
 local function to_job(id, name, operation, account, base_url, file, header, state, reason, rows, done, failed,
-    unknown, rejected, skipped, requests, created, finished)
+    unknown, rejected, skipped, requests, created, finished, waiting)
   return id and { id = id, name = name, operation = operation, account = account, base_url = base_url, file = file,
     header = header, state = state, reason = reason, rows = rows, done = done, failed = failed, unknown = unknown,
     rejected = rejected, skipped = skipped, unprocessed = rows - done - failed - unknown - rejected - skipped,
-    requests = requests, created = created, finished = finished } or nil
+    waiting = waiting, requests = requests, created = created, finished = finished } or nil
 end
 
 -- Returns a job, or nil.
@@ -56,15 +57,29 @@ function Store:jobs()
   return list
 end
 
--- Sets the state of a job, and the reason why it is in that state.
+local SET_STATE = "update job set state = $2, reason = $3, stop = 0, finished = case $2 when 'finished' "
+  .. "then coalesce(finished, $4) when 'running' then finished end where id = $1"
+
+-- Sets the state of a job, and the reason why it is in that state. A job that was finished keeps the time when it was
+-- while a process works on it: it is only verified.
 function Store:set_state(id, state, reason)
-  self.journal:execute("update job set state = $2, reason = $3, stop = 0, finished = $4 where id = $1", "itti", id,
-    state, reason, state == "finished" and self.journal:now() or nil)
+  self.journal:execute(SET_STATE, "itti", id, state, reason, self.journal:now())
+end
+
+-- Sets the reason of a job that is running: why no rows are processed at present, or nil.
+function Store:set_reason(id, reason)
+  self.journal:execute("update job set reason = $2 where id = $1 and state = 'running'", "it", id, reason)
 end
 
 -- Notes that the other jobs that should be running are not: the caller holds the journal's lock.
 function Store:note_interrupted(id)
-  self.journal:execute("update job set state = 'interrupted' where state = 'running' and id <> $1", "i", id)
+  self.journal:execute("update job set state = case when finished is null then 'interrupted' else 'finished' end, "
+    .. "reason = null where state = 'running' and id <> $1", "i", id)
+end
+
+-- Returns the id of the job on which a process works, if one does; nil if it has not begun.
+function Store:running()
+  return (self.journal:row("select id from job where state = 'running' order by id desc limit 1", ""))
 end
 
 -- Asks the process that works on the job to stop.
@@ -91,7 +106,8 @@ end
 -- Removes the jobs that finished long ago.
 function Store:remove_old()
   local old = {}
-  for id in self.journal:rows("select id from job where finished < $1", "i", self.journal:now() - KEPT_MS) do
+  for id in self.journal:rows("select id from job where finished < $1 and state <> 'running'", "i",
+    self.journal:now() - KEPT_MS) do
     old[#old + 1] = id
   end
   for _, id in ipairs(old) do
@@ -303,8 +319,8 @@ local function set_verified(self, job, result, counts)
   end
 end
 
-local CLAIMABLE = "select n, line, card, arguments, bytes, attempt, crashes, tries, mark, maybe_applied, before "
-  .. "from item "
+local CLAIMABLE = "select n, line, card, arguments, bytes, attempt, crashes, tries, mark, maybe_applied, before, "
+  .. "state from item "
 local DUE = CLAIMABLE .. "where job = $1 and state = 'later' and due <= $2 and crashes < 2 order by due limit $3"
 local READY = CLAIMABLE .. "where job = $1 and n > $2 and state = 'ready' order by n limit $3"
 local SUSPECT = CLAIMABLE .. "where job = $1 and state = 'later' and due <= $2 and crashes >= 2 "
@@ -312,10 +328,11 @@ local SUSPECT = CLAIMABLE .. "where job = $1 and state = 'later' and due <= $2 a
 local CLAIM = "update item set state = 'claimed', attempt = attempt + 1, fence = $3, due = $4 where job = $1 and n = $2"
 
 local function collect(list, operation, read, rows)
-  for n, line, card, arguments, bytes, attempt, crashes, tries, mark, maybe_applied, before in rows do
+  for n, line, card, arguments, bytes, attempt, crashes, tries, mark, maybe_applied, before, state in rows do
     list[#list + 1] = { n = n, line = line, card = card, operation = operation,
       arguments = read(card, arguments, bytes), attempt = attempt, crashes = crashes, tries = tries,
-      mark = mark, maybe_applied = maybe_applied == 1, before = items.decode_before(before) }
+      mark = mark, maybe_applied = maybe_applied == 1, before = items.decode_before(before),
+      waited = state == "later" }
   end
 end
 
@@ -404,6 +421,11 @@ function Store:to_verify(job, operation, after, all)
   return list
 end
 
+-- Returns how many items are to be verified.
+function Store:count_to_verify(job, all)
+  return self.journal:row("select count(*) from item where " .. (all and ALL or DOUBTFUL), "i", job)
+end
+
 -- Lets all items of a job be verified again.
 function Store:forget_verified(job)
   self.journal:execute("update item set verified = null where job = $1 and verified is not null", "i", job)
@@ -445,8 +467,8 @@ function Store:results(job, after, states)
     local value = given.value
     given.value = nil
     list[#list + 1] = { n = n, line = line, value = value, arguments = given, bytes = bytes,
-      state = state, outcome = outcome or state, kind = kind, code = code, message = message, requests = requests,
-      at = at, before = items.decode_before(before), seen = items.decode(seen), changed = changed }
+      state = state, outcome = state == "done" and outcome or state, kind = kind, code = code, message = message,
+      requests = requests, at = at, before = items.decode_before(before), seen = items.decode(seen), changed = changed }
   end
   return list
 end

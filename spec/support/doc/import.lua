@@ -71,9 +71,9 @@ end
 -- Returns the first state of the bar that shows at least half.
 local function halfway(text)
   for state in text:gmatch("\r([^\r\n]*)") do
-    local done, total = state:match("(%d+) of (%d+) done")
+    local done, total = state:match("(%d+) of (%d+) processed")
     if done and done * 2 >= total + 0 then
-      return screen(text:match("^[^\n]*\n") .. state .. "\n")
+      return screen(text:match("^[^\r]*\n") .. state .. "\n")
     end
   end
   error("no bar was shown:\n" .. text)
@@ -103,9 +103,9 @@ return function()
   server:stop()
   local first, middle = screen(told), halfway(told)
   local blocks = { { command = COMMANDS[1], lines = first }, { command = COMMANDS[2], lines = screen(rest) } }
-  local height = 166 + (#first + #blocks[2].lines + 2) * LINE
+  local height = 132 + (#middle + #first + #blocks[2].lines + 2) * LINE
   local page = svg.new(COLUMNS * CHARACTER + 56, height, "An import in a terminal",
-    "leat import creates the cards of a file. Halfway: " .. middle[2] .. ". At the end: " .. first[2])
+    "leat import creates the cards of a file. Halfway: " .. middle[#middle] .. ". At the end: " .. first[#middle])
   local y = draw_terminal(page, 12, "Halfway", { { command = blocks[1].command, lines = middle } })
   draw_terminal(page, y, "At the end, and what needs a look", blocks)
   return tostring(page)
