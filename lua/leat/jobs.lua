@@ -60,8 +60,8 @@ end
 
 --- Opens a journal, and makes it if it does not exist.
 -- @function open
--- @tparam[opt] string path the file; default: `leat/jobs.db` in `$XDG_STATE_HOME` or `~/.local/state`. Network file
---   systems are refused. Two more files beside it, with `-wal` and `-shm` at the end, belong to it
+-- @tparam[opt=`leat/jobs.db` in `$XDG_STATE_HOME` or `~/.local/state`] string path the file. Network file systems are
+--   refused. Two more files beside it, with `-wal` and `-shm` at the end, belong to it
 -- @return a Store; or nil, err
 function jobs.open(path)
   path = path or default_path()
@@ -149,7 +149,7 @@ jobs.account = runs.account_of
 --- Reads the header of a CSV file, for `store:plan`: `plan { csv = assert(jobs.csv(read, "ensure")), ... }`.
 -- @tparam function read returns the next part of the file, a string; nil at its end; nil and a message on failure
 -- @tparam string operation as for `store:plan`
--- @tparam[opt] table mapping the file's own headers by the names of columns, such as `{ value = "Card Number" }`
+-- @tparam[opt=none] table mapping the file's own headers by the names of columns, such as `{ value = "Card Number" }`
 -- @treturn table with `warnings`, a list of columns that may be misspelt, and after the plan `lengths`, whose method
 --   `unusual` returns the length of most values and a list of others, each with `length`, `count` and `lines`; or nil
 --   and a message
@@ -168,20 +168,21 @@ function jobs.csv(read, operation, mapping)
 end
 
 --- Plans a job: stores its rows. If there is a job that does the same with the same rows, for the same account, that
--- one is returned, whatever its state. Nothing is sent but a request for the account.
+-- one is returned, whatever its state. Nothing is sent but a request for the account. Of duplicate rows, those after the
+-- first one are skipped; rows with the same value but other arguments are rejected.
 -- @function Store:plan
--- @tparam table options the options:
---
---   * `operation` string: `ensure` (the default), `create`, `link`, `unlink`, `update`, `delete` or `find`
---   * `rows` a list, or a function that returns the next row and nil after the last. A row is a table: `value`, and as
---     the operation takes them `name`, `contact_uuid` or `contact_email`, `active`, `expect`
---   * `csv` instead of `rows`: a file, as `jobs.csv` returns it
---   * `file` string: the path of that file, for results
---   * `client` the client: its account is asked for, with one request, and the job belongs to it
---   * `account` string: instead of `client`, the account that the job is for
---   * `base_url` string: instead of `client`, the server that it is for
---   * `name` string: what to call the job. Default: the operation
---   * `again` true: a new job even if there is one with the same rows. Default false
+-- @tparam table options the options, of which `rows` or `csv` is required:
+-- @tparam[opt=`ensure`] string options.operation `ensure`, `create`, `link`, `unlink`, `update`, `delete` or `find`
+-- @tparam[opt=none] table|function options.rows a list, or a function that returns the next row and nil after the last.
+--   A row is a table: `value`, and as the operation takes them `name`, `contact_uuid` or `contact_email`, `active`,
+--   `expect`
+-- @tparam[opt=none] table options.csv instead of `rows`: a file, as `jobs.csv` returns it
+-- @tparam[opt=none] string options.file the path of that file, for results
+-- @tparam[opt=none] client options.client its account is asked for, with one request, and the job belongs to it
+-- @tparam[opt=that of `client`; otherwise any] string options.account the account that the job is for
+-- @tparam[opt=that of `client`; otherwise any] string options.base_url the server that the job is for
+-- @tparam[opt=the operation] string options.name what to call the job
+-- @tparam[opt=false] boolean options.again true: a new job even if there is one with the same rows
 -- @return a Job; or nil, err
 -- @treturn boolean true if the job is one that was planned before
 -- @raise mistakes in the options
@@ -210,7 +211,7 @@ function Store:plan(options)
 end
 
 --- Returns a job.
--- @tparam number id
+-- @tparam number id the job's number
 -- @return a Job; nil if there is none
 function Store:job(id)
   return journal.try(function()
@@ -264,17 +265,18 @@ end
 --- Begins to work on a job: claims rows, and processes them in tasks. One process at a time works on a journal.
 -- @function Job:start
 -- @param client the client
--- @tparam[opt] table options times are in seconds:
---
---   * `concurrency` integer: how many rows are processed at a time. Default 8
---   * `max_failures` number: the job pauses after so many failed rows, or if below 1 after that share of the processed
---     rows, and at least 100. 0: never. Default 0.05
---   * `settle` how long a request may still take effect whose response was lost. Default 30
---   * `lease` for how long rows are claimed. Default 60
---   * `probe` the time between two attempts while the service does not respond. Default 30
---   * `verify` true: all rows are found once more at the end, not only those whose end is in doubt. Default false
---   * `only_verify` true: that is all that is done. Default false
---   * `on_event` a function that is called with `outage` or `outage_over`, and a table with `kind` and `message`
+-- @tparam[opt] table options the options:
+-- @tparam[opt=8,unit=rows] integer options.concurrency how many rows are processed at a time
+-- @tparam[opt=0.05,unit=rows; below 1: a share of them] number options.max_failures the job pauses after so many failed
+--   rows, or if below 1 after that share of the processed rows, and at least 100. 0: never
+-- @tparam[opt=30,unit=seconds] number options.settle how long a request may still take effect whose response was lost
+-- @tparam[opt=60,unit=seconds] number options.lease for how long rows are claimed
+-- @tparam[opt=30,unit=seconds] number options.probe the time between two attempts while the service does not respond
+-- @tparam[opt=false] boolean options.verify true: all rows are found once more at the end, not only those whose end is
+--   in doubt
+-- @tparam[opt=false] boolean options.only_verify true: that is all that is done
+-- @tparam[opt=none] function options.on_event a function that is called with `outage` or `outage_over`, and a table
+--   with `kind` and `message`
 -- @return a Run; or nil, err. A job of another account is paused, with the kind `account`
 function Job:start(client, options)
   options = schema.check("leat.jobs: start", run_options, options or {}, 2)
@@ -351,10 +353,10 @@ end
 -- `step` now and then. An interrupt stops the job; the next run continues.
 -- @function Job:run
 -- @param client the client
--- @tparam[opt] table options those of `start`, and:
---
---   * `progress` a function that is called with a table, as `Run:progress` returns it, and once more at the end
---   * `progress_every` seconds between two reports of progress. Default 1
+-- @tparam[opt] table options those of `job:start`, and:
+-- @tparam[opt=none] function options.progress a function that is called with a table, as `run:progress` returns it, and
+--   once more at the end
+-- @tparam[opt=1,unit=seconds] number options.progress_every the time between two calls of `progress`
 -- @treturn table the summary: `state`, `kind` and `message` (why it is paused or stopped), `job`, `seconds`, `stored`
 --   (false: the results of the last requests could not be stored); of the verification at the end `verified` (cards
 --   that were found), `changed` (those that are not as they were left), `unverified` (those that did not show it); or
@@ -419,9 +421,8 @@ end
 --- Lets rows that failed, and rows whose outcome is unknown, be processed by the next run. The unknown ones are
 -- verified first.
 -- @tparam[opt] table options the options:
---
---   * `failed` false: not those that failed. Default true
---   * `unknown` false: not those whose outcome is unknown. Default true
+-- @tparam[opt=true] boolean options.failed false: not those that failed
+-- @tparam[opt=true] boolean options.unknown false: not those whose outcome is unknown
 -- @treturn number how many rows; or nil, err
 function Job:retry(options)
   options = schema.check("leat.jobs: retry", { failed = "boolean", unknown = "boolean" }, options or {}, 2)
@@ -460,7 +461,7 @@ end
 -- other columns), `bytes` (the row as it was in the file), `state`, `outcome`, `kind`, `code`, `message`, `requests`,
 -- `at` (milliseconds since 1970), `before` (the card before an unlink or a delete), `seen` (the card as it was last
 -- seen) and `changed` (what an ensure did: `linked`, `named`).
--- @tparam[opt] table states a list: only rows that are in one of these states
+-- @tparam[opt=all] table states a list: only rows that are in one of these states
 -- @treturn function
 -- @raise an error of the journal
 function Job:results(states)
@@ -477,7 +478,7 @@ function Job:results(states)
 end
 
 --- Writes the results as CSV files, each of which appears as a whole.
--- @tparam[opt] string folder default: that of the file, or the current one
+-- @tparam[opt=that of the file; or the current one] string folder where to write them
 -- @treturn table the paths of the files, by name (`results`, `failed`, ...); or nil, err
 function Job:write_results(folder)
   folder = folder or self.file and self.file:match("^(.*)/[^/]*$") or "."
