@@ -168,8 +168,8 @@ function jobs.csv(read, operation, mapping)
 end
 
 --- Plans a job: stores its rows. If there is a job that does the same with the same rows, for the same account, that
--- one is returned, whatever its state. Nothing is sent but a request for the account. Of duplicate rows, those after the
--- first one are skipped; rows with the same value but other arguments are rejected.
+-- one is returned, whatever its state. Nothing is sent but a request for the account. The duplicates of a
+-- row are skipped; rows with the same value but other arguments are rejected.
 -- @function Store:plan
 -- @tparam table options the options, of which `rows` or `csv` is required:
 -- @tparam[opt=`ensure`] string options.operation `ensure`, `create`, `link`, `unlink`, `update`, `delete` or `find`
