@@ -31,7 +31,7 @@
 #   make purity           proves that the core has no I/O, no globals and no Lua, and that no files call each
 #                         other in a cycle
 #   make exports          proves that the libraries and the modules export what is public, and nothing else
-#   make doc              guides and reference, for Lua and C, in build/doc; complete, without dead links
+#   make doc              the site, build/doc: guides and reference, for Lua and C; complete, without dead links
 #   make pictures         draws docs/pictures, from the bench's figures, a run in a terminal, and
 #                         the object files
 #   make install          the C library, the modules and the command, below $(PREFIX), or $(DESTDIR)$(PREFIX)

@@ -13,11 +13,6 @@
 -- Functions return `nil, err` when the journal cannot be used: `err.kind` is `journal`, and `err.message` says what to
 -- do. The journal contains values of cards and what was known of them; it and its results are files that only their
 -- owner may read. Writing it takes some milliseconds, during which nothing else runs in this thread.
---
--- A job has the fields `id`, `name`, `operation`, `account`, `base_url`, `file`, `state` (`planned`, `running`,
--- `interrupted`, `stopped`, `paused` or `finished`), `reason` (why it is paused), `rows`, `done`, `failed`, `unknown`,
--- `rejected`, `skipped`, `unprocessed`, `requests`, and `created` and `finished` (milliseconds since 1970). They are as
--- they were when the job was read; `job:refresh` reads them again.
 -- @module leat.jobs
 
 local columns = require("leat.jobs.columns")
@@ -34,6 +29,81 @@ local scheduler = require("leat.scheduler")
 local write_results = require("leat.jobs.results")
 
 local jobs = {}
+
+--- A row to plan. Which fields it takes depends on the operation.
+-- @table row
+-- @tfield string value the card's value
+-- @tfield string name for ensure, create and update: the card's name
+-- @tfield string contact_uuid for ensure, create and link: the contact to link the card to
+-- @tfield string contact_email instead of `contact_uuid`: the address of a contact that exists
+-- @tfield boolean active for update: false deactivates the card, true activates it
+-- @tfield string|boolean expect for unlink, update and delete: the contact that must own the card; false: none
+
+--- A job. Its fields are as they were when it was read; `job:refresh` reads them again.
+-- @table job
+-- @tfield integer id the number of the job
+-- @tfield string name what the job is called
+-- @tfield string operation `ensure`, `create`, `link`, `unlink`, `update`, `delete` or `find`
+-- @tfield string account the account that the job is for; empty: any
+-- @tfield string base_url the server that the job is for; empty: any
+-- @tfield string file the path of the file, or nil
+-- @tfield string state `planned`, `running`, `interrupted` (its process died), `stopped`, `paused` or `finished`
+-- @tfield string reason why it is paused, or nil
+-- @tfield integer rows the number of rows; each is in one of the six states that follow
+-- @tfield integer done rows that succeeded
+-- @tfield integer failed rows that failed
+-- @tfield integer unknown rows whose outcome is unknown
+-- @tfield integer rejected rows that are not valid, and were not sent
+-- @tfield integer skipped duplicates of other rows
+-- @tfield integer unprocessed rows that are left
+-- @tfield integer requests how many requests were sent
+-- @tfield integer created when it was planned, in milliseconds since 1970
+-- @tfield integer finished when it finished, in milliseconds since 1970, or nil
+
+--- How far a run is: see `run:progress`.
+-- @table job_progress
+-- @tfield integer rows the number of rows, and how many of them are in which state:
+-- @tfield integer done rows that succeeded
+-- @tfield integer failed rows that failed
+-- @tfield integer unknown rows whose outcome is unknown
+-- @tfield integer rejected rows that are not valid
+-- @tfield integer skipped duplicates of other rows
+-- @tfield integer unprocessed rows that are left
+-- @tfield number seconds the time since the start of the run
+-- @tfield number rate rows per second
+-- @tfield number eta the estimated number of seconds that are left; nil if that is not known
+-- @tfield string outage the kind of the errors while the service does not respond; otherwise nil
+-- @tfield string phase `items`; then `settling` and `verifying` the doubtful cards; then `ended`
+
+--- The end of a run.
+-- @table summary
+-- @tfield string state `finished`, `paused` or `stopped`
+-- @tfield string kind why it is paused or stopped: a kind of error, or nil
+-- @tfield string message the same for people, or nil
+-- @tfield job job the job
+-- @tfield number seconds how long the run took
+-- @tfield integer verified cards that were found in the verification at the end
+-- @tfield integer changed those of them that are not as they were left
+-- @tfield integer unverified those of them that did not show it
+-- @tfield boolean stored false: the results of the last requests could not be stored
+
+--- What became of a row: see `job:results`.
+-- @table result
+-- @tfield integer n the number of the row, counted from 1
+-- @tfield integer line its line in the file; `n` if there was no file
+-- @tfield string value the card's value
+-- @tfield table arguments the other columns, by name
+-- @tfield string bytes the row as it was in the file, or nil
+-- @tfield string state `done`, `failed`, `unknown`, `rejected`, `skipped`, or one of those of rows that are left
+-- @tfield string outcome what was done, such as `created`, `existed` or `recovered`; otherwise the state
+-- @tfield string kind the kind of the error, such as `duplicate`, or nil
+-- @tfield integer code the API's error code, or nil
+-- @tfield string message the error's message, or nil
+-- @tfield integer requests how many requests the row took
+-- @tfield integer at when it was processed, in milliseconds since 1970, or nil
+-- @tfield table before the card before an unlink or a delete, or nil
+-- @tfield table seen the card as it was last seen
+-- @tfield string changed what an ensure did to a card that existed: `linked`, `named`, or both with a blank
 
 -- An open journal.
 local Store = {}
@@ -174,8 +244,7 @@ end
 -- @tparam table options the options, of which `rows` or `csv` is required:
 -- @tparam[opt=`ensure`] string options.operation `ensure`, `create`, `link`, `unlink`, `update`, `delete` or `find`
 -- @tparam[opt=none] table|function options.rows a list, or a function that returns the next row and nil after the last.
---   A row is a table: `value`, and as the operation takes them `name`, `contact_uuid` or `contact_email`, `active`,
---   `expect`
+--   See `row`
 -- @tparam[opt=none] table options.csv instead of `rows`: a file, as `jobs.csv` returns it
 -- @tparam[opt=none] string options.file the path of that file, for results
 -- @tparam[opt=none] client options.client its account is asked for, with one request, and the job belongs to it
@@ -317,10 +386,7 @@ end
 
 --- Returns how far the run is.
 -- @function Run:progress
--- @treturn table `rows`, `done`, `failed`, `unknown`, `rejected`, `skipped`, `unprocessed`, `seconds` since the run
---   began, `rate` (rows a second), `eta` (seconds that are left, if that is known), `outage` (the kind of the errors
---   while the service does not respond), and `phase`: `items`, then `settling` and `verifying` the doubtful cards,
---   then `ended`
+-- @treturn job_progress
 
 local function read_again(job)
   local fields = wrap(job.store, job.store:job(job.id)) or {}
@@ -357,10 +423,7 @@ end
 -- @tparam[opt=none] function options.progress a function that is called with a table, as `run:progress` returns it, and
 --   once more at the end
 -- @tparam[opt=1,unit=seconds] number options.progress_every the time between two calls of `progress`
--- @treturn table the summary: `state`, `kind` and `message` (why it is paused or stopped), `job`, `seconds`, `stored`
---   (false: the results of the last requests could not be stored); of the verification at the end `verified` (cards
---   that were found), `changed` (those that are not as they were left), `unverified` (those that did not show it); or
---   nil, err
+-- @treturn summary or nil, err
 -- @raise a call in a task
 function Job:run(client, options)
   options = options or {}
@@ -457,10 +520,7 @@ function Job:remove()
   return erased, err
 end
 
---- Iterates over the rows: `for row in job:results() do ... end`. A row has `n`, `line`, `value`, `arguments` (the
--- other columns), `bytes` (the row as it was in the file), `state`, `outcome`, `kind`, `code`, `message`, `requests`,
--- `at` (milliseconds since 1970), `before` (the card before an unlink or a delete), `seen` (the card as it was last
--- seen) and `changed` (what an ensure did: `linked`, `named`).
+--- Iterates over what became of the rows: `for result in job:results() do ... end`.
 -- @tparam[opt=all] table states a list: only rows that are in one of these states
 -- @treturn function
 -- @raise an error of the journal

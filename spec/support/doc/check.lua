@@ -83,7 +83,8 @@ local lists = {
   Options = "leat.new", Attempt = "attempt", Error = "err", Info = "info", CreateOptions = "cards.create",
   UpdateOptions = "cards.update", ExpectOptions = "cards.unlink", ListOptions = "cards.list",
   EachOptions = "tasks.each", Progress = "progress", PlanOptions = "store.plan", RunOptions = "job.run",
-  RetryOptions = "job.retry", SandboxOptions = "sandbox.start", Fault = "fault",
+  RetryOptions = "job.retry", SandboxOptions = "sandbox.start", Fault = "fault", JobRow = "row", Job = "job",
+  JobProgress = "job_progress", JobSummary = "summary", JobResult = "result",
 }
 
 local function check_field(class, name)

@@ -93,7 +93,7 @@ local function write_item(out, module, item, language)
   local name = full_name(module, item)
   local text = prose(" " .. item.summary .. item.description, language)
   if item.summary == "" then complain(module.name, ": ", name, " has no text") end
-  local args = item.type == "function" and item.args or ""
+  local args = item.type == "function" and item.args:gsub("=[^%[%]]*", "") or "" -- without defaults
   out[#out + 1] = ("### `%s%s` { #%s }\n"):format(name, args, (name:gsub(":", ".")))
   out[#out + 1] = text .. "\n"
   definitions(out, name, item, item.params or {})
