@@ -32,8 +32,8 @@
 #                         other in a cycle
 #   make exports          proves that the libraries and the modules export what is public, and nothing else
 #   make doc              the site, build/doc: guides and reference, for Lua and C; complete, without dead links
-#   make pictures         draws docs/pictures, from the bench's figures, a run in a terminal, and
-#                         the object files
+#   make pictures         draws docs/pictures/bench.svg from the bench's figures, and files.svg from the
+#                         object files
 #   make install          the C library, the modules and the command, below $(PREFIX), or $(DESTDIR)$(PREFIX)
 #   make install-core     the C library alone
 #   make install-lua      the modules alone, into INST_LUADIR and INST_LIBDIR
@@ -479,9 +479,9 @@ doc: $(BUILD)/libleat.a $(BUILD)/libleat_sandbox.a
 	mkdocs build --strict -f $(DOC)/mkdocs.yml && rm build/doc/404.html
 	$(LUA) $(DOC)/check.lua build/doc $(VERSION) $^
 	@sh $(DOC)/files.sh $(PURE_OBJ) $(CURL_OBJ) | diff docs/pictures/files.dot - || { echo "run make pictures"; exit 1; }
-# Graphviz draws which file calls which.
-pictures: lua
-	@$(run_env) LUA=$(LUA) $(LUA) $(DOC)/pictures.lua
+# The pictures that show figures; Graphviz draws which file calls which.
+pictures: $(PURE_OBJ) $(CURL_OBJ)
+	$(LUA) -e 'io.write(dofile("$(DOC)/bench.lua")())' >docs/pictures/bench.svg
 	sh $(DOC)/files.sh $(PURE_OBJ) $(CURL_OBJ) >docs/pictures/files.dot
 	tred docs/pictures/files.dot | dot -Tsvg -o docs/pictures/files.svg
 
