@@ -65,7 +65,8 @@ typedef enum leat_sandbox_close {
 } leat_sandbox_close;
 
 /*
-** A fault, as data: which requests it matches, and what happens to them.
+** A fault, as data: which requests it matches, and what happens to them. Where a comment
+** begins with a value, that is the default.
 **
 ** A request fits a fault if its operation and its contact identifier are those of the
 ** fault. A fault without `nth` matches the next requests that fit it and that no earlier
@@ -92,27 +93,27 @@ typedef enum leat_sandbox_close {
 ** Other fields that are set override what the kind stands for.
 */
 typedef struct leat_sandbox_fault {
-  const char *operation; /* an operation's name, see leat_sandbox_request; NULL: any */
-  const char *value;     /* a contact identifier; NULL: any */
-  int nth;               /* match from the nth fitting request on; 0: queued, see above */
+  const char *operation; /* any: an operation's name, see leat_sandbox_request */
+  const char *value;     /* any: a contact identifier */
+  int nth;               /* 0, queued: match from the nth fitting request on, see above */
   int times;             /* 1: how many requests to match, or LEAT_SANDBOX_ALWAYS */
-  const char *kind;      /* the kind of error, see above; NULL: none */
-  int code;              /* an error code of the API, sent as HTTP 400 with its message */
-  int status; /* an HTTP status, 200 to 599, with the body that the API sends, if any */
-  /* Headers to add to the usual ones, or to replace them; Content-Length and
+  const char *kind;      /* none: the kind of error, see above */
+  int code;   /* none: an error code of the API, sent as HTTP 400 with its message */
+  int status; /* none: an HTTP status, 200 to 599, with the body that the API sends */
+  /* none: headers to add to the usual ones, or to replace them; Content-Length and
   ** Transfer-Encoding are refused. */
   const leat_header *headers;
-  size_t header_count; /* the number of headers */
-  /* Replaces the response's body unless data is NULL. It is sent as HTML if it begins
-  ** with "<", otherwise as JSON. */
+  size_t header_count; /* 0: the number of headers */
+  /* the API's: replaces the response's body. It is sent as HTML if it begins with "<",
+  ** otherwise as JSON. */
   leat_string body;
-  int retry_after_s;        /* adds a Retry-After header */
-  int delay_ms;             /* delays the response, or LEAT_SANDBOX_FOREVER */
-  leat_sandbox_close close; /* closes the connection early */
-  bool apply;               /* apply the request's change nevertheless, at once */
-  int apply_after_ms;       /* apply it after this time, and show no effect before */
-  int lag_ms; /* a find or list sees the state of this long ago; up to 60000 */
-  bool stale; /* a find or list sees the state when this fault was added */
+  int retry_after_s;        /* none: adds a Retry-After header */
+  int delay_ms;             /* 0: delays the response, or LEAT_SANDBOX_FOREVER */
+  leat_sandbox_close close; /* LEAT_SANDBOX_KEEP: closes the connection early */
+  bool apply;               /* false: apply the request's change nevertheless, at once */
+  int apply_after_ms; /* none: apply it after this time, and show no effect before */
+  int lag_ms;         /* 0: a find or list sees the state of this long ago; up to 60000 */
+  bool stale;         /* false: a find or list sees the state when this fault was added */
 } leat_sandbox_fault;
 
 /* ---- starting and stopping ------------------------------------------------------- */

@@ -41,7 +41,7 @@ def settings(name, field, text):
     """Moves the default, with which the text of a setting begins, to what is said beside the name."""
     said = "".join(field.find("type").itertext()).replace("*", "\\*") + (field.findtext("argsstring") or "")
     said += "".join(f" ({unit})" for end, unit in UNITS.items() if field.findtext("name").endswith(end))
-    if not name.endswith("_config"):
+    if not name.endswith(("_config", "_fault")):
         return said, text
     default, _, rest = text.partition(": ")
     if not rest or len(default) > 45:

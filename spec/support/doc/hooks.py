@@ -42,16 +42,18 @@ def on_page_markdown(markdown, page, config, files):
     up = "../" * page.file.src_path.count("/")
 
     def link(match):
-        target = names.get(re.sub(r"\(\)$", "", match[1]).replace(":", "."))
-        return f"[{match[0]}]({up}{target})" if target and target.split("#")[0] != page.file.src_path else match[0]
+        name = re.sub(r"\(\)$", "", match[1]).replace(":", ".")
+        target = re.search(r"\.|^leat_|^LEAT_", name) and names.get(name)
+        return f"[{match[0]}]({up}{target})" if target and target != page.file.src_path else match[0]
 
-    parts = re.split(r"(^ *```.*?^ *```$|^#.*$|\[[^\]\n]*\]\()", markdown, flags=re.M | re.S)
+    parts = re.split(r"(^ *```.*?^ *```$|^#[^\n]*$|\[[^\]\n]*\]\()", markdown, flags=re.M | re.S)
     parts[::2] = [re.sub(r"(?<!`)`([\w.:]+(?:\(\))?)`(?!`)", link, part) for part in parts[::2]]
     return "".join(parts)
 
 
 def on_post_build(config):
-    """A page from file:// may neither fetch the index nor start a worker from a file, so a script has both."""
+    """A page from file:// may neither fetch the index nor start a worker from a file, so a script has both.
+    (From version 9 on, the theme has a plugin for that; Debian 12 has 8.2.)"""
     site = pathlib.Path(config["site_dir"])
     index = (site / "search/search_index.json").read_text()
     found = lunr.lunr(ref="location", fields=("title", "text"), documents=json.loads(index)["docs"])
