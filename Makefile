@@ -31,9 +31,9 @@
 #   make purity           proves that the core has no I/O, no globals and no Lua, and that no files call each
 #                         other in a cycle
 #   make exports          proves that the libraries and the modules export what is public, and nothing else
-#   make doc              guides and reference, for Lua and C, in build/doc; complete, without dead links
-#   make pictures         draws docs/pictures, from the bench's figures, a run in a terminal, and
-#                         the object files
+#   make doc              the site, build/doc: guides and reference, for Lua and C; complete, without dead links
+#   make pictures         draws docs/pictures/bench.svg from the bench's figures, and files.svg from the
+#                         object files
 #   make install          the C library, the modules and the command, below $(PREFIX), or $(DESTDIR)$(PREFIX)
 #   make install-core     the C library alone
 #   make install-lua      the modules alone, into INST_LUADIR and INST_LIBDIR
@@ -464,21 +464,24 @@ exports: libraries lua
 
 # ---- documentation ---------------------------------------------------------------
 
-# Debian's LDoc finds its Markdown module only under this Lua.
+# Debian's LDoc runs under this Lua only.
 LDOC ?= lua5.1 $(shell command -v ldoc)
 DOC := spec/support/doc
-GUIDES := $(wildcard docs/*.md) README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md
+PAGES := build/doc-pages
+# mkdocs makes the site of the guides and of the pages that are written from the comments of Lua and of the C headers.
 doc: $(BUILD)/libleat.a $(BUILD)/libleat_sandbox.a
-	@rm -rf build/doc
-	$(LDOC) --fatalwarnings -c $(DOC)/config.ld .
-	@sed -i 's|<head>|&<meta name="viewport" content="width=device-width"/>|' build/doc/index.html build/doc/*/*.html
-	$(LUA) $(DOC)/headers.lua build/doc $(HEADERS)
-	$(LUA) $(DOC)/guides.lua build/doc $(GUIDES)
-	$(LUA) $(DOC)/check.lua build/doc $^
+	@rm -rf build/doc build/doc-xml $(PAGES)
+	@mkdir -p $(PAGES)/reference/lua $(PAGES)/reference/c && cp -R docs/. $(PAGES)
+	@for file in CONTRIBUTING SECURITY CHANGELOG; do sed 's|](docs/|](|g' $$file.md >$(PAGES)/$$file.md || exit 1; done
+	LUA_PATH="./?.lua;;" DOC_PAGES=$(CURDIR)/$(PAGES)/reference/lua $(LDOC) -q --filter lua_pages.write -c $(DOC)/config.ld .
+	doxygen $(DOC)/Doxyfile
+	python3 $(DOC)/c_pages.py build/doc-xml/xml $(PAGES)/reference/c $(HEADERS)
+	mkdocs build --strict -f $(DOC)/mkdocs.yml && rm build/doc/404.html
+	$(LUA) $(DOC)/check.lua build/doc $(VERSION) $^
 	@sh $(DOC)/files.sh $(PURE_OBJ) $(CURL_OBJ) | diff docs/pictures/files.dot - || { echo "run make pictures"; exit 1; }
-# Graphviz draws which file calls which.
-pictures: lua
-	@$(run_env) LUA=$(LUA) $(LUA) $(DOC)/pictures.lua
+# The pictures that show figures; Graphviz draws which file calls which.
+pictures: $(PURE_OBJ) $(CURL_OBJ)
+	$(LUA) -e 'io.write(dofile("$(DOC)/bench.lua")())' >docs/pictures/bench.svg
 	sh $(DOC)/files.sh $(PURE_OBJ) $(CURL_OBJ) >docs/pictures/files.dot
 	tred docs/pictures/files.dot | dot -Tsvg -o docs/pictures/files.svg
 

@@ -1,5 +1,5 @@
 /*
-** leat.h - contact identifiers of the Leat loyalty service (formerly Piggy).
+** Contact identifiers of the Leat loyalty service (formerly Piggy).
 **
 ** A *contact identifier* is a loyalty card, or any other unique value that identifies a
 ** customer; for short, it is called a card below. This library finds, creates, links,
@@ -8,37 +8,38 @@
 ** A call is a state machine without I/O, and a *driver* performs its I/O. leat_curl.h is
 ** a driver based on libcurl; leat_driver.h tells how to write another one.
 **
-**   leat_error   error;  char text[512];
-**   leat_client *client = leat_client_new(&(leat_config){ .api_key = key }, &error);
-**   leat_curl   *curl   = leat_curl_new(NULL, &error);
-**   leat_call   *call   = leat_call_new(client,
-**                                       leat_operation("contact_identifiers", "find"));
-**   leat_call_set(call, "contact_identifier_value", leat_s("ABCDE12356-90"));
-**   leat_curl_perform(curl, call);
-**   leat_contact_identifier card;
-**   if (leat_call_contact_identifier(call, &card))
-**     printf("%.*s\n", (int)card.value.length, card.value.data);
-**   else
-**     fprintf(stderr, "%s\n", leat_error_text(leat_call_error(call), text, sizeof text));
-**   leat_call_free(call);  leat_curl_free(curl);  leat_client_free(client);
+**     leat_error   error;  char text[512];
+**     leat_client *client = leat_client_new(&(leat_config){ .api_key = key }, &error);
+**     leat_curl   *curl   = leat_curl_new(NULL, &error);
+**     leat_call   *call   = leat_call_new(client,
+**                                         leat_operation("contact_identifiers", "find"));
+**     leat_call_set(call, "contact_identifier_value", leat_s("ABCDE12356-90"));
+**     leat_curl_perform(curl, call);
+**     leat_contact_identifier card;
+**     if (leat_call_contact_identifier(call, &card))
+**       printf("%.*s\n", (int)card.value.length, card.value.data);
+**     else
+**       fprintf(stderr, "%s\n", leat_error_text(leat_call_error(call), text, sizeof text));
+**     leat_call_free(call);  leat_curl_free(curl);  leat_client_free(client);
 **
-** Conventions
-**   Ownership  leat_x_new creates an object, leat_x_free frees it; freeing NULL does
-**              nothing. The library copies the strings it is given. The strings and
-**              values it returns are borrowed; each declaration states for how long.
-**   Errors     are sticky: after a call's first error its setters do nothing, and
-**              starting the call completes it at once with that error. A NULL call means
-**              out of memory; every function that takes a call accepts it.
-**   Misuse     is an error of the program: the call fails with LEAT_MISUSE.
-**   Pauses     After a 429 or 503, all calls of the client wait until the time that the
-**              service named, or fail at once if that is more than a minute away.
-**   Text       is UTF-8 without embedded NULs, as bytes and a length (leat_string).
-**   Time       is in milliseconds where a name ends in _ms, in microseconds where it
-**              ends in _us, and in seconds where it ends in _s.
-**   Threads    A client, its calls and their driver must be used by one thread only.
-**   Versions   Public structs may change between versions. Nothing but the SOVERSION of
-**              the shared library protects a program that was compiled with older headers.
-**   Free order Any: a client is kept until its last call is freed.
+** Conventions:
+**
+** - Ownership: leat_x_new creates an object, leat_x_free frees it; freeing NULL does
+**   nothing. The library copies the strings it is given. The strings and values it returns
+**   are borrowed; each declaration states for how long.
+** - Errors are sticky: after a call's first error its setters do nothing, and starting the
+**   call completes it at once with that error. A NULL call means out of memory; every
+**   function that takes a call accepts it.
+** - Misuse is an error of the program: the call fails with LEAT_MISUSE.
+** - Pauses: after a 429 or 503, all calls of the client wait until the time that the
+**   service named, or fail at once if that is more than a minute away.
+** - Text is UTF-8 without embedded NULs, as bytes and a length (leat_string).
+** - Time is in milliseconds where a name ends in `_ms`, in microseconds where it ends in
+**   `_us`, and in seconds where it ends in `_s`.
+** - Threads: a client, its calls and their driver must be used by one thread only.
+** - Versions: public structs may change between versions. Nothing but the SOVERSION of the
+**   shared library protects a program that was compiled with older headers.
+** - Objects may be freed in any order: a client is kept until its last call is freed.
 */
 #ifndef LEAT_H
 #define LEAT_H
@@ -49,17 +50,21 @@
 extern "C" {
 #endif
 
-#define LEAT_VERSION    "0.1.0"
-#define LEAT_BASE_URL   "https://api.piggy.eu/api/v3/oauth/clients"
-#define LEAT_TOKEN_PATH "/oauth/token" /* on the origin of the base URL */
+/* The version of this header. */
+#define LEAT_VERSION "0.1.0"
+/* The base URL of the service. */
+#define LEAT_BASE_URL "https://api.piggy.eu/api/v3/oauth/clients"
+/* The path at which tokens are fetched, on the origin of the base URL. */
+#define LEAT_TOKEN_PATH "/oauth/token"
 
-enum { LEAT_UNLIMITED = -1 }; /* for max_attempts and retry_budget */
+/* Values of settings. */
+enum { LEAT_UNLIMITED = -1 /* for max_attempts and retry_budget */ };
 
 /* ---- errors ---------------------------------------------------------------------- */
 
 /* The kinds of errors, for programs to branch on. Messages are for people. */
 typedef enum leat_kind {
-  LEAT_OK = 0,
+  LEAT_OK = 0,            /* no error */
   LEAT_NOT_FOUND,         /* no such contact identifier */
   LEAT_INACTIVE,          /* the contact identifier is not active */
   LEAT_ALREADY_EXISTS,    /* create: the value is taken */
@@ -84,16 +89,20 @@ typedef enum leat_kind {
   LEAT_CANCELED,          /* the caller canceled the call */
   LEAT_CONFIG,            /* a setting is wrong: base URL, CA file, proxy, ... */
   LEAT_LOCAL,             /* this machine ran out of a resource (descriptors, ...) */
-  LEAT_NO_MEMORY,
-  LEAT_MISUSE, /* the program called this library wrongly: a bug to fix */
-  LEAT_KINDS   /* the number of kinds */
+  LEAT_NO_MEMORY,         /* memory ran out */
+  LEAT_MISUSE,            /* the program called this library wrongly: a bug to fix */
+  LEAT_KINDS              /* the number of kinds */
 } leat_kind;
 
 /* Whether the server may have received the request: MAYBE once a byte was to be written. */
-typedef enum leat_sent { LEAT_SENT_NO = 0, LEAT_SENT_MAYBE } leat_sent;
+typedef enum leat_sent {
+  LEAT_SENT_NO = 0, /* it was never sent */
+  LEAT_SENT_MAYBE   /* it may have been received */
+} leat_sent;
 
+/* What went wrong, with everything that a program can branch on. */
 typedef struct leat_error {
-  leat_kind kind;
+  leat_kind kind;         /* for programs to branch on */
   int code;               /* the API's error code; 0 if it gave none */
   int status;             /* the HTTP status; 0 if no response was received */
   int attempts;           /* all HTTP exchanges: also finds to verify, and for tokens */
@@ -113,7 +122,8 @@ LEAT_API const char *leat_error_text(const leat_error *error, char *text, size_t
 
 /* ---- operations ------------------------------------------------------------------ */
 
-typedef struct leat_op leat_op; /* leat_driver.h describes it */
+/* An operation, such as "find"; leat_driver.h describes the struct. */
+typedef struct leat_op leat_op;
 
 /* Returns the row of an operation; NULL if there is none. Never freed. */
 LEAT_API const leat_op *leat_operation(const char *resource, const char *name);
@@ -129,56 +139,58 @@ typedef struct leat_moment {
 
 /* ---- clients --------------------------------------------------------------------- */
 
+/* The settings, token and limits that calls share. */
 typedef struct leat_client leat_client;
 
 /* What leat_client_attempt returns of each HTTP exchange. */
 typedef enum leat_observe {
-  LEAT_OBSERVE_NOTHING = 0,
-  LEAT_OBSERVE_ATTEMPTS, /* everything but card values */
-  LEAT_OBSERVE_VALUES    /* card values too; they may be personal data */
+  LEAT_OBSERVE_NOTHING = 0, /* no exchange is recorded */
+  LEAT_OBSERVE_ATTEMPTS,    /* everything but card values */
+  LEAT_OBSERVE_VALUES       /* card values too; they may be personal data */
 } leat_observe;
 
 /* The settings of a client. Zero or NULL means the default, which a comment states first.
-** Durations may be up to a day; any other value out of range is LEAT_CONFIG. */
+** Durations may be up to a day; any other value out of range is LEAT_CONFIG. Exactly one
+** credential is needed: api_key, access_token, client_id with client_secret, or
+** token_from_caller. */
 typedef struct leat_config {
-  /* Exactly one is needed: api_key, access_token, client_id with client_secret, or
-  ** token_from_caller. */
-  const char *api_key;       /* the API key, sent as the token */
-  const char *access_token;  /* an OAuth access token */
-  const char *client_id;     /* tokens are fetched with these credentials, and renewed */
-  const char *client_secret; /* sent to token_url only */
-  bool token_from_caller;    /* the driver asks for tokens: leat_client_set_token */
-  const char *token_url;     /* LEAT_TOKEN_PATH on the origin of base_url */
-  const char *base_url;      /* LEAT_BASE_URL: an https URL with its path */
-  const char *user_agent;    /* "leat/" LEAT_VERSION */
-  bool allow_http;           /* permit cleartext HTTP to hosts other than this machine */
-  int timeout_ms;            /* 30000: for a whole call, from its first exchange on */
-  int connect_timeout_ms;    /* 5000: for DNS, TCP and TLS of one connection */
-  size_t max_body;           /* 1 MiB: a larger response body is LEAT_TOO_LARGE */
-  /* Added to every request, 16 at most; none that the library writes itself. */
+  const char *api_key;       /* none: the API key, sent as the token */
+  const char *access_token;  /* none: an OAuth access token */
+  const char *client_id;     /* none: with these credentials tokens are fetched */
+  const char *client_secret; /* none: the secret of client_id, sent to token_url only */
+  bool token_from_caller; /* false: the driver asks for tokens (leat_client_set_token) */
+  /* LEAT_TOKEN_PATH on the origin of base_url: the URL at which tokens are fetched */
+  const char *token_url;
+  const char *base_url;   /* LEAT_BASE_URL: an https URL with its path */
+  const char *user_agent; /* "leat/" LEAT_VERSION: the header User-Agent */
+  bool allow_http; /* false: permit cleartext HTTP to hosts other than this machine */
+  int timeout_ms;  /* 30000: for a whole call, from its first exchange on */
+  int connect_timeout_ms; /* 5000: for DNS, TCP and TLS of one connection */
+  size_t max_body;        /* 1 MiB: a larger response body is LEAT_TOO_LARGE */
+  /* none: added to every request, 16 at most; none that the library writes itself. */
   const leat_header *headers;
-  size_t header_count;
+  size_t header_count; /* 0: the number of headers */
   /* 3: how often an operation is sent at most, up to 100; finds to verify it, and token
   ** requests, do not count. With 1 it is not retried, and does not wait for a pause. With
   ** LEAT_UNLIMITED it is retried until its timeout, which then includes the pauses after
   ** its first exchange. */
   int max_attempts;
-  /* 100, or LEAT_UNLIMITED: a budget that all calls of the client share, as a token
-  ** bucket, so that a service that is down does not receive a multiple of its usual load.
-  ** A retry takes 5, or 10 after a timeout, and none after a pause. A call that succeeds
-  ** returns what its retries took, or 1 if it needed none. When too little is left, calls
-  ** fail instead of retrying. */
+  /* 100: a budget that all calls of the client share, as a token bucket, so that a service
+  ** that is down does not receive a multiple of its usual load. A retry takes 5, or 10
+  ** after a timeout, and none after a pause. A call that succeeds returns what its retries
+  ** took, or 1 if it needed none. When too little is left, calls fail instead of retrying.
+  ** With LEAT_UNLIMITED there is no budget. */
   int retry_budget;
-  /* The delay before a retry is random (full jitter). Its upper limit is retry_base_ms
-  ** before the first retry and doubles with each further one, up to retry_cap_ms. */
-  int retry_base_ms; /* 500 */
-  int retry_cap_ms;  /* 20000 */
+  /* 500: the limit of the first backoff. The delay before a retry is random (full jitter),
+  ** up to a limit that doubles with each further retry, up to retry_cap_ms. */
+  int retry_base_ms;
+  int retry_cap_ms; /* 20000: the largest limit of a backoff */
   /* 0, no limit: how long a call may wait in queues, for a connection, a token, the rate
   ** limiter, or the end of a pause. */
   int queue_timeout_ms;
   int rate_per_minute;  /* 0, no limit: requests per minute, evenly spaced */
-  leat_observe observe; /* what leat_client_attempt returns */
-  bool shared;          /* processes share token and rate: see leat_driver.h */
+  leat_observe observe; /* LEAT_OBSERVE_NOTHING: what leat_client_attempt returns */
+  bool shared;          /* false: processes share token and rate: see leat_driver.h */
 } leat_config;
 
 /* Creates a client, without I/O. Returns NULL on failure and sets `error` (which may be
@@ -199,7 +211,7 @@ LEAT_API void leat_client_rate(const leat_client *client, int *limit, int *remai
 typedef enum leat_purpose {
   LEAT_TO_CALL = 0, /* the operation itself */
   LEAT_TO_VERIFY,   /* a find, to verify the outcome of a change or the card's owner */
-  LEAT_TO_GET_TOKEN
+  LEAT_TO_GET_TOKEN /* a request for a token */
 } leat_purpose;
 
 /* The result of one exchange. It contains no token. */
@@ -208,8 +220,9 @@ typedef struct leat_attempt {
   leat_purpose purpose; /* this exchange's */
   int attempt;          /* 1 for the call's first exchange, 2 for its second, ... */
   leat_kind kind;       /* LEAT_OK if it succeeded */
-  int code, status;     /* as in leat_error */
-  leat_sent sent;
+  int code;             /* as in leat_error */
+  int status;           /* as in leat_error */
+  leat_sent sent;       /* as in leat_error */
   bool reused;     /* it used an existing connection; false if the driver does not say */
   int64_t ms;      /* its duration, connecting included */
   int64_t wait_ms; /* until the next exchange, as far as known; -1 if none follows */
@@ -225,6 +238,7 @@ LEAT_API bool leat_client_attempt(leat_client *client, leat_attempt *attempt);
 
 /* ---- calls ----------------------------------------------------------------------- */
 
+/* One use of an operation, from its start to its result or error. */
 typedef struct leat_call leat_call;
 
 /* Creates a call. A client or `op` of NULL is misuse. Returns NULL if memory runs out. */
@@ -233,11 +247,12 @@ LEAT_API leat_call *leat_call_new(leat_client *client, const leat_op *op);
 ** unless it is canceled in the driver first. */
 LEAT_API void leat_call_free(leat_call *call);
 
-/* Set a parameter by the service's name for it; copies the value. It is misuse if the
+/* Sets a parameter by the service's name for it; copies the value. It is misuse if the
 ** operation has no such parameter, or one of another type, and if a string is empty,
-** contains a NUL or is not UTF-8. A parameter that is never set is not sent. These
-** functions have no effect once the call was started. */
+** contains a NUL or is not UTF-8. A parameter that is never set is not sent. Setters have
+** no effect once the call was started. */
 LEAT_API void leat_call_set(leat_call *call, const char *name, leat_string value);
+/* Sets a parameter that is a boolean. */
 LEAT_API void leat_call_set_bool(leat_call *call, const char *name, bool value);
 
 /* Checks the parameters now, rather than when the call is started: it is misuse if a
@@ -250,10 +265,12 @@ LEAT_API void leat_call_check(leat_call *call);
 ** the whole response if it has none. */
 LEAT_API leat_call *leat_call_new_request(leat_client *client, const char *method,
                                           const char *path);
-/* For calls of leat_call_new_request only; each copies its arguments. A body is JSON
-** unless a Content-Type header says otherwise. */
+/* Adds a parameter to the query of a call of leat_call_new_request; copies it. */
 LEAT_API void leat_call_add_query(leat_call *call, const char *name, leat_string value);
+/* Sets the body of a call of leat_call_new_request; copies it. It is JSON unless a
+** Content-Type header says otherwise. */
 LEAT_API void leat_call_set_body(leat_call *call, leat_string body);
+/* Adds a header to a call of leat_call_new_request; copies it. */
 LEAT_API void leat_call_add_header(leat_call *call, const char *name, leat_string value);
 
 /* For unlink, update and delete only: requires that the card belongs to that contact, or
@@ -277,24 +294,31 @@ LEAT_API void leat_call_expect(leat_call *call, leat_string contact_uuid);
 ** started. */
 LEAT_API void leat_call_set_maybe_applied(leat_call *call);
 
-/* Override the client's settings for this call. */
+/* Overrides the client's timeout_ms for this call. */
 LEAT_API void leat_call_set_timeout_ms(leat_call *call, int ms);
+/* Overrides the client's connect_timeout_ms for this call. */
 LEAT_API void leat_call_set_connect_timeout_ms(leat_call *call, int ms);
+/* Overrides the client's max_attempts for this call. */
 LEAT_API void leat_call_set_max_attempts(leat_call *call, int attempts);
 
 /* Returns the call's client, which is kept as long as the call. */
 LEAT_API leat_client *leat_call_client(const leat_call *call);
-/* A pointer of the caller's own, by which to recognize a call. */
+/* Keeps a pointer of the caller's own, by which to recognize a call. */
 LEAT_API void leat_call_set_user(leat_call *call, void *user);
+/* Returns the pointer that leat_call_set_user kept; NULL if there is none. */
 LEAT_API void *leat_call_user(const leat_call *call);
 
-/* The results, borrowed until the call is freed. Before a call is done, only an error
-** that its setters or leat_call_check recorded is meaningful. */
+/* Returns whether the call has its result, which is borrowed until the call is freed.
+** Before, only an error that its setters or leat_call_check recorded is meaningful. */
 LEAT_API bool leat_call_is_done(const leat_call *call);
-LEAT_API const leat_error *leat_call_error(const leat_call *call); /* never NULL */
-LEAT_API const leat_json *leat_call_data(const leat_call *call);   /* NULL if none */
-LEAT_API const leat_json *leat_call_meta(const leat_call *call);   /* NULL if none */
+/* Returns the error, whose kind is LEAT_OK if there is none; never NULL. */
+LEAT_API const leat_error *leat_call_error(const leat_call *call);
+/* Returns the response's "data"; NULL if there is none. */
+LEAT_API const leat_json *leat_call_data(const leat_call *call);
+/* Returns the response's "meta"; NULL if there is none. */
+LEAT_API const leat_json *leat_call_meta(const leat_call *call);
 
+/* What is known about a call beside its result. */
 typedef struct leat_info {
   int status;         /* the last response's; 0 if none was received */
   int attempts;       /* HTTP exchanges begun */
@@ -308,8 +332,8 @@ LEAT_API leat_info leat_call_info(const leat_call *call);
 
 /* A message of the service's validation. Both strings are NUL-terminated. */
 typedef struct leat_field {
-  leat_string name; /* the parameter that was refused; "" if the message names none */
-  leat_string message;
+  leat_string name;    /* the parameter that was refused; "" if the message names none */
+  leat_string message; /* the service's, for people */
 } leat_field;
 
 /* Fills `field` with the message at `index`, from 0. Returns false after the last one. */
@@ -318,11 +342,11 @@ LEAT_API bool leat_call_field(const leat_call *call, size_t index, leat_field *f
 /* The typed view of a contact identifier. Strings are NUL-terminated; those that the
 ** service omitted, or sent as null, have data NULL. */
 typedef struct leat_contact_identifier {
-  leat_string value;
-  leat_string name;
-  int active; /* 1 or 0; -1 if unknown */
-  leat_string contact_uuid;
-  leat_string contact_email;
+  leat_string value;         /* what identifies the card */
+  leat_string name;          /* what people call it; by default, the value */
+  int active;                /* 1 or 0; -1 if unknown */
+  leat_string contact_uuid;  /* the contact that it is linked to */
+  leat_string contact_email; /* the contact's e-mail address */
 } leat_contact_identifier;
 
 /* Fills `card` with the call's result. Returns false and clears `card` if the result is

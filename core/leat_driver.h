@@ -1,44 +1,43 @@
 /*
-** leat_driver.h - the contract between a call and its driver, for authors of drivers, and
+** The contract between a call and its driver, for authors of drivers, and
 ** the table of operations, for authors of bindings. A program that only makes calls needs
 ** leat.h alone. examples/driver.c is a complete driver; leat_curl.h is another.
 **
 ** A driver calls leat_call_next until it returns LEAT_DONE, and acts on each step:
 **
-**   LEAT_SEND   Perform the HTTP exchange that leat_call_request describes. Then report
-**               its result: leat_call_respond with the response, or leat_call_fail with
-**               the kind of failure and whether the request may have been sent. The
-**               exchange may be the operation, a find that verifies it or a token request,
-**               even to another origin; a driver treats all of them alike.
-**   LEAT_WAIT   Nothing to do until leat_call_until, or until the client's epoch changes.
-**   LEAT_TOKEN  The client was created with token_from_caller and needs a token. Call
-**               leat_client_set_token, then leat_call_next again; or leat_call_fail.
-**   LEAT_DONE   The result is available.
+** - LEAT_SEND: perform the HTTP exchange that leat_call_request describes. Then report its
+**   result: leat_call_respond with the response, or leat_call_fail with the kind of failure
+**   and whether the request may have been sent. The exchange may be the operation, a find
+**   that verifies it or a token request, even to another origin; a driver treats all of
+**   them alike.
+** - LEAT_WAIT: nothing to do until leat_call_until, or until the client's epoch changes.
+** - LEAT_TOKEN: the client was created with token_from_caller and needs a token. Call
+**   leat_client_set_token, then leat_call_next again; or leat_call_fail.
+** - LEAT_DONE: the result is available.
 **
 ** For a client that is `shared`, processes share a token and the slots of a rate limit,
 ** which are points in time for one request each. The driver keeps them in a store: memory,
 ** a file or a server that all of the processes use. Two steps then differ:
 **
-**   LEAT_TOKEN  If the store has a token, pass it to leat_client_share_token. If not,
-**               obtain one, by leat_call_fetch if the client has credentials, and store
-**               it. While another process does so, call leat_call_await.
-**   LEAT_SLOT   Reserve the next slot of the rate that no other process has reserved, and
-**               pass it to leat_call_take_slot. If it is later than leat_call_until, do
-**               not reserve it, but pass it all the same: the call then fails with a
-**               queue timeout.
+** - LEAT_TOKEN: if the store has a token, pass it to leat_client_share_token. If not,
+**   obtain one, by leat_call_fetch if the client has credentials, and store it. While
+**   another process does so, call leat_call_await.
+** - LEAT_SLOT: reserve the next slot of the rate that no other process has reserved, and
+**   pass it to leat_call_take_slot. If it is later than leat_call_until, do not reserve it,
+**   but pass it all the same: the call then fails with a queue timeout.
 **
-** Rules
-**   Deadlines   Before a driver fails a call because its deadline has passed, it reads
-**               everything that has arrived, for all calls.
-**   Sent        LEAT_SENT_MAYBE begins with the first attempt to write a byte of the
-**               request, even if that attempt fails.
-**   Reuse       A connection is reused only after a complete response, if
-**               leat_http1_reusable allows it and a receive through its TLS layer shows
-**               that nothing more has arrived.
-**   Queues      Time in queues does not count towards a call's timeout, which begins with
-**               its first LEAT_SEND. A driver therefore calls leat_call_next only when it
-**               is able to send, and keeps the calls that have to wait for a connection
-**               in a queue of its own, until leat_call_queue_deadline.
+** Rules:
+**
+** - Deadlines: before a driver fails a call because its deadline has passed, it reads
+**   everything that has arrived, for all calls.
+** - Sent: LEAT_SENT_MAYBE begins with the first attempt to write a byte of the request,
+**   even if that attempt fails.
+** - Reuse: a connection is reused only after a complete response, if leat_http1_reusable
+**   allows it and a receive through its TLS layer shows that nothing more has arrived.
+** - Queues: time in queues does not count towards a call's timeout, which begins with its
+**   first LEAT_SEND. A driver therefore calls leat_call_next only when it is able to send,
+**   and keeps the calls that have to wait for a connection in a queue of its own, until
+**   leat_call_queue_deadline.
 */
 #ifndef LEAT_DRIVER_H
 #define LEAT_DRIVER_H
@@ -51,28 +50,30 @@ extern "C" {
 
 /* ---- steps and exchanges ---------------------------------------------------------- */
 
+/* What the driver of a call has to do next; see above. */
 typedef enum leat_step {
-  LEAT_SEND,
-  LEAT_WAIT,
-  LEAT_TOKEN,
-  LEAT_DONE,
-  LEAT_SLOT
+  LEAT_SEND,  /* perform an exchange */
+  LEAT_WAIT,  /* wait */
+  LEAT_TOKEN, /* supply a token */
+  LEAT_DONE,  /* nothing: there is a result */
+  LEAT_SLOT   /* reserve a slot */
 } leat_step;
 
+/* An HTTP request to send. */
 typedef struct leat_request {
-  leat_string method;
+  leat_string method; /* "GET", "POST", ... */
   leat_string origin; /* "https://api.piggy.eu", with the port if it is not the default */
   leat_string host;   /* the origin's, without brackets or port; NUL-terminated */
-  int port;
-  bool tls;
+  int port;           /* the port to connect to */
+  bool tls;           /* whether the URL is https */
   bool loopback;      /* the host is this machine: connect to it without a proxy */
   leat_string target; /* "/api/v3/...?..."; the URL is origin + target */
   const leat_header *headers; /* without Host and Content-Length, which the codec adds */
-  size_t header_count;
-  leat_string body;
-  int64_t deadline_ms;    /* on the clock of leat_moment.monotonic_ms */
-  int connect_timeout_ms; /* for one connection, within the deadline */
-  size_t max_body;        /* the limit of the response's body */
+  size_t header_count;        /* the number of headers */
+  leat_string body;           /* empty if there is none */
+  int64_t deadline_ms;        /* on the clock of leat_moment.monotonic_ms */
+  int connect_timeout_ms;     /* for one connection, within the deadline */
+  size_t max_body;            /* the limit of the response's body */
 } leat_request;
 
 /* How the end of a response's body was found. LEAT_CLOSE_DELIMITED does not prove that
@@ -84,12 +85,13 @@ typedef enum leat_framing {
   LEAT_CLOSE_DELIMITED /* by the end of the connection */
 } leat_framing;
 
+/* An HTTP response. */
 typedef struct leat_response {
-  int status;
-  const leat_header *headers;
-  size_t header_count;
-  leat_string body;
-  leat_framing framing;
+  int status;                 /* the HTTP status */
+  const leat_header *headers; /* all of them, in the order in which they were received */
+  size_t header_count;        /* the number of headers */
+  leat_string body;           /* decoded, if it came in chunks */
+  leat_framing framing;       /* how its end was found */
 } leat_response;
 
 /* Runs the call as far as it gets without I/O, and returns its next step. */
@@ -187,8 +189,8 @@ LEAT_API int64_t leat_client_slot_length_us(const leat_client *client);
 typedef struct leat_pause {
   int64_t until_ms; /* its end, on the clock of leat_moment.monotonic_ms */
   leat_kind kind;   /* LEAT_RATE_LIMITED or LEAT_MAINTENANCE */
-  bool asked;
-  bool too_long; /* calls do not wait for its end */
+  bool asked;       /* the service asked for it */
+  bool too_long;    /* calls do not wait for its end */
 } leat_pause;
 
 /* Returns whether the client is in a pause now. Fills `pause` in any case. */
@@ -208,27 +210,30 @@ LEAT_API const char *leat_client_clean(const leat_client *client, leat_string te
 ** Encodes requests and decodes responses, without I/O. A codec serves one connection, one
 ** exchange at a time:
 **
-**   state = leat_http1_begin(http, request);
-**   while ((out = leat_http1_output(http)).length > 0) {
-**     if ((n = send(socket, out.data, out.length, MSG_NOSIGNAL)) < 0) goto broken;
-**     leat_http1_sent(http, (size_t)n);
-**   }
-**   while (state == LEAT_HTTP1_MORE && (space = leat_http1_space(http, &room)) != NULL) {
-**     if ((n = recv(socket, space, room, 0)) < 0) goto broken;
-**     state = n > 0 ? leat_http1_received(http, (size_t)n) : leat_http1_closed(http);
-**   }
+**     state = leat_http1_begin(http, request);
+**     while ((out = leat_http1_output(http)).length > 0) {
+**       if ((n = send(socket, out.data, out.length, MSG_NOSIGNAL)) < 0) goto broken;
+**       leat_http1_sent(http, (size_t)n);
+**     }
+**     while (state == LEAT_HTTP1_MORE && (space = leat_http1_space(http, &room)) != NULL) {
+**       if ((n = recv(socket, space, room, 0)) < 0) goto broken;
+**       state = n > 0 ? leat_http1_received(http, (size_t)n) : leat_http1_closed(http);
+**     }
 **
 ** It is strict: it refuses everything that two parsers could understand differently.
 */
 typedef struct leat_http1 leat_http1;
 
+/* How far an exchange is. */
 typedef enum leat_http1_state {
   LEAT_HTTP1_MORE,     /* the response is incomplete */
   LEAT_HTTP1_RESPONSE, /* leat_http1_response returns it */
   LEAT_HTTP1_FAILED    /* leat_http1_failure returns the reason */
 } leat_http1_state;
 
-LEAT_API leat_http1 *leat_http1_new(void); /* NULL: out of memory */
+/* Creates a codec. Returns NULL if memory runs out. */
+LEAT_API leat_http1 *leat_http1_new(void);
+/* Frees a codec, which may be NULL. */
 LEAT_API void leat_http1_free(leat_http1 *http);
 
 /* Starts an exchange. Copies the request. */
@@ -260,19 +265,22 @@ LEAT_API bool leat_http1_reusable(const leat_http1 *http);
 
 /* ---- the table of operations ------------------------------------------------------- */
 
+/* A parameter of an operation. */
 typedef struct leat_parameter {
   const char *name;  /* the service's name: "contact_identifier_value" */
   const char *alias; /* a short name: "value" */
   leat_type type;    /* LEAT_STRING or LEAT_BOOLEAN */
-  bool required;
-  bool in_path; /* replaces {name} in the path */
+  bool required;     /* a call without it is misuse */
+  bool in_path;      /* replaces {name} in the path */
 } leat_parameter;
 
+/* Where parameters go, for leat_op.locations: one of them, or both. */
 enum {
-  LEAT_IN_QUERY = 1,
-  LEAT_IN_BODY = 2
-}; /* leat_op.locations: one of them, or both */
+  LEAT_IN_QUERY = 1, /* into the query */
+  LEAT_IN_BODY = 2   /* into the body */
+};
 
+/* What the response to an operation holds. */
 typedef enum leat_result {
   LEAT_RESULT_CARD,    /* a contact identifier */
   LEAT_RESULT_NOTHING, /* no data, only success */
@@ -292,6 +300,7 @@ typedef enum leat_recovery {
   LEAT_NO_RETRY         /* fail; the caller must decide */
 } leat_recovery;
 
+/* A row of the table of operations. */
 struct leat_op {
   const char *resource; /* "contact_identifiers" */
   const char *name;     /* "find" */
@@ -299,11 +308,11 @@ struct leat_op {
   const char *path;     /* appended to the base URL's path; {name} marks a parameter */
   int locations;        /* where the other parameters go: LEAT_IN_QUERY, LEAT_IN_BODY */
   bool writes;          /* it changes data */
-  leat_result result;
+  leat_result result;   /* what its response holds */
   const leat_parameter *parameters; /* the card's value first, then by `required` */
-  size_t parameter_count;
-  leat_recovery recovery;
-  bool takes_expect; /* leat_call_expect may be used */
+  size_t parameter_count;           /* the number of parameters */
+  leat_recovery recovery;           /* what to do after a lost response */
+  bool takes_expect;                /* leat_call_expect may be used */
 };
 
 /* Returns the operation that the call was created with; NULL if there was none. */

@@ -1,5 +1,5 @@
 /*
-** leat_json.h - strings, and the JSON values of responses. leat.h includes it.
+** Strings, and the JSON values of responses. leat.h includes this header.
 */
 #ifndef LEAT_JSON_H
 #define LEAT_JSON_H
@@ -20,9 +20,10 @@ extern "C" {
 
 /* ---- strings --------------------------------------------------------------------- */
 
+/* A text, as bytes and a length. */
 typedef struct leat_string {
   const char *data; /* not NUL-terminated unless the declaration says so */
-  size_t length;
+  size_t length;    /* the number of bytes */
 } leat_string;
 
 /* Returns a C string as a leat_string that borrows `text`. NULL gives { NULL, 0 }. */
@@ -33,36 +34,45 @@ LEAT_API leat_string leat_s(const char *text);
 ** difference. Returns false if either string has data NULL. */
 LEAT_API bool leat_same_value(leat_string a, leat_string b);
 
+/* A header of a request or a response. */
 typedef struct leat_header {
-  leat_string name, value;
+  leat_string name;  /* in any case */
+  leat_string value; /* without blanks at its ends */
 } leat_header;
 
 /* ---- JSON values: responses of the service, decoded strictly --------------------- */
 
-typedef struct leat_json leat_json; /* borrowed from the call that holds it */
+/* A JSON value, borrowed from the call that holds it. */
+typedef struct leat_json leat_json;
 
+/* The type of a value. */
 typedef enum leat_type {
   LEAT_ABSENT = 0, /* the type of a NULL pointer */
-  LEAT_NULL,
-  LEAT_BOOLEAN,
-  LEAT_INTEGER,
-  LEAT_REAL,
-  LEAT_STRING,
-  LEAT_ARRAY,
-  LEAT_OBJECT
+  LEAT_NULL,       /* JSON's null */
+  LEAT_BOOLEAN,    /* true or false */
+  LEAT_INTEGER,    /* a number that fits an int64_t */
+  LEAT_REAL,       /* any other number */
+  LEAT_STRING,     /* a string */
+  LEAT_ARRAY,      /* an array */
+  LEAT_OBJECT      /* an object */
 } leat_type;
 
-typedef struct leat_member { /* a member of an object; initialize with { 0 } */
-  leat_string name;
-  const leat_json *value;
-  void *position; /* private to the library */
+/* A member of an object; initialize it with { 0 }. */
+typedef struct leat_member {
+  leat_string name;       /* its name, NUL-terminated */
+  const leat_json *value; /* its value */
+  void *position;         /* private to the library */
 } leat_member;
 
-/* Each of these functions accepts NULL, whose type is LEAT_ABSENT. */
+/* Returns the type of a value. Like the functions below it accepts NULL, whose type is
+** LEAT_ABSENT. */
 LEAT_API leat_type leat_json_type(const leat_json *value);
-LEAT_API bool leat_json_boolean(const leat_json *value);    /* other types: false */
-LEAT_API int64_t leat_json_integer(const leat_json *value); /* other types: 0 */
-LEAT_API double leat_json_real(const leat_json *value);     /* LEAT_INTEGER, too: 0 */
+/* Returns a boolean. Other types: false. */
+LEAT_API bool leat_json_boolean(const leat_json *value);
+/* Returns an integer. Other types: 0. */
+LEAT_API int64_t leat_json_integer(const leat_json *value);
+/* Returns the value of a LEAT_REAL or a LEAT_INTEGER. Other types: 0. */
+LEAT_API double leat_json_real(const leat_json *value);
 /* Returns the text of a number that fits neither an int64_t nor a double, such as 1e400.
 ** The type of such a number is LEAT_REAL, and its real value is the nearest double or an
 ** infinity. For anything else, data is NULL. */

@@ -42,38 +42,38 @@ local leat = {
 --
 -- Branch on `kind` or `code`; messages are for people and may change. `tostring(err)` returns one line.
 -- @table err
--- @field kind `not_found`, `inactive`, `already_exists`, `already_linked`, `not_linked`,
+-- @tfield string kind `not_found`, `inactive`, `already_exists`, `already_linked`, `not_linked`,
 --   `contact_not_found`, `invalid_input`, `unauthorized`, `forbidden`, `quota_reached`,
 --   `rate_limited`, `maintenance`, `server`, `api`, `conflict`, `connection`, `tls`,
 --   `timeout`, `protocol`, `too_large`, `redirect`, `canceled`, `config`, `local` or
 --   `no_memory`
--- @field code the API's error code, a number, or nil
--- @field status the HTTP status, or nil if no response arrived
--- @field message what happened, and what to do about it
--- @field operation the name of the operation, such as `contact_identifiers.find`
--- @field fields the fields that validation refused, `{ [field] = { message, ... } }`, or nil
--- @field sent `"no"`: the request was never sent; `"maybe"`: the service may have received it
--- @field outcome_unknown true: the change may or may not have been applied; find the card, then decide
--- @field attempts the number of HTTP requests that were begun
--- @field retry_after the number of seconds that the service asked to wait, or nil
--- @field card for a `conflict`: the card that contradicts the request, or nil
--- @field where the line of the `leat.assert` that raised this error, such as `"file.lua:12:"`; `tostring`
+-- @tfield integer code the API's error code, or nil
+-- @tfield integer status the HTTP status, or nil if no response arrived
+-- @tfield string message what happened, and what to do about it
+-- @tfield string operation the name of the operation, such as `contact_identifiers.find`
+-- @tfield table fields the fields that validation refused, `{ [field] = { message, ... } }`, or nil
+-- @tfield string sent `"no"`: the request was never sent; `"maybe"`: the service may have received it
+-- @tfield boolean outcome_unknown true: the change may or may not have been applied; find the card, then decide
+-- @tfield integer attempts the number of HTTP requests that were begun
+-- @tfield number retry_after the number of seconds that the service asked to wait, or nil
+-- @tfield card card for a `conflict`: the card that contradicts the request, or nil
+-- @tfield string where the line of the `leat.assert` that raised this error, such as `"file.lua:12:"`; `tostring`
 --   begins with it. nil if `leat.assert` did not raise it
 
 --- The result of one exchange (one HTTP request), as passed to `on_attempt`. It contains no token.
 -- @table attempt
--- @field operation the call's operation, such as `contact_identifiers.create`
--- @field purpose `"call"`: the operation itself; `"verify"`: a find that checks whether a change took
+-- @tfield string operation the call's operation, such as `contact_identifiers.create`
+-- @tfield string purpose `"call"`: the operation itself; `"verify"`: a find that checks whether a change took
 --   effect after its response was lost; `"token"`: a token request
--- @field attempt the number of this exchange within its call, counted from 1
--- @field kind the kind of error, as in `err`; nil if the exchange succeeded
--- @field code the API's error code, a number, or nil
--- @field status the HTTP status, or nil
--- @field sent `"no"` or `"maybe"`, as in `err`
--- @field reused true if an existing connection was reused
--- @field milliseconds the duration of the exchange, including connecting
--- @field wait_milliseconds the wait before the next exchange, as far as it is known; nil if this was the last
--- @field value the card's value; only with `show_values`
+-- @tfield integer attempt the number of this exchange within its call, counted from 1
+-- @tfield string kind the kind of error, as in `err`; nil if the exchange succeeded
+-- @tfield integer code the API's error code, or nil
+-- @tfield integer status the HTTP status, or nil
+-- @tfield string sent `"no"` or `"maybe"`, as in `err`
+-- @tfield boolean reused true if an existing connection was reused
+-- @tfield number milliseconds the duration of the exchange, including connecting
+-- @tfield number wait_milliseconds the wait before the next exchange, as far as it is known; nil if this was the last
+-- @tfield string value the card's value; only with `show_values`
 
 -- libcurl is not loaded in a worker of nginx, because it may load a second OpenSSL of another version.
 local loaded = package.loaded or {} -- some games hide it
@@ -262,8 +262,11 @@ local any_request = { title = "client.request", writes = true } -- any request m
 --
 -- @tparam string method the HTTP method
 -- @tparam string path appended to the path of `base_url`
--- @tparam[opt] table options `query` and `headers`, tables by name; `body`, a table that is sent as JSON,
---   or a string of JSON. Numbers of more than 14 digits must be given as strings
+-- @tparam[opt] table options the options:
+-- @tparam[opt=none] table options.query parameters of the query, by name. Numbers of more than 14 digits must be
+--   strings
+-- @tparam[opt=none] table options.headers further headers, by name
+-- @tparam[opt=none] table|string options.body a table that is sent as JSON, or a string of JSON
 -- @return the response's `data`, or the whole response if it has no `data`, or true if it is empty;
 --   then nil, info. Or nil, err
 -- @raise mistakes in the arguments, or a closed client
@@ -339,8 +342,11 @@ local of_a_call = { timeout = "time_limit", connect_timeout = "time_limit", max_
 -- sent without verifying. Errors have `outcome_unknown`, unless they prove that the change was never applied. The
 -- setting also holds for the methods of cards that the view returns, so use the view for the repeated change only.
 --
--- @tparam table options `timeout`, `connect_timeout`, `max_attempts`, as for `leat.new`; `maybe_applied`, a boolean;
---   others are unchanged
+-- @tparam table options the settings to change:
+-- @tparam[opt=unchanged,unit=seconds] number options.timeout as for `leat.new`
+-- @tparam[opt=unchanged,unit=seconds] number options.connect_timeout as for `leat.new`
+-- @tparam[opt=unchanged,unit=attempts] integer options.max_attempts as for `leat.new`
+-- @tparam[opt=unchanged] boolean options.maybe_applied true: every change may have been applied before, see above
 -- @treturn client
 -- @raise mistakes in the options
 function Client:with(options)
@@ -380,61 +386,61 @@ end
 
 --- Makes a client. It neither connects nor sends anything yet.
 --
--- Connections are kept and reused, so make one client and keep it. All times are in seconds.
--- @tparam table options the options, of which one of `api_key`, `access_token`, `client_id` with
---   `client_secret`, or `token` is required:
---
---   * `api_key` string: the key from the dashboard. Instead of it: `access_token`, string, an OAuth
---     access token; or `client_id` and `client_secret`, strings, with which tokens are fetched and
---     renewed, at `token_url`, string, by default `/oauth/token` on the origin of `base_url`; or
---     `token`, a function that is called when a token is needed and when one was refused. It returns a
---     token and, if known, its lifetime in seconds; or nil and the reason. It must not use this client,
---     and must not yield outside of tasks, except with a `transport` (see `leat.transport`)
---   * `base_url` string: must be https, except for this machine. Default
---     `https://api.piggy.eu/api/v3/oauth/clients`
---   * `allow_http` boolean: true allows cleartext http in `base_url` for other machines too. Default false
---   * `timeout` number: the seconds that a whole call may take, counted from its first request. Default
---     30, at most 3600
---   * `connect_timeout` number: the seconds that making one connection may take. Default 5, at most 3600
---   * `max_attempts` integer: how often an operation is sent at most, up to 100. Default 3. If the response
---     to a create, link, unlink or delete is lost, a find verifies whether the change took effect before it
---     is sent again. With 1, nothing is retried or verified: a change whose response was lost is reported
---     as `outcome_unknown`, and calls fail at once while the service asks to wait. With 0, an operation is
---     retried until `timeout`, as far as `retry_budget` allows; pauses after the first attempt then count
---     towards `timeout`
---   * `retry_budget` integer, or false for no budget: limits the retries of all calls of the client
---     together, so that a service that is down does not receive three times as many requests. Default
---     100. A retry takes 5, or 10 after a timeout; a call that succeeds gives back what its retries took,
---     or 1 if it needed none. Waiting out a pause takes nothing. Once the budget is spent nothing is
---     retried, and errors say so
---   * `retry_base`, `retry_cap` numbers: the backoff before a retry is a random number of seconds up to a
---     limit, which starts at `retry_base` (default 0.5) and doubles with each retry up to `retry_cap`
---     (default 20). It starts at twice `retry_base` after a 429 or 503
---   * `rate` number: how many calls the client makes each second at most, in total; at least 1/60. By
---     default there is no limit
---   * `shared` string, in nginx: the name of a `lua_shared_dict`, through which all workers share one
---     token, one `rate`, and the pauses that the service asks for
---   * `account` string, with `shared` and `token`: a name for the account that the tokens belong to
---   * `on_attempt` a function that is called with an `attempt`, a table, after every exchange, for logs or
---     metrics. It must not make calls; the call raises the function's errors
---   * `show_values` boolean: true adds the cards' values to what `on_attempt` receives. Default false
---   * `json` boolean: true makes `info.json` of each call the response's data as JSON text, in which
---     nulls, empty lists and all digits of numbers are kept. Default false
---   * `queue_timeout` number: the seconds that a call may wait for the rate limiter, or while the service
---     asks to wait. Waiting does not count towards `timeout`. Default: no limit; in nginx, `timeout`
---   * `max_connections` integer: how many connections are open at once. Default 16
---   * `max_body` integer: the largest response, in bytes. Default 1 MiB
---   * `ca_file` string: a PEM file of the certificates to trust instead of the system's
---   * `proxy` string: the URL of a proxy, or "" for none. By default the environment decides
---     (`https_proxy`, ...). In nginx no proxy is used, and its own configuration replaces `ca_file` and
---     `max_connections`: see `leat.nginx`
---   * `user_agent` string: default `leat/VERSION`
---   * `headers` table by name: headers that are added to every request, 16 at most
---   * `blocking` boolean: false makes a call outside of the tasks of `leat.tasks`, which would block,
---     raise an error. Default true
---   * `driver` table with a method `perform(call, hooks)`: performs the I/O; see `leat.driver`. With it,
---     `ca_file`, `proxy` and `max_connections` are not accepted
---   * `transport` a function that performs the requests instead; see `leat.transport`
+-- Connections are kept and reused, so make one client and keep it. One credential is required: `api_key`,
+-- `access_token`, `client_id` with `client_secret`, or `token`. All times are in seconds.
+-- @tparam table options the options:
+-- @tparam[opt=none] string options.api_key the key from the dashboard
+-- @tparam[opt=none] string options.access_token an OAuth access token
+-- @tparam[opt=none] string options.client_id with `client_secret`: the credentials with which tokens are fetched and
+--   renewed
+-- @tparam[opt=none] string options.client_secret the secret of `client_id`. It is sent to `token_url` only
+-- @tparam[opt=none] function options.token a function that is called when a token is needed and when one was refused.
+--   It returns a token and, if known, its lifetime in seconds; or nil and the reason. It must not use this client, and
+--   must not yield outside of tasks, except with a `transport` (see `leat.transport`)
+-- @tparam[opt=`/oauth/token` on the origin of `base_url`] string options.token_url the URL at which tokens are fetched
+-- @tparam[opt=`https://api.piggy.eu/api/v3/oauth/clients`] string options.base_url the URL of the API, including its
+--   path. It must be https, except for this machine
+-- @tparam[opt=false] boolean options.allow_http true allows cleartext http in `base_url` for other machines too
+-- @tparam[opt=30,unit=seconds] number options.timeout how long a whole call may take, counted from its first request;
+--   at most 3600
+-- @tparam[opt=5,unit=seconds] number options.connect_timeout how long making one connection may take; at most 3600
+-- @tparam[opt=no limit; in nginx: `timeout`,unit=seconds] number options.queue_timeout how long a call may wait for the
+--   rate limiter, or while the service asks to wait. Waiting does not count towards `timeout`
+-- @tparam[opt=3,unit=attempts] integer options.max_attempts how often an operation is sent at most, up to 100. If the
+--   response to a create, link, unlink or delete is lost, a find verifies whether the change took effect before it is
+--   sent again. With 1, nothing is retried or verified: a change whose response was lost is reported as
+--   `outcome_unknown`, and calls fail at once while the service asks to wait. With 0, an operation is retried until
+--   `timeout`, as far as `retry_budget` allows; pauses after the first attempt then count towards `timeout`
+-- @tparam[opt=100,unit=points] integer options.retry_budget limits the retries of all calls of the client together, so
+--   that a service that is down does not receive three times as many requests; false: no budget. A retry takes 5, or 10
+--   after a timeout; a call that succeeds gives back what its retries took, or 1 if it needed none. Waiting out a pause
+--   takes nothing. Once the budget is spent nothing is retried, and errors say so
+-- @tparam[opt=0.5,unit=seconds] number options.retry_base the limit of the first backoff. The backoff before a retry is
+--   random, up to a limit that starts at `retry_base` and doubles with each retry, up to `retry_cap`. It starts at
+--   twice `retry_base` after a 429 or 503
+-- @tparam[opt=20,unit=seconds] number options.retry_cap the largest limit of a backoff
+-- @tparam[opt=no limit,unit=calls per second] number options.rate how many calls the client makes at most, in total; at
+--   least 1/60
+-- @tparam[opt=none] string options.shared in nginx: the name of a `lua_shared_dict`, through which all workers share
+--   one token, one `rate`, and the pauses that the service asks for
+-- @tparam[opt=none] string options.account with `shared` and `token`: a name for the account that the tokens belong to
+-- @tparam[opt=none] function options.on_attempt a hook that is called with an `attempt`, a table, after every exchange,
+--   for logs or metrics. It must not make calls; the call raises the hook's errors
+-- @tparam[opt=false] boolean options.show_values true adds the cards' values to what `on_attempt` receives
+-- @tparam[opt=false] boolean options.json true makes `info.json` of each call the response's data as JSON text, in
+--   which nulls, empty lists and all digits of numbers are kept
+-- @tparam[opt=16,unit=connections] integer options.max_connections how many connections are open at once
+-- @tparam[opt=1 MiB,unit=bytes] integer options.max_body the largest response
+-- @tparam[opt=the system's] string options.ca_file a PEM file of the certificates to trust
+-- @tparam[opt=from the environment: `https_proxy` and so on] string options.proxy the URL of a proxy, or "" for none.
+--   In nginx no proxy is used, and its own configuration replaces `ca_file` and `max_connections`: see `leat.nginx`
+-- @tparam[opt=`leat/VERSION`] string options.user_agent the `User-Agent` header
+-- @tparam[opt=none] table options.headers headers by name that are added to every request, 16 at most
+-- @tparam[opt=true] boolean options.blocking false makes a call outside of the tasks of `leat.tasks`, which would
+--   block, raise an error
+-- @tparam[opt=`leat.curl`; in nginx: `leat.nginx`] table options.driver performs the I/O; see `leat.driver`. With it,
+--   `ca_file`, `proxy` and `max_connections` are not accepted
+-- @tparam[opt=none] function options.transport performs the requests instead of a driver; see `leat.transport`
 -- @treturn client with `contact_identifiers`, `check()`, `request()`, `with()`, `rate_limit()` and
 --   `close()`; on Lua 5.4 it may be a `<close>` variable
 -- @raise mistakes in the options
@@ -455,7 +461,8 @@ end
 --   * `LEAT_RATE`, the option `rate`
 --
 -- Options win over the environment. With any credential in the options, none is read from the environment.
--- @tparam[opt] table options as for `leat.new`; and `api_key_file`, a string, like `LEAT_API_KEY_FILE`
+-- @tparam[opt] table options as for `leat.new`, and:
+-- @tparam[opt=none] string options.api_key_file a file whose first line is the key, like `LEAT_API_KEY_FILE`
 -- @treturn client
 -- @raise mistakes in the options or variables, a missing credential, or a file that cannot be read
 function leat.from_env(options)

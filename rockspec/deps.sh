@@ -13,7 +13,7 @@
 #   hosts     event loops, Neovim and the server of Luanti, to make calls in
 #   bench     a server, and the clients to compare with; uses Node and npm if they are installed
 #   nginx     nginx with its Lua module, LuaJIT for the modules that it loads, and LuaSocket
-#   doc       LDoc for the reference, cmark-gfm for the guides
+#   doc       mkdocs for the site, LDoc and Doxygen for the reference
 #   rock      luarocks and git
 #   cross     compilers for other platforms, and qemu to run what they make
 #   ci        formatters, static analysis, valgrind, fuzzing, luarocks, and shells to complete the command in
@@ -185,8 +185,8 @@ fi
 if wants doc; then
   has lua5.1 || need lua5.1 lua5.1 - - - -
   has ldoc || need LDoc lua-ldoc - - - -
-  loads lua5.1 markdown || need "markdown for lua5.1" lua-markdown - - - -
-  has cmark-gfm || need cmark-gfm cmark-gfm cmark-gfm - - -
+  has doxygen || need Doxygen doxygen doxygen doxygen doxygen doxygen
+  mkdocs build --help 2>/dev/null | grep -q material || need "mkdocs with the theme material" mkdocs-material - - - -
 fi
 if wants rock || wants ci; then
   has luarocks || need luarocks luarocks - - - -

@@ -141,8 +141,8 @@ local function manual(version)
   entries(ENVIRONMENT, "\\fB")
   section("EXAMPLES")
   examples()
-  section("SEE ALSO", "The guides docs/command.md and docs/errors.md come with the source. 'luarocks doc leat' opens "
-    .. "those of the rock.")
+  section("SEE ALSO", "The guides command.md, importing.md and errors.md, in the folder docs of the source. "
+    .. "'luarocks doc leat' opens the guides that were installed with the rock, and 'make doc' makes a site of them.")
 end
 
 local kind, version = ...

@@ -1,10 +1,14 @@
 /*
-** leat_curl.h - a driver for the calls of leat.h, based on libcurl. libcurl connects and
+** A driver for the calls of leat.h, based on libcurl. libcurl connects and
 ** verifies the server (DNS, proxy, TCP, TLS); the codec of leat.h speaks HTTP over the
 ** connection.
 **
 ** Connections are kept and reused, but only after a complete and valid response. HTTPS
 ** servers are always verified, with TLS 1.2 at least.
+**
+** To run calls in an event loop: start them with leat_curl_start, call leat_curl_step
+** whenever leat_curl_fd is readable or leat_curl_timeout_ms has passed, and collect the
+** calls that are done from leat_curl_done.
 */
 #ifndef LEAT_CURL_H
 #define LEAT_CURL_H
@@ -15,13 +19,14 @@
 extern "C" {
 #endif
 
+/* A driver: connections, and the calls that it works on. */
 typedef struct leat_curl leat_curl;
 
 /* The settings of a driver. Zero or NULL means the default. */
 typedef struct leat_curl_config {
   int max_connections; /* 16: further calls are queued, first come, first served */
-  const char *ca_file; /* PEM; replaces the system's CA certificates, for proxies too */
-  /* The URL of a proxy. NULL: as the environment says (https_proxy, ...). "": no proxy.
+  const char *ca_file; /* the system's: a PEM file of CA certificates, for proxies too */
+  /* from the environment (https_proxy, ...): the URL of a proxy; "" means no proxy.
   ** Loopback addresses are always connected directly. */
   const char *proxy;
 } leat_curl_config;
@@ -37,11 +42,6 @@ LEAT_API void leat_curl_free(leat_curl *curl);
 ** needs a token from the caller, it fails with LEAT_CONFIG. */
 LEAT_API void leat_curl_perform(leat_curl *curl, leat_call *call);
 
-/*
-** To run calls in an event loop: start them with leat_curl_start, call leat_curl_step
-** whenever leat_curl_fd is readable or leat_curl_timeout_ms has passed, and collect the
-** calls that are done from leat_curl_done.
-*/
 /* Starts a call, or queues it. Returns false if the call was not accepted: it is then
 ** done and its error says why, or a driver works on it already. leat_curl_done does not
 ** return such a call. */

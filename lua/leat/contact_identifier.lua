@@ -4,7 +4,7 @@
 -- `active` and `contact` (with `uuid`, ...); JSON nulls are omitted. Its methods send a request,
 -- refresh the fields in place and return the card, so that calls can be chained:
 --
---    card:unlink():link(uuid)
+--    leat.assert(card:unlink()):link(uuid)
 --
 -- On failure they return `nil, err`, and the card does not change. `tostring(card)` shows its value,
 -- name and contact. A field that has the name of a method (`link`, `unlink`, `update`, `delete`) is
@@ -14,25 +14,29 @@
 local contact_identifier = {}
 
 --- Links the card to a contact.
--- @function link
+-- @function card:link
 -- @tparam string contact_uuid the contact's uuid
 -- @return the card, nil, info; or nil, err
 
 --- Unlinks the card from its contact.
--- @function unlink
--- @tparam[opt] table options `expect`: the uuid of the contact that the card must belong to, or
---   false if it must belong to no contact. If it belongs to another, nothing is changed and the
---   error is a `conflict`
+-- @function card:unlink
+-- @tparam[opt] table options the options:
+-- @tparam[opt=not checked] string|boolean options.expect the uuid of the contact that the card must belong to, or false
+--   if it must belong to no contact. If it belongs to another, nothing is changed and the error is a `conflict`
 -- @return the card, nil, info; or nil, err
 
 --- Changes the card's name, or activates or deactivates it.
--- @function update
--- @tparam table options `name`, a string, or `active`, a boolean, or both; and `expect`, as for `unlink`
+-- @function card:update
+-- @tparam table options the options, of which `name` or `active` is required:
+-- @tparam[opt=unchanged] string options.name the new name
+-- @tparam[opt=unchanged] boolean options.active false deactivates the card, true activates it
+-- @tparam[opt=not checked] string|boolean options.expect as for `card:unlink`
 -- @return the card, nil, info; or nil, err
 
 --- Deletes the card. The table keeps its fields.
--- @function delete
--- @tparam[opt] table options `expect`, as for `unlink`
+-- @function card:delete
+-- @tparam[opt] table options the options:
+-- @tparam[opt=not checked] string|boolean options.expect as for `card:unlink`
 -- @return true, nil, info; or nil, err
 local actions = { "link", "unlink", "update", "delete" }
 

@@ -22,13 +22,18 @@ local wait, next_event = core.wait, core.next_event
 
 --- Starts a call: see `leat.driver`.
 -- @function Driver:start
+-- @param call a call of the core
+-- @tparam table entry what the driver passes to `report` with the call's events
+-- @treturn boolean whether the call is under way; false: it is done
 Driver.start = core.start
 
 --- Returns whether no call is under way: see `leat.driver`.
 -- @function Driver:is_idle
+-- @treturn boolean
 Driver.is_idle = core.is_idle
 
 --- Cancels a call: see `leat.driver`. It allocates no memory.
+-- @param call a call of the core
 function Driver:cancel(call)
   if self.closed then
     self.handle:close() -- again, in case an interrupt broke into the first close
@@ -41,6 +46,8 @@ function Driver:cancel(call)
 end
 
 --- Calls the client's token function, and gives its token to the call: see `leat.driver`.
+-- @param call a call of the core
+-- @tparam table hooks the client's hooks
 function Driver:give_token(call, hooks)
   local ms, unix = self.handle:now()
   drivers.give_token(call, ms, unix, hooks.token)
@@ -50,6 +57,7 @@ function Driver:give_token(call, hooks)
 end
 
 --- Waits up to `seconds` for I/O or a timer, handles it, and reports the events of calls: see `leat.driver`.
+-- @tparam number seconds the time to wait, or 0
 function Driver:step(seconds)
   local handle = self.handle
   local entry, _, more = wait(handle, seconds)
@@ -70,6 +78,7 @@ function Driver:step(seconds)
 end
 
 --- Calls `hooks.attempts` in each step from now on: see `leat.driver`.
+-- @tparam table hooks the client's hooks
 function Driver:observe(hooks)
   self.observing = true
   self.observed[hooks] = true
@@ -134,7 +143,10 @@ function Driver:dirty()
 end
 
 --- Makes a driver.
--- @tparam[opt] table options `ca_file`, `proxy` and `max_connections`, as for `leat.new`
+-- @tparam[opt] table options the options:
+-- @tparam[opt=16,unit=connections] integer options.max_connections how many connections are open at once
+-- @tparam[opt=the system's] string options.ca_file a PEM file of the certificates to trust
+-- @tparam[opt=from the environment: `https_proxy` and so on] string options.proxy the URL of a proxy, or "" for none
 -- @treturn Driver or nil and a message
 -- @raise mistakes in the options
 function curl.new(options)

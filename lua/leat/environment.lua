@@ -92,7 +92,7 @@ local function find_rate()
 end
 
 --- Returns the requests per second: those given, or LEAT_RATE.
--- @tparam[opt] number given
+-- @tparam[opt=`LEAT_RATE`,unit=requests per second] number given the rate that the program wants
 -- @treturn number nil for no limit; then a message if LEAT_RATE is wrong
 function environment.rate(given)
   if given ~= nil then

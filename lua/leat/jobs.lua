@@ -13,13 +13,6 @@
 -- Functions return `nil, err` when the journal cannot be used: `err.kind` is `journal`, and `err.message` says what to
 -- do. The journal contains values of cards and what was known of them; it and its results are files that only their
 -- owner may read. Writing it takes some milliseconds, during which nothing else runs in this thread.
---
--- A job has the fields `id`, `name`, `operation`, `account`, `base_url`, `file`, `state` (`planned`, `running`,
--- `interrupted`, `stopped`, `paused` or `finished`), `reason` (why it is paused; while it is running, the kind of the
--- errors if the service does not respond; `verify_stopped` if it is finished, and a verification of it was stopped),
--- `rows`, `done`, `failed`, `unknown`, `rejected`, `skipped`, `unprocessed`, `waiting` (the unprocessed rows that were
--- tried, and wait to be tried again), `requests`, and `created` and `finished` (milliseconds since 1970). They are as
--- they were when the job was read; `job:refresh` reads them again.
 -- @module leat.jobs
 
 local columns = require("leat.jobs.columns")
@@ -37,6 +30,88 @@ local scheduler = require("leat.scheduler")
 local write_results = require("leat.jobs.results")
 
 local jobs = {}
+
+--- A row to plan. Which fields it takes depends on the operation.
+-- @table row
+-- @tfield string value the card's value
+-- @tfield string name for ensure, create and update: the card's name
+-- @tfield string contact_uuid for ensure, create and link: the contact to link the card to
+-- @tfield string contact_email instead of `contact_uuid`: the address of a contact that exists
+-- @tfield boolean active for update: false deactivates the card, true activates it
+-- @tfield string|boolean expect for unlink, update and delete: the contact that must own the card; false: none
+
+--- A job. Its fields are as they were when it was read; `job:refresh` reads them again.
+-- @table job
+-- @tfield integer id the number of the job
+-- @tfield string name what the job is called
+-- @tfield string operation `ensure`, `create`, `link`, `unlink`, `update`, `delete` or `find`
+-- @tfield string account the account that the job is for; empty: any
+-- @tfield string base_url the server that the job is for; empty: any
+-- @tfield string file the path of the file, or nil
+-- @tfield string state `planned`, `running`, `interrupted` (its process died), `stopped`, `paused` or `finished`
+-- @tfield string reason why it is paused; while it is running, the kind of the errors if the service does not respond;
+--   `verify_stopped` if it is finished, and a verification of it was stopped; otherwise nil
+-- @tfield integer rows the number of rows; each is in one of the six states that follow
+-- @tfield integer done rows that succeeded
+-- @tfield integer failed rows that failed
+-- @tfield integer unknown rows whose outcome is unknown
+-- @tfield integer rejected rows that are not valid, and were not sent
+-- @tfield integer skipped duplicates of other rows
+-- @tfield integer unprocessed rows that are left
+-- @tfield integer waiting those of the unprocessed rows that were tried, and wait to be tried again
+-- @tfield integer requests how many requests were sent
+-- @tfield integer created when it was planned, in milliseconds since 1970
+-- @tfield integer finished when it finished, in milliseconds since 1970, or nil
+
+--- How far a run is: see `run:progress`.
+-- @table job_progress
+-- @tfield integer rows the number of rows, and how many of them are in which state:
+-- @tfield integer done rows that succeeded
+-- @tfield integer failed rows that failed
+-- @tfield integer unknown rows whose outcome is unknown
+-- @tfield integer rejected rows that are not valid
+-- @tfield integer skipped duplicates of other rows
+-- @tfield integer unprocessed rows that are left
+-- @tfield integer waiting those of the unprocessed rows that were tried, and wait to be tried again
+-- @tfield number seconds the time since the start of the run
+-- @tfield number rate rows per second, of late
+-- @tfield number eta the estimated number of seconds that are left in this phase; nil if that is not known
+-- @tfield string failing the kind of the last temporary error; nil if a request has succeeded since
+-- @tfield string outage the same, while no rows are processed because of it; otherwise nil
+-- @tfield string phase `items`; then `settling` and `verifying` the doubtful cards; then `ended`
+-- @tfield integer verified while verifying: how many cards were looked at
+-- @tfield integer to_verify while verifying: how many there are
+
+--- The end of a run.
+-- @table summary
+-- @tfield string state `finished`, `paused` or `stopped`
+-- @tfield string kind why it is paused or stopped: a kind of error, or nil
+-- @tfield string message the same for people, or nil
+-- @tfield job job the job
+-- @tfield number seconds how long the run took
+-- @tfield integer verified cards that were found in the verification at the end
+-- @tfield integer changed those of them that are not as they were left
+-- @tfield integer unverified those of them that did not show it
+-- @tfield integer to_verify how many there were
+-- @tfield boolean stored false: the results of the last requests could not be stored
+
+--- What became of a row: see `job:results`.
+-- @table result
+-- @tfield integer n the number of the row, counted from 1
+-- @tfield integer line its line in the file; `n` if there was no file
+-- @tfield string value the card's value
+-- @tfield table arguments the other columns, by name
+-- @tfield string bytes the row as it was in the file, or nil
+-- @tfield string state `done`, `failed`, `unknown`, `rejected`, `skipped`, or one of those of rows that are left
+-- @tfield string outcome what was done, such as `created`, `existed` or `recovered`; otherwise the state
+-- @tfield string kind the kind of the error, such as `duplicate`, or nil
+-- @tfield integer code the API's error code, or nil
+-- @tfield string message the error's message, or nil
+-- @tfield integer requests how many requests the row took
+-- @tfield integer at when it was processed, in milliseconds since 1970, or nil
+-- @tfield table before the card before an unlink or a delete, or nil
+-- @tfield table seen the card as it was last seen
+-- @tfield string changed what an ensure did to a card that existed: `linked`, `named`, or both with a blank
 
 -- An open journal.
 local Store = {}
@@ -63,8 +138,8 @@ end
 
 --- Opens a journal, and makes it if it does not exist.
 -- @function open
--- @tparam[opt] string path the file; default: `leat/jobs.db` in `$XDG_STATE_HOME` or `~/.local/state`. Network file
---   systems are refused. Two more files beside it, with `-wal` and `-shm` at the end, belong to it
+-- @tparam[opt=`leat/jobs.db` in `$XDG_STATE_HOME` or `~/.local/state`] string path the file. Network file systems are
+--   refused. Two more files beside it, with `-wal` and `-shm` at the end, belong to it
 -- @return a Store; or nil, err
 function jobs.open(path)
   path = path or default_path()
@@ -152,7 +227,7 @@ jobs.account = runs.account_of
 --- Reads the header of a CSV file, for `store:plan`: `plan { csv = assert(jobs.csv(read, "ensure")), ... }`.
 -- @tparam function read returns the next part of the file, a string; nil at its end; nil and a message on failure
 -- @tparam string operation as for `store:plan`
--- @tparam[opt] table mapping the file's own headers by the names of columns, such as `{ value = "Card Number" }`
+-- @tparam[opt=none] table mapping the file's own headers by the names of columns, such as `{ value = "Card Number" }`
 -- @treturn table with `used`, a list of the columns that are used, each with `name` and `header`; `unused`, a list of
 --   the other headers; `warnings`, a list of columns that may be misspelt; and after the plan `lengths`, whose method
 --   `unusual` returns the length of most values and a list of others, each with `length`, `count` and `lines`; or nil
@@ -178,20 +253,20 @@ local function absolute(path)
 end
 
 --- Plans a job: stores its rows. If there is a job that does the same with the same rows, for the same account, that
--- one is returned, whatever its state. Nothing is sent but a request for the account.
+-- one is returned, whatever its state. Nothing is sent but a request for the account. The duplicates of a
+-- row are skipped; rows with the same value but other arguments are rejected.
 -- @function Store:plan
--- @tparam table options the options:
---
---   * `operation` string: `ensure` (the default), `create`, `link`, `unlink`, `update`, `delete` or `find`
---   * `rows` a list, or a function that returns the next row and nil after the last. A row is a table: `value`, and as
---     the operation takes them `name`, `contact_uuid` or `contact_email`, `active`, `expect`
---   * `csv` instead of `rows`: a file, as `jobs.csv` returns it
---   * `file` string: the path of that file, for results; the absolute path is stored
---   * `client` the client: its account is asked for, with one request, and the job belongs to it
---   * `account` string: instead of `client`, the account that the job is for
---   * `base_url` string: instead of `client`, the server that it is for
---   * `name` string: what to call the job. Default: the operation
---   * `again` true: a new job even if there is one with the same rows. Default false
+-- @tparam table options the options, of which `rows` or `csv` is required:
+-- @tparam[opt=`ensure`] string options.operation `ensure`, `create`, `link`, `unlink`, `update`, `delete` or `find`
+-- @tparam[opt=none] table|function options.rows a list, or a function that returns the next row and nil after the last.
+--   See `row`
+-- @tparam[opt=none] table options.csv instead of `rows`: a file, as `jobs.csv` returns it
+-- @tparam[opt=none] string options.file the path of that file, for results; the absolute path is stored
+-- @tparam[opt=none] client options.client its account is asked for, with one request, and the job belongs to it
+-- @tparam[opt=that of `client`; otherwise any] string options.account the account that the job is for
+-- @tparam[opt=that of `client`; otherwise any] string options.base_url the server that the job is for
+-- @tparam[opt=the operation] string options.name what to call the job
+-- @tparam[opt=false] boolean options.again true: a new job even if there is one with the same rows
 -- @return a Job; or nil, err
 -- @treturn boolean true if the job is one that was planned before
 -- @raise mistakes in the options
@@ -220,7 +295,7 @@ function Store:plan(options)
 end
 
 --- Returns a job.
--- @tparam number id
+-- @tparam number id the job's number
 -- @return a Job; nil if there is none
 function Store:job(id)
   return journal.try(function()
@@ -293,18 +368,19 @@ end
 --- Begins to work on a job: claims rows, and processes them in tasks. One process at a time works on a journal.
 -- @function Job:start
 -- @param client the client
--- @tparam[opt] table options times are in seconds:
---
---   * `concurrency` integer: how many rows are processed at a time. Default 8
---   * `max_failures` number: the job pauses after so many failed rows, or if below 1 after that share of the processed
---     rows, and at least 100. 0: never. Default 0.05
---   * `settle` how long a request may still take effect whose response was lost. Default 30
---   * `lease` for how long rows are claimed. Default 60
---   * `probe` the time between two attempts while the service does not respond. Default 30
---   * `verify` true: all rows are found once more at the end, not only those whose end is in doubt. Default false
---   * `only_verify` true: that is all that is done. Default false
---   * `on_event` a function that is called with `outage` or `outage_over`, and a table with `kind` and `message`; and
---     with `unverified` and a table that also has the `value` of a card that was to be verified, and could not be seen
+-- @tparam[opt] table options the options:
+-- @tparam[opt=8,unit=rows] integer options.concurrency how many rows are processed at a time
+-- @tparam[opt=0.05,unit=rows; below 1: a share of them] number options.max_failures the job pauses after so many failed
+--   rows, or if below 1 after that share of the processed rows, and at least 100. 0: never
+-- @tparam[opt=30,unit=seconds] number options.settle how long a request may still take effect whose response was lost
+-- @tparam[opt=60,unit=seconds] number options.lease for how long rows are claimed
+-- @tparam[opt=30,unit=seconds] number options.probe the time between two attempts while the service does not respond
+-- @tparam[opt=false] boolean options.verify true: all rows are found once more at the end, not only those whose end is
+--   in doubt
+-- @tparam[opt=false] boolean options.only_verify true: that is all that is done
+-- @tparam[opt=none] function options.on_event a function that is called with `outage` or `outage_over`, and a table
+--   with `kind` and `message`; and with `unverified` and a table that also has the `value` of a card that was to be
+--   verified, and could not be seen
 -- @return a Run; or nil, err. A job of another account is paused, with the kind `account`
 function Job:start(client, options)
   options = schema.check("leat.jobs: start", run_options, options or {}, 2)
@@ -344,12 +420,7 @@ end
 
 --- Returns how far the run is.
 -- @function Run:progress
--- @treturn table `rows`, `done`, `failed`, `unknown`, `rejected`, `skipped`, `unprocessed`, `waiting` (those of
---   the unprocessed rows that were tried, and wait to be tried again), `seconds` since the run began, `rate` (rows a
---   second, of late), `eta` (seconds that are left in this phase, if that is known), `failing` (the kind of the last
---   temporary error, if no request has succeeded since), `outage` (the same, while no rows are processed for it), and
---   `phase`: `items`, then `settling` and `verifying` the doubtful cards, then `ended`; while verifying, `verified`
---   (the cards that were looked at) and `to_verify` (how many there are)
+-- @treturn job_progress
 
 local function read_again(job)
   local fields = wrap(job.store, job.store:job(job.id)) or {}
@@ -382,14 +453,11 @@ end
 -- `step` now and then. An interrupt stops the job; the next run continues.
 -- @function Job:run
 -- @param client the client
--- @tparam[opt] table options those of `start`, and:
---
---   * `progress` a function that is called with a table, as `Run:progress` returns it, and once more at the end
---   * `progress_every` seconds between two reports of progress. Default 1
--- @treturn table the summary: `state`, `kind` and `message` (why it is paused or stopped), `job`, `seconds`, `stored`
---   (false: the results of the last requests could not be stored); of the verification at the end `verified` (cards
---   that were found), `changed` (those that are not as they were left), `unverified` (those that did not show it),
---   `to_verify` (how many there were); or nil, err
+-- @tparam[opt] table options those of `job:start`, and:
+-- @tparam[opt=none] function options.progress a function that is called with a table, as `run:progress` returns it, and
+--   once more at the end
+-- @tparam[opt=1,unit=seconds] number options.progress_every the time between two calls of `progress`
+-- @treturn summary or nil, err
 -- @raise a call in a task
 function Job:run(client, options)
   options = options or {}
@@ -450,9 +518,8 @@ end
 --- Lets rows that failed, and rows whose outcome is unknown, be processed by the next run. The unknown ones are
 -- verified first.
 -- @tparam[opt] table options the options:
---
---   * `failed` false: not those that failed. Default true
---   * `unknown` false: not those whose outcome is unknown. Default true
+-- @tparam[opt=true] boolean options.failed false: not those that failed
+-- @tparam[opt=true] boolean options.unknown false: not those whose outcome is unknown
 -- @treturn number how many rows; or nil, err
 function Job:retry(options)
   options = schema.check("leat.jobs: retry", { failed = "boolean", unknown = "boolean" }, options or {}, 2)
@@ -493,11 +560,8 @@ function Job:remove()
   return erased, err
 end
 
---- Iterates over the rows: `for row in job:results() do ... end`. A row has `n`, `line`, `value`, `arguments` (the
--- other columns), `bytes` (the row as it was in the file), `state`, `outcome`, `kind`, `code`, `message`, `requests`,
--- `at` (milliseconds since 1970), `before` (the card before an unlink or a delete), `seen` (the card as it was last
--- seen) and `changed` (what an ensure did: `linked`, `named`).
--- @tparam[opt] table states a list: only rows that are in one of these states
+--- Iterates over what became of the rows: `for result in job:results() do ... end`.
+-- @tparam[opt=all] table states a list: only rows that are in one of these states
 -- @treturn function
 -- @raise an error of the journal
 function Job:results(states)
@@ -514,7 +578,7 @@ function Job:results(states)
 end
 
 --- Writes the results as CSV files, each of which appears as a whole.
--- @tparam[opt] string folder default: that of the file, or the current one. If it is missing it is made, with mode 0700
+-- @tparam[opt=that of the file; or the current one] string folder where to write them. If it is missing it is made, with mode 0700
 -- @treturn table the paths of the files, by name (`results`, `failed`, ...); or nil, err
 function Job:write_results(folder)
   if folder then

@@ -592,8 +592,9 @@ function Driver:perform(call, hooks)
   end
 end
 
---- The clock of nginx, for `leat.transport`: `now()`, which returns monotonic milliseconds and seconds since
--- 1970, and `sleep(seconds)`, which yields.
+--- The clock of nginx, as options for `transport.new`.
+-- @field now returns monotonic milliseconds, and seconds since 1970
+-- @field sleep waits for the given seconds, and yields
 nginx.clock = { now = now, sleep = ngx.sleep }
 
 local unsupported = {

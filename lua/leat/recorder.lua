@@ -48,7 +48,7 @@ local function play(entry, request)
 end
 
 --- Makes a recorder.
--- @tparam[opt] table script a list of entries. Default: none
+-- @tparam[opt=none] table script a list of entries
 -- @treturn table `driver`, the `driver` option of `leat.new`; `requests`, a list of the requests that were
 --   made, with tokens and secrets masked; `waits`, a list of seconds; `script`, to which
 --   entries may be added

@@ -188,51 +188,66 @@ end
 
 --- Finds a contact identifier (a card).
 --
--- Like every operation, it also returns `info`, a table: `status` (HTTP), `attempts` (exchanges begun),
--- `meta` (what the service sent beside the data, or nil), `rate_limit` (`limit` and `remaining`), and
--- `outcome`: `recovered` if the response to a change was lost and the card was then found as requested;
--- see also `ensure`. With the option `json` of `leat.new`, `json` is the response's data as JSON text.
--- @function contact_identifiers:find
+-- Like every operation, it also returns `info`, a table.
+-- @function cards:find
 -- @tparam string value the card's value
 -- @return the card, nil, info; or nil, err
 -- @raise arguments of the wrong type, an empty value, or a closed client
 
+--- What an operation returns beside its result, as the third value.
+-- @table info
+-- @tfield integer status the HTTP status of the last response, or nil if there was none
+-- @tfield integer attempts the number of exchanges (HTTP requests) that were begun
+-- @tfield table meta what the service sent beside the data, or nil
+-- @tfield table rate_limit `limit` and `remaining`, as the service reported them, or nil; see `client:rate_limit`
+-- @tfield string outcome `recovered`: the response to a change was lost, and the card was then found as requested;
+--   `created` or `existed`: see `cards:ensure`; otherwise nil
+-- @tfield table changed how `cards:ensure` completed a card that existed: a list with `linked`, `named` or both; or nil
+-- @tfield string json the response's data as JSON text; only with the option `json` of `leat.new`
+
 --- Creates a card.
--- @function contact_identifiers:create
+-- @function cards:create
 -- @tparam string value the card's value
--- @tparam[opt] table options `name`, a string, which the service sets to the value by default; and
---   `contact_uuid`, a string: the contact to link the card to, by default none
+-- @tparam[opt] table options the options:
+-- @tparam[opt=set by the service: the value] string options.name the card's name
+-- @tparam[opt=none] string options.contact_uuid the contact to link the card to
 -- @return the card, nil, info; or nil, err
 
 --- Links a card to a contact.
--- @function contact_identifiers:link
+-- @function cards:link
 -- @tparam string value the card's value
 -- @tparam string contact_uuid the contact's uuid
 -- @return the card, nil, info; or nil, err
 
 --- Unlinks a card from its contact.
--- @function contact_identifiers:unlink
+-- @function cards:unlink
 -- @tparam string value the card's value
--- @tparam[opt] table options `expect`: the uuid of the contact that the card must belong to, or
---   false if it must belong to no contact. The card is found before each attempt to change it; if
---   it belongs to another contact, nothing is changed and the error is a `conflict`
+-- @tparam[opt] table options the options:
+-- @tparam[opt=not checked] string|boolean options.expect the uuid of the contact that the card must belong to, or false
+--   if it must belong to no contact. The card is found before each attempt to change it; if it belongs to another
+--   contact, nothing is changed and the error is a `conflict`
 -- @return the card, nil, info; or nil, err
 
 --- Changes a card's name, or activates or deactivates it.
--- @function contact_identifiers:update
+-- @function cards:update
 -- @tparam string value the card's value
--- @tparam table options `name`, a string, or `active`, a boolean, or both; and `expect`, as for `unlink`
+-- @tparam table options the options, of which `name` or `active` is required:
+-- @tparam[opt=unchanged] string options.name the new name
+-- @tparam[opt=unchanged] boolean options.active false deactivates the card, true activates it
+-- @tparam[opt=not checked] string|boolean options.expect as for `cards:unlink`
 -- @return the card, nil, info; or nil, err
 
 --- Deletes a card.
--- @function contact_identifiers:delete
+-- @function cards:delete
 -- @tparam string value the card's value
--- @tparam[opt] table options `expect`, as for `unlink`
+-- @tparam[opt] table options the options:
+-- @tparam[opt=not checked] string|boolean options.expect as for `cards:unlink`
 -- @return true, nil, info; or nil, err
 
 --- Lists all cards of one contact. The API has no list of all cards.
--- @function contact_identifiers:list
--- @tparam table options `contact_uuid`, a string
+-- @function cards:list
+-- @tparam table options the options:
+-- @tparam string options.contact_uuid the contact whose cards are listed
 -- @return a list of cards, nil, info; or nil, err
 
 for _, row in ipairs(core.operations()) do
@@ -247,7 +262,7 @@ end
 local ContactIdentifiers = classes.contact_identifiers
 
 --- Rebuilds a card from a table of its fields, such as cached data. Nothing is sent.
--- @function contact_identifiers:wrap
+-- @function cards:wrap
 -- @tparam table fields the card's fields; `value`, a string, is required
 -- @return the same table, with the methods of a card. Fields that have the name of a method are removed
 -- @raise a table without a `value`
@@ -265,7 +280,7 @@ function ContactIdentifiers:wrap(fields)
 end
 
 --- Checks the arguments of an operation as the operation does, but sends nothing.
--- @function contact_identifiers:validate
+-- @function cards:validate
 -- @tparam string operation the name of the operation, such as `"find"` or `"ensure"`
 -- @param ... the arguments of the operation
 -- @treturn boolean true if the operation would accept them; otherwise nil, and what is wrong
@@ -296,9 +311,11 @@ local first_of_ensure = setmetatable({ title = "contact_identifiers.ensure" },
 --
 -- The operation is idempotent. It succeeds only if the card has the requested name and contact; a card
 -- with another name or contact is a `conflict`, and `err.card` is that card.
--- @function contact_identifiers:ensure
+-- @function cards:ensure
 -- @tparam string value the card's value
--- @tparam[opt] table options `name`, `contact_uuid`, as for `create`
+-- @tparam[opt] table options the options:
+-- @tparam[opt=not checked] string options.name the name that the card must have
+-- @tparam[opt=not checked] string options.contact_uuid the contact that the card must belong to
 -- @return the card, nil, info; or nil, err. `info.outcome` is `created`; `existed`, if the card existed
 --   before; or `recovered`, if the response to the create was lost and the card was found afterwards, or if it was
 --   found in a view with `maybe_applied`. If a card that existed was completed, `info.changed` lists how: `linked`,

@@ -161,53 +161,56 @@ end
 -- `apply_after`. Without any of these the request is performed as usual, and only its response is delayed
 -- or altered.
 -- @table fault
--- @field operation string: `find`, `create`, `link`, `unlink`, `update`, `delete`, `list` (the cards of one
---   contact), `check` (the account of the key), `token`, `contacts.get`, `contacts.find_one_by`,
---   `contacts.find_or_create` or `contacts.create_anonymous`. Default: every request
--- @field value string: the value of a card. Default: every card
--- @field nth integer: the first relevant request that the fault matches, counted from 1. Default: the fault
---   is queued, see above
--- @field times integer: how many requests it matches, or `math.huge` for all that follow. Default 1
--- @field kind string: the error that a client reports: `not_found`, `inactive`, `already_exists`,
+-- @tfield[opt=every request] string operation `find`, `create`, `link`, `unlink`, `update`, `delete`, `list` (the cards
+--   of one contact), `check` (the account of the key), `token`, `contacts.get`, `contacts.find_one_by`,
+--   `contacts.find_or_create` or `contacts.create_anonymous`
+-- @tfield[opt=every card] string value the value of a card
+-- @tfield[opt=none: the fault is queued; see above,unit=requests] integer nth the first relevant request that the fault
+--   matches, counted from 1
+-- @tfield[opt=1,unit=requests] integer times how many requests it matches, or `math.huge` for all that follow
+-- @tfield[opt=none] string kind the error that a client reports: `not_found`, `inactive`, `already_exists`,
 --   `already_linked`, `not_linked`, `contact_not_found`, `invalid_input`, `quota_reached`,
 --   `unauthorized`, `forbidden`, `rate_limited` (with `Retry-After: 1` unless set otherwise),
 --   `server`, `maintenance`, `redirect`, `protocol` (status 200 with an HTML page), `connection`
 --   (closed before the response) or `timeout` (no response at all)
--- @field code integer: an error code of the API, which is sent with HTTP 400 and the message of that code
--- @field status integer: an HTTP status, which is sent with the API's body for it, if it has one
--- @field headers table by name: headers that are added to the usual ones, or replace them
--- @field body string: replaces the API's body; JSON, or HTML if it begins with `<`
--- @field retry_after integer: the seconds in a `Retry-After` header
--- @field delay number: the seconds by which the response is delayed; `math.huge` for no response
--- @field close `"before"`: closes the connection before the response; `"within"`: inside the response's body
--- @field apply true: performs the request in spite of the fault, at once
--- @field apply_after number: performs the request in spite of the fault, after so many seconds; until then
---   the change is not visible
--- @field lag number: a find or list shows the state as it was so many seconds ago, 60 at most
--- @field stale true: a find or list shows the state as it was when the fault was added. With `operation =
---   "find"` and `times = n`, this applies to exactly the next n finds
+-- @tfield[opt=none,unit=code] integer code an error code of the API, which is sent with HTTP 400 and the message of
+--   that code
+-- @tfield[opt=none,unit=status] integer status an HTTP status, which is sent with the API's body for it, if it has one
+-- @tfield[opt=none] table headers headers by name that are added to the usual ones, or replace them
+-- @tfield[opt=the API's] string body replaces the API's body; JSON, or HTML if it begins with `<`
+-- @tfield[opt=none,unit=seconds] integer retry_after the time in a `Retry-After` header
+-- @tfield[opt=0,unit=seconds] number delay the time by which the response is delayed; `math.huge` for no response
+-- @tfield[opt=none] string close `"before"`: closes the connection before the response; `"within"`: inside the
+--   response's body
+-- @tfield[opt=false] boolean apply true: performs the request in spite of the fault, at once
+-- @tfield[opt=none,unit=seconds] number apply_after performs the request in spite of the fault, after this time; until
+--   then the change is not visible
+-- @tfield[opt=0,unit=seconds] number lag a find or list shows the state as it was so long ago; 60 at most
+-- @tfield[opt=false] boolean stale true: a find or list shows the state as it was when the fault was added. With
+--   `operation = "find"` and `times = n`, this applies to exactly the next n finds
 
 --- Starts a sandbox.
 -- @tparam[opt] table options the options:
---
---   * `contacts` list of `{ uuid = "...", email = "...", more = { ... } }`, with unique uuids. `email` and
---     `more` are optional; `more` holds further fields of the contact, such as
---     `{ credit_balance = { balance = 12 } }`, and an empty table in it is an empty list. Default: none
---   * `cards` list of `{ value = "...", name =, contact_uuid =, active = false }`, with unique values.
---     Only `value` is required. By default the name is the value, as in the service, and the card is
---     active. Default: none
---   * `faults` list of faults: see `fault`. Default: none
---   * `api_key` string: the key that the sandbox accepts. Default "sandbox"
---   * `client_id`, `client_secret` strings that the token endpoint accepts; the id may also be a number,
---     as the service's are. Default "sandbox-client" and "sandbox-secret". The tokens that it issues are
---     valid for `token_lifetime` seconds, a number, by default 3600
---   * `meta` string of JSON: the `meta` of responses, or "absent" for none. Default "[]"
---   * `rate_limit` integer: how many requests are accepted within `rate_window` seconds, a number, by
---     default 60; further ones get a 429 with Retry-After. Default: no limit
---   * `idempotent_unlink` boolean: true makes unlinking a card that is not linked succeed. Default false:
---     it fails with 60011
---   * `tls` boolean: true serves HTTPS, with a certificate of its own (see `ca_file`). Default false
---   * `port` integer: the port to listen on, or 0 for any. Default 0
+-- @tparam[opt=none] table options.contacts a list of `{ uuid = "...", email = "...", more = { ... } }`, with unique
+--   uuids. `email` and `more` are optional; `more` holds further fields of the contact, such as
+--   `{ credit_balance = { balance = 12 } }`, and an empty table in it is an empty list
+-- @tparam[opt=none] table options.cards a list of `{ value = "...", name =, contact_uuid =, active = false }`, with
+--   unique values. Only `value` is required. By default the name is the value, as in the service, and the card is
+--   active
+-- @tparam[opt=none] table options.faults a list of faults: see `fault`
+-- @tparam[opt=`"sandbox"`] string options.api_key the key that the sandbox accepts
+-- @tparam[opt=`"sandbox-client"`] string|number options.client_id the id that the token endpoint accepts
+-- @tparam[opt=`"sandbox-secret"`] string options.client_secret the secret that the token endpoint accepts
+-- @tparam[opt=3600,unit=seconds] number options.token_lifetime how long the tokens are valid that the token endpoint
+--   issues
+-- @tparam[opt=an empty list] string options.meta the `meta` of responses, as JSON; or "absent" for none
+-- @tparam[opt=no limit,unit=requests] integer options.rate_limit how many requests are accepted within `rate_window`;
+--   further ones get a 429 with Retry-After
+-- @tparam[opt=60,unit=seconds] number options.rate_window the time for which `rate_limit` counts requests
+-- @tparam[opt=false] boolean options.idempotent_unlink true makes unlinking a card that is not linked succeed; false:
+--   it fails with 60011
+-- @tparam[opt=false] boolean options.tls true serves HTTPS, with a certificate of its own (see `ca_file`)
+-- @tparam[opt=0,unit=port] integer options.port the port to listen on; 0: any
 -- @treturn Sandbox with the fields `url`, `token_url`, `api_key`, `client_id`, `client_secret` and, with
 --   `tls`, `ca_file`, the path of its certificate; or nil and a message
 -- @raise mistakes in the options
@@ -312,7 +315,7 @@ end
 
 --- Returns the requests that were received so far. Also works after `stop`. Tokens and secrets are masked;
 -- the status shows whether they were accepted. The first 100,000 requests are kept.
--- @tparam[opt] string operation returns only requests of this operation
+-- @tparam[opt=all] string operation returns only requests of this operation
 -- @treturn table a list of `{ method =, target =, headers =, body =, status =, operation =,
 --   time =, fault =, changed = }`. `target` is the path and query as received; `status` is that of the
 --   response, or nil if there is none; `operation` is nil for requests that the API does not have; `time`
@@ -337,7 +340,7 @@ end
 -- ---- stopping -----------------------------------------------------------------------
 
 --- Waits until the process receives SIGINT or SIGTERM: for programs that only serve.
--- @tparam[opt] boolean until_eof true: returns at the end of standard input, too. Default false
+-- @tparam[opt=false] boolean until_eof true: returns at the end of standard input, too
 -- @raise a sandbox that is stopped
 function Sandbox:serve(until_eof)
   check(self, "serve", true):serve(until_eof)

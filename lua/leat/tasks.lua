@@ -63,8 +63,8 @@ local function raise_unobserved_failure()
 end
 
 --- Does what can be done now, and resumes the tasks whose calls are done. Never blocks without `budget`.
--- @tparam[opt] number budget seconds to go on for while calls are under way: with a few milliseconds, a call
---   can take more than one step within a tick. Default: a single step
+-- @tparam[opt=a single step,unit=seconds] number budget how long to go on while calls are under way: with a few
+--   milliseconds, a call can take more than one step within a tick
 -- @treturn number how many tasks are not done
 -- @raise the error of a task that failed, if nothing waits for it
 function tasks.poll(budget)
@@ -169,20 +169,24 @@ end
 --   The function may make calls
 -- @tparam function f the function to call. A first result of nil or false counts as failed. An error that it
 --   raises ends the iteration, once the calls of `f` that are under way have returned
--- @tparam[opt] table options
---
---   * `concurrency` integer: how many calls of `f` may be under way at a time. Default 16. The number of
---     connections is limited by the client's `max_connections`
---   * `in_order` a function that is called with each value and the results of `f` for it, in the order of
---     the values
---   * `progress` a function that is called with a `progress`, a table, during the iteration and at its end;
---     during it every `progress_every` seconds, a number, by default 1
---   * `total` integer: the number of values, for `eta`. Default: the length of a list; unknown for a function
+-- @tparam[opt] table options the options:
+-- @tparam[opt=16,unit=calls] integer options.concurrency how many calls of `f` may be under way at a time. The number
+--   of connections is limited by the client's `max_connections`
+-- @tparam[opt=none] function options.in_order a function that is called with each value and the results of `f` for it,
+--   in the order of the values
+-- @tparam[opt=none] function options.progress a function that is called with a `progress`, a table, during the
+--   iteration and at its end
+-- @tparam[opt=1,unit=seconds] number options.progress_every the time between two calls of `progress`
+-- @tparam[opt=the length of a list; unknown for a function,unit=values] integer options.total the number of values,
+--   for `eta`
 -- @treturn progress the last one
 -- @raise the error of `f`, an interrupt, or mistakes in the arguments
 
 --- Like `each`, and collects the results of `f`. The arguments are the same.
 -- @function tasks.map
+-- @tparam table|function values as for `tasks.each`
+-- @tparam function f as for `tasks.each`
+-- @tparam[opt] table options as for `tasks.each`
 -- @treturn table the first results of `f`, by the index of the value
 -- @treturn table the second results of `f`, the `err` of those that failed, by the index of the value
 -- @treturn progress the last one
@@ -190,13 +194,13 @@ end
 
 --- The progress of an iteration.
 -- @table progress
--- @field done the number of values that are done, including those that failed
--- @field failed the number of values for which `f` returned nil or false
--- @field retried the number of exchanges beyond the first one of each call
--- @field total the number of values; nil if it is not known
--- @field seconds the time since the start
--- @field rate values per second
--- @field eta the estimated number of seconds that are left, or nil if `total` is not known
+-- @tfield integer done the number of values that are done, including those that failed
+-- @tfield integer failed the number of values for which `f` returned nil or false
+-- @tfield integer retried the number of exchanges beyond the first one of each call
+-- @tfield integer total the number of values; nil if it is not known
+-- @tfield number seconds the time since the start
+-- @tfield number rate values per second
+-- @tfield number eta the estimated number of seconds that are left, or nil if `total` is not known
 tasks.each, tasks.map = each.each, each.map
 
 -- ---- the end of the program -------------------------------------------------------------

@@ -170,10 +170,11 @@ end
 
 --- Makes a driver from a transport function. `leat.new { transport = f }` does the same.
 -- @tparam function f the transport function
--- @tparam[opt] table options `sleep`, a function that waits for the given seconds: it is needed, and must yield,
---   if `f` or the client's token function yields. `now`, a function that returns monotonic milliseconds and
---   the seconds since 1970: for tests in which no time passes. By default the system's clock is used, and
---   waiting blocks
+-- @tparam[opt] table options the options:
+-- @tparam[opt=blocks] function options.sleep waits for the given seconds. It is needed, and must yield, if `f` or the
+--   client's token function yields
+-- @tparam[opt=the system's clock] function options.now returns monotonic milliseconds and the seconds since 1970: for
+--   tests in which no time passes
 -- @treturn Driver
 function transport.new(f, options)
   options = options or {}

@@ -9,24 +9,11 @@ text { font: 14px system-ui, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f293
 .title { font-size: 17px; font-weight: bold }
 .strong { font-weight: bold }
 .small { font-size: 12px; fill: #52606d }
-.code { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: 13px }
-.middle { text-anchor: middle }
 .right { text-anchor: end }
-.box { fill: #f0f4f8; stroke: #829ab1 }
-.core { fill: #e3f8ee; stroke: #2f8f63; stroke-width: 2 }
-.part { fill: #ffffff; stroke: #2f8f63 }
-.driver { fill: #fff3dc; stroke: #b7791f }
-.own { stroke-dasharray: 5 3 }
-.world { fill: #e6e9f8; stroke: #5c6bc0 }
-.asks { stroke: #2f8f63; stroke-width: 1.5; fill: none }
-.bytes { stroke: #b7791f; stroke-width: 4; fill: none }
 .axis { stroke: #c5ced8 }
 .bar { fill: #9fb3c8 }
 .ours { fill: #2f8f63 }
-.range { stroke: #1f2933; stroke-width: 1.5 }
-.terminal { fill: #14181f; stroke: #52606d }
-.screen { fill: #e4e7eb }
-.prompt { fill: #7bdcb5 }]]
+.range { stroke: #1f2933; stroke-width: 1.5 }]]
 
 local function escape(text)
   return (text:gsub("[&<>]", { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;" }))
@@ -39,16 +26,12 @@ function svg.new(width, height, title, description)
     .. 'role="img" aria-labelledby="title desc">', width, height, width, height)
   picture:add('<title id="title">%s</title>\n<desc id="desc">%s</desc>', escape(title), escape(description))
   picture:add("<style>\n%s\n</style>", STYLE)
-  picture:box(0.5, 0.5, width - 1, height - 1, "page")
+  picture:add('<rect x="0.5" y="0.5" width="%g" height="%g" rx="6" class="page"/>', width - 1, height - 1)
   return picture
 end
 
 function svg:add(format, ...)
   self.lines[#self.lines + 1] = format:format(...)
-end
-
-function svg:box(x, y, width, height, class)
-  self:add('<rect x="%g" y="%g" width="%g" height="%g" rx="6" class="%s"/>', x, y, width, height, class)
 end
 
 function svg:bar(x, y, width, height, class)
@@ -61,21 +44,6 @@ end
 
 function svg:line(x1, y1, x2, y2, class)
   self:add('<line x1="%g" y1="%g" x2="%g" y2="%g" class="%s"/>', x1, y1, x2, y2, class)
-end
-
---- Draws a vertical arrow from y1 to y2; with `both`, it has a head at either end.
-function svg:arrow(x, y1, y2, class, both)
-  local size = class == "bytes" and 9 or 6
-  local function head(y, way)
-    self:add('<path d="M%g %g l%g %g M%g %g l%g %g" class="%s"/>', x, y, -size, -way * size, x, y, size, -way * size,
-      class)
-  end
-  local way = y2 > y1 and 1 or -1
-  self:line(x, y1, x, y2, class)
-  head(y2, way)
-  if both then
-    head(y1, -way)
-  end
 end
 
 function svg:__tostring()
