@@ -112,7 +112,7 @@ commands() { # commands HEADING: the commands below that heading of the README
 as_in_the_readme() { # installs with the README's commands, each way on a bare Debian
   cp -a "$dir/bare" "$dir/tree"
   try root "sudo() { \"\$@\"; }; set -e; $(commands "On Debian and Ubuntu")" || failed "the README, on Debian"
-  try somebody "$(commands "A key, or the sandbox") kill \$!" || failed "the README's sandbox, as a user"
+  try somebody "trap 'kill \$!' EXIT; $(commands "A key, or the sandbox")" || failed "the README's sandbox, as a user"
   grep -q "^0042: linked: active, contact ann" "$log" || failed "the README's sandbox, as a user"
   rm -rf "$dir/tree"
   cp -a "$dir/bare" "$dir/tree"
