@@ -7,8 +7,8 @@ source = {
 description = {
   summary = "A server in your process that behaves like the API of Leat, for tests",
   detailed = [[
-    leat.sandbox, for tests of programs that use leat: it holds contact identifiers, answers
-    as the API does, and fails when asked to: lost and late answers, maintenance, rate limits.
+    leat.sandbox, for tests of programs that use leat: it holds contact identifiers, responds
+    as the API does, and fails when asked to: lost and late responses, maintenance, rate limits.
   ]],
   license = "MIT",
   labels = { "http", "test" },

@@ -24,7 +24,7 @@ local function check_names(text)
       assert.truthy(exists(path), path .. " is not there")
     end
   end
-  for target, behind in ("\n" .. text .. "\n"):gmatch("\nmake ([%a][%w-]*)(.)") do
+  for target, behind in ("\n" .. text .. "\n"):gmatch("\nmake ([%a][%w_-]*)(.)") do
     assert.truthy(targets[target] or behind == "=", "make " .. target .. ": no such target")
   end
 end

@@ -71,7 +71,7 @@ describe("the rocks", function()
     assert.equal("$(PREFIX)", main.build.install_variables.INST_DOCDIR)
     assert.truthy(carried["rock/README.md"] and carried["rock/docs/index.md"])
     for path in pairs(lines("ls README.md docs/*.md")) do
-      for link in read(path):gmatch("%]%(([%w_./-]+)") do
+      for link in read(path):gmatch("%]%(([%w_./:-]+)") do
         local there = carried["rock/" .. path:gsub("[^/]*$", "") .. link]
         assert.truthy(there or link:find("^https?:"), path .. ": " .. link)
       end

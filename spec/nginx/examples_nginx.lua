@@ -203,26 +203,38 @@ describe("examples/openresty without a key", function()
   end)
 end)
 
--- Runs the guide's commands for OpenResty as they are, except for the ports.
-describe("the README", function()
+-- Runs the guide's commands for a handler as they are, except for the ports.
+describe("docs/openresty.md", function()
   local markdown = dofile("spec/support/markdown.lua")
 
   local free_port = dofile("spec/nginx/server.lua").free_port
 
-  it("leads to a handler", function()
-    local ports, lines = { ["8080"] = free_port(), ["8081"] = free_port() }, {}
-    for _, block in ipairs(markdown.blocks("README.md")) do
-      if block.title == "In OpenResty and nginx" and block.language == "sh" then
-        table.insert(lines, block.text)
+  local function write(path, text)
+    local file = assert(io.open(path, "w"))
+    file:write(text)
+    file:close()
+  end
+
+  -- Returns the commands, in which each of the two files is written when the folder is there.
+  local function commands(home, ports)
+    local lines, files = { "set -e" }, { lua = "card.lua", nginx = "nginx.conf" }
+    for _, block in ipairs(markdown.blocks("docs/openresty.md")) do
+      local name = files[block.language]
+      if block.title == "A handler of your own" and name then
+        write(home .. "/" .. name, (block.text:gsub("808[01]", ports)))
+        table.insert(lines, ("mv ~/%s ~/site/"):format(name))
+      elseif block.title == "A handler of your own" then
+        table.insert(lines, (block.text:gsub("808[01]", ports):gsub("\ncurl", "\ncurl -sS")))
       end
     end
-    assert.equal(3, #lines)
-    lines[1] = "set -e" -- replaces run.sh, which is tested above
-    local home, script = run_command("mktemp -d"), os.tmpname()
-    local file = assert(io.open(script, "w"))
+    assert.equal(5, #lines)
     table.insert(lines, "grep -c 'error.*not_found' ~/site/error.log")
-    file:write((table.concat(lines, "\n"):gsub("808[01]", ports):gsub("\ncurl", "\ncurl -sS")))
-    file:close()
+    return table.concat(lines, "\n")
+  end
+
+  it("leads to a handler", function()
+    local home, script = run_command("mktemp -d"), os.tmpname()
+    write(script, commands(home, { ["8080"] = free_port(), ["8081"] = free_port() }))
     local pipe = assert(io.popen(("env -u MAKEFLAGS -u MAKELEVEL LEAT_DEPS=check HOME=%s sh %s 2>&1"):format(
       home, script)))
     local said = pipe:read("*a")

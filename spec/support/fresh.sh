@@ -3,6 +3,7 @@
 # as a user who may not install packages. Such a user first gets a list of what is missing; once
 # it is installed, the commands work. Then, as that user, it tests the C examples against an
 # installed library, the packed rocks, and the command `leat`, installed for all and for that user.
+# At last it installs as the README says.
 # It must run as root.
 #   sh spec/support/fresh.sh [--orders] [bookworm | trixie]...     --orders: only the two orders
 set -eu
@@ -105,6 +106,25 @@ packed_by_somebody() { # checks what needs no root once the packages are install
   rm -rf "$dir/tree"
 }
 
+commands() { # commands HEADING: the commands below that heading of the README
+  awk -v heading="### $1" '/^#/ { inside = $0 == heading } /^```/ { code = inside && $0 == "```sh"; next } code' README.md
+}
+as_in_the_readme() { # installs with the README's commands, each way on a bare Debian
+  cp -a "$dir/bare" "$dir/tree"
+  try root "sudo() { \"\$@\"; }; set -e; $(commands "On Debian and Ubuntu")" || failed "the README, on Debian"
+  try somebody "trap 'kill \$!' EXIT; $(commands "A key, or the sandbox")" || failed "the README's sandbox, as a user"
+  grep -q "^0042: linked: active, contact ann" "$log" || failed "the README's sandbox, as a user"
+  rm -rf "$dir/tree"
+  cp -a "$dir/bare" "$dir/tree"
+  commands "As a rock" >"$dir/rock"
+  try root "$(head -n 1 "$dir/rock")" || failed "the README, as a rock: packages"
+  chroot "$dir/tree" sh -c "chown -R somebody /leat"
+  try somebody "set -e; export LUAROCKS_CONFIG=rockspec/luarocks-config.lua; $(sed 1d "$dir/rock")
+    lua5.4 -e 'print(require(\"leat\")._VERSION)'" || failed "the README, as a rock"
+  echo "fresh $suite: the README: $(tail -n 1 "$log")"
+  rm -rf "$dir/tree"
+}
+
 demo="sh examples/demo.sh" test="sh spec/test.sh"
 paths="LUA_PATH='/tmp/own/share/lua/5.4/?.lua;;' LUA_CPATH='/tmp/own/lib/lua/5.4/?.so;;'"
 own="make -s install PREFIX=/tmp/own && $paths lua5.4 spec/support/try_command.lua /tmp/own/bin/leat && echo leat works"
@@ -119,5 +139,6 @@ for suite in "${@:-bookworm}"; do
   if [ $what = all ]; then
     refused_to_somebody "$demo" "$test"
     packed_by_somebody "sh spec/support/c_examples.sh" "sh spec/support/rock.sh lua5.4" "$own"
+    as_in_the_readme
   fi
 done

@@ -1,4 +1,4 @@
--- Draws the README's figures as bars: the CPU time of a find, its median, and the range of the rounds.
+-- Draws the figures of docs/benchmarks.md as bars: the CPU time of a find, its median, and the range of the rounds.
 local svg = dofile("spec/support/doc/svg.lua")
 local read = dofile("spec/support/read.lua")
 
@@ -64,8 +64,8 @@ local function draw_table(page, y, one, scale)
 end
 
 return function()
-  local tables = tables_of(read("README.md"))
-  assert(#tables > 0, "README.md has no table with a column " .. COLUMN)
+  local tables = tables_of(read("docs/benchmarks.md"))
+  assert(#tables > 0, "docs/benchmarks.md has no table with a column " .. COLUMN)
   local most, height = 0, 74
   for _, one in ipairs(tables) do
     height = height + #one.rows * ROW + 48
@@ -74,7 +74,7 @@ return function()
     end
   end
   local page = svg.new(760, height, "What a find costs", "Bars: microseconds of CPU a find, of leat and of other "
-    .. "clients. The figures are those of the tables in README.md.")
+    .. "clients. The figures are those of the tables in docs/benchmarks.md.")
   page:text(24, 34, "CPU time of a find, in microseconds: less is better", "title")
   page:text(24, 56, "bar: the median of all rounds; line: from the least to the most. "
     .. "libcurl's loops decode nothing; the clients do", "small")
