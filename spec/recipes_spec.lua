@@ -170,6 +170,11 @@ describe("the recipe", function()
       assert.equal(4, #server:requests())
     end)
 
+    it("goes on after a garbled scan", function()
+      local output = run("scanner.lua", [[printf 'caf\351\n0044\n' | ]])
+      assert.equal("value is not UTF-8\ncontact identifier 0044, no contact\n0\n", output)
+    end)
+
     it("does not wait for more than the CR", function()
       local name = folder .. "/pipe"
       os.execute("mkfifo " .. name)

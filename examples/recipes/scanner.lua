@@ -27,6 +27,11 @@ end
 
 io.stdout:setvbuf("line")
 for value in scans(io.stdin) do
-  local card, err = cards:find(value)
-  print(card and tostring(card) or ("%s: %s"):format(value, err.kind))
+  local accepted, wrong = cards:validate("find", value) -- a garbled scan, for which find would raise an error
+  if accepted then
+    local card, err = cards:find(value)
+    print(card and tostring(card) or ("%s: %s"):format(value, err.kind))
+  else
+    print(wrong)
+  end
 end
