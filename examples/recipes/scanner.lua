@@ -4,15 +4,15 @@ local leat = require("leat")
 
 local cards = leat.from_env { timeout = 5 }.contact_identifiers
 
--- Returns an iterator over the scanned values, without blanks at their ends. CR, LF or both end a scan, or nothing
--- does before the end of the input. Empty scans are skipped.
+-- Returns an iterator over the scanned values, without blanks at their ends. A CR, LF or tab ends a scan, and so does
+-- the end of the input. Empty scans are skipped.
 local function scans(input)
   local ended = false
   return function()
     while not ended do
       local scanned = {}
       local byte = input:read(1)
-      while byte and byte ~= "\r" and byte ~= "\n" do
+      while byte and not byte:find("[\r\n\t]") do
         scanned[#scanned + 1] = byte
         byte = input:read(1)
       end
