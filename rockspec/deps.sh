@@ -9,7 +9,7 @@
 #   sandbox   the server for tests and the demo (libmicrohttpd, jansson)
 #   cli       what the command `leat` needs beside the module (argparse)
 #   jobs      the journal of jobs (SQLite)
-#   test      busted, LuaSocket, and GnuTLS for the servers that test TLS
+#   test      busted, LuaSocket, GnuTLS for the servers that test TLS, and luaossl for a recipe
 #   hosts     event loops, Neovim and the server of Luanti, to make calls in
 #   bench     a server, and the clients to compare with; uses Node and npm if they are installed
 #   nginx     nginx with its Lua module, LuaJIT for the modules that it loads, and LuaSocket
@@ -146,6 +146,7 @@ if wants test; then
   for lua in $luas; do
     loads "$lua" busted.runner || need "busted for $lua" lua-busted - - - -
     loads "$lua" socket || need "socket for $lua" lua-socket - - - -
+    loads "$lua" openssl.hmac || need "luaossl for $lua" lua-luaossl - - - -
   done
 fi
 if wants hosts; then
