@@ -15,17 +15,7 @@ def on_config(config):
     header = pathlib.Path("core/leat.h").read_text()
     config["site_name"] = "leat " + re.search('#define LEAT_VERSION +"(.*)"', header)[1]
     config["copyright"] = config["site_name"] + ", MIT license"
-    drop_missing(config["nav"], pathlib.Path(config["docs_dir"]))
     return config
-
-
-def drop_missing(items, folder):  # until the guides that the navigation names are all there
-    for item in list(items):
-        (value,) = item.values()
-        if isinstance(value, list):
-            drop_missing(value, folder)
-        elif not (folder / value).exists():
-            items.remove(item)
 
 
 def on_files(files, config):
