@@ -578,8 +578,8 @@ function Job:results(states)
 end
 
 --- Writes the results as CSV files, each of which appears as a whole.
--- @tparam[opt=that of the file; or the current one] string folder where to write them. If it is missing it is made, with
---   mode 0700
+-- @tparam[opt=that of the file; or the current one] string folder where to write them. If it is missing it is made,
+--   with mode 0700
 -- @treturn table the paths of the files, by name (`results`, `failed`, ...); or nil, err
 function Job:write_results(folder)
   if folder then
