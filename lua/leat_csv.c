@@ -22,6 +22,7 @@
 **                    of its value, and those of the row. Returns how many rows these are,
 **                    where the next row begins, and its line. `columns` is what
 **                    columns.match returns.
+**   core.FIELDS      How many integers of each row core.scan stores.
 **   core.given       A number for each argument, by name, whose sums are sets.
 */
 #include "binding.h"
@@ -472,5 +473,7 @@ LEAT_API int luaopen_leat_csv_core(lua_State *L) {
     lua_setfield(L, -2, arguments[i].name);
   }
   lua_setfield(L, -2, "given");
+  lua_pushinteger(L, FIELDS);
+  lua_setfield(L, -2, "FIELDS");
   return 1;
 }

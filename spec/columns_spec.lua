@@ -474,7 +474,7 @@ end)
 
 -- ---- many rows at a time -----------------------------------------------------------------
 
-local FIELDS = 7 -- This many integers of each row are in the list of reader:scan.
+local FIELDS = csv_core.FIELDS
 
 -- Reads a text as a plan does; without `scan`, row by row. Returns the rows as texts, and how many of them `scan` read.
 local function read_rows(text, operation, scan)

@@ -739,6 +739,12 @@ describe("leat job", function()
     result = expect_plain(6, { "job", "verify", "1", "--rate", "none", "--probe", "0.05", "--timeout", "0.2" })
     assert_has(result.stdout, "free: could not be seen: ")
     assert_has(result.stdout, "\n1 row verified, 0 changed, 1 could not be seen\n")
+    result = expect_plain(6, { "job", "verify", "1", "--json", "--rate", "none", "--probe", "0.05", "--timeout",
+      "0.2" })
+    local first, second, last = result.stdout:match("^(%b{})\n(%b{})\n(%b{})\n$")
+    assert_has(first or result.stdout, '{"value":"free","kind":"unverified","message":"could not be seen: ')
+    assert.equal('{"value":"old","kind":"changed_afterwards","message":"changed since it was processed"}', second)
+    assert_has(last, '"verified":1,"changed":0,"unverified":1,"not_verified_yet":0,"next":null}')
   end)
 
   it("verify says how many requests it sends, and goes on where it was stopped", function()

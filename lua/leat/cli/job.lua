@@ -129,18 +129,24 @@ end
 
 -- Prints what was found, and the command that goes on if not all cards were looked at.
 local function print_verified(context, job, summary, count)
+  local output, left = context.output, count - summary.verified - summary.unverified
   for row in job:results { "unknown" } do
     if row.kind == "changed_afterwards" then
-      context.output:line(("%s: changed since it was processed"):format(context.output:clean(row.value)))
+      output:line(text.card(output, row.value, row.kind, "changed since it was processed"))
     end
   end
-  local left = count - summary.verified - summary.unverified
-  context.output:line(("%s verified, %s changed, %s could not be seen%s"):format(text.rows(summary.verified),
+  local command = left > 0 and text.command(context.options, ("job verify %d"):format(job.id), true) or nil
+  if output.json then
+    output:line(text.object(job):add("verified", summary.verified):add("changed", summary.changed)
+      :add("unverified", summary.unverified):add("not_verified_yet", left):add("next", command):text())
+    return
+  end
+  output:line(("%s verified, %s changed, %s could not be seen%s"):format(text.rows(summary.verified),
     text.number(summary.changed), text.number(summary.unverified),
     left > 0 and (", %s not verified yet"):format(text.number(left)) or ""))
-  if left > 0 then
-    context.output:line("To continue:")
-    context.output:line("  " .. text.command(context.options, ("job verify %d"):format(job.id), true))
+  if command then
+    output:line("To continue:")
+    output:line("  " .. command)
   end
 end
 

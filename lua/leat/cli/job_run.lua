@@ -21,13 +21,11 @@ local function on_event(context, probe)
       output:message(text.outage(detail.kind, probe) .. "; no rows are used up")
     elseif what == "outage_over" then
       output:notice("the service responds again")
+    elseif context.options.action == "verify" then
+      output:line(text.card(output, detail.value, "unverified", "could not be seen: " .. detail.message))
     else
-      local line = ("%s: could not be seen: %s"):format(output:clean(detail.value), output:clean(detail.message))
-      if context.options.action == "verify" then
-        output:line(line)
-      else
-        output:message("leat: " .. line)
-      end
+      output:message(("leat: %s: could not be seen: %s"):format(output:clean(detail.value),
+        output:clean(detail.message)))
     end
   end
 end

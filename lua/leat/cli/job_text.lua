@@ -149,6 +149,14 @@ function text.command(options, words, runs)
   return table.concat(parts, " ")
 end
 
+-- Returns the line that says what a verification found of a card.
+function text.card(output, value, kind, message)
+  if output.json then
+    return json.object():add("value", value):add("kind", kind):add("message", message):text()
+  end
+  return ("%s: %s"):format(output:clean(value), output:clean(message))
+end
+
 -- Returns a job as a JSON object, to which more can be added.
 function text.object(job)
   local object = json.object():add("id", job.id):add("file", job.file):add("operation", job.operation)

@@ -1,7 +1,7 @@
 -- Turns rows into the items of a job, in one transaction: a process that dies meanwhile leaves nothing.
 
 local columns = require("leat.jobs.columns")
-local new_filter = require("leat.csv.core").filter
+local csv_core = require("leat.csv.core")
 
 local plan = {}
 
@@ -18,7 +18,7 @@ local function add_item(loading, line, arguments, bytes, wrong)
 end
 
 -- How many fields a row has in the list of reader:scan, and which of them are its line and its value's bytes.
-local FIELDS, LINE, FIRST, LAST = 7, 2, 4, 5
+local FIELDS, LINE, FIRST, LAST = csv_core.FIELDS, 2, 4, 5
 
 local function add_lengths(lengths, list, count)
   for at = 0, (count - 1) * FIELDS, FIELDS do
@@ -96,7 +96,7 @@ end
 -- or nil and a message, if the rows cannot be read. `again` makes a new job in any case.
 function plan.add(store, job, source, again)
   local earlier, problem
-  local filter = new_filter()
+  local filter = csv_core.filter()
   local id = store.journal:transaction(call_at_once, function()
     local new = store:add_job(job)
     local loading = { store = store, job = new, source = source, filter = filter, n = 0, rejected = 0 }
