@@ -30,7 +30,7 @@ local function operations(cards)
     cards:create("0042-0001", { name = "Krabby Membership" }))
   step('cards:find("0042-0001")', nil, cards:find("0042-0001"))
   step("card:link(ann)", nil, card:link(ANN))
-  step("card:unlink():link(bob)", nil, card:unlink():link(BOB))
+  step("leat.assert(card:unlink()):link(bob)", nil, leat.assert(card:unlink()):link(BOB))
   step('card:update { name = "Krabby Gold", active = false }', nil,
     card:update { name = "Krabby Gold", active = false })
   step("card:update { active = true }", nil, card:update { active = true })

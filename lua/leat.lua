@@ -258,7 +258,7 @@ local any_request = { title = "client.request", writes = true } -- any request m
 
 --- Sends a request to any other endpoint of the API.
 --
---    client:request("GET", "/contacts/find", { query = { email = "a@b.c" } })
+--    client:request("GET", "/contacts/find-one-by", { query = { email = "a@b.c" } })
 --
 -- @tparam string method the HTTP method
 -- @tparam string path appended to the path of `base_url`
