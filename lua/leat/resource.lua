@@ -194,7 +194,7 @@ end
 -- @return the card, nil, info; or nil, err
 -- @raise arguments of the wrong type, an empty value, or a closed client
 
---- What an operation returns beside its result, as the third value.
+--- What an operation returns besides its result, as the third value.
 -- @table info
 -- @tfield integer status the HTTP status of the last response, or nil if there was none
 -- @tfield integer attempts the number of exchanges (HTTP requests) that were begun

@@ -201,8 +201,7 @@ end
 -- @tparam[opt=`"sandbox"`] string options.api_key the key that the sandbox accepts
 -- @tparam[opt=`"sandbox-client"`] string|number options.client_id the id that the token endpoint accepts
 -- @tparam[opt=`"sandbox-secret"`] string options.client_secret the secret that the token endpoint accepts
--- @tparam[opt=3600,unit=seconds] number options.token_lifetime how long the tokens are valid that the token endpoint
---   issues
+-- @tparam[opt=3600,unit=seconds] number options.token_lifetime how long a token that the token endpoint issues is valid
 -- @tparam[opt=an empty list] string options.meta the `meta` of responses, as JSON; or "absent" for none
 -- @tparam[opt=no limit,unit=requests] integer options.rate_limit how many requests are accepted within `rate_window`;
 --   further ones get a 429 with Retry-After
@@ -278,7 +277,7 @@ function Sandbox:expire_tokens()
   check(self, "expire_tokens", true):expire_tokens()
 end
 
---- Restores the state of the start: the cards and faults of the options, no tokens, and no requests.
+--- Restores the state that the sandbox started with: the cards and faults of the options, no tokens, and no requests.
 -- @raise a sandbox that is stopped
 function Sandbox:reset()
   check(self, "reset", true):reset()
