@@ -55,7 +55,7 @@ local leat = {
 -- @tfield string sent `"no"`: the request was never sent; `"maybe"`: the service may have received it
 -- @tfield boolean outcome_unknown true: the change may or may not have been applied; find the card, then decide
 -- @tfield integer attempts the number of HTTP requests that were begun
--- @tfield number retry_after the number of seconds that the service asked to wait, or nil
+-- @tfield number retry_after the number of seconds that the service asked the client to wait, or nil
 -- @tfield card card for a `conflict`: the card that contradicts the request, or nil
 -- @tfield string where the line of the `leat.assert` that raised this error, such as `"file.lua:12:"`; `tostring`
 --   begins with it. nil if `leat.assert` did not raise it
@@ -258,7 +258,7 @@ local any_request = { title = "client.request", writes = true } -- any request m
 
 --- Sends a request to any other endpoint of the API.
 --
---    client:request("GET", "/contacts/find", { query = { email = "a@b.c" } })
+--    client:request("GET", "/contacts/find-one-by", { query = { email = "a@b.c" } })
 --
 -- @tparam string method the HTTP method
 -- @tparam string path appended to the path of `base_url`
@@ -422,8 +422,8 @@ end
 --   random, up to a limit that starts at `retry_base` and doubles with each retry, up to `retry_cap`. It starts at
 --   twice `retry_base` after a 429 or 503
 -- @tparam[opt=20,unit=seconds] number options.retry_cap the largest limit of a backoff
--- @tparam[opt=no limit,unit=requests per second] number options.rate how many requests all calls of the client together
---   send per second, at most; not less than 1/60
+-- @tparam[opt=no limit,unit=requests per second] number options.rate the most requests per second that the client
+--   sends, for all its calls together; at least 1/60
 -- @tparam[opt=none] string options.shared in nginx: the name of a `lua_shared_dict`, through which all workers share
 --   one token, one `rate`, and the pauses that the service asks for
 -- @tparam[opt=none] string options.account with `shared` and `token`: a name for the account that the tokens belong to
@@ -433,7 +433,7 @@ end
 -- @tparam[opt=false] boolean options.json true adds `info.json`, the response's data as JSON text. It keeps nulls,
 --   empty lists and all digits of numbers
 -- @tparam[opt=16,unit=connections] integer options.max_connections how many connections are open at once
--- @tparam[opt=1 MiB,unit=bytes] integer options.max_body the largest response
+-- @tparam[opt=1 MiB,unit=bytes] integer options.max_body the size of the largest response body that is accepted
 -- @tparam[opt=the system's] string options.ca_file a PEM file of the certificates to trust
 -- @tparam[opt=from the environment: `https_proxy` and so on] string options.proxy the URL of a proxy, or "" for none.
 --   In nginx no proxy is used, and its own configuration replaces `ca_file` and `max_connections`: see `leat.nginx`

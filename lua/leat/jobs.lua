@@ -5,6 +5,7 @@
 --    local job = assert(store:plan { client = client, operation = "ensure", rows = rows })
 --    local summary = assert(job:run(client, { progress = function(p) print(p.done, p.rows) end }))
 --    for row in job:results() do print(row.line, row.value, row.outcome) end
+--
 -- Jobs, and the result of each of their rows, are kept in a *journal*, an SQLite database on a local disk. Before a
 -- request is sent, the journal records that it may have been sent. If the process dies, another one can therefore find
 -- out what was done, and continue the job: `store:plan` with the same rows returns the same job.
@@ -48,8 +49,8 @@ local jobs = {}
 -- @tfield string base_url the server that the job is for; empty: any
 -- @tfield string file the path of the file, or nil
 -- @tfield string state `planned`, `running`, `interrupted` (its process died), `stopped`, `paused` or `finished`
--- @tfield string reason why it is paused; while it is running, the kind of the errors if the service does not respond;
---   `verify_stopped` if it is finished, and a verification of it was stopped; otherwise nil
+-- @tfield string reason if the job is paused, why; if it is running while the service does not respond, the kind of the
+--   errors; if it is finished, but its verification was stopped, `verify_stopped`; otherwise nil
 -- @tfield integer rows the number of rows; each is counted in one of the next six fields
 -- @tfield integer done rows that succeeded
 -- @tfield integer failed rows that failed
@@ -90,7 +91,7 @@ local jobs = {}
 -- @tfield number seconds how long the run took
 -- @tfield integer verified cards that were found in the verification at the end
 -- @tfield integer changed how many of them were no longer as the job had left them
--- @tfield integer unverified how many cards could not be verified, because finds failed or did not show them
+-- @tfield integer unverified how many cards could not be verified, because the finds failed or did not show them
 -- @tfield integer to_verify how many cards there were to verify
 -- @tfield boolean stored false: the results of the last requests could not be stored
 
@@ -410,7 +411,7 @@ function Job:start(client, options)
   return run, err
 end
 
---- Does what can be done now, and never waits for the service. Call it in each tick, beside `tasks.poll`.
+--- Does what can be done now, and never waits for the service. Call it in each tick, in addition to `tasks.poll`.
 -- @function Run:step
 -- @treturn table nil while the run goes on; then the summary, as `job:run` returns it. If the journal can't be used any
 --   more the job is paused, and the summary's `kind` is `journal`
@@ -524,7 +525,7 @@ end
 -- @tparam[opt] table options the options:
 -- @tparam[opt=true] boolean options.failed false: leaves out the rows that failed
 -- @tparam[opt=true] boolean options.unknown false: leaves out the rows whose outcome is unknown
--- @treturn number how many rows; or nil, err
+-- @treturn number how many rows those are; or nil, err
 function Job:retry(options)
   options = schema.check("leat.jobs: retry", { failed = "boolean", unknown = "boolean" }, options or {}, 2)
   local count, err = call_when_idle(self, "retry", options.failed ~= false, options.unknown ~= false)
@@ -582,8 +583,8 @@ function Job:results(states)
 end
 
 --- Writes the results as CSV files. Each file appears only when it is complete.
--- @tparam[opt=that of the file; or the current one] string folder where to write them. If it is missing it is made,
---   with mode 0700
+-- @tparam[opt=that of the file; or the current one] string folder the folder to write them to. If it does not exist, it
+--   is made, with mode 0700
 -- @treturn table the paths of the files, by name (`results`, `failed`, ...); or nil, err
 function Job:write_results(folder)
   if folder then

@@ -198,7 +198,7 @@ end
 -- @table info
 -- @tfield integer status the HTTP status of the last response, or nil if there was none
 -- @tfield integer attempts the number of exchanges (HTTP requests) that were begun
--- @tfield table meta what the service sent beside the data, or nil
+-- @tfield table meta what the service sent besides the data, or nil
 -- @tfield table rate_limit `limit` and `remaining`, as the service reported them, or nil; see `client:rate_limit`
 -- @tfield string outcome `recovered`: the response to a change was lost, and the card was then found as requested;
 --   `created` or `existed`: see `cards:ensure`; otherwise nil
