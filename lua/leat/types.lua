@@ -581,7 +581,7 @@ function Job:remove() end
 
 ---@class leat.RunOptions
 ---@field concurrency? integer rows that are processed at a time; default: 8
----@field max_failures? number the job pauses after so many failed rows, or such a share below 1; 0: never; default: 0.05
+---@field max_failures? number so many failed rows, or such a share below 1, pause the job; 0: never; default: 0.05
 ---@field settle? number seconds for which a request whose response was lost may take effect; default: 30
 ---@field lease? number seconds for which rows are claimed; default: 60
 ---@field probe? number seconds between two attempts while the service does not respond; default: 30
