@@ -180,12 +180,12 @@ end
 -- @tfield[opt=the API's] string body replaces the API's body; JSON, or HTML if it begins with `<`
 -- @tfield[opt=none,unit=seconds] integer retry_after the time in a `Retry-After` header
 -- @tfield[opt=0,unit=seconds] number delay the time by which the response is delayed; `math.huge` for no response
--- @tfield[opt=none] string close `"before"`: closes the connection before the response; `"within"`: inside the
---   response's body
+-- @tfield[opt=none] string close `"before"`: closes the connection before the response; `"within"`: in the middle of
+--   the response's body
 -- @tfield[opt=false] boolean apply true: performs the request in spite of the fault, at once
 -- @tfield[opt=none,unit=seconds] number apply_after performs the request in spite of the fault, after this time; until
 --   then the change is not visible
--- @tfield[opt=0,unit=seconds] number lag a find or list shows the state as it was so long ago; 60 at most
+-- @tfield[opt=0,unit=seconds] number lag a find or list shows the state as it was this long ago; 60 at most
 -- @tfield[opt=false] boolean stale true: a find or list shows the state as it was when the fault was added. With
 --   `operation = "find"` and `times = n`, this applies to exactly the next n finds
 
@@ -193,7 +193,7 @@ end
 -- @tparam[opt] table options the options:
 -- @tparam[opt=none] table options.contacts a list of `{ uuid = "...", email = "...", more = { ... } }`, with unique
 --   uuids. `email` and `more` are optional; `more` holds further fields of the contact, such as
---   `{ credit_balance = { balance = 12 } }`, and an empty table in it is an empty list
+--   `{ credit_balance = { balance = 12 } }`, and an empty table in it is sent as an empty list
 -- @tparam[opt=none] table options.cards a list of `{ value = "...", name =, contact_uuid =, active = false }`, with
 --   unique values. Only `value` is required. By default the name is the value, as in the service, and the card is
 --   active
@@ -315,11 +315,12 @@ end
 --- Returns the requests that were received so far. Also works after `stop`. Tokens and secrets are masked;
 -- the status shows whether they were accepted. The first 100,000 requests are kept.
 -- @tparam[opt=all] string operation returns only requests of this operation
--- @treturn table a list of `{ method =, target =, headers =, body =, status =, operation =,
---   time =, fault =, changed = }`. `target` is the path and query as received; `status` is that of the
---   response, or nil if there is none; `operation` is nil for requests that the API does not have; `time`
---   is when the request was received, in seconds since the start; `fault` is the number of the fault that
---   matched it, or nil; `changed` is true if it changed the state, whatever the response
+-- @treturn table a list of
+--   `{ method =, target =, headers =, body =, status =, operation =, time =, fault =, changed = }`. `target` is the
+--   path and query as received; `status` is that of the response, or nil if there is none; `operation` is nil for
+--   requests that the API does not have; `time` is when the request was received, in seconds since the start; `fault`
+--   is the number of the fault that matched it, or nil; `changed` is true if the request changed the state, whatever
+--   the response
 -- @raise an unknown operation
 function Sandbox:requests(operation)
   local server = check(self, "requests")
