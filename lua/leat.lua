@@ -55,7 +55,7 @@ local leat = {
 -- @tfield string sent `"no"`: the request was never sent; `"maybe"`: the service may have received it
 -- @tfield boolean outcome_unknown true: the change may or may not have been applied; find the card, then decide
 -- @tfield integer attempts the number of HTTP requests that were begun
--- @tfield number retry_after the number of seconds that the service asked to wait, or nil
+-- @tfield number retry_after the number of seconds that the service asked the client to wait, or nil
 -- @tfield card card for a `conflict`: the card that contradicts the request, or nil
 -- @tfield string where the line of the `leat.assert` that raised this error, such as `"file.lua:12:"`; `tostring`
 --   begins with it. nil if `leat.assert` did not raise it
@@ -213,8 +213,8 @@ local function check_self(self, name)
   end
 end
 
---- Closes the client, and its connections unless they belong to a `driver` from the options, which
--- the program closes itself. The garbage collector closes clients that are no longer used.
+--- Closes the client and its connections. A `driver` that was passed in the options stays open; close it yourself. The
+-- garbage collector closes clients that are no longer used.
 function Client:close()
   check_self(self, "close")
   self.closed = true
@@ -231,9 +231,9 @@ end
 Client.__close = Client.close
 
 --- Returns the rate limit that the service last reported in any response, and the current pause.
--- @treturn table `limit` and `remaining`, in calls, such as `{ limit = 5000, remaining = 4711 }`; while
---   the client is paused also `paused`, the number of seconds left, and `kind`, `rate_limited` or
---   `maintenance`. nil if the service has reported nothing yet
+-- @treturn table `limit` and `remaining`, in requests, such as `{ limit = 5000, remaining = 4711 }`; while the client
+--   is paused also `paused`, the number of seconds left, and `kind`, `rate_limited` or `maintenance`. nil if the
+--   service has reported nothing yet
 function Client:rate_limit()
   check_self(self, "rate_limit")
   local rate = self.handle:rate_limit()
@@ -334,13 +334,14 @@ local of_a_call = { timeout = "time_limit", connect_timeout = "time_limit", max_
 --
 --    client:with { timeout = 2 }.contact_identifiers:find(value)
 --
--- With `maybe_applied` every change begins as if the response to an earlier attempt had been lost; for example,
--- because the process that sent it died. Before create, link, unlink or delete is sent, the card is found: if it is
--- as requested, `info.outcome` is `recovered`; if the change was not applied, it is sent; otherwise the error is a
--- `conflict` or the find's. Give unlink and delete `expect`, the contact before the earlier attempt, so that they
--- spare the card of another contact. `ensure` reports `recovered` instead of `existed`. An update or another request is
--- sent without verifying. Errors have `outcome_unknown`, unless they prove that the change was never applied. The
--- setting also holds for the methods of cards that the view returns, so use the view for the repeated change only.
+-- With `maybe_applied` every change begins as if the response to an earlier attempt had been lost; for example, because
+-- the process that sent it died. Before create, link, unlink or delete is sent, the card is found: if it is as
+-- requested, `info.outcome` is `recovered`; if the change was not applied, it is sent; otherwise the error is a
+-- `conflict`, or that of the find. Pass `expect` to unlink and delete: the contact that the card had before the earlier
+-- attempt. Then they do not change the card of another contact. `ensure` reports `recovered` instead of `existed`.
+-- Updates and `client:request` are sent without verifying. Errors have `outcome_unknown`, unless they prove that the
+-- change was never applied. The setting also applies to the methods of cards that the view returns, so use the view
+-- only to repeat the change.
 --
 -- @tparam table options the settings to change:
 -- @tparam[opt=unchanged,unit=seconds] number options.timeout as for `leat.new`
@@ -394,9 +395,9 @@ end
 -- @tparam[opt=none] string options.client_id with `client_secret`: the credentials with which tokens are fetched and
 --   renewed
 -- @tparam[opt=none] string options.client_secret the secret of `client_id`. It is sent to `token_url` only
--- @tparam[opt=none] function options.token a function that is called when a token is needed and when one was refused.
---   It returns a token and, if known, its lifetime in seconds; or nil and the reason. It must not use this client, and
---   must not yield outside of tasks, except with a `transport` (see `leat.transport`)
+-- @tparam[opt=none] function options.token a function that is called when a token is needed, and again when it was
+--   refused. It returns a token and, if known, its lifetime in seconds; or nil and the reason. It must not use this
+--   client, and must not yield outside of tasks, except with a `transport` (see `leat.transport`)
 -- @tparam[opt=`/oauth/token` on the origin of `base_url`] string options.token_url the URL at which tokens are fetched
 -- @tparam[opt=`https://api.piggy.eu/api/v3/oauth/clients`] string options.base_url the URL of the API, including its
 --   path. It must be https, except for this machine
@@ -404,40 +405,42 @@ end
 -- @tparam[opt=30,unit=seconds] number options.timeout how long a whole call may take, counted from its first request;
 --   at most 3600
 -- @tparam[opt=5,unit=seconds] number options.connect_timeout how long making one connection may take; at most 3600
--- @tparam[opt=no limit; in nginx: `timeout`,unit=seconds] number options.queue_timeout how long a call may wait for the
---   rate limiter, or while the service asks to wait. Waiting does not count towards `timeout`
--- @tparam[opt=3,unit=attempts] integer options.max_attempts how often an operation is sent at most, up to 100. If the
---   response to a create, link, unlink or delete is lost, a find verifies whether the change took effect before it is
---   sent again. With 1, nothing is retried or verified: a change whose response was lost is reported as
---   `outcome_unknown`, and calls fail at once while the service asks to wait. With 0, an operation is retried until
---   `timeout`, as far as `retry_budget` allows; pauses after the first attempt then count towards `timeout`
+-- @tparam[opt=no limit; in nginx: `timeout`,unit=seconds] number options.queue_timeout how long a call may wait for a
+--   connection, a token, the rate limiter, or the end of a pause that the service asked for. Waiting does not count
+--   towards `timeout`
+-- @tparam[opt=3,unit=attempts] integer options.max_attempts how many times an operation is sent at most, up to 100. If
+--   the response to a create, link, unlink or delete is lost, a find verifies whether the change took effect before it
+--   is sent again. With 1, nothing is retried or verified: a change whose response was lost is reported as
+--   `outcome_unknown`, and calls fail at once during a pause that the service asked for. With 0, an operation is
+--   retried until `timeout`, as far as `retry_budget` allows; pauses after the first attempt then count towards
+--   `timeout`
 -- @tparam[opt=100,unit=points] integer options.retry_budget limits the retries of all calls of the client together, so
---   that a service that is down does not receive three times as many requests; false: no budget. A retry takes 5, or 10
---   after a timeout; a call that succeeds gives back what its retries took, or 1 if it needed none. Waiting out a pause
---   takes nothing. Once the budget is spent nothing is retried, and errors say so
+--   that a service that is down does not receive three times its usual load; false: no budget. A retry takes 5, or 10
+--   after a timeout; a call that succeeds gives back what its retries took, or 1 if it needed none. A retry after a
+--   pause takes nothing. Once the budget is spent, nothing is retried, and error messages say so
 -- @tparam[opt=0.5,unit=seconds] number options.retry_base the limit of the first backoff. The backoff before a retry is
 --   random, up to a limit that starts at `retry_base` and doubles with each retry, up to `retry_cap`. It starts at
 --   twice `retry_base` after a 429 or 503
 -- @tparam[opt=20,unit=seconds] number options.retry_cap the largest limit of a backoff
--- @tparam[opt=no limit,unit=calls per second] number options.rate how many calls the client makes at most, in total; at
---   least 1/60
+-- @tparam[opt=no limit,unit=requests per second] number options.rate the most requests per second that the client
+--   sends, for all its calls together; at least 1/60
 -- @tparam[opt=none] string options.shared in nginx: the name of a `lua_shared_dict`, through which all workers share
 --   one token, one `rate`, and the pauses that the service asks for
 -- @tparam[opt=none] string options.account with `shared` and `token`: a name for the account that the tokens belong to
 -- @tparam[opt=none] function options.on_attempt a hook that is called with an `attempt`, a table, after every exchange,
 --   for logs or metrics. It must not make calls; the call raises the hook's errors
 -- @tparam[opt=false] boolean options.show_values true adds the cards' values to what `on_attempt` receives
--- @tparam[opt=false] boolean options.json true makes `info.json` of each call the response's data as JSON text, in
---   which nulls, empty lists and all digits of numbers are kept
+-- @tparam[opt=false] boolean options.json true adds `info.json`, the response's data as JSON text. It keeps nulls,
+--   empty lists and all digits of numbers
 -- @tparam[opt=16,unit=connections] integer options.max_connections how many connections are open at once
--- @tparam[opt=1 MiB,unit=bytes] integer options.max_body the largest response
+-- @tparam[opt=1 MiB,unit=bytes] integer options.max_body the size of the largest response body that is accepted
 -- @tparam[opt=the system's] string options.ca_file a PEM file of the certificates to trust
 -- @tparam[opt=from the environment: `https_proxy` and so on] string options.proxy the URL of a proxy, or "" for none.
 --   In nginx no proxy is used, and its own configuration replaces `ca_file` and `max_connections`: see `leat.nginx`
 -- @tparam[opt=`leat/VERSION`] string options.user_agent the `User-Agent` header
 -- @tparam[opt=none] table options.headers headers by name that are added to every request, 16 at most
--- @tparam[opt=true] boolean options.blocking false makes a call outside of the tasks of `leat.tasks`, which would
---   block, raise an error
+-- @tparam[opt=true] boolean options.blocking false: a call outside of the tasks of `leat.tasks` raises an error instead
+--   of blocking
 -- @tparam[opt=`leat.curl`; in nginx: `leat.nginx`] table options.driver performs the I/O; see `leat.driver`. With it,
 --   `ca_file`, `proxy` and `max_connections` are not accepted
 -- @tparam[opt=none] function options.transport performs the requests instead of a driver; see `leat.transport`
@@ -449,7 +452,7 @@ function leat.new(options)
   return client
 end
 
---- Makes a client with options from the environment, as scripts and programs need it.
+--- Makes a client with options from the environment.
 --
 --    local client = leat.from_env { timeout = 5 }
 --

@@ -1,4 +1,4 @@
---- Jobs: many cards, each processed once, whatever happens meanwhile.
+--- Jobs process many cards, each of them once, whatever happens in the meantime.
 --
 --    local jobs = require("leat.jobs")
 --    local store = assert(jobs.open())
@@ -6,13 +6,13 @@
 --    local summary = assert(job:run(client, { progress = function(p) print(p.done, p.rows) end }))
 --    for row in job:results() do print(row.line, row.value, row.outcome) end
 --
--- A job and what became of each of its rows are kept in a *journal*, an SQLite database on a local disk. Before
--- anything is sent, the journal says that it may be; so a process that died can be followed by another one, which
--- finds out what the first one did. `store:plan` with the same rows continues the same job.
+-- Jobs, and the result of each of their rows, are kept in a *journal*, an SQLite database on a local disk. Before a
+-- request is sent, the journal records that it may have been sent. If the process dies, another one can therefore find
+-- out what was done, and continue the job: `store:plan` with the same rows returns the same job.
 --
 -- Functions return `nil, err` when the journal cannot be used: `err.kind` is `journal`, and `err.message` says what to
--- do. The journal contains values of cards and what was known of them; it and its results are files that only their
--- owner may read. Writing it takes some milliseconds, during which nothing else runs in this thread.
+-- do. The journal and the result files contain the values of cards and other data; only their owner may read them.
+-- Writing to the journal takes some milliseconds, during which nothing else runs in this thread.
 -- @module leat.jobs
 
 local columns = require("leat.jobs.columns")
@@ -49,9 +49,9 @@ local jobs = {}
 -- @tfield string base_url the server that the job is for; empty: any
 -- @tfield string file the path of the file, or nil
 -- @tfield string state `planned`, `running`, `interrupted` (its process died), `stopped`, `paused` or `finished`
--- @tfield string reason why it is paused; while it is running, the kind of the errors if the service does not respond;
---   `verify_stopped` if it is finished, and a verification of it was stopped; otherwise nil
--- @tfield integer rows the number of rows; each is in one of the six states that follow
+-- @tfield string reason if the job is paused, why; if it is running while the service does not respond, the kind of the
+--   errors; if it is finished, but its verification was stopped, `verify_stopped`; otherwise nil
+-- @tfield integer rows the number of rows; each is counted in one of the next six fields
 -- @tfield integer done rows that succeeded
 -- @tfield integer failed rows that failed
 -- @tfield integer unknown rows whose outcome is unknown
@@ -63,9 +63,9 @@ local jobs = {}
 -- @tfield integer created when it was planned, in milliseconds since 1970
 -- @tfield integer finished when it finished, in milliseconds since 1970, or nil
 
---- How far a run is: see `run:progress`.
+--- The progress of a run: see `run:progress`.
 -- @table job_progress
--- @tfield integer rows the number of rows, and how many of them are in which state:
+-- @tfield integer rows the number of rows; each is counted in one of the next six fields
 -- @tfield integer done rows that succeeded
 -- @tfield integer failed rows that failed
 -- @tfield integer unknown rows whose outcome is unknown
@@ -74,15 +74,15 @@ local jobs = {}
 -- @tfield integer unprocessed rows that are left
 -- @tfield integer waiting those of the unprocessed rows that were tried, and wait to be tried again
 -- @tfield number seconds the time since the start of the run
--- @tfield number rate rows per second, of late
+-- @tfield number rate rows per second, recently
 -- @tfield number eta the estimated number of seconds that are left in this phase; nil if that is not known
 -- @tfield string failing the kind of the last temporary error; nil if a request has succeeded since
--- @tfield string outage the same, while no rows are processed because of it; otherwise nil
+-- @tfield string outage the kind of error because of which no rows are processed at present; otherwise nil
 -- @tfield string phase `items`; then `settling` and `verifying` the doubtful cards; then `ended`
--- @tfield integer verified while verifying: how many cards were looked at
--- @tfield integer to_verify while verifying: how many there are
+-- @tfield integer verified while verifying: how many cards have been verified
+-- @tfield integer to_verify while verifying: how many cards there are to verify
 
---- The end of a run.
+--- The summary of a run: see `job:run`.
 -- @table summary
 -- @tfield string state `finished`, `paused` or `stopped`
 -- @tfield string kind why it is paused or stopped: a kind of error, or nil
@@ -90,19 +90,20 @@ local jobs = {}
 -- @tfield job job the job
 -- @tfield number seconds how long the run took
 -- @tfield integer verified cards that were found in the verification at the end
--- @tfield integer changed those of them that are not as they were left
--- @tfield integer unverified those of them that did not show it
--- @tfield integer to_verify how many there were
+-- @tfield integer changed how many of them were no longer as the job had left them
+-- @tfield integer unverified how many cards could not be verified, because the finds failed or did not show them
+-- @tfield integer to_verify how many cards there were to verify
 -- @tfield boolean stored false: the results of the last requests could not be stored
 
---- What became of a row: see `job:results`.
+--- The result of a row: see `job:results`.
 -- @table result
 -- @tfield integer n the number of the row, counted from 1
 -- @tfield integer line its line in the file; `n` if there was no file
 -- @tfield string value the card's value
 -- @tfield table arguments the other columns, by name
 -- @tfield string bytes the row as it was in the file, or nil
--- @tfield string state `done`, `failed`, `unknown`, `rejected`, `skipped`, or one of those of rows that are left
+-- @tfield string state `done`, `failed`, `unknown`, `rejected`, `skipped`, or a state of a row that is not processed
+--   yet
 -- @tfield string outcome what was done, such as `created`, `existed` or `recovered`; otherwise the state
 -- @tfield string kind the kind of the error, such as `duplicate`, or nil
 -- @tfield integer code the API's error code, or nil
@@ -111,7 +112,7 @@ local jobs = {}
 -- @tfield integer at when it was processed, in milliseconds since 1970, or nil
 -- @tfield table before the card before an unlink or a delete, or nil
 -- @tfield table seen the card as it was last seen
--- @tfield string changed what an ensure did to a card that existed: `linked`, `named`, or both with a blank
+-- @tfield string changed what an ensure did to a card that existed: `linked`, `named`, or both, separated by a space
 
 -- An open journal.
 local Store = {}
@@ -155,7 +156,7 @@ function jobs.open(path)
   return setmetatable({ store = store, path = path }, Store)
 end
 
---- Opens a journal that is only used for what it counts, and is gone when it is closed.
+--- Opens a temporary journal, which is removed when it is closed; for example, to check rows without running a job.
 -- @return a Store; or nil, err
 function jobs.open_temporary()
   local store, err = journal.try(open_store, "")
@@ -218,7 +219,7 @@ local function find_account(options)
   return runs.account_of(options.client)
 end
 
---- Returns what tells the account of a client from others. The service is asked once for each client.
+--- Returns a string that identifies the account of a client. It is requested from the service once for each client.
 -- @function jobs.account
 -- @param client the client
 -- @treturn string or nil, err
@@ -227,11 +228,12 @@ jobs.account = runs.account_of
 --- Reads the header of a CSV file, for `store:plan`: `plan { csv = assert(jobs.csv(read, "ensure")), ... }`.
 -- @tparam function read returns the next part of the file, a string; nil at its end; nil and a message on failure
 -- @tparam string operation as for `store:plan`
--- @tparam[opt=none] table mapping the file's own headers by the names of columns, such as `{ value = "Card Number" }`
+-- @tparam[opt=none] table mapping the headers in the file, by the name of the column that they stand for, such as
+--   `{ value = "Card Number" }`
 -- @treturn table with `used`, a list of the columns that are used, each with `name` and `header`; `unused`, a list of
---   the other headers; `warnings`, a list of columns that may be misspelt; and after the plan `lengths`, whose method
---   `unusual` returns the length of most values and a list of others, each with `length`, `count` and `lines`; or nil
---   and a message
+--   the other headers; `warnings`, a list of columns that may be misspelt; and, once the job is planned, `lengths`,
+--   whose method `unusual` returns the most common length of the values and a list of the other lengths, each with
+--   `length`, `count` and `lines`; or nil and a message
 function jobs.csv(read, operation, mapping)
   local reader = csv.reader(read)
   local cells, header = reader:next()
@@ -252,9 +254,9 @@ local function absolute(path)
   return folder and ("%s/%s"):format(folder == "/" and "" or folder, path:gsub("^%./", "")) or path
 end
 
---- Plans a job: stores its rows. If there is a job that does the same with the same rows, for the same account, that
--- one is returned, whatever its state. Nothing is sent but a request for the account. The duplicates of a
--- row are skipped; rows with the same value but other arguments are rejected.
+--- Plans a job: stores its rows. If there is already a job for the same operation, rows and account, it is returned,
+-- whatever its state. Nothing is sent except a request for the account. Duplicates of a row are skipped; rows with the
+-- same value but other arguments are rejected.
 -- @function Store:plan
 -- @tparam table options the options, of which `rows` or `csv` is required:
 -- @tparam[opt=`ensure`] string options.operation `ensure`, `create`, `link`, `unlink`, `update`, `delete` or `find`
@@ -262,13 +264,14 @@ end
 --   See `row`
 -- @tparam[opt=none] table options.csv instead of `rows`: a file, as `jobs.csv` returns it
 -- @tparam[opt=none] string options.file the path of that file, for results; the absolute path is stored
--- @tparam[opt=none] client options.client its account is asked for, with one request, and the job belongs to it
+-- @tparam[opt=none] client options.client the client whose account the job belongs to. The account is requested from
+--   the service
 -- @tparam[opt=that of `client`; otherwise any] string options.account the account that the job is for
 -- @tparam[opt=that of `client`; otherwise any] string options.base_url the server that the job is for
 -- @tparam[opt=the operation] string options.name what to call the job
 -- @tparam[opt=false] boolean options.again true: a new job even if there is one with the same rows
 -- @return a Job; or nil, err
--- @treturn boolean true if the job is one that was planned before
+-- @treturn boolean true if the job had been planned before
 -- @raise mistakes in the options
 function Store:plan(options)
   options = schema.check("leat.jobs: plan", plan_options, options, 2)
@@ -315,7 +318,7 @@ function Store:jobs()
   end)
 end
 
---- Returns whether a process works on the journal at present.
+--- Returns whether a process is working on a job of the journal.
 function Store:is_busy()
   return journal.try(is_busy, self.store)
 end
@@ -329,7 +332,8 @@ local function refuse_busy(self)
   return nil, err
 end
 
---- Returns true if no process works on the journal; or nil and an error, whose `job` is the id of the job that runs.
+--- Returns true if no process is working on a job of the journal; or nil and an error, whose `job` is the id of that
+-- job.
 function Store:check_free()
   return journal.try(function()
     if is_busy(self.store) then
@@ -370,17 +374,18 @@ end
 -- @param client the client
 -- @tparam[opt] table options the options:
 -- @tparam[opt=8,unit=rows] integer options.concurrency how many rows are processed at a time
--- @tparam[opt=0.05,unit=rows; below 1: a share of them] number options.max_failures the job pauses after so many failed
---   rows, or if below 1 after that share of the processed rows, and at least 100. 0: never
--- @tparam[opt=30,unit=seconds] number options.settle how long a request may still take effect whose response was lost
--- @tparam[opt=60,unit=seconds] number options.lease for how long rows are claimed
+-- @tparam[opt=0.05,unit=rows; below 1: a share of them] number options.max_failures the job pauses when this many rows
+--   have failed. A number below 1 is a share of the rows that this run has processed, and counts only once 100 of them
+--   have failed. 0: never
+-- @tparam[opt=30,unit=seconds] number options.settle how long a request whose response was lost may still take effect
+-- @tparam[opt=60,unit=seconds] number options.lease how long a row that a process has claimed is reserved for it
 -- @tparam[opt=30,unit=seconds] number options.probe the time between two attempts while the service does not respond
--- @tparam[opt=false] boolean options.verify true: all rows are found once more at the end, not only those whose end is
---   in doubt
--- @tparam[opt=false] boolean options.only_verify true: that is all that is done
--- @tparam[opt=none] function options.on_event a function that is called with `outage` or `outage_over`, and a table
---   with `kind` and `message`; and with `unverified` and a table that also has the `value` of a card that was to be
---   verified, and could not be seen
+-- @tparam[opt=false] boolean options.verify true: at the end, the cards of all rows are found once more, not only those
+--   of rows whose outcome is in doubt
+-- @tparam[opt=false] boolean options.only_verify true: the run only verifies, and processes no rows
+-- @tparam[opt=none] function options.on_event a function that is called with the name of an event and a table. `outage`
+--   and `outage_over` have `kind` and `message`; `unverified` also has `value`, the value of a card that could not be
+--   verified
 -- @return a Run; or nil, err. A job of another account is paused, with the kind `account`
 function Job:start(client, options)
   options = schema.check("leat.jobs: start", run_options, options or {}, 2)
@@ -406,19 +411,19 @@ function Job:start(client, options)
   return run, err
 end
 
---- Does what can be done now, and never waits for the service. Call it in each tick, beside `tasks.poll`.
+--- Does what can be done now, and never waits for the service. Call it in each tick, in addition to `tasks.poll`.
 -- @function Run:step
 -- @treturn table nil while the run goes on; then the summary, as `job:run` returns it. If the journal can't be used any
 --   more the job is paused, and the summary's `kind` is `journal`
 
---- Stops claiming rows. The requests under way end first: call `step` until it returns the summary.
+--- Stops claiming rows. Requests under way are completed first: call `step` until it returns the summary.
 -- @function Run:stop
 
 --- Ends the run at once: cancels the requests under way. The job is interrupted, and the next run verifies what they
 -- may have changed.
 -- @function Run:abandon
 
---- Returns how far the run is.
+--- Returns the progress of the run.
 -- @function Run:progress
 -- @treturn job_progress
 
@@ -449,8 +454,8 @@ local function carry_out(run, options)
   return summary
 end
 
---- Works on the job until it is finished, paused or stopped. Blocks; in a tick or an event loop call `start`, and then
--- `step` now and then. An interrupt stops the job; the next run continues.
+--- Works on the job until it is finished, paused or stopped. Blocks; in a tick or an event loop, call `start` and then
+-- `step` regularly. An interrupt stops the job; the next run continues.
 -- @function Job:run
 -- @param client the client
 -- @tparam[opt] table options those of `job:start`, and:
@@ -504,8 +509,8 @@ local requests = { find = { 1, 1 }, create = { 1, 1 }, ensure = { 1, 4 }, link =
   unlink = { 2, 2 }, delete = { 2, 2 } }
 
 --- Estimates how many requests the rows that are left need, if nothing fails.
--- @treturn number at least; or nil, err
--- @treturn number at most
+-- @treturn number the least number of requests; or nil, err
+-- @treturn number the greatest number of requests
 function Job:estimate()
   return journal.try(function()
     local rows, emails, expected = self.store:count_work(self.id)
@@ -515,12 +520,12 @@ function Job:estimate()
   end)
 end
 
---- Lets rows that failed, and rows whose outcome is unknown, be processed by the next run. The unknown ones are
--- verified first.
+--- Makes the next run process rows that failed, and rows whose outcome is unknown, again. The unknown ones are verified
+-- first.
 -- @tparam[opt] table options the options:
--- @tparam[opt=true] boolean options.failed false: not those that failed
--- @tparam[opt=true] boolean options.unknown false: not those whose outcome is unknown
--- @treturn number how many rows; or nil, err
+-- @tparam[opt=true] boolean options.failed false: leaves out the rows that failed
+-- @tparam[opt=true] boolean options.unknown false: leaves out the rows whose outcome is unknown
+-- @treturn number how many rows those are; or nil, err
 function Job:retry(options)
   options = schema.check("leat.jobs: retry", { failed = "boolean", unknown = "boolean" }, options or {}, 2)
   local count, err = call_when_idle(self, "retry", options.failed ~= false, options.unknown ~= false)
@@ -536,20 +541,20 @@ function Job:stop()
   return not err or nil, err
 end
 
---- Lets all rows be found again by a run with `only_verify` and `verify`.
+--- Forgets which rows were verified, so that a run with `only_verify` and `verify` verifies all of them again.
 -- @treturn boolean true; or nil, err
 function Job:forget_verified()
   local _, err = call_when_idle(self, "forget_verified")
   return not err or nil, err
 end
 
---- Returns how many rows a run with `only_verify` and `verify` would find.
+--- Returns how many rows a run with `only_verify` and `verify` would verify.
 -- @treturn number or nil, err
 function Job:count_to_verify()
   return journal.try(self.store.count_to_verify, self.store, self.id, true)
 end
 
---- Removes the job and all that the journal contains of it, unless it is running.
+--- Removes the job and all its data from the journal, unless it is running.
 -- @treturn boolean true; or nil, err
 function Job:remove()
   local erased, err = call_when_idle(self, "remove")
@@ -560,7 +565,7 @@ function Job:remove()
   return erased, err
 end
 
---- Iterates over what became of the rows: `for result in job:results() do ... end`.
+--- Iterates over the results of the rows: `for result in job:results() do ... end`.
 -- @tparam[opt=all] table states a list: only rows that are in one of these states
 -- @treturn function
 -- @raise an error of the journal
@@ -577,9 +582,9 @@ function Job:results(states)
   end
 end
 
---- Writes the results as CSV files, each of which appears as a whole.
--- @tparam[opt=that of the file; or the current one] string folder where to write them. If it is missing it is made,
---   with mode 0700
+--- Writes the results as CSV files. Each file appears only when it is complete.
+-- @tparam[opt=that of the file; or the current one] string folder the folder to write them to. If it does not exist, it
+--   is made, with mode 0700
 -- @treturn table the paths of the files, by name (`results`, `failed`, ...); or nil, err
 function Job:write_results(folder)
   if folder then

@@ -194,11 +194,11 @@ end
 -- @return the card, nil, info; or nil, err
 -- @raise arguments of the wrong type, an empty value, or a closed client
 
---- What an operation returns beside its result, as the third value.
+--- What an operation returns besides its result, as the third value.
 -- @table info
 -- @tfield integer status the HTTP status of the last response, or nil if there was none
 -- @tfield integer attempts the number of exchanges (HTTP requests) that were begun
--- @tfield table meta what the service sent beside the data, or nil
+-- @tfield table meta what the service sent besides the data, or nil
 -- @tfield table rate_limit `limit` and `remaining`, as the service reported them, or nil; see `client:rate_limit`
 -- @tfield string outcome `recovered`: the response to a change was lost, and the card was then found as requested;
 --   `created` or `existed`: see `cards:ensure`; otherwise nil

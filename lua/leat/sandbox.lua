@@ -180,12 +180,12 @@ end
 -- @tfield[opt=the API's] string body replaces the API's body; JSON, or HTML if it begins with `<`
 -- @tfield[opt=none,unit=seconds] integer retry_after the time in a `Retry-After` header
 -- @tfield[opt=0,unit=seconds] number delay the time by which the response is delayed; `math.huge` for no response
--- @tfield[opt=none] string close `"before"`: closes the connection before the response; `"within"`: inside the
---   response's body
+-- @tfield[opt=none] string close `"before"`: closes the connection before the response; `"within"`: in the middle of
+--   the response's body
 -- @tfield[opt=false] boolean apply true: performs the request in spite of the fault, at once
 -- @tfield[opt=none,unit=seconds] number apply_after performs the request in spite of the fault, after this time; until
 --   then the change is not visible
--- @tfield[opt=0,unit=seconds] number lag a find or list shows the state as it was so long ago; 60 at most
+-- @tfield[opt=0,unit=seconds] number lag a find or list shows the state as it was this long ago; 60 at most
 -- @tfield[opt=false] boolean stale true: a find or list shows the state as it was when the fault was added. With
 --   `operation = "find"` and `times = n`, this applies to exactly the next n finds
 
@@ -193,7 +193,7 @@ end
 -- @tparam[opt] table options the options:
 -- @tparam[opt=none] table options.contacts a list of `{ uuid = "...", email = "...", more = { ... } }`, with unique
 --   uuids. `email` and `more` are optional; `more` holds further fields of the contact, such as
---   `{ credit_balance = { balance = 12 } }`, and an empty table in it is an empty list
+--   `{ credit_balance = { balance = 12 } }`, and an empty table in it is sent as an empty list
 -- @tparam[opt=none] table options.cards a list of `{ value = "...", name =, contact_uuid =, active = false }`, with
 --   unique values. Only `value` is required. By default the name is the value, as in the service, and the card is
 --   active
@@ -201,8 +201,7 @@ end
 -- @tparam[opt=`"sandbox"`] string options.api_key the key that the sandbox accepts
 -- @tparam[opt=`"sandbox-client"`] string|number options.client_id the id that the token endpoint accepts
 -- @tparam[opt=`"sandbox-secret"`] string options.client_secret the secret that the token endpoint accepts
--- @tparam[opt=3600,unit=seconds] number options.token_lifetime how long the tokens are valid that the token endpoint
---   issues
+-- @tparam[opt=3600,unit=seconds] number options.token_lifetime how long a token that the token endpoint issues is valid
 -- @tparam[opt=an empty list] string options.meta the `meta` of responses, as JSON; or "absent" for none
 -- @tparam[opt=no limit,unit=requests] integer options.rate_limit how many requests are accepted within `rate_window`;
 --   further ones get a 429 with Retry-After
@@ -278,7 +277,7 @@ function Sandbox:expire_tokens()
   check(self, "expire_tokens", true):expire_tokens()
 end
 
---- Restores the state of the start: the cards and faults of the options, no tokens, and no requests.
+--- Restores the state that the sandbox started with: the cards and faults of the options, no tokens, and no requests.
 -- @raise a sandbox that is stopped
 function Sandbox:reset()
   check(self, "reset", true):reset()
@@ -316,11 +315,12 @@ end
 --- Returns the requests that were received so far. Also works after `stop`. Tokens and secrets are masked;
 -- the status shows whether they were accepted. The first 100,000 requests are kept.
 -- @tparam[opt=all] string operation returns only requests of this operation
--- @treturn table a list of `{ method =, target =, headers =, body =, status =, operation =,
---   time =, fault =, changed = }`. `target` is the path and query as received; `status` is that of the
---   response, or nil if there is none; `operation` is nil for requests that the API does not have; `time`
---   is when the request was received, in seconds since the start; `fault` is the number of the fault that
---   matched it, or nil; `changed` is true if it changed the state, whatever the response
+-- @treturn table a list of
+--   `{ method =, target =, headers =, body =, status =, operation =, time =, fault =, changed = }`. `target` is the
+--   path and query as received; `status` is that of the response, or nil if there is none; `operation` is nil for
+--   requests that the API does not have; `time` is when the request was received, in seconds since the start; `fault`
+--   is the number of the fault that matched it, or nil; `changed` is true if the request changed the state, whatever
+--   the response
 -- @raise an unknown operation
 function Sandbox:requests(operation)
   local server = check(self, "requests")

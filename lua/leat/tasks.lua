@@ -65,7 +65,7 @@ end
 --- Does what can be done now, and resumes the tasks whose calls are done. Never blocks without `budget`.
 -- @tparam[opt=a single step,unit=seconds] number budget how long to go on while calls are under way: with a few
 --   milliseconds, a call can take more than one step within a tick
--- @treturn number how many tasks are not done
+-- @treturn number how many tasks are not done yet
 -- @raise the error of a task that failed, if nothing waits for it
 function tasks.poll(budget)
   scheduler.step(0)
@@ -150,7 +150,7 @@ function Task:wait()
 end
 
 --- Cancels the task's call, and every call that the task makes from now on. They end as `canceled`, with
--- `outcome_unknown` if a change may have been received. The task's function goes on and sees these errors.
+-- `outcome_unknown` if a change may have reached the service. The task's function continues, and sees these errors.
 function Task:cancel()
   scheduler.cancel(self)
 end
@@ -167,8 +167,8 @@ end
 -- @function tasks.each
 -- @tparam table|function values a list, or a function that returns the next value, and nil after the last.
 --   The function may make calls
--- @tparam function f the function to call. A first result of nil or false counts as failed. An error that it
---   raises ends the iteration, once the calls of `f` that are under way have returned
+-- @tparam function f the function to call. A value for which its first result is nil or false counts as failed. An
+--   error that it raises ends the iteration, once the calls of `f` that are under way have returned
 -- @tparam[opt] table options the options:
 -- @tparam[opt=16,unit=calls] integer options.concurrency how many calls of `f` may be under way at a time. The number
 --   of connections is limited by the client's `max_connections`
@@ -179,7 +179,7 @@ end
 -- @tparam[opt=1,unit=seconds] number options.progress_every the time between two calls of `progress`
 -- @tparam[opt=the length of a list; unknown for a function,unit=values] integer options.total the number of values,
 --   for `eta`
--- @treturn progress the last one
+-- @treturn progress the final progress
 -- @raise the error of `f`, an interrupt, or mistakes in the arguments
 
 --- Like `each`, and collects the results of `f`. The arguments are the same.
@@ -189,8 +189,8 @@ end
 -- @tparam[opt] table options as for `tasks.each`
 -- @treturn table the first results of `f`, by the index of the value
 -- @treturn table the second results of `f`, the `err` of those that failed, by the index of the value
--- @treturn progress the last one
--- @raise as `each`
+-- @treturn progress the final progress
+-- @raise the same as `tasks.each`
 
 --- The progress of an iteration.
 -- @table progress

@@ -37,12 +37,12 @@ function leat.assert(value, err, ...) end
 ---@field allow_http? boolean true: allows cleartext http to other machines; default: false
 ---@field timeout? number seconds for a whole call; default: 30
 ---@field connect_timeout? number seconds for making one connection; default: 5
----@field queue_timeout? number seconds to wait for the rate limiter or a pause; default: no limit, in nginx timeout
+---@field queue_timeout? number seconds to wait in queues and pauses; default: no limit, in nginx timeout
 ---@field max_attempts? integer how often an operation is sent at most; default: 3; 0: until timeout
 ---@field retry_budget? integer|false the retry budget of all calls of the client; default: 100; false: none
 ---@field retry_base? number seconds: the limit of the first backoff; default: 0.5
 ---@field retry_cap? number seconds: the largest limit of a backoff; default: 20
----@field rate? number calls per second; default: no limit
+---@field rate? number requests per second; default: no limit
 ---@field shared? string in nginx: the name of a lua_shared_dict that all workers share
 ---@field account? string with shared and token: a name for the account of the tokens
 ---@field on_attempt? fun(attempt: leat.Attempt) a hook that is called after every exchange
@@ -115,7 +115,7 @@ function leat.assert(value, err, ...) end
 ---@class leat.Info
 ---@field status? integer the HTTP status
 ---@field attempts integer the number of exchanges that were begun
----@field meta? table what the service sent beside the data; nil if there is nothing
+---@field meta? table what the service sent besides the data; nil if there is nothing
 ---@field outcome? "recovered"|"created"|"existed" recovered: the response to a change was lost; the rest: by ensure
 ---@field changed? ("linked"|"named")[] how ensure completed a card that existed
 ---@field rate_limit? leat.RateLimit the rate limit that the service reported
@@ -396,7 +396,7 @@ function jobs.open(path) end
 ---@return leat.JobError? err
 function jobs.open_temporary() end
 
----Returns what tells the account of a client from others. The service is asked once for each client.
+---Returns a string that identifies the account of a client. It is requested once for each client.
 ---@param client leat.Client
 ---@return string? account
 ---@return leat.Error? err
@@ -543,7 +543,7 @@ function Job:stop() end
 ---@return leat.JobError? err
 function Job:retry(options) end
 
----Lets all rows be found again by a run with `only_verify` and `verify`.
+---Forgets which rows were verified, so that a run with `only_verify` and `verify` verifies all of them again.
 ---@return boolean?
 ---@return leat.JobError? err
 function Job:forget_verified() end
@@ -569,7 +569,7 @@ function Job:estimate() end
 ---@return leat.JobError? err
 function Job:refresh() end
 
----Returns how many rows a run with `only_verify` and `verify` would find.
+---Returns how many rows a run with `only_verify` and `verify` would verify.
 ---@return integer?
 ---@return leat.JobError? err
 function Job:count_to_verify() end
@@ -581,12 +581,12 @@ function Job:remove() end
 
 ---@class leat.RunOptions
 ---@field concurrency? integer rows that are processed at a time; default: 8
----@field max_failures? number the job pauses after so many failed rows, or below 1 that share; 0: never; default: 0.05
----@field settle? number seconds for which a request may take effect whose response was lost; default: 30
+---@field max_failures? number so many failed rows, or such a share below 1, pause the job; 0: never; default: 0.05
+---@field settle? number seconds for which a request whose response was lost may take effect; default: 30
 ---@field lease? number seconds for which rows are claimed; default: 60
 ---@field probe? number seconds between two attempts while the service does not respond; default: 30
 ---@field verify? boolean true: all rows are found once more at the end; default: false
----@field only_verify? boolean true: nothing else is done; default: false
+---@field only_verify? boolean true: only verifies; default: false
 ---@field on_event? fun(what: "outage"|"outage_over"|"unverified", detail: leat.JobEvent)
 ---@field progress? fun(progress: leat.JobProgress) only of `run`
 ---@field progress_every? number seconds between two reports of progress; default: 1
@@ -629,10 +629,10 @@ function Run:progress() end
 ---@field waiting integer unprocessed rows that were tried, and wait to be tried again
 ---@field eta? number the estimated number of seconds that are left; nil: unknown
 ---@field failing? string the kind of the last temporary error, if no request has succeeded since
----@field outage? string the same, while no rows are processed because of it
+---@field outage? string the kind of error because of which no rows are processed at present
 ---@field phase "items"|"settling"|"verifying"|"ended"
----@field verified integer cards that were looked at once more
----@field to_verify integer how many there are; 0 before they are counted
+---@field verified integer how many cards have been verified
+---@field to_verify integer how many cards there are to verify; 0 before they are counted
 
 ---@class leat.JobSummary
 ---@field state leat.JobState
@@ -641,9 +641,9 @@ function Run:progress() end
 ---@field job leat.Job
 ---@field seconds number
 ---@field verified integer cards that were found once more
----@field changed integer those of them that are not as they were left
----@field unverified integer those that could not be seen
----@field to_verify integer how many there were
+---@field changed integer how many of them were no longer as the job had left them
+---@field unverified integer cards that could not be verified
+---@field to_verify integer how many cards there were to verify
 ---@field stored boolean false: results of the last requests could not be stored
 
 ---@class leat.JobResult
@@ -823,7 +823,7 @@ function Sandbox:clear_faults() end
 ---Expires all tokens that the token endpoint has issued.
 function Sandbox:expire_tokens() end
 
----Restores the state of the start.
+---Restores the state that the sandbox started with.
 function Sandbox:reset() end
 
 ---Returns a card as the API would show it.
