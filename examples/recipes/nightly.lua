@@ -13,7 +13,7 @@ local complete = true
 local function run(job)
   local summary = leat.assert(job:run(client))
   local paths = leat.assert(job:write_results())
-  local done = job.done + job.skipped -- a row is skipped if the file contains it twice
+  local done = job.done + job.skipped -- the second of two equal rows is skipped
   print(("%s: %s, %d of %d rows done"):format(job.name, summary.state, done, job.rows))
   if done < job.rows then
     complete = false

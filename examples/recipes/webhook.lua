@@ -12,7 +12,7 @@ local function to_hex(bytes)
   return (bytes:gsub(".", function(byte) return ("%02x"):format(byte:byte()) end))
 end
 
--- Compares the signatures of two texts with a random key, so that the time it takes reveals nothing about the texts.
+-- Signs both texts with a random key and compares the signatures, so that the time it takes reveals nothing about them.
 local function are_equal(a, b)
   local key = rand.bytes(32)
   return sign(key, a) == sign(key, b)
