@@ -8,9 +8,8 @@ local DESCRIPTION = "Process a CSV file of cards, each row once. The command rec
   .. "depending on the operation, name, contact_uuid or contact_email, active, expect. Other columns are ignored.\n\n"
   .. "When the command ends, it writes result files beside FILE. For cards.csv, cards.results.csv has the line, the "
   .. "outcome and the reason of each row. cards.failed.csv, cards.unknown.csv, cards.rejected.csv, cards.skipped.csv "
-  .. "and cards.unprocessed.csv have the rows with that outcome as they were in FILE, without reasons. To correct "
-  .. "rows, edit a copy of such a file and import it: the file itself is replaced or removed when results are written "
-  .. "again."
+  .. "and cards.unprocessed.csv have the rows with that outcome as they were in FILE, without reasons. These files are "
+  .. "replaced or removed when results are written again: to correct rows, edit a copy, and import that."
 local EPILOG = [[
 Outcomes in cards.results.csv:
    created, existed  The card is new, or existed before. If it existed,
@@ -20,7 +19,7 @@ Outcomes in cards.results.csv:
    recovered         Done: the response was lost, but a find then showed the
                      card as requested.
    failed            Not done; 'kind' and 'message' say why.
-   unknown           Perhaps done, but the card does not show it: look at it.
+   unknown           Perhaps done, but the card does not show it: check it.
    rejected          Not sent: something is wrong in the row.
    skipped           Not sent: it is the same as another row.
    ready             Unprocessed: no change was sent for it.
@@ -92,7 +91,7 @@ local function add_run_options(command)
   command:flag("--verify", "Find every card once more at the end, not only those whose change is in doubt.")
   command:option("--settle", "How long a request whose response was lost may still take effect; default: 30.")
     :argname("SECONDS"):convert(seconds("--settle", 0))
-  command:option("--lease", "How long a process may keep rows before another process may take them over; default: 60.")
+  command:option("--lease", "How long the rows that a process works on are reserved for it; default: 60.")
     :argname("SECONDS"):convert(seconds("--lease", 1))
   command:option("--probe", "How long to wait between attempts while the service does not respond; default: 30.")
     :argname("SECONDS"):convert(seconds("--probe", 0.01))
@@ -125,7 +124,7 @@ local function add_import(add)
 end
 
 local function add_job(add, add_help)
-  local job = add("job", "Show, continue or remove jobs: each import is one.",
+  local job = add("job", "Show, continue or remove jobs; each import is a job.",
     "Show, continue or remove jobs. Each import is a job: its rows, and what became of each.")
     :command_target("action"):require_command(true)
   local function add_action(name, summary)

@@ -73,10 +73,10 @@ return function(command)
   command:option("--card", "A card, linked to the contact UUID, or to none; may be repeated.")
     :argname("VALUE[=UUID]"):count("*"):convert(card)
   command:option("--fault", "A fault to simulate; may be repeated: several faults for one operation apply one after "
-    .. "the other. Without 'times' a fault applies once, and the retry of 'leat' succeeds. The names are those of a "
-    .. "fault in the module leat.sandbox: operation, value, nth, times (a number, or 'always'), kind, code, status, "
-    .. "headers, body, retry_after, delay, close, apply, apply_after, lag, stale. For example, the service is down "
-    .. "for maintenance: kind=maintenance,times=always. A card is created, and the response is lost: "
+    .. "the other. Without 'times' a fault applies once, and 'leat' retries after most of them. The names are those "
+    .. "of a fault in the module leat.sandbox: operation, value, nth, times (a number, or 'always'), kind, code, "
+    .. "status, headers, body, retry_after, delay, close, apply, apply_after, lag, stale. For example, the service "
+    .. "is down for maintenance: kind=maintenance,times=always. A card is created, and the response is lost: "
     .. "operation=create,apply=true,close=before.")
     :argname("NAME=VALUE,...")
     :count("*"):convert(fault)
