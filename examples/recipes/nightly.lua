@@ -1,8 +1,10 @@
 -- Brings the service up to date with two files that another system exports every night:
 --    lua5.4 examples/recipes/nightly.lua blocked.csv members.csv [nightly.db]
 --
---    blocked.csv: value,active                 the cards that were blocked ("no") or released ("yes")
---    members.csv: value,name,contact_email     the cards that are new or were given to a contact; no blocked cards
+--    blocked.csv: value,active                cards that were blocked (no) or released (yes)
+--    members.csv: value,name,contact_email    cards that are new or have a new contact
+--
+-- A blocked card must not be in members.csv, because an inactive card cannot be linked.
 local jobs, leat = require("leat.jobs"), require("leat")
 
 assert(arg[2], "usage: nightly.lua blocked.csv members.csv [nightly.db]")
@@ -19,7 +21,7 @@ local function run(job)
     complete = false
     print("see " .. paths.results)
   end
-  if summary.state ~= "finished" then -- the key was refused, for example: the next run continues this job
+  if summary.state ~= "finished" then -- such as a refused key: the next run continues
     print(summary.message or summary.kind)
     os.exit(1)
   end
@@ -41,7 +43,7 @@ local function sync(operation, path)
   file:close()
 end
 
-sync("update", arg[1]) -- first, because an inactive card cannot be linked
+sync("update", arg[1]) -- first, because a card that was released may be in members.csv
 sync("ensure", arg[2])
 store:remove_old() -- removes the jobs that finished more than 30 days ago
 store:close()
