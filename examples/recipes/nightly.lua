@@ -2,7 +2,7 @@
 --    lua5.4 examples/recipes/nightly.lua blocked.csv members.csv [nightly.db]
 --
 --    blocked.csv: value,active                cards that were blocked (no) or released (yes)
---    members.csv: value,name,contact_email    cards that are new or have a new contact
+--    members.csv: value,name,contact_email    cards that are new or were given to a contact
 --
 -- A blocked card must not be in members.csv, because an inactive card cannot be linked.
 local jobs, leat = require("leat.jobs"), require("leat")
@@ -21,7 +21,7 @@ local function run(job)
     complete = false
     print("see " .. paths.results)
   end
-  if summary.state ~= "finished" then -- such as a refused key: the next run continues
+  if summary.state ~= "finished" then -- for example, the key was refused; the next run continues
     print(summary.message or summary.kind)
     os.exit(1)
   end
@@ -38,7 +38,7 @@ local function sync(operation, path)
   local csv = leat.assert(jobs.csv(function() return file:read(65536) end, operation))
   run(leat.assert(store:plan {
     client = client, operation = operation, csv = csv, file = path, name = name,
-    again = true, -- a file may be the same as an earlier one, and the cards may have changed since
+    again = true, -- the file may be the same as an earlier one
   }))
   file:close()
 end
