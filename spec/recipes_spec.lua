@@ -121,7 +121,7 @@ describe("the recipe", function()
     end)
 
     it("creates no card for a lost one without a contact", function()
-      assert.matches("belonged to no contact.*\n1\n$", run("replace.lua 0044 0144"))
+      assert.matches("^0044 is inactive, and has no contact .*\n1\n$", run("replace.lua 0044 0144"))
       assert.is_nil(server:card("0144"))
     end)
   end)

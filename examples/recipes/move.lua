@@ -17,7 +17,8 @@ local function move()
   elseif not err.card then
     return nil, err
   end
-  local owner = err.card.contact and err.card.contact.uuid -- a conflict: this is the card as it is now
+  -- A conflict: err.card is the card as it is now.
+  local owner = err.card.contact and err.card.contact.uuid
   if not owner then
     return err.card:link(after) -- an earlier run was interrupted between the two steps
   elseif owner == after then

@@ -1,8 +1,10 @@
 -- Brings the service up to date with two files that another system exports every night:
 --    lua5.4 examples/recipes/nightly.lua blocked.csv members.csv [nightly.db]
 --
---    blocked.csv: value,active                 the cards that were blocked ("no") or released ("yes")
---    members.csv: value,name,contact_email     the cards that are new or were given to a contact; none that is blocked
+--    blocked.csv: value,active                cards that were blocked (no) or released (yes)
+--    members.csv: value,name,contact_email    cards that are new or were given to a contact
+--
+-- A blocked card must not be in members.csv, because an inactive card cannot be linked.
 local jobs, leat = require("leat.jobs"), require("leat")
 
 assert(arg[2], "usage: nightly.lua blocked.csv members.csv [nightly.db]")
@@ -13,13 +15,13 @@ local complete = true
 local function run(job)
   local summary = leat.assert(job:run(client))
   local paths = leat.assert(job:write_results())
-  local done = job.done + job.skipped -- a row that is the same as another one is skipped
+  local done = job.done + job.skipped -- the second of two equal rows is skipped
   print(("%s: %s, %d of %d rows done"):format(job.name, summary.state, done, job.rows))
   if done < job.rows then
     complete = false
     print("see " .. paths.results)
   end
-  if summary.state ~= "finished" then -- the key was refused, for example: the next run continues this job
+  if summary.state ~= "finished" then -- for example, the key was refused; the next run continues
     print(summary.message or summary.kind)
     os.exit(1)
   end
@@ -36,13 +38,13 @@ local function sync(operation, path)
   local csv = leat.assert(jobs.csv(function() return file:read(65536) end, operation))
   run(leat.assert(store:plan {
     client = client, operation = operation, csv = csv, file = path, name = name,
-    again = true, -- the same rows may come again, after others have changed the cards
+    again = true, -- the file may be the same as an earlier one
   }))
   file:close()
 end
 
-sync("update", arg[1]) -- first, because an inactive card cannot be linked
+sync("update", arg[1]) -- first, because a card that was released may be in members.csv
 sync("ensure", arg[2])
-store:remove_old() -- finished more than 30 days ago
+store:remove_old() -- removes the jobs that finished more than 30 days ago
 store:close()
 os.exit(complete and 0 or 1)

@@ -1,4 +1,4 @@
--- Sends the header of a partner, X-Partner-ID, with every request, and prints the account of the key:
+-- Sends the header of a partner with every request, and prints the account of the key:
 --    LEAT_PARTNER_ID=... lua5.4 examples/recipes/partner.lua
 local leat = require("leat")
 

@@ -7,13 +7,14 @@ assert(new, "usage: replace.lua LOST NEW")
 local cards = leat.from_env().contact_identifiers
 
 local function replace()
-  local old, err = cards:update(lost, { active = false }) -- returns the card, although it is inactive now
+  local old, err = cards:update(lost, { active = false }) -- returns the inactive card
   if not old then
     return nil, err
   elseif not old.contact then
-    return nil, lost .. " is inactive now. It belonged to no contact, so " .. new .. " was not created."
+    return nil, ("%s is inactive, and has no contact that could get %s"):format(lost, new)
   end
-  local name = old.name ~= old.value and old.name or nil -- a card without a name has its value as its name
+  -- A card without a name has its value as its name.
+  local name = old.name ~= old.value and old.name or nil
   return cards:ensure(new, { name = name, contact_uuid = old.contact.uuid })
 end
 

@@ -4,8 +4,8 @@ local leat = require("leat")
 
 local cards = leat.from_env { timeout = 5 }.contact_identifiers
 
--- Returns an iterator over the scanned values, without blanks at their ends. A CR, LF or tab ends a scan, and so does
--- the end of the input. Empty scans are skipped.
+-- Returns an iterator over the scanned values, without the spaces around them. A CR, LF or
+-- tab ends a scan, and so does the end of the input. Empty scans are skipped.
 local function scans(input)
   local ended = false
   return function()
@@ -27,7 +27,8 @@ end
 
 io.stdout:setvbuf("line")
 for value in scans(io.stdin) do
-  local accepted, wrong = cards:validate("find", value) -- a garbled scan, for which find would raise an error
+  -- find would raise an error for a garbled scan.
+  local accepted, wrong = cards:validate("find", value)
   if accepted then
     local card, err = cards:find(value)
     print(card and tostring(card) or ("%s: %s"):format(value, err.kind))

@@ -1,4 +1,4 @@
--- Verifies the signature of a webhook: the header `Signature` is the HMAC-SHA256 of the body.
+-- Verifies a webhook's signature: the header `Signature` is the HMAC-SHA256 of the body.
 --    WEBHOOK_SECRET=... lua5.4 examples/recipes/webhook.lua SIGNATURE <body
 -- The exit status is 0 for a valid signature, and 1 for any other.
 local hmac = require("openssl.hmac") -- luaossl; on Debian the package lua-luaossl
@@ -12,7 +12,8 @@ local function to_hex(bytes)
   return (bytes:gsub(".", function(byte) return ("%02x"):format(byte:byte()) end))
 end
 
--- Compares two texts so that the time it takes tells nothing about them: each is signed with a key of the moment.
+-- Signs both texts with a random key and compares the signatures, so that the time that this
+-- takes reveals nothing about the texts.
 local function are_equal(a, b)
   local key = rand.bytes(32)
   return sign(key, a) == sign(key, b)
@@ -25,7 +26,8 @@ end
 local signature = assert(arg[1], "usage: webhook.lua SIGNATURE <body")
 local secret = os.getenv("WEBHOOK_SECRET") or ""
 assert(secret ~= "", "WEBHOOK_SECRET is not set")
-local body = io.read("*a") -- the bytes as they arrived: JSON that was decoded and encoded again has another signature
+-- The bytes as they arrived: JSON that is decoded and encoded again has another signature.
+local body = io.read("*a")
 local valid = is_valid(body, signature, secret)
 print(valid and "valid" or "invalid")
 os.exit(valid and 0 or 1)

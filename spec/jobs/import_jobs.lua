@@ -335,8 +335,8 @@ To try those again that failed or are unknown:
       "ready", "later", "claimed" } do
       assert.truthy(help:find("\n   [^\n]*%f[%l]" .. outcome .. "%f[^%l][^\n]*"), outcome)
     end
-    for _, sentence in ipairs { "replaced, or removed, when results are written again: edit a copy",
-      "cards.results.csv has the line, the outcome and the reason of each row", "Unprocessed rows may have been sent",
+    for _, sentence in ipairs { "replaced or removed when results are written again", "edit a copy, and import that",
+      "cards.results.csv has the line, the outcome and the reason of each row", "unprocessed rows may have been sent",
       "value='Card Number' \\ --column name=Member --column contact_email=E-Mail" } do
       assert_has(help:gsub("%s+", " "), sentence)
     end

@@ -80,34 +80,35 @@ end
 
 local function add_contact(command)
   local uuid = command:option("--contact", "Link the card to the contact with this UUID."):argname("UUID")
-  local email = command:option("--email", "Link the card to the contact with this e-mail address, "
-    .. "which must exist."):argname("ADDRESS")
+  local email = command:option("--email", "Link the card to the existing contact with this e-mail address.")
+    :argname("ADDRESS")
   command:mutex(uuid, email)
 end
 
 local function add_contact_argument(command)
   local uuid = command:argument("UUID", "The contact's UUID."):target("contact"):argname("UUID"):args("?")
-  local email = command:option("--email", "The contact with this e-mail address, instead of a UUID.")
+  local email = command:option("--email", "The contact's e-mail address, instead of the UUID.")
     :argname("ADDRESS")
   command:mutex(uuid, email)
 end
 
 local function add_expect(command)
-  command:option("--expect", "Change a card only if it belongs to this contact; 'none': to no contact.")
-    :argname("UUID")
+  command:option("--expect", "Change a card only if it belongs to this contact; with 'none', only if it belongs to no "
+    .. "contact."):argname("UUID")
 end
 
 local function add_dry_run(command)
-  command:flag("--dry-run", "Show what would be done; send nothing that changes anything.")
+  command:flag("--dry-run", "Show what would be done, and change nothing.")
 end
 
 local function add_yes(command)
-  command:flag("-y --yes", "Do not ask. Needed where standard input or standard error is not a terminal.")
+  command:flag("-y --yes", "Do not ask. Needed if standard input or standard error is not a terminal.")
 end
 
 local function add_card_commands(add)
-  add_values(add("find", "Show cards.", "Show cards: their state, contact and name. The service does not show a card "
-    .. "that is inactive: 'find' then fails with the status 1, and 'leat list' shows it with those of its contact."))
+  add_values(add("find", "Show cards.", "Show cards: their state, contact and name. The service does not show inactive "
+    .. "cards: for such a card 'find' fails with exit status 1. 'leat list' shows it with the other cards of its "
+    .. "contact."))
 
   local create = add("create", "Create a card.")
   add_value(create)
@@ -115,9 +116,9 @@ local function add_card_commands(add)
   add_contact(create)
   add_dry_run(create)
 
-  local ensure = add("ensure", "Create a card, or complete the one that exists.",
-    "Create a card. If it exists, link it and name it where that is missing. A card with another contact or "
-    .. "name is not changed: that is a conflict.")
+  local ensure = add("ensure", "Create a card, or add a missing contact or name.",
+    "Create a card. If it exists, link it if it has no contact, and name it if it has no name. A card with another "
+    .. "contact or name is not changed: the command fails with 'conflict'.")
   add_value(ensure)
   ensure:option("--name", "The name that the card must have."):argname("NAME")
   add_contact(ensure)
@@ -165,17 +166,17 @@ local function add_other_commands(add)
 
   add_dry_run(request)
 
-  add_sandbox_options(add("sandbox", "Serve a local copy of the API, to try things on.",
-    "Serve a copy of the API on 127.0.0.1, with cards of its own, until Ctrl-C or SIGTERM, after which the exit "
-    .. "status is 0. The base URL, the URL for tokens and, with --tls, the file of the certificate are printed, each "
-    .. "on a line."))
+  add_sandbox_options(add("sandbox", "Serve a local copy of the API, to try things out.",
+    "Serve a copy of the API on 127.0.0.1, with cards of its own, until Ctrl-C or SIGTERM; the exit status is then 0. "
+    .. "The command prints the base URL, the URL for tokens and, with --tls, the file of the certificate, one per "
+    .. "line. To standard error it prints the 'export' line that makes 'leat' use the sandbox."))
 
   add("version", "Show the versions of leat and of its libraries.")
   add("help", "Show how to use a command.")
     :argument("COMMAND", "A command."):target("topics"):argname("COMMAND"):args("*")
   add("completion", "Print a completion script for a shell.",
     "Print a completion script for a shell. In bash: 'source <(leat completion bash)'; in fish: 'leat completion fish "
-    .. "| source'; for zsh, keep it as a file '_leat' in a folder of $fpath."):argument("SHELL", "bash, zsh or fish.")
+    .. "| source'; for zsh, save it as a file '_leat' in a folder of $fpath."):argument("SHELL", "bash, zsh or fish.")
     :target("shell"):argname("SHELL"):choices { "bash", "zsh", "fish" }
 end
 
@@ -184,18 +185,20 @@ local function add_global_options(root)
   root:flag("-q --quiet", "Print no notices and no progress; results and errors are still printed.")
   root:flag("-v --verbose", "Print every request to standard error.")
   root:option("--concurrency", "How many values are processed at a time; default: 8."):argname("N"):convert(concurrency)
-  root:option("--rate", "Requests per second at most, or 'none'; default: LEAT_RATE, or 5 with several values and "
-    .. "in imports.")
+  root:option("--rate", "Send at most N requests per second; 'none': no limit; default: LEAT_RATE, or 5 for several "
+    .. "values and for imports.")
     :argname("N"):convert(rate)
-  root:option("--timeout", "Seconds that the requests for one value may take in all; default: 30.")
+  root:option("--timeout", "How long all requests for one value may take together; default: 30.")
     :argname("SECONDS"):convert(positive("--timeout"))
-  root:option("--api-key-file", "Read the API key from this file; default: LEAT_API_KEY, LEAT_API_KEY_FILE.")
+  root:option("--api-key-file", "Read the API key from the first line of this file; default: LEAT_API_KEY, or the file "
+    .. "in LEAT_API_KEY_FILE.")
     :argname("FILE")
-  root:option("--base-url", "The base URL of the API; default: LEAT_BASE_URL, or the service."):argname("URL")
+  root:option("--base-url", "The base URL of the API; default: LEAT_BASE_URL, or that of the service.")
+    :argname("URL")
   root:option("--ca-file", "Trust the certificates in this PEM file instead of the system's."):argname("FILE")
   root:option("--proxy", "The URL of a proxy, or '' for none; default: https_proxy."):argname("URL")
-  root:option("--db", "The journal of imports; default: LEAT_DB, or leat/jobs.db in $XDG_STATE_HOME or "
-    .. "~/.local/state."):argname("FILE")
+  root:option("--db", "The journal, which records what imports did; default: LEAT_DB, or leat/jobs.db in "
+    .. "$XDG_STATE_HOME or ~/.local/state."):argname("FILE")
   root:flag("--version", "Show the version and exit.")
 end
 

@@ -2,23 +2,32 @@
 
 local OPERATIONS = { "ensure", "create", "link", "unlink", "update", "delete", "find" }
 local DAY = 86400
+local DESCRIPTION = "Process a CSV file of cards, each row once. The command records in a journal what becomes of "
+  .. "each row, so that after Ctrl-C, a crash or an outage the same command continues where it was.\n\n"
+  .. "The cells of FILE are separated by commas, semicolons or tabs. Its first line names the columns: value and, "
+  .. "depending on the operation, name, contact_uuid or contact_email, active, expect. Other columns are ignored.\n\n"
+  .. "When the command ends, it writes result files beside FILE. For cards.csv, cards.results.csv has the line, the "
+  .. "outcome and the reason of each row. cards.failed.csv, cards.unknown.csv, cards.rejected.csv, cards.skipped.csv "
+  .. "and cards.unprocessed.csv have the rows with that outcome as they were in FILE, without reasons. These files are "
+  .. "replaced or removed when results are written again: to correct rows, edit a copy, and import that."
 local EPILOG = [[
 Outcomes in cards.results.csv:
-   created, existed  The card is new, or was there before; 'changed' says
-                     whether it was linked or named then.
+   created, existed  The card is new, or existed before. If it existed,
+                     'changed' says whether it was linked or named.
    linked, unlinked, updated, deleted, found
                      Done as requested.
-   recovered         Done: its response was lost, and the card showed it.
+   recovered         Done: the response was lost, but a find then showed the
+                     card as requested.
    failed            Not done; 'kind' and 'message' say why.
-   unknown           May be done, but the card does not show it: look at it.
-   rejected          Never sent: something is wrong in the row.
-   skipped           Never sent: it is the same as another row.
-   ready             Unprocessed: nothing that can have an effect was sent.
+   unknown           Perhaps done, but the card does not show it: check it.
+   rejected          Not sent: something is wrong in the row.
+   skipped           Not sent: it is the same as another row.
+   ready             Unprocessed: no change was sent for it.
    later             Unprocessed: it was tried, and waits to be tried again.
    claimed           Unprocessed: it was being sent when the results were
                      written, or when the program died.
-   Unprocessed rows may have been sent. 'leat job run' finds out which of them
-   were, so continue the job rather than importing cards.unprocessed.csv.
+   So unprocessed rows may have been sent. 'leat job run' finds out which
+   were: continue the job, and do not import cards.unprocessed.csv.
 
 Examples:
    leat import members.csv --column value='Card Number' \
@@ -68,27 +77,28 @@ end
 -- ---- options ----------------------------------------------------------------------------
 
 local function add_out(command)
-  command:option("--out", "The folder for the result files; default: that of the file, or the current one. "
-    .. "It is made if it is missing.")
+  command:option("--out", "The folder for the result files, which is made if it is missing; default: the folder of the "
+    .. "input file, or the current folder.")
     :argname("DIR")
 end
 
 -- How a job is run.
 local function add_run_options(command)
   add_out(command)
-  command:option("--max-failures", "Pause when so many rows have failed, or such a percentage, but not before 100 "
-    .. "have; rejected rows do not count; default: 5%; 0: never."):argname("N|P%"):convert(failures)
+  command:option("--max-failures", "Pause when N rows have failed; or when P% of the processed rows have, but not "
+    .. "before 100 have failed. Rejected rows do not count. 0: never pause; default: 5%.")
+    :argname("N|P%"):convert(failures)
   command:flag("--verify", "Find every card once more at the end, not only those whose change is in doubt.")
-  command:option("--settle", "For how long a request may still take effect whose response was lost; default: 30.")
+  command:option("--settle", "How long a request whose response was lost may still take effect; default: 30.")
     :argname("SECONDS"):convert(seconds("--settle", 0))
-  command:option("--lease", "For how long a process claims rows before others may take them over; default: 60.")
+  command:option("--lease", "How long the rows that a process works on are reserved for it; default: 60.")
     :argname("SECONDS"):convert(seconds("--lease", 1))
-  command:option("--probe", "The time between two attempts while the service does not respond; default: 30.")
+  command:option("--probe", "How long to wait between attempts while the service does not respond; default: 30.")
     :argname("SECONDS"):convert(seconds("--probe", 0.01))
 end
 
 local function add_id(command, optional)
-  local argument = command:argument("ID", "The number of the job" .. (optional and "; default: the last one." or "."))
+  local argument = command:argument("ID", "The number of the job" .. (optional and "; default: the latest one." or "."))
     :target("id"):argname("ID"):convert(id)
   if optional then
     argument:args("?")
@@ -98,32 +108,24 @@ end
 -- ---- commands ---------------------------------------------------------------------------
 
 local function add_import(add)
-  local import = add("import", "Process a file of cards, each row once.",
-    "Process a file of cards, each row once, whatever happens meanwhile: what becomes of each row is kept in a "
-    .. "journal, so that after Ctrl-C, a crash or an outage the same command continues. FILE is CSV, with commas, "
-    .. "semicolons or tabs. Its first line names the columns: value, and as the operation takes them name, "
-    .. "contact_uuid or contact_email, active, expect; others are ignored. Whenever it ends, results are beside FILE: "
-    .. "cards.results.csv has the line, the outcome and the reason of each row; and cards.failed.csv, "
-    .. "cards.unknown.csv, cards.rejected.csv, cards.skipped.csv and cards.unprocessed.csv have those rows as they "
-    .. "were, without reasons, so that they can be corrected and imported. These files are replaced, or removed, when "
-    .. "results are written again: edit a copy.")
+  local import = add("import", "Process a CSV file of cards, each row once.", DESCRIPTION)
   import:argument("FILE", "A CSV file; '-' reads standard input."):target("file"):argname("FILE")
   import:option("--operation", "What to do with each card: " .. table.concat(OPERATIONS, ", ") .. "; default: ensure, "
-    .. "which creates a card, or completes the one that exists."):argname("NAME"):choices(OPERATIONS)
-  import:option("--column", "The file's own header for a column, such as value='Card Number'; may be repeated.")
+    .. "which creates a card, or adds a missing contact or name."):argname("NAME"):choices(OPERATIONS)
+  import:option("--column", "The header that the file has for a column, such as value='Card Number'; may be repeated.")
     :argname("NAME=HEADER"):count("*"):convert(column)
-  import:flag("--dry-run", "Check the file, and say how long it would take; send nothing.")
-  import:flag("-y --yes", "Do not ask before cards are deleted or unlinked. Needed where there is no terminal.")
-  import:flag("--again", "Process a file again that was finished. Files are told apart by their contents, the columns "
-    .. "and the operation, not by their names.")
-  import:flag("--detach", "Only store the job, and print its number, for 'leat job run'.")
+  import:flag("--dry-run", "Check the file, and say how long the import would take; send nothing.")
+  import:flag("-y --yes", "Do not ask before cards are deleted or unlinked. Needed if there is no terminal.")
+  import:flag("--again", "Process a file once more that was imported before. A file is recognized by its contents, "
+    .. "columns and operation, not by its name.")
+  import:flag("--detach", "Only store the job, and print its number; 'leat job run' then runs it.")
   add_run_options(import)
   import:epilog(EPILOG .. "\n\n" .. import._epilog)
 end
 
 local function add_job(add, add_help)
-  local job = add("job", "Show, continue or remove the jobs that imports are.",
-    "Show, continue or remove the jobs that imports are. An import is a job: its rows, and what became of each.")
+  local job = add("job", "Show, continue or remove jobs; each import is a job.",
+    "Show, continue or remove jobs. Each import is a job: its rows, and what became of each.")
     :command_target("action"):require_command(true)
   local function add_action(name, summary)
     local action = job:command(name, summary):summary(summary)
@@ -131,26 +133,26 @@ local function add_job(add, add_help)
     return action
   end
   add_action("list", "List the jobs.")
-  local status = add_action("status", "Show how far a job is.")
+  local status = add_action("status", "Show how far a job has come.")
   add_id(status, true)
-  status:flag("--watch", "Show it until the job does not run any more.")
-  local run = add_action("run", "Run or continue a job; the file is not needed any more.")
+  status:flag("--watch", "Keep showing it until the job has ended.")
+  local run = add_action("run", "Run or continue a job; the input file is no longer needed.")
   add_id(run)
   add_run_options(run)
-  add_id(add_action("stop", "Let the process that runs a job end what is under way, and stop."))
-  local retry = add_action("retry", "Process the rows again that failed or whose outcome is unknown.")
+  add_id(add_action("stop", "Tell the process that runs a job to finish the requests under way, and to stop."))
+  local retry = add_action("retry", "Process again the rows that failed, and those whose outcome is unknown.")
   add_id(retry)
-  retry:flag("--failed", "Only those that failed.")
-  retry:flag("--unknown", "Only those whose outcome is unknown.")
+  retry:flag("--failed", "Only the rows that failed.")
+  retry:flag("--unknown", "Only the rows whose outcome is unknown.")
   add_run_options(retry)
   local results = add_action("results", "Write the result files of a job; they replace earlier ones. "
     .. "'leat help import' explains them.")
   add_id(results)
   add_out(results)
-  local verify = add_action("verify", "Find all cards of a job, and list those that are not as it left them, "
-    .. "or could not be seen. If it is stopped, the same command goes on.")
+  local verify = add_action("verify", "Find all cards of a job, and list those that are no longer as the job left "
+    .. "them, or could not be seen. If this is stopped, the same command continues it.")
   add_id(verify)
-  verify:option("--probe", "The time between two attempts while the service does not respond; default: 30.")
+  verify:option("--probe", "How long to wait between attempts while the service does not respond; default: 30.")
     :argname("SECONDS"):convert(seconds("--probe", 0.01))
   add_id(add_action("remove", "Remove a job from the journal. The result files stay."))
 end

@@ -64,19 +64,19 @@ return function(command)
   command:option("--port", "The port to listen on; default: any free port."):argname("N"):convert(port)
   command:flag("--tls", "Serve HTTPS.")
   command:option("--key", "The API key to accept; default: sandbox."):argname("KEY"):convert(not_empty("--key"))
-  command:option("--client-id", "The client id that gets tokens; default: sandbox-client."):argname("ID")
+  command:option("--client-id", "The client id to accept; default: sandbox-client."):argname("ID")
     :convert(not_empty("--client-id"))
-  command:option("--client-secret", "The secret for it; default: sandbox-secret."):argname("SECRET")
+  command:option("--client-secret", "The client secret to accept; default: sandbox-secret."):argname("SECRET")
     :convert(not_empty("--client-secret"))
-  command:flag("--idempotent-unlink", "Let the unlinking of a card that is not linked succeed.")
+  command:flag("--idempotent-unlink", "Report success if a card that is not linked is unlinked.")
   command:option("--contact", "A contact; may be repeated."):argname("UUID[=EMAIL]"):count("*"):convert(contact)
-  command:option("--card", "A card, linked to that contact or to none; may be repeated."):argname("VALUE[=UUID]")
-    :count("*"):convert(card)
-  command:option("--fault", "What goes wrong; may be repeated, and several faults for one operation form a queue. "
-    .. "Without 'times' a fault applies once, and 'leat' tries again. Its names are those of a fault in the module "
-    .. "leat.sandbox: operation, value, nth, times (a number, or 'always'), kind, code, status, headers, body, "
-    .. "retry_after, delay, close, apply, apply_after, lag, stale. Down for maintenance: "
-    .. "kind=maintenance,times=always. A change is made, and its response lost: "
+  command:option("--card", "A card, linked to the contact UUID, or to none; may be repeated.")
+    :argname("VALUE[=UUID]"):count("*"):convert(card)
+  command:option("--fault", "A fault to simulate; may be repeated: several faults for one operation apply one after "
+    .. "the other. Without 'times' a fault applies once, and 'leat' retries after most of them. The names are those "
+    .. "of a fault in the module leat.sandbox: operation, value, nth, times (a number, or 'always'), kind, code, "
+    .. "status, headers, body, retry_after, delay, close, apply, apply_after, lag, stale. For example, the service "
+    .. "is down for maintenance: kind=maintenance,times=always. A card is created, and the response is lost: "
     .. "operation=create,apply=true,close=before.")
     :argname("NAME=VALUE,...")
     :count("*"):convert(fault)

@@ -39,20 +39,21 @@ Exit status:
    1  refused: inactive, already_exists, already_linked, not_linked,
       invalid_input, conflict, api, too_large, canceled, local, no_memory;
       or failures of several kinds
-   2  wrong usage, file or configuration; a file that was imported before
+   2  wrong usage, a wrong file or configuration, or a file that was imported
+      before
    3  a person must act: unauthorized, forbidden, quota_reached, tls,
       redirect, config
    4  not found: not_found, contact_not_found
    5  worth trying again: connection, timeout, server, maintenance,
-      rate_limited, protocol; journal
+      rate_limited, protocol; or the journal cannot be used
    6  a change may or may not have been made: find the card, then decide
-   7  the job is not finished: stopped, or too many rows have failed
+   7  the job is not finished: it was stopped, or too many rows failed
    129, 130, 141, 143: ended by SIGHUP, SIGINT, SIGPIPE or SIGTERM
 
 Environment:
    LEAT_API_KEY, or LEAT_API_KEY_FILE, or LEAT_CLIENT_ID with
    LEAT_CLIENT_SECRET; LEAT_BASE_URL; LEAT_RATE; LEAT_DB; NO_COLOR.
-   Options win over the environment. The key is never an argument.
+   Options override the environment. The key is never an argument.
 
 Examples:
    leat find 0042
