@@ -164,7 +164,10 @@ typedef struct leat_config {
   const char *base_url;   /* LEAT_BASE_URL: an https URL with its path */
   const char *user_agent; /* "leat/" LEAT_VERSION: the header User-Agent */
   bool allow_http; /* false: permit cleartext HTTP to hosts other than this machine */
-  int timeout_ms;  /* 30000: for a whole call, from its first exchange on */
+  /* 30000: for a whole call, from its first exchange on, without its time in queues: a call
+  ** takes at most timeout_ms + queue_timeout_ms. One exchange may use all of it, and then
+  ** nothing is retried; a change uses half of what is left, unless max_attempts is 1. */
+  int timeout_ms;
   int connect_timeout_ms; /* 5000: for DNS, TCP and TLS of one connection */
   size_t max_body;        /* 1 MiB: a larger response body is LEAT_TOO_LARGE */
   /* none: added to every request, 16 at most; none that the library writes itself. */
@@ -185,8 +188,8 @@ typedef struct leat_config {
   ** up to a limit that doubles with each further retry, up to retry_cap_ms. */
   int retry_base_ms;
   int retry_cap_ms; /* 20000: the largest limit of a backoff */
-  /* 0, no limit: how long a call may wait in queues, for a connection, a token, the rate
-  ** limiter, or the end of a pause. */
+  /* 0, no limit: how long a call may wait in queues altogether, for a connection, a token,
+  ** the rate limiter, or the end of a pause. It comes on top of timeout_ms. */
   int queue_timeout_ms;
   int rate_per_minute;  /* 0, no limit: requests per minute, evenly spaced */
   leat_observe observe; /* LEAT_OBSERVE_NOTHING: what leat_client_attempt returns */

@@ -69,13 +69,20 @@ static leat_kind kind_of_status(int status) {
   }
 }
 
+static bool takes_contact(const leat_op *op) {
+  for (size_t i = 0; i < op->parameter_count; i++)
+    if (strcmp(op->parameters[i].name, "contact_uuid") == 0) return true;
+  return false;
+}
+
 /* Returns advice for the user, which the service's messages lack. */
-static const char *advice(leat_kind kind) {
+static const char *advice(leat_kind kind, const leat_op *op) {
   switch (kind) {
     case LEAT_ALREADY_EXISTS: return " (find shows its current state)";
     case LEAT_ALREADY_LINKED: return " (find shows the contact)";
     case LEAT_NOT_LINKED: return " (it is already as requested)";
-    case LEAT_CONTACT_NOT_FOUND: return " (is the contact's uuid right?)";
+    case LEAT_CONTACT_NOT_FOUND: /* other requests may name the contact by its address */
+      return takes_contact(op) ? " (is the contact's uuid right?)" : "";
     case LEAT_UNAUTHORIZED: return " (is the API key right, and not expired?)";
     case LEAT_FORBIDDEN: return " (is this API key allowed to do that?)";
     case LEAT_RATE_LIMITED: return " (try again later; the option rate spaces calls)";
@@ -119,10 +126,10 @@ static void fail_protocol(classification *j, leat_kind kind, const char *why) {
   leat__clean(type, sizeof type, content_type, j->expected->secrets);
   leat__clean(excerpt, sizeof excerpt, j->response->body, j->expected->secrets);
   fail(j, kind, proves_unchanged(j->response->status));
-  leat__error_set(&j->outcome->error, kind, "%s%s", why, advice(kind));
+  leat__error_set(&j->outcome->error, kind, "%s%s", why, advice(kind, j->expected->op));
   if (j->expected->secrets.hide) return;
   leat__error_set(&j->outcome->error, kind, "%s; content type %s, body \"%s\"%s", why,
-                  type[0] ? type : "none", excerpt, advice(kind));
+                  type[0] ? type : "none", excerpt, advice(kind, j->expected->op));
 }
 
 /* ---- HTML pages ------------------------------------------------------------------ */
@@ -319,7 +326,7 @@ static void fail_message(classification *j, leat_kind kind, int code, bool uncha
   if (j->expected->secrets.hide) leat__error_set(error, kind, "the service gave none");
   else
     leat__error_set(error, kind, "%s%s", text[0] ? text : "the service gave no message",
-                    advice(kind));
+                    advice(kind, j->expected->op));
   add_fields(j, leat__get(document, "errors"));
   append_fields(j->outcome);
 }

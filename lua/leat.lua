@@ -402,12 +402,15 @@ end
 -- @tparam[opt=`https://api.piggy.eu/api/v3/oauth/clients`] string options.base_url the URL of the API, including its
 --   path. It must be https, except for this machine
 -- @tparam[opt=false] boolean options.allow_http true allows cleartext http in `base_url` for other machines too
--- @tparam[opt=30,unit=seconds] number options.timeout how long a whole call may take, counted from its first request;
---   at most 3600
+-- @tparam[opt=30,unit=seconds] number options.timeout how long a whole call may take, with its retries, counted from
+--   its first request; at most 3600. One request may use all of it, and then nothing is retried. A create, link,
+--   unlink, update or delete uses half of what is left, so that there is time to verify or retry it. Waiting in the
+--   queue is not counted, so a call takes at most `timeout` + `queue_timeout`. `ensure` makes several calls, each with
+--   these limits
 -- @tparam[opt=5,unit=seconds] number options.connect_timeout how long making one connection may take; at most 3600
--- @tparam[opt=no limit; in nginx: `timeout`,unit=seconds] number options.queue_timeout how long a call may wait for a
---   connection, a token, the rate limiter, or the end of a pause that the service asked for. Waiting does not count
---   towards `timeout`
+-- @tparam[opt=no limit; in nginx: `timeout`,unit=seconds] number options.queue_timeout how long a call may wait
+--   altogether for a connection, a token, the rate limiter, or the end of a pause that the service asked for. Waiting
+--   does not count towards `timeout`, so a call takes at most `timeout` + `queue_timeout`
 -- @tparam[opt=3,unit=attempts] integer options.max_attempts how many times an operation is sent at most, up to 100. If
 --   the response to a create, link, unlink or delete is lost, a find verifies whether the change took effect before it
 --   is sent again. With 1, nothing is retried or verified: a change whose response was lost is reported as

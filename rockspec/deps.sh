@@ -60,6 +60,10 @@ done
 missing='' packages=''
 # need WHAT DEBIAN BREW ALPINE FEDORA ARCH   ("-": nothing to install there)
 need() {
+  case "$missing
+" in *"
+  $1
+"*) return ;; esac # two of WHAT may need the same
   missing="$missing
   $1"
   case $system in

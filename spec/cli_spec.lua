@@ -388,7 +388,7 @@ describe("the exit status is", function()
     local read = dofile("spec/support/read.lua")
     local guide, help = read("docs/command.md"), expect(0, { "help" }).stdout
     local known = { usage = true }
-    for kind in read("docs/errors.md"):gmatch("\n| `([%l_]+)`") do
+    for kind in read("lua/leat.lua"):match("@tfield string kind (.-)\n%-%- @tfield"):gmatch("`([%w_]+)`") do
       known[kind] = true
       local number = status.of { kind = kind }
       assert.truthy(guide:find(("\n| %d | [^\n]*`%s`"):format(number, kind)), kind)

@@ -31,7 +31,7 @@ local by_hand, by_both, by_leat = handler("by hand", "by_hand"), handler("leat's
 local columns = {
   measure.time_columns[1], measure.time_columns[2],
   { title = "worker's CPU us", form = "%.1f", of = function(own) return own.server * 1e6 end },
-  { title = "ratio", form = "%.2f", of = function(own, yardstick) return yardstick.server / own.server end },
+  { title = "ratio", form = "%.2f", of = function(own, yardstick) return own.server / yardstick.server end },
 }
 columns[1].title = "requests/s"
 

@@ -228,7 +228,7 @@ describe("docs/openresty.md", function()
       end
     end
     assert.equal(5, #lines)
-    table.insert(lines, "grep -c 'error.*not_found' ~/site/error.log")
+    table.insert(lines, "grep -Ec 'not_found|inactive|runtime error' ~/site/error.log")
     return table.concat(lines, "\n")
   end
 
@@ -241,6 +241,8 @@ describe("docs/openresty.md", function()
     pipe:close()
     os.remove(script)
     os.execute("rm -r " .. home)
-    assert.truthy(said:find("This is 0042 of ann\nnot_found\n0\n$"), said)
+    local card, rest = said:match("\n(%b{})\n(.*)$")
+    assert.same({ value = "0042", name = "0042", contact = "ann" }, require("cjson").decode(card), said)
+    assert.equal('{"error":"not_found"}\n{"error":"invalid_input"}\n{"error":"inactive"}\n0\n', rest)
   end)
 end)
