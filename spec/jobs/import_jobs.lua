@@ -175,7 +175,7 @@ describe("leat import", function()
   failed: %s
   rejected: %s
   skipped: %s
-To try those again that failed or are unknown:
+To retry the rows that failed or are unknown:
   leat job retry 1 --rate none --settle 0.2 --probe 0.2
 ]]):format(path_of("cards.results.csv"), path_of("cards.failed.csv"), path_of("cards.rejected.csv"),
       path_of("cards.skipped.csv")), result.stdout)

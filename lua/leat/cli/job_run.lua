@@ -91,7 +91,7 @@ local function next_command(context, job)
   if continued[job.state] then
     words, purpose = "job run %d", "To continue:"
   elseif job.state == "finished" and job.failed + job.unknown > 0 then
-    words, purpose = "job retry %d", "To try those again that failed or are unknown:"
+    words, purpose = "job retry %d", "To retry the rows that failed or are unknown:"
   end
   return words and text.command(context.options, words:format(job.id), true), purpose
 end
