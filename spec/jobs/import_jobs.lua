@@ -651,7 +651,7 @@ describe("leat job", function()
     os.remove(file)
     expect(0, { "job", "run", "1" })
     assert_has(expect(2, { "job", "run", "1" }).stderr,
-      "job 1 is finished: 'leat job retry 1' tries those rows again that failed or are unknown")
+      "job 1 is finished: 'leat job retry 1' retries the rows that failed or are unknown")
     assert.equal(3, count_writes())
     assert.truthy(read("cards.results.csv"))
   end)

@@ -82,7 +82,7 @@ function actions.run(context, store)
   if not job then
     return context.output:failure(nil, err)
   elseif job.state == "finished" then
-    usage(("job %d is finished: '%s' tries those rows again that failed or are unknown"):format(job.id,
+    usage(("job %d is finished: '%s' retries the rows that failed or are unknown"):format(job.id,
       text.command(context.options, ("job retry %d"):format(job.id))), true)
   end
   connect(context)
