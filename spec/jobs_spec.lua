@@ -611,6 +611,16 @@ describe("running", function()
     assert.is_true(#server:requests("create") <= 20 + 8)
   end)
 
+  it("stops at the first response that refuses the key, also in the middle of a run", function()
+    local job = plan("create", numbered(40))
+    server:fault { operation = "create", nth = 10, kind = "unauthorized" }
+    local summary = run(job)
+    assert.same({ "paused", "unauthorized" }, { summary.state, summary.kind })
+    assert.is_true(job.done < 40 and job.unprocessed == 40 - job.done)
+    assert.equal("finished", run(job).state)
+    assert.same({ 40, 0, 0, 0, 0, 0 }, counts(job))
+  end)
+
   it("pauses when too many rows have failed", function()
     local job = plan("find", numbered(50))
     local summary = run(job, { max_failures = 10, concurrency = 2 })
