@@ -83,7 +83,7 @@ run_tests() {
     make -s -k LUA="$LUA" test-core test-lua || echo "canary: the tests failed"
     make -s LUA="$LUA" test-nginx || echo "canary: the tests failed"
   else
-    make -s LUA="$LUA" test-lua BUSTED_FLAGS="spec/secrets_spec.lua spec/sandbox_spec.lua" || true
+    make -s LUA="$LUA" test-lua BUSTED_FLAGS="spec/secrets_spec.lua spec/sandbox_spec.lua spec/cli_secrets_spec.lua" || true
     make -s LUA="$LUA" test-nginx NGINX_SPECS=spec/nginx/calls_nginx.lua || true
   fi
 }
