@@ -312,17 +312,14 @@ local function wrong_mapping(mapping, operation)
 end
 
 -- Returns a message for each column that is not used, but whose name is almost that of one that would be.
-local function misspelt(headers, matched, operation)
-  local warnings, known, used = {}, {}, {}
+local function misspelt(matched, operation)
+  local warnings, known = {}, {}
   for _, name in ipairs(OPERATIONS[operation].uses) do
     known[#name > 4 and not matched[name] and name or false] = true -- many headers are similar to "name"
   end
   known[false] = nil
-  for _, column in ipairs(matched) do
-    used[column.index] = true
-  end
-  for i, header in ipairs(headers) do
-    local nearest = not used[i] and schema.nearest(known, header:gsub("%s", "_"))
+  for _, header in ipairs(matched.unused) do
+    local nearest = schema.nearest(known, (header:gsub("%s", "_")))
     if nearest then
       warnings[#warnings + 1] = ("column %s is not used: did you mean '%s'?"):format(quote(header), nearest)
     end
@@ -397,8 +394,8 @@ function columns.match(headers, operation, mapping)
     return nil, missing
   end
   matched.needed = sum_of_bits(set_of(OPERATIONS[operation].needs or NOTHING))
-  matched.warnings = misspelt(headers, matched, operation)
   matched.used, matched.unused = used_and_unused(headers, matched)
+  matched.warnings = misspelt(matched, operation)
   return matched
 end
 
@@ -436,7 +433,7 @@ local function read_arguments(matched, cells)
     if cell ~= "" then
       if column.read then
         cell, problem = column.read(cell)
-      elseif column.wrong then
+      else
         problem = column.wrong(cell)
       end
       if problem then
