@@ -32,12 +32,10 @@ end
 
 local function show_progress(context, run, begun)
   local p = run:progress()
-  local verifies = p.phase == "verifying"
   p.failing = p.failing or context.failing or nil
-  local line, problem = text.progress(p)
-  context.output:progress({ done = verifies and p.verified or p.done + p.failed + p.unknown,
-    total = verifies and p.to_verify or p.rows - p.rejected - p.skipped, text = line, problem = problem,
-    begun = begun }, core.now() / 1000)
+  local shown = text.progress(p)
+  shown.begun = begun
+  context.output:progress(shown, core.now() / 1000)
 end
 
 -- Steps the run until it has ended. Returns its summary.

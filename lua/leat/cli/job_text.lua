@@ -59,8 +59,9 @@ function text.processed(count, total, failed)
     text.number(failed))
 end
 
-function text.rate(rate)
-  return ("%.1f/s"):format(rate)
+-- Returns a rate, and the time that is left, if that is known.
+function text.pace(rate, seconds_left)
+  return ("%.1f/s%s"):format(rate, seconds_left and (", %s left"):format(text.duration(seconds_left)) or "")
 end
 
 local function waiting(count)
@@ -80,19 +81,18 @@ local function problem_of(p)
   end
 end
 
--- Returns how far a run is, and what is wrong, if something is. `p` is the run's progress.
+-- Returns how far a run is, for Output:progress; `problem` is true if something is wrong. `p` is the run's progress.
 function text.progress(p)
   local unknown = p.unknown > 0 and (", %s unknown"):format(text.number(p.unknown)) or ""
   local ended, total = p.done + p.failed + p.unknown, p.rows - p.rejected - p.skipped
   local so_far = text.processed(ended, total, p.failed) .. unknown
   if p.phase == "verifying" then
-    so_far = ("%s of %s verified"):format(text.number(p.verified), text.number(p.to_verify))
+    ended, total = p.verified, p.to_verify
+    so_far = ("%s of %s verified"):format(text.number(ended), text.number(total))
   end
   local problem = problem_of(p)
-  if problem then
-    return ("%s; %s"):format(so_far, problem), true
-  end
-  return ("%s, %s%s"):format(so_far, text.rate(p.rate), p.eta and (", %s left"):format(text.duration(p.eta)) or "")
+  local rest = problem and "; " .. problem or ", " .. text.pace(p.rate, p.eta)
+  return { done = ended, total = total, text = so_far .. rest, problem = problem ~= nil }
 end
 
 -- Returns the counts of a job, which add up to the number of its rows.

@@ -189,8 +189,8 @@ local WIDTH = 20
 
 local function progress_text(p, seconds)
   local rate = p.done / seconds
-  local text = ("%s, %s"):format(text_of.processed(p.done, p.total, p.failed), text_of.rate(rate))
-  return p.total and rate > 0 and ("%s, %s left"):format(text, text_of.duration((p.total - p.done) / rate)) or text
+  local left = p.total and rate > 0 and (p.total - p.done) / rate or nil
+  return ("%s, %s"):format(text_of.processed(p.done, p.total, p.failed), text_of.pace(rate, left))
 end
 
 -- A problem leaves no room for the bar.
