@@ -193,11 +193,7 @@ $(M)/leat/sqlite/core.so: $(M)/leat_sqlite.o $(SHARED_O) $(BUILD)/libleat.a
 	@mkdir -p $(@D)
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(SQLITE_LIBS)
 
-$(M)/leat/jobs/core.so: $(M)/leat_jobs.o $(SHARED_O) $(BUILD)/libleat.a
-	@mkdir -p $(@D)
-	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^
-
-$(M)/leat/csv/core.so: $(M)/leat_csv.o $(SHARED_O) $(BUILD)/libleat.a
+$(M)/leat/csv/core.so $(M)/leat/jobs/core.so: $(M)/leat/%/core.so: $(M)/leat_%.o $(SHARED_O) $(BUILD)/libleat.a
 	@mkdir -p $(@D)
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^
 

@@ -23,6 +23,7 @@
 **                    where the next row begins, and its line. `columns` is what
 **                    columns.match returns.
 **   core.FIELDS      How many integers of each row core.scan stores.
+**   core.MAX_PENDING A quote that is not closed within so many bytes is damage.
 **   core.given       A number for each argument, by name, whose sums are sets.
 */
 #include "binding.h"
@@ -475,5 +476,7 @@ LEAT_API int luaopen_leat_csv_core(lua_State *L) {
   lua_setfield(L, -2, "given");
   lua_pushinteger(L, FIELDS);
   lua_setfield(L, -2, "FIELDS");
+  lua_pushinteger(L, MAX_PENDING);
+  lua_setfield(L, -2, "MAX_PENDING");
   return 1;
 }

@@ -18,7 +18,7 @@ local core = require("leat.csv.core")
 local find, gsub, match, sub = string.find, string.gsub, string.match, string.sub
 
 -- A text of more bytes without a line end is not read to its end: memory would grow with it.
-local MAX_PENDING = 1024 * 1024
+local MAX_PENDING = core.MAX_PENDING
 local BEGINNING = 1024 -- tells what kind of file it is
 
 local SEPARATORS = { ",", ";", "\t" }
