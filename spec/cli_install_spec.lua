@@ -25,11 +25,7 @@ local function quote(text)
   return "'" .. text:gsub("'", "'\\''") .. "'"
 end
 
-local function write(path, text)
-  local file = assert(io.open(path, "w"))
-  file:write(text)
-  file:close()
-end
+local write = dofile("spec/support/write.lua")
 
 local function make(target, prefix)
   return run_well(("LD_PRELOAD= make -s %s PREFIX=%s LUA=%s"):format(target, quote(prefix), lua))

@@ -77,6 +77,14 @@ local function plan(operation, rows, options)
   return assert(store:plan(options))
 end
 
+-- Checks that no transaction or query is left open: another connection writes the journal, and then this one.
+local function expect_writable()
+  local other = assert(jobs.open(path))
+  assert(other:plan { account = "", rows = rows_of("c") })
+  other:close()
+  assert.same({ "d - ready" }, planned(plan("create", rows_of("d"))))
+end
+
 local fast = { settle = 0.05, probe = 0.05 }
 
 local function run(job, options)
@@ -200,10 +208,7 @@ describe("planning", function()
     local none, err = store:plan { account = "", rows = many }
     assert.is_nil(none)
     assert.equal("journal", err.kind)
-    local other = assert(jobs.open(path))
-    assert(other:plan { account = "", rows = rows_of("c") })
-    other:close()
-    assert.same({ "d - ready" }, planned(plan("create", rows_of("d"))))
+    expect_writable()
   end)
 
   it("goes on after results that were damaged", function()
@@ -212,10 +217,7 @@ describe("planning", function()
     journal:execute("update item set seen = '{'", "")
     assert.has_error(job:results())
     journal:execute("update item set seen = null", "")
-    local other = assert(jobs.open(path))
-    assert(other:plan { account = "", rows = rows_of("c") })
-    other:close()
-    assert.same({ "d - ready" }, planned(plan("create", rows_of("d"))))
+    expect_writable()
   end)
 
   it("keeps nothing of a plan in memory or in temporary tables", function()

@@ -4,6 +4,7 @@ local command = dofile("spec/support/command.lua")
 local interpreter = dofile("spec/support/interpreter.lua")
 local markdown = dofile("spec/support/markdown.lua")
 local sandbox = require("leat.sandbox")
+local write_file = dofile("spec/support/write.lua")
 
 local server, folder
 
@@ -37,9 +38,7 @@ local function run(words, before)
 end
 
 local function write(name, text)
-  local file = assert(io.open(folder .. "/" .. name, "wb"))
-  file:write(text)
-  file:close()
+  write_file(folder .. "/" .. name, text)
 end
 
 local function read(name)

@@ -2,7 +2,7 @@
 -- whatever happens is in spec/jobs_spec.lua.
 local command = dofile("spec/support/command.lua")
 local interpreter = dofile("spec/support/interpreter.lua")
-local read_file = dofile("spec/support/read.lua")
+local read_file, write_file = dofile("spec/support/read.lua"), dofile("spec/support/write.lua")
 local core = require("leat.core")
 local files = require("leat.jobs.core")
 local leat = require("leat")
@@ -53,9 +53,7 @@ local function path_of(name)
 end
 
 local function write(name, text)
-  local file = assert(io.open(path_of(name), "wb"))
-  file:write(text)
-  file:close()
+  write_file(path_of(name), text)
   return path_of(name)
 end
 

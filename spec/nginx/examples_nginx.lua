@@ -209,11 +209,7 @@ describe("docs/openresty.md", function()
 
   local free_port = dofile("spec/nginx/server.lua").free_port
 
-  local function write(path, text)
-    local file = assert(io.open(path, "w"))
-    file:write(text)
-    file:close()
-  end
+  local write = dofile("spec/support/write.lua")
 
   -- Returns the commands, in which each of the two files is written when the folder is there.
   local function commands(home, ports)

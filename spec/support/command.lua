@@ -57,11 +57,7 @@ local function read(path)
   return text
 end
 
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
+local write = dofile("spec/support/write.lua")
 
 --- Quotes a word for the shell.
 function command.quote(word)
