@@ -545,6 +545,15 @@ describe("running", function()
     end)
   end
 
+  it("does not give up the row that fails first, and again and again, before that is an outage", function()
+    server:fault { operation = "find", kind = "server", delay = 0.01, times = 20 }
+    local job = plan("find", numbered(30))
+    assert(job:run(connect { max_attempts = 1 }, { settle = 0.05, probe = 0.02, concurrency = 1 }))
+    for row in job:results() do
+      assert.equal("not_found", row.kind)
+    end
+  end)
+
   it("says what is wrong as soon as requests fail, how many rows wait, and for how long none is processed", function()
     server:fault { operation = "find", kind = "server", times = 26 }
     local job, first, outage, last = plan("find", numbered(60)), nil, nil, nil
