@@ -29,12 +29,12 @@ number=0 caught=0 survived=0
 
 # Runs one C test. A test that cannot be built catches nothing.
 c_test() {
-  make -s "build/test/$1" && ! timeout 120 "build/test/$1" spec/cases && return 1
+  make -s "build/test/$1" && ! timeout 300 "build/test/$1" spec/cases && return 1
   return 0
 }
 
 specs() { # specs FLAG...: runs those specs, up to the first that fails
-  timeout 120 make -s LUA="$LUA" test-lua BUSTED_FLAGS="--no-keep-going $*"
+  timeout 300 make -s LUA="$LUA" test-lua BUSTED_FLAGS="--no-keep-going $*"
 }
 
 # Runs all tests, up to the first that fails. For C, tests that are named like the changed file
@@ -64,7 +64,7 @@ model_alone() {
   c_test model_test
 }
 model_over_sockets() {
-  LEAT_OPERATIONS=1000 timeout 120 \
+  LEAT_OPERATIONS=1000 timeout 300 \
     make -s LUA="$LUA" test-lua BUSTED_FLAGS="--filter=random spec/outcomes_spec.lua"
 }
 

@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# Runs a list of steps, two at a time. The output of a step goes to build/steps/NAME.log,
+# Runs a list of steps, some of them at once. The output of a step goes to build/steps/NAME.log,
 # and is printed as a whole when the step ends. Source this file:
 #
 #   . spec/support/steps.sh
 #   first NAME COMMAND...   runs alone; if it fails, nothing else is started
-#   step  NAME COMMAND...   runs beside one other step
+#   step  NAME COMMAND...   runs beside other steps
 #   alone NAME COMMAND...   runs while nothing else does, for steps that measure time
 #   finish                  waits for all, prints the time of each, and exits with 1 if one failed
 #
+# STEPS_AT_ONCE: how many steps run at once.
 # STEP_LIMIT: the seconds after which a step is stopped, and counts as failed.
 set -u -m # job control: each step is a process group, so that Ctrl-C reaches its children
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
-STEP_LIMIT=${STEP_LIMIT:-1200}
+STEPS_AT_ONCE=${STEPS_AT_ONCE:-2} STEP_LIMIT=${STEP_LIMIT:-1200}
 steps=$PWD/build/steps
 rm -rf "$steps"
 mkdir -p "$steps"
@@ -69,7 +70,7 @@ wait_until() { # wait_until N: waits until at most N steps are running
 }
 
 step() {
-  wait_until 1
+  wait_until $((STEPS_AT_ONCE - 1))
   begin_step "$@"
 }
 
