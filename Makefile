@@ -6,6 +6,7 @@
 #   make test-poll        the driver's tests, with poll instead of epoll
 #   make test-hosts       in event loops, Neovim and a game's server
 #   make test-jobs        jobs whose processes are killed, whose disk is full, and so on; and leat import
+#   make test-postgres    with a server of PostgreSQL, also behind pgbouncer
 #   make test-nginx       in a real nginx
 #   make asan             the C tests under AddressSanitizer and UBSan
 #   make tsan             threads under ThreadSanitizer
@@ -79,6 +80,8 @@ MHD_CFLAGS     := $(call pc,--cflags libmicrohttpd)
 MHD_LIBS       := $(call pc,--libs libmicrohttpd,-lmicrohttpd)
 SQLITE_CFLAGS  := $(call pc,--cflags sqlite3)
 SQLITE_LIBS    := $(call pc,--libs sqlite3,-lsqlite3)
+POSTGRES_CFLAGS := $(call pc,--cflags libpq)
+POSTGRES_LIBS  := $(call pc,--libs libpq,-lpq)
 GNUTLS_CFLAGS  := $(call pc,--cflags gnutls)
 GNUTLS_LIBS    := $(call pc,--libs gnutls,-lgnutls)
 
@@ -88,7 +91,7 @@ STANDARD := -std=c11 -D_DEFAULT_SOURCE
 # CFLAGS and CPPFLAGS stay as the caller gave them: make would export them, with what is added
 # here, to the makes that it starts, which would add it once more and compile all anew.
 C_FLAGS   = $(CFLAGS) $(STANDARD) -fPIC -fvisibility=hidden -fno-semantic-interposition $(WARNINGS)
-CPP_FLAGS = $(CPPFLAGS) -Icore -Icore/curl -Icore/sandbox $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(MHD_CFLAGS) $(SQLITE_CFLAGS)
+CPP_FLAGS = $(CPPFLAGS) -Icore -Icore/curl -Icore/sandbox $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(MHD_CFLAGS) $(SQLITE_CFLAGS) $(POSTGRES_CFLAGS)
 LIBFLAG ?= -shared
 # Threads of libcurl's resolver may outlive the interpreter: the module stays mapped.
 MODULE  := $(LIBFLAG) -Wl,--exclude-libs,ALL -Wl,-z,nodelete -Wl,-Bsymbolic
@@ -106,11 +109,12 @@ PURE_OBJ := $(PURE:core/%.c=$(B)/%.o)
 CURL_OBJ := $(CURL:core/%.c=$(B)/%.o)
 SANDBOX_OBJ := $(SANDBOX:core/%.c=$(B)/%.o)
 
-# The Lua modules; those of the sandbox and of jobs are separate rocks.
+# The Lua modules; those of the sandbox, of jobs and of PostgreSQL are separate rocks.
 SANDBOX_LUA    := lua/leat/sandbox.lua
 SANDBOX_MODULE := $(M)/leat/sandbox/core.so
 JOBS_LUA     := $(wildcard lua/leat/csv.lua lua/leat/jobs.lua lua/leat/jobs/*.lua)
 JOBS_MODULES := $(M)/leat/sqlite/core.so $(M)/leat/csv/core.so $(M)/leat/jobs/core.so
+POSTGRES_MODULE := $(M)/leat/postgres/core.so
 LUA_SRC  := lua/leat.lua $(filter-out $(SANDBOX_LUA) $(JOBS_LUA),$(wildcard lua/leat/*.lua))
 MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so
 CLI_LUA    := $(wildcard lua/leat/cli/*.lua)
@@ -125,19 +129,22 @@ hash := \#
 has = $(shell printf '$(hash)include <%s>\n' $(1) | $(CC) $(CPP_FLAGS) -E - >/dev/null 2>&1 && echo yes)
 has_sandbox := $(call has,microhttpd.h jansson.h)
 has_sqlite  := $(call has,sqlite3.h)
-parts     := leat cli $(if $(has_sandbox),sandbox) $(if $(has_sqlite),jobs)
+has_postgres := $(call has,libpq-fe.h)
+parts     := leat cli $(if $(has_sandbox),sandbox) $(if $(has_sqlite),jobs) $(if $(has_postgres),postgres)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests tools test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-jobs test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx bench-jobs lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox install-lua-jobs uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
+.PHONY: force all lua tests tools test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-jobs test-postgres test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx bench-jobs lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs lua-postgres install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox install-lua-jobs install-lua-postgres uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%) $(if $(lua_program),$(M)/bin/leat)
 	$(if $(has_sandbox),@:,@echo no libmicrohttpd and jansson with headers: built without leat.sandbox)
 	$(if $(has_sqlite),@:,@echo no SQLite with headers: built without leat.jobs)
+	$(if $(has_postgres),@:,@echo no libpq with headers: built without leat.postgres)
 lua-leat: $(MODULES)
 lua-sandbox: $(SANDBOX_MODULE)
 lua-cli: $(CLI_MODULE)
 lua-jobs: $(JOBS_MODULES)
+lua-postgres: $(POSTGRES_MODULE)
 
 # Objects that were compiled with other flags are compiled again.
 FLAGS := $(BUILD)/flags
@@ -192,6 +199,10 @@ $(M)/leat/sandbox/core.so: $(SANDBOX_O) $(SHARED_O) $(BUILD)/libleat_sandbox.a $
 $(M)/leat/sqlite/core.so: $(M)/leat_sqlite.o $(SHARED_O) $(BUILD)/libleat.a
 	@mkdir -p $(@D)
 	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(SQLITE_LIBS)
+
+$(M)/leat/postgres/core.so: $(M)/leat_postgres.o $(SHARED_O) $(BUILD)/libleat.a
+	@mkdir -p $(@D)
+	$(CC) $(MODULE) $(LDFLAGS) -o $@ $^ $(POSTGRES_LIBS)
 
 $(M)/leat/csv/core.so $(M)/leat/jobs/core.so: $(M)/leat/%/core.so: $(M)/leat_%.o $(SHARED_O) $(BUILD)/libleat.a
 	@mkdir -p $(@D)
@@ -306,6 +317,15 @@ test-hosts: lua $(T)/slow_server
 JOB_SPECS ?= spec/jobs
 test-jobs: lua tools
 	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(LUA) spec/run.lua --pattern=_jobs $(JOB_SPECS) $(BUSTED_FLAGS)
+
+# These specs start servers of PostgreSQL, and poolers.
+POSTGRES_SPECS ?= spec/postgres
+test-postgres: lua $(M)/forks.so
+	$(run_env) $(RUN_LUA) $(LUA) spec/run.lua --pattern=_postgres $(POSTGRES_SPECS) $(BUSTED_FLAGS)
+
+$(M)/forks.so: spec/postgres/forks.c $(FLAGS)
+	@mkdir -p $(@D)
+	$(CC) $(CPP_FLAGS) $(LUA_CFLAGS) $(C_FLAGS) -shared $(LDFLAGS) -o $@ $<
 
 # nginx runs LuaJIT, whichever Lua runs the spec.
 NGINX_SPECS ?= spec/nginx
@@ -427,7 +447,7 @@ $(BUILD)/bench/%: spec/bench/%.c spec/bench/finds.h
 
 # ---- proof -----------------------------------------------------------------------
 
-C_FILES  := $(wildcard core/*.[ch] core/*/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/support/*.[ch] spec/fuzz/*.[ch] spec/bench/*.[ch] spec/torture/*.[ch])
+C_FILES  := $(wildcard core/*.[ch] core/*/*.[ch] examples/*.c lua/*.[ch] spec/core/*.[ch] spec/support/*.[ch] spec/fuzz/*.[ch] spec/bench/*.[ch] spec/torture/*.[ch] spec/postgres/*.[ch])
 SH_FILES := $(wildcard .ci/run examples/*.sh examples/*/*.sh rockspec/*.sh spec/*.sh spec/*/*.sh)
 lint:
 	$(LUA) spec/support/words.lua
@@ -456,7 +476,7 @@ purity: $(ACYCLIC_OBJ)
 	@sh spec/support/cycles.sh $(ACYCLIC_OBJ)
 exports: libraries lua
 	@BUILD=$(BUILD) sh spec/support/exports.sh $(MODULES) $(CLI_MODULE) $(if $(has_sandbox),$(SANDBOX_MODULE)) \
-	  $(if $(has_sqlite),$(JOBS_MODULES))
+	  $(if $(has_sqlite),$(JOBS_MODULES)) $(if $(has_postgres),$(POSTGRES_MODULE))
 
 # ---- documentation ---------------------------------------------------------------
 
@@ -522,6 +542,8 @@ install-lua-sandbox: lua-sandbox
 install-lua-jobs: lua-jobs
 	@$(call put,644,$(JOBS_LUA),lua,$(INST_LUADIR))
 	@$(call put,755,$(JOBS_MODULES),$(M),$(INST_LIBDIR))
+install-lua-postgres: lua-postgres
+	@$(call put,755,$(POSTGRES_MODULE),$(M),$(INST_LIBDIR))
 
 # What the parser of arguments says to man and to shells, as KIND:FILE below the prefix.
 EXTRAS := man:share/man/man1/leat.1 bash:share/bash-completion/completions/leat \
@@ -546,8 +568,8 @@ uninstall:
 	  $(patsubst %,"$(DESTDIR)$(LIBDIR)/pkgconfig/%",leat.pc leat-sandbox.pc)
 	rm -f $(patsubst %,"$(DESTDIR)$(PREFIX)/%",bin/leat $(extra_files))
 	rm -f $(patsubst lua/%,"$(DESTDIR)$(INST_LUADIR)/%",$(LUA_SRC) $(CLI_LUA) $(SANDBOX_LUA) $(JOBS_LUA)) \
-	  $(patsubst $(M)/%,"$(DESTDIR)$(INST_LIBDIR)/%",$(MODULES) $(CLI_MODULE) $(SANDBOX_MODULE) $(JOBS_MODULES))
-	@cd "$(DESTDIR)$(INST_LIBDIR)" 2>/dev/null && rmdir leat/curl leat/cli leat/sandbox leat/sqlite leat/csv leat/jobs leat 2>/dev/null || true
+	  $(patsubst $(M)/%,"$(DESTDIR)$(INST_LIBDIR)/%",$(MODULES) $(CLI_MODULE) $(SANDBOX_MODULE) $(JOBS_MODULES) $(POSTGRES_MODULE))
+	@cd "$(DESTDIR)$(INST_LIBDIR)" 2>/dev/null && rmdir leat/curl leat/cli leat/sandbox leat/sqlite leat/csv leat/jobs leat/postgres leat 2>/dev/null || true
 	@cd "$(DESTDIR)$(INST_LUADIR)" 2>/dev/null && rmdir leat/cli leat/jobs leat 2>/dev/null || true
 	@$(refresh)
 

@@ -9,6 +9,7 @@
 #   sandbox   the server for tests and the demo (libmicrohttpd, jansson)
 #   cli       what the command `leat` needs beside the module (argparse)
 #   jobs      the journal of jobs (SQLite)
+#   postgres  jobs of several machines (libpq), and for their tests a server and pgbouncer
 #   test      busted, LuaSocket, GnuTLS for the servers that test TLS, and luaossl for a recipe
 #   hosts     event loops, Neovim and the server of Luanti, to make calls in
 #   bench     a server, and the clients to compare with; uses Node and npm if they are installed
@@ -26,7 +27,7 @@ set -u
 PATH=$PATH:/usr/sbin:/sbin # nginx is in one of these, which a user's PATH may lack
 
 usage() {
-  sed -n '2,23p' "$0" | sed 's/^# \{0,1\}//' >&2
+  sed -n '2,24p' "$0" | sed 's/^# \{0,1\}//' >&2
   exit 2
 }
 
@@ -37,7 +38,7 @@ mode=${LEAT_DEPS:-$mode}
 wanted='' luas=''
 for word in "$@"; do
   case $word in
-    build | sandbox | cli | jobs | test | hosts | nginx | bench | doc | rock | cross | ci) wanted="$wanted $word" ;;
+    build | sandbox | cli | jobs | postgres | test | hosts | nginx | bench | doc | rock | cross | ci) wanted="$wanted $word" ;;
     lua5.[1-5] | luajit) luas="$luas $word" ;;
     *) usage ;;
   esac
@@ -143,6 +144,12 @@ fi
 if wants jobs; then
   library sqlite3 sqlite3.h 'SQLITE_VERSION_NUMBER >= 3035000' ||
     need "SQLite, 3.35 or later, with headers" libsqlite3-dev sqlite sqlite-dev sqlite-devel sqlite
+fi
+if wants postgres; then
+  library libpq libpq-fe.h 1 || need "libpq, with headers" libpq-dev libpq libpq-dev libpq-devel postgresql-libs
+  [ -n "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || has postgres ||
+    need "a server of PostgreSQL" postgresql postgresql postgresql postgresql-server postgresql
+  has pgbouncer || need pgbouncer pgbouncer pgbouncer pgbouncer pgbouncer pgbouncer
 fi
 if wants test; then
   library gnutls gnutls/gnutls.h 'GNUTLS_VERSION_NUMBER >= 0x030603' ||

@@ -32,6 +32,7 @@ only 'core/curl/(curl.c|diagnose.[ch])' 'curl/'
 only core/sandbox/sandbox.c 'microhttpd'
 only core/sandbox/sandbox_internal.h 'jansson'
 only lua/leat_sqlite.c 'sqlite3'
+only lua/leat_postgres.c 'libpq'
 only 'lua/.*' 'l(ua|auxlib|ualib)'
 
 private=$(grep -l 'internal\.h"' core/curl/*.[ch] || true)

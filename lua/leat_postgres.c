@@ -1,0 +1,592 @@
+/*
+** leat_postgres.c - the module leat.postgres.core: PostgreSQL for Lua, and the only file
+** that includes its header.
+**
+**   postgres.connect(conninfo, seconds)
+**                             Returns a connection. The string is libpq's, as a URI or as
+**                             words; what it lacks comes from libpq's environment and
+**                             files. No operation takes longer than `seconds`, 10 by
+**                             default, apart from looking up the host's name.
+**   postgres.codes            { TIMEOUT =, CONNECTION =, CONNINFO = }
+**   connection:execute(sql, types, ...)
+**                             Executes one statement. Its parameters are $1, $2, ...;
+**                             `types` has a letter for each, in this order: i an integer
+**                             (bigint) or boolean, t text, b bytes (bytea). Each may be
+**                             nil. Returns the number of rows that it changed. A commit
+**                             that rolls back, because an earlier statement failed, fails.
+**   connection:query(sql, types, ...)
+**                             Returns the rows, which are all in memory. Their columns
+**                             must be integers, text or bytea.
+**   connection:is_broken()    Returns whether the connection is of no use any more: it was
+**                             lost or closed, or another process opened it.
+**   connection:close()
+**   rows:fetch()              Returns true and the columns of the next row; false at the
+**                             end, which frees the rows.
+**   rows:close()              Frees the rows.
+**
+** Those that can fail return nil, a message and a code: the server's SQLSTATE, or one of
+** postgres.codes. TIMEOUT means that the server did not respond in time. The connection is
+** then broken, as after CONNECTION and after some errors of the server, and what was
+** sent may still take effect. CONNINFO means that the string is wrong. Messages contain
+** neither passwords nor the server's details, which quote values.
+**
+** Nothing here depends on a session, so that it works behind a pooler that gives each
+** transaction another one.
+*/
+#include "push.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libpq-fe.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#define CONNECTION_TYPE "leat.postgres.connection " LEAT_VERSION
+#define ROWS_TYPE       "leat.postgres.rows " LEAT_VERSION
+
+#define TIMEOUT    "timeout"
+#define CONNECTION "connection"
+#define CONNINFO   "conninfo"
+
+/* The types of values, by their numbers in the server's catalogue, which are fixed. */
+enum { BYTEA = 17, INT8 = 20, INT2 = 21, INT4 = 23, TEXT = 25, VARCHAR = 1043 };
+enum { BINARY = 1 };
+
+typedef struct connection {
+  PGconn *db;    /* NULL until the connection is begun, and once it is broken or closed */
+  bool closed;   /* by the program */
+  pid_t process; /* the one that opened it */
+  lua_Number time_ms; /* the longest time for an operation */
+} connection;
+
+typedef struct rows {
+  PGresult *result; /* NULL until it was received, and once it is freed */
+  int next;
+} rows;
+
+/* ---- the end of connections ------------------------------------------------------ */
+
+/* PQfinish says goodbye to the server. In a child process that would end the connection of
+** its parent, so the socket is replaced first. Returns false if that is impossible. */
+static bool detach(PGconn *db) {
+  int fd = PQsocket(db);
+  if (fd < 0) return true;
+  int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+  bool detached = nothing >= 0 && dup2(nothing, fd) >= 0;
+  if (nothing >= 0) close(nothing);
+  return detached;
+}
+
+/* Does not block: the socket does not, and PQfinish does not wait for the server. */
+static void finish(connection *box) {
+  PGconn *db = box->db;
+  box->db = NULL;
+  if (db && (box->process == getpid() || detach(db))) PQfinish(db);
+}
+
+static bool is_usable(const connection *box) {
+  return box->db && box->process == getpid() && PQstatus(box->db) == CONNECTION_OK;
+}
+
+static void clear(rows *box) {
+  PQclear(box->result); /* ignores NULL */
+  box->result = NULL;
+}
+
+/* ---- failures -------------------------------------------------------------------- */
+
+/* Lines that continue the one before have advice, and others with this prefix a place in
+** the server's source. */
+static bool is_wanted(const char *line, size_t length) {
+  static const char location[] = "LOCATION:";
+  size_t prefix = sizeof location - 1;
+  return length > 0 && *line != '\t' &&
+         !(length >= prefix && memcmp(line, location, prefix) == 0);
+}
+
+/* Joins the lines that say what happened, one for each host that was tried. */
+static void join_lines(char *text) {
+  char *end = text;
+  for (const char *line = text; *line;) {
+    size_t length = strcspn(line, "\n");
+    const char *next = line + length + (line[length] == '\n');
+    if (is_wanted(line, length)) {
+      if (end != text) *end++ = ' ';
+      memmove(end, line, length);
+      end += length;
+    }
+    line = next;
+  }
+  *end = '\0';
+}
+
+static void mask(char *text, const char *secret) {
+  size_t length = secret ? strlen(secret) : 0;
+  if (length == 0) return;
+  for (char *at = text; (at = strstr(at, secret)) != NULL; at += length)
+    memset(at, '*', length);
+}
+
+/* No message of libpq is known to contain a password that it recognised as one. */
+static void mask_secrets(char *text, PGconn *db) {
+  PQconninfoOption *options = db ? PQconninfo(db) : NULL;
+  for (const PQconninfoOption *one = options; one && one->keyword; one++)
+    if (*one->dispchar == '*') mask(text, one->val);
+  PQconninfoFree(options);
+}
+
+static int push_failure(lua_State *L, PGconn *db, const char *operation,
+                        const char *message, const char *code) {
+  size_t size = strlen(message) + 1;
+  char *text = memcpy(lua_newuserdata(L, size), message, size);
+  mask_secrets(text, db);
+  join_lines(text);
+  lua_pushnil(L);
+  lua_pushfstring(L, "%s: %s", operation, text);
+  lua_pushstring(L, code);
+  return 3;
+}
+
+static int push_timeout(lua_State *L, connection *box, const char *operation) {
+  finish(box); /* first: a lack of memory must not leave a response to be read */
+  return push_failure(L, NULL, operation, "the server does not respond", TIMEOUT);
+}
+
+static const char *check_text(lua_State *L, int index) {
+  size_t length;
+  luaL_checktype(L, index, LUA_TSTRING);
+  const char *text = lua_tolstring(L, index, &length);
+  luaL_argcheck(L, strlen(text) == length, index, "it contains a NUL byte");
+  return text;
+}
+
+/* ---- waiting --------------------------------------------------------------------- */
+
+/* Returns false once the time is up. A signal does not end the wait, nor prolong it. */
+static bool wait_for(PGconn *db, int events, lua_Number deadline) {
+  for (;;) {
+    lua_Number left = deadline - monotonic_ms();
+    struct pollfd socket = {.fd = PQsocket(db), .events = (short)events};
+    if (left <= 0) return false;
+    int ready = poll(&socket, 1, (int)left + 1);
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true; /* libpq sees errors */
+  }
+}
+
+/* Waits until PQgetResult does not block. Returns false once the time is up. */
+static bool wait_for_result(PGconn *db, lua_Number deadline) {
+  int unsent;
+  while ((unsent = PQflush(db)) > 0 || (unsent == 0 && PQisBusy(db))) {
+    if (!wait_for(db, unsent ? POLLIN | POLLOUT : POLLIN, deadline)) return false;
+    if (!PQconsumeInput(db)) break;
+  }
+  return true;
+}
+
+/* ---- connecting ------------------------------------------------------------------ */
+
+/* Returns what is wrong with the string, or NULL. The text must not quote it: a password
+** with a character that is not encoded ends in another part of it. */
+static const char *find_fault(const char *conninfo) {
+  char *error = NULL;
+  bool is_uri = strncmp(conninfo, "postgres", 8) == 0 && strstr(conninfo, "://");
+  PQconninfoOption *options = PQconninfoParse(conninfo, &error);
+  const char *fault = options ? NULL : "the connection string is not valid";
+  PQfreemem(error);
+  for (const PQconninfoOption *one = options; one && one->keyword; one++)
+    if (is_uri && one->val && *one->dispchar != '*' && strchr(one->val, '@') &&
+        strcmp(one->keyword, "user") != 0)
+      fault =
+          "the connection string has an @ in the wrong place: in a password it is %40";
+  PQconninfoFree(options);
+  return fault;
+}
+
+static void ignore_notice(void *unused, const PGresult *notice) {
+  (void)unused;
+  (void)notice;
+}
+
+/* Begins a connection. Without the encoding it would be that of the environment. */
+static PGconn *start(const char *conninfo) {
+  const char *names[] = {"dbname", "client_encoding", "fallback_application_name", NULL};
+  const char *values[] = {conninfo, "UTF8", "leat", NULL};
+  PGconn *db = PQconnectStartParams(names, values, 1);
+  PQsetNoticeReceiver(db, ignore_notice, NULL);
+  PQsetErrorVerbosity(db, PQERRORS_VERBOSE); /* with the code: see take_code */
+  return db;
+}
+
+/* Returns an unfinished status once the time is up. */
+static PostgresPollingStatusType finish_start(PGconn *db, lua_Number deadline) {
+  PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+  if (PQstatus(db) == CONNECTION_BAD) return PGRES_POLLING_FAILED;
+  while (status == PGRES_POLLING_READING || status == PGRES_POLLING_WRITING) {
+    int events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+    if (!wait_for(db, events, deadline)) return status;
+    status = PQconnectPoll(db);
+  }
+  return status;
+}
+
+/* Why a connection was refused is only in a text, as "FATAL:  28P01: password ...". Removes
+** the code from it and stores it. */
+static void take_code(char *text, char code[static 6]) {
+  static const char characters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  for (char *at = text; (at = strstr(at, ":  ")) != NULL;) {
+    at += 3;
+    if (strspn(at, characters) != 5 || strncmp(at + 5, ": ", 2) != 0) continue;
+    memcpy(code, at, 5);
+    memmove(at - 1, at + 7, strlen(at + 7) + 1);
+  }
+}
+
+static int push_refused(lua_State *L, connection *box) {
+  char code[6] = "";
+  const char *message = PQerrorMessage(box->db);
+  size_t size = strlen(message) + 1;
+  char *text = memcpy(lua_newuserdata(L, size), message, size);
+  take_code(text, code);
+  int count = push_failure(L, box->db, "connect", text, *code ? code : CONNECTION);
+  finish(box);
+  return count;
+}
+
+static lua_Number check_seconds(lua_State *L, int index) {
+  const lua_Number longest = 86400;
+  lua_Number seconds = luaL_optnumber(L, index, 10);
+  luaL_argcheck(L, seconds > 0 && seconds <= longest, index, "not a number of seconds");
+  return seconds;
+}
+
+static int connection_connect(lua_State *L) {
+  const char *conninfo = check_text(L, 1), *fault = find_fault(conninfo);
+  lua_Number time_ms = check_seconds(L, 2) * 1000, deadline = monotonic_ms() + time_ms;
+  if (fault) return push_failure(L, NULL, "connect", fault, CONNINFO);
+  connection *box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = (connection){.process = getpid(), .time_ms = time_ms};
+  luaL_setmetatable(L, CONNECTION_TYPE);
+  box->db = start(conninfo);
+  if (!box->db) return luaL_error(L, "not enough memory");
+  PostgresPollingStatusType status = finish_start(box->db, deadline);
+  if (status == PGRES_POLLING_FAILED) return push_refused(L, box);
+  if (status != PGRES_POLLING_OK) return push_timeout(L, box, "connect");
+  PQsetnonblocking(box->db, 1);
+  return 1;
+}
+
+static int connection_is_broken(lua_State *L) {
+  const connection *box = check_box(L, 1, OWN, CONNECTION_TYPE);
+  lua_pushboolean(L, !is_usable(box));
+  return 1;
+}
+
+static int connection_close(lua_State *L) {
+  connection *box = check_box(L, 1, OWN, CONNECTION_TYPE);
+  box->closed = true;
+  finish(box);
+  return 0;
+}
+
+/* ---- parameters ------------------------------------------------------------------ */
+
+typedef struct parameter {
+  const char *bytes; /* a string on the stack, or `integer` */
+  size_t length;
+  unsigned char integer[8];
+} parameter;
+
+/* The arguments of execute and query. */
+enum { SQL = 2, TYPES, BEFORE_VALUES = TYPES };
+
+static bool to_integer(lua_State *L, int index, int64_t *value) {
+#if LUA_VERSION_NUM >= 503
+  if (lua_isinteger(L, index)) {
+    *value = lua_tointeger(L, index);
+    return true;
+  }
+#endif
+  const lua_Number limit = (lua_Number)9223372036854775808.0;
+  lua_Number number = lua_tonumber(L, index);
+  if (!(number >= -limit && number < limit)) return false;
+  *value = (int64_t)number;
+  return (lua_Number)*value == number;
+}
+
+static int64_t check_integer(lua_State *L, int index) {
+  int64_t value = 0;
+  if (lua_isboolean(L, index)) return lua_toboolean(L, index);
+  if (lua_type(L, index) != LUA_TNUMBER) {
+    lua_pushfstring(L, "integer expected, got %s", luaL_typename(L, index));
+    luaL_argerror(L, index, lua_tostring(L, -1));
+  }
+  if (!to_integer(L, index, &value))
+    luaL_argerror(L, index, "number has no integer representation");
+  return value;
+}
+
+/* The server takes integers in the order of the network. */
+static void store_integer(unsigned char bytes[static 8], int64_t value) {
+  uint64_t rest = (uint64_t)value;
+  for (int i = 7; i >= 0; i--, rest >>= 8)
+    bytes[i] = (unsigned char)(rest & 0xff);
+}
+
+/* libpq measures lengths with int. */
+static void check_string(lua_State *L, int index, char type, parameter *into) {
+  const size_t most = 1u << 30;
+  luaL_checktype(L, index, LUA_TSTRING);
+  into->bytes = lua_tolstring(L, index, &into->length);
+  luaL_argcheck(L, into->length < most, index, "too long");
+  luaL_argcheck(L, type == 'b' || !memchr(into->bytes, '\0', into->length), index,
+                "text contains a NUL byte");
+}
+
+static void check_parameter(lua_State *L, int index, char type, parameter *into) {
+  if (lua_isnil(L, index)) {
+    into->bytes = NULL;
+    into->length = 0;
+  } else if (type == 'i') {
+    store_integer(into->integer, check_integer(L, index));
+    into->bytes = (const char *)into->integer;
+    into->length = sizeof into->integer;
+  } else {
+    check_string(L, index, type, into);
+  }
+}
+
+/* Returns the number of parameters. */
+static int check_types(lua_State *L) {
+  const int most = 65535;
+  if (lua_gettop(L) < TYPES) lua_settop(L, TYPES);
+  const char *types = luaL_optstring(L, TYPES, "");
+  size_t count = strspn(types, "itb");
+  int given = lua_gettop(L) - BEFORE_VALUES;
+  luaL_argcheck(L, types[count] == '\0', TYPES, "the types are i, t and b");
+  luaL_argcheck(L, count <= (size_t)most, TYPES, "too many parameters");
+  if ((size_t)given != count)
+    luaL_error(L, "the statement has types for %d parameters, not %d", (int)count, given);
+  return given;
+}
+
+static Oid type_number(char type) {
+  if (type == 'i') return INT8;
+  return type == 't' ? TEXT : BYTEA;
+}
+
+/* Checks the values, and returns them; they are on the stack. */
+static const parameter *check_parameters(lua_State *L, int count) {
+  const char *types = luaL_optstring(L, TYPES, "");
+  parameter *all = lua_newuserdata(L, (size_t)count * sizeof *all + 1);
+  for (int i = 0; i < count; i++)
+    check_parameter(L, BEFORE_VALUES + 1 + i, types[i], &all[i]);
+  return all;
+}
+
+/* Queues the statement to be sent. libpq wants an array of each property. */
+static bool send(lua_State *L, PGconn *db, int count) {
+  const parameter *all = check_parameters(L, count);
+  const char *types = luaL_optstring(L, TYPES, "");
+  const char **values = lua_newuserdata(L, (size_t)count * sizeof *values + 1);
+  int *lengths = lua_newuserdata(L, (size_t)count * sizeof *lengths + 1);
+  int *formats = lua_newuserdata(L, (size_t)count * sizeof *formats + 1);
+  Oid *oids = lua_newuserdata(L, (size_t)count * sizeof *oids + 1);
+  for (int i = 0; i < count; i++) {
+    values[i] = all[i].bytes;
+    lengths[i] = (int)all[i].length;
+    formats[i] = BINARY;
+    oids[i] = type_number(types[i]);
+  }
+  return PQsendQueryParams(db, lua_tostring(L, SQL), count, oids, values, lengths,
+                           formats, BINARY);
+}
+
+/* ---- executing ------------------------------------------------------------------- */
+
+/* Receives the result of a statement, and that there is no other one. Stops at COPY, which
+** has no end. Returns false once the time is up. */
+static bool receive(PGconn *db, rows *into, lua_Number deadline) {
+  for (;;) {
+    if (!wait_for_result(db, deadline)) return false;
+    PGresult *result = PQgetResult(db);
+    if (!result) return true;
+    if (into->result) PQclear(result);
+    else into->result = result;
+    ExecStatusType status = PQresultStatus(into->result);
+    if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH)
+      return true;
+  }
+}
+
+static rows *new_rows(lua_State *L) {
+  rows *box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = (rows){.result = NULL};
+  luaL_setmetatable(L, ROWS_TYPE);
+  return box;
+}
+
+/* Only the server's errors have fields. */
+static int push_error(lua_State *L, connection *box, const rows *from,
+                      const char *operation) {
+  const char *message = PQresultErrorField(from->result, PG_DIAG_MESSAGE_PRIMARY);
+  const char *code = PQresultErrorField(from->result, PG_DIAG_SQLSTATE);
+  if (!message) message = PQresultErrorMessage(from->result);
+  if (!*message) message = PQerrorMessage(box->db);
+  int count = push_failure(L, box->db, operation, message, code ? code : CONNECTION);
+  if (!code || PQstatus(box->db) != CONNECTION_OK) finish(box);
+  return count;
+}
+
+/* Returns 0 and leaves the result in the rows; or how many values it pushed, because it
+** failed. */
+static int check_result(lua_State *L, connection *box, const rows *from,
+                        const char *operation) {
+  switch (PQresultStatus(from->result)) {
+    case PGRES_COMMAND_OK:
+    case PGRES_TUPLES_OK: return 0;
+    case PGRES_EMPTY_QUERY: return luaL_argerror(L, SQL, "one statement expected");
+    case PGRES_COPY_IN:
+    case PGRES_COPY_OUT:
+    case PGRES_COPY_BOTH:
+      finish(box);
+      return push_failure(L, NULL, operation, "COPY is not supported", "0A000");
+    default: return push_error(L, box, from, operation);
+  }
+}
+
+/* Pushes the rows, and returns 0; or returns how many values it pushed, because it failed.
+** Raises errors before it sends anything. */
+static int run(lua_State *L, connection *box, const char *operation, rows **result) {
+  luaL_argcheck(L, !box->closed, 1, "connection is closed");
+  check_text(L, SQL);
+  int count = check_types(L);
+  lua_Number deadline = monotonic_ms() + box->time_ms;
+  if (!is_usable(box))
+    return push_failure(L, NULL, operation, "the connection is broken", CONNECTION);
+  bool sent = send(L, box->db, count);
+  *result = new_rows(L);
+  if (sent && !receive(box->db, *result, deadline))
+    return push_timeout(L, box, operation);
+  return check_result(L, box, *result, operation);
+}
+
+/* The server says how many rows a query has, too. */
+static int64_t count_changed(PGresult *result) {
+  static const char *const tags[] = {"INSERT", "UPDATE", "DELETE", "MERGE"};
+  const char *tag = PQcmdStatus(result);
+  for (size_t i = 0; i < sizeof tags / sizeof tags[0]; i++)
+    if (strncmp(tag, tags[i], strlen(tags[i])) == 0)
+      return strtoll(PQcmdTuples(result), NULL, 10);
+  return 0;
+}
+
+static int connection_execute(lua_State *L) {
+  connection *box = check_box(L, 1, OWN, CONNECTION_TYPE);
+  rows *done = NULL;
+  int failed = run(L, box, "execute", &done);
+  if (failed) return failed;
+  int64_t changed = count_changed(done->result);
+  bool undone = strcmp(PQcmdStatus(done->result), "ROLLBACK") == 0 &&
+                strncasecmp(lua_tostring(L, SQL), "commit", 6) == 0;
+  clear(done);
+  if (undone)
+    return push_failure(L, NULL, "execute", "an earlier statement failed", "25P02");
+  leat__push_integer(L, changed);
+  return 1;
+}
+
+/* ---- rows ------------------------------------------------------------------------ */
+
+static void check_columns(lua_State *L, const PGresult *result) {
+  for (int i = 0; i < PQnfields(result); i++) {
+    switch (PQftype(result, i)) {
+      case INT8:
+      case INT4:
+      case INT2:
+      case TEXT:
+      case VARCHAR:
+      case BYTEA: break;
+      default:
+        luaL_error(L,
+                   "column %d is neither an integer nor text nor bytea: its type is %d",
+                   i + 1, (int)PQftype(result, i));
+    }
+  }
+}
+
+static int connection_query(lua_State *L) {
+  connection *box = check_box(L, 1, OWN, CONNECTION_TYPE);
+  rows *found = NULL;
+  int failed = run(L, box, "query", &found);
+  if (failed) return failed;
+  check_columns(L, found->result);
+  return 1;
+}
+
+static void push_integer(lua_State *L, const char *bytes, int length) {
+  uint64_t value = bytes[0] & 0x80 ? UINT64_MAX : 0; /* extends the sign */
+  for (int i = 0; i < length; i++)
+    value = value << 8 | (unsigned char)bytes[i];
+  leat__push_integer(L, (int64_t)value);
+}
+
+static void push_column(lua_State *L, const PGresult *result, int row, int column) {
+  const char *bytes = PQgetvalue(result, row, column);
+  int length = PQgetlength(result, row, column);
+  Oid type = PQftype(result, column);
+  if (PQgetisnull(result, row, column)) lua_pushnil(L);
+  else if (type == INT8 || type == INT4 || type == INT2) push_integer(L, bytes, length);
+  else lua_pushlstring(L, bytes, (size_t)length);
+}
+
+static int rows_fetch(lua_State *L) {
+  rows *box = check_box(L, 1, OWN, ROWS_TYPE);
+  luaL_argcheck(L, box->result != NULL, 1, "no query");
+  if (box->next == PQntuples(box->result)) {
+    clear(box);
+    lua_pushboolean(L, 0);
+    return 1;
+  }
+  int columns = PQnfields(box->result), row = box->next++;
+  luaL_checkstack(L, columns + LUA_MINSTACK, "too many columns");
+  lua_pushboolean(L, 1);
+  for (int i = 0; i < columns; i++)
+    push_column(L, box->result, row, i);
+  return columns + 1;
+}
+
+static int rows_close(lua_State *L) {
+  clear(check_box(L, 1, OWN, ROWS_TYPE));
+  return 0;
+}
+
+/* ---- the module ------------------------------------------------------------------ */
+
+static const luaL_Reg connection_methods[] = {{"execute", connection_execute},
+                                              {"query", connection_query},
+                                              {"is_broken", connection_is_broken},
+                                              {"close", connection_close},
+                                              {NULL, NULL}};
+
+static const luaL_Reg rows_methods[] = {
+    {"fetch", rows_fetch}, {"close", rows_close}, {NULL, NULL}};
+
+static const luaL_Reg functions[] = {{"connect", connection_connect}, {NULL, NULL}};
+
+LEAT_API int luaopen_leat_postgres_core(lua_State *L);
+
+LEAT_API int luaopen_leat_postgres_core(lua_State *L) {
+  leat__new_type(L, CONNECTION_TYPE, connection_close, connection_methods);
+  leat__new_type(L, ROWS_TYPE, rows_close, rows_methods);
+  lua_newtable(L);
+  leat__set_functions(L, CONNECTION_TYPE, functions);
+  lua_createtable(L, 0, 3);
+  leat__set_text(L, "TIMEOUT", TIMEOUT);
+  leat__set_text(L, "CONNECTION", CONNECTION);
+  leat__set_text(L, "CONNINFO", CONNINFO);
+  lua_setfield(L, -2, "codes");
+  return 1;
+}

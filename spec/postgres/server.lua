@@ -1,0 +1,98 @@
+-- Servers of PostgreSQL and pgbouncer for specs, in a temporary folder, on a socket there and on a port of 127.0.0.1
+-- that was free. Both refuse to run as root, so they run as the user postgres then.
+local socket = require("socket")
+
+local PASSWORD = "Tr0ub4dor"
+
+local Server = {}
+Server.__index = Server
+
+-- Returns what a shell command prints, and raises an error if it fails.
+local function shell(command, ...)
+  local pipe = assert(io.popen(("{ %s ; } 2>&1 && echo fine"):format(command:format(...))))
+  local text = pipe:read("*a")
+  pipe:close()
+  local output = text:match("^(.*)fine\n$")
+  return output or error("failed: " .. command:format(...) .. "\n" .. text, 2)
+end
+
+local function write(path, text)
+  local file = assert(io.open(path, "w"))
+  assert(file:write(text))
+  file:close()
+end
+
+local function free_port()
+  local listener = assert(socket.bind("127.0.0.1", 0))
+  local _, port = listener:getsockname()
+  listener:close()
+  return tonumber(port)
+end
+
+local is_root = shell("id -u") == "0\n"
+local unprivileged = is_root and "cd / && setpriv --reuid=postgres --regid=postgres --init-groups " or ""
+local bin = shell("ls -d /usr/lib/postgresql/*/bin 2>/dev/null || dirname \"$(command -v postgres)\"")
+  :match("([^\n]+)\n$")
+
+-- Starts a server, with a superuser `leat` who has a password.
+local function start()
+  local folder = shell("mktemp -d /tmp/leat-pg.XXXXXX"):match("[^\n]+")
+  local self = setmetatable({ folder = folder, port = free_port(), password = PASSWORD }, Server)
+  write(folder .. "/password", PASSWORD .. "\n")
+  if is_root then
+    shell("chown -R postgres %s", folder)
+  end
+  shell("%s %s/initdb -D %s/data -U leat -A scram-sha-256 --pwfile=%s/password -E UTF8 --locale=C -N", unprivileged,
+    bin, folder, folder)
+  self:run()
+  return self
+end
+
+-- Starts a server that was stopped again. fsync does not matter to what is tested here.
+function Server:run()
+  shell("%s %s/pg_ctl -D %s/data -l %s/log -w -t 30 -s start -o '-k %s -p %d -c listen_addresses=127.0.0.1 "
+    .. "-c fsync=off -c shared_buffers=8MB -c max_connections=20'", unprivileged, bin, self.folder, self.folder, self.folder,
+    self.port)
+end
+
+-- Stops the server: `how` is fast or immediate.
+function Server:stop(how)
+  shell("%s %s/pg_ctl -D %s/data -w -t 30 -s -m %s stop", unprivileged, bin, self.folder, how)
+end
+
+-- Returns the process of the server that starts all others.
+function Server:process()
+  return tonumber(shell("head -n 1 %s/data/postmaster.pid", self.folder):match("%d+"))
+end
+
+-- Starts a pooler that lends each transaction one of two connections, and returns its port.
+function Server:pool()
+  local port, path = free_port(), self.folder .. "/pgbouncer"
+  write(path .. ".ini", ([[
+[databases]
+postgres = host=%s port=%d user=leat password=%s
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %d
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 2
+logfile = %s.log
+pidfile = %s.pid
+]]):format(self.folder, self.port, PASSWORD, port, path, path))
+  shell("%s pgbouncer -q -d %s.ini", unprivileged, path)
+  self.pooled = true
+  return port
+end
+
+-- Ends all, and removes the folder.
+function Server:remove()
+  if self.pooled then
+    shell("kill $(cat %s/pgbouncer.pid)", self.folder)
+  end
+  pcall(self.stop, self, "immediate") -- it may be stopped already
+  shell("rm -r %s", self.folder)
+end
+
+return { start = start, shell = shell }
