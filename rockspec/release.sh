@@ -19,7 +19,7 @@ grep -q "^#define LEAT_VERSION *\"$version\"\$" core/leat.h ||
   refuse "core/leat.h has another version than $version"
 grep -Eq "^## $version, [0-9]{4}-[0-9]{2}-[0-9]{2}\$" CHANGELOG.md ||
   refuse "CHANGELOG.md has no line '## $version, YEAR-MONTH-DAY'"
-for name in leat leat-cli leat-jobs leat-sandbox; do
+for name in leat leat-cli leat-jobs leat-postgres leat-sandbox; do
   rockspec=$folder/$name-$version-1.rockspec
   sed -e "s/^version = \"scm-1\"/version = \"$version-1\"/" \
     -e "s/^\( *\)url = .*/&\n\1tag = \"v$version\",/" \

@@ -33,6 +33,7 @@ end
 describe("the rocks", function()
   local main, sandbox = rockspec("rockspec/leat-scm-1.rockspec"), rockspec("rockspec/leat-sandbox-scm-1.rockspec")
   local command, jobs = rockspec("rockspec/leat-cli-scm-1.rockspec"), rockspec("rockspec/leat-jobs-scm-1.rockspec")
+  local postgres = rockspec("rockspec/leat-postgres-scm-1.rockspec")
 
   it("install together what lua/ holds, each file once", function()
     local wanted = lines("cd lua && find . -name '*.lua' | sed 's,^./,,'")
@@ -43,10 +44,11 @@ describe("the rocks", function()
     local got = installed(main.build.install_target)
     assert.is_nil(got["leat/sandbox.lua"])
     assert.is_nil(got["leat/cli/main.lua"])
-    for _, name in ipairs { "leat/csv.lua", "leat/jobs.lua", "leat/jobs/core.so", "leat/sqlite/core.so" } do
+    for _, name in ipairs { "leat/csv.lua", "leat/jobs.lua", "leat/jobs/core.so", "leat/sqlite/core.so",
+      "leat/postgres/core.so" } do
       assert.is_nil(got[name], name)
     end
-    for _, rock in ipairs { sandbox, command, jobs } do
+    for _, rock in ipairs { sandbox, command, jobs, postgres } do
       for file in pairs(installed(rock.build.install_target)) do
         assert.is_nil(got[file], file)
         got[file] = true
@@ -88,6 +90,8 @@ describe("the rocks", function()
     assert.is_nil(command.external_dependencies)
     assert.same({ main.dependencies[1], "lua-cjson >= 2.1.0", "leat" }, jobs.dependencies)
     assert.same({ SQLITE = { library = "sqlite3" } }, jobs.external_dependencies)
+    assert.same({ main.dependencies[1], "leat" }, postgres.dependencies)
+    assert.same({ POSTGRES = { library = "pq" } }, postgres.external_dependencies)
   end)
 
   it("are of the version that the header, the module and the change log name", function()

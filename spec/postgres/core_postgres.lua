@@ -368,11 +368,11 @@ describe("leat.postgres.core", function()
       end
     end)
 
-    it("ends at the deadline although signals arrive, and they do not end it", function()
+    it("ends at the deadline although a signal arrives, which is handled", function()
       local output = script.run(([[
         require("leat.cli.core").catch_signals()
         local db = assert(require("leat.postgres.core").connect(%q, 1))
-        os.execute("sh -c 'for i in 1 2 3 4 5; do sleep 0.1; kill -WINCH $0; done; kill -HUP $0' $PPID &")
+        os.execute("(sleep 0.4; kill -HUP $PPID) &")
         local start = require("leat.core").now()
         print(select(3, db:execute("select pg_sleep(60)")))
         local ms = require("leat.core").now() - start

@@ -51,8 +51,8 @@ end
 -- Starts a server that was stopped again. fsync does not matter to what is tested here.
 function Server:run()
   shell("%s %s/pg_ctl -D %s/data -l %s/log -w -t 30 -s start -o '-k %s -p %d -c listen_addresses=127.0.0.1 "
-    .. "-c fsync=off -c shared_buffers=8MB -c max_connections=20'", unprivileged, bin, self.folder, self.folder, self.folder,
-    self.port)
+    .. "-c fsync=off -c shared_buffers=8MB -c max_connections=20'", unprivileged, bin, self.folder, self.folder,
+    self.folder, self.port)
 end
 
 -- Stops the server: `how` is fast or immediate.
