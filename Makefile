@@ -11,7 +11,7 @@
 #   make asan             the C tests under AddressSanitizer and UBSan
 #   make tsan             threads under ThreadSanitizer
 #   make valgrind         the C tests under valgrind
-#   make asan-lua valgrind-lua     the specs under the same tools
+#   make asan-lua valgrind-lua     the specs under the same tools; asan-postgres those with PostgreSQL
 #   make torture          makes each allocation fail in turn: TORTURE="lua5.4" under that Lua, core from C
 #   make coverage         which lines and branches the tests run, into build/coverage
 #   make fuzz             each fuzz target for $(FUZZ_SECONDS) seconds
@@ -133,7 +133,7 @@ has_postgres := $(call has,libpq-fe.h)
 parts     := leat cli $(if $(has_sandbox),sandbox) $(if $(has_sqlite),jobs) $(if $(has_postgres),postgres)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests tools test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-jobs test-postgres test-nginx test-all-luas asan-build asan asan-lua tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx bench-jobs lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs lua-postgres install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox install-lua-jobs install-lua-postgres uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
+.PHONY: force all lua tests tools test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-jobs test-postgres test-nginx test-all-luas asan-build asan asan-lua asan-postgres tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx bench-jobs lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs lua-postgres install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox install-lua-jobs install-lua-postgres uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%) $(if $(lua_program),$(M)/bin/leat)
@@ -368,8 +368,11 @@ asan: asan-build
 # Runs the specs under gcc's sanitizers, in an ordinary interpreter with instrumented modules. What
 # only LuaJIT's own memory points to counts as a leak, so leaks are looked for in the other Luas.
 asan-lua: asan-build
-	+@$(IN_ASAN) test-lua \
-	  RUN_LUA="env $(if $(filter luajit,$(LUA)),ASAN_OPTIONS=detect_leaks=0) LD_PRELOAD=$$($(CC) -print-file-name=libasan.so):$$($(CC) -print-file-name=libubsan.so)"
+	+@$(IN_ASAN) test-lua RUN_LUA="$(RUN_ASAN)"
+asan-postgres: asan-build
+	+@$(IN_ASAN) test-postgres RUN_LUA="$(RUN_ASAN)"
+RUN_ASAN = env $(if $(filter luajit,$(LUA)),ASAN_OPTIONS=detect_leaks=0) \
+  LD_PRELOAD=$$($(CC) -print-file-name=libasan.so):$$($(CC) -print-file-name=libubsan.so)
 valgrind-lua: lua
 	@$(MAKE) --no-print-directory test-lua RUN_LUA="$(VALGRIND)"
 tsan-build:

@@ -7,9 +7,10 @@ local PASSWORD = "Tr0ub4dor"
 local Server = {}
 Server.__index = Server
 
--- Returns what a shell command prints, and raises an error if it fails.
+-- Returns what a shell command prints, and raises an error if it fails. A sanitizer, or what else may be loaded into
+-- this process, is not loaded into the servers.
 local function shell(command, ...)
-  local pipe = assert(io.popen(("{ %s ; } 2>&1 && echo fine"):format(command:format(...))))
+  local pipe = assert(io.popen(("unset LD_PRELOAD; { %s ; } 2>&1 && echo fine"):format(command:format(...))))
   local text = pipe:read("*a")
   pipe:close()
   local output = text:match("^(.*)fine\n$")
@@ -30,7 +31,7 @@ local function free_port()
 end
 
 local is_root = shell("id -u") == "0\n"
-local unprivileged = is_root and "cd / && setpriv --reuid=postgres --regid=postgres --init-groups " or ""
+local unprivileged = is_root and "cd / && setpriv --reuid=postgres --regid=postgres --init-groups" or ""
 local bin = shell("ls -d /usr/lib/postgresql/*/bin 2>/dev/null || dirname \"$(command -v postgres)\"")
   :match("([^\n]+)\n$")
 

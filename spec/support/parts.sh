@@ -63,6 +63,7 @@ case $1 in
     step asan-clang    make asan JOBS=1 CC=clang BUILD=build/clang
     step tsan          make tsan
     for lua in $luas; do step "asan-$lua" make asan-lua LUA="$lua"; done
+    step asan-postgres make asan-postgres LUA=lua5.4
     ;;
   valgrind)
     step specs         make valgrind-lua LUA=lua5.1
