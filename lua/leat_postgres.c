@@ -107,20 +107,20 @@ static bool is_wanted(const char *line, size_t length) {
          !(length >= prefix && memcmp(line, location, prefix) == 0);
 }
 
-/* Joins the lines that say what happened, one for each host that was tried. */
-static void join_lines(char *text) {
-  char *end = text;
+/* Joins the lines that say what happened, one for each host that was tried. The result may
+** have twice the size. */
+static void join_lines(char *result, const char *text) {
+  const char *start = result;
   for (const char *line = text; *line;) {
     size_t length = strcspn(line, "\n");
-    const char *next = line + length + (line[length] == '\n');
     if (is_wanted(line, length)) {
-      if (end != text) *end++ = ' ';
-      memmove(end, line, length);
-      end += length;
+      if (result != start) result = stpcpy(result, "; ");
+      memcpy(result, line, length);
+      result += length;
     }
-    line = next;
+    line += length + (line[length] == '\n');
   }
-  *end = '\0';
+  *result = '\0';
 }
 
 static void mask(char *text, const char *secret) {
@@ -141,11 +141,11 @@ static void mask_secrets(char *text, PGconn *db) {
 static int push_failure(lua_State *L, PGconn *db, const char *operation,
                         const char *message, const char *code) {
   size_t size = strlen(message) + 1;
-  char *text = memcpy(lua_newuserdata(L, size), message, size);
+  char *text = memcpy(lua_newuserdata(L, 3 * size), message, size);
   mask_secrets(text, db);
-  join_lines(text);
+  join_lines(text + size, text);
   lua_pushnil(L);
-  lua_pushfstring(L, "%s: %s", operation, text);
+  lua_pushfstring(L, "%s: %s", operation, text + size);
   lua_pushstring(L, code);
   return 3;
 }

@@ -150,6 +150,7 @@ if wants postgres; then
   [ -n "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || has postgres ||
     need "a server of PostgreSQL" postgresql postgresql postgresql postgresql-server postgresql
   has pgbouncer || need pgbouncer pgbouncer pgbouncer pgbouncer pgbouncer pgbouncer
+  has openssl || need openssl openssl openssl openssl openssl openssl
 fi
 if wants test; then
   library gnutls gnutls/gnutls.h 'GNUTLS_VERSION_NUMBER >= 0x030603' ||

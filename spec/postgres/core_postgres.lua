@@ -26,6 +26,12 @@ describe("leat.postgres.core", function()
       server.password, more or "")
   end
 
+  -- Returns a string that connects through TLS.
+  local function over_tls()
+    return ("host=127.0.0.1 port=%d dbname=postgres user=leat password=%s sslmode=verify-full "
+      .. "sslrootcert=%s/data/server.crt"):format(server.port, server.password, server.folder)
+  end
+
   before_each(function() db = assert(postgres.connect(conninfo())) end)
   after_each(function() db:close() end)
 
@@ -256,7 +262,7 @@ describe("leat.postgres.core", function()
 
   describe("connecting", function()
     it("fails with the server's SQLSTATE", function()
-      local target = ("host=127.0.0.1 port=%d dbname=postgres"):format(server.port)
+      local target = ("host=127.0.0.1 port=%d dbname=postgres sslmode=disable"):format(server.port)
       assert.same({ nil, ('connect: connection to server at "127.0.0.1", port %d failed: FATAL: password '
         .. 'authentication failed for user "leat"'):format(server.port), "28P01" },
         { postgres.connect(target .. " user=leat password=wrong") })
@@ -267,7 +273,7 @@ describe("leat.postgres.core", function()
 
     it("fails with CONNECTION where no server is, and tries all hosts", function()
       local _, message, code = postgres.connect("host=/nowhere,127.0.0.1 port=1,1 user=x")
-      assert.equal('connect: connection to server on socket "/nowhere/.s.PGSQL.1" failed: No such file or directory '
+      assert.equal('connect: connection to server on socket "/nowhere/.s.PGSQL.1" failed: No such file or directory; '
         .. 'connection to server at "127.0.0.1", port 1 failed: Connection refused', message)
       assert.equal(postgres.codes.CONNECTION, code)
       local other = assert(postgres.connect(("host=/nowhere,%s port=1,%d user=leat password=%s dbname=postgres")
@@ -304,8 +310,17 @@ describe("leat.postgres.core", function()
         print(select(2, assert(db:query("select current_user::text")):fetch()))
       ]], ("PGPASSFILE=%s PGHOST=127.0.0.1 PGPORT=%d PGUSER=leat PGDATABASE=postgres"):format(path, server.port))
       assert.equal("leat\n", output)
-      local _, message = postgres.connect(conninfo("sslmode=require"):gsub("host=%S+", "host=127.0.0.1"), 5)
-      assert.matches("server does not support SSL, but SSL was required", message)
+    end)
+
+    it("works through TLS, as libpq's words say", function()
+      local other = assert(postgres.connect(over_tls()))
+      local text = ("y"):rep(5000000)
+      local rows = assert(other:query("select ssl::int, $1 from pg_stat_ssl where pid = pg_backend_pid()", "b", text))
+      assert.same({ true, 1, text }, { rows:fetch() })
+      other:close()
+      local _, message, code = postgres.connect((over_tls():gsub("sslrootcert=%S+", "sslrootcert=/nowhere")))
+      assert.matches('root certificate file "/nowhere" does not exist', message)
+      assert.equal(postgres.codes.CONNECTION, code)
     end)
 
     it("works with a URI", function()
@@ -337,15 +352,16 @@ describe("leat.postgres.core", function()
     end)
 
     it("ends one that it does not read to its end", function()
-      local other = assert(postgres.connect(conninfo(), 1))
-      local process = backend(other)
-      shell("kill -STOP %d", process)
-      local text = ("x"):rep(20000000)
-      local seconds = seconds_of(function()
-        assert.equal(postgres.codes.TIMEOUT, select(3, other:execute("select $1", "b", text)))
-      end)
-      shell("kill -CONT %d", process)
-      assert.is_true(seconds > 0.99 and seconds < 3, seconds)
+      for _, target in ipairs { conninfo(), over_tls() } do
+        local other = assert(postgres.connect(target, 1))
+        local process = backend(other)
+        shell("kill -STOP %d", process)
+        local text, code = ("x"):rep(20000000), nil
+        local seconds = seconds_of(function() code = select(3, other:execute("select $1", "b", text)) end)
+        shell("kill -CONT %d", process)
+        assert.equal(postgres.codes.TIMEOUT, code)
+        assert.is_true(seconds > 0.99 and seconds < 3, seconds)
+      end
     end)
 
     it("ends connecting", function()
@@ -408,15 +424,17 @@ describe("leat.postgres.core", function()
     end)
 
     it("does not end the process by SIGPIPE", function()
-      local output = script.run(([[
-        local postgres = require("leat.postgres.core")
-        local one, two = assert(postgres.connect(%q)), assert(postgres.connect(%q))
-        local _, process = assert(one:query("select pg_backend_pid()")):fetch()
-        assert(two:execute("select pg_terminate_backend($1::int, 5000)", "i", process))
-        print(one:execute("select $1", "b", ("x"):rep(1000000)))
-        print(one:execute("select 1"))
-      ]]):format(conninfo(), conninfo()))
-      assert.matches("^nil\texecute: .*\nnil\texecute: the connection is broken\tconnection\n$", output)
+      for _, target in ipairs { conninfo(), over_tls() } do
+        local output = script.run(([[
+          local postgres = require("leat.postgres.core")
+          local one, two = assert(postgres.connect(%q)), assert(postgres.connect(%q))
+          local _, process = assert(one:query("select pg_backend_pid()")):fetch()
+          assert(two:execute("select pg_terminate_backend($1::int, 5000)", "i", process))
+          print(one:execute("select $1", "b", ("x"):rep(1000000)))
+          print(one:execute("select 1"))
+        ]]):format(target, target))
+        assert.matches("^nil\texecute: .*\nnil\texecute: the connection is broken\tconnection\n$", output)
+      end
     end)
   end)
 
@@ -448,23 +466,25 @@ describe("leat.postgres.core", function()
 
   describe("a process that was forked", function()
     it("neither uses nor ends the connection", function()
-      local output = script.run(([[
-        local postgres, forks = require("leat.postgres.core"), require("forks")
-        local db = assert(postgres.connect(%q, 1))
-        local child = forks.fork()
-        if child == 0 then
-          io.write(tostring(db:is_broken()), "\t", table.concat({ select(2, db:execute("select 1")) }, "\t"), "\n")
-          db:close()
-          local own = assert(postgres.connect(%q))
-          io.write(own:execute("select 1"), "\n")
-          io.flush()
-          db, own = nil, nil
-          collectgarbage()
-          os.exit(7)
-        end
-        print(forks.wait(child) == 7, db:is_broken(), db:execute("select 1"))
-      ]]):format(conninfo(), conninfo()))
-      assert.equal("true\texecute: the connection is broken\tconnection\n0\ntrue\tfalse\t0\n", output)
+      for _, target in ipairs { conninfo(), over_tls() } do
+        local output = script.run(([[
+          local postgres, forks = require("leat.postgres.core"), require("forks")
+          local db = assert(postgres.connect(%q, 1))
+          local child = forks.fork()
+          if child == 0 then
+            io.write(tostring(db:is_broken()), "\t", table.concat({ select(2, db:execute("select 1")) }, "\t"), "\n")
+            db:close()
+            local own = assert(postgres.connect(%q))
+            io.write(own:execute("select 1"), "\n")
+            io.flush()
+            db, own = nil, nil
+            collectgarbage()
+            os.exit(7)
+          end
+          print(forks.wait(child) == 7, db:is_broken(), db:execute("select 1"))
+        ]]):format(target, target))
+        assert.equal("true\texecute: the connection is broken\tconnection\n0\ntrue\tfalse\t0\n", output)
+      end
     end)
   end)
 

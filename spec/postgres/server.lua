@@ -35,7 +35,7 @@ local unprivileged = is_root and "cd / && setpriv --reuid=postgres --regid=postg
 local bin = shell("ls -d /usr/lib/postgresql/*/bin 2>/dev/null || dirname \"$(command -v postgres)\"")
   :match("([^\n]+)\n$")
 
--- Starts a server, with a superuser `leat` who has a password.
+-- Starts a server, with a superuser `leat` who has a password. It accepts TLS on its port.
 local function start()
   local folder = shell("mktemp -d /tmp/leat-pg.XXXXXX"):match("[^\n]+")
   local self = setmetatable({ folder = folder, port = free_port(), password = PASSWORD }, Server)
@@ -45,6 +45,8 @@ local function start()
   end
   shell("%s %s/initdb -D %s/data -U leat -A scram-sha-256 --pwfile=%s/password -E UTF8 --locale=C -N", unprivileged,
     bin, folder, folder)
+  shell("%s openssl req -new -x509 -nodes -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 "
+    .. "-keyout %s/data/server.key -out %s/data/server.crt", unprivileged, folder, folder)
   self:run()
   return self
 end
@@ -52,8 +54,8 @@ end
 -- Starts a server that was stopped again. fsync does not matter to what is tested here.
 function Server:run()
   shell("%s %s/pg_ctl -D %s/data -l %s/log -w -t 30 -s start -o '-k %s -p %d -c listen_addresses=127.0.0.1 "
-    .. "-c fsync=off -c shared_buffers=8MB -c max_connections=20'", unprivileged, bin, self.folder, self.folder,
-    self.folder, self.port)
+    .. "-c ssl=on -c fsync=off -c shared_buffers=8MB -c max_connections=20'", unprivileged, bin, self.folder,
+    self.folder, self.folder, self.port)
 end
 
 -- Stops the server: `how` is fast or immediate.
