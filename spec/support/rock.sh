@@ -28,7 +28,7 @@ sed -i "s/^## $version, .*/## $version, not yet/" "$dir/leat/CHANGELOG.md"
 ! sh "$dir/leat/rockspec/release.sh" "$version" "$dir/never" 2>"$dir/log" || fail "a release without a date"
 sed -i "s/^## $version, .*/## $version, 2026-01-31/" "$dir/leat/CHANGELOG.md"
 sh "$dir/leat/rockspec/release.sh" "$version" "$dir/release" >"$dir/log" || fail "a release"
-for name in leat leat-cli leat-jobs leat-sandbox; do
+for name in leat leat-cli leat-jobs leat-postgres leat-sandbox; do
   luarocks lint "rockspec/$name-scm-1.rockspec"
   rockspec=$dir/release/$name-$version-1.rockspec
   luarocks lint "$rockspec"
@@ -57,7 +57,7 @@ installed() (
     rocks install "./leat-sandbox-$version-1.src.rock" && demo && try_command && tests
 )
 alone() { # checks that libcurl is the only library, and that a client can be made
-  ! find "$tree" -name '*.so' -exec readelf -d {} + | grep -E 'NEEDED.*(jansson|microhttpd|gnutls|sqlite)' &&
+  ! find "$tree" -name '*.so' -exec readelf -d {} + | grep -E 'NEEDED.*(jansson|microhttpd|gnutls|sqlite|libpq)' &&
     (eval "$(rocks path)" && "$lua" -e 'require("leat").new { api_key = "1|key" }')
 }
 documented() { # checks that luarocks doc opens the guides' index, and that all guides are installed
