@@ -153,7 +153,7 @@ function jobs.open(path)
   if not store then
     return nil, err
   end
-  return setmetatable({ store = store, path = path }, Store)
+  return setmetatable({ store = store, path = store.path }, Store)
 end
 
 --- Opens a temporary journal, which is removed when it is closed; for example, to check rows without running a job.
@@ -176,12 +176,7 @@ end
 
 -- Returns whether a process, maybe this one, works on the journal.
 local function is_busy(store)
-  if store.journal.lock_connection then
-    return true
-  end
-  local locked = store.journal:lock()
-  store.journal:unlock()
-  return not locked
+  return store.journal:is_locked()
 end
 
 -- A job whose process died still is `running` in the journal.
@@ -325,7 +320,7 @@ end
 
 -- Returns nil and the error for a journal that a process works on.
 local function refuse_busy(self)
-  local id, who = self:running(), self.journal.lock_connection and "another run of this program" or "another process"
+  local id, who = self:running(), self.journal:has_lock() and "another run of this program" or "another process"
   local _, err = refuse(("%s works on the journal %s%s: wait for it, or give another journal"):format(who, self.path,
     id and (" (job %d)"):format(id) or ""))
   err.job = id

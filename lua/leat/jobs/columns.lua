@@ -88,6 +88,21 @@ end
 
 local NOT_UTF8 = "is not UTF-8: save the file as CSV UTF-8"
 
+-- Returns whether a string is UTF-8 without NUL bytes.
+function columns.is_text(text)
+  if not find(text, "[%z\128-\255]") then
+    return true
+  elseif find(text, "^[\128-\191]") or find(text, "\0", 1, true) then
+    return false
+  end
+  for character in text:gmatch("[^\128-\191][\128-\191]*") do
+    if not decode(character) then
+      return false
+    end
+  end
+  return true
+end
+
 -- Returns what is wrong with the characters of a text, or nil. `allowed` are characters that do no harm in it.
 local function wrong_characters(text, allowed)
   if find(text, "\0", 1, true) then

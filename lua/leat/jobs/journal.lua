@@ -1,12 +1,8 @@
--- The journal's database file: opening, locking, transactions and statements. Its errors are raised as tables of
--- the class `journal.failure`, which `journal.try` catches.
+-- Journals: their errors, and opening one. A journal is an SQLite file (leat.jobs.journal_sqlite), or a database of
+-- PostgreSQL (leat.jobs.journal_postgres), which several machines can use at once. Both have the same methods. Their
+-- errors are raised as tables of the class `journal.failure`, which `journal.try` catches.
 
-local files = require("leat.jobs.core")
-local migrations = require("leat.jobs.schema")
-local sqlite = require("leat.sqlite.core")
-
-local Journal = {}
-Journal.__index = Journal
+local journal = {}
 
 local failure = {}
 
@@ -15,12 +11,13 @@ function failure.__tostring(err)
 end
 
 -- Makes an error with the same text form.
-local function new_error(kind, message, code)
+function journal.error(kind, message, code)
   return setmetatable({ kind = kind, message = message, code = code }, failure)
 end
 
-local function raise(message, code)
-  error(new_error("journal", message, code and code % 256), 0)
+-- Raises an error of the journal. `code` is the database's, or nil.
+function journal.raise(message, code)
+  error(journal.error("journal", message, code), 0)
 end
 
 local function is_failure(why)
@@ -28,7 +25,7 @@ local function is_failure(why)
 end
 
 -- Calls a function; an error of the journal is returned, as nil and the error. Any other error is raised.
-local function try(f, ...)
+function journal.try(f, ...)
   local function pass(fine, ...)
     if fine then
       return ...
@@ -40,232 +37,18 @@ local function try(f, ...)
   return pass(pcall(f, ...))
 end
 
--- ---- statements -------------------------------------------------------------------------
-
--- Raises the error of a step that failed. A full disk, a file that is read-only: the message names the file.
-local function check(self, result, message, code)
-  if result == nil then
-    raise(("the journal %s: %s"):format(self.path == "" and "(a temporary file)" or self.path, message), code)
-  end
-  return result
-end
-
--- Returns the statement, which is prepared once. `types` has a letter for each parameter: see leat.sqlite.core.
-local function prepared(self, sql, types)
-  local statement = self.statements[sql]
-  if not statement then
-    statement = check(self, self.connection:prepare(sql, types))
-    self.statements[sql] = statement
-  end
-  return statement
-end
-
--- Executes statements without parameters.
-function Journal:exec(sql)
-  check(self, self.connection:exec(sql))
-end
-
--- Executes a statement, and returns the number of changed rows.
-function Journal:execute(sql, types, ...)
-  return check(self, prepared(self, sql, types):execute(...))
-end
-
--- Executes a statement `count` times; `text` and `list` are those of statement:execute_slices.
-function Journal:execute_slices(sql, types, text, list, count, ...)
-  check(self, prepared(self, sql, types):execute_slices(text, list, count, ...))
-end
-
--- Iterates over the rows of a query: `for column1, column2 in journal:rows(...)`. The first column must not be null.
--- The loop must run to its end.
-function Journal:rows(sql, types, ...)
-  local statement = prepared(self, sql, types)
-  check(self, statement:query(...))
-  local function pass(more, ...)
-    check(self, more, ...)
-    if more then
-      return ...
-    end
-  end
-  return function()
-    return pass(statement:fetch())
+-- Raises an error if a journal of this version of the schema can't be used by this program, which knows `newest`.
+function journal.check_version(path, version, newest)
+  if version > newest then
+    journal.raise(("the journal %s was written by a newer leat (version %d, and this one knows %d): update leat, or "
+      .. "give another one"):format(path, version, newest))
   end
 end
 
--- Returns the columns of the first row, or nothing.
-function Journal:row(sql, types, ...)
-  local statement = prepared(self, sql, types)
-  check(self, statement:query(...))
-  local function pass(more, ...)
-    check(self, more, ...)
-    statement:reset()
-    if more then
-      return ...
-    end
-  end
-  return pass(statement:fetch())
+-- Opens a journal, and makes its tables if they do not exist. An empty path makes a temporary one.
+function journal.open(path)
+  local database = path:find("^postgres://") or path:find("^postgresql://")
+  return require(database and "leat.jobs.journal_postgres" or "leat.jobs.journal_sqlite").open(path)
 end
 
--- ---- transactions -----------------------------------------------------------------------
-
--- Ends the queries that an error within a loop over rows left open. They would hold the journal as it was: then no
--- transaction could begin any more.
-local function end_queries(self)
-  for _, statement in pairs(self.statements) do
-    statement:reset()
-  end
-end
-
-local function roll_back(self)
-  end_queries(self)
-  self.connection:exec("rollback") -- its own errors are not of interest
-end
-
--- Calls `f` in a transaction. If its first result is `false`, or if it raises an error, nothing is changed.
-function Journal:transaction(f, ...)
-  end_queries(self)
-  self:exec("begin immediate")
-  local function finish(fine, ...)
-    if fine and (...) ~= false then
-      local committed, message, code = self.connection:exec("commit")
-      if committed then
-        return ...
-      end
-      roll_back(self)
-      check(self, nil, message, code)
-    end
-    roll_back(self)
-    if not fine then
-      error(..., 0)
-    end
-    return ...
-  end
-  return finish(pcall(f, ...))
-end
-
--- ---- time -------------------------------------------------------------------------------
-
--- Returns the time in milliseconds since 1970. It is the wall clock at the time the journal was opened, from then on
--- a steady clock, so that it does not follow changes of the wall clock.
-function Journal:now()
-  return self.epoch + math.floor(files.boottime())
-end
-
--- ---- the lock ---------------------------------------------------------------------------
-
--- Locks the journal, so that no other process works on its jobs; returns whether that was possible. The lock is that
--- of a second, empty database, which the system releases when the process dies. With `patient` it waits for others
--- that only look whether it is locked.
-function Journal:lock(patient)
-  if self.lock_connection then
-    return false -- another run of this process holds it
-  elseif self.path == "" then
-    return true
-  end
-  local connection, message, code = sqlite.open(self.real_path .. ".lock")
-  check(self, connection, message, code)
-  local locked
-  locked, message, code = connection:exec((patient and "pragma busy_timeout = 500; " or "") .. "begin exclusive")
-  if locked then
-    self.lock_connection = connection
-    return true
-  end
-  connection:close()
-  if code % 256 ~= sqlite.codes.BUSY then
-    check(self, nil, message, code)
-  end
-  return false
-end
-
-function Journal:unlock()
-  if self.lock_connection then
-    self.lock_connection:close()
-    self.lock_connection = false
-  end
-end
-
--- Returns whether the file, or that of the lock, was deleted or replaced since it was opened.
-function Journal:has_moved()
-  return self.path ~= "" and (self.connection:has_moved()
-    or self.lock_connection and self.lock_connection:has_moved()) or false
-end
-
--- ---- opening ----------------------------------------------------------------------------
-
-local function read_version(self)
-  local is_ours = self:row("select 1 from sqlite_master where type = 'table' and name = 'meta'", "")
-  if is_ours then
-    return self:row("select version from meta", "") or 0
-  elseif self:row("select 1 from sqlite_master", "") then
-    raise(("%s is a database of another program: give another file"):format(self.path))
-  end
-  return 0
-end
-
--- Returns the version of the schema. Raises an error for a file that must not be touched.
-local function check_version(self)
-  local version = read_version(self)
-  if version > #migrations then
-    raise(("the journal %s was written by a newer leat (version %d, and this one knows %d): update leat, or give "
-      .. "another file"):format(self.path, version, #migrations))
-  end
-  return version
-end
-
-local function migrate(self)
-  local version = check_version(self)
-  if version == #migrations then
-    return false -- nothing to commit
-  end
-  for i = version + 1, #migrations do
-    self:exec(migrations[i])
-  end
-  self:execute("update meta set version = $1", "i", #migrations)
-end
-
-local function prepare_file(path)
-  local folder = path:match("^(.*)/[^/]*$")
-  if folder and folder ~= "" then
-    local made, why = files.make_folder(folder)
-    if not made then
-      raise(("the folder of the journal, %s: %s"):format(folder, why))
-    end
-  end
-  local network = files.file_system(path)
-  if network then
-    raise(("the journal %s would be on a network file system (%s), where SQLite can lose data: give a file on a "
-      .. "local disk"):format(path, network))
-  end
-end
-
-local function open(path)
-  if path ~= "" then
-    prepare_file(path)
-  end
-  local connection, message, code = sqlite.open(path)
-  if not connection then
-    raise(("the journal %s can't be opened: %s"):format(path, message), code)
-  end
-  local self = setmetatable({ connection = connection, path = path, statements = {}, lock_connection = false,
-    epoch = math.floor(files.realtime() - files.boottime()) }, Journal)
-  self:exec("pragma busy_timeout = 5000")
-  check_version(self) -- the journal mode stays in the file
-  self:exec("pragma journal_mode = wal; pragma synchronous = full; "
-    .. "pragma secure_delete = on; pragma temp_store = file; pragma cache_size = -1000") -- KiB
-  self:transaction(migrate, self)
-  self.real_path = select(3, self:row("pragma database_list", "")) -- several links may lead to one journal
-  return self
-end
-
-function Journal:close()
-  self:unlock()
-  self.statements = {}
-  self.connection:close()
-end
-
--- Returns whether an error will not go away by itself soon: the file or the disk must be attended to.
-local function is_lasting(err)
-  local code = err.code
-  return code ~= sqlite.codes.BUSY and code ~= sqlite.codes.LOCKED and code ~= sqlite.codes.IOERR
-end
-
-return { open = open, try = try, raise = raise, is_lasting = is_lasting, error = new_error }
+return journal

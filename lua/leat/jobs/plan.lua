@@ -13,7 +13,7 @@ local function add_item(loading, line, arguments, bytes, wrong)
   if wrong then
     loading.rejected = loading.rejected + 1
   elseif loading.filter:add(arguments.value) then
-    loading.store:note_repeated(arguments.value)
+    loading.store:note_repeated(loading.n)
   end
 end
 
@@ -97,7 +97,7 @@ end
 function plan.add(store, job, source, again)
   local earlier, problem
   local filter = csv_core.filter()
-  local id = store.journal:transaction(call_at_once, function()
+  local id = store.journal:long_transaction(call_at_once, function()
     local new = store:add_job(job)
     local loading = { store = store, job = new, source = source, filter = filter, n = 0, rejected = 0 }
     store:prepare_twins()

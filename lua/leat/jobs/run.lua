@@ -481,7 +481,7 @@ end
 function Run:journal_failed(err)
   self.failing_since = self.failing_since or now()
   self.retry_at = now() + 1
-  if journal.is_lasting(err) or now() - self.failing_since > GIVE_UP then
+  if self.journal:is_lasting(err) or now() - self.failing_since > GIVE_UP then
     self:break_off(err.message)
   end
   return false

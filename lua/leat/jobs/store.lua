@@ -17,9 +17,11 @@ Store.__index = Store
 local KEPT_MS = 30 * 24 * 60 * 60 * 1000 -- how long finished jobs are kept
 local MOST_CRASHES = 3 -- the process may crash so often while it works on an item, before the item is given up
 
--- Opens the journal, and makes it if it does not exist. With an empty path it is a temporary one.
+-- Opens the journal, and makes it if it does not exist. With an empty path it is a temporary one. `store.path` can be
+-- shown to people: it has no password.
 function store.open(path)
-  return setmetatable({ journal = open_journal(path), path = path }, Store)
+  local journal = open_journal(path)
+  return setmetatable({ journal = journal, path = journal.path }, Store)
 end
 
 function Store:close()
@@ -94,13 +96,13 @@ end
 -- Removes a job with all its items, and overwrites what the file held of them. Returns false if a
 -- process that reads the journal prevented the latter.
 function Store:remove(id)
-  self.journal:transaction(function()
+  self.journal:long_transaction(function()
     for _, from in ipairs { "item", "event" } do
       self.journal:execute(("delete from %s where job = $1"):format(from), "i", id)
     end
     self.journal:execute("delete from job where id = $1", "i", id)
   end)
-  return self.journal:row("pragma wal_checkpoint(truncate)", "") == 0
+  return self.journal:erase()
 end
 
 -- Removes the jobs that finished long ago.
@@ -115,9 +117,11 @@ function Store:remove_old()
   end
 end
 
-local WORK = ("select count(*), coalesce(sum(given & %d = %d), 0), coalesce(sum(given & %d <> 0), 0) from item "
+local COUNT_IF = "cast(sum(case when given & %d = %d then 1 else 0 end) as bigint)"
+local WORK = ("select count(*), coalesce(" .. COUNT_IF .. ", 0), coalesce(" .. COUNT_IF .. ", 0) from item "
   .. "where job = $1 and state in ('ready', 'claimed', 'later')"):format(
-  columns.bits.contact_email + columns.bits.contact_uuid, columns.bits.contact_email, columns.bits.expect)
+  columns.bits.contact_email + columns.bits.contact_uuid, columns.bits.contact_email, columns.bits.expect,
+  columns.bits.expect)
 
 -- Returns how many items are not in a final state, how many of them name a contact by its e-mail address only, and
 -- how many have an expected contact.
@@ -134,13 +138,12 @@ end
 -- ---- planning ---------------------------------------------------------------------------
 
 local INSERT_JOB = "insert into job (name, operation, account, base_url, file, header, columns, state, created) "
-  .. "values ($1, $2, $3, $4, $5, $6, $7, 'planned', $8)"
+  .. "values ($1, $2, $3, $4, $5, $6, $7, 'planned', $8) returning id"
 
 -- Adds a job without rows, within a transaction, and returns its id.
 function Store:add_job(job)
-  self.journal:execute(INSERT_JOB, "tttttbti", job.name, job.operation, job.account, job.base_url, job.file,
-    job.header, job.layout, self.journal:now())
-  return self.journal:row("select max(id) from job", "")
+  return (self.journal:row(INSERT_JOB, "tttttbti", job.name, job.operation, job.account, job.base_url, job.file,
+    job.header, job.layout, self.journal:now()))
 end
 
 local INSERT = "insert into item (job, n, line, given, card, bytes, arguments, state, kind, message) "
@@ -151,65 +154,83 @@ local INSERT_SLICES = "insert into item (job, n, line, given, card, bytes, state
 -- Adds an item, within the transaction of add_job. `wrong` is why the row is rejected, or nil. The arguments of a
 -- file's row are read from its bytes again when they are needed.
 function Store:add_item(job, n, line, arguments, bytes, wrong)
-  self.journal:execute(INSERT, "iiiitbtttt", job, n, line, arguments and columns.given(arguments),
+  self.journal:insert(INSERT, "iiiitbtttt", job, n, line, arguments and columns.given(arguments),
     arguments and arguments.value, bytes, arguments and not bytes and items.encode_arguments(arguments) or nil,
     wrong and "rejected" or "ready", wrong and "invalid_row", wrong)
 end
 
 -- Adds items, as reader:scan stores them in a list.
 function Store:add_slices(job, text, list, count)
-  self.journal:execute_slices(INSERT_SLICES, "iiiitb", text, list, count, job)
+  self.journal:insert_slices(INSERT_SLICES, "iiiitb", text, list, count, job)
 end
 
--- Tables of the connection, which are empty between two plans. The service ignores the case of ASCII letters in
--- values, and blanks at the ends, which no value here has.
-local TEMPORARY = "create temp table if not exists repeated (card text collate nocase primary key, first integer, "
-  .. "kinds integer) without rowid; "
-  .. "create temp table if not exists twin (n integer primary key, line integer, card text collate nocase, "
-  .. "arguments text); create index if not exists temp.twin_card on twin (card, n)"
+-- Tables that are empty, or gone, between two plans. The service ignores the case of ASCII letters in values, and
+-- blanks at the ends, which no value here has.
+local TEMPORARY = {
+  "create temp table if not exists noted (n integer primary key)",
+  "create temp table if not exists repeated (card text primary key, first integer, kinds integer) without rowid",
+  "create temp table if not exists twin (n integer primary key, line integer, card text, arguments text)",
+  "create index if not exists twin_card on twin (card, n)",
+}
 
 -- Makes the tables of repeated values and their items, within the transaction of a plan.
 function Store:prepare_twins()
-  self.journal:exec(TEMPORARY)
+  self.journal:create_temporary(TEMPORARY)
 end
 
--- Notes that there may be several items with this value.
-function Store:note_repeated(value)
-  self.journal:execute("insert or ignore into temp.repeated (card) values ($1)", "t", value)
+-- Notes that there may be several items with the value of this one.
+function Store:note_repeated(n)
+  self.journal:insert("insert into noted (n) values ($1)", "i", n)
 end
 
-local TWINS = "select n, line, card, arguments, bytes from item where job = $1 and state = 'ready' "
-  .. "and card collate nocase in (select card from temp.repeated)"
-local GROUP = "update temp.repeated set first = (select min(n) from temp.twin where card = repeated.card), "
-  .. "kinds = (select count(distinct arguments) from temp.twin where card = repeated.card)"
+local REPEATED = "insert into repeated (card) select distinct lower(card) from item where job = $1 "
+  .. "and n in (select n from noted)"
+local TWINS = "select n, line, lower(card), arguments, bytes from item where job = $1 and n > $2 and state = 'ready' "
+  .. "and lower(card) in (select card from repeated) order by n limit 1000"
+local INSERT_TWIN = "insert into twin (n, line, card, arguments) values ($1, $2, $3, $4)"
+local GROUP = "update repeated set first = (select min(n) from twin where card = repeated.card), "
+  .. "kinds = (select count(distinct arguments) from twin where card = repeated.card)"
 local SKIP = "update item set state = 'skipped', kind = 'duplicate', message = 'same as line ' || (select f.line "
-  .. "from temp.twin t, temp.repeated r, temp.twin f where t.n = item.n and r.card = t.card and f.n = r.first) "
-  .. "where job = $1 and n in (select t.n from temp.twin t, temp.repeated r where r.card = t.card and r.kinds = 1 "
+  .. "from twin t, repeated r, twin f where t.n = item.n and r.card = t.card and f.n = r.first) "
+  .. "where job = $1 and n in (select t.n from twin t, repeated r where r.card = t.card and r.kinds = 1 "
   .. "and t.n > r.first)"
 local REJECT = "update item set state = 'rejected', kind = 'duplicate', message = 'the same card is on line ' || "
-  .. "(select f.line from temp.twin t, temp.twin f where t.n = item.n and f.card = t.card and f.n <> t.n "
-  .. "order by f.n limit 1) || ' with other data' where job = $1 and n in (select t.n from temp.twin t, "
-  .. "temp.repeated r where r.card = t.card and r.kinds > 1)"
+  .. "(select f.line from twin t, twin f where t.n = item.n and f.card = t.card and f.n <> t.n "
+  .. "order by f.n limit 1) || ' with other data' where job = $1 and n in (select t.n from twin t, "
+  .. "repeated r where r.card = t.card and r.kinds > 1)"
 
--- Copies the items whose value was noted to a table, with their arguments.
-local function collect_twins(self, job)
-  local read = reader_of(self, job)
-  for n, line, card, arguments, bytes in self.journal:rows(TWINS, "i", job) do
-    self.journal:execute("insert into temp.twin values ($1, $2, $3, $4)", "iitt", n, line, card,
+-- Copies some items behind `after` whose value is repeated to a table, with their arguments. Returns the last one, or
+-- nil if there is none.
+local function collect_some_twins(self, job, after, read)
+  local last
+  for n, line, card, arguments, bytes in self.journal:rows(TWINS, "ii", job, after) do
+    last = n
+    self.journal:insert(INSERT_TWIN, "iitt", n, line, card,
       items.encode_arguments(read(card, arguments, bytes)) or "")
   end
-  self.journal:exec(GROUP)
+  return last
+end
+
+local function collect_twins(self, job)
+  local read, after = reader_of(self, job), 0
+  self.journal:execute(REPEATED, "i", job)
+  while after do
+    after = collect_some_twins(self, job, after, read)
+  end
+  self.journal:execute(GROUP, "")
 end
 
 -- Marks rows of the same card: those that say the same are skipped but for the first one, and those that do not are
 -- all rejected. Returns how many rows are rejected, and how many skipped.
 function Store:mark_duplicates(job)
-  if not self.journal:row("select 1 from temp.repeated", "") then
+  if not self.journal:row("select 1 from noted limit 1", "") then
     return 0, 0
   end
   collect_twins(self, job)
   local skipped, rejected = self.journal:execute(SKIP, "i", job), self.journal:execute(REJECT, "i", job)
-  self.journal:exec("delete from temp.repeated; delete from temp.twin")
+  for _, name in ipairs { "noted", "repeated", "twin" } do
+    self.journal:execute("delete from " .. name, "")
+  end
   return rejected, skipped
 end
 
@@ -219,11 +240,18 @@ function Store:set_counts(job, rows, rejected, skipped)
     rejected, skipped)
 end
 
-local SIMILAR = "select old.id from job old, job new where new.id = $1 and old.id < new.id and old.rows = new.rows "
-  .. "and old.operation = new.operation and old.account = new.account and old.base_url = new.base_url "
-  .. "and old.header is new.header and old.columns is new.columns order by old.id desc"
+-- Returns a condition: that two columns are equal, or both null.
+local function same(a, b)
+  return ("coalesce(%s = %s, %s is null and %s is null)"):format(a, b, a, b)
+end
+
+local SIMILAR = "select older.id from job older, job newer where newer.id = $1 and older.id < newer.id "
+  .. "and older.rows = newer.rows and older.operation = newer.operation and older.account = newer.account "
+  .. "and older.base_url = newer.base_url and " .. same("older.header", "newer.header") .. " and "
+  .. same("older.columns", "newer.columns") .. " order by older.id desc"
 local DIFFERENCE = "select a.n from item a left join item b on b.job = $2 and b.n = a.n where a.job = $1 "
-  .. "and (b.n is null or a.card is not b.card or a.arguments is not b.arguments or a.bytes is not b.bytes) limit 1"
+  .. "and (b.n is null or not (" .. same("a.card", "b.card") .. " and " .. same("a.arguments", "b.arguments")
+  .. " and " .. same("a.bytes", "b.bytes") .. ")) limit 1"
 
 -- Returns the latest earlier job that does the same with the same rows, or nil. Comparing the rows themselves needs
 -- no checksum, and cannot mistake one file for another.
@@ -242,8 +270,8 @@ end
 -- ---- the turn ---------------------------------------------------------------------------
 
 local function note_event(self, job, n, fence, what)
-  self.journal:execute("insert into event values ($1, $2, $3, $4, $5)", "iiiit", job, n, self.journal:now(), fence,
-    what)
+  self.journal:execute("insert into event (job, n, at, fence, what) values ($1, $2, $3, $4, $5)", "iiiit", job, n,
+    self.journal:now(), fence, what)
 end
 
 local POISONED = "update item indexed by item_waiting set state = 'unknown', outcome = null, kind = 'poisoned', "
@@ -280,21 +308,17 @@ local FINISH = "update item set state = $4, due = $5, maybe_applied = coalesce($
 
 local counted = { done = "done", failed = "failed", unknown = "unknown" }
 
--- Stores the end of an item's attempt. If the item is not ours any more the result is dropped, unless it is there
--- already because an earlier commit succeeded whose acknowledgement was lost.
-local function finish(self, job, ending, counts)
+local function finish_parameters(self, job, ending)
   local item, is_final = ending.item, counted[ending.state] ~= nil
-  local changed = self.journal:execute(FINISH, "iiitiiiittitiitti", job, item.n, item.fence, ending.state, ending.due,
-    ending.maybe_applied or not is_final and 0 or nil, item.tries, item.mark, ending.outcome, ending.kind, ending.code,
-    ending.message, ending.requests or 0, self.journal:now(), ending.seen, ending.changed, ending.unsent and 1 or 0)
-  if changed == 1 then
-    local name = counted[ending.state]
-    if name then
-      counts[name] = counts[name] + 1
-    end
-    counts.requests = counts.requests + (ending.requests or 0)
-    return
-  end
+  return { job, item.n, item.fence, ending.state, ending.due, ending.maybe_applied or not is_final and 0 or nil,
+    item.tries, item.mark, ending.outcome, ending.kind, ending.code, ending.message, ending.requests or 0,
+    self.journal:now(), ending.seen, ending.changed, ending.unsent and 1 or 0 }
+end
+
+-- Notes that a result is dropped, because the item is not ours any more; unless the result is there already because an
+-- earlier commit succeeded whose acknowledgement was lost.
+local function note_dropped(self, job, ending)
+  local item = ending.item
   local state, fence = self.journal:row("select state, fence from item where job = $1 and n = $2", "ii", job, item.n)
   if not (state == ending.state and fence == item.fence) then
     note_event(self, job, item.n, item.fence, ("dropped the result %s: the item is %s"):format(ending.state,
@@ -302,17 +326,39 @@ local function finish(self, job, ending, counts)
   end
 end
 
+-- Stores the ends of items' attempts.
+local function finish(self, job, endings, counts)
+  local lists = {}
+  for i, ending in ipairs(endings) do
+    lists[i] = finish_parameters(self, job, ending)
+  end
+  for i, changed in ipairs(self.journal:update_each(FINISH, "iiitiiiittitiitti", lists)) do
+    local ending = endings[i]
+    local name = counted[ending.state]
+    if not changed then
+      note_dropped(self, job, ending)
+    else
+      counts.requests = counts.requests + (ending.requests or 0)
+      counts[name or "others"] = counts[name or "others"] + 1
+    end
+  end
+end
+
 local VERIFIED = "update item set verified = $3, requests = requests + $4, state = $5, outcome = $6, kind = $7, "
   .. "message = $8, code = case when state = $5 then code end, seen = coalesce($9, seen) "
   .. "where job = $1 and n = $2 and state = $10 and verified is null"
 
--- Stores the result of a closing verification.
-local function set_verified(self, job, result, counts)
-  local changed = self.journal:execute(VERIFIED, "iiiitttttt", job, result.item.n, self.journal:now(), result.requests,
-    result.state, result.outcome, result.kind, result.message, result.seen, result.item.state)
-  if changed == 1 then
-    counts.requests = counts.requests + result.requests
-    if result.state ~= result.item.state then
+-- Stores the results of a closing verification.
+local function set_verified(self, job, results, counts)
+  local lists, now = {}, self.journal:now()
+  for i, result in ipairs(results) do
+    lists[i] = { job, result.item.n, now, result.requests, result.state, result.outcome, result.kind, result.message,
+      result.seen, result.item.state }
+  end
+  for i, changed in ipairs(self.journal:update_each(VERIFIED, "iiiitttttt", lists)) do
+    local result = results[i]
+    if changed then
+      counts.requests = counts.requests + result.requests
       counts[result.item.state] = counts[result.item.state] - 1
       counts[result.state] = counts[result.state] + 1
     end
@@ -341,49 +387,63 @@ end
 local function claim(self, job, request, fence)
   local journal, now, list, read = self.journal, self.journal:now(), {}, reader_of(self, job)
   if not request.probing then
-    collect(list, request.operation, read, journal:rows(DUE, "iii", job, now, request.count))
+    collect(list, request.operation, read, journal:rows(DUE, "iii", job, journal:past(), request.count))
   end
   local first_ready = #list + 1
   collect(list, request.operation, read, journal:rows(READY, "iii", job, request.after, request.count - #list))
   local after = list[first_ready] and list[#list].n or request.after
   if #list == 0 and request.nothing_else and not request.probing then
-    collect(list, request.operation, read, journal:rows(SUSPECT, "ii", job, now))
+    collect(list, request.operation, read, journal:rows(SUSPECT, "ii", job, journal:past()))
   end
-  for _, item in ipairs(list) do
-    journal:execute(CLAIM, "iiii", job, item.n, fence, now + request.lease_ms)
+  local lists = {}
+  for i, item in ipairs(list) do
+    lists[i] = { job, item.n, fence, now + request.lease_ms }
     item.fence = fence
   end
+  journal:update_each(CLAIM, "iiii", lists)
   return list, after
 end
 
+local STATES = "select fence, stop from job where id = $1"
 local COUNTS = "update job set done = done + $2, failed = failed + $3, unknown = unknown + $4, "
   .. "requests = requests + $5, fence = fence + 1 where id = $1"
+local NOTE = "update item set before = $4 where job = $1 and n = $2 and fence = $3 and state = 'claimed'"
+local FORGIVE = "update item set tries = tries - 1 where job = $1 and n = $2 and tries > 0"
+
+-- Stores the states of cards before they are changed.
+local function note_before(self, job, notes)
+  local lists = {}
+  for i, note in ipairs(notes) do
+    lists[i] = { job, note.item.n, note.item.fence, items.encode_before(note.before) }
+  end
+  self.journal:update_each(NOTE, "iiit", lists)
+end
+
+local function forgive(self, job, numbers)
+  local lists = {}
+  for i, n in ipairs(numbers) do
+    lists[i] = { job, n }
+  end
+  self.journal:update_each(FORGIVE, "ii", lists)
+end
 
 -- One transaction: stores what ended, the states of cards before they are changed, and the results of verifications;
 -- then claims more. `turn` holds `endings`, `notes` and `verified`, which are lists, and `claim`, or nil: `count`,
 -- `after` (only ready items behind that one), `lease_ms`, `operation`, and `nothing_else` (no other item is under way).
--- Returns the items that were claimed, whether the job is asked to stop, and `after` for the next turn.
+-- Returns the items that were claimed, whether the job is asked to stop, and `after` for the next turn. The job's row
+-- is locked first, so that no other turn of the job happens at the same time.
 function Store:turn(job, turn)
   return self.journal:transaction(function()
-    local counts = { done = 0, failed = 0, unknown = 0, requests = 0 }
-    for _, ending in ipairs(turn.endings) do
-      finish(self, job, ending, counts)
-    end
-    for _, note in ipairs(turn.notes) do
-      self.journal:execute("update item set before = $4 where job = $1 and n = $2 and fence = $3 "
-        .. "and state = 'claimed'", "iiit", job, note.item.n, note.item.fence, items.encode_before(note.before))
-    end
-    for _, result in ipairs(turn.verified) do
-      set_verified(self, job, result, counts)
-    end
-    for _, n in ipairs(turn.forgiven) do
-      self.journal:execute("update item set tries = tries - 1 where job = $1 and n = $2 and tries > 0", "ii", job, n)
-    end
+    local counts = { done = 0, failed = 0, unknown = 0, others = 0, requests = 0 }
+    local fence, stop = self.journal:row(self.journal:locking(STATES), "i", job)
+    finish(self, job, turn.endings, counts)
+    note_before(self, job, turn.notes)
+    set_verified(self, job, turn.verified, counts)
+    forgive(self, job, turn.forgiven)
     self.journal:execute(COUNTS, "iiiii", job, counts.done, counts.failed, counts.unknown, counts.requests)
-    local fence, stop = self.journal:row("select fence, stop from job where id = $1", "i", job)
     local claimed, after = {}, nil
     if turn.claim then
-      claimed, after = claim(self, job, turn.claim, fence)
+      claimed, after = claim(self, job, turn.claim, fence + 1)
     end
     return claimed, stop == 1, after
   end)
@@ -393,7 +453,7 @@ end
 -- alone wait for the end of all others, unless `nothing_else` is under way.
 function Store:next_due(job, nothing_else)
   return (self.journal:row("select due from item where job = $1 and state = 'later' and due is not null "
-    .. "and (crashes < 2 or $2) order by due limit 1", "ii", job, nothing_else and 1 or 0))
+    .. "and (crashes < 2 or $2 = 1) order by due limit 1", "ii", job, nothing_else and 1 or 0))
 end
 
 -- ---- after the items --------------------------------------------------------------------
@@ -407,7 +467,7 @@ local TO_VERIFY = "select n, card, arguments, bytes, state, outcome, kind, messa
 -- Returns when the last doubtful item ended, nil if none is: those whose request may have been received although no
 -- response arrived.
 function Store:last_doubtful(job)
-  return (self.journal:row("select at from item where " .. DOUBTFUL .. " order by at desc limit 1", "i", job))
+  return (self.journal:row("select max(at) from item where " .. DOUBTFUL, "i", job))
 end
 
 -- Returns up to 64 items behind `after` that are to be verified: the doubtful ones, or all.
@@ -454,7 +514,8 @@ function Store:retry(job, failed, unknown)
 end
 
 local RESULTS = "select n, line, card, arguments, bytes, state, outcome, kind, code, message, requests, at, before, "
-  .. "seen, changed from item where job = $1 and n > $2 and ($3 is null or instr($3, state) > 0) order by n limit 100"
+  .. "seen, changed from item where job = $1 and n > $2 and ($3 is null or $3 like '%' || state || '%') "
+  .. "order by n limit 100"
 
 -- Returns the next items behind the item `after`, in the order of the rows; an empty list at the end. `states`, a text,
 -- names the states of items that are wanted, or is nil. No statement stays open between two calls: it could keep the
