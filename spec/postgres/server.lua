@@ -63,6 +63,20 @@ function Server:stop(how)
   shell("%s %s/pg_ctl -D %s/data -w -t 30 -s -m %s stop", unprivileged, bin, self.folder, how)
 end
 
+-- Returns an address as a journal's path. With `schema`, tables are in that one.
+function Server:address(schema)
+  local host = self.folder:gsub("/", "%%2F")
+  return ("postgres://leat:%s@%s:%d/postgres%s"):format(PASSWORD, host, self.port,
+    schema and "?options=-csearch_path%3D" .. schema or "")
+end
+
+-- Executes a statement, in a schema if one is given.
+function Server:execute(sql, schema)
+  local connection = assert(require("leat.postgres.core").connect(self:address(schema)))
+  assert(connection:execute(sql))
+  connection:close()
+end
+
 -- Returns the process of the server that starts all others.
 function Server:process()
   return tonumber(shell("head -n 1 %s/data/postmaster.pid", self.folder):match("%d+"))

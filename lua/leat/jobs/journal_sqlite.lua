@@ -138,6 +138,8 @@ function Journal:create_temporary(list)
   self:exec(table.concat(list, "; "))
 end
 
+function Journal.analyze() end -- its plans do not depend on how many rows there are
+
 -- Returns a query that locks the row that it finds until the end of the transaction.
 function Journal.locking(_, sql)
   return sql

@@ -168,7 +168,8 @@ end
 -- blanks at the ends, which no value here has.
 local TEMPORARY = {
   "create temp table if not exists noted (n integer primary key)",
-  "create temp table if not exists repeated (card text primary key, first integer, kinds integer) without rowid",
+  "create temp table if not exists repeated (card text primary key, first integer, second integer, kinds integer) "
+    .. "without rowid",
   "create temp table if not exists twin (n integer primary key, line integer, card text, arguments text)",
   "create index if not exists twin_card on twin (card, n)",
 }
@@ -186,18 +187,18 @@ end
 local REPEATED = "insert into repeated (card) select distinct lower(card) from item where job = $1 "
   .. "and n in (select n from noted)"
 local TWINS = "select n, line, lower(card), arguments, bytes from item where job = $1 and n > $2 and state = 'ready' "
-  .. "and lower(card) in (select card from repeated) order by n limit 1000"
+  .. "and lower(card) in (select card from repeated) order by n limit 5000"
 local INSERT_TWIN = "insert into twin (n, line, card, arguments) values ($1, $2, $3, $4)"
-local GROUP = "update repeated set first = (select min(n) from twin where card = repeated.card), "
+local FIRST = "update repeated set first = (select min(n) from twin where card = repeated.card), "
   .. "kinds = (select count(distinct arguments) from twin where card = repeated.card)"
-local SKIP = "update item set state = 'skipped', kind = 'duplicate', message = 'same as line ' || (select f.line "
-  .. "from twin t, repeated r, twin f where t.n = item.n and r.card = t.card and f.n = r.first) "
-  .. "where job = $1 and n in (select t.n from twin t, repeated r where r.card = t.card and r.kinds = 1 "
-  .. "and t.n > r.first)"
+local SECOND = "update repeated set second = (select min(n) from twin where card = repeated.card and n > first)"
+local OF_LINE = "(select f.line from twin t, repeated r, twin f where t.n = item.n and r.card = t.card and f.n = %s)"
+local SKIP = "update item set state = 'skipped', kind = 'duplicate', message = 'same as line ' || "
+  .. OF_LINE:format("r.first") .. " where job = $1 and n in (select t.n from twin t, repeated r "
+  .. "where r.card = t.card and r.kinds = 1 and t.n > r.first)"
 local REJECT = "update item set state = 'rejected', kind = 'duplicate', message = 'the same card is on line ' || "
-  .. "(select f.line from twin t, twin f where t.n = item.n and f.card = t.card and f.n <> t.n "
-  .. "order by f.n limit 1) || ' with other data' where job = $1 and n in (select t.n from twin t, "
-  .. "repeated r where r.card = t.card and r.kinds > 1)"
+  .. OF_LINE:format("case when t.n = r.first then r.second else r.first end") .. " || ' with other data' "
+  .. "where job = $1 and n in (select t.n from twin t, repeated r where r.card = t.card and r.kinds > 1)"
 
 -- Copies some items behind `after` whose value is repeated to a table, with their arguments. Returns the last one, or
 -- nil if there is none.
@@ -214,10 +215,13 @@ end
 local function collect_twins(self, job)
   local read, after = reader_of(self, job), 0
   self.journal:execute(REPEATED, "i", job)
+  self.journal:analyze("repeated")
   while after do
     after = collect_some_twins(self, job, after, read)
   end
-  self.journal:execute(GROUP, "")
+  self.journal:analyze("twin")
+  self.journal:execute(FIRST, "")
+  self.journal:execute(SECOND, "")
 end
 
 -- Marks rows of the same card: those that say the same are skipped but for the first one, and those that do not are
