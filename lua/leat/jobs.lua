@@ -10,6 +10,11 @@
 -- request is sent, the journal records that it may have been sent. If the process dies, another one can therefore find
 -- out what was done, and continue the job: `store:plan` with the same rows returns the same job.
 --
+-- A journal may also be a database of PostgreSQL: `jobs.open("postgres://db.example/jobs")`. Then several processes, on
+-- several machines, can work on one job: each of them calls `job:run`. Any of them may die, freeze or lose its
+-- connection; the others take its rows over. The job is no faster for it, because the service limits the rate of an
+-- account.
+--
 -- Functions return `nil, err` when the journal cannot be used: `err.kind` is `journal`, and `err.message` says what to
 -- do. The journal and the result files contain the values of cards and other data; only their owner may read them.
 -- Writing to the journal takes some milliseconds, during which nothing else runs in this thread.
@@ -62,6 +67,7 @@ local jobs = {}
 -- @tfield integer requests how many requests were sent
 -- @tfield integer created when it was planned, in milliseconds since 1970
 -- @tfield integer finished when it finished, in milliseconds since 1970, or nil
+-- @tfield integer worker_count in PostgreSQL: how many processes work on it
 
 --- The progress of a run: see `run:progress`.
 -- @table job_progress
@@ -94,6 +100,17 @@ local jobs = {}
 -- @tfield integer unverified how many cards could not be verified, because the finds failed or did not show them
 -- @tfield integer to_verify how many cards there were to verify
 -- @tfield boolean stored false: the results of the last requests could not be stored
+-- @tfield boolean is_last in PostgreSQL, false if another process ended the job, or goes on; otherwise true: this one
+--   should write the results
+
+--- A process that works on a job: see `job:workers`.
+-- @table worker
+-- @tfield integer id its number
+-- @tfield string host the name of its computer
+-- @tfield integer pid its process
+-- @tfield integer started when it began, in milliseconds since 1970
+-- @tfield integer seen when it extended its lease for the last time
+-- @tfield integer rows how many rows it has claimed
 
 --- The result of a row: see `job:results`.
 -- @table result
@@ -140,7 +157,9 @@ end
 --- Opens a journal, and makes it if it does not exist.
 -- @function open
 -- @tparam[opt=`leat/jobs.db` in `$XDG_STATE_HOME` or `~/.local/state`] string path the file. Network file systems are
---   refused. Two more files beside it, with `-wal` and `-shm` at the end, belong to it
+--   refused. Two more files beside it, with `-wal` and `-shm` at the end, belong to it. Or the address of a database, as
+--   libpq takes it, that begins with `postgres://` or `postgresql://`. What it lacks, such as the password, comes from
+--   libpq's files and environment
 -- @return a Store; or nil, err
 function jobs.open(path)
   path = path or default_path()
@@ -174,16 +193,24 @@ end
 
 -- ---- planning ---------------------------------------------------------------------------
 
--- Returns whether a process, maybe this one, works on the journal.
+-- Returns whether a process, maybe this one, works on the journal, so that no other can.
 local function is_busy(store)
   return store.journal:is_locked()
+end
+
+-- Returns whether a process works on a job that should be running.
+local function is_alive(store, fields)
+  if store.journal.is_shared then
+    return fields.worker_count > 0
+  end
+  return is_busy(store)
 end
 
 -- A job whose process died still is `running` in the journal.
 local function wrap(store, fields)
   if not fields then
     return nil
-  elseif fields.state == "running" and not is_busy(store) then
+  elseif fields.state == "running" and not is_alive(store, fields) then
     fields.state, fields.reason = fields.finished and "finished" or "interrupted", nil
   end
   fields.store = store
@@ -313,7 +340,8 @@ function Store:jobs()
   end)
 end
 
---- Returns whether a process is working on a job of the journal.
+--- Returns whether a process is working on a job of the journal; in PostgreSQL, whether a run of this program is,
+-- because others do not matter there.
 function Store:is_busy()
   return journal.try(is_busy, self.store)
 end
@@ -364,7 +392,19 @@ local function check_client(job, client)
   return true
 end
 
---- Begins to work on a job: claims rows, and processes them in tasks. One process at a time works on a journal.
+-- One process verifies all cards of a job, and nothing else happens to it meanwhile.
+local function check_alone(job, options)
+  local fields, err = journal.try(job.store.job, job.store, job.id)
+  if err then
+    return nil, err
+  elseif options.only_verify and job.store.journal.is_shared and fields and fields.worker_count > 0 then
+    return refuse(("a process works on job %d: stop it first"):format(job.id))
+  end
+  return true
+end
+
+--- Begins to work on a job: claims rows, and processes them in tasks. One process at a time works on a journal that is
+-- a file; on one in PostgreSQL any number does, each through a store of its own.
 -- @function Job:start
 -- @param client the client
 -- @tparam[opt] table options the options:
@@ -388,6 +428,11 @@ function Job:start(client, options)
   options.settle, options.lease, options.probe = options.settle or 30, options.lease or 60, options.probe or 30
   local good, err = check_client(self, client)
   if not good then
+    return nil, err
+  end
+  local alone
+  alone, err = check_alone(self, options)
+  if not alone then
     return nil, err
   end
   local locked
@@ -430,16 +475,27 @@ local function read_again(job)
   end
 end
 
+-- Waits for responses. A process may be stopped meanwhile for so long that others took its rows over, which is checked
+-- before anything is sent.
+local function wait(run, client)
+  local driver = client.driver
+  if scheduler.has_calls() and run.journal.is_shared and driver.fd then
+    core.wait(0.05, { driver:fd() })
+    run:check_leases()
+    scheduler.step(0)
+  elseif scheduler.has_calls() then
+    scheduler.step(0.05)
+  else
+    core.wait(0.02, {})
+  end
+end
+
 -- Steps a run until it ends, and returns its summary.
-local function carry_out(run, options)
+local function carry_out(run, client, options)
   local every, reported = 1000 * (options.progress_every or 1), core.now()
   local summary
   repeat
-    if scheduler.has_calls() then
-      scheduler.step(0.05)
-    else
-      core.wait(0.02, {})
-    end
+    wait(run, client)
     summary = run:step()
     if options.progress and (summary or core.now() - reported >= every) then
       reported = core.now()
@@ -468,7 +524,7 @@ function Job:run(client, options)
   if not run then
     return nil, err
   end
-  local fine, result = pcall(carry_out, run, options)
+  local fine, result = pcall(carry_out, run, client, options)
   if not fine then
     run:abandon()
     error(result, 0)
@@ -483,7 +539,7 @@ end
 local function call_when_idle(job, name, ...)
   return journal.try(function(...)
     read_again(job)
-    if job.state == "running" then
+    if job.state == "running" or job.store.journal.is_shared and job.worker_count > 0 then
       return refuse(("a process works on job %d: stop it first"):format(job.id))
     end
     return job.store[name](job.store, job.id, ...)
@@ -530,7 +586,15 @@ function Job:retry(options)
   return count, err
 end
 
---- Asks the process that works on the job to stop.
+--- Returns the processes that work on the job, if the journal is in PostgreSQL.
+-- @treturn table a list of `worker`s, empty for a file; or nil, err
+function Job:workers()
+  return journal.try(function()
+    return self.store.journal.is_shared and self.store:workers(self.id) or {}
+  end)
+end
+
+--- Asks the processes that work on the job to stop. It does not concern those that begin later.
 function Job:stop()
   local _, err = journal.try(self.store.ask_to_stop, self.store, self.id)
   return not err or nil, err

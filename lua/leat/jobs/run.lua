@@ -1,9 +1,14 @@
 -- Works on a job: claims items, processes each in a task, and stores what became of it, until all items are in a
 -- final state and the doubtful ones are verified. `step` does what can be done now; it blocks only while the journal
 -- is written. What an item does next is decided in leat.jobs.decide.
+--
+-- If the journal is shared there may be other workers. A claimed item has a `deadline`, by a clock that goes on while
+-- the computer is suspended: later, others may take the item over, so nothing is sent any more. Each lease is extended
+-- long before that. An item that was taken over is `lost`: its calls are canceled, and its result is dropped.
 
 local contacts = require("leat.contacts")
 local core = require("leat.core")
+local boottime = require("leat.jobs.core").boottime
 local decide = require("leat.jobs.decide")
 local items = require("leat.jobs.items")
 local journal = require("leat.jobs.journal")
@@ -18,6 +23,10 @@ local TURN = 1 -- seconds after which results are stored at the latest
 local LEAST_FAILURES = 100 -- before `max_failures` given in percent stops a job
 local RECENT = 20 -- seconds: in the rate, what happened longer ago counts little
 local GIVE_UP = 15 * 60 -- seconds after which a journal that cannot be written ends the run
+local POLL = 1 -- seconds between two looks at what other workers do
+
+-- Reasons for which all workers pause. Others may be those of one computer.
+local pauses_all = { unauthorized = true, forbidden = true, quota_reached = true, max_failures = true }
 
 local reads = { find = true }
 
@@ -68,10 +77,23 @@ end
 -- Waits until the state of the card before the change is in the journal. Returns false if it could not be stored.
 local function record(run, item, before)
   table.insert(run.notes, { item = item, before = before, task = scheduler.current() })
-  while not item.before and not run.broken do
+  while not item.before and not run.broken and not item.lost do
     scheduler.wait_for_event()
   end
   return item.before ~= nil
+end
+
+local function has_ended(run, item)
+  return run.journal.is_shared and (item.lost or boottime() >= item.deadline)
+end
+
+-- Returns the end of an attempt of which nothing more is sent.
+local function break_off(item, was_sent)
+  local ending = decide.canceled(item)
+  if was_sent then
+    ending.state, ending.maybe_applied = "later", true
+  end
+  return ending
 end
 
 -- The main function of an item's task. Returns how the item ended.
@@ -80,17 +102,20 @@ local function process(run, item)
   if not fine then
     return decide.failure(item, err)
   end
-  local last
+  local last, was_sent
   while true do
     local step = decide.next(item, last)
     if step.action == "end" then
       return step, last and last.card, last and last.info
+    elseif has_ended(run, item) then
+      return break_off(item, was_sent)
     elseif step.action ~= "record" then
+      was_sent = was_sent or step.action == "send" and not reads[item.operation]
       last = perform(run, item, step)
     elseif record(run, item, step.before) then
       last = { step = step }
     else
-      return decide.canceled(item)
+      return break_off(item, was_sent)
     end
   end
 end
@@ -261,6 +286,7 @@ local function finish(run, item, ending, card, info)
   if ending.state == "later" and ending.maybe_applied and not reads[item.operation] then
     ending.due = math.max(ending.due or 0, run.journal:now() + run.settle_ms)
   end
+  run.held[item.n] = nil
   ending.item, ending.requests, item.requests = item, item.requests, 0
   ending.seen = type(card) == "table" and items.encode_seen(card) or nil
   ending.changed = info and info.changed and table.concat(info.changed, " ") or nil
@@ -288,11 +314,12 @@ local function start_task(run, f, at_end)
     end
   end }, f)
   run.tasks[started] = not ended or nil
+  return started
 end
 
 local function start(run, item)
   item.requests = 0
-  start_task(run, function() return process(run, item) end, function(ending, card, info)
+  item.task = start_task(run, function() return process(run, item) end, function(ending, card, info)
     finish(run, item, ending, card, info)
   end)
 end
@@ -427,24 +454,40 @@ local function claim_request(run)
     nothing_else = run.flying == 0 and #run.queue == 0, probing = run.probing } or nil
 end
 
+-- Decides when to look for more items after fewer were found than asked for. Others may give back items that are
+-- behind the last one that was found.
+local function wait_for_items(run, found, asked)
+  local due, shared = run.store:next_due(run.job.id, asked.nothing_else), run.journal.is_shared
+  local wait = due and math.max(0, due - run.journal:now()) / 1000 or 3600
+  run.all_begun = true
+  run.look_at = now() + (shared and math.min(wait, POLL) or wait)
+  run.exhausted = not due and found == 0 and asked.nothing_else
+  if shared then
+    run.after = 0
+    run.exhausted = open_items(run) == 0 and asked.nothing_else
+  end
+end
+
 local function take_claimed(run, claimed, asked, began)
   for _, item in ipairs(claimed) do
-    item.claimed_at, item.mark = began, math.min(item.mark, run.responses)
+    item.deadline, item.mark = began + run.lease_ms, math.min(item.mark, run.responses)
+    run.held[item.n] = item
     run.job.waiting = run.job.waiting - (item.waited and 1 or 0)
     table.insert(run.queue, item)
   end
   run.probing = false
   if #claimed < asked.count then
-    run.all_begun = true
-    local due = run.store:next_due(run.job.id, asked.nothing_else)
-    run.look_at = due and now() + math.max(0, due - run.journal:now()) / 1000 or now() + 3600
-    run.exhausted = not due and #claimed == 0 and asked.nothing_else
+    wait_for_items(run, #claimed, asked)
   end
 end
 
-local function wake_noted(notes)
-  for _, note in ipairs(notes) do
-    note.item.before = note.before
+local function wake_noted(notes, noted)
+  for i, note in ipairs(notes) do
+    if noted[i] then
+      note.item.before = note.before
+    else
+      note.item.lost = true
+    end
     scheduler.wake(note.task)
   end
   if notes[1] then
@@ -452,35 +495,120 @@ local function wake_noted(notes)
   end
 end
 
+-- ---- other workers ----------------------------------------------------------------------
+
+-- Sends nothing more of an item.
+local function lose(item)
+  item.lost = true
+  if item.task then
+    scheduler.cancel(item.task)
+  end
+end
+
+-- Sends nothing more of items whose leases have ended, because this process was stopped or could not extend them. Call
+-- it after a wait, before anything is sent.
+function Run:check_leases()
+  local ended, time = {}, boottime()
+  for _, item in pairs(self.journal.is_shared and self.held or ended) do
+    ended[#ended + 1] = not item.lost and time >= item.deadline and item or nil
+  end
+  for _, item in ipairs(ended) do
+    lose(item)
+  end
+end
+
+-- Continues with the items whose leases were extended; the others were taken over.
+local function confirm(run, mine, began)
+  local lost = {}
+  for n, item in pairs(run.held) do
+    if mine[n] then
+      item.deadline = began + run.lease_ms
+    else
+      lost[#lost + 1] = item
+    end
+  end
+  for _, item in ipairs(lost) do
+    lose(item)
+  end
+  run.extend_at = now() + run.lease_ms / 4000
+end
+
+-- Returns why all workers are to pause, if this one does and has not told them.
+local function pause_for_all(run)
+  local ending = run.ending
+  return run.journal.is_shared and not run.is_stored and ending and ending.state == "paused"
+    and pauses_all[ending.kind] and ending.kind or nil
+end
+
+local stops = { stopped = true, signal = true, interrupted = true, verify_stopped = true, planned = true }
+
+-- Does what `leat job stop`, or another worker, asks for.
+local function obey(run, why)
+  if why == "stopped" and not run.ending then
+    run:stop("stopped", "stopped", "leat job stop")
+  elseif not run.ending and why == "finished" then
+    run.ending, run.is_stored, run.ended_by_other = { state = "finished" }, true, true
+  elseif not run.ending then
+    run.is_stored = true
+    run:stop(stops[why] and "stopped" or "paused", why, "another process that works on the job has ended it")
+  end
+end
+
+local function take_counts(run, counts)
+  local job = run.job
+  job.done, job.failed, job.unknown, job.requests = counts.done, counts.failed, counts.unknown, counts.requests
+  if too_many_failures(run) then
+    run:stop("paused", "max_failures", ("%d rows have failed"):format(job.failed))
+  end
+end
+
+-- ---- the turn, once more ----------------------------------------------------------------
+
+local function new_turn(run)
+  local extends = run.journal.is_shared and now() >= run.extend_at
+  return { worker = run.worker, endings = run.endings, notes = run.notes, verified = run.verified,
+    forgiven = run.forgiven, claim = claim_request(run), held = extends and run.held or nil,
+    pause = pause_for_all(run), lease_ms = run.lease_ms, settle_ms = run.settle_ms, reads = run.reads }
+end
+
+-- Continues with what a turn returned.
+local function take_result(run, turn, result, began)
+  take_counts(run, result)
+  run.is_stored = run.is_stored or turn.pause ~= nil
+  if turn.held then
+    confirm(run, result.mine, began)
+  end
+  if turn.claim then
+    run.after = result.after or run.after
+    take_claimed(run, result.claimed, turn.claim, began)
+  end
+  wake_noted(turn.notes, result.noted)
+  if result.stop then
+    obey(run, result.stop)
+  end
+end
+
 -- Returns whether the results could be stored. If not, they stay in memory, and nothing new is claimed.
 function Run:turn()
-  local asked, began = claim_request(self), now()
-  local turn = { endings = self.endings, notes = self.notes, verified = self.verified, forgiven = self.forgiven,
-    claim = asked }
-  local claimed, stop, after = journal.try(self.store.turn, self.store, self.job.id, turn)
-  if not claimed then
-    return self:journal_failed(stop)
+  local turn, began = new_turn(self), boottime()
+  local result, err = journal.try(self.store.turn, self.store, self.job.id, turn)
+  if not result then
+    return self:journal_failed(err)
   end
   self.endings, self.notes, self.verified, self.forgiven = {}, {}, {}, {}
   self.first_ending, self.failing_since = false, false
-  if asked then
-    self.after = after
-    take_claimed(self, claimed, asked, began)
-  end
-  wake_noted(turn.notes)
-  if stop then
-    self:stop("stopped", "stopped", "leat job stop")
-  end
+  take_result(self, turn, result, began)
   if self.journal:has_moved() then
     self:break_off("the journal " .. self.store.path .. " was deleted or replaced while the job ran, or its .lock was")
   end
   return true
 end
 
--- The journal can't be written: what is under way ends, its results wait in memory.
+-- The journal can't be written: what is under way ends, its results wait in memory. If the turn was committed although
+-- its acknowledgement was lost, the next one gives back what it claimed.
 function Run:journal_failed(err)
   self.failing_since = self.failing_since or now()
-  self.retry_at = now() + 1
+  self.retry_at, self.extend_at = now() + 1, 0
   if self.journal:is_lasting(err) or now() - self.failing_since > GIVE_UP then
     self:break_off(err.message)
   end
@@ -516,6 +644,7 @@ local function release_queue(run)
   for _, item in ipairs(run.queue) do
     if item.fence then
       local ending = decide.canceled(item)
+      run.held[item.n] = nil
       ending.item, ending.unsent = item, true
       ending.due = ending.state == "later" and run.journal:now() or nil
       keep(run, run.endings, ending)
@@ -527,7 +656,7 @@ end
 
 -- Nothing is begun that could end after its lease; it is claimed anew.
 local function is_late(run, item)
-  return item.claimed_at and now() - item.claimed_at > run.lease_ms / 2000
+  return item.lost or item.deadline and boottime() > item.deadline - run.lease_ms / 2
 end
 
 local function launch(run)
@@ -557,7 +686,7 @@ end
 local function is_turn_due(run)
   if run.retry_at and now() < run.retry_at then
     return false
-  elseif run.notes[1] then
+  elseif run.notes[1] or run.journal.is_shared and now() >= run.extend_at or pause_for_all(run) then
     return true
   end
   local results = #run.endings + #run.verified
@@ -600,6 +729,15 @@ local function is_idle(run)
   return run.flying == 0 and #run.queue == 0 and #run.endings == 0 and #run.verified == 0
 end
 
+-- Returns whether this worker is the one that verifies. The others wait until it has ended the job, or died.
+local function may_verify(run)
+  if run.verify_at and now() < run.verify_at then
+    return false
+  end
+  run.verify_at = now() + POLL
+  return run.store:begin_to_verify(run.job.id, run.worker, run.lease_ms)
+end
+
 -- All items have ended: those whose end is in doubt are found once more, when nothing can land any more.
 local function begin_verification(run)
   run.phase = "settling"
@@ -618,7 +756,7 @@ local function fetch_unverified(run)
 end
 
 local function advance(run)
-  if run.phase == "items" and run.exhausted and not run.outage then
+  if run.phase == "items" and run.exhausted and not run.outage and may_verify(run) then
     begin_verification(run)
   end
   if run.phase == "settling" then
@@ -635,21 +773,29 @@ local function advance(run)
   end
 end
 
-local function summarize(run, ending)
+-- `others` is how many other workers go on.
+local function summarize(run, ending, others)
   run.journal:unlock()
+  local is_last = others == 0
+  if ending.state == "finished" then
+    is_last = not run.ended_by_other
+  end
   run.summary = { state = ending.state, kind = ending.kind, message = ending.message, job = run.job,
     seconds = now() - run.begun, verified = run.verified_count, changed = run.changed, unverified = run.unverified,
-    to_verify = run.to_verify, stored = not run.broken or #run.endings == 0 }
+    to_verify = run.to_verify, stored = not run.broken or #run.endings == 0,
+    is_last = is_last or not run.journal.is_shared }
 end
 
--- Stores the state of the job. One that was finished stays so if a verification of it is stopped.
-local function store_state(run, ending)
-  if run.only_verify and run.job.finished and ending.state ~= "finished" then
-    run.store:set_state(run.job.id, "finished", "verify_stopped")
-  else
-    run.store:set_state(run.job.id, ending.state, ending.kind)
+-- Stores the state of the job, unless others still work on it. One that was finished stays so if a verification of it
+-- is stopped. Returns how many others work on it.
+local function leave(run, ending)
+  local state, reason = ending.state, ending.kind
+  if run.only_verify and run.job.finished and state ~= "finished" then
+    state, reason = "finished", "verify_stopped"
   end
-  run.job = run.store:job(run.job.id)
+  local others = run.store:leave(run.job.id, run.worker, state, reason, run.is_stored)
+  run.job = run.store:job(run.job.id) or run.job
+  return others
 end
 
 -- Ends the run: the state of the job is stored, and the journal unlocked.
@@ -658,10 +804,7 @@ local function conclude(run)
   if run.phase == "ended" and not run.broken then -- if it only verifies, items may be left
     ending = { state = open_items(run) == 0 and "finished" or "stopped" }
   end
-  if not run.broken then
-    store_state(run, ending)
-  end
-  summarize(run, ending)
+  summarize(run, ending, not run.broken and leave(run, ending) or nil)
   if run.problem then
     error(run.problem.why, 0)
   end
@@ -672,8 +815,9 @@ end
 local function look_for_stop(run)
   if not run.ending and now() - run.looked_at >= TURN then
     run.looked_at = now()
-    if journal.try(run.store.is_asked_to_stop, run.store, run.job.id) then
-      run:stop("stopped", "stopped", "leat job stop")
+    local why = journal.try(run.store.stop_of, run.store, run.job.id, run.worker)
+    if why then
+      obey(run, why)
     end
   end
 end
@@ -690,6 +834,7 @@ local function step(self)
   if self.summary then
     return self.summary
   end
+  self:check_leases()
   look_for_stop(self)
   note_outage(self)
   update_pace(self)
@@ -712,10 +857,12 @@ local function step(self)
 end
 
 -- Does what can be done now, and returns nil; or the summary, once the job has ended, was stopped or is paused. If the
--- journal can't be read the run ends, as if it couldn't be written.
+-- journal can't be read the run ends, as if it couldn't be written; a server may come back.
 function Run:step()
   local summary, err = journal.try(step, self)
-  if err then
+  if err and self.journal.is_shared then
+    self:journal_failed(err)
+  elseif err then
     self:break_off(err.message)
   end
   return summary
@@ -730,6 +877,7 @@ function Run:abandon()
     end
     release_queue(self)
     pcall(self.turn, self)
+    journal.try(self.store.forget_worker, self.store, self.worker)
     summarize(self, self.ending)
   end
 end
@@ -747,26 +895,25 @@ end
 
 -- Starts to work on a job, whose journal is locked until the run ends. `options` are those of leat.jobs.
 local function begin(store, job, client, options)
-  store:set_state(job.id, "running")
-  store:note_interrupted(job.id)
   local settle_ms = math.floor(1000 * options.settle)
-  store:take_over(job.id, reads[job.operation], settle_ms, math.max(settle_ms, math.ceil(2000 * options.probe)))
   local run = setmetatable({
-    store = store, journal = store.journal, job = store:job(job.id),
+    store = store, journal = store.journal, job = job,
     client = client, single = client:with { max_attempts = 1 }, again = client:with { maybe_applied = true },
     concurrency = options.concurrency, max_failures = options.max_failures, probe = options.probe,
-    settle_ms = settle_ms, lease_ms = math.floor(1000 * options.lease),
+    settle_ms = settle_ms, lease_ms = math.floor(1000 * options.lease), reads = reads[job.operation] or false,
     verify_all = options.verify, only_verify = options.only_verify, on_event = options.on_event,
     phase = options.only_verify and "settling" or "items", verify_from = store.journal:now(),
     is_checked = job.account == "" or accounts[client] == job.account,
     begun = now(), looked_at = now(), after = 0, flying = 0, tasks = {}, responses = 0,
     verified_count = 0, changed = 0, unverified = 0, to_verify = 0,
     queue = {}, endings = {}, notes = {}, verified = {}, forgiven = {}, streak = {}, streak_length = 0,
-    failures_in_row = 0,
+    failures_in_row = 0, held = {}, extend_at = now() + options.lease / 4,
     outage = false, failing = false, probing = false, exhausted = false, all_begun = false, ending = false,
-    broken = false,
+    broken = false, is_stored = false, ended_by_other = false, verify_at = false,
     problem = false, look_at = false, retry_at = false, first_ending = false, failing_since = false, summary = false,
   }, Run)
+  store:begin(job.id, run, math.max(settle_ms, math.ceil(2000 * options.probe)))
+  run.job = store:job(job.id)
   run.done_before, run.failed_before = run.job.done + run.job.failed + run.job.unknown, run.job.failed
   begin_pace(run)
   return run

@@ -8,7 +8,7 @@ return {
     name text not null, operation text not null,
     account text not null, base_url text not null,
     file text, header blob, columns text,
-    state text not null, reason text, stop integer not null default 0,
+    state text not null, reason text, verifier integer, verify_until integer,
     rows integer not null default 0,
     done integer not null default 0, failed integer not null default 0, unknown integer not null default 0,
     rejected integer not null default 0, skipped integer not null default 0,
@@ -19,11 +19,15 @@ return {
     card text, arguments text, bytes blob, state text not null,
     attempt integer not null default 0, crashes integer not null default 0,
     tries integer not null default 0, mark integer not null default 0,
-    fence integer, due integer, maybe_applied integer not null default 0, before text,
+    fence integer, worker integer, due integer, maybe_applied integer not null default 0, before text,
     outcome text, kind text, code integer, message text, requests integer not null default 0, at integer,
     seen text, changed text, verified integer,
     primary key (job, n)) without rowid;
   create index item_waiting on item (job, state, due) where due is not null;
-  create table event (job integer not null, n integer, at integer not null, fence integer, what text not null);
+  create table event (job integer not null, n integer, at integer not null, worker integer, fence integer,
+    what text not null);
+  create table worker (
+    id integer primary key autoincrement, job integer not null, host text, pid integer, started integer not null,
+    seen integer not null, lease integer not null, stop text);
   ]],
 }

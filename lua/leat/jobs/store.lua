@@ -7,7 +7,8 @@
 
 local columns = require("leat.jobs.columns")
 local items = require("leat.jobs.items")
-local open_journal = require("leat.jobs.journal").open
+local journals = require("leat.jobs.journal")
+local workers = require("leat.jobs.workers")
 
 local store = {}
 
@@ -15,12 +16,13 @@ local Store = {}
 Store.__index = Store
 
 local KEPT_MS = 30 * 24 * 60 * 60 * 1000 -- how long finished jobs are kept
+local NEVER = 2 ^ 53 -- a time
 local MOST_CRASHES = 3 -- the process may crash so often while it works on an item, before the item is given up
 
 -- Opens the journal, and makes it if it does not exist. With an empty path it is a temporary one. `store.path` can be
 -- shown to people: it has no password.
 function store.open(path)
-  local journal = open_journal(path)
+  local journal = journals.open(path)
   return setmetatable({ journal = journal, path = journal.path }, Store)
 end
 
@@ -32,25 +34,26 @@ end
 
 local JOB = "select id, name, operation, account, base_url, file, header, state, reason, rows, done, failed, unknown, "
   .. "rejected, skipped, requests, created, finished, (select count(*) from item i where i.job = job.id "
-  .. "and i.state = 'later' and i.due is not null) from job"
+  .. "and i.state = 'later' and i.due is not null), "
+  .. "(select count(*) from worker w where w.job = job.id and w.seen + w.lease > $1) from job"
 
 local function to_job(id, name, operation, account, base_url, file, header, state, reason, rows, done, failed,
-    unknown, rejected, skipped, requests, created, finished, waiting)
+    unknown, rejected, skipped, requests, created, finished, waiting, alive)
   return id and { id = id, name = name, operation = operation, account = account, base_url = base_url, file = file,
     header = header, state = state, reason = reason, rows = rows, done = done, failed = failed, unknown = unknown,
     rejected = rejected, skipped = skipped, unprocessed = rows - done - failed - unknown - rejected - skipped,
-    waiting = waiting, requests = requests, created = created, finished = finished } or nil
+    waiting = waiting, requests = requests, created = created, finished = finished, worker_count = alive } or nil
 end
 
 -- Returns a job, or nil.
 function Store:job(id)
-  return to_job(self.journal:row(JOB .. " where id = $1", "i", id))
+  return to_job(self.journal:row(JOB .. " where id = $2", "ii", self.journal:now(), id))
 end
 
 -- Returns all jobs, the oldest first.
 function Store:jobs()
   local list = {}
-  local next_row = self.journal:rows(JOB .. " order by id", "")
+  local next_row = self.journal:rows(JOB .. " order by id", "i", self.journal:now())
   local job = to_job(next_row())
   while job do
     list[#list + 1] = job
@@ -59,7 +62,7 @@ function Store:jobs()
   return list
 end
 
-local SET_STATE = "update job set state = $2, reason = $3, stop = 0, finished = case $2 when 'finished' "
+local SET_STATE = "update job set state = $2, reason = $3, finished = case $2 when 'finished' "
   .. "then coalesce(finished, $4) when 'running' then finished end where id = $1"
 
 -- Sets the state of a job, and the reason why it is in that state. A job that was finished keeps the time when it was
@@ -84,20 +87,26 @@ function Store:running()
   return (self.journal:row("select id from job where state = 'running' order by id desc limit 1", ""))
 end
 
--- Asks the process that works on the job to stop.
+-- Asks the processes that work on the job to stop; not those that begin to do so later.
 function Store:ask_to_stop(id)
-  self.journal:execute("update job set stop = 1 where id = $1", "i", id)
+  workers.ask_to_stop(self.journal, id, "stopped")
 end
 
-function Store:is_asked_to_stop(id)
-  return self.journal:row("select stop from job where id = $1", "i", id) == 1
+-- Returns why a worker is asked to stop, or nil.
+function Store:stop_of(id, worker)
+  return workers.stop_of(self.journal, id, worker)
+end
+
+-- Returns the processes that work on a job.
+function Store:workers(id)
+  return workers.list(self.journal, id)
 end
 
 -- Removes a job with all its items, and overwrites what the file held of them. Returns false if a
 -- process that reads the journal prevented the latter.
 function Store:remove(id)
   self.journal:long_transaction(function()
-    for _, from in ipairs { "item", "event" } do
+    for _, from in ipairs { "item", "event", "worker" } do
       self.journal:execute(("delete from %s where job = $1"):format(from), "i", id)
     end
     self.journal:execute("delete from job where id = $1", "i", id)
@@ -273,33 +282,79 @@ end
 
 -- ---- the turn ---------------------------------------------------------------------------
 
-local function note_event(self, job, n, fence, what)
-  self.journal:execute("insert into event (job, n, at, fence, what) values ($1, $2, $3, $4, $5)", "iiiit", job, n,
-    self.journal:now(), fence, what)
+local function note_event(self, job, n, worker, fence, what)
+  self.journal:execute("insert into event (job, n, at, worker, fence, what) values ($1, $2, $3, $4, $5, $6)",
+    "iiiiit", job, n, self.journal:now(), worker, fence, what)
 end
 
 local POISONED = "update item indexed by item_waiting set state = 'unknown', outcome = null, kind = 'poisoned', "
   .. "crashes = crashes + 1, maybe_applied = 1, at = $2, "
   .. "message = 'the program died each time that it worked on this row' "
-  .. "where job = $1 and state = 'claimed' and due is not null and crashes >= $3 - 1"
+  .. "where job = $1 and state = 'claimed' and due is not null and due <= $4 and crashes >= $3 - 1"
 local TAKE_OVER = "update item set state = 'later', maybe_applied = $2, crashes = crashes + 1, due = $3 "
-  .. "where job = $1 and state = 'claimed' and due is not null"
+  .. "where job = $1 and state = 'claimed' and due is not null and due <= $4"
 local BRING_NEARER = "update item set due = $2 where job = $1 and state = 'later' and due > $2"
 
--- Takes over the items that a process claimed which then died; the caller holds the journal's lock. What may have
--- been sent comes again after `settle_ms`. No item waits longer than `longest_wait_ms` from now: it could only be due
--- later if the wall clock was set back since.
-function Store:take_over(job, reads, settle_ms, longest_wait_ms)
-  self.journal:transaction(function()
-    local now = self.journal:now()
-    local poisoned = self.journal:execute(POISONED, "iii", job, now, MOST_CRASHES)
-    self.journal:execute("update job set unknown = unknown + $2 where id = $1", "ii", job, poisoned)
-    local count = self.journal:execute(TAKE_OVER, "iii", job, reads and 0 or 1, now + (reads and 0 or settle_ms))
-    self.journal:execute(BRING_NEARER, "ii", job, now + longest_wait_ms)
-    if poisoned + count > 0 then
-      note_event(self, job, nil, nil, ("took over %d items, and gave up %d"):format(count, poisoned))
+-- Takes over the items that a worker claimed which then died, or is taken for dead because their leases ended before
+-- `until_`. What may have been sent comes again after `settle_ms`. Returns how many were given up.
+local function take_over(self, job, run, until_)
+  local now, reads = self.journal:now(), run.reads
+  local poisoned = self.journal:execute(POISONED, "iiii", job, now, MOST_CRASHES, until_)
+  local count = self.journal:execute(TAKE_OVER, "iiii", job, reads and 0 or 1, now + (reads and 0 or run.settle_ms),
+    until_)
+  if poisoned + count > 0 then
+    note_event(self, job, nil, run.worker, nil, ("took over %d items, and gave up %d"):format(count, poisoned))
+  end
+  return poisoned
+end
+
+-- Begins the work of a process on a job: its state is `running`. `run` has `settle_ms`, `lease_ms` and `reads`. In a
+-- file, the caller holds the lock, so that all items which were claimed are taken over. There, too, no item waits
+-- longer than `longest_wait_ms` from now: it could only be due later if the wall clock was set back since. Returns the
+-- number of the worker.
+function Store:begin(job, run, longest_wait_ms)
+  local journal = self.journal
+  return journal:transaction(function()
+    journal:row(journal:locking("select id from job where id = $1"), "i", job)
+    run.worker = workers.add(journal, job, run.lease_ms)
+    if not journal.is_shared or workers.count(journal, job) == 1 then
+      journal:execute("update job set verifier = null where id = $1", "i", job)
     end
+    self:set_state(job, "running")
+    local poisoned = take_over(self, job, run, journal.is_shared and journal:past() or NEVER)
+    journal:execute("update job set unknown = unknown + $2 where id = $1", "ii", job, poisoned)
+    if not journal.is_shared then
+      self:note_interrupted(job)
+      journal:execute(BRING_NEARER, "ii", job, journal:now() + longest_wait_ms)
+    end
+    return run.worker
   end)
+end
+
+-- Ends the work of a process on a job. The last one stores the state of the job, and the one that finishes it; unless
+-- `is_stored`. Returns how many others work on it.
+function Store:leave(job, worker, state, reason, is_stored)
+  local journal = self.journal
+  return journal:transaction(function()
+    local current = journal:row(journal:locking("select state from job where id = $1"), "i", job)
+    workers.remove(journal, worker)
+    journal:execute("update job set verifier = null where id = $1 and verifier = $2", "ii", job, worker)
+    local others = workers.count(journal, job)
+    if not is_stored and (state == "finished" or others == 0 and current == "running") then
+      self:set_state(job, state, reason)
+    end
+    return others
+  end)
+end
+
+-- Forgets a worker, without a change of the job's state.
+function Store:forget_worker(worker)
+  workers.remove(self.journal, worker)
+end
+
+-- Makes a worker the one that verifies a job in the end, unless another one does.
+function Store:begin_to_verify(job, worker, lease_ms)
+  return not self.journal.is_shared or workers.begin_to_verify(self.journal, job, worker, lease_ms)
 end
 
 -- A final state keeps maybe_applied, for the closing verification; `before` belongs to a request that may have been
@@ -321,18 +376,18 @@ end
 
 -- Notes that a result is dropped, because the item is not ours any more; unless the result is there already because an
 -- earlier commit succeeded whose acknowledgement was lost.
-local function note_dropped(self, job, ending)
+local function note_dropped(self, job, worker, ending)
   local item = ending.item
   local state, fence = self.journal:row("select state, fence from item where job = $1 and n = $2", "ii", job, item.n)
   if not (state == ending.state and fence == item.fence) then
-    note_event(self, job, item.n, item.fence, ("dropped the result %s: the item is %s"):format(ending.state,
+    note_event(self, job, item.n, worker, item.fence, ("dropped the result %s: the item is %s"):format(ending.state,
       tostring(state)))
   end
 end
 
 -- Stores the ends of items' attempts.
-local function finish(self, job, endings, counts)
-  local lists = {}
+local function finish(self, job, turn, counts)
+  local endings, lists = turn.endings, {}
   for i, ending in ipairs(endings) do
     lists[i] = finish_parameters(self, job, ending)
   end
@@ -340,7 +395,7 @@ local function finish(self, job, endings, counts)
     local ending = endings[i]
     local name = counted[ending.state]
     if not changed then
-      note_dropped(self, job, ending)
+      note_dropped(self, job, turn.worker, ending)
     else
       counts.requests = counts.requests + (ending.requests or 0)
       counts[name or "others"] = counts[name or "others"] + 1
@@ -375,7 +430,8 @@ local DUE = CLAIMABLE .. "where job = $1 and state = 'later' and due <= $2 and c
 local READY = CLAIMABLE .. "where job = $1 and n > $2 and state = 'ready' order by n limit $3"
 local SUSPECT = CLAIMABLE .. "where job = $1 and state = 'later' and due <= $2 and crashes >= 2 "
   .. "order by due limit 1"
-local CLAIM = "update item set state = 'claimed', attempt = attempt + 1, fence = $3, due = $4 where job = $1 and n = $2"
+local CLAIM = "update item set state = 'claimed', attempt = attempt + 1, fence = $3, due = $4, worker = $5 "
+  .. "where job = $1 and n = $2"
 
 local function collect(list, operation, read, rows)
   for n, line, card, arguments, bytes, attempt, crashes, tries, mark, maybe_applied, before, state in rows do
@@ -388,7 +444,7 @@ end
 
 -- Claims items: first those that are due again, then those that are ready; for a probe, only the latter, which are not
 -- to blame for an outage. An item whose process died twice is claimed alone, so that only the culprit collects crashes.
-local function claim(self, job, request, fence)
+local function claim(self, job, request, worker, fence)
   local journal, now, list, read = self.journal, self.journal:now(), {}, reader_of(self, job)
   if not request.probing then
     collect(list, request.operation, read, journal:rows(DUE, "iii", job, journal:past(), request.count))
@@ -401,26 +457,26 @@ local function claim(self, job, request, fence)
   end
   local lists = {}
   for i, item in ipairs(list) do
-    lists[i] = { job, item.n, fence, now + request.lease_ms }
+    lists[i] = { job, item.n, fence, now + request.lease_ms, worker }
     item.fence = fence
   end
-  journal:update_each(CLAIM, "iiii", lists)
+  journal:update_each(CLAIM, "iiiii", lists)
   return list, after
 end
 
-local STATES = "select fence, stop from job where id = $1"
 local COUNTS = "update job set done = done + $2, failed = failed + $3, unknown = unknown + $4, "
-  .. "requests = requests + $5, fence = fence + 1 where id = $1"
+  .. "requests = requests + $5, fence = fence + 1 where id = $1 returning done, failed, unknown, requests"
 local NOTE = "update item set before = $4 where job = $1 and n = $2 and fence = $3 and state = 'claimed'"
 local FORGIVE = "update item set tries = tries - 1 where job = $1 and n = $2 and tries > 0"
 
--- Stores the states of cards before they are changed.
+-- Stores the states of cards before they are changed. Returns a list of whether each could be stored: not if the item
+-- was taken over.
 local function note_before(self, job, notes)
   local lists = {}
   for i, note in ipairs(notes) do
     lists[i] = { job, note.item.n, note.item.fence, items.encode_before(note.before) }
   end
-  self.journal:update_each(NOTE, "iiit", lists)
+  return self.journal:update_each(NOTE, "iiit", lists)
 end
 
 local function forgive(self, job, numbers)
@@ -431,25 +487,68 @@ local function forgive(self, job, numbers)
   self.journal:update_each(FORGIVE, "ii", lists)
 end
 
+-- Tells all workers that the job is paused.
+local function pause(self, job, turn)
+  self:set_state(job, "paused", turn.pause)
+  workers.ask_to_stop(self.journal, job, turn.pause, turn.worker)
+end
+
+-- Does what concerns other workers, and returns the leases that were extended, if any.
+local function share(self, job, turn, counts)
+  local mine
+  if turn.pause then
+    pause(self, job, turn)
+  end
+  if turn.held then
+    mine = workers.extend(self.journal, job, turn.worker, turn.lease_ms, turn.held)
+  end
+  if turn.held or turn.claim then
+    counts.unknown = counts.unknown + take_over(self, job, turn, self.journal:past())
+  end
+  return mine
+end
+
+-- Stores what the turn brings.
+local function store_results(self, job, turn, counts)
+  finish(self, job, turn, counts)
+  local noted = note_before(self, job, turn.notes)
+  set_verified(self, job, turn.verified, counts)
+  forgive(self, job, turn.forgiven)
+  return noted
+end
+
+local function add_counts(self, job, counts)
+  local result = {}
+  result.done, result.failed, result.unknown, result.requests = self.journal:row(COUNTS, "iiiii", job, counts.done,
+    counts.failed, counts.unknown, counts.requests)
+  return result
+end
+
 -- One transaction: stores what ended, the states of cards before they are changed, and the results of verifications;
--- then claims more. `turn` holds `endings`, `notes` and `verified`, which are lists, and `claim`, or nil: `count`,
--- `after` (only ready items behind that one), `lease_ms`, `operation`, and `nothing_else` (no other item is under way).
--- Returns the items that were claimed, whether the job is asked to stop, and `after` for the next turn. The job's row
--- is locked first, so that no other turn of the job happens at the same time.
+-- then claims more. `turn` holds the `worker`; `endings`, `notes`, `verified` and `forgiven`, which are lists; and
+-- `claim`, or nil: `count`, `after` (only ready items behind that one), `lease_ms`, `operation`, and `nothing_else` (no
+-- other item is under way). In a shared journal it also holds `held`, the worker's items by their numbers, if their
+-- leases are to be extended; and `pause`, the reason, if all workers are to pause.
+--
+-- Returns a table: `claimed`, the items; `after` for the next turn; `stop`, why the worker is asked to stop; `noted`, a
+-- list of whether each note was stored; `mine`, the fences of the items whose leases were extended; and the job's
+-- counts. The job's row is locked first, so that no other turn of the job happens at the same time.
 function Store:turn(job, turn)
-  return self.journal:transaction(function()
+  local journal = self.journal
+  return journal:transaction(function()
     local counts = { done = 0, failed = 0, unknown = 0, others = 0, requests = 0 }
-    local fence, stop = self.journal:row(self.journal:locking(STATES), "i", job)
-    finish(self, job, turn.endings, counts)
-    note_before(self, job, turn.notes)
-    set_verified(self, job, turn.verified, counts)
-    forgive(self, job, turn.forgiven)
-    self.journal:execute(COUNTS, "iiiii", job, counts.done, counts.failed, counts.unknown, counts.requests)
-    local claimed, after = {}, nil
-    if turn.claim then
-      claimed, after = claim(self, job, turn.claim, fence + 1)
+    local fence = journal:row(journal:locking("select fence from job where id = $1"), "i", job)
+    if not fence then
+      journals.raise(("job %d was removed"):format(job))
     end
-    return claimed, stop == 1, after
+    local noted = store_results(self, job, turn, counts)
+    local mine = journal.is_shared and share(self, job, turn, counts) or nil
+    local result = add_counts(self, job, counts)
+    result.noted, result.mine, result.claimed, result.stop = noted, mine, {}, self:stop_of(job, turn.worker)
+    if turn.claim and not result.stop then
+      result.claimed, result.after = claim(self, job, turn.claim, turn.worker, fence + 1)
+    end
+    return result
   end)
 end
 
@@ -505,6 +604,7 @@ local RETRY = {
 -- Lets failed and unknown items be processed again; the unknown ones are verified first. Returns how many.
 function Store:retry(job, failed, unknown)
   return self.journal:transaction(function()
+    self.journal:row(self.journal:locking("select id from job where id = $1"), "i", job)
     local of_failed = failed and self.journal:execute(RETRY.failed, "i", job) or 0
     local of_unknown = unknown and self.journal:execute(RETRY.unknown, "ii", job, self.journal:now()) or 0
     if of_failed + of_unknown == 0 then
@@ -512,7 +612,7 @@ function Store:retry(job, failed, unknown)
     end
     self.journal:execute("update job set failed = failed - $2, unknown = unknown - $3, finished = null, reason = null, "
       .. "state = 'stopped' where id = $1", "iii", job, of_failed, of_unknown)
-    note_event(self, job, nil, nil, ("to be tried again: %d failed, %d unknown"):format(of_failed, of_unknown))
+    note_event(self, job, nil, nil, nil, ("to be tried again: %d failed, %d unknown"):format(of_failed, of_unknown))
     return of_failed + of_unknown
   end)
 end
