@@ -320,8 +320,8 @@ test-jobs: lua tools
 
 # These specs start servers of PostgreSQL, and poolers.
 POSTGRES_SPECS ?= spec/postgres
-test-postgres: lua $(M)/forks.so
-	$(run_env) $(RUN_LUA) $(LUA) spec/run.lua --pattern=_postgres $(POSTGRES_SPECS) $(BUSTED_FLAGS)
+test-postgres: lua tools $(M)/forks.so
+	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(RUN_LUA) $(LUA) spec/run.lua --pattern=_postgres $(POSTGRES_SPECS) $(BUSTED_FLAGS)
 
 $(M)/forks.so: spec/postgres/forks.c $(FLAGS)
 	@mkdir -p $(@D)

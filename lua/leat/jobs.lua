@@ -109,7 +109,8 @@ local jobs = {}
 -- @tfield string host the name of its computer
 -- @tfield integer pid its process
 -- @tfield integer started when it began, in milliseconds since 1970
--- @tfield integer seen when it extended its lease for the last time
+-- @tfield integer seen when it extended its lease for the last time, in milliseconds since 1970
+-- @tfield number seen_ago how many seconds ago that was
 -- @tfield integer rows how many rows it has claimed
 
 --- The result of a row: see `job:results`.

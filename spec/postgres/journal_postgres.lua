@@ -204,6 +204,51 @@ describe("a journal in PostgreSQL", function()
     end)
   end)
 
+  it("works behind a pooler that gives each transaction another session", function()
+    server:execute("drop schema public cascade")
+    server:execute("create schema public")
+    local path = ("postgres://leat@127.0.0.1:%d/postgres"):format(server:pool())
+    local pooled
+    for _ = 1, 100 do
+      pooled = jobs.open(path)
+      if pooled then break end
+      shell("sleep 0.05") -- until the pooler listens
+    end
+    local other = assert(jobs.open(path))
+    local rows = { { value = "a" }, { value = "A" }, { value = "b" }, { value = "c", name = "C" }, { value = "c" } }
+    for _, one in ipairs { pooled, other, pooled } do
+      local job = assert(one:plan { account = "", operation = "create", rows = rows, again = true })
+      assert.same({ 1, 2 }, { job.skipped, job.rejected })
+      one.store:begin(job.id, { settle_ms = 1, lease_ms = 60000, reads = false }, 1)
+    end
+    assert.equal(1, #assert(other:job(2)):workers())
+    pooled:close()
+    other:close()
+  end)
+
+  it("finds rows by indexes, so that a turn takes as long as it does with few rows", function()
+    local job = plan { { value = "a" } }
+    local text = store.store.journal
+    text:execute("insert into item (job, n, card, state) select $1, i, 'x' || i, 'done' "
+      .. "from generate_series(2, 20000) as s (i)", "i", job.id)
+    text:execute("analyze item", "")
+    local function plan_of(sql)
+      local lines = {}
+      for line in text:rows("explain (costs off) " .. sql, "") do
+        lines[#lines + 1] = line
+      end
+      return table.concat(lines, "\n")
+    end
+    for sql, index in pairs {
+      ["select n from item where job = 1 and n > 0 and state = 'ready' order by n limit 16"] = "item_ready",
+      ["select max(at) from item where job = 1 and verified is null and (state = 'unknown' or state = 'done' "
+        .. "and (maybe_applied = 1 or outcome = 'recovered'))"] = "item_doubtful",
+      ["select n from item where job = 1 and state = 'claimed' and due is not null and due <= 5"] = "item_waiting",
+    } do
+      assert.truthy(plan_of(sql):find(index, 1, true), plan_of(sql))
+    end
+  end)
+
   it("has the server's time", function()
     local text = store.store.journal
     text:transaction(function()

@@ -1,5 +1,5 @@
 -- Several processes that work on one job, in PostgreSQL: processes that are killed or stopped, connections that are
--- lost, and a server that restarts. What is right is judged by the record of the service and by its cards.
+-- lost, and a server that restarts. What happened is known from the record of the service and from its cards.
 local jobs = require("leat.jobs")
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
@@ -106,7 +106,7 @@ describe("workers", function()
     shell("kill -s %s %s", name, pid)
   end
 
-  -- ---- the judgement --------------------------------------------------------------------
+  -- ---- the checks -----------------------------------------------------------------------
 
   local function value_of(request)
     return request.target:match("contact_identifier_value=([^&]*)")
@@ -137,7 +137,7 @@ describe("workers", function()
   end
 
   -- Checks that each row was processed, once, and is reported as it is.
-  local function judge(job, operation)
+  local function check(job, operation)
     local requests, outcomes = {}, { created = true, unlinked = true, updated = true, recovered = true }
     for _, request in ipairs(service:requests()) do
       local value = request.operation and value_of(request)
@@ -182,7 +182,7 @@ describe("workers", function()
         outputs[i] = wait_for_end(worker[1], worker[2])
       end
       expect_one_last(outputs)
-      judge(job, operation)
+      check(job, operation)
       assert.same({}, job:workers())
     end)
   end
@@ -197,7 +197,7 @@ describe("workers", function()
       wait_for_rows(job, 40)
       local third, other = start(job, "rate=30")
       expect_one_last { wait_for_end(second, output), wait_for_end(third, other) }
-      judge(job, operation)
+      check(job, operation)
     end)
 
     it("take over the rows of one that is stopped for longer than its lease, whose results do not count: " .. operation,
@@ -211,7 +211,7 @@ describe("workers", function()
       signal("CONT", first)
       local outputs = { wait_for_end(first, output), wait_for_end(second, other) }
       expect_one_last(outputs)
-      judge(job, operation)
+      check(job, operation)
       local taken = assert(store.store.journal:row("select count(*) from event where what like 'took over%'", ""))
       assert.is_true(taken > 0)
     end)
@@ -230,7 +230,7 @@ describe("workers", function()
       return now and now.done >= ROWS - 20
     end)
     expect_one_last { wait_for_end(first, output), wait_for_end(second, other) }
-    judge(job, "unlink")
+    check(job, "unlink")
   end)
 
   for _, how in ipairs { "fast", "immediate" } do
@@ -244,7 +244,7 @@ describe("workers", function()
       server:run()
       wait_until(function() return job:refresh() end)
       expect_one_last { wait_for_end(first, output), wait_for_end(second, other) }
-      judge(job, "unlink")
+      check(job, "unlink")
     end)
   end
 
@@ -261,7 +261,7 @@ describe("workers", function()
     assert.is_true(job.unprocessed > 0)
     local third, last = start(job)
     expect_one_last { wait_for_end(third, last) }
-    judge(job, "create")
+    check(job, "create")
   end)
 
   it("pause together when the key is refused, and one of them is the last", function()

@@ -197,8 +197,9 @@ local function add_global_options(root)
     :argname("URL")
   root:option("--ca-file", "Trust the certificates in this PEM file instead of the system's."):argname("FILE")
   root:option("--proxy", "The URL of a proxy, or '' for none; default: https_proxy."):argname("URL")
-  root:option("--db", "The journal, which records what imports did; default: LEAT_DB, or leat/jobs.db in "
-    .. "$XDG_STATE_HOME or ~/.local/state."):argname("FILE")
+  root:option("--db", "The journal, which records what imports did: a file, or postgres://HOST/DATABASE, so that "
+    .. "several computers can work on a job; default: LEAT_DB, or leat/jobs.db in $XDG_STATE_HOME or ~/.local/state.")
+    :argname("FILE")
   root:flag("--version", "Show the version and exit.")
 end
 

@@ -19,14 +19,21 @@ local function reason_of(job)
   return job.reason and form and form:format(job.reason) or ""
 end
 
-local function show(context, job)
+local function show(context, job, workers)
   local output = context.output
   if output.json then
-    output:line(job_run.add_next(context, text.object(job), job):text())
+    local object = text.object(job)
+    if workers and workers[1] then
+      text.add_workers(object, workers)
+    end
+    output:line(job_run.add_next(context, object, job):text())
     return
   end
   output:line(("%d  %s%s  %s of %s  %s"):format(job.id, job.state, output:clean(reason_of(job)), job.operation,
     output:clean(job.file or job.name), text.counts(job)))
+  for _, worker in ipairs(workers or {}) do
+    output:line(text.worker(output, worker))
+  end
 end
 
 function actions.list(context, store)
@@ -51,7 +58,7 @@ end
 function actions.status(context, store)
   local job, err = journal.job(store, context.options.id or last_id(store))
   while job do
-    show(context, job)
+    show(context, job, job:workers() or {})
     if not context.options.watch or job.state ~= "running" or context.output.failed then
       if not context.output.json then
         job_run.print_next(context, job)

@@ -44,6 +44,7 @@ local function perform(context, run)
   local summary
   repeat
     core.wait(TURN, { context.client.driver:fd() })
+    run:check_leases() -- this process may have been stopped for long
     tasks.poll()
     if (system.signal() or context.output.failed) and not context.stopped then
       context.stopped = true
@@ -178,12 +179,32 @@ function job_run.run(context, job, more)
   return status_of(summary), summary
 end
 
+-- Says that others go on with a job, or have ended it. The last one writes the result files.
+local function print_others(context, job)
+  local output = context.output
+  if job.worker_count > 0 then
+    output:notice(("%s on job %d; the last one writes the result files"):format(
+      text.processes(job.worker_count), job.id))
+  elseif job.state == "finished" then
+    output:notice(("job %d was finished by another process, which writes the result files"):format(job.id))
+  end
+  if output.json then
+    output:line(job_run.add_next(context, text.object(job), job):text())
+  else
+    output:line(text.counts(job))
+  end
+end
+
 -- Runs a job, writes its result files, and prints its end. Returns the exit status.
 function job_run.complete(context, job)
   context.output:notice(("job %d: %s of %s, %s; %s"):format(job.id, text.rows(job.rows),
     context.output:clean(job.file and journal.short_path(job.file) or job.name), job.operation, context.rate_note))
   local result, summary = job_run.run(context, job)
   if not summary then
+    return result
+  end
+  if not summary.is_last then
+    print_others(context, job)
     return result
   end
   local files = job_run.write_results(context, job)

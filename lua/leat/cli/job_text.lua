@@ -32,6 +32,17 @@ function text.rows(count)
   return text.number(count) .. (count == 1 and " row" or " rows")
 end
 
+-- Says that some processes work.
+function text.processes(count)
+  return count == 1 and "another process works" or ("%d other processes work"):format(count)
+end
+
+-- Says which process works on a job, and since when nothing is known of it.
+function text.worker(output, worker)
+  return ("  worker %d: %s, process %s, %s, seen %.0f s ago"):format(worker.id, output:clean(worker.host or "?"),
+    worker.pid and ("%d"):format(worker.pid) or "?", text.rows(worker.rows), worker.seen_ago)
+end
+
 local function range(least, most, form)
   least, most = form(least), form(most)
   return least == most and least or ("%s to %s"):format(least, most)
@@ -165,6 +176,16 @@ function text.object(job)
     object:add(name, job[name])
   end
   return object:add("waiting", job.waiting):add("requests", job.requests)
+end
+
+-- Adds to a JSON object which processes work on a job.
+function text.add_workers(object, workers)
+  local list = {}
+  for i, worker in ipairs(workers) do
+    list[i] = json.object():add("id", worker.id):add("host", worker.host):add("pid", worker.pid)
+      :add("started", worker.started):add("seen", worker.seen):add("rows", worker.rows):text()
+  end
+  return object:add_text("workers", "[" .. table.concat(list, ",") .. "]")
 end
 
 local MOST_HEADERS = 20

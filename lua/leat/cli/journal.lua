@@ -28,9 +28,21 @@ function journal.failure(context, err)
   return result
 end
 
+-- Every user of the computer can see the arguments of a process.
+local function refuse_password(address)
+  if address:find("^%w+://[^@/]*:[^@/]*@") or address:find("[?&]password=") then
+    usage("--db must not contain a password, because others can see arguments: put it in ~/.pgpass, or the address "
+      .. "in LEAT_DB", true)
+  end
+end
+
 -- Returns an open journal; or nil and the exit status, after a message.
 function journal.open(context)
   local path = context.options.db or os.getenv("LEAT_DB")
+  if path and path:find("^postgres%w*://") then
+    refuse_password(context.options.db or "")
+    need("leat.postgres.core", "luarocks install leat-postgres")
+  end
   local store, err = journal.jobs().open(path ~= "" and path or nil)
   if not store then
     return nil, context.output:failure(nil, err)

@@ -448,6 +448,16 @@ local function read_version(self)
   return 0
 end
 
+-- What belongs to each version of the schema besides. A file does without, because only one process claims its rows,
+-- and none of its statements has a deadline.
+local indexes = {
+  {
+    "create index item_ready on item (job, n) where state = 'ready'",
+    "create index item_doubtful on item (job, n) where verified is null and (state = 'unknown' or state = 'done' "
+      .. "and (maybe_applied = 1 or outcome = 'recovered'))",
+  },
+}
+
 local function migrate(self)
   local version = read_version(self)
   if version > 0 then
@@ -456,6 +466,9 @@ local function migrate(self)
   for i = version + 1, #migrations do
     for sql in migrations[i]:gmatch("%s*([^;]*%S)%s*;") do
       self:execute(adapt_table(sql), "")
+    end
+    for _, sql in ipairs(indexes[i] or {}) do
+      self:execute(sql, "")
     end
   end
   self:execute("update meta set version = $1", "i", #migrations)

@@ -591,7 +591,9 @@ end
 
 -- Lets all items of a job be verified again.
 function Store:forget_verified(job)
-  self.journal:execute("update item set verified = null where job = $1 and verified is not null", "i", job)
+  self.journal:long_transaction(function()
+    self.journal:execute("update item set verified = null where job = $1 and verified is not null", "i", job)
+  end)
 end
 
 local RETRY = {
@@ -603,7 +605,7 @@ local RETRY = {
 
 -- Lets failed and unknown items be processed again; the unknown ones are verified first. Returns how many.
 function Store:retry(job, failed, unknown)
-  return self.journal:transaction(function()
+  return self.journal:long_transaction(function()
     self.journal:row(self.journal:locking("select id from job where id = $1"), "i", job)
     local of_failed = failed and self.journal:execute(RETRY.failed, "i", job) or 0
     local of_unknown = unknown and self.journal:execute(RETRY.unknown, "ii", job, self.journal:now()) or 0

@@ -59,9 +59,10 @@ local LIST = "select id, host, pid, started, seen, (select count(*) from item i 
 
 -- Returns the workers of a job that are alive.
 function workers.list(journal, job)
-  local list = {}
-  for id, host, pid, started, seen, rows in journal:rows(LIST, "ii", job, journal:now()) do
-    list[#list + 1] = { id = id, host = host, pid = pid, started = started, seen = seen, rows = rows }
+  local list, now = {}, journal:now()
+  for id, host, pid, started, seen, rows in journal:rows(LIST, "ii", job, now) do
+    list[#list + 1] = { id = id, host = host, pid = pid, started = started, seen = seen,
+      seen_ago = math.max(0, now - seen) / 1000, rows = rows }
   end
   return list
 end

@@ -1,0 +1,131 @@
+-- The command with a journal in PostgreSQL: several processes on one job, what `leat job status` shows of them, and
+-- passwords.
+local command = dofile("spec/support/command.lua")
+local read, write = dofile("spec/support/read.lua"), dofile("spec/support/write.lua")
+local sandbox = require("leat.sandbox")
+local servers = dofile("spec/postgres/server.lua")
+
+local shell = servers.shell
+local FAST = { "--settle", "0.2", "--probe", "0.2", "--lease", "5" }
+
+describe("leat with PostgreSQL", function()
+  local server, service, folder, database
+
+  setup(function() server = servers.start() end)
+  teardown(function() server:remove() end)
+
+  before_each(function()
+    server:execute("drop schema if exists test cascade")
+    server:execute("create schema test")
+    folder = shell("mktemp -d /tmp/leat-cli.XXXXXX"):match("[^\n]+")
+    database = server:address("test")
+    service = assert(sandbox.start {})
+    local lines = { "value\n" }
+    for i = 1, 60 do
+      lines[i + 1] = ("v%d\n"):format(i)
+    end
+    write(folder .. "/cards.csv", table.concat(lines))
+  end)
+  after_each(function()
+    service:stop()
+    shell("rm -r %s", folder)
+  end)
+
+  local function options_of(args, env)
+    local all = { env = { LEAT_DB = database }, server = service, args = {} }
+    for i, word in ipairs(args) do
+      all.args[i] = word
+    end
+    for name, value in pairs(env or {}) do
+      all.env[name] = value
+    end
+    return all
+  end
+
+  local function fast(args, rate)
+    local all = { "--rate", rate or "none" }
+    for _, list in ipairs { args, FAST } do
+      for _, word in ipairs(list) do
+        all[#all + 1] = word
+      end
+    end
+    return all
+  end
+
+  local function expect(status, args, env)
+    local result = command.run(options_of(args, env))
+    assert.equal(status, result.status, result.stdout .. result.stderr)
+    return result
+  end
+
+  local function has(text, piece)
+    assert.truthy(text:find(piece, 1, true), ("'%s' is not in:\n%s"):format(piece, text))
+  end
+
+  it("imports a file, and says which database it is", function()
+    local result = expect(0, fast { "import", folder .. "/cards.csv" })
+    has(result.stdout, "60 rows: 60 done")
+    assert.equal(60, #service:requests("create"))
+    has(read(folder .. "/cards.results.csv"), "v60,ensure,created")
+    has(expect(2, fast { "import", folder .. "/cards.csv" }).stderr, "was imported before, as job 1")
+    has(expect(0, { "job", "status" }).stdout, "1  finished  ensure of ")
+    expect(0, { "job", "remove", "1" })
+    assert.equal("", expect(0, { "job", "list" }).stdout)
+  end)
+
+  it("runs a job in several processes, which `status` shows; one of them writes the files", function()
+    local id = expect(0, fast { "import", folder .. "/cards.csv", "--detach" }).stdout:match("%d+")
+    local processes = {}
+    for i = 1, 2 do
+      processes[i] = command.start(options_of(fast({ "job", "run", id, "--out", folder }, "15")))
+    end
+    local shown = ""
+    for _ = 1, 200 do
+      shown = expect(0, { "job", "status", id }).stdout
+      if select(2, shown:gsub("\n  worker ", "")) == 2 then break end
+    end
+    assert.equal(2, select(2, shown:gsub("\n  worker %d+: %S+, process %d+, %d+ rows?, seen %d+ s ago", "")), shown)
+    has(expect(0, { "job", "status", id, "--json" }).stdout, '"workers":[{"id":')
+    local both, files = "", 0
+    for _, process in ipairs(processes) do
+      local result = process:wait()
+      assert.equal(0, result.status, result.stderr)
+      both = both .. result.stdout .. result.stderr
+      files = files + (result.stdout:find("results: ", 1, true) and 1 or 0)
+    end
+    assert.equal(1, files, both)
+    has(both, "was finished by another process, which writes the result files")
+    assert.equal(60, #service:requests("create"))
+    has(read(folder .. "/cards.results.csv"), "v60,ensure,created")
+  end)
+
+  it("goes on in the others if one process is interrupted", function()
+    local id = expect(0, fast { "import", folder .. "/cards.csv", "--detach" }).stdout:match("%d+")
+    local first = command.start(options_of(fast({ "job", "run", id, "--out", folder }, "15")))
+    local second = command.start(options_of(fast({ "job", "run", id, "--out", folder }, "15")))
+    for _ = 1, 200 do
+      if select(2, expect(0, { "job", "status", id }).stdout:gsub("\n  worker ", "")) == 2 then break end
+    end
+    first:signal("INT")
+    local result = first:wait()
+    assert.equal(130, result.status, result.stderr)
+    has(result.stderr, "another process works on job 1; the last one writes the result files")
+    has(expect(0, { "job", "status", id }).stdout, "1  running")
+    assert.equal(0, second:wait().status)
+    assert.equal(60, #service:requests("create"))
+  end)
+
+  it("takes no password as an argument, and shows none", function()
+    for _, address in ipairs { database, "postgres://h/db?user=x&password=" .. server.password } do
+      local result = expect(2, { "--db", address, "job", "list" })
+      has(result.stderr, "--db must not contain a password")
+      assert.is_nil(result.stderr:find(server.password, 1, true))
+    end
+    local without = database:gsub(":" .. server.password, "")
+    local result = expect(5, { "--db", without, "job", "list" }, { PGPASSWORD = "wrong" })
+    has(result.stderr, "password authentication failed")
+    has(expect(0, { "--db", without, "job", "list" }, { PGPASSWORD = server.password }).stderr, "there are no jobs")
+    result = expect(5, { "job", "list" }, { LEAT_DB = database:gsub(server.password, "secret") })
+    assert.is_nil((result.stdout .. result.stderr):find("secret", 1, true))
+  end)
+end)
