@@ -383,9 +383,10 @@ function Journal:long_transaction(f, ...)
   return finish(pcall(self.transaction, self, f, ...))
 end
 
--- Returns a query that locks the row that it finds until the end of the transaction.
-function Journal.locking(_, sql)
-  return sql .. " for update"
+-- Returns a query that locks the row that it finds until the end of the transaction; only that of the table `of`, if
+-- it has several.
+function Journal.locking(_, sql, of)
+  return sql .. " for update" .. (of and " of " .. of or "")
 end
 
 -- ---- time -------------------------------------------------------------------------------

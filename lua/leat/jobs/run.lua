@@ -564,11 +564,21 @@ end
 
 -- ---- the turn, once more ----------------------------------------------------------------
 
+-- Returns whether to look for the items of dead workers: now and then, as far as there are turns.
+local function takes_over(run)
+  if not run.journal.is_shared or run.look_for_dead_at and now() < run.look_for_dead_at then
+    return false
+  end
+  run.look_for_dead_at = now() + POLL
+  return true
+end
+
 local function new_turn(run)
   local extends = run.journal.is_shared and now() >= run.extend_at
   return { worker = run.worker, endings = run.endings, notes = run.notes, verified = run.verified,
     forgiven = run.forgiven, claim = claim_request(run), held = extends and run.held or nil,
-    pause = pause_for_all(run), lease_ms = run.lease_ms, settle_ms = run.settle_ms, reads = run.reads }
+    pause = pause_for_all(run), takes_over = takes_over(run), lease_ms = run.lease_ms, settle_ms = run.settle_ms,
+    reads = run.reads }
 end
 
 -- Continues with what a turn returned.
@@ -909,7 +919,7 @@ local function begin(store, job, client, options)
     queue = {}, endings = {}, notes = {}, verified = {}, forgiven = {}, streak = {}, streak_length = 0,
     failures_in_row = 0, held = {}, extend_at = now() + options.lease / 4,
     outage = false, failing = false, probing = false, exhausted = false, all_begun = false, ending = false,
-    broken = false, is_stored = false, ended_by_other = false, verify_at = false,
+    broken = false, is_stored = false, ended_by_other = false, verify_at = false, look_for_dead_at = false,
     problem = false, look_at = false, retry_at = false, first_ending = false, failing_since = false, summary = false,
   }, Run)
   store:begin(job.id, run, math.max(settle_ms, math.ceil(2000 * options.probe)))

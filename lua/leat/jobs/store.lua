@@ -444,8 +444,8 @@ end
 
 -- Claims items: first those that are due again, then those that are ready; for a probe, only the latter, which are not
 -- to blame for an outage. An item whose process died twice is claimed alone, so that only the culprit collects crashes.
-local function claim(self, job, request, worker, fence)
-  local journal, now, list, read = self.journal, self.journal:now(), {}, reader_of(self, job)
+local function claim(self, job, turn, fence, read)
+  local journal, request, now, list = self.journal, turn.claim, self.journal:now(), {}
   if not request.probing then
     collect(list, request.operation, read, journal:rows(DUE, "iii", job, journal:past(), request.count))
   end
@@ -457,7 +457,7 @@ local function claim(self, job, request, worker, fence)
   end
   local lists = {}
   for i, item in ipairs(list) do
-    lists[i] = { job, item.n, fence, now + request.lease_ms, worker }
+    lists[i] = { job, item.n, fence, now + request.lease_ms, turn.worker }
     item.fence = fence
   end
   journal:update_each(CLAIM, "iiiii", lists)
@@ -502,7 +502,7 @@ local function share(self, job, turn, counts)
   if turn.held then
     mine = workers.extend(self.journal, job, turn.worker, turn.lease_ms, turn.held)
   end
-  if turn.held or turn.claim then
+  if turn.takes_over then
     counts.unknown = counts.unknown + take_over(self, job, turn, self.journal:past())
   end
   return mine
@@ -524,11 +524,15 @@ local function add_counts(self, job, counts)
   return result
 end
 
+local OF_TURN = ("select j.fence, %s, j.columns from job j left join worker w on w.id = $2 where j.id = $1"):format(
+  workers.STOP)
+
 -- One transaction: stores what ended, the states of cards before they are changed, and the results of verifications;
 -- then claims more. `turn` holds the `worker`; `endings`, `notes`, `verified` and `forgiven`, which are lists; and
 -- `claim`, or nil: `count`, `after` (only ready items behind that one), `lease_ms`, `operation`, and `nothing_else` (no
 -- other item is under way). In a shared journal it also holds `held`, the worker's items by their numbers, if their
--- leases are to be extended; and `pause`, the reason, if all workers are to pause.
+-- leases are to be extended; `takes_over`, true if the items of dead workers are to be looked for; and `pause`, the
+-- reason, if all workers are to pause.
 --
 -- Returns a table: `claimed`, the items; `after` for the next turn; `stop`, why the worker is asked to stop; `noted`, a
 -- list of whether each note was stored; `mine`, the fences of the items whose leases were extended; and the job's
@@ -537,16 +541,16 @@ function Store:turn(job, turn)
   local journal = self.journal
   return journal:transaction(function()
     local counts = { done = 0, failed = 0, unknown = 0, others = 0, requests = 0 }
-    local fence = journal:row(journal:locking("select fence from job where id = $1"), "i", job)
+    local fence, stop, layout = journal:row(journal:locking(OF_TURN, "j"), "ii", job, turn.worker)
     if not fence then
       journals.raise(("job %d was removed"):format(job))
     end
     local noted = store_results(self, job, turn, counts)
     local mine = journal.is_shared and share(self, job, turn, counts) or nil
     local result = add_counts(self, job, counts)
-    result.noted, result.mine, result.claimed, result.stop = noted, mine, {}, self:stop_of(job, turn.worker)
-    if turn.claim and not result.stop then
-      result.claimed, result.after = claim(self, job, turn.claim, turn.worker, fence + 1)
+    result.noted, result.mine, result.claimed, result.stop = noted, mine, {}, stop
+    if turn.claim and not stop then
+      result.claimed, result.after = claim(self, job, turn, fence + 1, items.reader(layout))
     end
     return result
   end)

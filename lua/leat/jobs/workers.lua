@@ -47,10 +47,13 @@ function workers.ask_to_stop(journal, job, why, worker)
     worker or 0)
 end
 
--- Returns why the worker is asked to stop, or nil. A worker whose row was forgotten stops if the job does not run.
+-- Why a worker w is asked to stop, or null. One whose row was forgotten stops if the job j does not run.
+workers.STOP = "coalesce(w.stop, case when j.state <> 'running' then coalesce(j.reason, j.state) end)"
+local STOP_OF = ("select %s from job j left join worker w on w.id = $2 where j.id = $1"):format(workers.STOP)
+
+-- Returns why a worker is asked to stop, or nil.
 function workers.stop_of(journal, job, worker)
-  return (journal:row("select coalesce(w.stop, case when j.state <> 'running' then coalesce(j.reason, j.state) end) "
-    .. "from job j left join worker w on w.id = $2 where j.id = $1", "ii", job, worker))
+  return (journal:row(STOP_OF, "ii", job, worker))
 end
 
 local LIST = "select id, host, pid, started, seen, (select count(*) from item i where i.job = worker.job "
