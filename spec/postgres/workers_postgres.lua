@@ -33,12 +33,13 @@ describe("workers", function()
   -- ---- the service ----------------------------------------------------------------------
 
   local ROWS = 120
+  local STORM = tonumber(os.getenv("LEAT_STORM")) or 200 -- rows of the longest spec
 
   -- Starts a service with the cards that an operation needs, which is faulty now and then. Returns a job.
-  local function plan(operation, faults)
+  local function plan(operation, faults, number)
     local cards, rows = {}, {}
-    for i = 1, ROWS do
-      local value = ("card-%03d"):format(i)
+    for i = 1, number or ROWS do
+      local value = ("card-%05d"):format(i)
       cards[i] = { value = value, contact_uuid = "u-1" }
       rows[i] = { value = value, name = operation == "update" and "New" or nil }
     end
@@ -49,11 +50,11 @@ describe("workers", function()
   end
 
   -- What goes wrong with the request for every tenth card or so.
-  local function faults_of(operation)
+  local function faults_of(operation, number)
     local list = {}
-    for i = 1, ROWS, 10 do
+    for i = 1, number or ROWS, 10 do
       local function add(offset, fault)
-        fault.operation, fault.value = operation, ("card-%03d"):format(i + offset)
+        fault.operation, fault.value = operation, ("card-%05d"):format(i + offset)
         list[#list + 1] = fault
       end
       add(0, { apply = true, close = "before" })
@@ -75,15 +76,15 @@ describe("workers", function()
     return pid, output
   end
 
-  local function wait_until(f)
-    for _ = 1, 1200 do
+  local function wait_until(f, seconds)
+    for _ = 1, 20 * (seconds or 60) do
       local result = f()
       if result then
         return result
       end
       shell("sleep 0.05")
     end
-    error("nothing happened for a minute", 2)
+    error("nothing happened for too long", 2)
   end
 
   local function wait_for_end(pid, output)
@@ -137,7 +138,7 @@ describe("workers", function()
   end
 
   -- Checks that each row was processed, once, and is reported as it is.
-  local function check(job, operation)
+  local function check(job, operation, number)
     local requests, outcomes = {}, { created = true, unlinked = true, updated = true, recovered = true }
     for _, request in ipairs(service:requests()) do
       local value = request.operation and value_of(request)
@@ -154,7 +155,8 @@ describe("workers", function()
         or doubt_requests(operation, requests[row.value] or {})
       wrong[#wrong + 1] = doubt and row.value .. ": " .. doubt or nil
     end
-    assert.same({ {}, ROWS, ROWS, "finished" }, { wrong, rows, assert(job:refresh()).done, job.state })
+    number = number or ROWS
+    assert.same({ {}, number, number, "finished" }, { wrong, rows, assert(job:refresh()).done, job.state })
   end
 
   -- Checks that one of the workers ended the job, and no other one thinks so.
@@ -248,6 +250,50 @@ describe("workers", function()
     end)
   end
 
+  -- Each is done to one of the workers, or to the server.
+  local accidents = {
+    function(job, workers, i)
+      signal("KILL", workers[i])
+      workers[i] = start(job, "rate=5")
+    end,
+    function(_, workers, i)
+      signal("STOP", workers[i])
+      shell("sleep %g", LEASE + 1.5)
+      signal("CONT", workers[i])
+    end,
+    function()
+      pcall(server.execute, server, "select pg_terminate_backend(pid) from pg_stat_activity "
+        .. "where pid <> pg_backend_pid() and application_name = 'leat'")
+    end,
+    function(_, workers, i)
+      server:stop(i % 2 == 0 and "fast" or "immediate")
+      shell("sleep 0.5")
+      server:run()
+      wait_until(function() return store:jobs() end)
+      assert.equal(4, #workers)
+    end,
+  }
+
+  it("lose nothing in a storm", function()
+    local job, workers = plan("unlink", faults_of("unlink", STORM), STORM), {}
+    for i = 1, 4 do
+      workers[i] = start(job, "rate=5")
+    end
+    wait_for_workers(job, 4)
+    local number = 0
+    wait_until(function()
+      local now = job:refresh()
+      if now and now.done < STORM - 60 then
+        number = number + 1
+        accidents[(number - 1) % #accidents + 1](job, workers, math.random(4))
+        shell("sleep 0.5")
+      end
+      return now and now.state == "finished"
+    end, STORM)
+    assert.is_true(number >= #accidents, number)
+    check(job, "unlink", STORM)
+  end)
+
   it("are asked to stop; one that begins later is not", function()
     local job = plan("create")
     local first, output = start(job, "rate=20")
@@ -279,7 +325,7 @@ describe("workers", function()
   it("pause together when too many rows have failed, of all of them", function()
     local job = plan("find")
     for i = 1, ROWS do
-      assert(client.contact_identifiers:delete(("card-%03d"):format(i)))
+      assert(client.contact_identifiers:delete(("card-%05d"):format(i)))
     end
     local first, output = start(job, "rate=30 max_failures=40")
     local second, other = start(job, "rate=30 max_failures=40")
