@@ -158,9 +158,9 @@ end
 --- Opens a journal, and makes it if it does not exist.
 -- @function open
 -- @tparam[opt=`leat/jobs.db` in `$XDG_STATE_HOME` or `~/.local/state`] string path the file. Network file systems are
---   refused. Two more files beside it, with `-wal` and `-shm` at the end, belong to it. Or the address of a database, as
---   libpq takes it, that begins with `postgres://` or `postgresql://`. What it lacks, such as the password, comes from
---   libpq's files and environment
+--   refused. Two more files beside it, with `-wal` and `-shm` at the end, belong to it. Or the address of a database,
+--   as libpq takes it, that begins with `postgres://` or `postgresql://`. What it lacks, such as the password, comes
+--   from libpq's files and environment
 -- @return a Store; or nil, err
 function jobs.open(path)
   path = path or default_path()
@@ -456,6 +456,11 @@ end
 -- @function Run:step
 -- @treturn table nil while the run goes on; then the summary, as `job:run` returns it. If the journal can't be used any
 --   more the job is paused, and the summary's `kind` is `journal`
+
+--- In PostgreSQL, cancels the requests for rows whose leases have ended, because the process was stopped or cut off for
+-- long: others may have taken the rows over. Call it between a wait and `tasks.poll`, so that nothing is sent before
+-- `step` does the same. `job:run` does that.
+-- @function Run:check_leases
 
 --- Stops claiming rows. Requests under way are completed first: call `step` until it returns the summary.
 -- @function Run:stop

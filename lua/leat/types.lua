@@ -386,7 +386,7 @@ function Task:cancel() end
 local jobs = {}
 
 ---Opens a journal, and makes it if it does not exist.
----@param path? string default: leat/jobs.db in $XDG_STATE_HOME or ~/.local/state
+---@param path? string a file, or postgres://...; default: leat/jobs.db in $XDG_STATE_HOME or ~/.local/state
 ---@return leat.JobStore?
 ---@return leat.JobError? err
 function jobs.open(path) end
@@ -437,7 +437,7 @@ function jobs.csv(read, operation, mapping) end
 ---@class leat.JobError
 ---@field kind string "journal", "invalid_input" or "account"; or a kind of leat.Error
 ---@field message string
----@field code? integer SQLite's code
+---@field code? integer|string SQLite's code, or PostgreSQL's
 ---@field job? integer the job that runs, if another process works on the journal
 
 ---@class leat.JobRow
@@ -516,6 +516,7 @@ function JobStore:close() end
 ---@field requests integer
 ---@field created integer milliseconds since 1970
 ---@field finished? integer milliseconds since 1970
+---@field worker_count integer in PostgreSQL: how many processes work on it
 local Job = {}
 
 ---Works on the job until it is finished, paused or stopped. Blocks.
@@ -532,7 +533,12 @@ function Job:run(client, options) end
 ---@return leat.JobError? err
 function Job:start(client, options) end
 
----Asks the process that works on the job to stop.
+---Returns the processes that work on the job, if the journal is in PostgreSQL.
+---@return leat.JobWorker[]?
+---@return leat.JobError? err
+function Job:workers() end
+
+---Asks the processes that work on the job to stop.
 ---@return boolean?
 ---@return leat.JobError? err
 function Job:stop() end
@@ -579,6 +585,15 @@ function Job:count_to_verify() end
 ---@return leat.JobError? err
 function Job:remove() end
 
+---@class leat.JobWorker
+---@field id integer
+---@field host? string the name of its computer
+---@field pid? integer
+---@field started integer milliseconds since 1970
+---@field seen integer when it extended its lease for the last time, in milliseconds since 1970
+---@field seen_ago number how many seconds ago that was
+---@field rows integer how many rows it has claimed
+
 ---@class leat.RunOptions
 ---@field concurrency? integer rows that are processed at a time; default: 8
 ---@field max_failures? number so many failed rows, or such a share below 1, pause the job; 0: never; default: 0.05
@@ -606,6 +621,9 @@ local Run = {}
 ---Does what can be done now, and never waits for the service.
 ---@return leat.JobSummary? summary nil while the run goes on
 function Run:step() end
+
+---In PostgreSQL, cancels the requests for rows whose leases have ended. Call it between a wait and `tasks.poll`.
+function Run:check_leases() end
 
 ---Stops claiming rows. The requests under way end first: call `step` until it returns the summary.
 function Run:stop() end
@@ -645,6 +663,7 @@ function Run:progress() end
 ---@field unverified integer cards that could not be verified
 ---@field to_verify integer how many cards there were to verify
 ---@field stored boolean false: results of the last requests could not be stored
+---@field is_last boolean false: in PostgreSQL, another process ended the job, or goes on
 
 ---@class leat.JobResult
 ---@field n integer

@@ -165,6 +165,20 @@ describe("a journal in PostgreSQL", function()
     os.remove(path)
   end)
 
+  it("gets a job once if two processes plan it at the same time", function()
+    local path, command = script.write(([[
+      local store, i = assert(require("leat.jobs").open(%q)), 0
+      print(assert(store:plan { account = "", operation = "create", rows = function()
+        i = i + 1
+        if i == 500 then os.execute("sleep 0.3") end
+        return i <= 1000 and { value = "card-" .. i } or nil
+      end }).id)
+    ]]):format(address))
+    shell("{ %s & %s & } >/dev/null; wait", command, command)
+    os.remove(path)
+    assert.equal(1, #store:jobs())
+  end)
+
   describe("whose connection is lost", function()
     it("connects again, for queries and transactions", function()
       local job = plan { { value = "a" } }

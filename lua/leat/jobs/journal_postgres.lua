@@ -15,8 +15,9 @@ Journal.__index = Journal
 Journal.is_shared = true
 
 local QUICK, PATIENT = 10, 3600 -- seconds that a statement of a run may take, and one of a plan, which has many rows
-local LOCK_WAIT = "8000" -- ms that a statement waits for another process
+local LOCK_WAIT = "8000" -- ms that a statement of a run waits for another process
 local IDLE = "5000" -- ms after which the server ends the transaction of a run that was stopped or cut off
+local PATIENCE = "600000" -- ms of both for a plan
 local BATCH = 200 -- rows that are sent in one statement
 local OFTEN = 16 -- the most rows of a statement that is kept, besides BATCH
 local FIRST_WAIT, LONGEST_WAIT = 500, 15000 -- ms between two attempts to connect
@@ -359,7 +360,8 @@ function Journal:transaction(f, ...)
     return ...
   end
   return finish(pcall(function(...)
-    set_clock(self, SETTINGS, "tt", LOCK_WAIT, self.seconds == QUICK and IDLE or "0")
+    local is_quick = self.seconds == QUICK
+    set_clock(self, SETTINGS, "tt", is_quick and LOCK_WAIT or PATIENCE, is_quick and IDLE or PATIENCE)
     return f(...)
   end, ...))
 end
@@ -436,14 +438,15 @@ local function refuse_tables(self)
   fail(self, "it has tables of another program: give another database, or a role with a schema of its own")
 end
 
-local function read_version(self)
+local read_version
+function read_version(self)
   if self:row(EXISTS, "t", "meta") then
     local version, err = journal.try(self.row, self, "select version from meta", "")
     return version or err and err.code == "42703" and refuse_tables(self) or err and error(err, 0) or 0
   end
   for _, name in ipairs { "job", "item", "event" } do
-    if self:row(EXISTS, "t", name) then
-      refuse_tables(self)
+    if self:row(EXISTS, "t", name) then -- unless another process made all of them just now
+      return self:row(EXISTS, "t", "meta") and read_version(self) or refuse_tables(self)
     end
   end
   return 0

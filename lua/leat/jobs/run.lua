@@ -442,7 +442,7 @@ local function how_many(run)
 end
 
 local function may_claim(run)
-  return run.phase == "items" and not run.ending and (not run.outage or run.probing)
+  return run.phase == "items" and run.is_checked and not run.ending and (not run.outage or run.probing)
 end
 
 local function claim_request(run)
@@ -556,6 +556,7 @@ end
 
 local function take_counts(run, counts)
   local job = run.job
+  job.waiting = counts.waiting or math.max(0, job.waiting)
   job.done, job.failed, job.unknown, job.requests = counts.done, counts.failed, counts.unknown, counts.requests
   if too_many_failures(run) then
     run:stop("paused", "max_failures", ("%d rows have failed"):format(job.failed))
@@ -855,6 +856,9 @@ local function step(self)
     work(self)
   elseif not self.ending then
     check_account(self)
+  end
+  if not self.is_checked and is_turn_due(self) then -- its lease is extended all the same
+    self:turn()
   end
   if is_idle(self) or self.broken and self.flying == 0 then
     if not self.ending and self.is_checked then

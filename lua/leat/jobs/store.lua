@@ -149,8 +149,10 @@ end
 local INSERT_JOB = "insert into job (name, operation, account, base_url, file, header, columns, state, created) "
   .. "values ($1, $2, $3, $4, $5, $6, $7, 'planned', $8) returning id"
 
--- Adds a job without rows, within a transaction, and returns its id.
+-- Adds a job without rows, within a transaction, and returns its id. One plan at a time is made: otherwise two
+-- processes could add the same job.
 function Store:add_job(job)
+  self.journal:row(self.journal:locking("select version from meta"), "")
   return (self.journal:row(INSERT_JOB, "tttttbti", job.name, job.operation, job.account, job.base_url, job.file,
     job.header, job.layout, self.journal:now()))
 end
@@ -315,7 +317,9 @@ end
 function Store:begin(job, run, longest_wait_ms)
   local journal = self.journal
   return journal:transaction(function()
-    journal:row(journal:locking("select id from job where id = $1"), "i", job)
+    if not journal:row(journal:locking("select id from job where id = $1"), "i", job) then
+      journals.raise(("job %d was removed"):format(job))
+    end
     run.worker = workers.add(journal, job, run.lease_ms)
     if not journal.is_shared or workers.count(journal, job) == 1 then
       journal:execute("update job set verifier = null where id = $1", "i", job)
@@ -500,7 +504,7 @@ local function share(self, job, turn, counts)
     pause(self, job, turn)
   end
   if turn.held then
-    mine = workers.extend(self.journal, job, turn.worker, turn.lease_ms, turn.held)
+    mine = workers.extend(self.journal, job, turn)
   end
   if turn.takes_over then
     counts.unknown = counts.unknown + take_over(self, job, turn, self.journal:past())
@@ -517,8 +521,10 @@ local function store_results(self, job, turn, counts)
   return noted
 end
 
-local function add_counts(self, job, counts)
-  local result = {}
+local WAITING = "select count(*) from item where job = $1 and state = 'later' and due is not null"
+
+local function add_counts(self, job, turn, counts)
+  local result = { waiting = turn.held and self.journal:row(WAITING, "i", job) or nil }
   result.done, result.failed, result.unknown, result.requests = self.journal:row(COUNTS, "iiiii", job, counts.done,
     counts.failed, counts.unknown, counts.requests)
   return result
@@ -536,7 +542,8 @@ local OF_TURN = ("select j.fence, %s, j.columns from job j left join worker w on
 --
 -- Returns a table: `claimed`, the items; `after` for the next turn; `stop`, why the worker is asked to stop; `noted`, a
 -- list of whether each note was stored; `mine`, the fences of the items whose leases were extended; and the job's
--- counts. The job's row is locked first, so that no other turn of the job happens at the same time.
+-- counts, with `waiting` if there are such leases. The job's row is locked first, so that no other turn of the job
+-- happens at the same time.
 function Store:turn(job, turn)
   local journal = self.journal
   return journal:transaction(function()
@@ -547,7 +554,7 @@ function Store:turn(job, turn)
     end
     local noted = store_results(self, job, turn, counts)
     local mine = journal.is_shared and share(self, job, turn, counts) or nil
-    local result = add_counts(self, job, counts)
+    local result = add_counts(self, job, turn, counts)
     result.noted, result.mine, result.claimed, result.stop = noted, mine, {}, stop
     if turn.claim and not stop then
       result.claimed, result.after = claim(self, job, turn, fence + 1, items.reader(layout))

@@ -22,6 +22,14 @@ function workers.count(journal, job)
   return journal:row("select count(*) from worker where job = $1 and " .. LIVES, "ii", job, journal:past())
 end
 
+local function own_host()
+  return read_system("/proc/sys/kernel/hostname", "^%S+")
+end
+
+local function own_process()
+  return tonumber(read_system("/proc/self/stat", "^%d+"))
+end
+
 local INSERT = "insert into worker (job, host, pid, started, seen, lease) values ($1, $2, $3, $4, $4, $5) returning id"
 
 -- Adds this process to the workers of a job, and returns its number. Workers that are dead are forgotten; in a file
@@ -32,9 +40,7 @@ function workers.add(journal, job, lease_ms)
   else
     journal:execute("delete from worker", "")
   end
-  local host = read_system("/proc/sys/kernel/hostname", "^%S+")
-  return (journal:row(INSERT, "itiii", job, host, tonumber(read_system("/proc/self/stat", "^%d+")), journal:now(),
-    lease_ms))
+  return (journal:row(INSERT, "itiii", job, own_host(), own_process(), journal:now(), lease_ms))
 end
 
 function workers.remove(journal, worker)
@@ -72,8 +78,8 @@ end
 
 -- ---- leases -----------------------------------------------------------------------------
 
-local SEEN = "insert into worker (id, job, started, seen, lease) values ($1, $2, $3, $3, $4) "
-  .. "on conflict (id) do update set seen = excluded.seen"
+local SEEN = "update worker set seen = $2 where id = $1"
+local APPEAR = "insert into worker (id, job, host, pid, started, seen, lease) values ($1, $2, $3, $4, $5, $5, $6)"
 local MINE = "select n, fence from item where job = $1 and state = 'claimed' and due is not null and worker = $2"
 local EXTEND = "update item set due = $3 where job = $1 and state = 'claimed' and due is not null and worker = $2"
 -- As for any item of which nothing was sent.
@@ -82,12 +88,20 @@ local GIVE_BACK = "update item set state = case when maybe_applied = 1 then 'lat
   .. "before = case when maybe_applied = 1 then before end "
   .. "where job = $1 and n = $2 and fence = $3 and state = 'claimed'"
 
--- Extends the leases of a worker, and returns the fences of the items that it has, by their numbers. `held` are those
--- that it knows: others were claimed by a commit whose acknowledgement was lost. They are given back, because nothing
--- of them was sent.
-function workers.extend(journal, job, worker, lease_ms, held)
+-- Says that a worker is alive. If it was taken for dead, it appears again.
+local function see(journal, job, turn, now)
+  if journal:execute(SEEN, "ii", turn.worker, now) == 0 then
+    journal:execute(APPEAR, "iitiii", turn.worker, job, own_host(), own_process(), now, turn.lease_ms)
+  end
+end
+
+-- Extends the leases of a worker, and returns the fences of the items that it has, by their numbers. `turn.held` are
+-- those that it knows: others were claimed by a commit whose acknowledgement was lost. They are given back, because
+-- nothing of them was sent.
+function workers.extend(journal, job, turn)
   local mine, unknown, now = {}, {}, journal:now()
-  journal:execute(SEEN, "iiii", worker, job, now, lease_ms)
+  local worker, held, until_ = turn.worker, turn.held, now + turn.lease_ms
+  see(journal, job, turn, now)
   for n, fence in journal:rows(MINE, "ii", job, worker) do
     if held[n] and held[n].fence == fence then
       mine[n] = fence
@@ -96,9 +110,8 @@ function workers.extend(journal, job, worker, lease_ms, held)
     end
   end
   journal:update_each(GIVE_BACK, "iiii", unknown)
-  journal:execute(EXTEND, "iii", job, worker, now + lease_ms)
-  journal:execute("update job set verify_until = $3 where id = $1 and verifier = $2", "iii", job, worker,
-    now + lease_ms)
+  journal:execute(EXTEND, "iii", job, worker, until_)
+  journal:execute("update job set verify_until = $3 where id = $1 and verifier = $2", "iii", job, worker, until_)
   return mine
 end
 
