@@ -45,6 +45,15 @@ describe("a worker", function()
     return assert(open():plan { client = client, operation = operation, rows = rows })
   end
 
+  -- Plans a job of the account of another client, which the client of a run is compared with.
+  local function plan_without_account(operation, number)
+    local rows = {}
+    for i = 1, number do
+      rows[i] = { value = "card-" .. i }
+    end
+    return assert(open():plan { account = "someone", base_url = service.url, operation = operation, rows = rows })
+  end
+
   local function start(store, job, options)
     local given = { concurrency = 2, settle = 0.2, probe = 0.05, lease = 20 }
     for name, value in pairs(options or {}) do
@@ -293,6 +302,24 @@ describe("a worker", function()
     local second = start(open(), job)
     finish(second)
     assert.same({ "finished", 6, 6 }, { second.summary.state, second.summary.job.done, count_requests("create") })
+  end)
+
+  it("is seen while it waits for the service, and again after it was taken for dead", function()
+    service:fault { operation = "check", kind = "connection", times = math.huge }
+    local job = plan_without_account("create", 2)
+    local other = leat.new { api_key = service.api_key, base_url = service.url, max_attempts = 1 }
+    local run = assert(open():job(job.id):start(other, { lease = 1, probe = 0.1 }))
+    local begun = core.now()
+    step_until(function() return core.now() - begun > 1500 end, run)
+    local host = job:workers()[1].host
+    assert.same({ "running", 1 }, { job:refresh().state, #job:workers() })
+    server:execute("delete from worker", "test")
+    step_until(function() return job:workers()[1] end, run)
+    assert.same({ host, "running" }, { job:workers()[1].host, job:refresh().state })
+    assert.equal(0, count_requests("create"))
+    run:abandon()
+    assert.same({ "interrupted", 0 }, { job:refresh().state, #job:workers() })
+    other:close()
   end)
 
   it("ends if the job is removed", function()
