@@ -131,8 +131,11 @@ describe("types:", function()
 
   it("a run, its progress, its summary and its results have what these have", function()
     local run = assert(job:start(client))
-    assert.truthy(run.step and run.stop and run.abandon and run.progress)
-    assert.same({ step = true, stop = true, abandon = true, progress = true }, classes["leat.Run"])
+    local methods_of_run = { step = true, stop = true, abandon = true, progress = true, check_leases = true }
+    for name in pairs(methods_of_run) do
+      assert.truthy(run[name])
+    end
+    assert.same(methods_of_run, classes["leat.Run"])
     local progress, summary = run:progress(), nil
     progress.eta, progress.outage, progress.failing = progress.eta or 0, progress.outage or "", progress.failing or ""
     assert.same(names(progress), classes["leat.JobProgress"])

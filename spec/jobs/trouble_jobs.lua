@@ -45,7 +45,7 @@ end
 
 describe("a job", function()
   it("is paused by a full disk", function()
-    local spaces = { 0, 20000, 60000, 80000, 95000, 100000, 105000 }
+    local spaces = { 0, 20000, 70000, 80000, 95000, 100000, 105000 }
     local list, outputs = start(function(run, i)
       return run:command("trouble", { LEAT_SPACE = spaces[i] })
     end, { "ensure", "ensure", "unlink", "delete", "create", "ensure", "update" })
