@@ -88,6 +88,12 @@ jobs_alone() {
   specs spec/jobs_spec.lua
 }
 
+# Runs the specs of workers that share a job, in one process, with a server of PostgreSQL.
+leases_alone() {
+  timeout 300 make -s LUA="$LUA" test-postgres POSTGRES_SPECS=spec/postgres/leases_postgres.lua \
+    BUSTED_FLAGS=--no-keep-going
+}
+
 # Checks that no output contains a piece of a key or secret, whatever else fails.
 no_leak() {
   ! LUA="$LUA" sh spec/support/canary.sh few 2>&1 | grep 'a piece of a secret stands in'
@@ -434,6 +440,18 @@ mutant job-takes-other-rows-for-its-own - \
   's/ .. " and " .. same("a.arguments", "b.arguments")$//'
 mutant job-leaves-cards-in-the-file - \
   's/pragma secure_delete = on; /pragma secure_delete = off; /'
+
+passes=leases_alone
+mutant worker-keeps-what-a-lost-commit-claimed - \
+  's/^  journal:update_each(GIVE_BACK, "iiii", unknown)$//'
+mutant worker-unlinks-what-others-took-over 10 \
+  's/^    if noted\[i\] then/    if true then/'
+mutant worker-sends-after-its-lease 10 \
+  's/^    ended\[#ended + 1\] = .*$//'
+mutant worker-ends-while-others-hold-rows 11 \
+  's/^    run.exhausted = open_items(run) == 0 and /    run.exhausted = /'
+mutant worker-verifies-beside-another - \
+  's/ or verify_until <= .4)/ or true)/'
 
 passes=in_nginx
 mutant nginx-verification-off 6 \

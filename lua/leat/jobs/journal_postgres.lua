@@ -17,7 +17,7 @@ Journal.is_shared = true
 local QUICK, PATIENT = 10, 3600 -- seconds that a statement of a run may take, and one of a plan, which has many rows
 local LOCK_WAIT = "8000" -- ms that a statement of a run waits for another process
 local IDLE = "5000" -- ms after which the server ends the transaction of a run that was stopped or cut off
-local PATIENCE = "600000" -- ms of both for a plan
+local PLAN_WAIT = "600000" -- ms of both for a plan
 local BATCH = 200 -- rows that are sent in one statement
 local OFTEN = 16 -- the most rows of a statement that is kept, besides BATCH
 local FIRST_WAIT, LONGEST_WAIT = 500, 15000 -- ms between two attempts to connect
@@ -361,7 +361,7 @@ function Journal:transaction(f, ...)
   end
   return finish(pcall(function(...)
     local is_quick = self.seconds == QUICK
-    set_clock(self, SETTINGS, "tt", is_quick and LOCK_WAIT or PATIENCE, is_quick and IDLE or PATIENCE)
+    set_clock(self, SETTINGS, "tt", is_quick and LOCK_WAIT or PLAN_WAIT, is_quick and IDLE or PLAN_WAIT)
     return f(...)
   end, ...))
 end
