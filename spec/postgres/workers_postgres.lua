@@ -250,6 +250,25 @@ describe("workers", function()
     end)
   end
 
+  it("go on when a connection hangs for longer than a lease, and take over what its worker holds", function()
+    local job = plan("unlink", faults_of("unlink"))
+    local first, output = start(job, "rate=10")
+    local second, other = start(job, "rate=10")
+    wait_for_workers(job, 2)
+    wait_for_rows(job, 5)
+    local text = store.store.journal
+    local backend = wait_until(function()
+      return (text:row("select pid from pg_stat_activity where application_name = 'leat' and state = 'idle' "
+        .. "and pid <> pg_backend_pid()", ""))
+    end)
+    signal("STOP", backend)
+    shell("sleep 12") -- a statement may take 10
+    signal("CONT", backend)
+    expect_one_last { wait_for_end(first, output), wait_for_end(second, other) }
+    check(job, "unlink")
+    assert.is_true(text:row("select count(*) from event where what like 'took over%'", "") > 0)
+  end)
+
   -- Each is done to one of the workers, or to the server.
   local accidents = {
     function(job, workers, i)

@@ -87,9 +87,18 @@ function Store:running()
   return (self.journal:row("select id from job where state = 'running' order by id desc limit 1", ""))
 end
 
+-- Locks the row of a job until the end of the transaction, before anything else of the job is changed, so that no two
+-- processes wait for each other. Returns its state, or nil if there is no such job.
+local function lock_job(self, id)
+  return (self.journal:row(self.journal:locking("select state from job where id = $1"), "i", id))
+end
+
 -- Asks the processes that work on the job to stop; not those that begin to do so later.
 function Store:ask_to_stop(id)
-  workers.ask_to_stop(self.journal, id, "stopped")
+  self.journal:transaction(function()
+    lock_job(self, id)
+    workers.ask_to_stop(self.journal, id, "stopped")
+  end)
 end
 
 -- Returns why a worker is asked to stop, or nil.
@@ -317,7 +326,7 @@ end
 function Store:begin(job, run, longest_wait_ms)
   local journal = self.journal
   return journal:transaction(function()
-    if not journal:row(journal:locking("select id from job where id = $1"), "i", job) then
+    if not lock_job(self, job) then
       journals.raise(("job %d was removed"):format(job))
     end
     run.worker = workers.add(journal, job, run.lease_ms)
@@ -340,7 +349,7 @@ end
 function Store:leave(job, worker, state, reason, is_stored)
   local journal = self.journal
   return journal:transaction(function()
-    local current = journal:row(journal:locking("select state from job where id = $1"), "i", job)
+    local current = lock_job(self, job)
     workers.remove(journal, worker)
     journal:execute("update job set verifier = null where id = $1 and verifier = $2", "ii", job, worker)
     local others = workers.count(journal, job)
@@ -617,7 +626,7 @@ local RETRY = {
 -- Lets failed and unknown items be processed again; the unknown ones are verified first. Returns how many.
 function Store:retry(job, failed, unknown)
   return self.journal:long_transaction(function()
-    self.journal:row(self.journal:locking("select id from job where id = $1"), "i", job)
+    lock_job(self, job)
     local of_failed = failed and self.journal:execute(RETRY.failed, "i", job) or 0
     local of_unknown = unknown and self.journal:execute(RETRY.unknown, "ii", job, self.journal:now()) or 0
     if of_failed + of_unknown == 0 then
