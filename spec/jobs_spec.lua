@@ -759,7 +759,7 @@ describe("running", function()
       end
       return turn(self, id, given)
     end
-    local summary = run(job, { progress_every = 0.1, progress = function()
+    local summary = run(job, { lease = 1, progress_every = 0.1, progress = function()
       assert.is_true(core.now() - begun < 10000, "it waits")
     end })
     store.store.turn = nil
@@ -770,7 +770,7 @@ describe("running", function()
 
   it("pauses if the journal can't be read", function()
     local job = plan("create", numbered(30))
-    local started = assert(job:start(client, fast))
+    local started = assert(job:start(client, { settle = 0.05, probe = 0.05, lease = 1 }))
     local next_due = store.store.next_due
     store.store.next_due = function() return store.store.journal:row("select 1 from no_such_table", "") end
     local summary = finish_run(started)

@@ -819,7 +819,13 @@ local function conclude(run)
   if run.phase == "ended" and not run.broken then -- if it only verifies, items may be left
     ending = { state = open_items(run) == 0 and "finished" or "stopped" }
   end
-  summarize(run, ending, not run.broken and leave(run, ending) or nil)
+  local others
+  if not run.broken then
+    others = leave(run, ending)
+  elseif run.journal.is_shared then -- its rows stay claimed until their leases end
+    journal.try(run.store.forget_worker, run.store, run.worker)
+  end
+  summarize(run, ending, others)
   if run.problem then
     error(run.problem.why, 0)
   end
