@@ -86,7 +86,7 @@ static bool drive(leat_call *call) {
   switch (leat_call_next(call, at)) {
     case LEAT_SEND: exchange(call, at); break;
     case LEAT_TOKEN: supply_token(call, at); break;
-    case LEAT_SLOT: leat_call_take_slot(call, any_time()); break;
+    case LEAT_SLOT: leat_call_take_slot(call, any_time(), any_time()); break;
     case LEAT_WAIT: leat_call_until(call); break;
     case LEAT_DONE: return false;
   }
