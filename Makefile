@@ -179,7 +179,7 @@ libraries: $(LIBRARIES:%=$(BUILD)/%.a) $(LIBRARIES:%=$(BUILD)/%.so.$(SOVERSION))
 
 # Each module contains its own copy of the shared objects.
 SHARED_O  := $(addprefix $(M)/,binding.o options.o push.o)
-CORE_O    := $(addprefix $(M)/,leat_core.o client.o operations.o call.o call_driver.o http1.o json.o)
+CORE_O    := $(addprefix $(M)/,leat_core.o client.o operations.o call.o call_driver.o http1.o json.o digest.o poller.o)
 CURL_O    := $(M)/leat_curl.o
 SANDBOX_O := $(M)/leat_sandbox.o
 JOBS_O    := $(M)/leat_sqlite.o $(M)/leat_csv.o $(M)/leat_jobs.o

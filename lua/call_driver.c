@@ -273,7 +273,7 @@ static int call_take_slot(lua_State *L) {
 }
 
 static int call_awaits_slot(lua_State *L) {
-  lua_pushboolean(L, leat_call_awaits_slot(check_call(L, 1)));
+  lua_pushboolean(L, leat_call_awaits_slot(check_call_box(L, 1)->call));
   return 1;
 }
 

@@ -21,6 +21,8 @@
 **                            "token"  the call needs a token: call:give(ms, unix, ...)
 **                                     or call:fail(ms, unix, ...) must follow before the
 **                                     next wait
+**                            "slot"   the call needs a slot of its rate: call:take_slot,
+**                                     call:await or call:fail must follow some time
 **                          The event is also stored in the entry's field `event`, so that
 **                          an error that a hook raises after the wait does not lose it.
 **   driver:now()           Returns the driver's clocks: monotonic ms, and Unix time in s.
@@ -164,26 +166,36 @@ static int driver_cancel(lua_State *L) {
 
 /* ---- events ---------------------------------------------------------------------- */
 
+/* Returns the call of the next event and sets the event's name; NULL if there is none. */
+static leat_call *next_call(leat_curl *curl, const char **event) {
+  leat_call *call = leat_curl_token(curl);
+  *event = "token";
+  if (call) return call;
+  *event = "slot";
+  if ((call = leat_curl_slot(curl)) != NULL) return call;
+  *event = "done";
+  return leat_curl_done(curl);
+}
+
 /* Pushes the next event: the entry of a call, the name of the event, and whether there
 ** may be more. Pushes nothing if there is none. */
 static int push_event(lua_State *L, driver_box *box) {
-  leat_call *call = leat_curl_token(box->curl);
-  bool needs_token = call != NULL;
-  if (!needs_token && (call = leat_curl_done(box->curl)) == NULL) return 0;
+  const char *event;
+  leat_call *call = next_call(box->curl, &event);
+  bool done = event[0] == 'd';
+  if (call == NULL) return 0;
   lua_settop(L, 1);
   push_entry(L, call); /* -> driver, entries, entry or nil */
-  if (needs_token) {
-    lua_pushliteral(L, "token");
-  } else {
+  if (done) {
     remove_entry(L, 2, call);
     box->calls--;
-    lua_pushliteral(L, "done");
   }
+  lua_pushstring(L, event);
   if (lua_istable(L, 3)) {
     lua_pushvalue(L, 4);
     lua_setfield(L, 3, "event");
   }
-  lua_pushboolean(L, needs_token || leat_curl_timeout_ms(box->curl) == 0);
+  lua_pushboolean(L, !done || leat_curl_timeout_ms(box->curl) == 0);
   return 3; /* entry, event, more */
 }
 
