@@ -56,6 +56,13 @@ function Driver:give_token(call, hooks)
   end
 end
 
+--- Lets a call go on that needed a slot: see `leat.driver`.
+function Driver:resume()
+  if self.watched and not self.closed then
+    self.handle:fd() -- makes the descriptor readable
+  end
+end
+
 --- Waits up to `seconds` for I/O or a timer, handles it, and reports the events of calls: see `leat.driver`.
 -- @tparam number seconds the time to wait, or 0
 function Driver:step(seconds)

@@ -13,6 +13,8 @@
 --   * `blocking` the option of that name
 --   * `token_timeout` seconds after which a driver may stop waiting for the token function, if it can
 --   * `store` in nginx, with `shared`: what the workers share
+--   * `account` with a `limiter`: what gives slots to the client's calls: see `leat.limiter`
+--   * `timeout` seconds: the option of that name
 --
 -- A driver that implements `perform` itself needs nothing else: see `leat.transport`. It blocks, in tasks
 -- too.
@@ -27,10 +29,11 @@
 --     at once; then no event follows. After an interrupt `start` may be called again with a call that is under way:
 --     then it must do nothing
 --   * `step(seconds)` waits until there is something to do, for at most `seconds`, which may be 0, and does it.
---     For each call that is done, or needs a token, it calls `report`. It must not wait much longer than 0.1
+--     For each call that is done, or needs a token or a slot, it calls `report`. It must not wait much longer than 0.1
 --     seconds, because nothing else runs meanwhile, not even a signal's handler
 --   * `give_token(call, hooks)` passes `hooks.token` to `give_token` of this module, and lets the call go on.
 --     It is called after the event "token"
+--   * `resume(call)` is needed for `limiter` only: it lets a call go on that was reported as `"slot"`
 --   * `cancel(call)` ends the call as `canceled`, with `call:fail`, whether it was started or not. No event follows.
 --     It must work on a closed driver too
 --   * `is_idle()` returns whether no call is under way
@@ -72,6 +75,46 @@ function driver.give_token(call, ms, unix, ask)
   call:fail(ms, unix, "unauthorized", "no",
     token and "the token function gave what is no token, or no memory is left for it"
       or "no token: " .. tostring(more or "the token function gave none"))
+end
+
+-- ---- slots -------------------------------------------------------------------------------
+
+local NO_LIMITER = "the client has no limiter"
+
+--- Gives a slot to a call that needs one, for drivers that block: waits until the limiter has one, or until the call has
+-- failed. The limiter's store is asked while others use `sleep`.
+-- @tparam table self the driver
+-- @param call the call, whose next step is `"slot"`
+-- @tparam table hooks the client's hooks
+-- @tparam[opt=blocks] function sleep waits for the given seconds, and yields
+function driver.wait_for_slot(self, call, hooks, sleep)
+  local account = hooks.account
+  if not account then
+    call:fail(0, 0, "config", "no", NO_LIMITER)
+    return
+  end
+  account:await(call, self, hooks.timeout)
+  while call:awaits_slot() do
+    if sleep then
+      sleep(0.005)
+    end
+    account.limiter:step(sleep and 0 or 0.1)
+  end
+end
+
+--- Lets a call wait for its slot, after the event `"slot"`. It does not block.
+-- @tparam table self the driver
+-- @param call the call
+-- @tparam table hooks the client's hooks
+function driver.await_slot(self, call, hooks)
+  local account = hooks.account
+  if account then
+    account:await(call, self, hooks.timeout)
+    driver.scheduler.watch(account.limiter)
+  else
+    call:fail(0, 0, "config", "no", NO_LIMITER)
+    self:resume(call)
+  end
 end
 
 -- ---- errors ------------------------------------------------------------------------------
@@ -117,7 +160,7 @@ local WAIT = 0.1 -- seconds: the longest wait. Between two waits Lua handles Ctr
 
 --- Reports an event of a call that is under way.
 -- @tparam table entry the entry that `start` received with the call
--- @tparam string event `"done"`; or `"token"`: the call needs a token
+-- @tparam string event `"done"`; `"token"`: the call needs a token; or `"slot"`: it needs a slot
 function driver.report(entry, event)
   entry.event = event
   if entry.task then
@@ -156,6 +199,9 @@ local function block(self, call, hooks)
     if entry.event == "token" then
       entry.event = false
       give_token_blocking(self, call, hooks)
+    elseif entry.event == "slot" then
+      entry.event = false
+      driver.await_slot(self, call, hooks)
     end
   until entry.event or self.closed
   if not entry.event then
