@@ -1,0 +1,443 @@
+-- A rate that several limiters share, over each kind of driver. The store is in memory; spec/postgres has a real one.
+local core = require("leat.core")
+local leat = require("leat")
+local limiters = require("leat.limiter")
+local new_store = dofile("spec/support/memory_store.lua")
+local raises = dofile("spec/support/raises.lua")("spec/limiter_spec.lua")
+local sandbox = require("leat.sandbox")
+local tasks = require("leat.tasks")
+
+local RATE = 20
+local LENGTH = 1 / RATE
+
+describe("a limiter", function()
+  local server, store, limiter
+  local sent -- when requests were sent by the transport
+
+  before_each(function()
+    server = assert(sandbox.start { cards = { { value = "1" } }, contacts = { { uuid = "ann" } } })
+    store, sent = new_store(), {}
+    limiter = limiters.new(store)
+  end)
+  after_each(function()
+    tasks.cancel()
+    limiter:close()
+    server:stop()
+  end)
+
+  local function connect(options)
+    options = options or {}
+    if not options.client_id and not options.token then
+      options.api_key = options.api_key or server.api_key
+    end
+    options.base_url, options.retry_base = server.url, 0.001
+    options.rate, options.limiter = options.rate or RATE, options.limiter or limiter
+    return leat.new(options)
+  end
+
+  local function find(client)
+    return client.contact_identifiers:find("1")
+  end
+
+  local function transport()
+    table.insert(sent, core.now() / 1000)
+    return 200, { ["Content-Type"] = "application/json" }, '{"data":{"value":"1"}}'
+  end
+
+  -- Returns the seconds at which the requests arrived, in order.
+  local function arrivals()
+    local times = {}
+    for i, request in ipairs(server:requests()) do
+      times[i] = request.time
+    end
+    for _, time in ipairs(sent) do
+      table.insert(times, time)
+    end
+    table.sort(times)
+    return times
+  end
+
+  -- Checks that in any second at most one request more than the rate arrived. A busy machine delays arrivals.
+  local function expect_rate(count)
+    local times = arrivals()
+    assert.equal(count, #times)
+    assert.truthy(#store.reserved >= count and #store.reserved < 2 * count, #store.reserved)
+    for i = 1, #times do
+      local seconds = 8 * LENGTH
+      local late = i
+      while times[late] and times[late] < times[i] + seconds do
+        late = late + 1
+      end
+      assert.truthy(late - i <= 8 + 2, ("%d in %g s"):format(late - i, seconds))
+    end
+    for i = 2, #store.reserved do
+      assert.truthy(store.reserved[i] - store.reserved[i - 1] >= LENGTH * 1e6 - 1)
+    end
+  end
+
+  local drivers = {
+    ["libcurl"] = function() return {} end,
+    ["a driver in Lua"] = function() return { driver = dofile("examples/luasocket.lua").new() } end,
+    ["a transport, which blocks"] = function() return { transport = transport } end,
+  }
+  for name, options in pairs(drivers) do
+    for delay = 0, 10, 10 do
+      describe(("over %s, with a store that takes %d ms,"):format(name, delay), function()
+        it("gives slots to calls in tasks and outside of them", function()
+          store.delay = delay
+          local client = connect(options())
+          for _ = 1, 3 do
+            assert(find(client))
+          end
+          local found = 0
+          for _ = 1, 9 do
+            tasks.spawn(function()
+              assert(find(client))
+              found = found + 1
+            end)
+          end
+          tasks.run()
+          assert(find(client))
+          assert.equal(9, found)
+          expect_rate(13)
+          assert.is_true(limiter:is_idle())
+        end)
+      end)
+    end
+  end
+
+  it("shares the rate with others, whose clocks may differ", function()
+    local others = {}
+    for i = 1, 3 do
+      others[i] = limiters.new(new_store(store))
+    end
+    tasks.each({ 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3 }, function(i)
+      return assert(find(connect { limiter = others[i] }))
+    end)
+    expect_rate(12)
+    for i = 1, 3 do
+      others[i]:close()
+    end
+  end)
+
+  it("gives slots to retries, to finds that verify, and to token requests", function()
+    server:fault { operation = "find", status = 500, nth = 1 }
+    server:fault { operation = "create", close = "before", apply = true, nth = 1 }
+    local client = connect { client_id = server.client_id, client_secret = server.client_secret,
+      token_url = server.token_url }
+    assert(find(client))
+    local _, _, info = assert(client.contact_identifiers:create("new"))
+    assert.equal("recovered", info.outcome)
+    assert.equal(1, #server:requests("token"))
+    expect_rate(5)
+  end)
+
+  it("works with a transport that yields, and lets others go on meanwhile", function()
+    if _VERSION == "Lua 5.1" and not rawget(_G, "jit") then
+      return -- cannot suspend it
+    end
+    store.delay = 30
+    local blocked = 0
+    local driver = require("leat.transport").new(function()
+      coroutine.yield()
+      return 200, {}, '{"data":{"value":"1"}}'
+    end, { sleep = coroutine.yield })
+    local client = connect { driver = driver }
+    local threads, done = {}, 0
+    for i = 1, 3 do
+      threads[i] = coroutine.create(function()
+        assert(find(client))
+        done = done + 1
+      end)
+    end
+    while done < 3 do
+      for i = 1, 3 do
+        local begun = core.now()
+        if coroutine.status(threads[i]) == "suspended" then
+          assert(coroutine.resume(threads[i]))
+        end
+        blocked = math.max(blocked, core.now() - begun)
+      end
+      core.wait(0.001)
+    end
+    assert.truthy(blocked < 20, blocked)
+    assert.equal(3, #store.reserved)
+  end)
+
+  it("blocks no task while its store takes time", function()
+    store.delay = 300
+    local free = leat.new { api_key = server.api_key, base_url = server.url }
+    local client = connect()
+    local limited = tasks.spawn(find, client)
+    for _ = 1, 5 do
+      local begun = core.now()
+      tasks.spawn(find, free):wait()
+      assert.truthy(core.now() - begun < 150)
+    end
+    local longest, last = 0, core.now()
+    while not limited.done do
+      tasks.poll()
+      longest, last = math.max(longest, core.now() - last), core.now()
+    end
+    assert.truthy(longest < 150, longest)
+    assert.equal("1", limited:wait().value)
+  end)
+
+  it("reserves no more than half a second ahead, and not for nobody", function()
+    local client = connect { rate = 10 }
+    for _ = 1, 40 do
+      tasks.spawn(find, client)
+    end
+    tasks.poll()
+    local count = #store.reserved
+    assert.truthy(count >= 3 and count <= 6, count)
+    tasks.cancel()
+    tasks.run()
+    assert.is_true(limiter:is_idle())
+    assert.equal(count, #store.reserved)
+  end)
+
+  it("gives the slot of a call that was canceled to the next one", function()
+    store.delay = 100
+    local client = connect { rate = 1 }
+    local canceled = tasks.spawn(find, client)
+    local other = tasks.spawn(find, client)
+    tasks.poll()
+    canceled:cancel()
+    local begun = core.now()
+    assert.equal("1", other:wait().value)
+    assert.truthy(core.now() - begun < 500)
+    assert.equal("canceled", select(2, canceled:wait()).kind)
+    assert.equal(1, #store.reserved)
+  end)
+
+  it("discards slots that were missed, and takes others", function()
+    local client = connect()
+    local found = 0
+    for _ = 1, 4 do
+      tasks.spawn(function()
+        assert(find(client))
+        found = found + 1
+      end)
+    end
+    tasks.poll()
+    assert.equal(4, #store.reserved)
+    local busy = core.now() + 10 * LENGTH * 1000
+    while core.now() < busy do end -- luacheck: ignore
+    tasks.run()
+    assert.equal(4, found)
+    assert.truthy(#store.reserved >= 4 + 3, #store.reserved)
+    for i, time in ipairs(arrivals()) do
+      assert.truthy(i == 1 or time - arrivals()[i - 1] > LENGTH / 4)
+    end
+  end)
+
+  it("does not trust a response that it reads late", function()
+    local client = connect()
+    assert(find(client))
+    store.delay = 5
+    local task = tasks.spawn(find, client)
+    tasks.poll()
+    assert.is_false(limiter:is_idle())
+    local busy = core.now() + 300
+    while core.now() < busy do end -- luacheck: ignore
+    task:wait()
+    assert.equal(3, #store.reserved)
+  end)
+
+  describe("whose store is away", function()
+    local function expect_error(kind, message, f, ...)
+      local begun = core.now()
+      local card, err = f(...)
+      assert.is_nil(card)
+      assert.equal(kind, err.kind)
+      assert.truthy(err.message:find(message, 1, true), err.message)
+      assert.equal("no", err.sent)
+      assert.is_false(err.outcome_unknown)
+      assert.equal(0, err.attempts)
+      assert.same({}, server:requests())
+      return (core.now() - begun) / 1000
+    end
+
+    it("lets calls wait for their timeout, and says why they fail", function()
+      store.wrong = "connect: refused"
+      for _, options in pairs(drivers) do
+        options = options()
+        options.timeout = 0.3
+        local took = expect_error("timeout", "the rate that processes share: connect: refused", find, connect(options))
+        assert.truthy(took >= 0.29 and took < 1, took)
+      end
+      assert.truthy(store.begun >= 3 and store.begun < 30, store.begun)
+    end)
+
+    it("lets them wait for queue_timeout, if it is shorter", function()
+      store.wrong = "connect: refused"
+      local client = connect { queue_timeout = 0.2 }
+      local took = expect_error("timeout", "connect: refused", find, client)
+      assert.truthy(took >= 0.19 and took < 1, took)
+      expect_error("timeout", "connect: refused", function()
+        return tasks.spawn(client.contact_identifiers.create, client.contact_identifiers, "new"):wait()
+      end)
+    end)
+
+    it("lets them fail when it does not respond", function()
+      store.frozen = true
+      local took = expect_error("timeout", "the store does not respond", find, connect { timeout = 0.2 })
+      assert.truthy(took >= 1 and took < 2.5, took)
+    end)
+
+    it("lets them go on when it is back", function()
+      store.wrong = "connect: refused"
+      local client = connect()
+      local task = tasks.spawn(find, client)
+      tasks.poll(0.3)
+      assert.is_false(task.done)
+      store.wrong = nil
+      assert.equal("1", task:wait().value)
+      assert(find(client))
+      expect_rate(2)
+    end)
+
+    it("lets them fail at once if it refuses, which is no outage", function()
+      store.wrong, store.refused = "permission denied", true
+      local client = connect()
+      for _ = 1, 2 do
+        local took = expect_error("config", "permission denied", find, client)
+        assert.truthy(took < 1, took)
+      end
+    end)
+  end)
+
+  it("lets calls fail that may not wait for their slot, and keeps it for others", function()
+    local client = connect { rate = 2, queue_timeout = 0.7 }
+    local kinds = {}
+    for i = 1, 4 do
+      tasks.spawn(function()
+        local card, err = find(client)
+        kinds[i] = card and "found" or err.kind
+        assert(card or err.message:find("queue_timeout passed", 1, true), err)
+      end)
+    end
+    tasks.run()
+    assert.same({ "found", "found", "timeout", "timeout" }, kinds)
+    assert.truthy(#store.reserved <= 3, #store.reserved)
+  end)
+
+  it("shares a pause: others wait for it from their next reservation on", function()
+    local other = limiters.new(new_store(store))
+    local first, second = connect {}, connect { limiter = other }
+    local beside = connect {}
+    assert(find(second))
+    server:fault { operation = "find", status = 429, retry_after = 1, nth = 1 }
+    local task = tasks.spawn(find, first)
+    tasks.poll(0.3)
+    assert.is_false(task.done)
+    local begun = core.now()
+    for _, client in ipairs { second, beside } do
+      tasks.spawn(function() assert(find(client)) end)
+    end
+    tasks.poll(0.3)
+    assert.equal(2, #server:requests())
+    tasks.run()
+    assert.truthy(core.now() - begun > 500)
+    assert.equal("rate_limited", second:rate_limit() and "rate_limited")
+    assert.equal(5, #server:requests())
+    other:close()
+  end)
+
+  it("lets calls that wait for no pause fail at once", function()
+    local other = limiters.new(new_store(store))
+    local first, second = connect { max_attempts = 1 }, connect { limiter = other, max_attempts = 1 }
+    server:fault { operation = "find", status = 429, retry_after = 30, nth = 1 }
+    assert.equal("rate_limited", select(2, find(first)).kind)
+    local begun = core.now()
+    local _, err = find(second)
+    assert.equal("rate_limited", err.kind)
+    assert.truthy(err.retry_after > 28 and core.now() - begun < 500)
+    assert.equal(1, #server:requests())
+    other:close()
+  end)
+
+  describe("has accounts", function()
+    -- Returns the names that the store knows.
+    local function names()
+      local list = {}
+      for name in pairs(store.accounts) do
+        list[#list + 1] = name
+      end
+      return list
+    end
+
+    it("by credential and service, which their names do not reveal", function()
+      local function use(api_key, base_url)
+        local client = leat.new { api_key = api_key, base_url = base_url, limiter = limiter, rate = 1000,
+          transport = function() return 200, {}, '{"data":{"value":"1"}}' end }
+        assert(find(client))
+      end
+      use("secret-key", server.url)
+      use("secret-key", server.url .. "/")
+      assert.equal(1, #names())
+      use("other-key", server.url)
+      use("secret-key", server.url .. "/v4")
+      use("secret-key")
+      use("secret-key", core.base_url)
+      assert.equal(4, #names())
+      for _, name in ipairs(names()) do
+        assert.truthy(name:find("^%x+$") and #name == 64)
+      end
+    end)
+
+    it("by name, too", function()
+      assert(find(connect { account = "ann", token = function() return server.api_key end }))
+      assert(find(connect { account = "ann" }))
+      assert.equal(1, #names())
+    end)
+
+    it("that do not wait for each other", function()
+      local slow, fast = connect { rate = 1, account = "slow" }, connect { rate = 1000, account = "fast" }
+      for _ = 1, 3 do
+        tasks.spawn(find, slow)
+      end
+      tasks.poll()
+      local begun = core.now()
+      for _ = 1, 10 do
+        assert(find(fast))
+      end
+      assert.truthy(core.now() - begun < 1000)
+    end)
+  end)
+
+  it("refuses what it cannot do", function()
+    raises("rate is missing", function() leat.new { api_key = "k", limiter = limiter } end)
+    raises("account is missing", function() leat.new { token = print, rate = 1, limiter = limiter } end)
+    raises("limiter has no method open", function() leat.new { api_key = "k", rate = 1, limiter = {} } end)
+    raises("limiter must be a table", function() leat.new { api_key = "k", rate = 1, limiter = "x" } end)
+    raises("account is for shared and limiter", function() leat.new { api_key = "k", account = "x" } end)
+    limiter:close()
+    raises("limiter: it is closed", function() leat.new { api_key = "k", rate = 1, limiter = limiter } end)
+  end)
+
+  it("lets calls fail once it is closed", function()
+    store.frozen = true
+    local client = connect()
+    local task = tasks.spawn(find, client)
+    tasks.poll()
+    limiter:close()
+    assert.is_true(store.closed)
+    local _, err = task:wait()
+    assert.equal("config", err.kind)
+    assert.truthy(err.message:find("limiter is closed", 1, true))
+    assert.equal("config", select(2, find(client)).kind)
+    limiter:close()
+  end)
+
+  it("is no hindrance to closing the client", function()
+    store.frozen = true
+    local client = connect()
+    local task = tasks.spawn(find, client)
+    tasks.poll()
+    client:close()
+    assert.equal("canceled", select(2, task:wait()).kind)
+    assert.is_true(limiter:is_idle())
+  end)
+end)
