@@ -182,15 +182,15 @@ local function new_driver(options)
 end
 
 -- Returns what a driver needs to know about a client, see leat.driver; and the option `json`.
-local function new_hooks(handle, options, store, account)
-  local timeout = options.timeout or 30
+local function new_hooks(handle, driver, options, store, account)
+  local timeout, clock = options.timeout or 30, driver.clock
   local hooks = { token = options.token, blocking = options.blocking, json = options.json, store = store,
     account = account, timeout = timeout, token_timeout = timeout + (options.queue_timeout or 0) }
   local on_attempt = options.on_attempt
   if on_attempt or account then
     function hooks.attempts()
       if account then
-        account:publish(handle)
+        account:publish(handle, clock and clock.now() or core.now())
       end
       local attempt = on_attempt and handle:attempt()
       while attempt do
@@ -202,7 +202,7 @@ local function new_hooks(handle, options, store, account)
   return hooks
 end
 
--- Returns what the processes share, for the options `shared` and `limiter`: a store or an account. Or nil and a message.
+-- Returns what processes share, for the options `shared` and `limiter`: a store or an account; or nil and a message.
 local function open_shared(options)
   if options.shared then
     return require("leat.nginx_shared").new(options)
@@ -396,7 +396,7 @@ local function make(where, options)
   if not driver then
     error(("%s: %s"):format(where, wrong), 3)
   end
-  local hooks = new_hooks(handle, options, options.shared and shared, options.limiter and shared)
+  local hooks = new_hooks(handle, driver, options, options.shared and shared, options.limiter and shared)
   local client = new_client(handle, driver, options.base_url or core.base_url, hooks, false, false)
   if driver ~= options.driver and driver.close then
     client.own_driver = driver

@@ -25,7 +25,7 @@
 
 typedef struct poller_box { /* `poller` is NULL until it is created, and once closed */
   leat__poller *poller;
-  int64_t due; /* of its alarm, in ms; INT64_MAX: none */
+  int64_t due; /* the time of the alarm, in ms; INT64_MAX: none */
   pid_t process;
 } poller_box;
 

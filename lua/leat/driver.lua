@@ -81,8 +81,8 @@ end
 
 local NO_LIMITER = "the client has no limiter"
 
---- Gives a slot to a call that needs one, for drivers that block: waits until the limiter has one, or until the call has
--- failed. The limiter's store is asked while others use `sleep`.
+--- Gives a slot to a call that needs one, for drivers that block: waits until the limiter has one, or until the call
+-- has failed.
 -- @tparam table self the driver
 -- @param call the call, whose next step is `"slot"`
 -- @tparam table hooks the client's hooks

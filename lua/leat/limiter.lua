@@ -22,11 +22,11 @@
 --     `account` is a name. If `pause` is not nil, it is to be stored: `seconds`, `kind`, `asked` and `too_long`, and a
 --     store may keep its last three as it likes. Returns true; or nil, why and `refused` if it is certain to fail
 --   * `result()` goes on with that, without waiting. Returns false while there is no result; then a table; or nil, why
---     and `refused`. The table has `sent`, the time when the request was sent, on the clock of `leat.core.now`; `delay`,
---     the microseconds from when the store handled the request to the first slot; and `pause`, or nil if there is none
---     at the moment. `refused` is true if it is of no use to ask again soon
---   * `watched()` returns the descriptor that `result` waits for, and the events `"r"`, `"w"` or `"rw"`; or nothing, and
---     `result` is then called every millisecond
+--     and `refused`. The table has `sent`, when the request was sent, on the clock of `leat.core.now`; `delay`, the
+--     microseconds from when the store handled the request to the first slot; and `pause`, or nil if there is none at
+--     the moment. `refused` is true if it is of no use to ask again soon
+--   * `watched()` returns the descriptor that `result` waits for, and the events `"r"`, `"w"` or `"rw"`; or nothing:
+--     then `result` is called every millisecond
 --   * `abort()` gives up the request
 --   * `close()`
 -- @module leat.limiter
@@ -152,8 +152,8 @@ end
 
 -- Returns how much later than `at` a slot may be used, in microseconds; nil if the response is too old. The store
 -- handled the request some time during the `rtt` milliseconds until its response was read, so a slot may be early by
--- that time. Slots are used at the latest moment that this leaves, and for less long. A response that took longer than
--- others was probably read late, because the program was busy.
+-- that time. Slots are used at the latest moment that this leaves, and for less long. A quarter of a slot is left for the
+-- way to the service. A response that took longer than others was probably read late, because the program was busy.
 local function lateness(self, rtt, length)
   local usual = self.rtt or 100
   if rtt > usual + length / 2000 then
@@ -161,7 +161,7 @@ local function lateness(self, rtt, length)
     return nil
   end
   self.rtt = self.rtt and math.min(self.rtt, rtt) or rtt
-  return math.floor(math.max(length - rtt * 1000, length / 2))
+  return math.floor(math.max(length * 3 / 4 - rtt * 1000, length / 2))
 end
 
 -- Adds the slots of a response, which was read at `ms`.
@@ -196,17 +196,17 @@ local function take_pause(account, pause, ms)
   end
 end
 
--- Stores the pause of a client, if it is new. To be called between two exchanges.
-local function publish(self, handle)
-  local ms = now()
+-- Stores the pause of a client, if it is new. To be called between two exchanges. `ms` is the time on the clock of the
+-- client's driver.
+local function publish(self, handle, ms)
   local pause = handle:pause(ms)
-  local ends = pause and ms + pause.seconds * 1000 or 0
+  local ends = pause and now() + pause.seconds * 1000 or 0
   if ends > self.pause_ends + JITTER then
     self.pause_ends = ends
-    self.news = pause
-    self.news.ends = ends
+    pause.ends = ends
+    self.unstored = pause
   end
-  if self.news or self.limiter.asked then
+  if self.unstored or self.limiter.asked then
     self.limiter:step(0)
   end
 end
@@ -250,7 +250,7 @@ local function on_failure(self, why, refused)
   self.again = now() + delay * (0.5 + math.random() / 2)
   self.why = why
   for _, account in pairs(self.accounts) do
-    account.news = account.first <= account.last and account.news -- nobody waits until the store is back
+    account.unstored = account.first <= account.last and account.unstored -- nobody waits until the store is back
   end
   if refused then
     fail_all(self, "config", say(why))
@@ -261,8 +261,8 @@ local function on_reply(self, reply, ms)
   local asked = self.asked
   local account = asked.account
   self.asked, self.failures, self.why, self.again = false, 0, false, 0
-  if account.news == asked.news then
-    account.news = false
+  if account.unstored == asked.pause then
+    account.unstored = false
   end
   add_slots(self, account, asked, reply, ms)
   if reply.pause then
@@ -285,12 +285,12 @@ local function collect(self)
 end
 
 local function ask_for(self, account, count, ms)
-  self.asked = { account = account, at = ms, count = count, length = account.length, news = account.news }
-  local news = account.news
-  if news then
-    news.seconds = math.max(0, (news.ends - ms) / 1000)
+  self.asked = { account = account, at = ms, count = count, length = account.length, pause = account.unstored }
+  local pause = account.unstored
+  if pause then
+    pause.seconds = math.max(0, (pause.ends - ms) / 1000)
   end
-  local fine, why, refused = self.store:begin(account.name, account.length, count, news or nil)
+  local fine, why, refused = self.store:begin(account.name, account.length, count, pause or nil)
   if not fine then
     on_failure(self, why, refused)
   end
@@ -305,7 +305,7 @@ local function ask(self, ms)
     local account = table.remove(self.order, 1)
     table.insert(self.order, account)
     local count = count_wanted(account, ms)
-    if count > 0 or account.news then
+    if count > 0 or account.unstored then
       return ask_for(self, account, count, ms)
     end
   end
@@ -324,12 +324,12 @@ end
 -- Ends a ticket whose time is up. A call that waits because others are before it goes on waiting.
 local function expire(self, ticket, ms)
   local why = why_away(self, ms)
-  if why and ms >= math.min(ticket.patience, ticket.last) then
+  if why and ms >= math.min(ticket.away_due, ticket.last) then
     fail(ticket, "timeout", say(why))
   elseif ms >= ticket.last then
     fail_queue_timeout(ticket)
   end
-  ticket.due = math.min(ticket.last, math.max(ticket.patience, ms + SLOW))
+  ticket.due = math.min(ticket.last, math.max(ticket.away_due, ms + SLOW))
 end
 
 -- Ends the calls whose time is up, and notes when the next one is due.
@@ -370,7 +370,7 @@ local function forget_all(self)
   self.asked, self.fd, self.again, self.failures, self.why = false, false, 0, 0, false
   for _, account in ipairs(self.order) do
     account.waiting, account.first, account.last = {}, 1, 0
-    account.free, account.ahead, account.news, account.due = {}, {}, false, math.huge
+    account.free, account.ahead, account.unstored, account.due = {}, {}, false, math.huge
   end
 end
 
@@ -474,7 +474,7 @@ function Limiter:open(options)
   local account = self.accounts[name]
   if not account then
     account = setmetatable({ limiter = self, name = name, waiting = {}, first = 1, last = 0, free = {}, ahead = {},
-      length = math.floor(60000000 / per_minute), pause_ends = 0, news = false, due = math.huge }, Account)
+      length = math.floor(60000000 / per_minute), pause_ends = 0, unstored = false, due = math.huge }, Account)
     self.accounts[name] = account
     table.insert(self.order, account)
   end
@@ -489,9 +489,9 @@ end
 function Account:await(call, driver, timeout)
   local owner, ms = self.limiter, now()
   check_process(owner)
-  local ticket = { call = call, driver = driver, offset = clock_offset(driver), patience = ms + timeout * 1000 }
+  local ticket = { call = call, driver = driver, offset = clock_offset(driver), away_due = ms + timeout * 1000 }
   ticket.last = call:until_ms() - ticket.offset
-  ticket.due = math.min(ticket.last, ticket.patience)
+  ticket.due = math.min(ticket.last, ticket.away_due)
   self.length = call:slot_length()
   if owner.closed then
     return fail(ticket, "config", "the limiter is closed")

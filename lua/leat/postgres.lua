@@ -1,0 +1,195 @@
+--- PostgreSQL for what several machines share: one rate limit for each account.
+--
+--    local limiter = require("leat.postgres").limiter { db = "postgres://db.example/leat" }
+--    local client = leat.new { api_key = key, rate = 5, limiter = limiter }
+--
+-- The limiter keeps a row for each account in a table `slot`, which it creates. All times are the database's. Any
+-- session of the database will do, also behind a pooler that gives each transaction another one.
+-- @module leat.postgres
+
+local core = require("leat.postgres.core")
+local limiters = require("leat.limiter")
+local now = require("leat.core").now
+local schema = require("leat.options")
+
+local postgres = {}
+local Store = {} -- see leat.limiter
+Store.__index = Store
+
+-- ---- the table --------------------------------------------------------------------------
+
+local CREATE = [[create table if not exists slot (
+  account text primary key,         -- a digest of the credential and the service's URL
+  next_us bigint not null,          -- the next slot that is not reserved, in microseconds since 1970
+  paused_until_us bigint not null,  -- the end of the last pause
+  pause text not null,              -- its kind and flags
+  rate bigint not null)             -- requests per minute, as last asked for]]
+
+-- The parameters are the account, the length of a slot, the number of slots, the microseconds of a pause or 0, what it
+-- is, and the rate. The row is locked before the time is taken, so that slots are reserved in order. If the database's
+-- clock was set back, or a slot far ahead was stored otherwise, that is forgotten: ten minutes and a thousand slots are
+-- more than the processes reserve ahead, and a pause takes 15 minutes at most.
+local RESERVE = ([[
+insert into slot as s (account, next_us, paused_until_us, pause, rate)
+values ($1, NOW + $2 * $3, NOW + $4, $5, $6)
+on conflict (account) do update set
+  next_us = greatest(NOW, least(s.next_us, NOW + 600000000 + 1000 * $2)) + $2 * $3,
+  pause = case when NOW + $4 > s.paused_until_us then $5 else s.pause end,
+  paused_until_us = greatest(NOW + $4, least(s.paused_until_us, NOW + 900000000)),
+  rate = $6
+returning next_us - $2 * $3 - NOW, paused_until_us - NOW, pause]]):gsub("NOW",
+  "(extract(epoch from clock_timestamp()) * 1000000)::bigint")
+
+local NO_TABLE = "42P01"
+-- The table was created by another process at the same time.
+local EXISTS = { ["42P07"] = true, ["23505"] = true, ["42710"] = true }
+
+-- Returns whether it is of no use to try again soon: the string, the password, the name of the database or a right is
+-- wrong, or the table is another one.
+local function is_refusal(code)
+  return code == core.codes.CONNINFO or code:find("^28") ~= nil or code == "3D000" or code:find("^42") ~= nil
+end
+
+-- ---- a request --------------------------------------------------------------------------
+
+-- A request is the list of statements that are still to be executed, and what to do with the last one's row.
+
+local function drop(self)
+  if self.connection then
+    self.connection:close()
+  end
+  self.connection, self.connected = false, false
+end
+
+-- Ends the request. A connection that was idle may have been lost long ago: the request is then repeated, once.
+local function fail(self, why, code)
+  local again = self.reused and self.connection and self.connection:is_broken()
+  if not self.connection or self.connection:is_broken() then
+    drop(self)
+  end
+  if again then
+    self.reused = false
+    return false
+  end
+  self.request = false
+  return nil, why, is_refusal(code)
+end
+
+local function begin_connecting(self)
+  local connection, why, code = core.begin(self.db)
+  if not connection then
+    return fail(self, why, code)
+  end
+  self.connection, self.connected = connection, false
+  return false
+end
+
+local function send(self, sql, ...)
+  self.sent, self.sql = now(), sql
+  local fine, why, code = self.connection:send(sql, ...)
+  if not fine then
+    return fail(self, why, code)
+  end
+  return false
+end
+
+local function reserve(self)
+  local request = self.request
+  return send(self, RESERVE, "tiiiti", request.account, request.length, request.count, request.pause_us,
+    request.pause, math.floor(60000000 / request.length + 0.5))
+end
+
+-- Returns the pause of a row that ends `us` microseconds from now, or nil.
+local function to_pause(us, text)
+  local kind, asked, too_long = text:match("^([%l_]+) ([01])([01])$")
+  if kind and us > 0 then
+    return { seconds = us / 1000000, kind = kind, asked = asked == "1", too_long = too_long == "1" }
+  end
+end
+
+local function finish(self, rows)
+  local _, delay, paused_us, text = rows:fetch()
+  rows:close()
+  self.request = false
+  return { sent = self.sent, delay = delay, pause = to_pause(paused_us, text) }
+end
+
+-- Takes what the server sent: the next statement follows, or the result.
+local function go_on(self)
+  local result, why, code = self.connection:receive()
+  if result == false then
+    return false
+  elseif not self.connected and result then
+    self.connected = true
+    return reserve(self)
+  elseif result and self.sql == RESERVE then
+    return finish(self, result)
+  elseif result or (self.sql == CREATE and EXISTS[code]) then
+    return reserve(self)
+  elseif code == NO_TABLE and self.sql == RESERVE then
+    return send(self, CREATE)
+  end
+  return fail(self, why, code)
+end
+
+-- ---- the store --------------------------------------------------------------------------
+
+function Store:begin(account, length, count, pause)
+  self.request = { account = account, length = length, count = count, pause_us = 0, pause = "" }
+  if pause then
+    self.request.pause_us = math.floor(pause.seconds * 1000000)
+    self.request.pause = ("%s %d%d"):format(pause.kind, pause.asked and 1 or 0, pause.too_long and 1 or 0)
+  end
+  self.reused = self.connected
+  if self.connected then
+    local _, why, refused = reserve(self)
+    return not why, why, refused
+  end
+  return true
+end
+
+function Store:result()
+  if not self.connection then
+    local pending, why, refused = begin_connecting(self)
+    if why then
+      return pending, why, refused
+    end
+  end
+  return go_on(self)
+end
+
+function Store:watched()
+  if self.connection then
+    return self.connection:watched()
+  end
+end
+
+function Store:abort()
+  drop(self)
+  self.request = false
+end
+
+function Store:close()
+  drop(self)
+end
+
+-- ---- the module -------------------------------------------------------------------------
+
+--- Makes a limiter whose slots are in a database: see `leat.limiter`. It connects when the first call needs a slot, and
+-- again when the connection is lost.
+-- @tparam table options the options:
+-- @tparam string options.db the database, as a string of libpq: a URI or words. What it lacks comes from libpq's
+--   environment and files, such as `PGPASSWORD` and `PGPASSFILE`. Messages do not contain the password
+-- @treturn leat.limiter.Limiter
+-- @raise mistakes in the options
+function postgres.limiter(options)
+  local settings = schema.check("leat.postgres.limiter", { db = "string" }, options, 2)
+  local wrong = not settings.db and "db is missing" or core.fault(settings.db)
+  if wrong then
+    error("leat.postgres.limiter: " .. wrong, 2)
+  end
+  return limiters.new(setmetatable({ db = settings.db, connection = false, connected = false, request = false,
+    reused = false, sent = 0, sql = false }, Store))
+end
+
+return postgres --[[@as leat.postgres]]
