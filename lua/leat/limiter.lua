@@ -220,13 +220,13 @@ local function watch_store(self)
   if self.asked then
     fd, events = self.store:watched()
   end
-  if self.fd and (self.fd ~= fd or self.events ~= events) then
-    self.poller:unwatch(self.fd)
+  if self.watched and (self.watched ~= fd or self.events ~= events) then
+    self.poller:unwatch(self.watched)
   end
   if fd then
     self.poller:watch(fd, events)
   end
-  self.fd, self.events = fd or false, events
+  self.watched, self.events = fd or false, events
 end
 
 local function fail_all(self, kind, why)
@@ -359,7 +359,7 @@ local function when_due(self, ms)
     end
   end
   if self.asked then
-    due = math.min(due, self.fd and self.asked.at + TIMEOUT or ms + AGAIN)
+    due = math.min(due, self.watched and self.asked.at + TIMEOUT or ms + AGAIN)
   end
   return due
 end
@@ -367,7 +367,7 @@ end
 -- In a process that was forked, everything that is under way is the parent's.
 local function forget_all(self)
   self.store:abort()
-  self.asked, self.fd, self.again, self.failures, self.why = false, false, 0, 0, false
+  self.asked, self.watched, self.again, self.failures, self.why = false, false, 0, 0, false
   for _, account in ipairs(self.order) do
     account.waiting, account.first, account.last = {}, 1, 0
     account.free, account.ahead, account.unstored, account.due = {}, {}, false, math.huge
@@ -391,7 +391,7 @@ local function work(self)
     expire_all(self, account, ms)
   end
   ask(self, ms)
-  if self.asked and not self.fd then
+  if self.asked and not self.watched then
     collect(self) -- a store may respond at once
     for _, account in ipairs(self.order) do
       give_slots(account, ms)
@@ -510,7 +510,7 @@ Account.publish = publish
 -- @raise a lack of descriptors
 function limiter.new(store)
   local poller = assert(core.poller())
-  return setmetatable({ store = store, poller = poller, accounts = {}, order = {}, asked = false, fd = false,
+  return setmetatable({ store = store, poller = poller, accounts = {}, order = {}, asked = false, watched = false,
     events = false, failures = 0, again = 0, why = false, rtt = false, closed = false }, Limiter)
 end
 

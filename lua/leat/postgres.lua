@@ -27,13 +27,13 @@ local CREATE = [[create table if not exists slot (
 
 -- The parameters are the account, the length of a slot, the number of slots, the microseconds of a pause or 0, what it
 -- is, and the rate. The row is locked before the time is taken, so that slots are reserved in order. If the database's
--- clock was set back, or a slot far ahead was stored otherwise, that is forgotten: ten minutes and a thousand slots are
--- more than the processes reserve ahead, and a pause takes 15 minutes at most.
+-- clock was set back, or a slot far ahead was stored otherwise, that is forgotten: a minute and a thousand slots are more
+-- than the processes reserve ahead, and a pause takes 15 minutes at most.
 local RESERVE = ([[
 insert into slot as s (account, next_us, paused_until_us, pause, rate)
 values ($1, NOW + $2 * $3, NOW + $4, $5, $6)
 on conflict (account) do update set
-  next_us = greatest(NOW, least(s.next_us, NOW + 600000000 + 1000 * $2)) + $2 * $3,
+  next_us = greatest(NOW, least(s.next_us, NOW + 60000000 + 1000 * $2)) + $2 * $3,
   pause = case when NOW + $4 > s.paused_until_us then $5 else s.pause end,
   paused_until_us = greatest(NOW + $4, least(s.paused_until_us, NOW + 900000000)),
   rate = $6
