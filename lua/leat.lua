@@ -448,7 +448,11 @@ end
 --   sends, for all its calls together; at least 1/60
 -- @tparam[opt=none] string options.shared in nginx: the name of a `lua_shared_dict`, through which all workers share
 --   one token, one `rate`, and the pauses that the service asks for
--- @tparam[opt=none] string options.account with `shared` and `token`: a name for the account that the tokens belong to
+-- @tparam[opt=none] string options.account with `shared` and `token`: a name for the account that the tokens belong to.
+--   With `limiter`: a name for the account whose rate is shared. It is needed with `token`; otherwise clients with the
+--   same credential share a rate
+-- @tparam[opt=none] Limiter options.limiter gives the slots of a `rate` that several processes share, also on several
+--   machines: see `leat.limiter` and `leat.postgres`. It stays open when the client is closed. Not in nginx
 -- @tparam[opt=none] function options.on_attempt a hook that is called with an `attempt`, a table, after every exchange,
 --   for logs or metrics. It must not make calls; the call raises the hook's errors
 -- @tparam[opt=false] boolean options.show_values true adds the cards' values to what `on_attempt` receives

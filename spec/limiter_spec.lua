@@ -106,6 +106,15 @@ describe("a limiter", function()
     end
   end
 
+  it("gives slots at a rate that is finer than the clock of drivers", function()
+    local client = connect { rate = 5000 }
+    store.delay = 1
+    for _ = 1, 20 do
+      assert(find(client))
+    end
+    assert.truthy(#store.reserved < 60, #store.reserved)
+  end)
+
   it("shares the rate with others, whose clocks may differ", function()
     local others = {}
     for i = 1, 3 do
@@ -429,6 +438,38 @@ describe("a limiter", function()
     assert.truthy(err.message:find("limiter is closed", 1, true))
     assert.equal("config", select(2, find(client)).kind)
     limiter:close()
+  end)
+
+  it("goes on after an interrupt at any instruction", function()
+    if rawget(_G, "jit") then
+      return -- compiled code does not call hooks
+    end
+    local client = connect { rate = 5000 }
+    local n, hit = 1, true
+    local function act(in_task)
+      return in_task and tasks.spawn(find, client):wait() or find(client)
+    end
+    while hit do
+      hit = false
+      local function run()
+        debug.sethook(function()
+          debug.sethook()
+          hit = true
+          error("interrupted", 0)
+        end, "", n)
+        local card, err = act(n % 2 == 0)
+        debug.sethook()
+        assert(card or err.kind == "canceled")
+      end
+      store.delay = n % 3
+      pcall(run)
+      debug.sethook()
+      while not pcall(tasks.run) do end -- luacheck: ignore
+      assert(find(client))
+      n = n + (n < 1500 and 1 or 7)
+    end
+    assert.truthy(n > 500, n)
+    assert.is_true(limiter:is_idle())
   end)
 
   it("is no hindrance to closing the client", function()

@@ -110,7 +110,9 @@ function driver.await_slot(self, call, hooks)
   local account = hooks.account
   if account then
     account:await(call, self, hooks.timeout)
-    driver.scheduler.watch(account.limiter)
+    if not account.limiter:is_idle() then
+      driver.scheduler.watch(account.limiter)
+    end
   else
     call:fail(0, 0, "config", "no", NO_LIMITER)
     self:resume(call)

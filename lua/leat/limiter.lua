@@ -24,7 +24,8 @@
 --   * `result()` goes on with that, without waiting. Returns false while there is no result; then a table; or nil, why
 --     and `refused`. The table has `sent`, when the request was sent, on the clock of `leat.core.now`; `delay`, the
 --     microseconds from when the store handled the request to the first slot; and `pause`, or nil if there is none at
---     the moment. `refused` is true if it is of no use to ask again soon
+--     the moment. `refused` is true if it is of no use to ask again soon. After an interrupt it may be called without a
+--     request, and then fails
 --   * `watched()` returns the descriptor that `result` waits for, and the events `"r"`, `"w"` or `"rw"`; or nothing:
 --     then `result` is called every millisecond
 --   * `abort()` gives up the request
@@ -42,6 +43,7 @@ local drivers = require("leat.driver")
 local now = core.now
 
 local AHEAD = 500000 -- microseconds of slots that are reserved ahead at most
+local LEAST_LATE = 5000 -- microseconds: drivers measure time in milliseconds, and may be busy
 local SLOW = 1000 -- milliseconds after which a store that has not responded counts as away
 local TIMEOUT = 10000 -- milliseconds after which a request is given up
 local BACKOFF, LONGEST_BACKOFF = 100, 5000 -- milliseconds before a new request after one that failed
@@ -152,8 +154,8 @@ end
 
 -- Returns how much later than `at` a slot may be used, in microseconds; nil if the response is too old. The store
 -- handled the request some time during the `rtt` milliseconds until its response was read, so a slot may be early by
--- that time. Slots are used at the latest moment that this leaves, and for less long. A quarter of a slot is left for the
--- way to the service. A response that took longer than others was probably read late, because the program was busy.
+-- that time. Slots are used at the latest moment that this leaves, and for less long. A quarter of a slot is left for
+-- the way to the service. A response that took longer than others was probably read late: the program was busy.
 local function lateness(self, rtt, length)
   local usual = self.rtt or 100
   if rtt > usual + length / 2000 then
@@ -161,7 +163,7 @@ local function lateness(self, rtt, length)
     return nil
   end
   self.rtt = self.rtt and math.min(self.rtt, rtt) or rtt
-  return math.floor(math.max(length * 3 / 4 - rtt * 1000, length / 2))
+  return math.floor(math.max(length * 3 / 4 - rtt * 1000, length / 2, LEAST_LATE))
 end
 
 -- Adds the slots of a response, which was read at `ms`.
@@ -302,8 +304,8 @@ local function ask(self, ms)
     return
   end
   for _ = 1, #self.order do
-    local account = table.remove(self.order, 1)
-    table.insert(self.order, account)
+    self.turn = self.turn % #self.order + 1
+    local account = self.order[self.turn]
     local count = count_wanted(account, ms)
     if count > 0 or account.unstored then
       return ask_for(self, account, count, ms)
@@ -443,11 +445,10 @@ local function release(self)
   self.poller:close()
 end
 
---- Closes the limiter and its store. Calls that wait for a slot fail, and so do calls that need one later.
+--- Closes the limiter and its store. Calls that wait for a slot fail, and so do calls that need one later. Closing it
+-- again has no effect.
 function Limiter:close()
-  if not self.closed then
-    drivers.close(self, release)
-  end
+  drivers.close(self, release)
 end
 
 -- ---- for leat.new -----------------------------------------------------------------------
@@ -475,8 +476,8 @@ function Limiter:open(options)
   if not account then
     account = setmetatable({ limiter = self, name = name, waiting = {}, first = 1, last = 0, free = {}, ahead = {},
       length = math.floor(60000000 / per_minute), pause_ends = 0, unstored = false, due = math.huge }, Account)
-    self.accounts[name] = account
     table.insert(self.order, account)
+    self.accounts[name] = account
   end
   return account
 end
@@ -510,8 +511,8 @@ Account.publish = publish
 -- @raise a lack of descriptors
 function limiter.new(store)
   local poller = assert(core.poller())
-  return setmetatable({ store = store, poller = poller, accounts = {}, order = {}, asked = false, watched = false,
-    events = false, failures = 0, again = 0, why = false, rtt = false, closed = false }, Limiter)
+  return setmetatable({ store = store, poller = poller, accounts = {}, order = {}, turn = 0, asked = false,
+    watched = false, events = false, failures = 0, again = 0, why = false, rtt = false, closed = false }, Limiter)
 end
 
 return limiter --[[@as leat.limiter]]

@@ -27,8 +27,8 @@ local CREATE = [[create table if not exists slot (
 
 -- The parameters are the account, the length of a slot, the number of slots, the microseconds of a pause or 0, what it
 -- is, and the rate. The row is locked before the time is taken, so that slots are reserved in order. If the database's
--- clock was set back, or a slot far ahead was stored otherwise, that is forgotten: a minute and a thousand slots are more
--- than the processes reserve ahead, and a pause takes 15 minutes at most.
+-- clock was set back, or a slot far ahead was stored otherwise, that is forgotten: a minute and a thousand slots are
+-- more than the processes reserve ahead, and a pause takes 15 minutes at most.
 local RESERVE = ([[
 insert into slot as s (account, next_us, paused_until_us, pause, rate)
 values ($1, NOW + $2 * $3, NOW + $4, $5, $6)
@@ -55,10 +55,11 @@ end
 -- A request is the list of statements that are still to be executed, and what to do with the last one's row.
 
 local function drop(self)
-  if self.connection then
-    self.connection:close()
-  end
+  local connection = self.connection
   self.connection, self.connected = false, false
+  if connection then
+    connection:close()
+  end
 end
 
 -- Ends the request. A connection that was idle may have been lost long ago: the request is then repeated, once.
@@ -114,12 +115,13 @@ local function finish(self, rows)
   return { sent = self.sent, delay = delay, pause = to_pause(paused_us, text) }
 end
 
--- Takes what the server sent: the next statement follows, or the result.
+-- Takes what the server sent: the next statement follows, or the result. `true` means that there is a connection, and
+-- nothing under way: it is new, or an interrupt broke into the last step.
 local function go_on(self)
   local result, why, code = self.connection:receive()
   if result == false then
     return false
-  elseif not self.connected and result then
+  elseif result == true then
     self.connected = true
     return reserve(self)
   elseif result and self.sql == RESERVE then
@@ -149,6 +151,9 @@ function Store:begin(account, length, count, pause)
 end
 
 function Store:result()
+  if not self.request then
+    return nil, "the request was interrupted"
+  end
   if not self.connection then
     local pending, why, refused = begin_connecting(self)
     if why then
@@ -180,7 +185,7 @@ end
 -- @tparam table options the options:
 -- @tparam string options.db the database, as a string of libpq: a URI or words. What it lacks comes from libpq's
 --   environment and files, such as `PGPASSWORD` and `PGPASSFILE`. Messages do not contain the password
--- @treturn leat.limiter.Limiter
+-- @treturn Limiter
 -- @raise mistakes in the options
 function postgres.limiter(options)
   local settings = schema.check("leat.postgres.limiter", { db = "string" }, options, 2)

@@ -43,7 +43,7 @@ function Store:handle(request)
 end
 
 function Store:begin(account, length, count, pause)
-  assert(not self.request and not self.closed)
+  assert(not self.closed)
   assert(length % 1 == 0 and count % 1 == 0 and (count > 0 or pause))
   self.begun = self.begun + 1
   if self.wrong then
@@ -54,8 +54,10 @@ function Store:begin(account, length, count, pause)
 end
 
 function Store:result()
-  local request = assert(self.request)
-  if self.wrong then
+  local request = self.request
+  if not request then
+    return nil, "interrupted"
+  elseif self.wrong then
     self.request = nil
     return nil, self.wrong, self.refused
   elseif self.frozen or now() < request.sent + self.delay then
