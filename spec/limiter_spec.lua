@@ -466,9 +466,9 @@ describe("a limiter", function()
       debug.sethook()
       while not pcall(tasks.run) do end -- luacheck: ignore
       assert(find(client))
-      n = n + (n < 1500 and 1 or 7)
+      n = n + (n < 200 and 1 or 13)
     end
-    assert.truthy(n > 500, n)
+    assert.truthy(n > 1000, n)
     assert.is_true(limiter:is_idle())
   end)
 
