@@ -295,6 +295,17 @@ describe("a limiter", function()
       assert.truthy(took >= 1 and took < 2.5, took)
     end)
 
+    it("leaves the outcome of a change unknown that cannot be verified without a slot", function()
+      server:fault { operation = "create", close = "before", apply = true, nth = 1 }
+      local client = connect { timeout = 0.5, on_attempt = function() store.wrong = "connect: refused" end }
+      local _, err = client.contact_identifiers:create("new")
+      assert.equal("timeout", err.kind)
+      assert.truthy(err.message:find("connect: refused", 1, true), err.message)
+      assert.equal("maybe", err.sent)
+      assert.is_true(err.outcome_unknown)
+      assert.equal(1, err.attempts)
+    end)
+
     it("lets them go on when it is back", function()
       store.wrong = "connect: refused"
       local client = connect()

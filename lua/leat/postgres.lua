@@ -4,7 +4,8 @@
 --    local client = leat.new { api_key = key, rate = 5, limiter = limiter }
 --
 -- The limiter keeps a row for each account in a table `slot`, which it creates. All times are the database's. Any
--- session of the database will do, also behind a pooler that gives each transaction another one.
+-- session of the database will do, also behind a pooler that gives each transaction another one. Only looking up the
+-- name of the database's host blocks, unless `db` has its address: `hostaddr`.
 -- @module leat.postgres
 
 local core = require("leat.postgres.core")
