@@ -159,7 +159,7 @@ end
 local function lateness(self, rtt, length)
   local usual = self.rtt or 100
   if rtt > usual + length / 2000 then
-    self.rtt = math.min(rtt, 2 * usual)
+    self.rtt = math.min(rtt, math.max(2 * usual, rtt / 2)) -- it may be usual from now on
     return nil
   end
   self.rtt = self.rtt and math.min(self.rtt, rtt) or rtt

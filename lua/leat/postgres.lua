@@ -42,13 +42,13 @@ returning next_us - $2 * $3 - NOW, paused_until_us - NOW, pause]]):gsub("NOW",
   "(extract(epoch from clock_timestamp()) * 1000000)::bigint")
 
 local NO_TABLE = "42P01"
--- The table was created by another process at the same time.
-local EXISTS = { ["42P07"] = true, ["23505"] = true, ["42710"] = true }
+local EXISTS = "42P07" -- another process created the table at the same time, which may have other codes, too
 
 -- Returns whether it is of no use to try again soon: the string, the password, the name of the database or a right is
 -- wrong, or the table is another one.
 local function is_refusal(code)
-  return code == core.codes.CONNINFO or code:find("^28") ~= nil or code == "3D000" or code:find("^42") ~= nil
+  local class = code:sub(1, 2)
+  return code == core.codes.CONNINFO or code == "3D000" or class == "28" or (class == "42" and code ~= EXISTS)
 end
 
 -- ---- a request --------------------------------------------------------------------------
@@ -63,15 +63,10 @@ local function drop(self)
   end
 end
 
--- Ends the request. A connection that was idle may have been lost long ago: the request is then repeated, once.
+-- Ends the request.
 local function fail(self, why, code)
-  local again = self.reused and self.connection and self.connection:is_broken()
   if not self.connection or self.connection:is_broken() then
     drop(self)
-  end
-  if again then
-    self.reused = false
-    return false
   end
   self.request = false
   return nil, why, is_refusal(code)
@@ -127,7 +122,7 @@ local function go_on(self)
     return reserve(self)
   elseif result and self.sql == RESERVE then
     return finish(self, result)
-  elseif result or (self.sql == CREATE and EXISTS[code]) then
+  elseif result then
     return reserve(self)
   elseif code == NO_TABLE and self.sql == RESERVE then
     return send(self, CREATE)
@@ -143,7 +138,6 @@ function Store:begin(account, length, count, pause)
     self.request.pause_us = math.floor(pause.seconds * 1000000)
     self.request.pause = ("%s %d%d"):format(pause.kind, pause.asked and 1 or 0, pause.too_long and 1 or 0)
   end
-  self.reused = self.connected
   if self.connected then
     local _, why, refused = reserve(self)
     return not why, why, refused
@@ -195,7 +189,7 @@ function postgres.limiter(options)
     error("leat.postgres.limiter: " .. wrong, 2)
   end
   return limiters.new(setmetatable({ db = settings.db, connection = false, connected = false, request = false,
-    reused = false, sent = 0, sql = false }, Store))
+    sent = 0, sql = false }, Store))
 end
 
 return postgres --[[@as leat.postgres]]

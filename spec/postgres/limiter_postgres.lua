@@ -133,6 +133,19 @@ describe("leat.postgres.limiter", function()
     end
   end)
 
+  it("waits for another process that creates the table", function()
+    local other = assert(database.connect(conninfo()))
+    assert(other:execute("begin"))
+    assert(other:execute([[create table slot (account text primary key, next_us bigint not null,
+      paused_until_us bigint not null, pause text not null, rate bigint not null)]]))
+    local task = tasks.spawn(find, connect())
+    tasks.poll(0.5)
+    assert.is_false(task.done)
+    assert(other:execute("commit"))
+    other:close()
+    assert.equal("1", assert(task:wait()).value)
+  end)
+
   it("forgets a slot or a pause that is impossibly far ahead", function()
     local client = connect { rate = 20 }
     assert(find(client))
@@ -239,7 +252,7 @@ describe("leat.postgres.limiter", function()
       assert(find(client))
     end)
 
-    it("repeats a request over a new connection if the idle one was lost", function()
+    it("connects again if the idle connection was lost", function()
       local client = connect()
       assert(find(client))
       execute("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() "
