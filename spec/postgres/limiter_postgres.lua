@@ -183,6 +183,9 @@ describe("leat.postgres.limiter", function()
     assert(find(second))
     service:fault { operation = "find", status = 429, retry_after = 30, nth = 1 }
     assert.equal("rate_limited", select(2, find(first)).kind)
+    local give_up = core.now() + 2000
+    repeat -- the server stores the pause soon, without the limiter
+    until row("select pause from slot") ~= "" or core.now() > give_up
     local err = failure(second)
     assert.equal("rate_limited", err.kind)
     assert.truthy(err.retry_after > 25 and err.retry_after <= 30, err.retry_after)
