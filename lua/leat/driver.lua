@@ -13,7 +13,8 @@
 --   * `blocking` the option of that name
 --   * `token_timeout` seconds after which a driver may stop waiting for the token function, if it can
 --   * `store` in nginx, with `shared`: what the workers share
---   * `account` with a `limiter`: what gives slots to the client's calls: see `leat.limiter`
+--   * `account` with a `limiter`: what gives slots to the client's calls: see `leat.limiter`. Their step may then be
+--     `"slot"`: a driver that implements `perform` itself calls `wait_for_slot`
 --   * `timeout` seconds: the option of that name
 --
 -- A driver that implements `perform` itself needs nothing else: see `leat.transport`. It blocks, in tasks
@@ -79,8 +80,6 @@ end
 
 -- ---- slots -------------------------------------------------------------------------------
 
-local NO_LIMITER = "the client has no limiter"
-
 --- Gives a slot to a call that needs one, for drivers that block: waits until the limiter has one, or until the call
 -- has failed.
 -- @tparam table self the driver
@@ -89,10 +88,6 @@ local NO_LIMITER = "the client has no limiter"
 -- @tparam[opt=blocks] function sleep waits for the given seconds, and yields
 function driver.wait_for_slot(self, call, hooks, sleep)
   local account = hooks.account
-  if not account then
-    call:fail(0, 0, "config", "no", NO_LIMITER)
-    return
-  end
   account:await(call, self, hooks.timeout)
   while call:awaits_slot() do
     if sleep then
@@ -108,14 +103,9 @@ end
 -- @tparam table hooks the client's hooks
 function driver.await_slot(self, call, hooks)
   local account = hooks.account
-  if account then
-    account:await(call, self, hooks.timeout)
-    if not account.limiter:is_idle() then
-      driver.scheduler.watch(account.limiter)
-    end
-  else
-    call:fail(0, 0, "config", "no", NO_LIMITER)
-    self:resume(call)
+  account:await(call, self, hooks.timeout)
+  if not account.limiter:is_idle() then
+    driver.scheduler.watch(account.limiter)
   end
 end
 
