@@ -12,20 +12,21 @@
 -- asked, other tasks go on. Without a slot nothing is sent: while the store is away calls wait, for `queue_timeout` and
 -- at most for `timeout`, and then fail as `timeout`, unsent. If the store refuses the limiter, they fail as `config`.
 --
--- Times are the store's, so the clocks of the machines may differ. In any second, at most one request more than the
--- rate is sent, if the store responds faster than within one slot.
+-- Times are the store's, so the clocks of the machines may differ. In any second at most one request more than the rate
+-- is sent, if the store responds within half the time between two slots, and the rate is at most 100 a second. With a
+-- higher rate, the times of requests are less exact.
 --
 -- With a store of your own, use `limiter.new(store)`. A store performs one request at a time. It has these methods:
 --
 --   * `begin(account, length, count, pause)` begins to reserve `count` slots, which may be 0. They follow each other at
 --     intervals of `length` microseconds, and do not begin before the slots of other processes end, or before now.
---     `account` is a name. If `pause` is not nil, it is to be stored: `seconds`, `kind`, `asked` and `too_long`, and a
---     store may keep its last three as it likes. Returns true; or nil, why and `refused` if it is certain to fail
+--     `account` is a name. If `pause` is not nil, it is to be stored if it ends later than the one that is there: a
+--     table with `seconds`, `kind`, `asked` and `too_long`. Returns true; or nil, why and `refused` if it fails at once
 --   * `result()` goes on with that, without waiting. Returns false while there is no result; then a table; or nil, why
 --     and `refused`. The table has `sent`, when the request was sent, on the clock of `leat.core.now`; `delay`, the
---     microseconds from when the store handled the request to the first slot; and `pause`, or nil if there is none at
---     the moment. `refused` is true if it is of no use to ask again soon. After an interrupt it may be called without a
---     request, and then fails
+--     microseconds from when the store handled the request to the first slot; and `pause`, which is nil if there is
+--     none at the moment; its `seconds` are those that are left. `refused` is true if it is of no use to ask again
+--     soon. After an interrupt `result` may be called without a request, and then fails
 --   * `watched()` returns the descriptor that `result` waits for, and the events `"r"`, `"w"` or `"rw"`; or nothing:
 --     then `result` is called every millisecond
 --   * `abort()` gives up the request
@@ -44,9 +45,10 @@ local now = core.now
 
 local AHEAD = 500000 -- microseconds of slots that are reserved ahead at most
 local LEAST_LATE = 5000 -- microseconds: drivers measure time in milliseconds, and may be busy
-local SLOW = 1000 -- milliseconds after which a store that has not responded counts as away
+local SLOW = 1000 -- milliseconds after which a store that has not responded counts as away; or half of a call's timeout
 local TIMEOUT = 10000 -- milliseconds after which a request is given up
 local BACKOFF, LONGEST_BACKOFF = 100, 5000 -- milliseconds before a new request after one that failed
+local NO_RESPONSE = "the store does not respond"
 local AGAIN = 1 -- milliseconds between two looks at a store that has no descriptor
 local JITTER = 100 -- milliseconds by which the end of one pause may differ in several processes
 
@@ -71,7 +73,7 @@ local function clock_offset(driver)
   return clock and clock.now() - now() or 0
 end
 
--- Lets a call go on whose step was "slot", after `act` has called one of its methods.
+-- Lets a call go on whose step is no longer "slot".
 local function resume(ticket)
   if ticket.driver.resume then
     ticket.driver:resume(ticket.call)
@@ -282,7 +284,7 @@ local function collect(self)
     on_failure(self, why, refused)
   elseif ms > self.asked.at + TIMEOUT then
     self.store:abort()
-    on_failure(self, "the store does not respond")
+    on_failure(self, NO_RESPONSE)
   end
 end
 
@@ -315,17 +317,17 @@ end
 
 -- ---- time -------------------------------------------------------------------------------
 
--- Returns why the store is of no use at the moment, or nil.
-local function why_away(self, ms)
+-- Returns why the store is of no use to a call at the moment, or nil.
+local function why_away(self, ticket, ms)
   if self.why then
     return self.why
   end
-  return self.asked and ms > self.asked.at + SLOW and "the store does not respond" or nil
+  return self.asked and ms >= self.asked.at + ticket.slow and NO_RESPONSE or nil
 end
 
 -- Ends a ticket whose time is up. A call that waits because others are before it goes on waiting.
 local function expire(self, ticket, ms)
-  local why = why_away(self, ms)
+  local why = why_away(self, ticket, ms)
   if why and ms >= math.min(ticket.away_due, ticket.last) then
     fail(ticket, "timeout", say(why))
   elseif ms >= ticket.last then
@@ -491,7 +493,7 @@ function Account:await(call, driver, timeout)
   local owner, ms = self.limiter, now()
   check_process(owner)
   local ticket = { call = call, driver = driver, offset = clock_offset(driver), away_due = ms + timeout * 1000 }
-  ticket.last = call:until_ms() - ticket.offset
+  ticket.last, ticket.slow = call:until_ms() - ticket.offset, math.min(SLOW, timeout * 500)
   ticket.due = math.min(ticket.last, ticket.away_due)
   self.length = call:slot_length()
   if owner.closed then
