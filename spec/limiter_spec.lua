@@ -5,6 +5,7 @@ local limiters = require("leat.limiter")
 local new_store = dofile("spec/support/memory_store.lua")
 local raises = dofile("spec/support/raises.lua")("spec/limiter_spec.lua")
 local sandbox = require("leat.sandbox")
+local script = dofile("spec/support/script.lua")
 local tasks = require("leat.tasks")
 
 local RATE = 20
@@ -504,6 +505,9 @@ describe("a limiter", function()
     raises("account is missing", function() leat.new { token = print, rate = 1, limiter = limiter } end)
     raises("limiter has no method open", function() leat.new { api_key = "k", rate = 1, limiter = {} } end)
     raises("limiter must be a table", function() leat.new { api_key = "k", rate = 1, limiter = "x" } end)
+    assert.matches("limiter is not for nginx: its workers share a rate with the option shared", script.run([[
+      package.loaded.ngx = { socket = {} }
+      print(pcall(require("leat").new, { api_key = "k", rate = 1, limiter = { open = print } }))]]))
     raises("account is for shared and limiter", function() leat.new { api_key = "k", account = "x" } end)
     limiter:close()
     raises("limiter: it is closed", function() leat.new { api_key = "k", rate = 1, limiter = limiter } end)
