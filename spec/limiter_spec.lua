@@ -171,7 +171,7 @@ describe("a limiter", function()
       core.wait(0.001)
     end
     assert.truthy(blocked < 150, blocked)
-    assert.equal(3, #store.reserved)
+    assert.truthy(#store.reserved >= 3 and #store.reserved <= 5, #store.reserved)
   end)
 
   it("gives slots on the clock of the driver", function()

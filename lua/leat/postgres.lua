@@ -42,13 +42,13 @@ returning next_us - $2 * $3 - NOW, paused_until_us - NOW, pause]]):gsub("NOW",
   "(extract(epoch from clock_timestamp()) * 1000000)::bigint")
 
 local NO_TABLE = "42P01"
-local EXISTS = "42P07" -- another process created the table at the same time, which may have other codes, too
+local EXISTS = { ["42P07"] = true, ["42710"] = true } -- another process creates the table, or its type
 
 -- Returns whether it is of no use to try again soon: the string, the password, the name of the database or a right is
 -- wrong, or the table is another one.
 local function is_refusal(code)
   local class = code:sub(1, 2)
-  return code == core.codes.CONNINFO or code == "3D000" or class == "28" or (class == "42" and code ~= EXISTS)
+  return code == core.codes.CONNINFO or code == "3D000" or class == "28" or (class == "42" and not EXISTS[code])
 end
 
 -- ---- a request --------------------------------------------------------------------------

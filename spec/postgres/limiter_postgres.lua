@@ -146,6 +146,18 @@ describe("leat.postgres.limiter", function()
     assert.equal("1", assert(task:wait()).value)
   end)
 
+  it("tries again if another process has created only a part of the table", function()
+    execute("create type slot as enum ('a')")
+    local client = connect()
+    local task = tasks.spawn(find, client)
+    tasks.poll(0.3)
+    local err = failure(connect { timeout = 0.1 })
+    execute("drop type slot")
+    assert.equal("timeout", err.kind, err.message)
+    assert.truthy(err.message:find('type "slot" already exists', 1, true), err.message)
+    assert.equal("1", assert(task:wait()).value)
+  end)
+
   it("forgets a slot or a pause that is impossibly far ahead", function()
     local client = connect { rate = 20 }
     assert(find(client))
