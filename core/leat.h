@@ -193,8 +193,8 @@ typedef struct leat_config {
   int queue_timeout_ms;
   int rate_per_minute;    /* 0, no limit: requests per minute, evenly spaced */
   leat_observe observe;   /* LEAT_OBSERVE_NOTHING: what leat_client_attempt returns */
-  bool shared;            /* false: processes share token and rate: see leat_driver.h */
-  bool slots_from_caller; /* false: they share only the rate */
+  bool shared;            /* true: processes share token and rate: see leat_driver.h */
+  bool slots_from_caller; /* true: they share only the rate; default: neither */
 } leat_config;
 
 /* Creates a client, without I/O. Returns NULL on failure and sets `error` (which may be

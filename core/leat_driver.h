@@ -120,6 +120,9 @@ LEAT_API void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms
 ** should be leat_client_slot_length_us at most, the slot is lost and the next step is
 ** LEAT_SLOT again. */
 LEAT_API void leat_call_take_slot(leat_call *call, int64_t slot_us, int64_t late_us);
+/* Returns the call's timeout, or 0 for NULL: how long a driver may let it wait for a store
+** that does not respond. */
+LEAT_API int leat_call_timeout_ms(const leat_call *call);
 /* Returns whether the call's step is LEAT_SLOT, and it was given no slot yet. */
 LEAT_API bool leat_call_awaits_slot(const leat_call *call);
 /* Reports that the connection is established and the first byte is about to be sent.

@@ -885,6 +885,10 @@ void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms) {
   }
 }
 
+int leat_call_timeout_ms(const leat_call *call) {
+  return call ? call->timeout_ms : 0;
+}
+
 bool leat_call_awaits_slot(const leat_call *call) {
   while (call && call->inner)
     call = call->inner;

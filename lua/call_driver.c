@@ -39,6 +39,7 @@
 **   call:await(ms, unix, until)      Makes the call wait until then for the store's token,
 **                                    or slot.
 **   call:slot_length()               Returns the interval of slots, in microseconds.
+**   call:timeout_ms()                Returns the call's timeout.
 **   call:take_slot(us, late)         Gives the call a slot. `late` is how much later it may
 **                                    be used, in microseconds; by default by one slot.
 **   call:awaits_slot()               Whether the step is "slot", and no slot was given yet.
@@ -264,6 +265,11 @@ static int call_slot_length(lua_State *L) {
   return 1;
 }
 
+static int call_timeout_ms(lua_State *L) {
+  lua_pushinteger(L, leat_call_timeout_ms(check_call(L, 1)));
+  return 1;
+}
+
 static int call_take_slot(lua_State *L) {
   leat_call *call = check_call(L, 1);
   int64_t late = leat_client_slot_length_us(leat_call_client(call));
@@ -319,6 +325,7 @@ const luaL_Reg leat__driver_methods[] = {{"next", call_next},
                                          {"fetch", call_fetch},
                                          {"await", call_await},
                                          {"slot_length", call_slot_length},
+                                         {"timeout_ms", call_timeout_ms},
                                          {"take_slot", call_take_slot},
                                          {"awaits_slot", call_awaits_slot},
                                          {"pause", call_pause},

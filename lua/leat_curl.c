@@ -28,6 +28,7 @@
 **   driver:now()           Returns the driver's clocks: monotonic ms, and Unix time in s.
 **   driver:fd()            Returns a descriptor that is readable when a wait has work to
 **                          do; -1: this system has none.
+**   driver:watch(fd)       Makes the descriptor readable also while another one is.
 **   driver:timeout()       Returns the seconds until the next work is due, at most;
 **                          nothing if there is none before the descriptor is readable.
 **   driver:cancel(call)    Cancels a call; it is not reported as done.
@@ -166,23 +167,23 @@ static int driver_cancel(lua_State *L) {
 
 /* ---- events ---------------------------------------------------------------------- */
 
-/* Returns the call of the next event and sets the event's name; NULL if there is none. */
-static leat_call *next_call(leat_curl *curl, const char **event) {
-  leat_call *call = leat_curl_token(curl);
-  *event = "token";
-  if (call) return call;
-  *event = "slot";
-  if ((call = leat_curl_slot(curl)) != NULL) return call;
-  *event = "done";
-  return leat_curl_done(curl);
+/* Returns the call of the next event, its name, and whether the call is done; NULL if there
+** is none. */
+static leat_call *next_call(leat_curl *curl, const char **event, bool *done) {
+  leat_call *call;
+  *done = false;
+  if ((call = leat_curl_token(curl)) != NULL) *event = "token";
+  else if ((call = leat_curl_slot(curl)) != NULL) *event = "slot";
+  else if ((call = leat_curl_done(curl)) != NULL) *event = "done", *done = true;
+  return call;
 }
 
 /* Pushes the next event: the entry of a call, the name of the event, and whether there
 ** may be more. Pushes nothing if there is none. */
 static int push_event(lua_State *L, driver_box *box) {
   const char *event;
-  leat_call *call = next_call(box->curl, &event);
-  bool done = event[0] == 'd';
+  bool done;
+  leat_call *call = next_call(box->curl, &event, &done);
   if (call == NULL) return 0;
   lua_settop(L, 1);
   push_entry(L, call); /* -> driver, entries, entry or nil */
@@ -216,6 +217,11 @@ static int driver_fd(lua_State *L) {
   return 1;
 }
 
+static int driver_watch(lua_State *L) {
+  lua_pushboolean(L, leat_curl_watch(check_driver(L), (int)luaL_checkinteger(L, 2)));
+  return 1;
+}
+
 static int driver_timeout(lua_State *L) {
   int ms = leat_curl_timeout_ms(check_driver(L));
   if (ms < 0) return 0;
@@ -237,9 +243,13 @@ static int curl_version(lua_State *L) {
 
 /* ---- the module ------------------------------------------------------------------ */
 
-static const luaL_Reg methods[] = {{"now", driver_now},     {"cancel", driver_cancel},
-                                   {"fd", driver_fd},       {"timeout", driver_timeout},
-                                   {"close", driver_close}, {NULL, NULL}};
+static const luaL_Reg methods[] = {{"now", driver_now},
+                                   {"cancel", driver_cancel},
+                                   {"fd", driver_fd},
+                                   {"timeout", driver_timeout},
+                                   {"watch", driver_watch},
+                                   {"close", driver_close},
+                                   {NULL, NULL}};
 
 /* start, wait and next_event are functions because methods would need a lookup for each
 ** call. */

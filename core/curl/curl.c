@@ -51,12 +51,14 @@ enum {
 static const int64_t NEVER = INT64_MAX;
 
 typedef enum job_state {
-  JOB_QUEUED,   /* waits for a connection, and never had one */
-  JOB_REQUEUED, /* the same, but goes first, because its call has begun */
-  JOB_WAITING,  /* after LEAT_WAIT */
-  JOB_AWAITING, /* after LEAT_TOKEN or LEAT_SLOT */
-  JOB_WORKING,  /* it has, or may make, one of max_connections */
-  JOB_FINISHED  /* its call is done, and not yet returned by leat_curl_done */
+  JOB_QUEUED,      /* waits for a connection, and never had one */
+  JOB_REQUEUED,    /* the same, but goes first, because its call has begun */
+  JOB_WAITING,     /* after LEAT_WAIT */
+  JOB_NEEDS_TOKEN, /* after LEAT_TOKEN, not yet returned by leat_curl_token */
+  JOB_NEEDS_SLOT,  /* after LEAT_SLOT, not yet returned by leat_curl_slot */
+  JOB_AWAITING,    /* after either, returned */
+  JOB_WORKING,     /* it has, or may make, one of max_connections */
+  JOB_FINISHED     /* its call is done, and not yet returned by leat_curl_done */
 } job_state;
 
 typedef struct job {
@@ -69,7 +71,6 @@ typedef struct job {
   int reconnects;       /* before the first byte of its exchange was sent */
   int64_t queued_since; /* when it entered the queue, in ms */
   leat_step awaits;     /* while it is awaiting: LEAT_TOKEN or LEAT_SLOT */
-  bool reported;        /* leat_curl_token or leat_curl_slot has returned its call */
   uint64_t epoch;       /* the client's epoch when the call began to wait for a token */
 } job;
 
@@ -107,8 +108,9 @@ struct leat_curl {
   bool unresolved;    /* a name was not resolved, which libcurl caches from 8.16 on */
   bool stale;         /* multi may have cached CA certificates that failed to decode */
   bool broken; /* multi had no memory to watch a socket, and gets no more handles */
-  leat__link busy, idle;                                             /* all connections */
-  leat__link queued, requeued, waiting, awaiting, working, finished; /* jobs */
+  leat__link busy, idle; /* all connections */
+  leat__link queued, requeued, waiting, needs_token, needs_slot, awaiting, working,
+      finished;      /* jobs */
   leat__heap timers; /* all jobs have one; a finished job is never due */
   uint64_t started;  /* number of jobs so far */
   bool wake_pending; /* a client's epoch changed: waiting jobs must run again */
@@ -195,6 +197,8 @@ static leat__link *list_of(leat_curl *curl, job_state to) {
     case JOB_QUEUED: return &curl->queued;
     case JOB_REQUEUED: return &curl->requeued;
     case JOB_WAITING: return &curl->waiting;
+    case JOB_NEEDS_TOKEN: return &curl->needs_token;
+    case JOB_NEEDS_SLOT: return &curl->needs_slot;
     case JOB_AWAITING: return &curl->awaiting;
     case JOB_WORKING: return &curl->working;
     case JOB_FINISHED: break;
@@ -782,9 +786,8 @@ static void run_call(leat_curl *curl, job *j) {
     case LEAT_TOKEN:
     case LEAT_SLOT:
       j->awaits = step;
-      j->reported = false;
       j->epoch = epoch_of(j);
-      move(curl, j, JOB_AWAITING, NEVER);
+      move(curl, j, step == LEAT_TOKEN ? JOB_NEEDS_TOKEN : JOB_NEEDS_SLOT, NEVER);
       break;
     case LEAT_DONE: move(curl, j, JOB_FINISHED, NEVER); break;
   }
@@ -805,10 +808,20 @@ static bool can_continue(const job *j) {
   return leat_call_is_done(j->call) || epoch_of(j) != j->epoch;
 }
 
-static bool any_can_continue(const leat_curl *curl) {
-  for (leat__link *l = curl->awaiting.next; l != &curl->awaiting; l = l->next)
+static bool is_awaiting(const job *j) {
+  return j->state == JOB_NEEDS_TOKEN || j->state == JOB_NEEDS_SLOT ||
+         j->state == JOB_AWAITING;
+}
+
+static bool one_can_continue(const leat__link *jobs) {
+  for (leat__link *l = jobs->next; l != jobs; l = l->next)
     if (can_continue(job_at(l))) return true;
   return false;
+}
+
+static bool any_can_continue(const leat_curl *curl) {
+  return one_can_continue(&curl->needs_token) || one_can_continue(&curl->needs_slot) ||
+         one_can_continue(&curl->awaiting);
 }
 
 static void enqueue_job(leat_curl *curl, job *j, job_state to) {
@@ -816,9 +829,9 @@ static void enqueue_job(leat_curl *curl, job *j, job_state to) {
   move(curl, j, to, leat_call_queue_deadline(j->call, j->queued_since));
 }
 
-/* Queues these jobs again, and wakes those that wait for the same token. */
-static void requeue_awaiting(leat_curl *curl) {
-  for (leat__link *l = curl->awaiting.next, *next; l != &curl->awaiting; l = next) {
+/* Queues the jobs that can continue again, and wakes those that wait for the same token. */
+static void requeue(leat_curl *curl, const leat__link *jobs) {
+  for (leat__link *l = jobs->next, *next; l != jobs; l = next) {
     next = l->next;
     job *j = job_at(l);
     if (!can_continue(j)) continue;
@@ -827,10 +840,15 @@ static void requeue_awaiting(leat_curl *curl) {
   }
 }
 
+static void requeue_awaiting(leat_curl *curl) {
+  requeue(curl, &curl->needs_token);
+  requeue(curl, &curl->needs_slot);
+  requeue(curl, &curl->awaiting);
+}
+
 static bool has_step_to_report(const leat_curl *curl) {
-  for (leat__link *l = curl->awaiting.next; l != &curl->awaiting; l = l->next)
-    if (!job_at(l)->reported) return true;
-  return false;
+  return !leat__list_is_empty(&curl->needs_token) ||
+         !leat__list_is_empty(&curl->needs_slot);
 }
 
 /* Runs queued jobs, in order and requeued ones first, while connections are free. */
@@ -1052,6 +1070,8 @@ static void on_due(leat_curl *curl, job *j, int64_t now) {
     case JOB_WAITING: enqueue_job(curl, j, JOB_REQUEUED); break;
     case JOB_QUEUED:
     case JOB_REQUEUED: on_queue_deadline(curl, j, now); break;
+    case JOB_NEEDS_TOKEN:
+    case JOB_NEEDS_SLOT:
     case JOB_AWAITING:
     case JOB_FINISHED: break; /* never due */
   }
@@ -1196,7 +1216,8 @@ static bool open_context(leat_curl *curl, leat_error *error) {
 }
 
 static void cancel_all(leat_curl *curl, const char *why) {
-  static const job_state all[] = {JOB_QUEUED, JOB_REQUEUED, JOB_WAITING, JOB_AWAITING,
+  static const job_state all[] = {JOB_QUEUED,      JOB_REQUEUED,   JOB_WAITING,
+                                  JOB_NEEDS_TOKEN, JOB_NEEDS_SLOT, JOB_AWAITING,
                                   JOB_WORKING};
   read_clock(curl);
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
@@ -1289,9 +1310,10 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
     free(curl);
     return NULL;
   }
-  leat__link *lists[] = {&curl->busy,     &curl->idle,    &curl->queued,
-                         &curl->requeued, &curl->waiting, &curl->awaiting,
-                         &curl->working,  &curl->finished};
+  leat__link *lists[] = {&curl->busy,       &curl->idle,     &curl->queued,
+                         &curl->requeued,   &curl->waiting,  &curl->needs_token,
+                         &curl->needs_slot, &curl->awaiting, &curl->working,
+                         &curl->finished};
   for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
     leat__list_init(lists[i]);
   if (!copy_config(curl, config)) set_error(error, LEAT_NO_MEMORY, "out of memory");
@@ -1379,23 +1401,19 @@ leat_call *leat_curl_done(leat_curl *curl) {
   return call;
 }
 
-/* Returns the next call that awaits this and was not yet returned, or NULL. */
-static leat_call *next_awaiting(leat_curl *curl, leat_step step) {
-  for (leat__link *l = curl->awaiting.next; l != &curl->awaiting; l = l->next) {
-    job *j = job_at(l);
-    if (j->reported || j->awaits != step) continue;
-    j->reported = true;
-    return j->call;
-  }
-  return NULL;
+static leat_call *report(leat_curl *curl, leat__link *jobs) {
+  job *j = first_of(jobs);
+  if (j == NULL) return NULL;
+  move(curl, j, JOB_AWAITING, NEVER);
+  return j->call;
 }
 
 leat_call *leat_curl_token(leat_curl *curl) {
-  return next_awaiting(curl, LEAT_TOKEN);
+  return report(curl, &curl->needs_token);
 }
 
 leat_call *leat_curl_slot(leat_curl *curl) {
-  return next_awaiting(curl, LEAT_SLOT);
+  return report(curl, &curl->needs_slot);
 }
 
 void leat_curl_cancel(leat_curl *curl, leat_call *call) {
@@ -1403,7 +1421,7 @@ void leat_curl_cancel(leat_curl *curl, leat_call *call) {
   job *j = leat_call_job(call, curl);
   read_clock(curl);
   if (j == NULL) return;
-  if (j->state == JOB_AWAITING && can_continue(j))
+  if (is_awaiting(j) && can_continue(j))
     curl->wake_pending = true; /* others wait for the same token */
   if (j->state != JOB_FINISHED) fail(curl, j, LEAT_CANCELED, "canceled");
   release(curl, j);
@@ -1426,7 +1444,7 @@ void leat_curl_perform(leat_curl *curl, leat_call *call) {
   if (!leat_curl_start(curl, call)) return;
   while (!leat_call_is_done(call)) {
     const job *j = leat_call_job(call, curl);
-    if (j && j->state == JOB_AWAITING && !can_continue(j)) fail_awaiting(curl, j);
+    if (j && is_awaiting(j) && !can_continue(j)) fail_awaiting(curl, j);
     if (same_process(curl)) step(curl, ms_until(work_due(curl)));
   }
   job *j = leat_call_job(call, curl);
@@ -1443,6 +1461,11 @@ int leat_curl_fd(leat_curl *curl) {
   int fd = curl->poller ? leat__poller_fd(curl->poller) : -1;
   if (fd >= 0) arm_timer(curl);
   return fd;
+}
+
+/* libcurl ignores the events of a descriptor that it does not know: see handle_event. */
+bool leat_curl_watch(leat_curl *curl, int fd) {
+  return fd >= 0 && same_process(curl) && leat__poller_set(curl->poller, fd, LEAT_READ);
 }
 
 const char *leat_curl_version(void) {

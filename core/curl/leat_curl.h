@@ -65,6 +65,10 @@ LEAT_API leat_call *leat_curl_token(leat_curl *curl);
 ** leat_driver.h. Until then it waits, beyond its queue_timeout too; see leat_call_until. An
 ** event loop must then call leat_curl_fd or leat_curl_step. */
 LEAT_API leat_call *leat_curl_slot(leat_curl *curl);
+/* Makes the driver's descriptor, and waits, ready also while another descriptor is readable:
+** for a program that gives out slots, and watches one descriptor. Closing it ends that.
+** Returns false if that cannot be. */
+LEAT_API bool leat_curl_watch(leat_curl *curl, int fd);
 /* Returns the current time on the driver's clock. */
 LEAT_API leat_moment leat_curl_moment(leat_curl *curl);
 /* Cancels a call: it ends with LEAT_CANCELED unless it is done already, and

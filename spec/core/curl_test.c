@@ -524,6 +524,9 @@ static void test_descriptor(void) {
 static void test_descriptor_alone(void) {
 }
 
+static void test_other_descriptor(void) {
+}
+
 #else
 
 static void test_descriptor(void) {
@@ -568,6 +571,27 @@ static void test_descriptor_alone(void) {
   CHECK(leat_curl_done(s.curl) == wrong);
   leat_call_free(wrong);
   free_calls(calls, 2);
+  close_http(&s);
+}
+
+/* The other descriptor is the program's: the driver neither reads nor closes it. */
+static void test_other_descriptor(void) {
+  stage s;
+  int ends[2];
+  open_http(&s, "another descriptor makes it ready", &good_reply, 1, 5000, 0);
+  struct pollfd fd = {leat_curl_fd(s.curl), POLLIN, 0};
+  CHECK(pipe(ends) == 0 && leat_curl_watch(s.curl, ends[0]));
+  CHECK(leat_curl_watch(s.curl, ends[0]) && !leat_curl_watch(s.curl, -1));
+  CHECK(poll(&fd, 1, 0) == 0);
+  CHECK(write(ends[1], "x", 1) == 1 && poll(&fd, 1, 1000) == 1);
+  leat_call *call = card_call(s.client, "find");
+  leat_curl_perform(s.curl, call);
+  CHECK(leat_call_error(call)->kind == LEAT_OK && poll(&fd, 1, 0) == 1);
+  close(ends[0]);
+  leat_curl_step(s.curl);
+  CHECK(poll(&fd, 1, 0) == 0);
+  leat_call_free(call);
+  close(ends[1]);
   close_http(&s);
 }
 
@@ -1020,6 +1044,7 @@ int main(void) {
   test_free_orders();
   test_descriptor();
   test_descriptor_alone();
+  test_other_descriptor();
   test_twice();
   test_shared_rate();
   test_slots_from_caller();

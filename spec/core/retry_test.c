@@ -780,6 +780,7 @@ static void test_slot_that_takes_time(void) {
   int64_t start = now.monotonic_ms;
   TEST("waiting for a slot is no part of the timeout, but of queue_timeout");
   CHECK(!leat_call_awaits_slot(call) && !leat_call_awaits_slot(NULL));
+  CHECK(leat_call_timeout_ms(call) == 500 && leat_call_timeout_ms(NULL) == 0);
   CHECK(leat_call_next(call, now) == LEAT_SLOT && leat_call_awaits_slot(call));
   now.monotonic_ms += 300;
   CHECK(leat_call_next(call, now) == LEAT_SLOT && leat_call_until(call) == start + 1000);
