@@ -53,6 +53,7 @@ static void add_block(uint32_t state[static WORDS], const unsigned char *block) 
   }
   for (int i = 0; i < WORDS; i++)
     state[i] += s[i];
+  explicit_bzero(w, sizeof w);
 }
 
 /* The last blocks hold the rest of the text, a bit that is set, and the length in bits. */
@@ -66,6 +67,7 @@ static void add_end(uint32_t state[static WORDS], const unsigned char *rest,
     end[size - 1 - (size_t)i] = (unsigned char)(length * 8 >> 8 * i & 0xff);
   for (size_t at = 0; at < size; at += BLOCK)
     add_block(state, end + at);
+  explicit_bzero(end, sizeof end); /* the text may be a secret */
 }
 
 static int core_sha256(lua_State *L) {
