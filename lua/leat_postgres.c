@@ -230,10 +230,13 @@ static void ignore_notice(void *unused, const PGresult *notice) {
   (void)notice;
 }
 
-/* Begins a connection. Without the encoding it would be that of the environment. */
+/* Begins a connection. Without the encoding it would be that of the environment. What comes
+** before the string are defaults: a host that does not respond is given up in time for the
+** next one, and so is a connection that a router has forgotten. */
 static PGconn *start(const char *conninfo) {
-  const char *names[] = {"dbname", "client_encoding", "fallback_application_name", NULL};
-  const char *values[] = {conninfo, "UTF8", "leat", NULL};
+  const char *names[] = {"tcp_user_timeout", "keepalives_idle",           "dbname",
+                         "client_encoding",  "fallback_application_name", NULL};
+  const char *values[] = {"4000", "30", conninfo, "UTF8", "leat", NULL};
   PGconn *db = PQconnectStartParams(names, values, 1);
   PQsetNoticeReceiver(db, ignore_notice, NULL);
   PQsetErrorVerbosity(db, PQERRORS_VERBOSE); /* with the code: see take_code */
@@ -314,8 +317,8 @@ static int connection_begin(lua_State *L) {
   const lua_Number usual = 10000;
   const char *conninfo = check_text(L, 1), *fault = find_fault(conninfo);
   if (fault) return push_failure(L, NULL, "connect", fault, CONNINFO);
-  const connection *box = push_begun(L, conninfo, usual);
-  return PQstatus(box->db) == CONNECTION_BAD ? push_refused(L, lua_touserdata(L, -1)) : 1;
+  connection *box = push_begun(L, conninfo, usual);
+  return PQstatus(box->db) == CONNECTION_BAD ? push_refused(L, box) : 1;
 }
 
 static int connection_fault(lua_State *L) {
@@ -552,7 +555,22 @@ static int run(lua_State *L, connection *box, const char *operation, rows **resu
   return check_result(L, box, *result, operation);
 }
 
-static void check_columns(lua_State *L, const PGresult *result);
+static void check_columns(lua_State *L, const PGresult *result) {
+  for (int i = 0; i < PQnfields(result); i++) {
+    switch (PQftype(result, i)) {
+      case INT8:
+      case INT4:
+      case INT2:
+      case TEXT:
+      case VARCHAR:
+      case BYTEA: break;
+      default:
+        luaL_error(L,
+                   "column %d is neither an integer nor text nor bytea: its type is %d",
+                   i + 1, (int)PQftype(result, i));
+    }
+  }
+}
 
 static int connection_send(lua_State *L) {
   connection *box = check_box(L, 1, OWN, CONNECTION_TYPE);
@@ -632,23 +650,6 @@ static int connection_execute(lua_State *L) {
 }
 
 /* ---- rows ------------------------------------------------------------------------ */
-
-static void check_columns(lua_State *L, const PGresult *result) {
-  for (int i = 0; i < PQnfields(result); i++) {
-    switch (PQftype(result, i)) {
-      case INT8:
-      case INT4:
-      case INT2:
-      case TEXT:
-      case VARCHAR:
-      case BYTEA: break;
-      default:
-        luaL_error(L,
-                   "column %d is neither an integer nor text nor bytea: its type is %d",
-                   i + 1, (int)PQftype(result, i));
-    }
-  }
-}
 
 static int connection_query(lua_State *L) {
   connection *box = check_box(L, 1, OWN, CONNECTION_TYPE);
