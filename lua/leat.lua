@@ -147,8 +147,8 @@ local function check_options(where, options)
     raise("account is for shared and limiter: it names whose token or rate it is")
   elseif options.limiter and in_nginx then -- libpq may load a second OpenSSL
     raise("limiter is not for nginx: its workers share a rate with the option shared")
-  elseif options.limiter and type(options.limiter.open) ~= "function" then
-    raise("limiter has no method open: it comes from leat.limiter or leat.postgres")
+  elseif options.limiter and type(options.limiter.account_for) ~= "function" then
+    raise("limiter has no method account_for: it comes from leat.limiter or leat.postgres")
   end
   if options.headers then
     local list, wrong = encode.pairs(options.headers, "headers")
@@ -183,14 +183,13 @@ end
 
 -- Returns what a driver needs to know about a client, see leat.driver; and the option `json`.
 local function new_hooks(handle, driver, options, store, account)
-  local timeout, clock = options.timeout or 30, driver.clock
   local hooks = { token = options.token, blocking = options.blocking, json = options.json, store = store,
-    account = account, timeout = timeout, token_timeout = timeout + (options.queue_timeout or 0) }
+    account = account, token_timeout = (options.timeout or 30) + (options.queue_timeout or 0) }
   local on_attempt = options.on_attempt
   if on_attempt or account then
     function hooks.attempts()
       if account then
-        account:publish(handle, clock and clock.now() or core.now())
+        account:publish(handle, driver)
       end
       local attempt = on_attempt and handle:attempt()
       while attempt do
@@ -208,7 +207,7 @@ local function open_shared(options)
     return require("leat.nginx_shared").new(options)
   end
   require("leat.scheduler") -- performs the limiter's I/O
-  return options.limiter:open(options)
+  return options.limiter:account_for(options)
 end
 
 -- Makes a client, or a view of `parent`: the same client with other settings.

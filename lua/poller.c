@@ -1,9 +1,9 @@
 /*
-** poller.c - a poller, for Lua: one descriptor that stands for others, and for a time.
+** poller.c - a poller, for Lua: a descriptor that stands for another, and for a time.
 **
 **   core.poller()                  Returns a poller; or nil and a message.
-**   poller:watch(fd, events)       Watches a descriptor, for "r", "w" or "rw".
-**   poller:unwatch(fd)             Ends that.
+**   poller:watch(fd, events)       Watches this descriptor for "r", "w" or "rw", and no other
+**                                  any more; none without `fd`.
 **   poller:alarm(ms)               Sets the time, on the clock of core.now, at which the
 **                                  poller becomes ready; none without `ms`.
 **   poller:fd()                    Returns a descriptor that is readable while the poller is
@@ -25,6 +25,7 @@
 
 typedef struct poller_box { /* `poller` is NULL until it is created, and once closed */
   leat__poller *poller;
+  int watched; /* -1: none */
   int64_t due; /* the time of the alarm, in ms; INT64_MAX: none */
   pid_t process;
 } poller_box;
@@ -37,7 +38,7 @@ static poller_box *check_poller(lua_State *L) {
 
 static int core_poller(lua_State *L) {
   poller_box *box = lua_newuserdatauv(L, sizeof *box, 0);
-  *box = (poller_box){.due = INT64_MAX, .process = getpid()};
+  *box = (poller_box){NULL, -1, INT64_MAX, getpid()};
   luaL_setmetatable(L, POLLER_TYPE);
   box->poller = leat__poller_new();
   if (box->poller) return 1;
@@ -46,18 +47,18 @@ static int core_poller(lua_State *L) {
   return 2;
 }
 
+/* libpq may close its descriptor, and get the same number for the next one. */
 static int poller_watch(lua_State *L) {
   poller_box *box = check_poller(L);
-  const char *events = luaL_checkstring(L, 3);
+  int fd = (int)luaL_optinteger(L, 2, -1);
+  const char *events = luaL_optstring(L, 3, "r");
   int flags =
       (strchr(events, 'r') ? LEAT_READ : 0) | (strchr(events, 'w') ? LEAT_WRITE : 0);
-  lua_pushboolean(L, leat__poller_set(box->poller, (int)luaL_checkinteger(L, 2), flags));
+  if (box->watched >= 0 && box->watched != fd)
+    leat__poller_unset(box->poller, box->watched);
+  box->watched = fd;
+  lua_pushboolean(L, fd < 0 || leat__poller_set(box->poller, fd, flags));
   return 1;
-}
-
-static int poller_unwatch(lua_State *L) {
-  leat__poller_unset(check_poller(L)->poller, (int)luaL_checkinteger(L, 2));
-  return 0;
 }
 
 static int poller_alarm(lua_State *L) {
@@ -99,7 +100,7 @@ static int poller_renew(lua_State *L) {
   leat__poller *fresh = leat__poller_new();
   if (fresh == NULL) return luaL_error(L, "no more descriptors, or no more memory");
   leat__poller_free(box->poller);
-  *box = (poller_box){fresh, INT64_MAX, getpid()};
+  *box = (poller_box){fresh, -1, INT64_MAX, getpid()};
   return 1;
 }
 
@@ -111,10 +112,13 @@ static int poller_close(lua_State *L) {
 }
 
 void leat__open_poller(lua_State *L) {
-  static const luaL_Reg methods[] = {{"watch", poller_watch}, {"unwatch", poller_unwatch},
-                                     {"alarm", poller_alarm}, {"fd", poller_fd},
-                                     {"wait", poller_wait},   {"renew", poller_renew},
-                                     {"close", poller_close}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"watch", poller_watch},
+                                     {"alarm", poller_alarm},
+                                     {"fd", poller_fd},
+                                     {"wait", poller_wait},
+                                     {"renew", poller_renew},
+                                     {"close", poller_close},
+                                     {NULL, NULL}};
   static const luaL_Reg functions[] = {{"poller", core_poller}, {NULL, NULL}};
   leat__new_type(L, POLLER_TYPE, poller_close, methods);
   leat__set_functions(L, POLLER_TYPE, functions);

@@ -6,6 +6,7 @@ local new_store = dofile("spec/support/memory_store.lua")
 local raises = dofile("spec/support/raises.lua")("spec/limiter_spec.lua")
 local sandbox = require("leat.sandbox")
 local script = dofile("spec/support/script.lua")
+local socket = require("socket")
 local tasks = require("leat.tasks")
 
 local RATE = 20
@@ -69,7 +70,7 @@ describe("a limiter", function()
       while times[late] and times[late] < times[i] + seconds do
         late = late + 1
       end
-      assert.truthy(late - i <= 8 + 2, ("%d in %g s"):format(late - i, seconds))
+      assert.truthy(late - i <= 8 + 1, ("%d in %g s"):format(late - i, seconds))
     end
     for i = 2, #store.reserved do
       assert.truthy(store.reserved[i] - store.reserved[i - 1] >= LENGTH * 1e6 - 1)
@@ -85,7 +86,7 @@ describe("a limiter", function()
     for delay = 0, 10, 10 do
       describe(("over %s, with a store that takes %d ms,"):format(name, delay), function()
         it("gives slots to calls in tasks and outside of them", function()
-          store.delay = delay
+          store.back = delay
           local client = connect(options())
           for _ = 1, 3 do
             assert(find(client))
@@ -109,7 +110,7 @@ describe("a limiter", function()
 
   it("gives slots at a rate that is finer than the clock of drivers", function()
     local client = connect { rate = 5000 }
-    store.delay = 1
+    store.back = 1
     for _ = 1, 20 do
       assert(find(client))
     end
@@ -146,7 +147,7 @@ describe("a limiter", function()
     if _VERSION == "Lua 5.1" and not rawget(_G, "jit") then
       return -- cannot suspend it
     end
-    store.delay = 200
+    store.back = 200
     local blocked = 0
     local driver = require("leat.transport").new(function()
       coroutine.yield()
@@ -170,7 +171,7 @@ describe("a limiter", function()
       end
       core.wait(0.001)
     end
-    assert.truthy(blocked < 150, blocked)
+    assert.truthy(blocked < 190, blocked) -- less than the store takes
     assert.truthy(#store.reserved >= 3 and #store.reserved <= 5, #store.reserved)
   end)
 
@@ -194,25 +195,24 @@ describe("a limiter", function()
   end)
 
   it("blocks no task while its store takes time", function()
-    store.delay = 300
+    store.back = 2000
     local free = leat.new { api_key = server.api_key, base_url = server.url }
     local client = connect()
     local limited = tasks.spawn(find, client)
     for _ = 1, 5 do
-      local begun = core.now()
       tasks.spawn(find, free):wait()
-      assert.truthy(core.now() - begun < 150)
     end
+    assert.is_false(limited.done)
     local longest, last = 0, core.now()
     while not limited.done do
       tasks.poll()
       longest, last = math.max(longest, core.now() - last), core.now()
     end
-    assert.truthy(longest < 150, longest)
+    assert.truthy(longest < 1000, longest)
     assert.equal("1", limited:wait().value)
   end)
 
-  it("reserves no more than half a second ahead, and not for nobody", function()
+  it("reserves no more than half a second ahead, and only for calls that wait", function()
     local client = connect { rate = 10 }
     for _ = 1, 40 do
       tasks.spawn(find, client)
@@ -228,7 +228,7 @@ describe("a limiter", function()
 
   it("reserves several slots at once, if several calls wait", function()
     local client = connect { rate = 40 }
-    store.delay = 5
+    store.back = 5
     local values = {}
     for i = 1, 60 do
       values[i] = i
@@ -238,24 +238,36 @@ describe("a limiter", function()
   end)
 
   it("gives the slot of a call that was canceled to the next one", function()
-    store.delay = 100
+    store.back = 100
     local client = connect { rate = 1 }
     local canceled = tasks.spawn(find, client)
     local other = tasks.spawn(find, client)
     tasks.poll()
     canceled:cancel()
-    local begun = core.now()
     assert.equal("1", other:wait().value)
-    assert.truthy(core.now() - begun < 500)
     assert.equal("canceled", select(2, canceled:wait()).kind)
     assert.equal(1, #store.reserved)
+  end)
+
+  it("reserves no slots for calls that were canceled in the middle", function()
+    local client, list = connect { rate = 100 }, {}
+    store.back = 20
+    for i = 1, 50 do
+      list[i] = tasks.spawn(find, client)
+    end
+    tasks.poll()
+    for i = 2, 49 do
+      list[i]:cancel()
+    end
+    assert.equal("1", list[50]:wait().value)
+    assert.truthy(#store.reserved <= 4, #store.reserved)
   end)
 
   it("gives no slot to a call of another account that has the memory of a canceled one", function()
     local canceled, other = connect { account = "ann" }, connect { account = "bob", rate = 1 }
     assert(find(other))
     local begun, list = core.now(), {}
-    store.delay = 20
+    store.back = 20
     for i = 1, 3 do
       list[i] = tasks.spawn(find, canceled)
     end
@@ -286,27 +298,153 @@ describe("a limiter", function()
     end
   end)
 
-  it("does not trust a response that it reads late", function()
-    local client = connect()
-    assert(find(client))
-    store.delay = 5
-    local task = tasks.spawn(find, client)
+  -- The program does nothing else for this number of milliseconds.
+  local function be_busy(ms)
+    local over = core.now() + ms
+    while core.now() < over do end -- luacheck: ignore
+  end
+
+  -- Takes slots for calls of a driver of our own. Returns their times, and until when they may be used.
+  local function take_slots(from, rate, count)
+    local account, slots = assert(from:account_for { api_key = "k", rate = rate }), {}
+    for _ = 1, count do
+      local waits = true
+      local call = { until_ms = function() return math.huge end, timeout_ms = function() return 30000 end }
+      function call.awaits_slot() return waits end
+      function call.take_slot(_, at, late)
+        waits = false
+        slots[#slots + 1] = { at = at, ends = at + late }
+      end
+      account:await(call, {})
+    end
+    local give_up = core.now() + 10000
+    while #slots < count and core.now() < give_up do
+      from:step(0.1)
+    end
+    return slots
+  end
+
+  it("gives no slot before its time, and none for longer than until the next one, wherever a request takes its time",
+    function()
+      local length = 100000
+      for _, way in ipairs { { 0, 0 }, { 40, 0 }, { 0, 40 }, { 20, 20 } } do
+        store = new_store()
+        store.there, store.back = way[1], way[2]
+        local own = limiters.new(store)
+        local slots = take_slots(own, 10, 8)
+        own:close()
+        assert.equal(8, #slots)
+        for _, slot in ipairs(slots) do
+          local time
+          for _, reserved in ipairs(store.reserved) do
+            time = reserved - store.clock <= slot.at and reserved - store.clock or time
+          end
+          assert.truthy(slot.ends <= time + length + 1, slot.ends - time)
+        end
+      end
+    end)
+
+  it("does not trust a first response that it reads late", function()
+    store.back = 1
+    local task = tasks.spawn(find, connect())
     tasks.poll()
-    assert.is_false(limiter:is_idle())
-    local busy = core.now() + 300
-    while core.now() < busy do end -- luacheck: ignore
+    assert.equal(1, #store.reserved)
+    be_busy(120)
     task:wait()
-    assert.equal(3, #store.reserved)
+    assert.truthy(#store.reserved >= 2, #store.reserved)
   end)
 
-  it("gets used to a store that becomes slower", function()
-    local client = connect { rate = 100 }
+  it("loses nothing by reading a later response late", function()
+    local client = connect { rate = 1, driver = require("leat.transport").new(transport) }
     assert(find(client))
-    store.delay = 60
-    for _ = 1, 4 do
+    store.back = 1
+    local slots = {}
+    local account = assert(limiter:account_for { api_key = server.api_key, base_url = server.url, rate = 1 })
+    account:await({ until_ms = function() return math.huge end, timeout_ms = function() return 30000 end,
+      awaits_slot = function() return not slots[1] end, take_slot = function(_, at) slots[1] = at end }, {})
+    be_busy(600)
+    limiter:step(0)
+    assert.equal(2, #store.reserved)
+    local error_us = slots[1] - (store.reserved[2] - store.clock)
+    assert.truthy(error_us >= 0 and error_us < 100000, error_us)
+  end)
+
+  it("learns the time again when a clock was set", function()
+    local client = connect { queue_timeout = 5 }
+    for _, by in ipairs { 7200e6, -7200e6 } do
+      assert(find(client))
+      store.clock = store.clock + by
+      local count = #store.reserved
+      assert(find(client))
+      assert.truthy(#store.reserved <= count + 3)
+    end
+  end)
+
+  it("gets used to a slow store", function()
+    local client = connect { rate = 100 }
+    store.back = 60
+    for _ = 1, 6 do
       assert(find(client))
     end
-    assert.truthy(#store.reserved <= 5 + 4, #store.reserved)
+    assert.truthy(#store.reserved <= 6 + 4, #store.reserved)
+  end)
+
+  it("keeps to the rate with several stores' ways, and a program that is busy now and then", function()
+    local others, calls = {}, {}
+    for i, way in ipairs { { 0, 0 }, { 20, 0 }, { 0, 20 }, { 10, 10 } } do
+      local other = new_store(store)
+      other.there, other.back = way[1], way[2]
+      others[i] = limiters.new(other)
+      local client = connect { limiter = others[i] }
+      for _ = 1, 9 do
+        calls[#calls + 1] = client
+      end
+    end
+    tasks.spawn(function()
+      tasks.each(calls, function(client) return assert(find(client)) end, { concurrency = #calls })
+    end)
+    local n = 0
+    repeat
+      n = n + 1
+      be_busy(n % 7 * 5)
+    until tasks.poll(0.04) == 0
+    local times = arrivals()
+    assert.equal(#calls, #times)
+    for i = RATE + 2, #times do
+      assert.truthy(times[i] - times[i - RATE - 1] > 0.99, times[i] - times[i - RATE - 1])
+    end
+    for _, other in ipairs(others) do
+      other:close()
+    end
+  end)
+
+  it("wakes a loop that watches only the driver's descriptor, and only while there is work", function()
+    local driver = require("leat.curl").new()
+    local fd = driver:fd()
+    if fd < 0 then
+      return -- this system has none
+    end
+    local function wait(seconds) -- for the descriptor
+      local watched = { getfd = function() return fd end, dirty = function() return false end }
+      return socket.select({ watched }, nil, seconds)[1] ~= nil
+    end
+    store.back = 30
+    local client = connect { rate = 10, driver = driver }
+    local list = {}
+    for i = 1, 5 do
+      list[i] = tasks.spawn(find, client)
+    end
+    while tasks.poll() > 0 do
+      assert.is_true(wait(5))
+    end
+    assert.equal("1", list[5]:wait().value)
+    store.frozen = true
+    local canceled = tasks.spawn(find, client)
+    tasks.poll()
+    canceled:cancel()
+    tasks.run()
+    assert.is_false(wait(0.1))
+    driver:close()
   end)
 
   describe("whose store is away", function()
@@ -329,7 +467,7 @@ describe("a limiter", function()
         options = options()
         options.timeout = 0.3
         local took = expect_error("timeout", "the rate that processes share: connect: refused", find, connect(options))
-        assert.truthy(took >= 0.29 and took < 1, took)
+        assert.truthy(took >= 0.29 and took < 5, took)
       end
       assert.truthy(store.begun >= 3 and store.begun < 30, store.begun)
     end)
@@ -338,7 +476,7 @@ describe("a limiter", function()
       store.wrong = "connect: refused"
       local client = connect { queue_timeout = 0.2 }
       local took = expect_error("timeout", "connect: refused", find, client)
-      assert.truthy(took >= 0.19 and took < 1, took)
+      assert.truthy(took >= 0.19 and took < 5, took)
       expect_error("timeout", "connect: refused", function()
         return tasks.spawn(client.contact_identifiers.create, client.contact_identifiers, "new"):wait()
       end)
@@ -347,9 +485,31 @@ describe("a limiter", function()
     it("lets them fail when it does not respond", function()
       store.frozen = true
       local took = expect_error("timeout", "the store does not respond", find, connect { timeout = 0.2 })
-      assert.truthy(took >= 0.19 and took < 1, took)
+      assert.truthy(took >= 0.19 and took < 5, took)
       took = expect_error("timeout", "the store does not respond", find, connect { queue_timeout = 1.5 })
-      assert.truthy(took >= 1.49 and took < 2.5, took)
+      assert.truthy(took >= 1.49 and took < 5, took)
+    end)
+
+    it("lets them wait for their own timeout, if a view has another one", function()
+      store.frozen = true
+      local took = expect_error("timeout", "the store does not respond", find, connect():with { timeout = 0.2 })
+      assert.truthy(took >= 0.19 and took < 5, took)
+    end)
+
+    it("does not count what they waited before", function()
+      local client, found = connect { rate = 2, timeout = 0.5 }, 0
+      for _ = 1, 4 do
+        tasks.spawn(function()
+          assert(find(client))
+          found = found + 1
+        end)
+      end
+      tasks.poll(0.7)
+      store.wrong = "connect: refused"
+      tasks.poll(0.2)
+      store.wrong = nil
+      tasks.run()
+      assert.equal(4, found)
     end)
 
     it("leaves the outcome of a change unknown that cannot be verified without a slot", function()
@@ -379,9 +539,12 @@ describe("a limiter", function()
       store.wrong, store.refused = "permission denied", true
       local client = connect()
       for _ = 1, 2 do
-        local took = expect_error("config", "permission denied", find, client)
-        assert.truthy(took < 1, took)
+        expect_error("config", "permission denied", find, client)
       end
+      assert.equal(1, store.begun)
+      core.wait(0.15)
+      store.wrong, store.refused = nil, nil
+      assert(find(client))
     end)
   end)
 
@@ -398,7 +561,7 @@ describe("a limiter", function()
     tasks.poll()
     tasks.spawn(function() assert(find(other)) end)
     tasks.run()
-    assert.truthy(found >= 3 and found <= 4, found)
+    assert.truthy(found >= 1 and found <= 4, found)
     assert.equal("timeout", kinds[10])
     assert.truthy(#store.reserved <= 7, #store.reserved)
   end)
@@ -420,7 +583,6 @@ describe("a limiter", function()
     assert.equal(2, #server:requests())
     tasks.run()
     assert.truthy(core.now() - begun > 500)
-    assert.equal("rate_limited", second:rate_limit() and "rate_limited")
     assert.equal(5, #server:requests())
     other:close()
   end)
@@ -430,10 +592,54 @@ describe("a limiter", function()
     local first, second = connect { max_attempts = 1 }, connect { limiter = other, max_attempts = 1 }
     server:fault { operation = "find", status = 429, retry_after = 30, nth = 1 }
     assert.equal("rate_limited", select(2, find(first)).kind)
-    local begun = core.now()
     local _, err = find(second)
     assert.equal("rate_limited", err.kind)
-    assert.truthy(err.retry_after > 28 and core.now() - begun < 500)
+    assert.truthy(err.retry_after > 20)
+    assert.equal(1, #server:requests())
+    other:close()
+  end)
+
+  it("tells all clients of the account in this process of a pause, without the store", function()
+    local second = connect { max_attempts = 1 }
+    local first = connect { max_attempts = 1, on_attempt = function() store.frozen = true end }
+    server:fault { operation = "find", status = 429, retry_after = 30, nth = 1 }
+    assert.equal("rate_limited", select(2, find(first)).kind)
+    assert.equal("rate_limited", select(2, find(second)).kind)
+    assert.equal(1, #server:requests())
+  end)
+
+  it("lets a client's own calls that wait for slots find out about its pause", function()
+    local client = connect { rate = 1 / 2 }
+    server:fault { operation = "find", status = 429, retry_after = 90, nth = 1 }
+    local kinds = tasks.map({ 1, 2, 3, 4, 5, 6 }, function()
+      local _, err = find(client)
+      return err.kind
+    end)
+    assert.same({ "rate_limited", "rate_limited", "rate_limited", "rate_limited", "rate_limited", "rate_limited" },
+      kinds)
+    assert.equal(1, #server:requests())
+    assert.truthy(#store.reserved <= 2, #store.reserved)
+  end)
+
+  it("stores a pause once the store is back, and until then it is not idle", function()
+    local other = limiters.new(new_store(store))
+    local client = connect { max_attempts = 1 }
+    function store.begin(self, account, length, count, pause)
+      self.wrong = pause and "connect: refused"
+      getmetatable(self).__index.begin(self, account, length, count, pause)
+    end
+    server:fault { operation = "find", status = 429, retry_after = 30, nth = 1 }
+    assert.equal("rate_limited", select(2, find(client)).kind)
+    assert.is_false(limiter:is_idle())
+    tasks.poll(0.1)
+    assert.equal("connect: refused", store.wrong)
+    store.wrong, store.begin = nil, nil
+    local give_up = core.now() + 5000
+    while not limiter:is_idle() and core.now() < give_up do
+      tasks.poll(0.01)
+    end
+    assert.is_true(limiter:is_idle())
+    assert.equal("rate_limited", select(2, find(connect { limiter = other, max_attempts = 1 })).kind)
     assert.equal(1, #server:requests())
     other:close()
   end)
@@ -447,7 +653,7 @@ describe("a limiter", function()
     local begun = core.now()
     assert(find(second))
     assert.truthy(second:rate_limit().paused > 0)
-    assert.truthy(core.now() - begun < 1000)
+    assert.truthy(core.now() - begun < 5000)
     other:close()
   end)
 
@@ -496,18 +702,22 @@ describe("a limiter", function()
       for _ = 1, 10 do
         assert(find(fast))
       end
-      assert.truthy(core.now() - begun < 1000)
+      assert.truthy(core.now() - begun < 5000)
     end)
   end)
 
   it("refuses what it cannot do", function()
     raises("rate is missing", function() leat.new { api_key = "k", limiter = limiter } end)
     raises("account is missing", function() leat.new { token = print, rate = 1, limiter = limiter } end)
-    raises("limiter has no method open", function() leat.new { api_key = "k", rate = 1, limiter = {} } end)
+    assert(limiter:account_for { api_key = "k", rate = 1 })
+    raises("rate is 2, and 1 for another client of the account", function()
+      leat.new { api_key = "k", rate = 2, limiter = limiter }
+    end)
+    raises("limiter has no method account_for", function() leat.new { api_key = "k", rate = 1, limiter = {} } end)
     raises("limiter must be a table", function() leat.new { api_key = "k", rate = 1, limiter = "x" } end)
     assert.matches("limiter is not for nginx: its workers share a rate with the option shared", script.run([[
       package.loaded.ngx = { socket = {} }
-      print(pcall(require("leat").new, { api_key = "k", rate = 1, limiter = { open = print } }))]]))
+      print(pcall(require("leat").new, { api_key = "k", rate = 1, limiter = { account_for = print } }))]]))
     raises("account is for shared and limiter", function() leat.new { api_key = "k", account = "x" } end)
     limiter:close()
     raises("limiter: it is closed", function() leat.new { api_key = "k", rate = 1, limiter = limiter } end)
@@ -548,7 +758,7 @@ describe("a limiter", function()
         debug.sethook()
         assert(card or err.kind == "canceled")
       end
-      store.delay = n % 3
+      store.back = n % 3
       pcall(run)
       debug.sethook()
       while not pcall(tasks.run) do end -- luacheck: ignore

@@ -56,7 +56,13 @@ function Driver:give_token(call, hooks)
   end
 end
 
---- Lets a call go on that needed a slot: see `leat.driver`.
+--- Makes the driver's descriptor readable also while another one is, that of a limiter: see `leat.driver`.
+-- @tparam number fd the other descriptor
+function Driver:watch(fd)
+  self.handle:watch(fd)
+end
+
+--- Continues a call that has its slot: see `leat.driver`.
 function Driver:resume()
   if self.watched and not self.closed then
     self.handle:fd() -- makes the descriptor readable

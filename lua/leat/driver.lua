@@ -15,7 +15,6 @@
 --   * `store` in nginx, with `shared`: what the workers share
 --   * `account` with a `limiter`: what gives slots to the client's calls: see `leat.limiter`. Their step may then be
 --     `"slot"`: a driver that implements `perform` itself calls `wait_for_slot`
---   * `timeout` seconds: the option of that name
 --
 -- A driver that implements `perform` itself needs nothing else: see `leat.transport`. It blocks, in tasks
 -- too.
@@ -34,7 +33,7 @@
 --     seconds, because nothing else runs meanwhile, not even a signal's handler
 --   * `give_token(call, hooks)` passes `hooks.token` to `give_token` of this module, and lets the call go on.
 --     It is called after the event "token"
---   * `resume(call)` is needed for `limiter` only: it lets a call go on that was reported as `"slot"`
+--   * `resume(call)` is needed for `limiter` only: it continues a call that was reported as `"slot"`
 --   * `cancel(call)` ends the call as `canceled`, with `call:fail`, whether it was started or not. No event follows.
 --     It must work on a closed driver too
 --   * `is_idle()` returns whether no call is under way
@@ -42,6 +41,8 @@
 --   * `observe(hooks)` is optional: it makes the driver call `hooks.attempts`, which `hooks` has, between exchanges
 --   * `fd()` is needed only for event loops: it returns a descriptor that is readable when `step` has something to
 --     do, timers included. Without it, or with -1, tasks that use several drivers at once are run every millisecond
+--   * `watch(fd)` is optional, for `limiter` and event loops: it makes the driver's descriptor readable also while `fd`
+--     is, which is a limiter's
 --
 -- It has a field `closed`, which is false until `close` sets it.
 -- @module leat.driver
@@ -88,12 +89,25 @@ end
 -- @tparam[opt=blocks] function sleep waits for the given seconds, and yields
 function driver.wait_for_slot(self, call, hooks, sleep)
   local account = hooks.account
-  account:await(call, self, hooks.timeout)
+  account:await(call, self)
   while call:awaits_slot() do
     if sleep then
       sleep(0.005)
     end
     account.limiter:step(sleep and 0 or 0.1)
+  end
+end
+
+--- Lets the scheduler step a limiter that has work to do, and lets a loop that watches only the driver do so.
+-- @tparam table self the driver
+-- @tparam table limiter the limiter
+function driver.watch_limiter(self, limiter)
+  if limiter:is_idle() then
+    return
+  end
+  driver.scheduler.watch(limiter)
+  if self.watch and not self.closed then
+    self:watch(limiter:fd())
   end
 end
 
@@ -103,10 +117,8 @@ end
 -- @tparam table hooks the client's hooks
 function driver.await_slot(self, call, hooks)
   local account = hooks.account
-  account:await(call, self, hooks.timeout)
-  if not account.limiter:is_idle() then
-    driver.scheduler.watch(account.limiter)
-  end
+  account:await(call, self)
+  driver.watch_limiter(self, account.limiter)
 end
 
 -- ---- errors ------------------------------------------------------------------------------

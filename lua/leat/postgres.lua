@@ -5,7 +5,8 @@
 --
 -- The limiter keeps a row for each account in a table `slot`, which it creates. All times are the database's. Any
 -- session of the database will do, also behind a pooler that gives each transaction another one. Only looking up the
--- name of the database's host blocks, unless `db` has its address: `hostaddr`.
+-- name of the database's host blocks, unless `db` has its address: `hostaddr`. If `db` has several hosts, the next one
+-- is tried when one cannot be reached, but not when one accepts the connection and is then silent.
 -- @module leat.postgres
 
 local core = require("leat.postgres.core")
@@ -28,17 +29,17 @@ local CREATE = [[create table if not exists slot (
 
 -- The parameters are the account, the length of a slot, the number of slots, the microseconds of a pause or 0, what it
 -- is, and the rate. The row is locked before the time is taken, so that slots are reserved in order. If the database's
--- clock was set back, or a slot far ahead was stored otherwise, that is forgotten: a minute and a thousand slots are
--- more than the processes reserve ahead, and a pause takes 15 minutes at most.
+-- clock was set back, or a slot far ahead was stored otherwise, that slot is forgotten: a minute and a thousand slots
+-- are more than the processes reserve ahead. A pause takes 15 minutes at most.
 local RESERVE = ([[
 insert into slot as s (account, next_us, paused_until_us, pause, rate)
 values ($1, NOW + $2 * $3, NOW + $4, $5, $6)
 on conflict (account) do update set
-  next_us = greatest(NOW, least(s.next_us, NOW + 60000000 + 1000 * $2)) + $2 * $3,
+  next_us = case when s.next_us > NOW + 60000000 + 1000 * $2 then NOW else greatest(NOW, s.next_us) end + $2 * $3,
   pause = case when NOW + $4 > s.paused_until_us then $5 else s.pause end,
   paused_until_us = greatest(NOW + $4, least(s.paused_until_us, NOW + 900000000)),
   rate = $6
-returning next_us - $2 * $3 - NOW, paused_until_us - NOW, pause]]):gsub("NOW",
+returning NOW, next_us - $2 * $3, paused_until_us - NOW, pause]]):gsub("NOW",
   "(extract(epoch from clock_timestamp()) * 1000000)::bigint")
 
 local NO_TABLE = "42P01"
@@ -63,36 +64,32 @@ local function drop(self)
   end
 end
 
--- Ends the request.
+-- Ends the request, and the connection: its server may be a standby by now, or shut down.
 local function fail(self, why, code)
-  if not self.connection or self.connection:is_broken() then
-    drop(self)
-  end
-  self.request = false
-  return nil, why, is_refusal(code)
+  drop(self)
+  self.request, self.why, self.refused = false, why, is_refusal(code)
 end
 
-local function begin_connecting(self)
+local function connect(self)
   local connection, why, code = core.begin(self.db)
-  if not connection then
-    return fail(self, why, code)
+  if connection then
+    self.connection = connection
+  else
+    fail(self, why, code)
   end
-  self.connection, self.connected = connection, false
-  return false
 end
 
 local function send(self, sql, ...)
   self.sent, self.sql = now(), sql
   local fine, why, code = self.connection:send(sql, ...)
   if not fine then
-    return fail(self, why, code)
+    fail(self, why, code)
   end
-  return false
 end
 
 local function reserve(self)
   local request = self.request
-  return send(self, RESERVE, "tiiiti", request.account, request.length, request.count, request.pause_us,
+  send(self, RESERVE, "tiiiti", request.account, request.length, request.count, request.pause_us,
     request.pause, math.floor(60000000 / request.length + 0.5))
 end
 
@@ -105,29 +102,28 @@ local function to_pause(us, text)
 end
 
 local function finish(self, rows)
-  local _, delay, paused_us, text = rows:fetch()
+  local _, time, first, paused_us, text = rows:fetch()
   rows:close()
   self.request = false
-  return { sent = self.sent, delay = delay, pause = to_pause(paused_us, text) }
+  return { sent = self.sent, time = time, first = first, pause = to_pause(paused_us, text) }
 end
 
--- Takes what the server sent: the next statement follows, or the result. `true` means that there is a connection, and
--- nothing under way: it is new, or an interrupt broke into the last step.
+-- Takes what the server sent, and sends the next statement, or returns the result. `true` means that there is a
+-- connection, and nothing under way: it is new, or an interrupt broke into the last step.
 local function go_on(self)
   local result, why, code = self.connection:receive()
-  if result == false then
-    return false
-  elseif result == true then
+  if result == true then
     self.connected = true
-    return reserve(self)
+    reserve(self)
   elseif result and self.sql == RESERVE then
     return finish(self, result)
   elseif result then
-    return reserve(self)
+    reserve(self)
   elseif code == NO_TABLE and self.sql == RESERVE then
-    return send(self, CREATE)
+    send(self, CREATE)
+  elseif result == nil then
+    fail(self, why, code)
   end
-  return fail(self, why, code)
 end
 
 -- ---- the store --------------------------------------------------------------------------
@@ -138,24 +134,21 @@ function Store:begin(account, length, count, pause)
     self.request.pause_us = math.floor(pause.seconds * 1000000)
     self.request.pause = ("%s %d%d"):format(pause.kind, pause.asked and 1 or 0, pause.too_long and 1 or 0)
   end
+  self.why, self.refused = "the request was interrupted", false
   if self.connected then
-    local _, why, refused = reserve(self)
-    return not why, why, refused
+    reserve(self)
+  else
+    drop(self)
+    connect(self)
   end
-  return true
 end
 
 function Store:result()
-  if not self.request then
-    return nil, "the request was interrupted"
+  local result = self.request and self.connection and go_on(self)
+  if result or self.request and self.connection then
+    return result or false
   end
-  if not self.connection then
-    local pending, why, refused = begin_connecting(self)
-    if why then
-      return pending, why, refused
-    end
-  end
-  return go_on(self)
+  return nil, self.why, self.refused
 end
 
 function Store:watched()
@@ -189,7 +182,7 @@ function postgres.limiter(options)
     error("leat.postgres.limiter: " .. wrong, 2)
   end
   return limiters.new(setmetatable({ db = settings.db, connection = false, connected = false, request = false,
-    sent = 0, sql = false }, Store))
+    sent = 0, sql = false, why = false, refused = false }, Store))
 end
 
 return postgres --[[@as leat.postgres]]

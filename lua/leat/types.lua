@@ -732,7 +732,11 @@ function Driver:step(seconds) end
 ---Calls the client's token function, and gives its token to the call: see leat.driver.
 function Driver:give_token(call, hooks) end
 
----Lets a call go on that needed a slot: see leat.driver.
+---Makes the driver's descriptor readable also while another one is: see leat.driver.
+---@param fd integer
+function Driver:watch(fd) end
+
+---Continues a call that has its slot: see leat.driver.
 function Driver:resume() end
 
 ---@class leat.limiter
@@ -753,7 +757,7 @@ function Limiter:close() end
 ---@param options table
 ---@return table? account
 ---@return string? wrong
-function Limiter:open(options) end
+function Limiter:account_for(options) end
 
 ---Waits for the store or a timer, and gives slots to calls.
 ---@param seconds number

@@ -146,7 +146,7 @@ describe("the heart of a loop beats on:", function()
         local leat, tasks, core = require("leat"), require("leat.tasks"), require("leat.core")
         local server = require("leat.sandbox").start { cards = { { value = "1" } } }
         local store = dofile("spec/support/memory_store.lua")()
-        store.delay = 20
+        store.back = 20
         local limiter = require("leat.limiter").new(store)
         local client = leat.new { api_key = server.api_key, base_url = server.url, rate = 20, limiter = limiter }
         local function find() io.write(leat.assert(client.contact_identifiers:find("1")).value) end

@@ -18,6 +18,7 @@ local shell = servers.shell
 
 describe("leat.postgres.limiter", function()
   local server, service, limiter, db
+  local frozen = {} -- processes of the server that are stopped
 
   setup(function() server = servers.start() end)
   teardown(function() server:remove() end)
@@ -49,7 +50,20 @@ describe("leat.postgres.limiter", function()
     db = conninfo()
     limiter = postgres.limiter { db = db }
   end)
+  local function freeze(...)
+    for _, process in ipairs { ... } do
+      shell("kill -STOP %d", process)
+      table.insert(frozen, process)
+    end
+  end
+  local function thaw()
+    while frozen[1] do
+      shell("kill -CONT %d", table.remove(frozen))
+    end
+  end
+
   after_each(function()
+    thaw()
     tasks.cancel()
     limiter:close()
     service:stop()
@@ -162,14 +176,13 @@ describe("leat.postgres.limiter", function()
     local client = connect { rate = 20 }
     assert(find(client))
     execute("update slot set next_us = next_us + 7200000000, paused_until_us = next_us + 7200000000, pause = 'x'")
-    local err = failure(connect { rate = 20, queue_timeout = 0.5 })
-    assert.equal("timeout", err.kind)
+    assert(find(client))
     local ahead, paused = row([[select ((next_us - extract(epoch from clock_timestamp()) * 1000000) / 1000000)::bigint,
       ((paused_until_us - extract(epoch from clock_timestamp()) * 1000000) / 1000000)::bigint from slot]])
-    assert.truthy(ahead > 60 and ahead <= 110, ahead)
+    assert.truthy(ahead <= 1, ahead)
     assert.truthy(paused > 800 and paused <= 900, paused)
     execute("update slot set next_us = 9223372036854775807, paused_until_us = -9223372036854775807")
-    failure(connect { rate = 20, queue_timeout = 0.5 })
+    assert(find(client))
     execute("update slot set next_us = -9223372036854775807")
     local other = postgres.limiter { db = db }
     assert(find(connect { limiter = other }))
@@ -182,8 +195,10 @@ describe("leat.postgres.limiter", function()
     for i = 1, 3 do
       pooled[i] = postgres.limiter { db = ("postgres://leat@127.0.0.1:%d/postgres"):format(port) }
     end
+    local begun = core.now()
     tasks.each({ 1, 2, 3, 1, 2, 3, 1, 2, 3 }, function(i) return assert(find(connect { limiter = pooled[i] })) end)
     assert.equal(9, #service:requests())
+    assert.truthy(core.now() - begun > 7 * 50, core.now() - begun)
     for i = 1, 3 do
       pooled[i]:close()
     end
@@ -276,13 +291,29 @@ describe("leat.postgres.limiter", function()
     end)
   end)
 
+  it("tries the next host if one does not respond", function()
+    local silent = assert(socket.bind("127.0.0.1", 0, 0))
+    local _, port = silent:getsockname()
+    local callers = {}
+    for i = 1, 4 do -- its queue is full then, so the system ignores more
+      callers[i] = socket.tcp()
+      callers[i]:settimeout(0)
+      callers[i]:connect("127.0.0.1", port)
+    end
+    local own = postgres.limiter { db = ("host=127.0.0.1,127.0.0.1 port=%s,%d dbname=postgres user=leat password=%s")
+      :format(port, server.port, server.password) }
+    assert(find(connect { limiter = own, timeout = 20 }))
+    own:close()
+    silent:close()
+  end)
+
   describe("with a server that is frozen", function()
     it("lets calls fail at their timeout, and blocks nothing meanwhile", function()
       local client, free = connect { timeout = 1.5 }, leat.new { api_key = service.api_key, base_url = service.url }
       assert(find(client))
       local backend = row("select pid from pg_stat_activity where query like 'insert into slot%'")
       local postmaster = server:process()
-      shell("kill -STOP %d %d", backend, postmaster)
+      freeze(postmaster, backend)
       local begun, longest, err, seconds = core.now(), 0, nil, nil
       local limited = tasks.spawn(function() err, seconds = failure(client) end)
       while not limited.done do
@@ -296,11 +327,11 @@ describe("leat.postgres.limiter", function()
         end
         socket.sleep(0.001)
       end
-      shell("kill -CONT %d %d", backend, postmaster)
+      thaw()
       assert.equal("timeout", err.kind)
       assert.truthy(err.message:find("the store does not respond", 1, true), err.message)
       assert.truthy(seconds > 1.4 and seconds < 3, seconds)
-      assert.truthy(longest < 300, longest)
+      assert.truthy(longest < 1000, longest)
       assert(find(client))
     end)
   end)
@@ -339,7 +370,6 @@ describe("leat.postgres.limiter", function()
 
   it("keeps to the rate in any second, for processes whose clocks differ, and while the server is restarted", function()
     local RATE = 5
-    execute("select 1")
     local path = script.write(WORKER:format(db, service.api_key, service.url, RATE, SECONDS))
     local commands = {}
     for i, variable in ipairs { "LEAT_SHIFT=0", "LEAT_SHIFT=3600", "LEAT_SHIFT=-3600", "LEAT_CLOCK=1" } do
@@ -366,6 +396,6 @@ describe("leat.postgres.limiter", function()
     for found in output:gmatch("found\t(%d+)") do
       assert.truthy(tonumber(found) > 0, story)
     end
-    assert.truthy(count >= RATE * (SECONDS - 6) * 0.8, story) -- it waits for the server for a while
+    assert.truthy(count >= RATE * (SECONDS - 4) * 0.8, story) -- it waits for the server for a while
   end)
 end)
