@@ -282,6 +282,22 @@ describe("leat.postgres.limiter", function()
       assert(find(client))
     end)
 
+    it("connects again if the server only reads, as a standby does", function()
+      assert(find(connect()))
+      execute("alter role leat set default_transaction_read_only = on")
+      local own = postgres.limiter { db = db }
+      local task = tasks.spawn(find, connect { limiter = own })
+      tasks.poll(0.3)
+      local done = task.done
+      local connection = assert(database.connect(conninfo()))
+      assert(connection:execute("set default_transaction_read_only = off"))
+      assert(connection:execute("alter role leat reset default_transaction_read_only"))
+      connection:close()
+      assert.is_false(done)
+      assert.equal("1", assert(task:wait()).value)
+      own:close()
+    end)
+
     it("connects again if the idle connection was lost", function()
       local client = connect()
       assert(find(client))
