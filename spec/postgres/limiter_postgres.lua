@@ -370,6 +370,31 @@ describe("leat.postgres.limiter", function()
     assert.equal(7, #service:requests())
   end)
 
+  it("ends calls in a process that was forked while they waited", function()
+    if _VERSION == "Lua 5.1" and not rawget(_G, "jit") then
+      return -- cannot suspend a transport
+    end
+    local output = script.run([[
+      local leat, forks = require("leat"), require("forks")
+      local store = dofile("spec/support/memory_store.lua")()
+      store.frozen = true
+      local driver = require("leat.transport").new(print, { sleep = coroutine.yield })
+      local client = leat.new { api_key = "k", driver = driver, rate = 1,
+        limiter = require("leat.limiter").new(store) }
+      local thread = coroutine.create(function() return client.contact_identifiers:find("1") end)
+      assert(coroutine.resume(thread))
+      local child = forks.fork()
+      if child == 0 then
+        local fine, _, err = coroutine.resume(thread)
+        io.write(tostring(fine), " ", coroutine.status(thread), " ", err and err.kind or "", "\n")
+        io.flush()
+        os.exit(7)
+      end
+      print(forks.wait(child) == 7, coroutine.status(thread))
+    ]])
+    assert.equal("true dead canceled\ntrue\tsuspended\n", output)
+  end)
+
   -- Finds cards with four tasks for some time. A lost database is no failure.
   local WORKER = [[
     local leat, tasks, core = require("leat"), require("leat.tasks"), require("leat.core")
