@@ -112,10 +112,11 @@ SANDBOX_OBJ := $(SANDBOX:core/%.c=$(B)/%.o)
 # The Lua modules; those of the sandbox, of jobs and of PostgreSQL are separate rocks.
 SANDBOX_LUA    := lua/leat/sandbox.lua
 SANDBOX_MODULE := $(M)/leat/sandbox/core.so
+POSTGRES_LUA := lua/leat/postgres.lua
 JOBS_LUA     := $(wildcard lua/leat/csv.lua lua/leat/jobs.lua lua/leat/jobs/*.lua)
 JOBS_MODULES := $(M)/leat/sqlite/core.so $(M)/leat/csv/core.so $(M)/leat/jobs/core.so
 POSTGRES_MODULE := $(M)/leat/postgres/core.so
-LUA_SRC  := lua/leat.lua $(filter-out $(SANDBOX_LUA) $(JOBS_LUA),$(wildcard lua/leat/*.lua))
+LUA_SRC  := lua/leat.lua $(filter-out $(SANDBOX_LUA) $(JOBS_LUA) $(POSTGRES_LUA),$(wildcard lua/leat/*.lua))
 MODULES  := $(M)/leat/core.so $(M)/leat/curl/core.so
 CLI_LUA    := $(wildcard lua/leat/cli/*.lua)
 CLI_MODULE := $(M)/leat/cli/core.so
@@ -179,7 +180,7 @@ libraries: $(LIBRARIES:%=$(BUILD)/%.a) $(LIBRARIES:%=$(BUILD)/%.so.$(SOVERSION))
 
 # Each module contains its own copy of the shared objects.
 SHARED_O  := $(addprefix $(M)/,binding.o options.o push.o)
-CORE_O    := $(addprefix $(M)/,leat_core.o client.o operations.o call.o call_driver.o http1.o json.o)
+CORE_O    := $(addprefix $(M)/,leat_core.o client.o operations.o call.o call_driver.o http1.o json.o digest.o poller.o)
 CURL_O    := $(M)/leat_curl.o
 SANDBOX_O := $(M)/leat_sandbox.o
 JOBS_O    := $(M)/leat_sqlite.o $(M)/leat_csv.o $(M)/leat_jobs.o
@@ -318,7 +319,7 @@ JOB_SPECS ?= spec/jobs
 test-jobs: lua tools
 	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(LUA) spec/run.lua --pattern=_jobs $(JOB_SPECS) $(BUSTED_FLAGS)
 
-# These specs start servers of PostgreSQL, and poolers.
+# These specs start servers of PostgreSQL, and poolers. LEAT_LIMITER_SECONDS=60 measures a shared rate for longer.
 POSTGRES_SPECS ?= spec/postgres
 test-postgres: lua tools $(M)/forks.so
 	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(RUN_LUA) $(LUA) spec/run.lua --pattern=_postgres $(POSTGRES_SPECS) $(BUSTED_FLAGS)
@@ -546,6 +547,7 @@ install-lua-jobs: lua-jobs
 	@$(call put,644,$(JOBS_LUA),lua,$(INST_LUADIR))
 	@$(call put,755,$(JOBS_MODULES),$(M),$(INST_LIBDIR))
 install-lua-postgres: lua-postgres
+	@$(call put,644,$(POSTGRES_LUA),lua,$(INST_LUADIR))
 	@$(call put,755,$(POSTGRES_MODULE),$(M),$(INST_LIBDIR))
 
 # What the parser of arguments says to man and to shells, as KIND:FILE below the prefix.
@@ -570,7 +572,7 @@ uninstall:
 	rm -f "$(DESTDIR)$(LIBDIR)"/libleat.* "$(DESTDIR)$(LIBDIR)"/libleat_sandbox.* \
 	  $(patsubst %,"$(DESTDIR)$(LIBDIR)/pkgconfig/%",leat.pc leat-sandbox.pc)
 	rm -f $(patsubst %,"$(DESTDIR)$(PREFIX)/%",bin/leat $(extra_files))
-	rm -f $(patsubst lua/%,"$(DESTDIR)$(INST_LUADIR)/%",$(LUA_SRC) $(CLI_LUA) $(SANDBOX_LUA) $(JOBS_LUA)) \
+	rm -f $(patsubst lua/%,"$(DESTDIR)$(INST_LUADIR)/%",$(LUA_SRC) $(CLI_LUA) $(SANDBOX_LUA) $(JOBS_LUA) $(POSTGRES_LUA)) \
 	  $(patsubst $(M)/%,"$(DESTDIR)$(INST_LIBDIR)/%",$(MODULES) $(CLI_MODULE) $(SANDBOX_MODULE) $(JOBS_MODULES) $(POSTGRES_MODULE))
 	@cd "$(DESTDIR)$(INST_LIBDIR)" 2>/dev/null && rmdir leat/curl leat/cli leat/sandbox leat/sqlite leat/csv leat/jobs leat/postgres leat 2>/dev/null || true
 	@cd "$(DESTDIR)$(INST_LUADIR)" 2>/dev/null && rmdir leat/cli leat/jobs leat 2>/dev/null || true

@@ -164,6 +164,7 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
   client->queue_timeout_ms = config->queue_timeout_ms;
   client->observe = config->observe;
   client->shared = config->shared;
+  client->slots_from_caller = config->slots_from_caller || config->shared;
   client->retry_budget_limit =
       or_default(config->retry_budget, LEAT_DEFAULT_RETRY_BUDGET);
   client->retry_budget = client->retry_budget_limit;

@@ -307,6 +307,7 @@ void leat__attempts_free(leat__attempts *queue);
 typedef struct leat_slot { /* initialize with { 0 } */
   int64_t at_us;
   struct leat_slot *next, *prev;
+  int32_t late_us; /* how much later it may be used */
   bool held;
 } leat_slot;
 
@@ -338,7 +339,8 @@ struct leat_client {
   leat_retry retry;
   uint64_t epoch;
   bool token_from_caller, fetches_token; /* neither: the token is fixed */
-  bool shared; /* token and rate are shared with other processes */
+  bool shared;                           /* the token is shared with other processes */
+  bool slots_from_caller; /* the slots of its rate are, too, or only they */
   leat_url token_url;
   char *client_id, *client_secret;
   int64_t token_until;   /* INT64_MIN: there is no token, or it was refused */

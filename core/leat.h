@@ -191,9 +191,10 @@ typedef struct leat_config {
   /* 0, no limit: how long a call may wait in queues altogether, for a connection, a token,
   ** the rate limiter, or the end of a pause. It comes on top of timeout_ms. */
   int queue_timeout_ms;
-  int rate_per_minute;  /* 0, no limit: requests per minute, evenly spaced */
-  leat_observe observe; /* LEAT_OBSERVE_NOTHING: what leat_client_attempt returns */
-  bool shared;          /* false: processes share token and rate: see leat_driver.h */
+  int rate_per_minute;    /* 0, no limit: requests per minute, evenly spaced */
+  leat_observe observe;   /* LEAT_OBSERVE_NOTHING: what leat_client_attempt returns */
+  bool shared;            /* true: processes share token and rate: see leat_driver.h */
+  bool slots_from_caller; /* true: they share only the rate; default: neither */
 } leat_config;
 
 /* Creates a client, without I/O. Returns NULL on failure and sets `error` (which may be

@@ -17,14 +17,17 @@
 **
 ** For a client that is `shared`, processes share a token and the slots of a rate limit,
 ** which are points in time for one request each. The driver keeps them in a store: memory,
-** a file or a server that all of the processes use. Two steps then differ:
+** a file or a server that all of the processes use. A client with `slots_from_caller`
+** shares only the slots. Two steps then differ:
 **
 ** - LEAT_TOKEN: if the store has a token, pass it to leat_client_share_token. If not,
 **   obtain one, by leat_call_fetch if the client has credentials, and store it. While
 **   another process does so, call leat_call_await.
 ** - LEAT_SLOT: reserve the next slot of the rate that no other process has reserved, and
 **   pass it to leat_call_take_slot. If it is later than leat_call_until, do not reserve it,
-**   but pass it all the same: the call then fails with a queue timeout.
+**   but pass it all the same: the call then fails with a queue timeout. The store may
+**   take time to respond: the step stays the same until then. If it cannot respond, use
+**   leat_call_fail.
 **
 ** Rules:
 **
@@ -109,12 +112,19 @@ LEAT_API int64_t leat_call_until(const leat_call *call);
 /* After LEAT_TOKEN: makes the call fetch a token with the client's credentials. Without
 ** credentials it has no effect. */
 LEAT_API void leat_call_fetch(leat_call *call, leat_moment now);
-/* After LEAT_TOKEN: makes the call wait until then, or until its client's epoch changes.
-** If there is still no token, the next step is LEAT_TOKEN again. */
+/* After LEAT_TOKEN or LEAT_SLOT: makes the call wait until then, or until its client's
+** epoch changes. If there is still no token, or slot, the step is then the same again. */
 LEAT_API void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms);
 /* After LEAT_SLOT: gives the call a slot, as a time in microseconds on the clock of
-** leat_moment.monotonic_ms. */
-LEAT_API void leat_call_take_slot(leat_call *call, int64_t slot_us);
+** leat_moment.monotonic_ms. If the call can use it only more than `late_us` later, which
+** should be leat_client_slot_length_us at most, the slot is lost and the next step is
+** LEAT_SLOT again. */
+LEAT_API void leat_call_take_slot(leat_call *call, int64_t slot_us, int64_t late_us);
+/* Returns the call's timeout, or 0 for NULL: how long a driver may let it wait for a store
+** that does not respond. */
+LEAT_API int leat_call_timeout_ms(const leat_call *call);
+/* Returns whether the call's step is LEAT_SLOT, and it was given no slot yet. */
+LEAT_API bool leat_call_awaits_slot(const leat_call *call);
 /* Reports that the connection is established and the first byte is about to be sent.
 ** Optional. A change that may be retried or verified gets half of the time that is left
 ** of the call's timeout; this recomputes its deadline, so that connecting does not count.

@@ -24,6 +24,7 @@
 **   WAIT_TOKEN -> FETCHING, QUEUED         the store has none: fetch one, or wait until
 **                                          another process has fetched it
 **   READY -> WAIT_SLOT -> READY            the driver takes a slot that processes share
+**   WAIT_SLOT -> QUEUED                    it has none yet
 **   any state -> DONE                      failure or cancellation
 **
 ** A call may hold three things of its client, which it gives back when it ends: the
@@ -75,12 +76,16 @@ static void give_up_late(leat_call *call) {
 
 /* ---- waiting --------------------------------------------------------------------- */
 
+static bool is_queued(const leat_call *call) {
+  return call->state == LEAT__QUEUED || call->state == LEAT__WAIT_SLOT;
+}
+
 int64_t leat_call_queue_deadline(const leat_call *call, int64_t now_ms) {
   if (call == NULL || call->client == NULL) return INT64_MAX;
   int timeout = call->client->queue_timeout_ms;
   while (call->inner)
     call = call->inner; /* its queued_ms began with that of its outer call */
-  int64_t waited = call->state == LEAT__QUEUED ? now_ms - call->queued_at : 0;
+  int64_t waited = is_queued(call) ? now_ms - call->queued_at : 0;
   if (timeout == 0) return INT64_MAX;
   return leat__add_ms(leat__add_ms(now_ms + timeout, -waited), -call->queued_ms);
 }
@@ -115,6 +120,14 @@ static void enqueue(leat_call *call, leat_moment now, int64_t until, bool certai
   call->epoch = call->client->epoch;
   call->queued_at = now.monotonic_ms;
   call->until = until > last ? last : until;
+}
+
+/* Time in a queue does not count towards the timeout, so it moves the deadline. */
+static void count_queue_time(leat_call *call, leat_moment now, int64_t since) {
+  int64_t waited = now.monotonic_ms - since;
+  if (waited < 0) waited = 0; /* in case the driver's clock went back */
+  if (call->deadline) call->deadline = leat__add_ms(call->deadline, waited);
+  call->queued_ms = leat__add_ms(call->queued_ms, waited);
 }
 
 /* Only counts waits before the first step: the call measures later ones itself. */
@@ -361,7 +374,7 @@ int64_t leat_call_connected(leat_call *call, leat_moment now) {
 static bool take_slot(leat_call *call, leat_moment now) {
   leat_slots *slots = &call->client->slots;
   if (slots->length_us == 0 || leat__slot_is_held(slots, &call->slot, now)) return true;
-  if (call->client->shared) return false;
+  if (call->client->slots_from_caller) return false;
   leat__slot_take(slots, &call->slot, now);
   return true;
 }
@@ -393,6 +406,7 @@ static void get_ready(leat_call *call, leat_moment now) {
   }
   if (!take_slot(call, now)) {
     call->state = LEAT__WAIT_SLOT;
+    call->queued_at = now.monotonic_ms;
     return;
   }
   int64_t until =
@@ -771,17 +785,14 @@ static void report_attempt(leat_call *call, int64_t wait_ms) {
 
 /* ---- the contract with the driver ------------------------------------------------ */
 
-/* Returns false if the wait is not over. Time in a queue moves the deadline: all of a
-** queued wait, and what a backoff took beyond its own delay, because the driver could not
-** run the call earlier. */
+/* Returns false if the wait is not over. Time in a queue is all of a queued wait, and what
+** a backoff took beyond its own delay, because the driver could not run the call
+** earlier. */
 static bool end_wait(leat_call *call, leat_moment now) {
   bool queued = call->state == LEAT__QUEUED;
   if (now.monotonic_ms < call->until && !(queued && call->epoch != call->client->epoch))
     return false;
-  int64_t waited = now.monotonic_ms - (queued ? call->queued_at : call->until);
-  if (waited < 0) waited = 0; /* in case the driver's clock went back */
-  if (call->deadline) call->deadline = leat__add_ms(call->deadline, waited);
-  call->queued_ms = leat__add_ms(call->queued_ms, waited);
+  count_queue_time(call, now, queued ? call->queued_at : call->until);
   if (call->state == LEAT__VERIFY_LATER) find(call, now, LEAT__VERIFYING);
   else call->state = LEAT__READY;
   return true;
@@ -809,8 +820,13 @@ static leat_step next(leat_call *call, leat_moment now) {
         call->state = LEAT__READY;
         break;
       case LEAT__WAIT_SLOT:
-        call->until = leat_call_queue_deadline(call, now.monotonic_ms);
-        return LEAT_SLOT;
+        if (!call->slot.held) {
+          call->until = leat_call_queue_deadline(call, now.monotonic_ms);
+          return LEAT_SLOT;
+        }
+        count_queue_time(call, now, call->queued_at);
+        call->state = LEAT__READY;
+        break;
       case LEAT__SENDING: return LEAT_SEND;
       case LEAT__FETCHING:
       case LEAT__COMPARING:
@@ -856,19 +872,37 @@ void leat_call_fetch(leat_call *call, leat_moment now) {
     fetch_token(call, leat__limit_moment(now));
 }
 
-/* The call keeps its lease while it waits. */
+/* The call keeps its lease while it waits for a token. */
 void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms) {
   call = innermost(call);
-  if (call && call->state == LEAT__WAIT_TOKEN)
-    enqueue(call, leat__limit_moment(now), until_ms, false);
+  now = leat__limit_moment(now);
+  if (leat_call_awaits_slot(call)) {
+    count_queue_time(call, now, call->queued_at);
+    call->state = LEAT__READY;
+    enqueue(call, now, until_ms, false);
+  } else if (call && call->state == LEAT__WAIT_TOKEN) {
+    enqueue(call, now, until_ms, false);
+  }
 }
 
-void leat_call_take_slot(leat_call *call, int64_t slot_us) {
+int leat_call_timeout_ms(const leat_call *call) {
+  return call ? call->timeout_ms : 0;
+}
+
+bool leat_call_awaits_slot(const leat_call *call) {
+  while (call && call->inner)
+    call = call->inner;
+  return call && call->state == LEAT__WAIT_SLOT && !call->slot.held;
+}
+
+void leat_call_take_slot(leat_call *call, int64_t slot_us, int64_t late_us) {
   call = innermost(call);
-  if (call == NULL || call->state != LEAT__WAIT_SLOT) return;
+  if (!leat_call_awaits_slot(call)) return;
   call->slot.at_us = slot_us;
+  call->slot.late_us = (int32_t)(late_us < 0           ? 0
+                                 : late_us < INT32_MAX ? late_us
+                                                       : INT32_MAX);
   call->slot.held = true;
-  call->state = LEAT__READY;
 }
 
 /* A verifying find may need a token itself, and then the purpose is to get that token. */

@@ -30,7 +30,7 @@ bool leat__slot_return(leat_slots *slots, leat_slot *slot) {
 }
 
 bool leat__slot_is_held(leat_slots *slots, leat_slot *slot, leat_moment now) {
-  bool missed = leat__add_ms(slot->at_us, slots->length_us) < now.monotonic_ms * 1000;
+  bool missed = leat__add_ms(slot->at_us, slot->late_us) < now.monotonic_ms * 1000;
   if (missed) leat__slot_use(slots, slot);
   return slot->held;
 }
@@ -38,6 +38,7 @@ bool leat__slot_is_held(leat_slots *slots, leat_slot *slot, leat_moment now) {
 void leat__slot_take(leat_slots *slots, leat_slot *slot, leat_moment now) {
   int64_t now_us = now.monotonic_ms * 1000;
   slot->held = true;
+  slot->late_us = (int32_t)slots->length_us; /* a minute at most */
   slot->at_us = slots->free_us > now_us ? slots->free_us : now_us;
   slots->free_us = slot->at_us + slots->length_us;
   slot->prev = slots->last;

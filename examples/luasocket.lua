@@ -115,9 +115,9 @@ local function run(self, job)
     begin_exchange(self, job)
   elseif step == "wait" then
     job.due = job.call:until_ms()
-  elseif step == "token" then
-    drivers.report(job.entry, "token")
-    job.needs_token = true
+  elseif step == "token" or step == "slot" then
+    drivers.report(job.entry, step)
+    job.needs = step
   else
     self.jobs[job.call] = nil
     drivers.report(job.entry, "done")
@@ -137,7 +137,7 @@ end
 function Driver:step(seconds)
   local due, reading, writing = core.now() + seconds * 1000, {}, {}
   for _, job in pairs(self.jobs) do
-    if not job.needs_token then
+    if not job.needs then
       advance(self, job)
       due = math.min(due, job.due)
       table.insert(job.output and writing or reading, job.socket)
@@ -155,8 +155,12 @@ end
 function Driver:give_token(call, hooks)
   local ms, unix = now()
   drivers.give_token(call, ms, unix, hooks.token)
+  self:resume(call)
+end
+
+function Driver:resume(call)
   if self.jobs[call] then
-    self.jobs[call].needs_token = false
+    self.jobs[call].needs = nil
   end
 end
 

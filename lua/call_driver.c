@@ -36,9 +36,13 @@
 **                                    Gives the client the token of the store. Returns
 **                                    false if it is of no use.
 **   call:fetch(ms, unix)             Makes the call fetch a token.
-**   call:await(ms, unix, until)      Makes the call wait until then for the store's token.
+**   call:await(ms, unix, until)      Makes the call wait until then for the store's token,
+**                                    or slot.
 **   call:slot_length()               Returns the interval of slots, in microseconds.
-**   call:take_slot(us)
+**   call:timeout_ms()                Returns the call's timeout.
+**   call:take_slot(us, late)         Gives the call a slot. `late` is how much later it may
+**                                    be used, in microseconds; by default by one slot.
+**   call:awaits_slot()               Whether the step is "slot", and no slot was given yet.
 **   call:pause(ms)                   Like client:pause, for the call's client.
 **   call:share_pause(ms, pause)      Gives the client the pause of the store, in the form
 **                                    that call:pause returns.
@@ -261,9 +265,22 @@ static int call_slot_length(lua_State *L) {
   return 1;
 }
 
+static int call_timeout_ms(lua_State *L) {
+  lua_pushinteger(L, leat_call_timeout_ms(check_call(L, 1)));
+  return 1;
+}
+
 static int call_take_slot(lua_State *L) {
-  leat_call_take_slot(check_call(L, 1), leat__check_time(L, 2));
+  leat_call *call = check_call(L, 1);
+  int64_t late = leat_client_slot_length_us(leat_call_client(call));
+  if (!lua_isnoneornil(L, 3)) late = leat__check_time(L, 3);
+  leat_call_take_slot(call, leat__check_time(L, 2), late);
   return 0;
+}
+
+static int call_awaits_slot(lua_State *L) {
+  lua_pushboolean(L, leat_call_awaits_slot(check_call_box(L, 1)->call));
+  return 1;
 }
 
 static int call_pause(lua_State *L) {
@@ -308,7 +325,9 @@ const luaL_Reg leat__driver_methods[] = {{"next", call_next},
                                          {"fetch", call_fetch},
                                          {"await", call_await},
                                          {"slot_length", call_slot_length},
+                                         {"timeout_ms", call_timeout_ms},
                                          {"take_slot", call_take_slot},
+                                         {"awaits_slot", call_awaits_slot},
                                          {"pause", call_pause},
                                          {"share_pause", call_share_pause},
                                          {NULL, NULL}};

@@ -52,6 +52,7 @@ static leat_config read_config(lua_State *L, int index) {
       .token_url = leat__option_text(L, index, "token_url"),
       .token_from_caller = leat__option_boolean(L, index, "token"),
       .shared = leat__option_boolean(L, index, "shared"),
+      .slots_from_caller = leat__option_boolean(L, index, "limiter"),
       .base_url = leat__option_text(L, index, "base_url"),
       .user_agent = leat__option_text(L, index, "user_agent"),
       .allow_http = leat__option_boolean(L, index, "allow_http"),

@@ -15,6 +15,8 @@ void leat__open_client(lua_State *L);
 void leat__open_call(lua_State *L);
 void leat__open_http1(lua_State *L);
 void leat__open_json(lua_State *L);
+void leat__open_digest(lua_State *L);
+void leat__open_poller(lua_State *L);
 
 /* The methods of calls that drivers in Lua use. */
 extern const luaL_Reg leat__driver_methods[];

@@ -99,6 +99,7 @@ local known = {
   rate = "rate",
   shared = "string",
   account = "string",
+  limiter = "table",
   on_attempt = "function",
   show_values = "boolean",
   json = "boolean",
@@ -142,8 +143,12 @@ local function check_options(where, options)
   end
   if options.shared and (not in_nginx or options.driver or options.transport) then
     raise("shared is for the workers of OpenResty or nginx, and the connections made there")
-  elseif options.account and not options.shared then
-    raise("account is for shared: it names whose token it is")
+  elseif options.account and not options.shared and not options.limiter then
+    raise("account is for shared and limiter: it names whose token or rate it is")
+  elseif options.limiter and in_nginx then -- libpq may load a second OpenSSL
+    raise("limiter is not for nginx: its workers share a rate with the option shared")
+  elseif options.limiter and type(options.limiter.account_for) ~= "function" then
+    raise("limiter has no method account_for: it comes from leat.limiter or leat.postgres")
   end
   if options.headers then
     local list, wrong = encode.pairs(options.headers, "headers")
@@ -177,19 +182,32 @@ local function new_driver(options)
 end
 
 -- Returns what a driver needs to know about a client, see leat.driver; and the option `json`.
-local function new_hooks(handle, options, store)
+local function new_hooks(handle, driver, options, store, account)
   local hooks = { token = options.token, blocking = options.blocking, json = options.json, store = store,
-    token_timeout = (options.timeout or 30) + (options.queue_timeout or 0) }
-  if options.on_attempt then
+    account = account, token_timeout = (options.timeout or 30) + (options.queue_timeout or 0) }
+  local on_attempt = options.on_attempt
+  if on_attempt or account then
     function hooks.attempts()
-      local attempt = handle:attempt()
+      if account then
+        account:publish(handle, driver)
+      end
+      local attempt = on_attempt and handle:attempt()
       while attempt do
-        options.on_attempt(attempt)
+        on_attempt(attempt)
         attempt = handle:attempt()
       end
     end
   end
   return hooks
+end
+
+-- Returns what processes share, for the options `shared` and `limiter`: a store or an account; or nil and a message.
+local function open_shared(options)
+  if options.shared then
+    return require("leat.nginx_shared").new(options)
+  end
+  require("leat.scheduler") -- performs the limiter's I/O
+  return options.limiter:account_for(options)
 end
 
 -- Makes a client, or a view of `parent`: the same client with other settings.
@@ -369,15 +387,15 @@ local function make(where, options)
   if handle then
     driver, wrong = new_driver(options)
   end
-  local store
-  if driver and options.shared then
-    store, wrong = require("leat.nginx_shared").new(options)
-    driver = store and driver
+  local shared
+  if driver and (options.shared or options.limiter) then
+    shared, wrong = open_shared(options)
+    driver = shared and driver
   end
   if not driver then
     error(("%s: %s"):format(where, wrong), 3)
   end
-  local hooks = new_hooks(handle, options, store)
+  local hooks = new_hooks(handle, driver, options, options.shared and shared, options.limiter and shared)
   local client = new_client(handle, driver, options.base_url or core.base_url, hooks, false, false)
   if driver ~= options.driver and driver.close then
     client.own_driver = driver
@@ -429,7 +447,11 @@ end
 --   sends, for all its calls together; at least 1/60
 -- @tparam[opt=none] string options.shared in nginx: the name of a `lua_shared_dict`, through which all workers share
 --   one token, one `rate`, and the pauses that the service asks for
--- @tparam[opt=none] string options.account with `shared` and `token`: a name for the account that the tokens belong to
+-- @tparam[opt=none] string options.account with `shared` and `token`: a name for the account that the tokens belong to.
+--   With `limiter`: a name for the account whose rate is shared. It is needed with `token`; otherwise clients with the
+--   same credential share a rate
+-- @tparam[opt=none] Limiter options.limiter gives the slots of a `rate` that several processes share, also on several
+--   machines: see `leat.limiter` and `leat.postgres`. It stays open when the client is closed. Not in nginx
 -- @tparam[opt=none] function options.on_attempt a hook that is called with an `attempt`, a table, after every exchange,
 --   for logs or metrics. It must not make calls; the call raises the hook's errors
 -- @tparam[opt=false] boolean options.show_values true adds the cards' values to what `on_attempt` receives

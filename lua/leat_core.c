@@ -15,7 +15,7 @@
 **                             unknown.
 **
 ** The other functions and the methods are in operations.c, client.c, call.c,
-** call_driver.c, http1.c and json.c.
+** call_driver.c, http1.c, json.c, digest.c and poller.c.
 */
 #include "core.h"
 #include "options.h"
@@ -96,6 +96,8 @@ LEAT_API int luaopen_leat_core(lua_State *L) {
   leat__open_call(L);
   leat__open_http1(L);
   leat__open_json(L);
+  leat__open_digest(L);
+  leat__open_poller(L);
   leat__set_text(L, "version", LEAT_VERSION);
   leat__set_text(L, "base_url", LEAT_BASE_URL);
   return 1;

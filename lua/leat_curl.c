@@ -21,11 +21,14 @@
 **                            "token"  the call needs a token: call:give(ms, unix, ...)
 **                                     or call:fail(ms, unix, ...) must follow before the
 **                                     next wait
+**                            "slot"   the call needs a slot of its rate: call:take_slot,
+**                                     call:await or call:fail must follow some time
 **                          The event is also stored in the entry's field `event`, so that
 **                          an error that a hook raises after the wait does not lose it.
 **   driver:now()           Returns the driver's clocks: monotonic ms, and Unix time in s.
 **   driver:fd()            Returns a descriptor that is readable when a wait has work to
 **                          do; -1: this system has none.
+**   driver:watch(fd)       Makes the descriptor readable also while another one is.
 **   driver:timeout()       Returns the seconds until the next work is due, at most;
 **                          nothing if there is none before the descriptor is readable.
 **   driver:cancel(call)    Cancels a call; it is not reported as done.
@@ -164,26 +167,36 @@ static int driver_cancel(lua_State *L) {
 
 /* ---- events ---------------------------------------------------------------------- */
 
+/* Returns the call of the next event, its name, and whether the call is done; NULL if there
+** is none. */
+static leat_call *next_call(leat_curl *curl, const char **event, bool *done) {
+  leat_call *call;
+  *done = false;
+  if ((call = leat_curl_token(curl)) != NULL) *event = "token";
+  else if ((call = leat_curl_slot(curl)) != NULL) *event = "slot";
+  else if ((call = leat_curl_done(curl)) != NULL) *event = "done", *done = true;
+  return call;
+}
+
 /* Pushes the next event: the entry of a call, the name of the event, and whether there
 ** may be more. Pushes nothing if there is none. */
 static int push_event(lua_State *L, driver_box *box) {
-  leat_call *call = leat_curl_token(box->curl);
-  bool needs_token = call != NULL;
-  if (!needs_token && (call = leat_curl_done(box->curl)) == NULL) return 0;
+  const char *event;
+  bool done;
+  leat_call *call = next_call(box->curl, &event, &done);
+  if (call == NULL) return 0;
   lua_settop(L, 1);
   push_entry(L, call); /* -> driver, entries, entry or nil */
-  if (needs_token) {
-    lua_pushliteral(L, "token");
-  } else {
+  if (done) {
     remove_entry(L, 2, call);
     box->calls--;
-    lua_pushliteral(L, "done");
   }
+  lua_pushstring(L, event);
   if (lua_istable(L, 3)) {
     lua_pushvalue(L, 4);
     lua_setfield(L, 3, "event");
   }
-  lua_pushboolean(L, needs_token || leat_curl_timeout_ms(box->curl) == 0);
+  lua_pushboolean(L, !done || leat_curl_timeout_ms(box->curl) == 0);
   return 3; /* entry, event, more */
 }
 
@@ -201,6 +214,11 @@ static int driver_wait(lua_State *L) {
 
 static int driver_fd(lua_State *L) {
   lua_pushinteger(L, leat_curl_fd(check_driver(L)));
+  return 1;
+}
+
+static int driver_watch(lua_State *L) {
+  lua_pushboolean(L, leat_curl_watch(check_driver(L), (int)luaL_checkinteger(L, 2)));
   return 1;
 }
 
@@ -225,9 +243,13 @@ static int curl_version(lua_State *L) {
 
 /* ---- the module ------------------------------------------------------------------ */
 
-static const luaL_Reg methods[] = {{"now", driver_now},     {"cancel", driver_cancel},
-                                   {"fd", driver_fd},       {"timeout", driver_timeout},
-                                   {"close", driver_close}, {NULL, NULL}};
+static const luaL_Reg methods[] = {{"now", driver_now},
+                                   {"cancel", driver_cancel},
+                                   {"fd", driver_fd},
+                                   {"timeout", driver_timeout},
+                                   {"watch", driver_watch},
+                                   {"close", driver_close},
+                                   {NULL, NULL}};
 
 /* start, wait and next_event are functions because methods would need a lookup for each
 ** call. */

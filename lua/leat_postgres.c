@@ -7,6 +7,8 @@
 **                             words; what it lacks comes from libpq's environment and
 **                             files. No operation takes longer than `seconds`, 10 by
 **                             default, apart from looking up the host's name.
+**   postgres.begin(conninfo)  Begins to connect, and returns a connection for `receive`.
+**   postgres.fault(conninfo)  Returns what is wrong with the string, or nil.
 **   postgres.codes            { TIMEOUT =, CONNECTION =, CONNINFO = }
 **   connection:execute(sql, types, ...)
 **                             Executes one statement. Its parameters are $1, $2, ...;
@@ -17,6 +19,17 @@
 **   connection:query(sql, types, ...)
 **                             Returns the rows, which are all in memory. Their columns
 **                             must be integers, text or bytea.
+**   connection:receive()      For programs that must not wait: goes on with connecting, or
+**                             with the statement that was sent, as far as possible without
+**                             waiting. Returns false if it is not done; then true, or the
+**                             rows of the statement. The program watches the time.
+**   connection:watched()      Returns the descriptor that `receive` waits for, and the
+**                             events: "r", "w" or "rw"; nothing if there is none. It may
+**                             change with each `receive`.
+**   connection:send(sql, types, ...)
+**                             Begins to send a statement, for `receive`. The arguments are
+**                             those of `query`. Returns true. No other statement can be
+**                             executed until `receive` has returned its rows.
 **   connection:is_broken()    Returns whether the connection is of no use any more: it was
 **                             lost or closed, or another process opened it.
 **   connection:close()
@@ -60,6 +73,10 @@ typedef struct connection {
   bool closed;   /* by the program */
   pid_t process; /* the one that opened it */
   lua_Number time_ms; /* the longest time for an operation */
+  /* OK once it is connected; otherwise what libpq waits for */
+  PostgresPollingStatusType connecting;
+  PGresult
+      *received; /* by `receive`, which waits for the end of the statement; or NULL */
 } connection;
 
 typedef struct rows {
@@ -84,11 +101,14 @@ static bool detach(PGconn *db) {
 static void finish(connection *box) {
   PGconn *db = box->db;
   box->db = NULL;
+  PQclear(box->received); /* ignores NULL */
+  box->received = NULL;
   if (db && (box->process == getpid() || detach(db))) PQfinish(db);
 }
 
 static bool is_usable(const connection *box) {
-  return box->db && box->process == getpid() && PQstatus(box->db) == CONNECTION_OK;
+  return box->db && box->process == getpid() && box->connecting == PGRES_POLLING_OK &&
+         PQstatus(box->db) == CONNECTION_OK;
 }
 
 static void clear(rows *box) {
@@ -210,10 +230,13 @@ static void ignore_notice(void *unused, const PGresult *notice) {
   (void)notice;
 }
 
-/* Begins a connection. Without the encoding it would be that of the environment. */
+/* Begins a connection. Without the encoding it would be that of the environment. What comes
+** before the string are defaults: a host that does not respond is given up in time for the
+** next one, and so is a connection that a router has forgotten. */
 static PGconn *start(const char *conninfo) {
-  const char *names[] = {"dbname", "client_encoding", "fallback_application_name", NULL};
-  const char *values[] = {conninfo, "UTF8", "leat", NULL};
+  const char *names[] = {"tcp_user_timeout", "keepalives_idle",           "dbname",
+                         "client_encoding",  "fallback_application_name", NULL};
+  const char *values[] = {"4000", "30", conninfo, "UTF8", "leat", NULL};
   PGconn *db = PQconnectStartParams(names, values, 1);
   PQsetNoticeReceiver(db, ignore_notice, NULL);
   PQsetErrorVerbosity(db, PQERRORS_VERBOSE); /* with the code: see take_code */
@@ -262,20 +285,79 @@ static lua_Number check_seconds(lua_State *L, int index) {
   return seconds;
 }
 
+/* Pushes a connection that was begun. */
+static connection *push_begun(lua_State *L, const char *conninfo, lua_Number time_ms) {
+  connection *box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = (connection){
+      .process = getpid(), .time_ms = time_ms, .connecting = PGRES_POLLING_WRITING};
+  luaL_setmetatable(L, CONNECTION_TYPE);
+  box->db = start(conninfo);
+  if (!box->db) luaL_error(L, "not enough memory");
+  return box;
+}
+
+static void set_connected(connection *box) {
+  PQsetnonblocking(box->db, 1);
+  box->connecting = PGRES_POLLING_OK;
+}
+
 static int connection_connect(lua_State *L) {
   const char *conninfo = check_text(L, 1), *fault = find_fault(conninfo);
   lua_Number time_ms = check_seconds(L, 2) * 1000, deadline = monotonic_ms() + time_ms;
   if (fault) return push_failure(L, NULL, "connect", fault, CONNINFO);
-  connection *box = lua_newuserdatauv(L, sizeof *box, 0);
-  *box = (connection){.process = getpid(), .time_ms = time_ms};
-  luaL_setmetatable(L, CONNECTION_TYPE);
-  box->db = start(conninfo);
-  if (!box->db) return luaL_error(L, "not enough memory");
+  connection *box = push_begun(L, conninfo, time_ms);
   PostgresPollingStatusType status = finish_start(box->db, deadline);
   if (status == PGRES_POLLING_FAILED) return push_refused(L, box);
   if (status != PGRES_POLLING_OK) return push_timeout(L, box, "connect");
-  PQsetnonblocking(box->db, 1);
+  set_connected(box);
   return 1;
+}
+
+static int connection_begin(lua_State *L) {
+  const lua_Number usual = 10000;
+  const char *conninfo = check_text(L, 1), *fault = find_fault(conninfo);
+  if (fault) return push_failure(L, NULL, "connect", fault, CONNINFO);
+  connection *box = push_begun(L, conninfo, usual);
+  return PQstatus(box->db) == CONNECTION_BAD ? push_refused(L, box) : 1;
+}
+
+static int connection_fault(lua_State *L) {
+  lua_pushstring(L, find_fault(check_text(L, 1)));
+  return 1;
+}
+
+static bool is_ready(PGconn *db, int events) {
+  struct pollfd socket = {.fd = PQsocket(db), .events = (short)events};
+  return socket.fd < 0 || poll(&socket, 1, 0) > 0;
+}
+
+static int events_of(PostgresPollingStatusType status) {
+  return status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+}
+
+/* libpq must be called only when its socket is ready. Pushes whether it is connected, or
+** why it cannot be. */
+static int go_on_connecting(lua_State *L, connection *box) {
+  if (is_ready(box->db, events_of(box->connecting))) {
+    PostgresPollingStatusType status = PQconnectPoll(box->db);
+    if (status == PGRES_POLLING_FAILED) return push_refused(L, box);
+    box->connecting = status;
+  }
+  bool connected = box->connecting == PGRES_POLLING_OK;
+  if (connected) set_connected(box);
+  lua_pushboolean(L, connected);
+  return 1;
+}
+
+static int connection_watched(lua_State *L) {
+  const connection *box = check_box(L, 1, OWN, CONNECTION_TYPE);
+  int fd = box->db && box->process == getpid() ? PQsocket(box->db) : -1;
+  if (fd < 0) return 0;
+  lua_pushinteger(L, fd);
+  if (box->connecting != PGRES_POLLING_OK)
+    lua_pushstring(L, box->connecting == PGRES_POLLING_READING ? "r" : "w");
+  else lua_pushstring(L, PQflush(box->db) > 0 ? "rw" : "r");
+  return 2;
 }
 
 static int connection_is_broken(lua_State *L) {
@@ -473,6 +555,75 @@ static int run(lua_State *L, connection *box, const char *operation, rows **resu
   return check_result(L, box, *result, operation);
 }
 
+static void check_columns(lua_State *L, const PGresult *result) {
+  for (int i = 0; i < PQnfields(result); i++) {
+    switch (PQftype(result, i)) {
+      case INT8:
+      case INT4:
+      case INT2:
+      case TEXT:
+      case VARCHAR:
+      case BYTEA: break;
+      default:
+        luaL_error(L,
+                   "column %d is neither an integer nor text nor bytea: its type is %d",
+                   i + 1, (int)PQftype(result, i));
+    }
+  }
+}
+
+static int connection_send(lua_State *L) {
+  connection *box = check_box(L, 1, OWN, CONNECTION_TYPE);
+  luaL_argcheck(L, !box->closed, 1, "connection is closed");
+  check_text(L, SQL);
+  int count = check_types(L);
+  if (!is_usable(box))
+    return push_failure(L, NULL, "send", "the connection is broken", CONNECTION);
+  if (!send(L, box->db, count)) {
+    int failed = push_failure(L, box->db, "send", PQerrorMessage(box->db), CONNECTION);
+    finish(box);
+    return failed;
+  }
+  PQflush(box->db);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* Like receive, but returns false rather than wait. */
+static bool receive_what_is_there(connection *box) {
+  for (;;) {
+    bool good = PQflush(box->db) >= 0 && PQconsumeInput(box->db);
+    if (good && PQisBusy(box->db)) return false;
+    PGresult *result = PQgetResult(box->db);
+    if (!result) return true;
+    if (box->received) PQclear(result);
+    else box->received = result;
+    ExecStatusType status = PQresultStatus(box->received);
+    if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH)
+      return true;
+  }
+}
+
+static int connection_receive(lua_State *L) {
+  connection *box = check_box(L, 1, OWN, CONNECTION_TYPE);
+  luaL_argcheck(L, !box->closed, 1, "connection is closed");
+  if (!box->db || box->process != getpid())
+    return push_failure(L, NULL, "receive", "the connection is broken", CONNECTION);
+  if (box->connecting != PGRES_POLLING_OK) return go_on_connecting(L, box);
+  bool done = receive_what_is_there(box);
+  if (!done || !box->received) {
+    lua_pushboolean(L, done);
+    return 1;
+  }
+  rows *found = new_rows(L);
+  found->result = box->received;
+  box->received = NULL;
+  int failed = check_result(L, box, found, "query");
+  if (failed) return failed;
+  check_columns(L, found->result);
+  return 1;
+}
+
 /* The server says how many rows a query has, too. */
 static int64_t count_changed(PGresult *result) {
   static const char *const tags[] = {"INSERT", "UPDATE", "DELETE", "MERGE"};
@@ -499,23 +650,6 @@ static int connection_execute(lua_State *L) {
 }
 
 /* ---- rows ------------------------------------------------------------------------ */
-
-static void check_columns(lua_State *L, const PGresult *result) {
-  for (int i = 0; i < PQnfields(result); i++) {
-    switch (PQftype(result, i)) {
-      case INT8:
-      case INT4:
-      case INT2:
-      case TEXT:
-      case VARCHAR:
-      case BYTEA: break;
-      default:
-        luaL_error(L,
-                   "column %d is neither an integer nor text nor bytea: its type is %d",
-                   i + 1, (int)PQftype(result, i));
-    }
-  }
-}
 
 static int connection_query(lua_State *L) {
   connection *box = check_box(L, 1, OWN, CONNECTION_TYPE);
@@ -565,16 +699,19 @@ static int rows_close(lua_State *L) {
 
 /* ---- the module ------------------------------------------------------------------ */
 
-static const luaL_Reg connection_methods[] = {{"execute", connection_execute},
-                                              {"query", connection_query},
-                                              {"is_broken", connection_is_broken},
-                                              {"close", connection_close},
-                                              {NULL, NULL}};
+static const luaL_Reg connection_methods[] = {
+    {"execute", connection_execute}, {"query", connection_query},
+    {"send", connection_send},       {"receive", connection_receive},
+    {"watched", connection_watched}, {"is_broken", connection_is_broken},
+    {"close", connection_close},     {NULL, NULL}};
 
 static const luaL_Reg rows_methods[] = {
     {"fetch", rows_fetch}, {"close", rows_close}, {NULL, NULL}};
 
-static const luaL_Reg functions[] = {{"connect", connection_connect}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"connect", connection_connect},
+                                     {"begin", connection_begin},
+                                     {"fault", connection_fault},
+                                     {NULL, NULL}};
 
 LEAT_API int luaopen_leat_postgres_core(lua_State *L);
 

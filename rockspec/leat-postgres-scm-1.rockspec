@@ -5,10 +5,11 @@ source = {
   url = "git+https://example.org/leat.git", -- until there is a public home
 }
 description = {
-  summary = "PostgreSQL for the jobs of Leat",
+  summary = "PostgreSQL for Leat: one rate for several machines, and their jobs",
   detailed = [[
-    leat.postgres.core, a thin layer over libpq, for jobs whose journal is in PostgreSQL. Nothing
-    waits for the server longer than its deadline.
+    leat.postgres, a limiter through which several machines share one rate; and leat.postgres.core,
+    a thin layer over libpq, for jobs whose journal is in PostgreSQL. Nothing waits for the server
+    longer than its deadline.
   ]],
   license = "MIT",
   labels = { "http", "api", "postgresql" },

@@ -45,7 +45,7 @@ describe("the rocks", function()
     assert.is_nil(got["leat/sandbox.lua"])
     assert.is_nil(got["leat/cli/main.lua"])
     for _, name in ipairs { "leat/csv.lua", "leat/jobs.lua", "leat/jobs/core.so", "leat/sqlite/core.so",
-      "leat/postgres/core.so" } do
+      "leat/postgres.lua", "leat/postgres/core.so" } do
       assert.is_nil(got[name], name)
     end
     for _, rock in ipairs { sandbox, command, jobs, postgres } do

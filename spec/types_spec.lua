@@ -63,12 +63,14 @@ describe("types:", function()
   local driver = require("leat.curl").new()
   local task = tasks.spawn(function() end)
   local resources = { contact_identifiers = true }
+  local limiter = require("leat.limiter").new { close = function() end }
   local jobs = require("leat.jobs")
   local store = assert(jobs.open_temporary())
   local job = assert(store:plan { client = client, operation = "find", rows = { { value = "1" } } })
   local optional = { reason = true, file = true, finished = true }
   teardown(function()
     store:close()
+    limiter:close()
     driver:close()
     server:stop()
   end)
@@ -95,6 +97,9 @@ describe("types:", function()
     ["leat.RetryOptions"] = options(job.retry, job),
     ["leat.curl"] = names((require("leat.curl"))),
     ["leat.Driver"] = methods(driver),
+    ["leat.limiter"] = names((require("leat.limiter"))),
+    ["leat.Limiter"] = methods(limiter),
+    ["leat.postgres"] = names((require("leat.postgres"))),
     ["leat.transport"] = names((require("leat.transport"))),
     ["leat.recorder"] = names((require("leat.recorder"))),
     ["leat.sandbox"] = names((require("leat.sandbox"))),
@@ -159,8 +164,8 @@ describe("types:", function()
   end)
 
   it("the modules give themselves as these", function()
-    for _, name in ipairs { "leat", "leat.environment", "leat.jobs", "leat.tasks", "leat.curl", "leat.transport",
-      "leat.recorder", "leat.sandbox" } do
+    for _, name in ipairs { "leat", "leat.environment", "leat.jobs", "leat.tasks", "leat.curl", "leat.limiter",
+      "leat.postgres", "leat.transport", "leat.recorder", "leat.sandbox" } do
       local source = markdown.read("lua/" .. name:gsub("%.", "/") .. ".lua")
       assert.truthy(source:find(("\nreturn [%%w_]+ %%-%%-%%[%%[@as %s%%]%%]\n"):format(name)), name)
     end

@@ -51,12 +51,14 @@ enum {
 static const int64_t NEVER = INT64_MAX;
 
 typedef enum job_state {
-  JOB_QUEUED,         /* waits for a connection, and never had one */
-  JOB_REQUEUED,       /* the same, but goes first, because its call has begun */
-  JOB_WAITING,        /* after LEAT_WAIT */
-  JOB_AWAITING_TOKEN, /* after LEAT_TOKEN */
-  JOB_WORKING,        /* it has, or may make, one of max_connections */
-  JOB_FINISHED        /* its call is done, and not yet returned by leat_curl_done */
+  JOB_QUEUED,      /* waits for a connection, and never had one */
+  JOB_REQUEUED,    /* the same, but goes first, because its call has begun */
+  JOB_WAITING,     /* after LEAT_WAIT */
+  JOB_NEEDS_TOKEN, /* after LEAT_TOKEN, not yet returned by leat_curl_token */
+  JOB_NEEDS_SLOT,  /* after LEAT_SLOT, not yet returned by leat_curl_slot */
+  JOB_AWAITING,    /* after either, returned */
+  JOB_WORKING,     /* it has, or may make, one of max_connections */
+  JOB_FINISHED     /* its call is done, and not yet returned by leat_curl_done */
 } job_state;
 
 typedef struct job {
@@ -68,7 +70,7 @@ typedef struct job {
   leat_sent sent;
   int reconnects;       /* before the first byte of its exchange was sent */
   int64_t queued_since; /* when it entered the queue, in ms */
-  bool token_reported;  /* leat_curl_token has reported that it needs a token */
+  leat_step awaits;     /* while it is awaiting: LEAT_TOKEN or LEAT_SLOT */
   uint64_t epoch;       /* the client's epoch when the call began to wait for a token */
 } job;
 
@@ -107,7 +109,8 @@ struct leat_curl {
   bool stale;         /* multi may have cached CA certificates that failed to decode */
   bool broken; /* multi had no memory to watch a socket, and gets no more handles */
   leat__link busy, idle; /* all connections */
-  leat__link queued, requeued, waiting, awaiting_token, working, finished; /* jobs */
+  leat__link queued, requeued, waiting, needs_token, needs_slot, awaiting, working,
+      finished;      /* jobs */
   leat__heap timers; /* all jobs have one; a finished job is never due */
   uint64_t started;  /* number of jobs so far */
   bool wake_pending; /* a client's epoch changed: waiting jobs must run again */
@@ -194,7 +197,9 @@ static leat__link *list_of(leat_curl *curl, job_state to) {
     case JOB_QUEUED: return &curl->queued;
     case JOB_REQUEUED: return &curl->requeued;
     case JOB_WAITING: return &curl->waiting;
-    case JOB_AWAITING_TOKEN: return &curl->awaiting_token;
+    case JOB_NEEDS_TOKEN: return &curl->needs_token;
+    case JOB_NEEDS_SLOT: return &curl->needs_slot;
+    case JOB_AWAITING: return &curl->awaiting;
     case JOB_WORKING: return &curl->working;
     case JOB_FINISHED: break;
   }
@@ -779,14 +784,11 @@ static void run_call(leat_curl *curl, job *j) {
     case LEAT_SEND: exchange(curl, j); break;
     case LEAT_WAIT: move(curl, j, JOB_WAITING, leat_call_until(j->call)); break;
     case LEAT_TOKEN:
-      j->token_reported = false;
+    case LEAT_SLOT:
+      j->awaits = step;
       j->epoch = epoch_of(j);
-      move(curl, j, JOB_AWAITING_TOKEN, NEVER);
+      move(curl, j, step == LEAT_TOKEN ? JOB_NEEDS_TOKEN : JOB_NEEDS_SLOT, NEVER);
       break;
-    case LEAT_SLOT: /* this driver has no store */
-      leat_call_fail(j->call, moment(curl), LEAT_MISUSE, LEAT_SENT_NO,
-                     "leat_curl shares no rate with other processes");
-      /* fall through */
     case LEAT_DONE: move(curl, j, JOB_FINISHED, NEVER); break;
   }
 }
@@ -799,15 +801,27 @@ static bool can_dispatch(const leat_curl *curl) {
          curl->connects_begun < CONNECTS_AT_ONCE;
 }
 
-/* Whether the job's call must be run again: it is done, or its client's epoch changed. */
+/* Whether the job's call must be run again: it is done or has its slot, or its client's
+** epoch changed. */
 static bool can_continue(const job *j) {
+  if (j->awaits == LEAT_SLOT) return !leat_call_awaits_slot(j->call);
   return leat_call_is_done(j->call) || epoch_of(j) != j->epoch;
 }
 
-static bool any_can_continue(const leat_curl *curl) {
-  for (leat__link *l = curl->awaiting_token.next; l != &curl->awaiting_token; l = l->next)
+static bool is_awaiting(const job *j) {
+  return j->state == JOB_NEEDS_TOKEN || j->state == JOB_NEEDS_SLOT ||
+         j->state == JOB_AWAITING;
+}
+
+static bool one_can_continue(const leat__link *jobs) {
+  for (leat__link *l = jobs->next; l != jobs; l = l->next)
     if (can_continue(job_at(l))) return true;
   return false;
+}
+
+static bool any_can_continue(const leat_curl *curl) {
+  return one_can_continue(&curl->needs_token) || one_can_continue(&curl->needs_slot) ||
+         one_can_continue(&curl->awaiting);
 }
 
 static void enqueue_job(leat_curl *curl, job *j, job_state to) {
@@ -815,21 +829,26 @@ static void enqueue_job(leat_curl *curl, job *j, job_state to) {
   move(curl, j, to, leat_call_queue_deadline(j->call, j->queued_since));
 }
 
-/* Queues these jobs again, and wakes those that wait for the same token. */
-static void requeue_awaiting_token(leat_curl *curl) {
-  for (leat__link *l = curl->awaiting_token.next, *next; l != &curl->awaiting_token;
-       l = next) {
+/* Queues the jobs that can continue again, and wakes those that wait for the same token. */
+static void requeue(leat_curl *curl, const leat__link *jobs) {
+  for (leat__link *l = jobs->next, *next; l != jobs; l = next) {
     next = l->next;
-    if (!can_continue(job_at(l))) continue;
-    enqueue_job(curl, job_at(l), JOB_REQUEUED);
-    curl->wake_pending = true;
+    job *j = job_at(l);
+    if (!can_continue(j)) continue;
+    enqueue_job(curl, j, JOB_REQUEUED);
+    if (j->awaits == LEAT_TOKEN) curl->wake_pending = true;
   }
 }
 
-static bool has_token_to_report(const leat_curl *curl) {
-  for (leat__link *l = curl->awaiting_token.next; l != &curl->awaiting_token; l = l->next)
-    if (!job_at(l)->token_reported) return true;
-  return false;
+static void requeue_awaiting(leat_curl *curl) {
+  requeue(curl, &curl->needs_token);
+  requeue(curl, &curl->needs_slot);
+  requeue(curl, &curl->awaiting);
+}
+
+static bool has_step_to_report(const leat_curl *curl) {
+  return !leat__list_is_empty(&curl->needs_token) ||
+         !leat__list_is_empty(&curl->needs_slot);
 }
 
 /* Runs queued jobs, in order and requeued ones first, while connections are free. */
@@ -1051,7 +1070,9 @@ static void on_due(leat_curl *curl, job *j, int64_t now) {
     case JOB_WAITING: enqueue_job(curl, j, JOB_REQUEUED); break;
     case JOB_QUEUED:
     case JOB_REQUEUED: on_queue_deadline(curl, j, now); break;
-    case JOB_AWAITING_TOKEN:
+    case JOB_NEEDS_TOKEN:
+    case JOB_NEEDS_SLOT:
+    case JOB_AWAITING:
     case JOB_FINISHED: break; /* never due */
   }
 }
@@ -1095,10 +1116,10 @@ static int64_t work_due(const leat_curl *curl) {
   return due;
 }
 
-/* Like work_due, but 0 also if there is something to report: a call that is done or
-** needs a token. */
+/* Like work_due, but 0 also if there is something to report: a call that is done, or
+** needs a token or a slot. */
 static int64_t next_due(const leat_curl *curl) {
-  return !leat__list_is_empty(&curl->finished) || has_token_to_report(curl)
+  return !leat__list_is_empty(&curl->finished) || has_step_to_report(curl)
              ? 0
              : work_due(curl);
 }
@@ -1153,7 +1174,7 @@ static void step(leat_curl *curl, int ms) {
   /* Time may have passed: libcurl may have read certificates, or resolved a name. */
   int64_t now = read_clock(curl);
   handle_messages(curl, &seen);
-  requeue_awaiting_token(curl);
+  requeue_awaiting(curl);
   handle_timers(curl, now);
   dispatch(curl);
   arm_timer(curl);
@@ -1195,8 +1216,9 @@ static bool open_context(leat_curl *curl, leat_error *error) {
 }
 
 static void cancel_all(leat_curl *curl, const char *why) {
-  static const job_state all[] = {JOB_QUEUED, JOB_REQUEUED, JOB_WAITING,
-                                  JOB_AWAITING_TOKEN, JOB_WORKING};
+  static const job_state all[] = {JOB_QUEUED,      JOB_REQUEUED,   JOB_WAITING,
+                                  JOB_NEEDS_TOKEN, JOB_NEEDS_SLOT, JOB_AWAITING,
+                                  JOB_WORKING};
   read_clock(curl);
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
     for (job *j; (j = first_of(list_of(curl, all[i]))) != NULL;)
@@ -1288,9 +1310,10 @@ leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *error) {
     free(curl);
     return NULL;
   }
-  leat__link *lists[] = {&curl->busy,     &curl->idle,    &curl->queued,
-                         &curl->requeued, &curl->waiting, &curl->awaiting_token,
-                         &curl->working,  &curl->finished};
+  leat__link *lists[] = {&curl->busy,       &curl->idle,     &curl->queued,
+                         &curl->requeued,   &curl->waiting,  &curl->needs_token,
+                         &curl->needs_slot, &curl->awaiting, &curl->working,
+                         &curl->finished};
   for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
     leat__list_init(lists[i]);
   if (!copy_config(curl, config)) set_error(error, LEAT_NO_MEMORY, "out of memory");
@@ -1378,15 +1401,19 @@ leat_call *leat_curl_done(leat_curl *curl) {
   return call;
 }
 
+static leat_call *report(leat_curl *curl, leat__link *jobs) {
+  job *j = first_of(jobs);
+  if (j == NULL) return NULL;
+  move(curl, j, JOB_AWAITING, NEVER);
+  return j->call;
+}
+
 leat_call *leat_curl_token(leat_curl *curl) {
-  for (leat__link *l = curl->awaiting_token.next; l != &curl->awaiting_token;
-       l = l->next) {
-    job *j = job_at(l);
-    if (j->token_reported) continue;
-    j->token_reported = true;
-    return j->call;
-  }
-  return NULL;
+  return report(curl, &curl->needs_token);
+}
+
+leat_call *leat_curl_slot(leat_curl *curl) {
+  return report(curl, &curl->needs_slot);
 }
 
 void leat_curl_cancel(leat_curl *curl, leat_call *call) {
@@ -1394,7 +1421,7 @@ void leat_curl_cancel(leat_curl *curl, leat_call *call) {
   job *j = leat_call_job(call, curl);
   read_clock(curl);
   if (j == NULL) return;
-  if (j->state == JOB_AWAITING_TOKEN && can_continue(j))
+  if (is_awaiting(j) && can_continue(j))
     curl->wake_pending = true; /* others wait for the same token */
   if (j->state != JOB_FINISHED) fail(curl, j, LEAT_CANCELED, "canceled");
   release(curl, j);
@@ -1403,16 +1430,22 @@ void leat_curl_cancel(leat_curl *curl, leat_call *call) {
   arm_timer(curl);
 }
 
+/* Fails a call that awaits what only its program has, which waits for the call. */
+static void fail_awaiting(leat_curl *curl, const job *j) {
+  bool slot = j->awaits == LEAT_SLOT;
+  leat_call_fail(j->call, moment(curl), slot ? LEAT_MISUSE : LEAT_CONFIG, LEAT_SENT_NO,
+                 slot ? "leat_curl_perform shares no rate with other processes"
+                      : "the client has no token function");
+}
+
 /* Runs until this call is done. Other calls progress too, but their results and their
 ** need for tokens stay available to leat_curl_done and leat_curl_token. */
 void leat_curl_perform(leat_curl *curl, leat_call *call) {
   if (!leat_curl_start(curl, call)) return;
   while (!leat_call_is_done(call)) {
+    const job *j = leat_call_job(call, curl);
+    if (j && is_awaiting(j) && !can_continue(j)) fail_awaiting(curl, j);
     if (same_process(curl)) step(curl, ms_until(work_due(curl)));
-    job *j = leat_call_job(call, curl);
-    if (j && j->state == JOB_AWAITING_TOKEN && !can_continue(j))
-      leat_call_fail(call, moment(curl), LEAT_CONFIG, LEAT_SENT_NO,
-                     "the client has no token function");
   }
   job *j = leat_call_job(call, curl);
   if (j) release(curl, j);
@@ -1428,6 +1461,11 @@ int leat_curl_fd(leat_curl *curl) {
   int fd = curl->poller ? leat__poller_fd(curl->poller) : -1;
   if (fd >= 0) arm_timer(curl);
   return fd;
+}
+
+/* libcurl ignores the events of a descriptor that it does not know: see handle_event. */
+bool leat_curl_watch(leat_curl *curl, int fd) {
+  return fd >= 0 && same_process(curl) && leat__poller_set(curl->poller, fd, LEAT_READ);
 }
 
 const char *leat_curl_version(void) {

@@ -38,8 +38,9 @@ LEAT_API leat_curl *leat_curl_new(const leat_curl_config *config, leat_error *er
 LEAT_API void leat_curl_free(leat_curl *curl);
 
 /* Runs the call and blocks until it is done. The driver's other calls make progress
-** meanwhile, and stay available to leat_curl_done and leat_curl_token. If the call itself
-** needs a token from the caller, it fails with LEAT_CONFIG. */
+** meanwhile, and stay available to leat_curl_done, leat_curl_token and leat_curl_slot. If
+** the call itself needs a token from the caller, it fails with LEAT_CONFIG; if it needs a
+** slot, with LEAT_MISUSE. */
 LEAT_API void leat_curl_perform(leat_curl *curl, leat_call *call);
 
 /* Starts a call, or queues it. Returns false if the call was not accepted: it is then
@@ -58,6 +59,16 @@ LEAT_API leat_call *leat_curl_done(leat_curl *curl);
 ** after leat_client_set_token (with leat_curl_moment) or leat_call_fail. An event loop
 ** must then call leat_curl_fd, which rearms the descriptor, or leat_curl_step. */
 LEAT_API leat_call *leat_curl_token(leat_curl *curl);
+/* Returns a call that needs a slot of its client's rate limit, because its client was
+** created with slots_from_caller. Each is returned once; NULL if there is none. The call
+** continues after leat_call_take_slot, leat_call_await or leat_call_fail, which are in
+** leat_driver.h. Until then it waits, beyond its queue_timeout too; see leat_call_until. An
+** event loop must then call leat_curl_fd or leat_curl_step. */
+LEAT_API leat_call *leat_curl_slot(leat_curl *curl);
+/* Makes the driver's descriptor, and waits, ready also while another descriptor is readable:
+** for a program that gives out slots, and watches one descriptor. Closing it ends that.
+** Returns false if that cannot be. */
+LEAT_API bool leat_curl_watch(leat_curl *curl, int fd);
 /* Returns the current time on the driver's clock. */
 LEAT_API leat_moment leat_curl_moment(leat_curl *curl);
 /* Cancels a call: it ends with LEAT_CANCELED unless it is done already, and

@@ -40,7 +40,7 @@ function adapter.attach(cq)
       ends[driver] = over
       cq:wrap(function()
         while ends[driver] == over do
-          cqueues.poll(driver, over)
+          cqueues.poll({ pollfd = driver:fd(), events = "r", timeout = driver.timeout and driver:timeout() }, over)
           poll()
         end
       end)

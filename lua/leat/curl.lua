@@ -56,6 +56,19 @@ function Driver:give_token(call, hooks)
   end
 end
 
+--- Makes the driver's descriptor readable also while another one is, that of a limiter: see `leat.driver`.
+-- @tparam number fd the other descriptor
+function Driver:watch(fd)
+  self.handle:watch(fd)
+end
+
+--- Continues a call that has its slot: see `leat.driver`.
+function Driver:resume()
+  if self.watched and not self.closed then
+    self.handle:fd() -- makes the descriptor readable
+  end
+end
+
 --- Waits up to `seconds` for I/O or a timer, handles it, and reports the events of calls: see `leat.driver`.
 -- @tparam number seconds the time to wait, or 0
 function Driver:step(seconds)

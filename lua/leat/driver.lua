@@ -13,6 +13,8 @@
 --   * `blocking` the option of that name
 --   * `token_timeout` seconds after which a driver may stop waiting for the token function, if it can
 --   * `store` in nginx, with `shared`: what the workers share
+--   * `account` with a `limiter`: what gives slots to the client's calls: see `leat.limiter`. Their step may then be
+--     `"slot"`: a driver that implements `perform` itself calls `wait_for_slot`
 --
 -- A driver that implements `perform` itself needs nothing else: see `leat.transport`. It blocks, in tasks
 -- too.
@@ -27,10 +29,11 @@
 --     at once; then no event follows. After an interrupt `start` may be called again with a call that is under way:
 --     then it must do nothing
 --   * `step(seconds)` waits until there is something to do, for at most `seconds`, which may be 0, and does it.
---     For each call that is done, or needs a token, it calls `report`. It must not wait much longer than 0.1
+--     For each call that is done, or needs a token or a slot, it calls `report`. It must not wait much longer than 0.1
 --     seconds, because nothing else runs meanwhile, not even a signal's handler
 --   * `give_token(call, hooks)` passes `hooks.token` to `give_token` of this module, and lets the call go on.
 --     It is called after the event "token"
+--   * `resume(call)` is needed for `limiter` only: it continues a call that was reported as `"slot"`
 --   * `cancel(call)` ends the call as `canceled`, with `call:fail`, whether it was started or not. No event follows.
 --     It must work on a closed driver too
 --   * `is_idle()` returns whether no call is under way
@@ -38,6 +41,8 @@
 --   * `observe(hooks)` is optional: it makes the driver call `hooks.attempts`, which `hooks` has, between exchanges
 --   * `fd()` is needed only for event loops: it returns a descriptor that is readable when `step` has something to
 --     do, timers included. Without it, or with -1, tasks that use several drivers at once are run every millisecond
+--   * `watch(fd)` is optional, for `limiter` and event loops: it makes the driver's descriptor readable also while `fd`
+--     is, which is a limiter's
 --
 -- It has a field `closed`, which is false until `close` sets it.
 -- @module leat.driver
@@ -72,6 +77,48 @@ function driver.give_token(call, ms, unix, ask)
   call:fail(ms, unix, "unauthorized", "no",
     token and "the token function gave what is no token, or no memory is left for it"
       or "no token: " .. tostring(more or "the token function gave none"))
+end
+
+-- ---- slots -------------------------------------------------------------------------------
+
+--- Gives a slot to a call that needs one, for drivers that block: waits until the limiter has one, or until the call
+-- has failed.
+-- @tparam table self the driver
+-- @param call the call, whose next step is `"slot"`
+-- @tparam table hooks the client's hooks
+-- @tparam[opt=blocks] function sleep waits for the given seconds, and yields
+function driver.wait_for_slot(self, call, hooks, sleep)
+  local account = hooks.account
+  account:await(call, self)
+  while call:awaits_slot() do
+    if sleep then
+      sleep(0.005)
+    end
+    account.limiter:step(sleep and 0 or 0.1)
+  end
+end
+
+--- Lets the scheduler step a limiter that has work to do, and lets a loop that watches only the driver do so.
+-- @tparam table self the driver
+-- @tparam table limiter the limiter
+function driver.watch_limiter(self, limiter)
+  if limiter:is_idle() then
+    return
+  end
+  driver.scheduler.watch(limiter)
+  if self.watch and not self.closed then
+    self:watch(limiter:fd())
+  end
+end
+
+--- Lets a call wait for its slot, after the event `"slot"`. It does not block.
+-- @tparam table self the driver
+-- @param call the call
+-- @tparam table hooks the client's hooks
+function driver.await_slot(self, call, hooks)
+  local account = hooks.account
+  account:await(call, self)
+  driver.watch_limiter(self, account.limiter)
 end
 
 -- ---- errors ------------------------------------------------------------------------------
@@ -117,7 +164,7 @@ local WAIT = 0.1 -- seconds: the longest wait. Between two waits Lua handles Ctr
 
 --- Reports an event of a call that is under way.
 -- @tparam table entry the entry that `start` received with the call
--- @tparam string event `"done"`; or `"token"`: the call needs a token
+-- @tparam string event `"done"`; `"token"`: the call needs a token; or `"slot"`: it needs a slot
 function driver.report(entry, event)
   entry.event = event
   if entry.task then
@@ -156,6 +203,9 @@ local function block(self, call, hooks)
     if entry.event == "token" then
       entry.event = false
       give_token_blocking(self, call, hooks)
+    elseif entry.event == "slot" then
+      entry.event = false
+      driver.await_slot(self, call, hooks)
     end
   until entry.event or self.closed
   if not entry.event then

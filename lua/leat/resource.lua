@@ -157,7 +157,8 @@ function finish(self, row, call, card, go_on)
   if self.settings then apply(self.settings, call) end
   if not row.writes then
     perform(self, row, call)
-    local value, err, info = result_of(call, failure, metatable, self.hooks.json, true, self.driver.releases_calls)
+    local value, err, info = result_of(call, failure, metatable, self.hooks.json, true,
+      self.driver.releases_calls and not self.hooks.account) -- a limiter keeps a reference for a while
     return value, err, info
   end
   local thread, main = running()

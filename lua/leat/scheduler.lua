@@ -75,6 +75,8 @@ local function watch(driver)
   end
 end
 
+scheduler.watch = watch
+
 local function unwatch(i)
   notify_loops("unwatch", busy[i])
   table.remove(busy, i)
@@ -111,7 +113,7 @@ end
 -- the call's last event, or false; its field `task` is the task.
 
 local function is_under_way(entry)
-  return entry.call and (not entry.event or entry.event == "token")
+  return entry.call and (not entry.event or entry.event == "token" or entry.event == "slot")
 end
 
 -- Iterates over all entries of a task, the innermost first.
@@ -482,6 +484,9 @@ local function carry_to_end(task, entry, driver, call, hooks)
     if event == "token" then
       entry.event = false
       driver:give_token(call, hooks)
+    elseif event == "slot" then
+      entry.event = false
+      drivers.await_slot(driver, call, hooks)
     elseif event == "refused" then
       error(entry.why, 0)
     else

@@ -136,6 +136,8 @@ local function carry(self, call, hooks)
       send(self, call, ms)
     elseif step == "token" then
       visit(self, drivers.give_token, call, ms, unix, hooks.token)
+    elseif step == "slot" then
+      drivers.wait_for_slot(self, call, hooks, self.yields and self.clock.sleep)
     elseif step == "wait" then
       if not wait(self, (call:until_ms() - ms) / 1000) then
         return WOULD_BLOCK

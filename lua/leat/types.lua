@@ -44,7 +44,8 @@ function leat.assert(value, err, ...) end
 ---@field retry_cap? number seconds: the largest limit of a backoff; default: 20
 ---@field rate? number requests per second; default: no limit
 ---@field shared? string in nginx: the name of a lua_shared_dict that all workers share
----@field account? string with shared and token: a name for the account of the tokens
+---@field account? string with shared and token, or limiter: a name for the account of the tokens, or of the rate
+---@field limiter? leat.Limiter gives slots of a rate that processes share, also on several machines
 ---@field on_attempt? fun(attempt: leat.Attempt) a hook that is called after every exchange
 ---@field show_values? boolean true: attempts include the cards' values; default: false
 ---@field json? boolean true: info.json is the response's data as JSON text; default: false
@@ -749,6 +750,53 @@ function Driver:step(seconds) end
 
 ---Calls the client's token function, and gives its token to the call: see leat.driver.
 function Driver:give_token(call, hooks) end
+
+---Makes the driver's descriptor readable also while another one is: see leat.driver.
+---@param fd integer
+function Driver:watch(fd) end
+
+---Continues a call that has its slot: see leat.driver.
+function Driver:resume() end
+
+---@class leat.limiter
+local limiter = {}
+
+---Makes a limiter whose slots are in a store.
+---@param store table see leat.limiter
+---@return leat.Limiter
+function limiter.new(store) end
+
+---@class leat.Limiter
+local Limiter = {}
+
+---Closes the limiter and its store. Calls that need a slot fail from then on.
+function Limiter:close() end
+
+---Returns what the clients of an account share. leat.new calls it.
+---@param options table
+---@return table? account
+---@return string? wrong
+function Limiter:account_for(options) end
+
+---Waits for the store or a timer, and gives slots to calls.
+---@param seconds number
+function Limiter:step(seconds) end
+
+---Returns whether no call waits for a slot.
+---@return boolean
+function Limiter:is_idle() end
+
+---Returns a descriptor that is readable when `step` has something to do.
+---@return integer
+function Limiter:fd() end
+
+---@class leat.postgres
+local postgres = {}
+
+---Makes a limiter whose slots are in PostgreSQL.
+---@param options { db: string }
+---@return leat.Limiter
+function postgres.limiter(options) end
 
 ---@class leat.Request
 ---@field method string

@@ -524,6 +524,9 @@ static void test_descriptor(void) {
 static void test_descriptor_alone(void) {
 }
 
+static void test_other_descriptor(void) {
+}
+
 #else
 
 static void test_descriptor(void) {
@@ -571,6 +574,27 @@ static void test_descriptor_alone(void) {
   close_http(&s);
 }
 
+/* The other descriptor is the program's: the driver neither reads nor closes it. */
+static void test_other_descriptor(void) {
+  stage s;
+  int ends[2];
+  open_http(&s, "another descriptor makes it ready", &good_reply, 1, 5000, 0);
+  struct pollfd fd = {leat_curl_fd(s.curl), POLLIN, 0};
+  CHECK(pipe(ends) == 0 && leat_curl_watch(s.curl, ends[0]));
+  CHECK(leat_curl_watch(s.curl, ends[0]) && !leat_curl_watch(s.curl, -1));
+  CHECK(poll(&fd, 1, 0) == 0);
+  CHECK(write(ends[1], "x", 1) == 1 && poll(&fd, 1, 1000) == 1);
+  leat_call *call = card_call(s.client, "find");
+  leat_curl_perform(s.curl, call);
+  CHECK(leat_call_error(call)->kind == LEAT_OK && poll(&fd, 1, 0) == 1);
+  close(ends[0]);
+  leat_curl_step(s.curl);
+  CHECK(poll(&fd, 1, 0) == 0);
+  leat_call_free(call);
+  close(ends[1]);
+  close_http(&s);
+}
+
 #endif
 
 static void test_twice(void) {
@@ -611,6 +635,42 @@ static void test_shared_rate(void) {
   CHECK(perform(s.curl, s.client, "find").kind == LEAT_OK);
   leat_client_free(shared);
   close_http(&s);
+}
+
+/* Each call is reported once, and goes on with a slot, without one, or at its end. */
+static void test_slots_from_caller(void) {
+  stage s;
+  open_http(&s, "slots that the program gives", &good_reply, 1, 2000, 0);
+  leat_client *client =
+      client_here(&s, (leat_config){.rate_per_minute = 6000, .slots_from_caller = true});
+  leat_call *calls[4];
+  for (int i = 0; i < 4; i++)
+    leat_curl_start(s.curl, calls[i] = card_call(client, "find"));
+  CHECK(leat_curl_timeout_ms(s.curl) == 0);
+  for (int i = 0; i < 4; i++)
+    CHECK(leat_curl_slot(s.curl) == calls[i]);
+  CHECK(leat_curl_slot(s.curl) == NULL && leat_curl_token(s.curl) == NULL);
+  CHECK(leat_curl_timeout_ms(s.curl) == -1);
+  leat_moment at = leat_curl_moment(s.curl);
+  leat_call_take_slot(calls[1], at.monotonic_ms * 1000, 10000000);
+  leat_call_fail(calls[2], at, LEAT_TIMEOUT, LEAT_SENT_NO, "no slot");
+  leat_call_await(calls[3], at, at.monotonic_ms + 1);
+  CHECK(leat_curl_timeout_ms(s.curl) == 0);
+  int done = 0;
+  for (leat_call *call; done < 2; leat_curl_wait(s.curl, 1000))
+    while ((call = leat_curl_done(s.curl)) != NULL) {
+      CHECK(leat_call_error(call)->kind == (call == calls[2] ? LEAT_TIMEOUT : LEAT_OK));
+      done++;
+    }
+  CHECK(leat_curl_slot(s.curl) == calls[3] && leat_curl_slot(s.curl) == NULL);
+  leat_curl_cancel(s.curl, calls[0]);
+  leat_curl_cancel(s.curl, calls[3]);
+  CHECK(leat_call_error(calls[3])->kind == LEAT_CANCELED);
+  for (int i = 0; i < 4; i++)
+    leat_call_free(calls[i]);
+  leat_client_free(client);
+  close_http(&s);
+  CHECK(s.server.requests == 1);
 }
 
 /* Two clients share a driver. A call that waits for a token does not disturb the other
@@ -984,8 +1044,10 @@ int main(void) {
   test_free_orders();
   test_descriptor();
   test_descriptor_alone();
+  test_other_descriptor();
   test_twice();
   test_shared_rate();
+  test_slots_from_caller();
   test_asking();
   test_busy("busy while 150 responses arrive", BUSY_WAITS);
   test_busy("busy, then it steps", BUSY_STEPS);

@@ -746,15 +746,15 @@ static void test_shared_rate(void) {
   CHECK(leat_client_slot_length_us(client) == 200000);
   CHECK(leat_call_next(call, now) == LEAT_SLOT && leat_call_next(call, now) == LEAT_SLOT);
   CHECK(leat_call_until(call) == start + 1000);
-  leat_call_take_slot(call, start * 1000 + 400000);
+  leat_call_take_slot(call, start * 1000 + 400000, 200000);
   CHECK(leat_call_next(call, now) == LEAT_WAIT);
   CHECK(leat_call_until(call) == start + 400);
-  leat_call_take_slot(call, 1); /* it has one already */
+  leat_call_take_slot(call, 1, 200000); /* it has one already */
   now.monotonic_ms += 400;
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   TEST("one that is too late is refused");
   CHECK(leat_call_next(late, now) == LEAT_SLOT);
-  leat_call_take_slot(late, (now.monotonic_ms + 1001) * 1000);
+  leat_call_take_slot(late, (now.monotonic_ms + 1001) * 1000, 200000);
   CHECK(leat_call_next(late, now) == LEAT_DONE);
   CHECK(leat_call_error(late)->kind == LEAT_TIMEOUT);
   leat_call_free(late);
@@ -763,9 +763,75 @@ static void test_shared_rate(void) {
   while (leat_call_next(call, now) == LEAT_WAIT)
     now.monotonic_ms = leat_call_until(call);
   CHECK(leat_call_next(call, now) == LEAT_SLOT);
-  leat_call_take_slot(call, (now.monotonic_ms - 201) * 1000);
+  leat_call_take_slot(call, (now.monotonic_ms - 201) * 1000, 200000);
   CHECK(leat_call_next(call, now) == LEAT_SLOT);
-  leat_call_take_slot(call, now.monotonic_ms * 1000);
+  leat_call_take_slot(call, now.monotonic_ms * 1000, 200000);
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  FREE_ALL(client, call);
+}
+
+/* The store that processes share takes time to respond, or does not. */
+static void test_slot_that_takes_time(void) {
+  leat_client *client = new_client((leat_config){.rate_per_minute = 300,
+                                                 .queue_timeout_ms = 1000,
+                                                 .timeout_ms = 500,
+                                                 .slots_from_caller = true});
+  leat_call *call = card_call(client, "find");
+  int64_t start = now.monotonic_ms;
+  TEST("waiting for a slot is no part of the timeout, but of queue_timeout");
+  CHECK(!leat_call_awaits_slot(call) && !leat_call_awaits_slot(NULL));
+  CHECK(leat_call_timeout_ms(call) == 500 && leat_call_timeout_ms(NULL) == 0);
+  CHECK(leat_call_next(call, now) == LEAT_SLOT && leat_call_awaits_slot(call));
+  now.monotonic_ms += 300;
+  CHECK(leat_call_next(call, now) == LEAT_SLOT && leat_call_until(call) == start + 1000);
+  leat_call_await(call, now, now.monotonic_ms + 100);
+  CHECK(!leat_call_awaits_slot(call) && leat_call_next(call, now) == LEAT_WAIT);
+  now.monotonic_ms += 100;
+  CHECK(leat_call_next(call, now) == LEAT_SLOT && leat_call_until(call) == start + 1000);
+  now.monotonic_ms += 300;
+  leat_call_take_slot(call, now.monotonic_ms * 1000, 10000);
+  CHECK(!leat_call_awaits_slot(call));
+  TEST("one that may be used for less than its length");
+  now.monotonic_ms += 11;
+  CHECK(leat_call_next(call, now) == LEAT_SLOT && leat_call_until(call) == start + 1000);
+  leat_call_take_slot(call, now.monotonic_ms * 1000, 10000);
+  now.monotonic_ms += 10;
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  CHECK(leat_call_request(call)->deadline_ms == now.monotonic_ms + 500);
+  TEST("and the next one moves the deadline of the call");
+  leat_call_fail(call, now, LEAT_CONNECTION, LEAT_SENT_NO, "broke");
+  CHECK(leat_call_next(call, now) == LEAT_WAIT);
+  now.monotonic_ms = leat_call_until(call);
+  int64_t left = start + 721 + 500 - now.monotonic_ms;
+  CHECK(leat_call_next(call, now) == LEAT_SLOT);
+  now.monotonic_ms += 200;
+  leat_call_take_slot(call, now.monotonic_ms * 1000, 10000);
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  CHECK(leat_call_request(call)->deadline_ms == now.monotonic_ms + left);
+  FREE_ALL(client, call);
+}
+
+static void test_slot_that_is_refused(void) {
+  leat_client *client =
+      new_client((leat_config){.rate_per_minute = 300, .slots_from_caller = true});
+  leat_call *call = card_call(client, "create");
+  TEST("no slot is to be had");
+  CHECK(leat_call_next(call, now) == LEAT_SLOT && leat_call_until(call) == INT64_MAX);
+  leat_call_fail(call, now, LEAT_TIMEOUT, LEAT_SENT_MAYBE, "the store is away");
+  CHECK(leat_call_next(call, now) == LEAT_DONE && !leat_call_awaits_slot(call));
+  CHECK(leat_call_error(call)->sent == LEAT_SENT_NO);
+  CHECK(!leat_call_error(call)->outcome_unknown && leat_call_error(call)->attempts == 0);
+  FREE_ALL(client, call);
+  TEST("a token request needs one, though the token is not shared");
+  client = new_client((leat_config){.api_key = NULL,
+                                    .client_id = "id",
+                                    .client_secret = "secret",
+                                    .rate_per_minute = 300,
+                                    .slots_from_caller = true});
+  call = card_call(client, "find");
+  CHECK(leat_call_next(call, now) == LEAT_SLOT && leat_call_awaits_slot(call));
+  CHECK(leat_call_purpose(call) == LEAT_TO_GET_TOKEN);
+  leat_call_take_slot(call, now.monotonic_ms * 1000, 200000);
   CHECK(leat_call_next(call, now) == LEAT_SEND);
   FREE_ALL(client, call);
 }
@@ -1461,6 +1527,8 @@ int main(void) {
   test_pause_of_many();
   test_rate();
   test_shared_rate();
+  test_slot_that_takes_time();
+  test_slot_that_is_refused();
   test_queue_timeout();
   test_pause_too_long();
   test_long_pause();

@@ -73,6 +73,11 @@ static void supply_token(leat_call *call, leat_moment at) {
   }
 }
 
+static void supply_slot(leat_call *call, leat_moment at) {
+  if (test_draw(3) == 0) leat_call_await(call, at, any_time());
+  else leat_call_take_slot(call, any_time(), any_time());
+}
+
 static void share_pause(leat_client *client, leat_moment at) {
   leat_pause pause = {.until_ms = any_time(), .kind = LEAT_MAINTENANCE};
   leat_client_share_pause(client, at, &pause);
@@ -86,7 +91,7 @@ static bool drive(leat_call *call) {
   switch (leat_call_next(call, at)) {
     case LEAT_SEND: exchange(call, at); break;
     case LEAT_TOKEN: supply_token(call, at); break;
-    case LEAT_SLOT: leat_call_take_slot(call, any_time()); break;
+    case LEAT_SLOT: supply_slot(call, at); break;
     case LEAT_WAIT: leat_call_until(call); break;
     case LEAT_DONE: return false;
   }
@@ -122,6 +127,12 @@ int main(void) {
   check_calls(
       "with a rate that is shared",
       &(leat_config){.api_key = "times-key", .rate_per_minute = 60, .shared = true});
+  check_calls("with slots from the program",
+              &(leat_config){.client_id = "times-id",
+                             .client_secret = "times-secret",
+                             .rate_per_minute = 60,
+                             .queue_timeout_ms = 500,
+                             .slots_from_caller = true});
   check_calls("with credentials", &(leat_config){.client_id = "times-id",
                                                  .client_secret = "times-secret",
                                                  .queue_timeout_ms = 500});

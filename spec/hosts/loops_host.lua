@@ -137,6 +137,31 @@ describe("the heart of a loop beats on:", function()
     local client = leat.new { api_key = server.api_key, base_url = server.url }
     local function find() return client.contact_identifiers:find("1") end ]]
 
+  it("with a limiter, whose store takes time", function()
+    for _, script in ipairs {
+      [[local uv = require("luv") require("leat.luv").attach(uv) go() uv.run()]],
+      [[local cq = require("cqueues").new() require("leat.cqueues").attach(cq) go() assert(cq:loop())]],
+    } do
+      local output = read(("timeout 20 %s -e '%s'"):format(interpreter, [[
+        local leat, tasks, core = require("leat"), require("leat.tasks"), require("leat.core")
+        local server = require("leat.sandbox").start { cards = { { value = "1" } } }
+        local store = dofile("spec/support/memory_store.lua")()
+        store.back = 20
+        local limiter = require("leat.limiter").new(store)
+        local client = leat.new { api_key = server.api_key, base_url = server.url, rate = 20, limiter = limiter }
+        local function find() io.write(leat.assert(client.contact_identifiers:find("1")).value) end
+        local function go()
+          for _ = 1, 8 do tasks.spawn(find) end
+          tasks.spawn(function() for _ = 1, 3 do find() end end)
+        end
+        local began = core.now()
+        ]] .. script .. [[
+        local took = core.now() - began
+        print(took > 490 and took < 1500 or took, tasks.poll(), limiter:is_idle()) ]]))
+      assert.equal(("1"):rep(11) .. "true\t0\ttrue\n", output, script)
+    end
+  end)
+
   it("when it is attached twice", function()
     for _, script in ipairs {
       [[local uv = require("luv")
