@@ -746,6 +746,23 @@ describe("running", function()
     assert.same({ 50, 50 }, { #server:requests("create"), job.done })
   end)
 
+  it("pauses if the card before an unlink can't be stored, and then does not unlink it", function()
+    local job, turn, begun = plan("unlink", rows_of("old-1")), store.store.turn, core.now()
+    store.store.turn = function(self, id, given)
+      if given.notes[1] then
+        require("leat.jobs.journal").raise("the disk is full")
+      end
+      return turn(self, id, given)
+    end
+    local summary = run(job, { progress_every = 0.1, progress = function()
+      assert.is_true(core.now() - begun < 10000, "it waits")
+    end })
+    store.store.turn = nil
+    assert.same({ "paused", "journal", 0 }, { summary.state, summary.kind, #server:requests("unlink") })
+    assert.equal("finished", run(job).state)
+    assert.equal(1, #server:requests("unlink"))
+  end)
+
   it("pauses if the journal can't be read", function()
     local job = plan("create", numbered(30))
     local started = assert(job:start(client, fast))

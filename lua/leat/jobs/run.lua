@@ -492,10 +492,14 @@ end
 function Run:break_off(message)
   self.broken = self.broken or message
   self:stop("paused", "journal", message)
-  for _, note in ipairs(self.notes) do
+  local notes = self.notes
+  self.notes = {}
+  for _, note in ipairs(notes) do
     scheduler.wake(note.task)
   end
-  self.notes = {}
+  if notes[1] then
+    scheduler.step(0) -- see wake_noted
+  end
 end
 
 -- ---- the run ----------------------------------------------------------------------------
