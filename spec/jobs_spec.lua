@@ -584,12 +584,16 @@ describe("running", function()
     server:fault { operation = "find", delay = 0.05, times = 20 }
     server:fault { operation = "find", kind = "server", times = 24 }
     server:fault { operation = "find", delay = 0.05, times = math.huge }
-    local job, rate = plan("find", numbered(64)), nil
-    assert(job:run(connect { max_attempts = 1 }, { settle = 0.05, probe = 0.6, max_failures = 0, concurrency = 1,
+    local job, over, rate, expected = plan("find", numbered(64)), nil, nil, nil
+    assert(job:run(connect { max_attempts = 1 }, { settle = 0.05, probe = 1.2, max_failures = 0, concurrency = 1,
+      on_event = function(what) over = what == "outage_over" and { at = core.now() } or nil end,
       progress_every = 0.1, progress = function(p)
-        rate = p.failed > 50 and p.failed < 60 and p.rate or rate
+        over = over and { at = over.at, failed = over.failed or p.failed }
+        if over and p.failed > 50 and p.failed < 60 then
+          rate, expected = p.rate, 1000 * (p.failed - over.failed) / (core.now() - over.at)
+        end
       end }))
-    assert.is_true(rate > 13, rate)
+    assert.is_true(rate > 0.8 * expected, ("%g, not %g"):format(rate, expected))
   end)
 
   it("gives up a row that fails again and again while others succeed", function()

@@ -53,7 +53,7 @@ static void check_reuse(const char *name, reply r, int finds, int connections) {
   for (int i = 0; i < finds; i++) {
     leat_error error = perform(s.curl, s.client, "find");
     if (!CHECK(error.kind == LEAT_OK)) printf("  %s\n", error.message);
-    usleep(2000); /* the server acts after its response, at a time that we can't see */
+    if (r.then == CLOSE) CHECK(listener_wait_closed(&s.server.at, i + 1));
   }
   close_http(&s);
   CHECK(s.server.at.connections == connections);

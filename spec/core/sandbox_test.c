@@ -51,7 +51,7 @@ static stage open_stage(leat_sandbox_config config) {
   s.sandbox = leat_sandbox_new(&config, &error);
   if (!CHECK(s.sandbox != NULL)) printf("  %s\n", error.message);
   leat_config settings = {
-      .api_key = KEY, .base_url = leat_sandbox_url(s.sandbox), .timeout_ms = 5000};
+      .api_key = KEY, .base_url = leat_sandbox_url(s.sandbox), .timeout_ms = 30000};
   s.client = leat_client_new(&settings, NULL);
   s.curl = leat_curl_new(&(leat_curl_config){.ca_file = leat_sandbox_ca_file(s.sandbox)},
                          NULL);

@@ -68,7 +68,9 @@ search() {
     grep -rq "$said" "$@" || fail "nobody said $said: a part did not run"
   done
   found=$(leaks "$LEAT_TEST_LOGS" "$@"
-    leaks . /tmp -xdev -newer "$LEAT_CANARY/start" ! -path "$LEAT_CANARY/*" ! -path './.git/*')
+    # Fuzzers know no secret, but sooner or later they make up a piece of a fixed key.
+    leaks . /tmp -xdev -newer "$LEAT_CANARY/start" ! -path "$LEAT_CANARY/*" ! -path './.git/*' \
+      ! -path './build/fuzz/corpus-*')
   if [ -n "$found" ]; then
     grep -rhaFf "$LEAT_CANARY/pieces" "$LEAT_TEST_LOGS" "$@" | cut -c 1-200 | head -n 5 >&2 || true
     fail "a piece of a secret stands in" "$found"

@@ -151,7 +151,7 @@ mutant() {
     survives "$1" SURVIVED
   else
     caught=$((caught + 1))
-    echo "$1: caught: $(grep -m 1 -E 'failed:|Failure ->|Error ->|Sanitizer|Segmentation' log || tail -n 1 log)"
+    echo "$1: caught: $(grep -a -m 1 -E 'failed:|Failure ->|Error ->|Sanitizer|Segmentation' log || tail -n 1 log)"
   fi
   cp original "$file"
 }

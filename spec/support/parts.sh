@@ -81,7 +81,7 @@ case $1 in
     first build-fuzz   make -j2 fuzz-build
     for target in spec/fuzz/*_fuzz.c; do
       name=$(basename "$target" .c)
-      step "$name"     make fuzz FUZZ_SECONDS=600 FUZZERS="build/fuzz/$name"
+      step "$name"     make fuzz FUZZ_SECONDS=300 FUZZERS="build/fuzz/$name"
     done
     step model         make model MODEL_N=5000000
     ;;
