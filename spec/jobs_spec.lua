@@ -588,7 +588,9 @@ describe("running", function()
     assert(job:run(connect { max_attempts = 1 }, { settle = 0.05, probe = 1.2, max_failures = 0, concurrency = 1,
       on_event = function(what) over = what == "outage_over" and { at = core.now() } or nil end,
       progress_every = 0.1, progress = function(p)
-        over = over and { at = over.at, failed = over.failed or p.failed }
+        if over then
+          over.failed = over.failed or p.failed
+        end
         if over and p.failed > 50 and p.failed < 60 then
           rate, expected = p.rate, 1000 * (p.failed - over.failed) / (core.now() - over.at)
         end

@@ -8,7 +8,7 @@ local card = {}
 -- The visitor's errors get a 4xx, the service's a 502 to 504. Any other error is ours, such as a wrong
 -- key, and gets a 500 without details.
 local statuses = {
-  not_found = 404, inactive = 403, invalid_input = 400,
+  not_found = 404, inactive = 410, invalid_input = 400,
   connection = 502, tls = 502, server = 502, protocol = 502, too_large = 502, redirect = 502,
   rate_limited = 503, maintenance = 503, quota_reached = 503, timeout = 504,
 }

@@ -5,7 +5,7 @@
 #include "calls.h"
 #include "test.h"
 
-#define KEY   "1|example-key"
+#define KEY   "1|golden-5d07"
 #define VALUE "007 a&b=c+d%/?#\"\\\xC3\xA9\xF0\x9F\x98\x80"
 #define UUID  "8b1a6c0e-2f6b-4c60-9d1c-4a7d0a4a5d11"
 
@@ -1081,7 +1081,7 @@ static void test_secrets(leat_client *client) {
   static const char *const bodies[] = {
       "{\"message\":\"bad key " KEY "!\",\"code\":1053}",
       "{\"message\":\"x\",\"code\":1003,\"errors\":{\"" KEY "\":[\"Bearer " KEY "\"]}}",
-      "{\"message\":\"1|example-k\\u0065y\",\"code\":1003}",
+      "{\"message\":\"1|golden-5d\\u00307\",\"code\":1003}",
       "<html>" KEY "</html>",
       "{\"data\": " KEY " }",
   };

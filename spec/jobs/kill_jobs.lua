@@ -12,7 +12,7 @@ local SOME = 3 -- points of each operation
 local GROUP = SCOPE and 24 or 9 -- runs at a time; few in the gate, where other tests run beside them
 -- Between points, where not all are tried; the first one is random, so that other points are tried each time. Several
 -- points lie between two fsyncs, and a power failure makes the same of them.
-local STRIDE = tonumber(os.getenv("LEAT_STRIDE")) or 6
+local STRIDE = tonumber(os.getenv("LEAT_STRIDE")) or 10
 
 -- Returns the shell command of everything that happens to the entry of a list: see `try`.
 local function story(one)

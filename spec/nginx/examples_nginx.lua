@@ -99,7 +99,7 @@ describe("examples/openresty", function()
   it("responds with the status that fits the error, and nothing more about it", function()
     upstream:fault { value = "broken", kind = "forbidden" }
     upstream:fault { value = "html", kind = "protocol", times = 3 }
-    for path, expected in pairs { ["none"] = { 404, "not_found" }, ["off"] = { 403, "inactive" },
+    for path, expected in pairs { ["none"] = { 404, "not_found" }, ["off"] = { 410, "inactive" },
       ["broken"] = { 500, "internal" }, ["html"] = { 502, "protocol" }, ["a%FFb%22"] = { 404, "not_found" } } do
       local status, body, response = get(site, "/card/" .. path)
       assert.same({ path, expected[1], ('{"error":"%s"}\n'):format(expected[2]) }, { path, status, body })

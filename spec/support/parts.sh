@@ -74,8 +74,10 @@ case $1 in
     ;;
   memory)
     first build-asan   make -j2 asan-build
-    step soak-jobs     make soak-jobs
     for of in lua5.4 luajit core; do step "torture-$of" make torture TORTURE=$of; done
+    ;;
+  kills)
+    alone soak-jobs    make soak-jobs
     ;;
   random)
     first build-fuzz   make -j2 fuzz-build
