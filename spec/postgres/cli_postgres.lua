@@ -99,6 +99,72 @@ describe("leat with PostgreSQL", function()
     has(read(folder .. "/cards.results.csv"), "v60,ensure,created")
   end)
 
+  -- Returns the most requests that arrived in any second.
+  local function busiest_second()
+    local requests, most, first = service:requests(), 0, 1
+    for i, request in ipairs(requests) do
+      while requests[first].time <= request.time - 1 do
+        first = first + 1
+      end
+      most = math.max(most, i - first + 1)
+    end
+    return most
+  end
+
+  it("shares one rate between the processes, which `status --watch` shows", function()
+    local id = expect(0, fast { "import", folder .. "/cards.csv", "--detach" }).stdout:match("%d+")
+    local processes = {}
+    for i = 1, 3 do
+      processes[i] = command.start(options_of(fast({ "job", "run", id, "--out", folder }, "10")))
+    end
+    local watched = ""
+    while not watched:find("running", 1, true) do -- until one of them has begun
+      watched = expect(0, { "job", "status", id, "--watch" }).stdout
+    end
+    local notes = ""
+    for _, process in ipairs(processes) do
+      local result = process:wait()
+      assert.equal(0, result.status, result.stderr)
+      notes = notes .. result.stderr
+    end
+    has(notes, "at most 10 requests per second of all processes together (--rate changes that)")
+    local most = busiest_second()
+    assert.truthy(most <= 11, most)
+    local rates = 0
+    for rate in watched:gmatch("unprocessed[^\n]*; (%d+%.%d) requests/s\n") do
+      assert.truthy(tonumber(rate) <= 21, watched) -- results are stored some at a time
+      rates = rates + (tonumber(rate) > 0 and 1 or 0)
+    end
+    assert.truthy(rates > 0, watched)
+    assert.is_nil(watched:match("finished[^\n]*requests/s"), watched)
+  end)
+
+  it("has no limit, and no table for it, with --rate none", function()
+    expect(0, fast { "import", folder .. "/cards.csv" })
+    server:execute("create table slot (n integer)", "test") -- it is not there
+  end)
+
+  it("watches a job's rate as JSON", function()
+    local id = expect(0, fast { "import", folder .. "/cards.csv", "--detach" }).stdout:match("%d+")
+    local process = command.start(options_of(fast({ "job", "run", id, "--out", folder }, "15")))
+    local watched = ""
+    while not watched:find('"state":"running"', 1, true) do
+      watched = expect(0, { "job", "status", id, "--watch", "--json" }).stdout
+    end
+    assert.equal(0, process:wait().status)
+    assert.truthy(watched:find('"requests_per_second":null,', 1, true), watched)
+    assert.truthy(watched:find('"requests_per_second":%d'), watched)
+  end)
+
+  it("says in a dry run that more machines do not make it faster, and connects to nothing", function()
+    local sentence = "more machines do not make it faster: all of them share the rate of the account"
+    local args = { "import", folder .. "/cards.csv", "--dry-run" }
+    has(expect(0, args, { LEAT_DB = "postgres://127.0.0.1:1/none" }).stdout, sentence)
+    local result = expect(0, args, { LEAT_DB = folder .. "/jobs.db" })
+    assert.is_nil(result.stdout:find(sentence, 1, true))
+    assert.equal(0, #service:requests())
+  end)
+
   it("goes on in the others if one process is interrupted", function()
     local id = expect(0, fast { "import", folder .. "/cards.csv", "--detach" }).stdout:match("%d+")
     local first = command.start(options_of(fast({ "job", "run", id, "--out", folder }, "15")))

@@ -93,9 +93,10 @@ local function read_settings(options)
   return settings
 end
 
-local function note_rate(rate)
-  return rate and ("at most %g requests per second (--rate changes that)"):format(rate)
-    or "no limit of requests per second"
+-- `shared` is true if the rate is that of several processes.
+local function note_rate(rate, shared)
+  return rate and ("at most %g requests per second%s (--rate changes that)"):format(rate,
+    shared and " of all processes together" or "") or "no limit of requests per second"
 end
 
 local client = {}
@@ -109,9 +110,13 @@ function client.rate(options)
   return read_rate(options, rate)
 end
 
--- Returns a client for the command; then a sentence about its rate.
-function client.new(context, options)
+-- Returns a client for the command; then a sentence about its rate. Processes that work with the same database share
+-- the rate through it; `database` is its address, or nil.
+function client.new(context, options, database)
   local settings = read_settings(options)
+  if database and settings.rate then
+    settings.limiter = require("leat.postgres").limiter { db = database }
+  end
   settings.json = options.json or options.command == "request" or options.command == "list"
   settings.timeout, settings.ca_file, settings.proxy = options.timeout, options.ca_file, options.proxy
   settings.max_connections = options.concurrency or 8
@@ -127,7 +132,7 @@ function client.new(context, options)
   if not fine then
     misconfigured((tostring(made):gsub("^.-leat%.new: ", "")))
   end
-  return made, note_rate(settings.rate)
+  return made, note_rate(settings.rate, settings.limiter)
 end
 
 return client

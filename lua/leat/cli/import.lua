@@ -116,6 +116,9 @@ local function print_dry_run(context, job, csv)
   local why = least ~= most and differences[job.operation]
   output:line(("%s: %s%s"):format(text.rows(job.unprocessed),
     text.requests(least, most, new_client.rate(context.options)), why and (" (%s)"):format(why) or ""))
+  if journal.database(context.options) then
+    output:line("more machines do not make it faster: all of them share the rate of the account")
+  end
 end
 
 local function dry_run(context, csv)
@@ -197,7 +200,7 @@ local function import(context, store, csv)
     return journal.failure(context, busy)
   end
   store:remove_old()
-  context.client, context.rate_note = new_client.new(context, options)
+  context.client, context.rate_note = new_client.new(context, options, journal.database(options))
   local account, err = find_account(context)
   if not account then
     return output:failure(nil, err)

@@ -1,5 +1,6 @@
 -- The commands `leat job ...`.
 
+local core = require("leat.core")
 local job_run = require("leat.cli.job_run")
 local journal = require("leat.cli.journal")
 local new_client = require("leat.cli.client")
@@ -19,18 +20,36 @@ local function reason_of(job)
   return job.reason and form and form:format(job.reason) or ""
 end
 
-local function show(context, job, workers)
+local RECENT = 10 -- seconds
+
+-- Returns a function that takes a number that grows, and returns by how much it grew a second, recently; nil at first.
+local function meter()
+  local seen = {}
+  return function(count)
+    local last = { at = core.now() / 1000, count = count }
+    seen[#seen + 1] = last
+    while last.at - seen[1].at > RECENT and seen[3] do
+      table.remove(seen, 1)
+    end
+    local passed = last.at - seen[1].at
+    return passed > 0 and (count - seen[1].count) / passed or nil
+  end
+end
+
+-- Prints a job. `rate` is its requests per second, if they are known.
+local function show(context, job, workers, rate)
   local output = context.output
   if output.json then
     local object = text.object(job)
     if workers and workers[1] then
       text.add_workers(object, workers)
     end
+    object:add("requests_per_second", rate and math.floor(10 * rate + 0.5) / 10)
     output:line(job_run.add_next(context, object, job):text())
     return
   end
-  output:line(("%d  %s%s  %s of %s  %s"):format(job.id, job.state, output:clean(reason_of(job)), job.operation,
-    output:clean(job.file or job.name), text.counts(job)))
+  output:line(("%d  %s%s  %s of %s  %s%s"):format(job.id, job.state, output:clean(reason_of(job)), job.operation,
+    output:clean(job.file or job.name), text.counts(job), rate and ("; %.1f requests/s"):format(rate) or ""))
   for _, worker in ipairs(workers or {}) do
     output:line(text.worker(output, worker))
   end
@@ -57,8 +76,9 @@ end
 
 function actions.status(context, store)
   local job, err = journal.job(store, context.options.id or last_id(store))
+  local rate_of = meter()
   while job do
-    show(context, job, job:workers() or {})
+    show(context, job, job:workers() or {}, job.state == "running" and rate_of(job.requests) or nil)
     if not context.options.watch or job.state ~= "running" or context.output.failed then
       if not context.output.json then
         job_run.print_next(context, job)
@@ -81,7 +101,8 @@ local function find(context, store)
 end
 
 local function connect(context)
-  context.client, context.rate_note = new_client.new(context, context.options)
+  local options = context.options
+  context.client, context.rate_note = new_client.new(context, options, journal.database(options))
 end
 
 function actions.run(context, store)

@@ -36,10 +36,20 @@ local function refuse_password(address)
   end
 end
 
+local function path_of(options)
+  return options.db or os.getenv("LEAT_DB")
+end
+
+-- Returns the address of the journal's database, or nil if the journal is a file.
+function journal.database(options)
+  local path = path_of(options)
+  return path and path:find("^postgres%w*://") and path or nil
+end
+
 -- Returns an open journal; or nil and the exit status, after a message.
 function journal.open(context)
-  local path = context.options.db or os.getenv("LEAT_DB")
-  if path and path:find("^postgres%w*://") then
+  local path = path_of(context.options)
+  if journal.database(context.options) then
     refuse_password(context.options.db or "")
     need("leat.postgres.core", "luarocks install leat-postgres")
   end
