@@ -3,7 +3,8 @@
 # as a user who may not install packages. Such a user first gets a list of what is missing; once
 # it is installed, the commands work. Then, as that user, it tests the C examples against an
 # installed library, the packed rocks, and the command `leat`, installed for all and for that user.
-# At last it installs as the README says.
+# Then it installs as the README says, and at last runs examples/many-machines.sh as root and as that
+# user.
 # It must run as root.
 #   sh spec/support/fresh.sh [--orders] [bookworm | trixie]...     --orders: only the two orders
 set -eu
@@ -125,7 +126,7 @@ as_in_the_readme() { # installs with the README's commands, each way on a bare D
   rm -rf "$dir/tree"
 }
 
-demo="sh examples/demo.sh" test="sh spec/test.sh"
+demo="sh examples/demo.sh" test="sh spec/test.sh" machines="sh examples/many-machines.sh"
 paths="LUA_PATH='/tmp/own/share/lua/5.4/?.lua;;' LUA_CPATH='/tmp/own/lib/lua/5.4/?.so;;'"
 own="make -s install PREFIX=/tmp/own && $paths lua5.4 spec/support/try_command.lua /tmp/own/bin/leat && echo leat works"
 for suite in "${@:-bookworm}"; do
@@ -140,5 +141,8 @@ for suite in "${@:-bookworm}"; do
     refused_to_somebody "$demo" "$test"
     packed_by_somebody "sh spec/support/c_examples.sh" "sh spec/support/rock.sh lua5.4" "$own"
     as_in_the_readme
+    in_order "$machines"
+    again_as_somebody "$machines"
+    rm -rf "$dir/tree"
   fi
 done
