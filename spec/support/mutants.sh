@@ -88,10 +88,25 @@ jobs_alone() {
   specs spec/jobs_spec.lua
 }
 
-# Runs the specs of workers that share a job, in one process, with a server of PostgreSQL.
+# Runs the specs of a limiter whose store is a table in memory.
+limiter_alone() {
+  specs spec/limiter_spec.lua
+}
+
+in_postgres() { # in_postgres NAME FLAG...: runs specs with a server of PostgreSQL
+  file=spec/postgres/$1_postgres.lua
+  shift
+  timeout 300 make -s LUA="$LUA" test-postgres POSTGRES_SPECS="$file" BUSTED_FLAGS="--no-keep-going $*"
+}
+
+# Runs the specs of workers that share a job, in one process.
 leases_alone() {
-  timeout 300 make -s LUA="$LUA" test-postgres POSTGRES_SPECS=spec/postgres/leases_postgres.lua \
-    BUSTED_FLAGS=--no-keep-going
+  in_postgres leases
+}
+
+# Runs what shows that each slot is given out once, and that the command uses them.
+rate_alone() {
+  in_postgres limiter --filter=once && in_postgres cli '--filter="shares one rate"'
 }
 
 # Checks that no output contains a piece of a key or secret, whatever else fails.
@@ -394,7 +409,7 @@ mutant journal-for-all-to-read - \
 mutant journal-values-not-copied - \
   's/bind_values(L, box, SQLITE_TRANSIENT)/bind_values(L, box, SQLITE_STATIC)/'
 mutant journal-number-rounded - \
-  's/^  return (lua_Number)\*value == number;/  return true;/'
+  's/^  \*value = (sqlite3_int64)number;$/&\n  return true;/'
 mutant journal-lock-kept - \
   's/^  reset(box);$//'
 mutant file-without-fsync - \
@@ -442,16 +457,37 @@ mutant job-leaves-cards-in-the-file - \
   's/pragma secure_delete = on; /pragma secure_delete = off; /'
 
 passes=leases_alone
-mutant worker-keeps-what-a-lost-commit-claimed - \
+mutant worker-keeps-what-a-lost-commit-claimed 12 \
   's/^  journal:update_each(GIVE_BACK, "iiii", unknown)$//'
-mutant worker-unlinks-what-others-took-over 10 \
+mutant worker-unlinks-what-others-took-over 10,12 \
   's/^    if noted\[i\] then/    if true then/'
-mutant worker-sends-after-its-lease 10 \
+mutant worker-sends-after-its-lease 10,12 \
   's/^    ended\[#ended + 1\] = .*$//'
-mutant worker-ends-while-others-hold-rows 11 \
+mutant worker-ends-while-others-hold-rows 11,12 \
   's/^    run.exhausted = open_items(run) == 0 and /    run.exhausted = /'
-mutant worker-verifies-beside-another - \
+mutant worker-verifies-beside-another 12 \
   's/ or verify_until <= .4)/ or true)/'
+
+mutant worker-counts-what-others-hold 11,12 \
+  's/^    if not changed then$/    if false then/'
+mutant worker-takes-rows-from-the-living 12 \
+  's/\(due is not null and due <= .4\)"$/\1 + 600000"/'
+
+passes=limiter_alone
+mutant limiter-uses-slots-of-long-ago 13 \
+  's/ + self.tolerance < ms \* 1000 do/ + 1e9 < ms * 1000 do/'
+mutant limiter-uses-slots-too-early 13 \
+  's/math.ceil(reply.first - self.least_ahead)/math.ceil(reply.first - self.most_ahead)/'
+mutant limiter-trusts-a-response-that-is-read-late 13 \
+  's/^  return width <= length \/ 2 or .*/  return true/'
+mutant limiter-ignores-the-pause-of-others - \
+  's/^  if reply.pause then$/  if false then/'
+
+passes=rate_alone
+mutant limiter-gives-a-slot-to-two 13 \
+  's/greatest(NOW, s.next_us) end + .2/& * 0/'
+mutant command-shares-no-rate 13 \
+  's/^  if database and settings.rate then/  if false then/'
 
 passes=in_nginx
 mutant nginx-verification-off 6 \
