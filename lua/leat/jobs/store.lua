@@ -344,8 +344,11 @@ function Store:begin(job, run, longest_wait_ms)
   end)
 end
 
+local IS_COMPLETE = "select 1 from job where id = $1 and rows = done + failed + unknown + rejected + skipped"
+
 -- Ends the work of a process on a job. The last one stores the state of the job, and the one that finishes it; unless
--- `is_stored`. Returns how many others work on it.
+-- `is_stored`. It does not finish a job that was retried while it was taken for dead. Returns how many others work on
+-- it.
 function Store:leave(job, worker, state, reason, is_stored)
   local journal = self.journal
   return journal:transaction(function()
@@ -353,7 +356,11 @@ function Store:leave(job, worker, state, reason, is_stored)
     workers.remove(journal, worker)
     journal:execute("update job set verifier = null where id = $1 and verifier = $2", "ii", job, worker)
     local others = workers.count(journal, job)
-    if not is_stored and (state == "finished" or others == 0 and current == "running") then
+    local stores = others == 0 and current == "running"
+    if state == "finished" then
+      stores = journal:row(IS_COMPLETE, "i", job) ~= nil
+    end
+    if stores and not is_stored then
       self:set_state(job, state, reason)
     end
     return others
@@ -500,9 +507,11 @@ local function forgive(self, job, numbers)
   self.journal:update_each(FORGIVE, "ii", lists)
 end
 
--- Tells all workers that the job is paused.
+local PAUSE = "update job set state = 'paused', reason = $2, finished = null where id = $1 and state = 'running'"
+
+-- Tells all workers that the job is paused, unless it has ended.
 local function pause(self, job, turn)
-  self:set_state(job, "paused", turn.pause)
+  self.journal:execute(PAUSE, "it", job, turn.pause)
   workers.ask_to_stop(self.journal, job, turn.pause, turn.worker)
 end
 
