@@ -384,4 +384,24 @@ describe("a worker", function()
     assert.same({ "finished", "verify_stopped" }, { job:refresh().state, job.reason })
     assert.truthy(job.finished)
   end)
+
+  it("keeps its job if that is removed, retried or forgotten just as it begins", function()
+    local job = plan("create", 2)
+    local store = open()
+    local journal = store.store.journal
+    local real = journal.long_transaction
+    for _, method in ipairs { "remove", "retry", "forget_verified" } do
+      local run
+      function journal.long_transaction(...)
+        run = start(open(), job)
+        return real(...)
+      end
+      local other = store:job(job.id)
+      local none, err = other[method](other)
+      assert.is_nil(none, method)
+      assert.truthy(err.message:find("a process works on job 1: stop it first", 1, true), err.message)
+      assert.equal("running", job:refresh().state)
+      run:abandon()
+    end
+  end)
 end)
