@@ -393,17 +393,6 @@ local function check_client(job, client)
   return true
 end
 
--- One process verifies all cards of a job, and nothing else happens to it meanwhile.
-local function check_alone(job, options)
-  local fields, err = journal.try(job.store.job, job.store, job.id)
-  if err then
-    return nil, err
-  elseif options.only_verify and job.store.journal.is_shared and fields and fields.worker_count > 0 then
-    return refuse(("a process works on job %d: stop it first"):format(job.id))
-  end
-  return true
-end
-
 --- Begins to work on a job: claims rows, and processes them in tasks. One process at a time works on a journal that is
 -- a file; on one in PostgreSQL any number does, each through a store of its own.
 -- @function Job:start
@@ -429,11 +418,6 @@ function Job:start(client, options)
   options.settle, options.lease, options.probe = options.settle or 30, options.lease or 60, options.probe or 30
   local good, err = check_client(self, client)
   if not good then
-    return nil, err
-  end
-  local alone
-  alone, err = check_alone(self, options)
-  if not alone then
     return nil, err
   end
   local locked
@@ -545,7 +529,7 @@ end
 local function call_when_idle(job, name, ...)
   return journal.try(function(...)
     read_again(job)
-    if job.state == "running" or job.store.journal.is_shared and job.worker_count > 0 then
+    if job.state == "running" then
       return refuse(("a process works on job %d: stop it first"):format(job.id))
     end
     return job.store[name](job.store, job.id, ...)

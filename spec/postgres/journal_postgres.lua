@@ -268,6 +268,19 @@ describe("a journal in PostgreSQL", function()
     end
   end)
 
+  it("commits to the disk, even if the server is set not to", function()
+    server:execute("alter role leat set synchronous_commit = off")
+    local other = assert(jobs.open(address))
+    local text = other.store.journal
+    local function setting()
+      return (text:row("select current_setting('synchronous_commit')", ""))
+    end
+    local outside, inside = setting(), text:transaction(setting)
+    other:close()
+    server:execute("alter role leat reset synchronous_commit")
+    assert.same({ "off", "on" }, { outside, inside })
+  end)
+
   it("has the server's time", function()
     local text = store.store.journal
     text:transaction(function()

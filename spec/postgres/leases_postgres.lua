@@ -346,4 +346,62 @@ describe("a worker", function()
     assert.same({ "unknown poisoned", "created" }, outcomes(job))
     assert.equal(1, run.summary.job.unknown)
   end)
+
+  it("does not end a job whose rows were made ready while it was taken for dead", function()
+    local job = plan("create", 2)
+    local store = open()
+    local run = start(store, job)
+    local inner = store.store
+    local real = inner.leave
+    function inner.leave(...)
+      server:execute("update item set state = 'ready' where n = 1", "test")
+      server:execute("update job set done = done - 1, state = 'stopped'", "test")
+      return real(...)
+    end
+    finish(run)
+    assert.same({ "stopped", 1 }, { job:refresh().state, job.unprocessed })
+    assert.equal("stopped", run.summary.state)
+  end)
+
+  it("does not pause a job that another one has ended", function()
+    local job = plan("create", 1)
+    finish(start(open(), job))
+    local finished = job:refresh().finished
+    stores[1].store:turn(job.id, { worker = 0, endings = {}, notes = {}, verified = {}, forgiven = {},
+      pause = "unauthorized", takes_over = false, lease_ms = 1000, settle_ms = 0, reads = false })
+    assert.same({ "finished", finished }, { job:refresh().state, job.finished })
+    assert.is_nil(job.reason)
+  end)
+
+  it("leaves a job finished whose verification the service refuses", function()
+    local job = plan("create", 2)
+    finish(start(open(), job))
+    assert.is_true(job:forget_verified())
+    service:fault { operation = "find", kind = "unauthorized", times = math.huge }
+    local run = start(open(), job, { only_verify = true, verify = true })
+    finish(run)
+    assert.same({ "paused", "unauthorized" }, { run.summary.state, run.summary.kind })
+    assert.same({ "finished", "verify_stopped" }, { job:refresh().state, job.reason })
+    assert.truthy(job.finished)
+  end)
+
+  it("keeps its job if that is removed, retried or forgotten just as it begins", function()
+    local job = plan("create", 2)
+    local store = open()
+    local journal = store.store.journal
+    local real = journal.long_transaction
+    for _, method in ipairs { "remove", "retry", "forget_verified" } do
+      local run
+      function journal.long_transaction(...)
+        run = start(open(), job)
+        return real(...)
+      end
+      local other = store:job(job.id)
+      local none, err = other[method](other)
+      assert.is_nil(none, method)
+      assert.truthy(err.message:find("a process works on job 1: stop it first", 1, true), err.message)
+      assert.equal("running", job:refresh().state)
+      run:abandon()
+    end
+  end)
 end)

@@ -316,8 +316,11 @@ end
 
 local CLOCK = "cast(floor(extract(epoch from clock_timestamp()) * 1000) as bigint)"
 local BEGIN = "begin isolation level read committed"
+-- What a server is set to that loses commits when it crashes does not hold here: a claim must be on the disk before
+-- anything is sent.
 local SETTINGS = "select " .. CLOCK .. ", set_config('lock_timeout', $1, true), "
-  .. "set_config('idle_in_transaction_session_timeout', $2, true)"
+  .. "set_config('idle_in_transaction_session_timeout', $2, true), set_config('synchronous_commit', "
+  .. "coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true)"
 
 -- Learns the server's time. `earliest` is before the time of the response, and `offset` makes `now` be behind it.
 local function set_clock(self, sql, ...)

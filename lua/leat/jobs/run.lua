@@ -533,10 +533,10 @@ local function confirm(run, mine, began)
   run.extend_at = now() + run.lease_ms / 4000
 end
 
--- Returns why all workers are to pause, if this one does and has not told them.
+-- Returns why all workers are to pause, if this one does and has not told them. One that only verifies is alone.
 local function pause_for_all(run)
   local ending = run.ending
-  return run.journal.is_shared and not run.is_stored and ending and ending.state == "paused"
+  return run.journal.is_shared and not run.only_verify and not run.is_stored and ending and ending.state == "paused"
     and pauses_all[ending.kind] and ending.kind or nil
 end
 
@@ -822,6 +822,9 @@ local function conclude(run)
   local others
   if not run.broken then
     others = leave(run, ending)
+    if ending.state == "finished" and open_items(run) > 0 then -- rows were made ready when this one was taken for dead
+      ending = { state = "stopped" }
+    end
   elseif run.journal.is_shared then -- its rows stay claimed until their leases end
     journal.try(run.store.forget_worker, run.store, run.worker)
   end

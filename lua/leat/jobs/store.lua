@@ -93,6 +93,13 @@ local function lock_job(self, id)
   return (self.journal:row(self.journal:locking("select state from job where id = $1"), "i", id))
 end
 
+-- Raises an error if other processes work on a job, whose row is locked. In a file that is known before.
+local function check_alone(self, id)
+  if self.journal.is_shared and workers.count(self.journal, id) > 0 then
+    journals.raise(("a process works on job %d: stop it first"):format(id))
+  end
+end
+
 -- Asks the processes that work on the job to stop; not those that begin to do so later.
 function Store:ask_to_stop(id)
   self.journal:transaction(function()
@@ -115,6 +122,8 @@ end
 -- process that reads the journal prevented the latter.
 function Store:remove(id)
   self.journal:long_transaction(function()
+    lock_job(self, id)
+    check_alone(self, id)
     for _, from in ipairs { "item", "event", "worker" } do
       self.journal:execute(("delete from %s where job = $1"):format(from), "i", id)
     end
@@ -123,15 +132,15 @@ function Store:remove(id)
   return self.journal:erase()
 end
 
--- Removes the jobs that finished long ago.
+local OLD = "select id from job where finished < $1 and state <> 'running' order by id limit 1"
+
+-- Removes the jobs that finished long ago, one after the other: meanwhile somebody may retry another one.
 function Store:remove_old()
-  local old = {}
-  for id in self.journal:rows("select id from job where finished < $1 and state <> 'running'", "i",
-    self.journal:now() - KEPT_MS) do
-    old[#old + 1] = id
-  end
-  for _, id in ipairs(old) do
+  local before = self.journal:now() - KEPT_MS
+  local id = self.journal:row(OLD, "i", before)
+  while id do
     self:remove(id)
+    id = self.journal:row(OLD, "i", before)
   end
 end
 
@@ -319,15 +328,17 @@ local function take_over(self, job, run, until_)
   return poisoned
 end
 
--- Begins the work of a process on a job: its state is `running`. `run` has `settle_ms`, `lease_ms` and `reads`. In a
--- file, the caller holds the lock, so that all items which were claimed are taken over. There, too, no item waits
--- longer than `longest_wait_ms` from now: it could only be due later if the wall clock was set back since. Returns the
--- number of the worker.
+-- Begins the work of a process on a job: its state is `running`. `run` has `settle_ms`, `lease_ms`, `reads` and
+-- `only_verify`, which one process does alone; it gets `worker`, the number of the worker, which is returned, too. In
+-- a file, the caller holds the lock, so that all items which were claimed are taken over. There, no item waits longer
+-- than `longest_wait_ms` from now: it could only be due later if the wall clock was set back since.
 function Store:begin(job, run, longest_wait_ms)
   local journal = self.journal
   return journal:transaction(function()
     if not lock_job(self, job) then
       journals.raise(("job %d was removed"):format(job))
+    elseif run.only_verify then
+      check_alone(self, job)
     end
     run.worker = workers.add(journal, job, run.lease_ms)
     if not journal.is_shared or workers.count(journal, job) == 1 then
@@ -344,8 +355,11 @@ function Store:begin(job, run, longest_wait_ms)
   end)
 end
 
+local IS_COMPLETE = "select 1 from job where id = $1 and rows = done + failed + unknown + rejected + skipped"
+
 -- Ends the work of a process on a job. The last one stores the state of the job, and the one that finishes it; unless
--- `is_stored`. Returns how many others work on it.
+-- `is_stored`. It does not finish a job that was retried while it was taken for dead. Returns how many others work on
+-- it.
 function Store:leave(job, worker, state, reason, is_stored)
   local journal = self.journal
   return journal:transaction(function()
@@ -353,7 +367,11 @@ function Store:leave(job, worker, state, reason, is_stored)
     workers.remove(journal, worker)
     journal:execute("update job set verifier = null where id = $1 and verifier = $2", "ii", job, worker)
     local others = workers.count(journal, job)
-    if not is_stored and (state == "finished" or others == 0 and current == "running") then
+    local stores = others == 0 and current == "running"
+    if state == "finished" then
+      stores = journal:row(IS_COMPLETE, "i", job) ~= nil
+    end
+    if stores and not is_stored then
       self:set_state(job, state, reason)
     end
     return others
@@ -500,9 +518,11 @@ local function forgive(self, job, numbers)
   self.journal:update_each(FORGIVE, "ii", lists)
 end
 
--- Tells all workers that the job is paused.
+local PAUSE = "update job set state = 'paused', reason = $2, finished = null where id = $1 and state = 'running'"
+
+-- Tells all workers that the job is paused, unless it has ended.
 local function pause(self, job, turn)
-  self:set_state(job, "paused", turn.pause)
+  self.journal:execute(PAUSE, "it", job, turn.pause)
   workers.ask_to_stop(self.journal, job, turn.pause, turn.worker)
 end
 
@@ -612,6 +632,8 @@ end
 -- Lets all items of a job be verified again.
 function Store:forget_verified(job)
   self.journal:long_transaction(function()
+    lock_job(self, job)
+    check_alone(self, job)
     self.journal:execute("update item set verified = null where job = $1 and verified is not null", "i", job)
   end)
 end
@@ -627,6 +649,7 @@ local RETRY = {
 function Store:retry(job, failed, unknown)
   return self.journal:long_transaction(function()
     lock_job(self, job)
+    check_alone(self, job)
     local of_failed = failed and self.journal:execute(RETRY.failed, "i", job) or 0
     local of_unknown = unknown and self.journal:execute(RETRY.unknown, "ii", job, self.journal:now()) or 0
     if of_failed + of_unknown == 0 then
