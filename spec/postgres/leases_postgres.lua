@@ -2,6 +2,7 @@
 -- the end of a job.
 local core = require("leat.core")
 local jobs = require("leat.jobs")
+local journal_errors = require("leat.jobs.journal")
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
 local tasks = require("leat.tasks")
@@ -345,6 +346,72 @@ describe("a worker", function()
     finish(run)
     assert.same({ "unknown poisoned", "created" }, outcomes(job))
     assert.equal(1, run.summary.job.unknown)
+  end)
+
+  -- Makes the first call of a method of the store fail for which `condition` is true. Returns a function that returns
+  -- whether that happened.
+  local function fail_once(store, method, condition)
+    local inner, failed = store.store, false
+    local real = inner[method]
+    inner[method] = function(...)
+      if not failed and condition(...) then
+        failed = true
+        journal_errors.raise("the server is away", inner.journal.postgres.codes.CONNECTION)
+      end
+      return real(...)
+    end
+    return function() return failed end
+  end
+
+  it("sends a change once the card before is stored, even if what comes after that fails", function()
+    local job = plan("unlink", 1)
+    local store = open()
+    local failed = fail_once(store, "next_due", function() return count_requests("find") == 1 end)
+    local run = start(store, job)
+    step_until(function() return count_requests("unlink") == 1 end, run)
+    assert.is_true(failed())
+    finish(run)
+    assert.same({ "finished", 1 }, { run.summary.state, run.summary.job.done })
+  end)
+
+  it("settles before it verifies, even if the journal fails at the end of the rows", function()
+    service:fault { operation = "create", apply = true, close = "before" }
+    local job = plan("create", 1)
+    local store = open()
+    local failed = fail_once(store, "last_doubtful", function() return true end)
+    local run = start(store, job, { settle = 4 })
+    step_until(function() return run.phase == "verifying" end, run)
+    assert.is_true(failed())
+    local journal = store.store.journal
+    assert.is_true(journal:now() >= journal:row("select max(at) from item", "") + 4000)
+    finish(run)
+    assert.same({ "finished", 1 }, { run.summary.state, run.summary.verified })
+  end)
+
+  it("knows that it ended the job itself if the acknowledgement of that was lost", function()
+    local job = plan("create", 2)
+    local store = open()
+    local run = start(store, job)
+    local inner, lost, since = store.store, false, false
+    local real = inner.leave
+    function inner.leave(...)
+      if not lost then
+        lost = lose_commits(store, 1)
+      end
+      return real(...)
+    end
+    step_until(function() return lost and lost() == 1 end, run)
+    assert.equal("finished", job:refresh().state)
+    local postgres = inner.journal.postgres
+    inner.journal.postgres = { codes = postgres.codes, connect = function()
+      since = since or core.now()
+      return nil, "away", postgres.codes.CONNECTION
+    end }
+    step_until(function() return since and core.now() - since > 1500 end, run)
+    inner.journal.postgres = postgres
+    finish(run)
+    assert.same({ "finished", true }, { run.summary.state, run.summary.is_last })
+    assert.same({}, job:workers())
   end)
 
   it("does not end a job whose rows were made ready while it was taken for dead", function()

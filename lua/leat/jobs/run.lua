@@ -481,7 +481,7 @@ local function take_claimed(run, claimed, asked, began)
   end
 end
 
-local function wake_noted(notes, noted)
+local function wake_noted(run, notes, noted)
   for i, note in ipairs(notes) do
     if noted[i] then
       note.item.before = note.before
@@ -542,13 +542,16 @@ end
 
 local stops = { stopped = true, signal = true, interrupted = true, verify_stopped = true, planned = true }
 
--- Does what `leat job stop`, or another worker, asks for.
+-- Does what `leat job stop`, or another worker, asks for. A run that has done everything ends anyway; it may be itself
+-- that finished the job, by a commit whose acknowledgement was lost.
 local function obey(run, why)
-  if why == "stopped" and not run.ending then
+  if run.ending or run.phase == "ended" then
+    return
+  elseif why == "stopped" then
     run:stop("stopped", "stopped", "leat job stop")
-  elseif not run.ending and why == "finished" then
+  elseif why == "finished" then
     run.ending, run.is_stored, run.ended_by_other = { state = "finished" }, true, true
-  elseif not run.ending then
+  else
     run.is_stored = true
     run:stop(stops[why] and "stopped" or "paused", why, "another process that works on the job has ended it")
   end
@@ -589,13 +592,13 @@ local function take_result(run, turn, result, began)
   if turn.held then
     confirm(run, result.mine, began)
   end
-  if turn.claim then
-    run.after = result.after or run.after
-    take_claimed(run, result.claimed, turn.claim, began)
-  end
-  wake_noted(turn.notes, result.noted)
   if result.stop then
     obey(run, result.stop)
+  end
+  wake_noted(run, turn.notes, result.noted)
+  if turn.claim then -- last, because it reads the journal, which may fail
+    run.after = result.after or run.after
+    take_claimed(run, result.claimed, turn.claim, began)
   end
 end
 
@@ -755,10 +758,10 @@ end
 
 -- All items have ended: those whose end is in doubt are found once more, when nothing can land any more.
 local function begin_verification(run)
-  run.phase = "settling"
   local last = run.store:last_doubtful(run.job.id)
   local from = run.journal:now() -- The wall clock may have been set back since an earlier run.
   run.verify_from = last and math.min(last, from) + run.settle_ms or run.verify_all and from or false
+  run.phase = "settling" -- if the journal could be read
 end
 
 local function fetch_unverified(run)
@@ -778,8 +781,8 @@ local function advance(run)
     if not run.verify_from then
       run.phase = "ended"
     elseif run.journal:now() >= run.verify_from then
-      run.phase, run.after, run.look_at = "verifying", 0, false
       run.to_verify = run.store:count_to_verify(run.job.id, run.verify_all)
+      run.phase, run.after, run.look_at = "verifying", 0, false
       begin_pace(run)
     end
   end
