@@ -430,6 +430,37 @@ describe("a worker", function()
     assert.equal("stopped", run.summary.state)
   end)
 
+  it("sends no change that waited for the rate while its lease ended in a turn that took long", function()
+    local job = plan("unlink", 2)
+    local slow = leat.new { api_key = service.api_key, base_url = service.url, rate = 0.5 }
+    local store = open()
+    local run = assert(store:job(job.id):start(slow, { concurrency = 2, settle = 0.2, probe = 0.05, lease = 20 }))
+    local inner, noted = store.store, 0
+    local real = inner.turn
+    local function wait(seconds)
+      local begun = core.now()
+      repeat core.wait(0.05, {}) until core.now() - begun > 1000 * seconds
+    end
+    function inner.turn(self, id, turn)
+      local result = real(self, id, turn)
+      noted = noted + #turn.notes
+      if noted == 2 then -- the change of the other row waits for its time, which comes now
+        noted = 3
+        wait(4)
+        for _, item in pairs(run.held) do
+          item.deadline = 0
+        end
+      end
+      return result
+    end
+    step_until(function() return noted == 3 end, run)
+    wait(0.5)
+    assert.equal(0, count_requests("unlink"))
+    run:stop()
+    finish(run)
+    slow:close()
+  end)
+
   it("does not pause a job that another one has ended", function()
     local job = plan("create", 1)
     finish(start(open(), job))

@@ -481,6 +481,17 @@ local function take_claimed(run, claimed, asked, began)
   end
 end
 
+-- Lets the tasks go on that wait for their notes.
+local function wake(run, notes)
+  for _, note in ipairs(notes) do
+    scheduler.wake(note.task)
+  end
+  if notes[1] then
+    run:check_leases() -- the journal may have taken long
+    scheduler.step(0) -- without a call under way, no driver would let them go on
+  end
+end
+
 local function wake_noted(run, notes, noted)
   for i, note in ipairs(notes) do
     if noted[i] then
@@ -488,11 +499,8 @@ local function wake_noted(run, notes, noted)
     else
       note.item.lost = true
     end
-    scheduler.wake(note.task)
   end
-  if notes[1] then
-    scheduler.step(0) -- without a call under way, no driver would let them go on
-  end
+  wake(run, notes)
 end
 
 -- ---- other workers ----------------------------------------------------------------------
@@ -636,12 +644,7 @@ function Run:break_off(message)
   self:stop("paused", "journal", message)
   local notes = self.notes
   self.notes = {}
-  for _, note in ipairs(notes) do
-    scheduler.wake(note.task)
-  end
-  if notes[1] then
-    scheduler.step(0) -- see wake_noted
-  end
+  wake(self, notes)
 end
 
 -- ---- the run ----------------------------------------------------------------------------
