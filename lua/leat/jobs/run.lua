@@ -926,6 +926,17 @@ function Run:progress()
     verified = self.verified_count + self.unverified, to_verify = self.to_verify }
 end
 
+-- Makes the run a worker of its job. If the acknowledgement of that is lost the worker is forgotten: it does not work.
+local function join(store, run, longest_wait_ms)
+  local worker, err = journal.try(store.begin, store, run.job.id, run, longest_wait_ms)
+  if not worker then
+    if run.worker then
+      journal.try(store.forget_worker, store, run.worker)
+    end
+    error(err, 0)
+  end
+end
+
 -- Starts to work on a job, whose journal is locked until the run ends. `options` are those of leat.jobs.
 local function begin(store, job, client, options)
   local settle_ms = math.floor(1000 * options.settle)
@@ -945,7 +956,7 @@ local function begin(store, job, client, options)
     broken = false, is_stored = false, ended_by_other = false, verify_at = false, look_for_dead_at = false,
     problem = false, look_at = false, retry_at = false, first_ending = false, failing_since = false, summary = false,
   }, Run)
-  store:begin(job.id, run, math.max(settle_ms, math.ceil(2000 * options.probe)))
+  join(store, run, math.max(settle_ms, math.ceil(2000 * options.probe)))
   run.job = store:job(job.id)
   run.done_before, run.failed_before = run.job.done + run.job.failed + run.job.unknown, run.job.failed
   begin_pace(run)
