@@ -414,6 +414,19 @@ describe("a worker", function()
     assert.same({}, job:workers())
   end)
 
+  it("lets others know of an outage as soon as the journal can be written", function()
+    local job = plan("create", 4)
+    for _, operation in ipairs { "create", "check" } do
+      service:fault { operation = operation, kind = "connection", times = math.huge }
+    end
+    local store = open()
+    local failed = fail_once(store, "set_reason", function() return true end)
+    local run = start(store, job)
+    step_until(function() return job:refresh().reason == "connection" end, run)
+    assert.is_true(failed())
+    run:abandon()
+  end)
+
   it("does not end a job whose rows were made ready while it was taken for dead", function()
     local job = plan("create", 2)
     local store = open()

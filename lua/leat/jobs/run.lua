@@ -208,12 +208,15 @@ function Run:end_outage()
   end
 end
 
--- Lets other processes know of an outage, as far as the journal can be written.
+-- Lets other processes know of an outage, and of its end, as soon as the journal can be written.
 local function note_outage(run)
   local kind = run.outage and run.outage.kind or nil
-  if kind ~= run.noted_outage then
-    run.noted_outage = kind
-    journal.try(run.store.set_reason, run.store, run.job.id, kind)
+  if kind ~= run.noted_outage and not (run.note_at and now() < run.note_at) then
+    local _, err = journal.try(run.store.set_reason, run.store, run.job.id, kind)
+    run.note_at = err and now() + 1 or false
+    if not err then
+      run.noted_outage = kind
+    end
   end
 end
 
