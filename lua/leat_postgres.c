@@ -208,6 +208,13 @@ static bool wait_for_result(PGconn *db, lua_Number deadline) {
 
 /* ---- connecting ------------------------------------------------------------------ */
 
+/* Returns whether the value of this option may be a part of a password in which a character
+** is not encoded. */
+static bool may_be_secret(const char *keyword) {
+  return strcmp(keyword, "host") == 0 || strcmp(keyword, "port") == 0 ||
+         strcmp(keyword, "dbname") == 0;
+}
+
 /* Returns what is wrong with the string, or NULL. The text must not quote it: a password
 ** with a character that is not encoded ends in another part of it. */
 static const char *find_fault(const char *conninfo) {
@@ -217,8 +224,7 @@ static const char *find_fault(const char *conninfo) {
   const char *fault = options ? NULL : "the connection string is not valid";
   PQfreemem(error);
   for (const PQconninfoOption *one = options; one && one->keyword; one++)
-    if (is_uri && one->val && *one->dispchar != '*' && strchr(one->val, '@') &&
-        strcmp(one->keyword, "user") != 0)
+    if (is_uri && one->val && may_be_secret(one->keyword) && strchr(one->val, '@'))
       fault =
           "the connection string has an @ in the wrong place: in a password it is %40";
   PQconninfoFree(options);

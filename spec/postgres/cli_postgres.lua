@@ -182,7 +182,8 @@ describe("leat with PostgreSQL", function()
   end)
 
   it("takes no password as an argument, and shows none", function()
-    for _, address in ipairs { database, "postgres://h/db?user=x&password=" .. server.password } do
+    for _, address in ipairs { database, "postgres://h/db?user=x&password=" .. server.password,
+      "postgres://h/db?sslpassword=" .. server.password } do
       local result = expect(2, { "--db", address, "job", "list" })
       has(result.stderr, "--db must not contain a password")
       assert.is_nil(result.stderr:find(server.password, 1, true))

@@ -302,6 +302,10 @@ describe("leat.postgres.core", function()
       end
     end)
 
+    it("accepts an @ where no password can be", function()
+      assert.is_nil(postgres.fault("postgres://me%40x@h/db?passfile=%2Fhome%2Fme%40x%2F.pgpass&application_name=a%40b"))
+    end)
+
     it("takes what the string lacks from libpq's environment and files", function()
       local path = server.folder .. "/pgpass"
       shell("echo '*:*:*:leat:%s' >%s && chmod 600 %s", server.password, path, path)

@@ -2,6 +2,7 @@
 -- the end of a job.
 local core = require("leat.core")
 local jobs = require("leat.jobs")
+local journal_errors = require("leat.jobs.journal")
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
 local tasks = require("leat.tasks")
@@ -347,6 +348,85 @@ describe("a worker", function()
     assert.equal(1, run.summary.job.unknown)
   end)
 
+  -- Makes the first call of a method of the store fail for which `condition` is true. Returns a function that returns
+  -- whether that happened.
+  local function fail_once(store, method, condition)
+    local inner, failed = store.store, false
+    local real = inner[method]
+    inner[method] = function(...)
+      if not failed and condition(...) then
+        failed = true
+        journal_errors.raise("the server is away", inner.journal.postgres.codes.CONNECTION)
+      end
+      return real(...)
+    end
+    return function() return failed end
+  end
+
+  it("sends a change once the card before is stored, even if what comes after that fails", function()
+    local job = plan("unlink", 1)
+    local store = open()
+    local failed = fail_once(store, "next_due", function() return count_requests("find") == 1 end)
+    local run = start(store, job)
+    step_until(function() return count_requests("unlink") == 1 end, run)
+    assert.is_true(failed())
+    finish(run)
+    assert.same({ "finished", 1 }, { run.summary.state, run.summary.job.done })
+  end)
+
+  it("settles before it verifies, even if the journal fails at the end of the rows", function()
+    service:fault { operation = "create", apply = true, close = "before" }
+    local job = plan("create", 1)
+    local store = open()
+    local failed = fail_once(store, "last_doubtful", function() return true end)
+    local run = start(store, job, { settle = 4 })
+    step_until(function() return run.phase == "verifying" end, run)
+    assert.is_true(failed())
+    local journal = store.store.journal
+    assert.is_true(journal:now() >= journal:row("select max(at) from item", "") + 4000)
+    finish(run)
+    assert.same({ "finished", 1 }, { run.summary.state, run.summary.verified })
+  end)
+
+  it("knows that it ended the job itself if the acknowledgement of that was lost", function()
+    local job = plan("create", 2)
+    local store = open()
+    local run = start(store, job)
+    local inner, lost, since = store.store, false, false
+    local real = inner.leave
+    function inner.leave(...)
+      if not lost then
+        lost = lose_commits(store, 1)
+      end
+      return real(...)
+    end
+    step_until(function() return lost and lost() == 1 end, run)
+    assert.equal("finished", job:refresh().state)
+    local postgres = inner.journal.postgres
+    inner.journal.postgres = { codes = postgres.codes, connect = function()
+      since = since or core.now()
+      return nil, "away", postgres.codes.CONNECTION
+    end }
+    step_until(function() return since and core.now() - since > 1500 end, run)
+    inner.journal.postgres = postgres
+    finish(run)
+    assert.same({ "finished", true }, { run.summary.state, run.summary.is_last })
+    assert.same({}, job:workers())
+  end)
+
+  it("lets others know of an outage as soon as the journal can be written", function()
+    local job = plan("create", 4)
+    for _, operation in ipairs { "create", "check" } do
+      service:fault { operation = operation, kind = "connection", times = math.huge }
+    end
+    local store = open()
+    local failed = fail_once(store, "set_reason", function() return true end)
+    local run = start(store, job)
+    step_until(function() return job:refresh().reason == "connection" end, run)
+    assert.is_true(failed())
+    run:abandon()
+  end)
+
   it("does not end a job whose rows were made ready while it was taken for dead", function()
     local job = plan("create", 2)
     local store = open()
@@ -361,6 +441,48 @@ describe("a worker", function()
     finish(run)
     assert.same({ "stopped", 1 }, { job:refresh().state, job.unprocessed })
     assert.equal("stopped", run.summary.state)
+  end)
+
+  it("sends no change that waited for the rate while its lease ended in a turn that took long", function()
+    local job = plan("unlink", 2)
+    local slow = leat.new { api_key = service.api_key, base_url = service.url, rate = 0.5 }
+    local store = open()
+    local run = assert(store:job(job.id):start(slow, { concurrency = 2, settle = 0.2, probe = 0.05, lease = 20 }))
+    local inner, noted = store.store, 0
+    local real = inner.turn
+    local function wait(seconds)
+      local begun = core.now()
+      repeat core.wait(0.05, {}) until core.now() - begun > 1000 * seconds
+    end
+    function inner.turn(self, id, turn)
+      local result = real(self, id, turn)
+      noted = noted + #turn.notes
+      if noted == 2 then -- the change of the other row waits for its time, which comes now
+        noted = 3
+        wait(4)
+        for _, item in pairs(run.held) do
+          item.deadline = 0
+        end
+      end
+      return result
+    end
+    step_until(function() return noted == 3 end, run)
+    wait(0.5)
+    assert.equal(0, count_requests("unlink"))
+    run:stop()
+    finish(run)
+    slow:close()
+  end)
+
+  it("is forgotten if the acknowledgement of its beginning was lost", function()
+    local job = plan("create", 1)
+    local store = open()
+    local mine = store:job(job.id)
+    local lost = lose_commits(store, 1)
+    local none, err = mine:start(client)
+    assert.same({ nil, "journal", 1 }, { none, err.kind, lost() })
+    assert.same({}, job:workers())
+    assert.equal("interrupted", job:refresh().state)
   end)
 
   it("does not pause a job that another one has ended", function()

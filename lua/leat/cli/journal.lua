@@ -30,7 +30,7 @@ end
 
 -- Every user of the computer can see the arguments of a process.
 local function refuse_password(address)
-  if address:find("^%w+://[^@/]*:[^@/]*@") or address:find("[?&]password=") then
+  if address:find("^%w+://[^@/]*:[^@/]*@") or address:find("[?&]%w*password=") then
     usage("--db must not contain a password, because others can see arguments: put it in ~/.pgpass, or the address "
       .. "in LEAT_DB", true)
   end

@@ -208,12 +208,15 @@ function Run:end_outage()
   end
 end
 
--- Lets other processes know of an outage, as far as the journal can be written.
+-- Lets other processes know of an outage, and of its end, as soon as the journal can be written.
 local function note_outage(run)
   local kind = run.outage and run.outage.kind or nil
-  if kind ~= run.noted_outage then
-    run.noted_outage = kind
-    journal.try(run.store.set_reason, run.store, run.job.id, kind)
+  if kind ~= run.noted_outage and not (run.note_at and now() < run.note_at) then
+    local _, err = journal.try(run.store.set_reason, run.store, run.job.id, kind)
+    run.note_at = err and now() + 1 or false
+    if not err then
+      run.noted_outage = kind
+    end
   end
 end
 
@@ -481,18 +484,26 @@ local function take_claimed(run, claimed, asked, began)
   end
 end
 
-local function wake_noted(notes, noted)
+-- Lets the tasks go on that wait for their notes.
+local function wake(run, notes)
+  for _, note in ipairs(notes) do
+    scheduler.wake(note.task)
+  end
+  if notes[1] then
+    run:check_leases() -- the journal may have taken long
+    scheduler.step(0) -- without a call under way, no driver would let them go on
+  end
+end
+
+local function wake_noted(run, notes, noted)
   for i, note in ipairs(notes) do
     if noted[i] then
       note.item.before = note.before
     else
       note.item.lost = true
     end
-    scheduler.wake(note.task)
   end
-  if notes[1] then
-    scheduler.step(0) -- without a call under way, no driver would let them go on
-  end
+  wake(run, notes)
 end
 
 -- ---- other workers ----------------------------------------------------------------------
@@ -542,13 +553,16 @@ end
 
 local stops = { stopped = true, signal = true, interrupted = true, verify_stopped = true, planned = true }
 
--- Does what `leat job stop`, or another worker, asks for.
+-- Does what `leat job stop`, or another worker, asks for. A run that has done everything ends anyway; it may be itself
+-- that finished the job, by a commit whose acknowledgement was lost.
 local function obey(run, why)
-  if why == "stopped" and not run.ending then
+  if run.ending or run.phase == "ended" then
+    return
+  elseif why == "stopped" then
     run:stop("stopped", "stopped", "leat job stop")
-  elseif not run.ending and why == "finished" then
+  elseif why == "finished" then
     run.ending, run.is_stored, run.ended_by_other = { state = "finished" }, true, true
-  elseif not run.ending then
+  else
     run.is_stored = true
     run:stop(stops[why] and "stopped" or "paused", why, "another process that works on the job has ended it")
   end
@@ -589,13 +603,13 @@ local function take_result(run, turn, result, began)
   if turn.held then
     confirm(run, result.mine, began)
   end
-  if turn.claim then
-    run.after = result.after or run.after
-    take_claimed(run, result.claimed, turn.claim, began)
-  end
-  wake_noted(turn.notes, result.noted)
   if result.stop then
     obey(run, result.stop)
+  end
+  wake_noted(run, turn.notes, result.noted)
+  if turn.claim then -- last, because it reads the journal, which may fail
+    run.after = result.after or run.after
+    take_claimed(run, result.claimed, turn.claim, began)
   end
 end
 
@@ -633,12 +647,7 @@ function Run:break_off(message)
   self:stop("paused", "journal", message)
   local notes = self.notes
   self.notes = {}
-  for _, note in ipairs(notes) do
-    scheduler.wake(note.task)
-  end
-  if notes[1] then
-    scheduler.step(0) -- see wake_noted
-  end
+  wake(self, notes)
 end
 
 -- ---- the run ----------------------------------------------------------------------------
@@ -755,10 +764,10 @@ end
 
 -- All items have ended: those whose end is in doubt are found once more, when nothing can land any more.
 local function begin_verification(run)
-  run.phase = "settling"
   local last = run.store:last_doubtful(run.job.id)
   local from = run.journal:now() -- The wall clock may have been set back since an earlier run.
   run.verify_from = last and math.min(last, from) + run.settle_ms or run.verify_all and from or false
+  run.phase = "settling" -- if the journal could be read
 end
 
 local function fetch_unverified(run)
@@ -778,8 +787,8 @@ local function advance(run)
     if not run.verify_from then
       run.phase = "ended"
     elseif run.journal:now() >= run.verify_from then
-      run.phase, run.after, run.look_at = "verifying", 0, false
       run.to_verify = run.store:count_to_verify(run.job.id, run.verify_all)
+      run.phase, run.after, run.look_at = "verifying", 0, false
       begin_pace(run)
     end
   end
@@ -920,6 +929,17 @@ function Run:progress()
     verified = self.verified_count + self.unverified, to_verify = self.to_verify }
 end
 
+-- Makes the run a worker of its job. If the acknowledgement of that is lost the worker is forgotten: it does not work.
+local function join(store, run, longest_wait_ms)
+  local worker, err = journal.try(store.begin, store, run.job.id, run, longest_wait_ms)
+  if not worker then
+    if run.worker then
+      journal.try(store.forget_worker, store, run.worker)
+    end
+    error(err, 0)
+  end
+end
+
 -- Starts to work on a job, whose journal is locked until the run ends. `options` are those of leat.jobs.
 local function begin(store, job, client, options)
   local settle_ms = math.floor(1000 * options.settle)
@@ -939,7 +959,7 @@ local function begin(store, job, client, options)
     broken = false, is_stored = false, ended_by_other = false, verify_at = false, look_for_dead_at = false,
     problem = false, look_at = false, retry_at = false, first_ending = false, failing_since = false, summary = false,
   }, Run)
-  store:begin(job.id, run, math.max(settle_ms, math.ceil(2000 * options.probe)))
+  join(store, run, math.max(settle_ms, math.ceil(2000 * options.probe)))
   run.job = store:job(job.id)
   run.done_before, run.failed_before = run.job.done + run.job.failed + run.job.unknown, run.job.failed
   begin_pace(run)
