@@ -210,8 +210,9 @@ describe("the manual page", function()
   end)
 
   local EXAMPLE = [[
+set -e
+folder=%s; mkdir "$folder"; cd "$folder"; export XDG_STATE_HOME="$folder"
 export LEAT_API_KEY=%s LEAT_BASE_URL=%s; leat() { %s %s "$@"; }
-folder=$(mktemp -d) && cd "$folder" && trap 'rm -r "$folder"' EXIT && export XDG_STATE_HOME="$folder"
 printf 'value,name\n0042,Ann\n0046,\n' >cards.csv
 %s]]
 
@@ -224,8 +225,11 @@ printf 'value,name\n0042,Ann\n0046,\n' >cards.csv
         cards = { { value = "0042" }, { value = "0043", contact_uuid = "bob" } },
       })
       local example = text:gsub("\\%-", "-"):gsub("<cards.txt", "<<'END'\n0042\n0043\nEND")
-      local output, exit_status = run(EXAMPLE:format(quote(server.api_key), server.url, interpreter,
-        quote(root .. "/lua/bin/leat"), example))
+      local folder = os.tmpname()
+      os.remove(folder)
+      local output, exit_status = run("( " .. EXAMPLE:format(folder, quote(server.api_key), server.url, interpreter,
+        quote(root .. "/lua/bin/leat"), example) .. "\n)")
+      run_well("rm -r " .. folder)
       server:stop()
       assert.equal(0, exit_status, example .. "\n" .. output)
     end
