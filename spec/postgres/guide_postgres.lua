@@ -42,7 +42,7 @@ describe(PATH, function()
   local function run_command(text)
     local pipe = assert(io.popen(SHELL:format(service.api_key, service.url, server:address("test"), interpreter, folder,
       text)))
-    local output = pipe:read("*a"):gsub(folder, HOME)
+    local output = pipe:read("*a"):gsub(folder:gsub("%p", "%%%0"), HOME)
     pipe:close()
     return output
   end

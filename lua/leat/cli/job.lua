@@ -44,7 +44,9 @@ local function show(context, job, workers, rate)
     if workers and workers[1] then
       text.add_workers(object, workers)
     end
-    object:add("requests_per_second", rate and math.floor(10 * rate + 0.5) / 10)
+    if rate then
+      object:add("requests_per_second", math.floor(10 * rate + 0.5) / 10)
+    end
     output:line(job_run.add_next(context, object, job):text())
     return
   end
