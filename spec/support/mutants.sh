@@ -475,9 +475,9 @@ mutant worker-takes-rows-from-the-living 12 \
 
 passes=limiter_alone
 mutant limiter-uses-slots-of-long-ago 13 \
-  's/ + self.tolerance < ms \* 1000 do/ + 1e9 < ms * 1000 do/'
+  's/^  bool missed = .*/  bool missed = now.monotonic_ms < 0;/'
 mutant limiter-uses-slots-too-early 13 \
-  's/math.ceil(reply.first - self.least_ahead)/math.ceil(reply.first - self.most_ahead)/'
+  's/math.ceil(reply.first - self.least_ahead)/math.ceil(reply.first - (self.least_ahead + self.most_ahead) \/ 2)/'
 mutant limiter-trusts-a-response-that-is-read-late 13 \
   's/^  return width <= length \/ 2 or .*/  return true/'
 mutant limiter-ignores-the-pause-of-others - \
