@@ -8,11 +8,7 @@ local servers = dofile("spec/postgres/server.lua")
 local write = dofile("spec/support/write.lua")
 
 local PATH = "docs/machines.md"
-<<<<<<< HEAD
 local HOME = "/home/ann" -- the home folder in the guide
-=======
-local HOME = "/home/ann" -- in the guide
->>>>>>> pgguide
 local shell = servers.shell
 
 local SHELL = [[
