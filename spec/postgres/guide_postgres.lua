@@ -8,7 +8,7 @@ local servers = dofile("spec/postgres/server.lua")
 local write = dofile("spec/support/write.lua")
 
 local PATH = "docs/machines.md"
-local HOME = "/home/ann" -- in the guide
+local HOME = "/home/ann" -- the home folder in the guide
 local shell = servers.shell
 
 local SHELL = [[
