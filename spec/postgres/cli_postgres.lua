@@ -139,6 +139,34 @@ describe("leat with PostgreSQL", function()
     assert.is_nil(watched:match("finished[^\n]*requests/s"), watched)
   end)
 
+  it("keeps to the rate, and loses nothing, while the database restarts", function()
+    local id = expect(0, fast { "import", folder .. "/cards.csv", "--detach" }).stdout:match("%d+")
+    local processes = {}
+    for i = 1, 2 do
+      processes[i] = command.start(options_of(fast({ "job", "run", id, "--out", folder }, "10")))
+    end
+    for _ = 1, 600 do
+      if #service:requests("create") >= 10 then break end
+      shell("sleep 0.05")
+    end
+    server:stop("immediate")
+    local sent = #service:requests("create")
+    shell("sleep 2")
+    local more = #service:requests("create") - sent
+    server:run()
+    for _, process in ipairs(processes) do
+      local result = process:wait()
+      assert.equal(0, result.status, result.stdout .. result.stderr)
+    end
+    assert.truthy(more <= 10, more) -- the slots of half a second, for two processes
+    assert.truthy(busiest_second() <= 11, busiest_second())
+    local changed = 0
+    for _, request in ipairs(service:requests("create")) do
+      changed = changed + (request.changed and 1 or 0)
+    end
+    assert.same({ 60, 60 }, { changed, #service:cards() })
+  end)
+
   it("has no limit, and no table for it, with --rate none", function()
     expect(0, fast { "import", folder .. "/cards.csv" })
     server:execute("create table slot (n integer)", "test") -- it is not there
