@@ -929,15 +929,17 @@ function Run:progress()
     verified = self.verified_count + self.unverified, to_verify = self.to_verify }
 end
 
--- Makes the run a worker of its job. If the acknowledgement of that is lost the worker is forgotten: it does not work.
+-- Makes the run a worker of its job. If an acknowledgement is lost the worker is forgotten: it does not work.
 local function join(store, run, longest_wait_ms)
-  local worker, err = journal.try(store.begin, store, run.job.id, run, longest_wait_ms)
-  if not worker then
-    if run.worker then
-      journal.try(store.forget_worker, store, run.worker)
-    end
-    error(err, 0)
+  local id = run.job.id
+  local job, err = journal.try(function()
+    store:begin(id, run, longest_wait_ms)
+    return store:job(id)
+  end)
+  if not job and run.worker then
+    journal.try(store.forget_worker, store, run.worker)
   end
+  run.job = job or error(err, 0)
 end
 
 -- Starts to work on a job, whose journal is locked until the run ends. `options` are those of leat.jobs.
@@ -960,7 +962,6 @@ local function begin(store, job, client, options)
     problem = false, look_at = false, retry_at = false, first_ending = false, failing_since = false, summary = false,
   }, Run)
   join(store, run, math.max(settle_ms, math.ceil(2000 * options.probe)))
-  run.job = store:job(job.id)
   run.done_before, run.failed_before = run.job.done + run.job.failed + run.job.unknown, run.job.failed
   begin_pace(run)
   return run
