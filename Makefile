@@ -443,11 +443,14 @@ bench: lua $(BENCH_TOOLS) $(T)/slow_server
 bench-nginx:
 	@$(MAKE) -s --no-print-directory LUA=luajit lua
 	@$(MAKE) -s --no-print-directory bench BENCH=nginx LEAT_ROOT=$(CURDIR) LEAT_NGINX_MODULES=$(CURDIR)/$(BUILD)/luajit
-bench-jobs: lua $(BUILD)/bench/gauge $(BUILD)/bench/stopwatch
+bench-jobs: lua $(BUILD)/bench/gauge $(BUILD)/bench/stopwatch $(BUILD)/bench/turns_loop
 	@$(run_env) LUA=$(LUA) LEAT=$(M)/bin/leat BENCH_TOOLS=$(BUILD)/bench sh spec/bench/jobs.sh
 $(BUILD)/bench/%: spec/bench/%.c spec/bench/finds.h
 	@mkdir -p $(@D)
 	$(CC) $(CPP_FLAGS) $(C_FLAGS) $(LDFLAGS) -o $@ $< $(CURL_LIBS)
+$(BUILD)/bench/turns_loop: spec/bench/turns_loop.c
+	@mkdir -p $(@D)
+	$(CC) $(POSTGRES_CFLAGS) $(C_FLAGS) $(LDFLAGS) -o $@ $< $(POSTGRES_LIBS)
 
 # ---- proof -----------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Measures jobs: loading a file of cards, beside sqlite3 and a loop of inserts, and what the journal costs a run.
+# Measures jobs: loading a file of cards, beside sqlite3 and a loop of inserts; what the journal costs a run; and how
+# many rows it can process, beside a loop with libpq.
 #
 #   make bench-jobs                 takes some minutes
 #   make bench-jobs BENCH_ROWS=20000 BENCH_CARDS=2000 BENCH_ROUNDS=1
@@ -9,7 +10,7 @@
 #   BENCH_CARDS=10000    cards that a run creates
 #   BENCH_RATE=833       and how many in a second: 50,000 a minute
 #   BENCH_ROUNDS=3
-#   BENCH_JOBS=load      only this part: load or run
+#   BENCH_JOBS=load      only this part: load, run or turns
 #
 # It fails if a program fails, but never because the machine is slow. The Makefile sets LUA and its paths, LEAT, the
 # command, and BENCH_TOOLS, the folder of the C programs.

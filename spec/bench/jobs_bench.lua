@@ -1,4 +1,5 @@
--- Jobs: (g) loading a file of cards, (h) its memory, and (i) what the journal costs a run.
+-- Jobs: (g) loading a file of cards, (h) its memory, (i) what the journal costs a run, and (j) how many rows a journal
+-- can process, in PostgreSQL and in SQLite.
 local measure = dofile("spec/bench/measure.lua")
 
 local ROWS, CARDS = tonumber(os.getenv("BENCH_ROWS")), tonumber(os.getenv("BENCH_CARDS"))
@@ -138,4 +139,47 @@ if part("run") then
   table.sort(shares)
   local median = shares[math.ceil(#shares / 2)]
   print_goal("- the journal takes %.1f %% of a core more; the goal is at most %d %%", median, 15)
+end
+
+-- ---- turns -------------------------------------------------------------------------------
+
+local function number_of(command)
+  return tonumber(output_of(command):match("^(%S+)\n$")) or error("this failed: " .. command, 0)
+end
+
+-- A loop with libpq alone, and leat, process a new job each, in one database, 16 rows in each transaction.
+local function measure_turns(server)
+  local turns, address, files = lua .. " spec/bench/turns.lua", "'" .. server:address() .. "'", 0
+  local loop = { name = "a loop with libpq", take = function()
+    local job = number_of(("%s %s %d prepare"):format(turns, address, ROWS))
+    return number_of(("%s/turns_loop %s %d"):format(tools, address, job))
+  end }
+  local shared = { name = "leat, PostgreSQL", take = function()
+    return number_of(("%s %s %d"):format(turns, address, ROWS))
+  end }
+  local file = { name = "leat, SQLite", take = function()
+    files = files + 1
+    return number_of(("%s %s/turns%d.db %d"):format(turns, folder, files, ROWS))
+  end }
+  measure.compare {
+    title = ("(j) Processing %d rows without a service, rounds: %d: median [min..max]"):format(ROWS, ROUNDS),
+    contenders = { loop, shared, file },
+    take = function(contender) return { rate = contender.take() } end,
+    rounds = ROUNDS,
+    columns = {
+      { title = "rows/s", form = "%.0f", of = function(own) return own.rate end },
+      { title = "ratio", form = "%.2f", of = function(own, yardstick) return own.rate / yardstick.rate end },
+    },
+    goals = {
+      { who = shared, than = loop, what = "the rows", least = 0.5,
+        of = function(own, other) return own.rate / other.rate end },
+    },
+  }
+end
+
+if part("turns") then
+  local server = dofile("spec/postgres/server.lua").start { settings = "-c fsync=on" }
+  local fine, err = pcall(measure_turns, server)
+  server:remove()
+  assert(fine, err)
 end
