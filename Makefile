@@ -19,6 +19,7 @@
 #   make soak             $(SOAK_N) values through tasks.each, and $(SOAK_CLI_N) through the leat command: none
 #                         lost, memory flat
 #   make soak-jobs        kills jobs at every point of their runs, thousands of times: nothing lost, nothing sent twice
+#   make soak-postgres    $(STORM_N) rows of each operation, by processes that are killed, stopped and cut off
 #   make soak-nginx       $(SOAK_NGINX_N) requests in nginx, to a service that fails: none wrong, nothing lost
 #   make canary           the tests with a new key and secret, then a search for them in all output
 #   make nightly          everything, which takes hours; PART=luas runs one part of it
@@ -134,7 +135,7 @@ has_postgres := $(call has,libpq-fe.h)
 parts     := leat cli $(if $(has_sandbox),sandbox) $(if $(has_sqlite),jobs) $(if $(has_postgres),postgres)
 LIBRARIES := libleat $(if $(has_sandbox),libleat_sandbox)
 
-.PHONY: force all lua tests tools test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-jobs test-postgres test-nginx test-all-luas asan-build asan asan-lua asan-postgres tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx bench-jobs lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs lua-postgres install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox install-lua-jobs install-lua-postgres uninstall release clean help model soak soak-nginx canary doc pictures analyze coverage
+.PHONY: force all lua tests tools test test-core test-poll test-driver test-headers test-c-examples test-lua test-hosts test-jobs test-postgres test-nginx test-all-luas asan-build asan asan-lua asan-postgres tsan-build tsan valgrind valgrind-lua torture torture-c torture-lua fuzz-build fuzz mutants nightly test-platforms bench bench-nginx bench-jobs lint purity exports env libraries lua-leat lua-cli lua-sandbox lua-jobs lua-postgres install install-core install-command install-lua install-lua-leat install-lua-cli install-lua-sandbox install-lua-jobs install-lua-postgres uninstall release clean help model soak soak-postgres soak-nginx canary doc pictures analyze coverage
 .SECONDARY:
 all: lua
 lua: $(parts:%=lua-%) $(if $(lua_program),$(M)/bin/leat)
@@ -319,10 +320,15 @@ JOB_SPECS ?= spec/jobs
 test-jobs: lua tools
 	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(LUA) spec/run.lua --pattern=_jobs $(JOB_SPECS) $(BUSTED_FLAGS)
 
-# These specs start servers of PostgreSQL, and poolers. LEAT_LIMITER_SECONDS=60 measures a shared rate for longer.
-POSTGRES_SPECS ?= spec/postgres
+# These specs start servers of PostgreSQL, and poolers. They wait for most of their time, so that some run beside each
+# other, the longest ones first. LEAT_LIMITER_SECONDS=60 measures a shared rate for longer.
+LONG_POSTGRES := $(patsubst %,spec/postgres/%_postgres.lua,jobs leases workers storm limiter)
+POSTGRES_SPECS ?= $(LONG_POSTGRES) $(filter-out $(LONG_POSTGRES),$(wildcard spec/postgres/*_postgres.lua))
+POSTGRES_AT_ONCE ?= 4
 test-postgres: lua tools $(M)/forks.so
-	$(run_env) LEAT_TOOLS=$(CURDIR)/$(T) $(RUN_LUA) $(LUA) spec/run.lua --pattern=_postgres $(POSTGRES_SPECS) $(BUSTED_FLAGS)
+	@printf '%s\n' $(POSTGRES_SPECS) | $(run_env) LEAT_TOOLS=$(CURDIR)/$(T) xargs -P $(POSTGRES_AT_ONCE) -I {} \
+	  sh -c 'status=0; text=$$("$$@" 2>&1) || status=1; printf "%s\n%s\n" {} "$$text"; exit $$status' sh \
+	  $(RUN_LUA) $(LUA) spec/run.lua --pattern=_postgres {} $(BUSTED_FLAGS)
 
 $(M)/forks.so: spec/postgres/forks.c $(FLAGS)
 	@mkdir -p $(@D)
@@ -346,6 +352,12 @@ soak: lua $(T)/slow_server
 soak-jobs: lua tools
 	@printf '%s\n' "unlink link update" "delete ensure create find" | xargs -P 2 -I OPERATIONS env LEAT_KILLS=OPERATIONS \
 	  $(MAKE) -s --no-print-directory test-jobs JOB_SPECS=spec/jobs/kill_jobs.lua
+
+# Processes on two machines, which are killed, stopped and cut off for half an hour, and a rate that they share.
+STORM_N ?= 20000
+soak-postgres:
+	@LEAT_STORM=$(STORM_N) LEAT_LIMITER_SECONDS=60 $(MAKE) -s --no-print-directory test-postgres POSTGRES_AT_ONCE=1 \
+	  POSTGRES_SPECS="$(addprefix spec/postgres/,storm_postgres.lua networks_postgres.lua limiter_postgres.lua)"
 
 SOAK_NGINX_N ?= 100000
 soak-nginx: lua

@@ -9,7 +9,7 @@
 #   sandbox   the server for tests and the demo (libmicrohttpd, jansson)
 #   cli       what the command `leat` needs beside the module (argparse)
 #   jobs      the journal of jobs (SQLite)
-#   postgres  jobs of several machines (libpq), and for their tests a server and pgbouncer
+#   postgres  jobs of several machines (libpq), and for their tests a server, pgbouncer and networks
 #   test      busted, LuaSocket, GnuTLS for the servers that test TLS, and luaossl for a recipe
 #   hosts     event loops, Neovim and the server of Luanti, to make calls in
 #   bench     a server, and the clients to compare with; uses Node and npm if they are installed
@@ -151,6 +151,7 @@ if wants postgres; then
     need "a server of PostgreSQL" postgresql postgresql postgresql postgresql-server postgresql
   has pgbouncer || need pgbouncer pgbouncer pgbouncer pgbouncer pgbouncer pgbouncer
   has openssl || need openssl openssl openssl openssl openssl openssl
+  has ip || need "ip, for networks" iproute2 - iproute2 iproute iproute2
 fi
 if wants test; then
   library gnutls gnutls/gnutls.h 'GNUTLS_VERSION_NUMBER >= 0x030603' ||

@@ -540,7 +540,7 @@ describe("running", function()
   for _, concurrency in ipairs { 8, 1 } do
     it("waits for the end of an outage, which counts against no row: concurrency " .. concurrency, function()
       local events = {}
-      server:fault { operation = "find", kind = "connection", times = 150 }
+      server:fault { operation = "find", kind = "connection", times = 100 }
       local job = plan("find", numbered(60))
       local summary = run(job, { max_failures = 0, concurrency = concurrency, on_event = function(what, detail)
         events[#events + 1] = what .. " " .. detail.kind
@@ -582,7 +582,7 @@ describe("running", function()
 
   it("computes the time that is left without the time of an outage", function()
     server:fault { operation = "find", delay = 0.05, times = 20 }
-    server:fault { operation = "find", kind = "server", times = 24 }
+    server:fault { operation = "find", kind = "server", times = 22 }
     server:fault { operation = "find", delay = 0.05, times = math.huge }
     local job, over, rate, expected = plan("find", numbered(64)), nil, nil, nil
     assert(job:run(connect { max_attempts = 1 }, { settle = 0.05, probe = 1.2, max_failures = 0, concurrency = 1,

@@ -24,6 +24,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -91,6 +92,7 @@ typedef struct connection {
   bool proxied;
   bool responded; /* at least one response was received */
   bool bare;      /* neither TLS nor a proxy: the socket is used directly */
+  int limit_ms;   /* TCP_USER_TIMEOUT; 0: the system's */
   char peer[INET6_ADDRSTRLEN + 16]; /* last address libcurl used: 127.0.0.1:443 */
   char message[CURL_ERROR_SIZE];
 } connection;
@@ -338,6 +340,15 @@ static void record_peer(connection *c, const struct curl_sockaddr *a) {
   if (port != c->port) c->proxied = true;
 }
 
+/* While the network is away the system tries for minutes to deliver what was sent, even
+** when the socket is closed or its process has ended. A request must not arrive that late:
+** others may have found out that it was not received, and sent it again. With `at_once`
+** the system forgets what was not delivered when the socket is closed. */
+static void close_at_once(int fd, bool at_once) {
+  struct linger linger = {at_once, 0};
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+}
+
 /* Sockets are close-on-exec, so that programs started by this process do not inherit
 ** them. */
 static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_sockaddr *a) {
@@ -346,6 +357,7 @@ static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_socka
   (void)purpose;
   record_peer(c, a);
   if (fd < 0) c->os_error = errno;
+  else close_at_once(fd, true);
   return fd;
 }
 
@@ -409,6 +421,7 @@ static void close_connection(leat_curl *curl, connection *c) {
   if (c->fd != CURL_SOCKET_BAD) {
     leat__poller_unset(curl->poller, c->fd);
     set_owner(curl, c->fd, NULL);
+    if (c->job == NULL) close_at_once(c->fd, false);
   }
   curl_multi_remove_handle(curl->multi, c->easy);
   if (c->fd == CURL_SOCKET_BAD) end_connecting(curl, c);
@@ -716,8 +729,23 @@ static void on_ready(leat_curl *curl, connection *c, int events) {
 
 /* ---- exchanges ------------------------------------------------------------------- */
 
+/* The system gives up the delivery of a request at its deadline, also if the process is
+** stopped: see close_at_once. */
+static void limit_delivery(const leat_curl *curl, connection *c, int64_t deadline_ms) {
+#ifdef TCP_USER_TIMEOUT
+  int64_t left = deadline_ms > curl->now ? deadline_ms - curl->now : 0;
+  int ms = left < INT_MAX / 2 ? ((int)left / 100 + 1) * 100 : 0;
+  if (ms == c->limit_ms) return;
+  setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+  c->limit_ms = ms;
+#else
+  (void)curl, (void)c, (void)deadline_ms;
+#endif
+}
+
 static void begin_exchange(leat_curl *curl, connection *c) {
   const leat_request *request = leat_call_request(c->job->call);
+  if (request) limit_delivery(curl, c, request->deadline_ms);
   if (request == NULL) fail(curl, c->job, LEAT_CANCELED, "the call ended meanwhile");
   else if (leat_http1_begin(c->http, request) == LEAT_HTTP1_FAILED) fail_codec(curl, c);
   else transmit(curl, c);

@@ -31,43 +31,66 @@ local function free_port()
 end
 
 local is_root = shell("id -u") == "0\n"
-local unprivileged = is_root and "cd / && setpriv --reuid=postgres --regid=postgres --init-groups" or ""
+local unprivileged = is_root and "setpriv --reuid=postgres --regid=postgres --init-groups" or ""
 local bin = shell("ls -d /usr/lib/postgresql/*/bin 2>/dev/null || dirname \"$(command -v postgres)\"")
   :match("([^\n]+)\n$")
 
--- Starts a server, with a superuser `leat` who has a password. It accepts TLS on its port.
-local function start()
-  local folder = shell("mktemp -d /tmp/leat-pg.XXXXXX"):match("[^\n]+")
-  local self = setmetatable({ folder = folder, port = free_port(), password = PASSWORD }, Server)
+-- Makes a folder of data with a superuser `leat` who has a password, and a certificate.
+local function make_data(folder)
   write(folder .. "/password", PASSWORD .. "\n")
   if is_root then
     shell("chown -R postgres %s", folder)
   end
-  shell("%s %s/initdb -D %s/data -U leat -A scram-sha-256 --pwfile=%s/password -E UTF8 --locale=C -N", unprivileged,
-    bin, folder, folder)
-  shell("%s openssl req -new -x509 -nodes -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 "
+  shell("cd / && %s %s/initdb -D %s/data -U leat -A scram-sha-256 --pwfile=%s/password -E UTF8 --locale=C -N",
+    unprivileged, bin, folder, folder)
+  shell("cd / && %s openssl req -new -x509 -nodes -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 "
     .. "-keyout %s/data/server.key -out %s/data/server.crt", unprivileged, folder, folder)
+end
+
+-- Copies the data that an earlier spec made with the same server, as far as there is a folder for tools; otherwise
+-- makes it.
+local function prepare_data(folder)
+  local tools = os.getenv("LEAT_TOOLS")
+  local kept = tools and ("%s/postgres-%s"):format(tools, shell("%s/postgres --version", bin):match("%d[%d.]*"))
+  if kept and pcall(shell, "cp -a %s/data %s/data", kept, folder) then
+    return is_root and shell("chown postgres %s", folder)
+  end
+  make_data(folder)
+  if kept then -- another process may keep its own at the same time
+    local new = ("%s.%d"):format(kept, free_port())
+    shell("cp -a %s %s && mv -T %s %s || rm -r %s", folder, new, new, kept, new)
+  end
+end
+
+-- Starts a server, with a superuser `leat` who has a password. It accepts TLS on its port. `options`: the `host` that
+-- it listens on, instead of 127.0.0.1, a command that runs it, the `prefix`, and `settings` of the server.
+local function start(options)
+  local folder = shell("mktemp -d /tmp/leat-pg.XXXXXX"):match("[^\n]+")
+  options = options or {}
+  local self = setmetatable({ folder = folder, port = free_port(), password = PASSWORD,
+    host = options.host or "127.0.0.1", prefix = options.prefix or "", settings = options.settings or "-c fsync=off" },
+    Server)
+  prepare_data(folder)
   self:run()
   return self
 end
 
--- Starts a server that was stopped again. fsync does not matter to what is tested here.
+-- Starts a server that was stopped again. By default it does without fsync, which does not matter to what is tested.
 function Server:run()
-  shell("%s %s/pg_ctl -D %s/data -l %s/log -w -t 30 -s start -o '-k %s -p %d -c listen_addresses=127.0.0.1 "
-    .. "-c ssl=on -c fsync=off -c shared_buffers=8MB -c max_connections=20'", unprivileged, bin, self.folder,
-    self.folder, self.folder, self.port)
+  shell("cd / && %s %s %s/pg_ctl -D %s/data -l %s/log -w -t 30 -s start -o '-k %s -p %d -c listen_addresses=%s "
+    .. "-c ssl=on %s -c shared_buffers=8MB -c max_connections=20'", self.prefix, unprivileged, bin, self.folder,
+    self.folder, self.folder, self.port, self.host, self.settings)
 end
 
 -- Stops the server: `how` is fast or immediate.
 function Server:stop(how)
-  shell("%s %s/pg_ctl -D %s/data -w -t 30 -s -m %s stop", unprivileged, bin, self.folder, how)
+  shell("cd / && %s %s/pg_ctl -D %s/data -w -t 30 -s -m %s stop", unprivileged, bin, self.folder, how)
 end
 
--- Returns an address as a journal's path. With `schema`, tables are in that one.
-function Server:address(schema)
-  local host = self.folder:gsub("/", "%%2F")
-  return ("postgres://leat:%s@%s:%d/postgres%s"):format(PASSWORD, host, self.port,
-    schema and "?options=-csearch_path%3D" .. schema or "")
+-- Returns an address as a journal's path. With `schema`, tables are in that one. Without a `host` it is the socket.
+function Server:address(schema, host, port)
+  return ("postgres://leat:%s@%s:%d/postgres%s"):format(PASSWORD, host or self.folder:gsub("/", "%%2F"),
+    port or self.port, schema and "?options=-csearch_path%3D" .. schema or "")
 end
 
 -- Executes a statement, in a schema if one is given.
@@ -98,7 +121,7 @@ default_pool_size = 2
 logfile = %s.log
 pidfile = %s.pid
 ]]):format(self.folder, self.port, PASSWORD, port, path, path))
-  shell("%s pgbouncer -q -d %s.ini", unprivileged, path)
+  shell("cd / && %s pgbouncer -q -d %s.ini", unprivileged, path)
   self.pooled = true
   return port
 end

@@ -1,5 +1,7 @@
 -- The world of a job whose process is killed: the rows of each operation, the service with its faults, and a check of
 -- the report that knows nothing of how jobs work: only the rows, the service's record of requests and its cards.
+--
+-- What happens to a card depends on its class, which is its value without a number at the end.
 local world = {}
 
 -- When a late request is performed, and how long the program waits for it, in seconds. With the longer times it is
@@ -11,9 +13,16 @@ local ANN, BOB = "u-ann", "u-bob"
 world.BOB = BOB
 world.OTHERS = "somebody else" -- the User-Agent of requests which are not the job's
 
+-- What is counted of the requests of a row is in the record. It is not if the network loses requests.
+world.is_counted = true
+
 -- The cards of each row are named by what is wrong with the first request that changes them.
 local NAMES = { "lost", "late", "503", "429", "fine", "fine-2" }
 world.names = NAMES
+
+local function class_of(value)
+  return value:match("^(.-)%-%d+$") or value
+end
 
 local function all(fields)
   local list = {}
@@ -47,6 +56,26 @@ world.rows = {
 }
 world.operations = { "ensure", "create", "link", "unlink", "update", "delete", "find" }
 
+local SPECIAL = 5 -- one of so many rows is not fine, where there are many
+
+--- Returns many rows for an operation.
+function world.many(operation, count)
+  local kinds, list, k = {}, {}, 0
+  for _, row in ipairs(world.rows[operation]) do
+    kinds[#kinds + 1] = class_of(row.value) ~= "fine" and row or nil
+  end
+  for i = 1, count do
+    local is_special = i % SPECIAL == 0
+    k = (k + (is_special and 1 or 0)) % #kinds
+    list[i] = {}
+    for key, value in pairs(is_special and kinds[k + 1] or kinds[1]) do
+      list[i][key] = value
+    end
+    list[i].value = ("%s-%05d"):format(is_special and kinds[k + 1].value or "fine", i)
+  end
+  return list
+end
+
 -- What each row must lead to; the others succeed. The second is possible only if the process was killed: nobody can
 -- know then that the card is not ours.
 local EXPECTED = {
@@ -69,28 +98,47 @@ local NOT_REPEATED = { unlink = true, delete = true }
 
 -- ---- the service ------------------------------------------------------------------------
 
-local function cards_of(operation)
-  local list = { { value = "there", contact_uuid = ANN }, { value = "there-of-bob", contact_uuid = BOB },
-    { value = "there-unlinked" }, { value = "bystander", contact_uuid = ANN } }
-  if operation ~= "ensure" and operation ~= "create" then
-    for _, name in ipairs(NAMES) do
-      list[#list + 1] = { value = name, contact_uuid = operation ~= "link" and ANN or nil }
-    end
+-- The contacts of the cards that are there, by class; false: none. A card of another class is there if the operation
+-- changes or finds it.
+local OWNERS = { there = ANN, ["there-of-bob"] = BOB, ["there-unlinked"] = false, bystander = ANN }
+
+local function card_of(operation, value)
+  local class = class_of(value)
+  if OWNERS[class] ~= nil then
+    return { value = value, contact_uuid = OWNERS[class] or nil }
+  elseif operation ~= "ensure" and operation ~= "create" and class ~= "missing" then
+    return { value = value, contact_uuid = operation ~= "link" and ANN or nil }
   end
-  return list
 end
 
--- Returns the options of a sandbox for an operation. With `slow` the response to one request takes a second.
-function world.service(operation, slow)
-  local request = operation == "ensure" and "create" or operation
-  local fault = function(value, fields)
-    fields.operation, fields.value = request, value
-    return fields
+-- Returns what is wrong with a request for a card of a class, or nil.
+local function fault_of(operation, class, slow)
+  if class == "lost" then
+    return { apply = true, close = "before" }
+  elseif class == "late" then
+    return { apply_after = operation ~= "find" and world.late or nil, close = "before" }
+  elseif class == "503" or class == "429" then
+    return { status = tonumber(class) }
   end
-  return { contacts = { { uuid = ANN, email = "ann@example.org" }, { uuid = BOB } }, cards = cards_of(operation),
-    faults = { fault("lost", { apply = true, close = "before" }),
-      fault("late", { apply_after = operation ~= "find" and world.late or nil, close = "before" }),
-      fault("503", { status = 503 }), fault("429", { status = 429 }), slow and fault("fine", { delay = 1 }) or nil } }
+  return slow and class == "fine" and { delay = 1 } or nil
+end
+
+--- Returns the options of a sandbox for an operation. With `slow` the response to one request takes a second.
+function world.service(operation, slow, rows)
+  local request = operation == "ensure" and "create" or operation
+  local cards, faults, values = {}, {}, { "bystander" }
+  for _, row in ipairs(rows or world.rows[operation]) do
+    values[#values + 1] = row.value
+  end
+  for _, value in ipairs(values) do
+    local fault = fault_of(operation, class_of(value), slow and value == "fine")
+    cards[#cards + 1] = card_of(operation, value)
+    if fault then
+      fault.operation, fault.value = request, value
+      faults[#faults + 1] = fault
+    end
+  end
+  return { contacts = { { uuid = ANN, email = "ann@example.org" }, { uuid = BOB } }, cards = cards, faults = faults }
 end
 
 -- ---- the record -------------------------------------------------------------------------
@@ -109,6 +157,14 @@ local function by_card(requests)
       cards[value] = cards[value] or {}
       table.insert(cards[value], request)
     end
+  end
+  return cards
+end
+
+local function by_value(list)
+  local cards = {}
+  for _, card in ipairs(list) do
+    cards[card.value] = card
   end
   return cards
 end
@@ -168,7 +224,7 @@ function SHOULD_BE.ensure(card)
   return contact_of(card) == ANN
 end
 function SHOULD_BE.create(card, row)
-  return contact_of(card) == ANN and (row.value == "there" or card.name == row.name)
+  return contact_of(card) == ANN and (class_of(row.value) == "there" or card.name == row.name)
 end
 SHOULD_BE.link = SHOULD_BE.ensure
 function SHOULD_BE.unlink(card)
@@ -252,12 +308,13 @@ local LOST = { lost = true, late = true }
 
 -- Returns what is wrong with an outcome of a card that the job changed by `requests`, or nil.
 local function doubt(operation, row, outcome, requests, killed)
-  local expected, changes = EXPECTED[operation][row.value], count_changes(requests, operation)
+  local class, changes = class_of(row.value), count_changes(requests, operation)
+  local expected = EXPECTED[operation][class]
   if expected then
     return not (outcome == expected[1] or killed and outcome == expected[2]) and "not " .. expected[1] or nil
   elseif operation == "find" then
     return outcome ~= "found" and "not found" or nil
-  elseif outcome ~= SUCCESS[operation] and not (outcome == "recovered" and (killed or LOST[row.value])) then
+  elseif outcome ~= SUCCESS[operation] and not (outcome == "recovered" and (killed or LOST[class])) then
     return "not " .. SUCCESS[operation]
   elseif changes ~= 1 and operation ~= "update" then
     return changes .. " requests changed the card"
@@ -266,7 +323,7 @@ end
 
 -- The requests of a row that were counted are in the record, unless the process died before it counted them.
 local function doubt_count(row, count, requests, killed)
-  if row.contact_email then
+  if row.contact_email or not world.is_counted then
     return nil -- requests for the contact do not name the card
   elseif count > #requests or not killed and count < #requests then
     return ("%d requests were reported"):format(count)
@@ -326,9 +383,10 @@ local function check_counts(job, results)
 end
 
 -- Returns what is wrong after a job has finished, or nil. `results` are the rows of the journal, `lines` those of the
--- file of results; `killed`: its process was killed, or lost its journal, at least once.
-function world.find_fault(operation, job, results, lines, service, killed)
-  local rows, requests = world.rows[operation], by_card(service:requests())
+-- file of results; `killed`: its process was killed, or lost its journal, at least once; `rows`: if there are many.
+function world.find_fault(operation, job, results, lines, service, killed, rows)
+  local requests, cards = by_card(service:requests()), by_value(service:cards())
+  rows = rows or world.rows[operation]
   if job.state ~= "finished" then
     return "the job is " .. job.state
   elseif #results ~= #rows then
@@ -339,7 +397,7 @@ function world.find_fault(operation, job, results, lines, service, killed)
     if results[i].value ~= row.value then
       return "the rows are in another order"
     end
-    wrong = wrong or check_row(operation, row, results[i], requests[row.value] or {}, service:card(row.value), killed)
+    wrong = wrong or check_row(operation, row, results[i], requests[row.value] or {}, cards[row.value], killed)
   end
   return wrong or requests.bystander and "another card was touched" or nil
 end

@@ -7,7 +7,7 @@
 # contents of the files that it depends on; build/nightly/PART has their checksum and the result.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-parts="static platforms luas fresh hosts sanitizers valgrind memory kills random mutants-even mutants-odd bench"
+parts="static platforms luas fresh hosts sanitizers valgrind memory kills storms random mutants-even mutants-odd bench"
 # shellcheck disable=SC2086 # a list of words
 [ $# != 0 ] || set -- $parts
 for part; do
@@ -20,7 +20,7 @@ done
 
 inputs() { # inputs PART: the checksum of the tracked files that the part reads
   case $1 in
-    platforms | memory | kills | random) git ls-files -z -- Makefile core lua spec rockspec ;;
+    platforms | memory | kills | storms | random) git ls-files -z -- Makefile core lua spec rockspec ;;
     *) git ls-files -z ;;
   esac | xargs -0 sha256sum | sha256sum
 }

@@ -79,6 +79,9 @@ case $1 in
   kills)
     alone soak-jobs    make soak-jobs
     ;;
+  storms)
+    alone soak-postgres make soak-postgres
+    ;;
   random)
     first build-fuzz   make -j2 fuzz-build
     for target in spec/fuzz/*_fuzz.c; do
