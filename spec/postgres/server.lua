@@ -43,6 +43,7 @@ local function make_data(folder)
   end
   shell("cd / && %s %s/initdb -D %s/data -U leat -A scram-sha-256 --pwfile=%s/password -E UTF8 --locale=C -N",
     unprivileged, bin, folder, folder)
+  shell("echo 'host all all 10.77.0.0/16 scram-sha-256' >>%s/data/pg_hba.conf", folder) -- see networks.lua
   shell("cd / && %s openssl req -new -x509 -nodes -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 "
     .. "-keyout %s/data/server.key -out %s/data/server.crt", unprivileged, folder, folder)
 end
