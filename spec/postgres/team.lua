@@ -15,7 +15,7 @@ local teams = { shell = shell, interpreter = interpreter, operations = world.ope
 local Team = {}
 Team.__index = Team
 
-local LATE, SETTLE = 0.3, 0.6 -- seconds: when late requests are performed, and how long the job waits for them
+local LATE, SETTLE = 0.8, 1.1 -- seconds: when late requests are performed, and how long the job waits for them
 world.late = LATE
 
 local MOST_REQUESTS = 100000 -- of which the service keeps a record
