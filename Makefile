@@ -19,7 +19,7 @@
 #   make soak             $(SOAK_N) values through tasks.each, and $(SOAK_CLI_N) through the leat command: none
 #                         lost, memory flat
 #   make soak-jobs        kills jobs at every point of their runs, thousands of times: nothing lost, nothing sent twice
-#   make soak-postgres    $(STORM_N) rows of each operation, by processes that are killed, stopped and cut off
+#   make soak-postgres    up to $(STORM_N) rows of each operation; processes are killed, stopped and cut off
 #   make soak-nginx       $(SOAK_NGINX_N) requests in nginx, to a service that fails: none wrong, nothing lost
 #   make canary           the tests with a new key and secret, then a search for them in all output
 #   make nightly          everything, which takes hours; PART=luas runs one part of it
