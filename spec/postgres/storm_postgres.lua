@@ -64,7 +64,7 @@ describe("a job in a storm", function()
     assert.truthy(output:find("^finished\t") or output:find("^failed journal: ") or worker.is_killed, output)
   end
 
-  -- Starts the processes again that have ended, as whoever supervises them would.
+  -- Starts the processes again that have ended, like a supervisor.
   local function supervise(workers)
     for i = 1, WORKERS do
       if not teams.is_alive(workers[i]) then

@@ -1,4 +1,4 @@
--- Teams: a job in PostgreSQL, the service that it is for, and processes that work on it. What they did is judged by
+-- Teams: a job in PostgreSQL, the service that it is for, and processes that work on it. What they did is checked by
 -- spec/support/kill_world.lua, from the service's record and its cards.
 local csv = require("leat.csv")
 local jobs = require("leat.jobs")
@@ -18,7 +18,7 @@ Team.__index = Team
 local LATE, SETTLE = 0.8, 1.1 -- seconds: when late requests are performed, and how long the job waits for them
 world.late = LATE
 
-local MOST_REQUESTS = 100000 -- of which the service keeps a record
+local MOST_REQUESTS = 100000 -- the service keeps a record of so many
 
 teams.LEASE = 3 -- seconds; that of worker_program.lua
 
