@@ -10,7 +10,8 @@
 #   cli       what the command `leat` needs beside the module (argparse)
 #   jobs      the journal of jobs (SQLite)
 #   postgres  jobs of several machines (libpq), and for their tests a server, pgbouncer and networks
-#   test      busted, LuaSocket, GnuTLS for the servers that test TLS, and luaossl for a recipe
+#   test      busted, LuaSocket, GnuTLS for the servers that test TLS, luaossl for a recipe, and libpq, whose module
+#             some specs load without a server
 #   hosts     event loops, Neovim and the server of Luanti, to make calls in
 #   bench     a server, and the clients to compare with; uses Node and npm if they are installed
 #   nginx     nginx with its Lua module, LuaJIT for the modules that it loads, and LuaSocket
@@ -145,8 +146,10 @@ if wants jobs; then
   library sqlite3 sqlite3.h 'SQLITE_VERSION_NUMBER >= 3035000' ||
     need "SQLite, 3.35 or later, with headers" libsqlite3-dev sqlite sqlite-dev sqlite-devel sqlite
 fi
-if wants postgres; then
+if wants postgres || wants test; then
   library libpq libpq-fe.h 1 || need "libpq, with headers" libpq-dev libpq libpq-dev libpq-devel postgresql-libs
+fi
+if wants postgres; then
   [ -n "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || has postgres ||
     need "a server of PostgreSQL" postgresql postgresql postgresql postgresql-server postgresql
   has pgbouncer || need pgbouncer pgbouncer pgbouncer pgbouncer pgbouncer pgbouncer
