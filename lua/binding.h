@@ -61,6 +61,11 @@ static inline leat_call *check_call(lua_State *L, int index) {
   return box->call;
 }
 
+/* Returns the string at `index`. Raises an error if it contains a NUL byte. */
+const char *leat__check_text(lua_State *L, int index);
+/* Returns the integer or boolean at `index`. Raises an error for other numbers. */
+int64_t leat__check_integer(lua_State *L, int index);
+
 /* Converts the seconds at `index` to the milliseconds of one wait: at most 100, so that
 ** Lua can run its hooks. Rounds up, because a wait of less than a millisecond must not
 ** become 0. */

@@ -175,14 +175,6 @@ static int push_timeout(lua_State *L, connection *box, const char *operation) {
   return push_failure(L, NULL, operation, "the server does not respond", TIMEOUT);
 }
 
-static const char *check_text(lua_State *L, int index) {
-  size_t length;
-  luaL_checktype(L, index, LUA_TSTRING);
-  const char *text = lua_tolstring(L, index, &length);
-  luaL_argcheck(L, strlen(text) == length, index, "it contains a NUL byte");
-  return text;
-}
-
 /* ---- waiting --------------------------------------------------------------------- */
 
 /* Returns false once the time is up. A signal does not end the wait, nor prolong it. */
@@ -249,13 +241,16 @@ static PGconn *start(const char *conninfo) {
   return db;
 }
 
+static int events_of(PostgresPollingStatusType status) {
+  return status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+}
+
 /* Returns an unfinished status once the time is up. */
 static PostgresPollingStatusType finish_start(PGconn *db, lua_Number deadline) {
   PostgresPollingStatusType status = PGRES_POLLING_WRITING;
   if (PQstatus(db) == CONNECTION_BAD) return PGRES_POLLING_FAILED;
   while (status == PGRES_POLLING_READING || status == PGRES_POLLING_WRITING) {
-    int events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
-    if (!wait_for(db, events, deadline)) return status;
+    if (!wait_for(db, events_of(status), deadline)) return status;
     status = PQconnectPoll(db);
   }
   return status;
@@ -308,7 +303,7 @@ static void set_connected(connection *box) {
 }
 
 static int connection_connect(lua_State *L) {
-  const char *conninfo = check_text(L, 1), *fault = find_fault(conninfo);
+  const char *conninfo = leat__check_text(L, 1), *fault = find_fault(conninfo);
   lua_Number time_ms = check_seconds(L, 2) * 1000, deadline = monotonic_ms() + time_ms;
   if (fault) return push_failure(L, NULL, "connect", fault, CONNINFO);
   connection *box = push_begun(L, conninfo, time_ms);
@@ -321,24 +316,20 @@ static int connection_connect(lua_State *L) {
 
 static int connection_begin(lua_State *L) {
   const lua_Number usual = 10000;
-  const char *conninfo = check_text(L, 1), *fault = find_fault(conninfo);
+  const char *conninfo = leat__check_text(L, 1), *fault = find_fault(conninfo);
   if (fault) return push_failure(L, NULL, "connect", fault, CONNINFO);
   connection *box = push_begun(L, conninfo, usual);
   return PQstatus(box->db) == CONNECTION_BAD ? push_refused(L, box) : 1;
 }
 
 static int connection_fault(lua_State *L) {
-  lua_pushstring(L, find_fault(check_text(L, 1)));
+  lua_pushstring(L, find_fault(leat__check_text(L, 1)));
   return 1;
 }
 
 static bool is_ready(PGconn *db, int events) {
   struct pollfd socket = {.fd = PQsocket(db), .events = (short)events};
   return socket.fd < 0 || poll(&socket, 1, 0) > 0;
-}
-
-static int events_of(PostgresPollingStatusType status) {
-  return status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
 }
 
 /* libpq must be called only when its socket is ready. Pushes whether it is connected, or
@@ -390,32 +381,6 @@ typedef struct parameter {
 /* The arguments of execute and query. */
 enum { SQL = 2, TYPES, BEFORE_VALUES = TYPES };
 
-static bool to_integer(lua_State *L, int index, int64_t *value) {
-#if LUA_VERSION_NUM >= 503
-  if (lua_isinteger(L, index)) {
-    *value = lua_tointeger(L, index);
-    return true;
-  }
-#endif
-  const lua_Number limit = (lua_Number)9223372036854775808.0;
-  lua_Number number = lua_tonumber(L, index);
-  if (!(number >= -limit && number < limit)) return false;
-  *value = (int64_t)number;
-  return (lua_Number)*value == number;
-}
-
-static int64_t check_integer(lua_State *L, int index) {
-  int64_t value = 0;
-  if (lua_isboolean(L, index)) return lua_toboolean(L, index);
-  if (lua_type(L, index) != LUA_TNUMBER) {
-    lua_pushfstring(L, "integer expected, got %s", luaL_typename(L, index));
-    luaL_argerror(L, index, lua_tostring(L, -1));
-  }
-  if (!to_integer(L, index, &value))
-    luaL_argerror(L, index, "number has no integer representation");
-  return value;
-}
-
 /* The server takes integers in the order of the network. */
 static void store_integer(unsigned char bytes[static 8], int64_t value) {
   uint64_t rest = (uint64_t)value;
@@ -438,7 +403,7 @@ static void check_parameter(lua_State *L, int index, char type, parameter *into)
     into->bytes = NULL;
     into->length = 0;
   } else if (type == 'i') {
-    store_integer(into->integer, check_integer(L, index));
+    store_integer(into->integer, leat__check_integer(L, index));
     into->bytes = (const char *)into->integer;
     into->length = sizeof into->integer;
   } else {
@@ -494,19 +459,24 @@ static bool send(lua_State *L, PGconn *db, int count) {
 
 /* ---- executing ------------------------------------------------------------------- */
 
-/* Receives the result of a statement, and that there is no other one. Stops at COPY, which
-** has no end. Returns false once the time is up. */
+/* Takes the next result of a statement, and keeps the first one. Returns true at the end,
+** and at COPY, which has none. */
+static bool take_result(PGconn *db, PGresult **kept) {
+  PGresult *result = PQgetResult(db);
+  if (!result) return true;
+  if (*kept) PQclear(result);
+  else *kept = result;
+  ExecStatusType status = PQresultStatus(*kept);
+  return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
+}
+
+/* Receives the result of a statement, and that there is no other one. Returns false once
+** the time is up. */
 static bool receive(PGconn *db, rows *into, lua_Number deadline) {
-  for (;;) {
+  do {
     if (!wait_for_result(db, deadline)) return false;
-    PGresult *result = PQgetResult(db);
-    if (!result) return true;
-    if (into->result) PQclear(result);
-    else into->result = result;
-    ExecStatusType status = PQresultStatus(into->result);
-    if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH)
-      return true;
-  }
+  } while (!take_result(db, &into->result));
+  return true;
 }
 
 static rows *new_rows(lua_State *L) {
@@ -549,7 +519,7 @@ static int check_result(lua_State *L, connection *box, const rows *from,
 ** Raises errors before it sends anything. */
 static int run(lua_State *L, connection *box, const char *operation, rows **result) {
   luaL_argcheck(L, !box->closed, 1, "connection is closed");
-  check_text(L, SQL);
+  leat__check_text(L, SQL);
   int count = check_types(L);
   lua_Number deadline = monotonic_ms() + box->time_ms;
   if (!is_usable(box))
@@ -581,7 +551,7 @@ static void check_columns(lua_State *L, const PGresult *result) {
 static int connection_send(lua_State *L) {
   connection *box = check_box(L, 1, OWN, CONNECTION_TYPE);
   luaL_argcheck(L, !box->closed, 1, "connection is closed");
-  check_text(L, SQL);
+  leat__check_text(L, SQL);
   int count = check_types(L);
   if (!is_usable(box))
     return push_failure(L, NULL, "send", "the connection is broken", CONNECTION);
@@ -597,17 +567,11 @@ static int connection_send(lua_State *L) {
 
 /* Like receive, but returns false rather than wait. */
 static bool receive_what_is_there(connection *box) {
-  for (;;) {
+  do {
     bool good = PQflush(box->db) >= 0 && PQconsumeInput(box->db);
     if (good && PQisBusy(box->db)) return false;
-    PGresult *result = PQgetResult(box->db);
-    if (!result) return true;
-    if (box->received) PQclear(result);
-    else box->received = result;
-    ExecStatusType status = PQresultStatus(box->received);
-    if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH)
-      return true;
-  }
+  } while (!take_result(box->db, &box->received));
+  return true;
 }
 
 static int connection_receive(lua_State *L) {

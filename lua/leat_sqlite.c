@@ -79,14 +79,6 @@ static int push_failure(lua_State *L, sqlite3 *db, const char *operation) {
   return 3;
 }
 
-static const char *check_text(lua_State *L, int index) {
-  size_t length;
-  luaL_checktype(L, index, LUA_TSTRING);
-  const char *text = lua_tolstring(L, index, &length);
-  luaL_argcheck(L, strlen(text) == length, index, "it contains a NUL byte");
-  return text;
-}
-
 /* ---- connections ----------------------------------------------------------------- */
 
 static sqlite3 *check_open(lua_State *L) {
@@ -115,7 +107,7 @@ static int push_not_created(lua_State *L, const char *path) {
 /* A relative path gets a prefix, because SQLite has names with a meaning, such as
 ** :memory:. */
 static int connection_open(lua_State *L) {
-  const char *path = check_text(L, 1);
+  const char *path = leat__check_text(L, 1);
   bool temporary = *path == '\0';
   int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
   lua_settop(L, 1);
@@ -146,7 +138,7 @@ static int connection_close(lua_State *L) {
 
 static int connection_exec(lua_State *L) {
   sqlite3 *db = check_open(L);
-  const char *sql = check_text(L, 2);
+  const char *sql = leat__check_text(L, 2);
   if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
     return push_failure(L, db, "exec");
   lua_pushboolean(L, 1);
@@ -205,7 +197,7 @@ static void set_parameters(lua_State *L, statement *box, const char *types) {
 
 static int connection_prepare(lua_State *L) {
   sqlite3 *db = check_open(L);
-  const char *sql = check_text(L, 2), *types = luaL_optstring(L, 3, ""), *rest;
+  const char *sql = leat__check_text(L, 2), *types = luaL_optstring(L, 3, ""), *rest;
   size_t count = strspn(types, "itb");
   luaL_argcheck(L, types[count] == '\0', 3, "the types are i, t and b");
   statement *box = new_statement(L, count);
@@ -239,32 +231,10 @@ static int statement_reset(lua_State *L) {
 
 /* ---- binding values -------------------------------------------------------------- */
 
-static bool to_integer(lua_State *L, int index, sqlite3_int64 *value) {
-#if LUA_VERSION_NUM >= 503
-  if (lua_isinteger(L, index)) {
-    *value = lua_tointeger(L, index);
-    return true;
-  }
-#endif
-  const lua_Number limit = (lua_Number)9223372036854775808.0;
-  lua_Number number = lua_tonumber(L, index);
-  if (!(number >= -limit && number < limit)) return false;
-  *value = (sqlite3_int64)number;
-  return (lua_Number)*value == number;
-}
-
 static void check_value(lua_State *L, int index, char type) {
-  int is = lua_type(L, index);
-  sqlite3_int64 value;
-  if (is == LUA_TNIL) return;
-  bool fits = type == 'i' ? is == LUA_TNUMBER || is == LUA_TBOOLEAN : is == LUA_TSTRING;
-  if (!fits) {
-    const char *wanted = type == 'i' ? "integer" : "string";
-    lua_pushfstring(L, "%s expected, got %s", wanted, luaL_typename(L, index));
-    luaL_argerror(L, index, lua_tostring(L, -1));
-  }
-  if (is == LUA_TNUMBER && !to_integer(L, index, &value))
-    luaL_argerror(L, index, "number has no integer representation");
+  if (lua_isnil(L, index)) return;
+  if (type == 'i') leat__check_integer(L, index);
+  else luaL_checktype(L, index, LUA_TSTRING);
 }
 
 static void check_values(lua_State *L, const statement *box) {
@@ -273,13 +243,6 @@ static void check_values(lua_State *L, const statement *box) {
     luaL_error(L, "the statement has %d parameters, not %d", box->count, given);
   for (int i = 0; i < box->count; i++)
     check_value(L, box->parameters[i].number + 1, box->parameters[i].type);
-}
-
-static int bind_integer(lua_State *L, int index, sqlite3_stmt *prepared, int i) {
-  sqlite3_int64 value = 0;
-  if (lua_isboolean(L, index)) value = lua_toboolean(L, index);
-  else to_integer(L, index, &value);
-  return sqlite3_bind_int64(prepared, i, value);
 }
 
 static int bind_bytes(const statement *box, int i, const char *bytes, size_t length,
@@ -296,7 +259,8 @@ static int bind_value(lua_State *L, const statement *box, int i, int before,
   parameter one = box->parameters[i - 1];
   int index = before + one.number;
   if (lua_isnil(L, index)) return sqlite3_bind_null(box->prepared, i);
-  if (one.type == 'i') return bind_integer(L, index, box->prepared, i);
+  if (one.type == 'i')
+    return sqlite3_bind_int64(box->prepared, i, leat__check_integer(L, index));
   const char *text = lua_tolstring(L, index, &length);
   return bind_bytes(box, i, text, length, lifetime);
 }

@@ -95,7 +95,7 @@ function Network:cut(i)
 end
 
 --- Connects a machine again.
-function Network:mend(i)
+function Network:reconnect(i)
   set_link(self, i, "up")
 end
 

@@ -409,7 +409,7 @@ mutant journal-for-all-to-read - \
 mutant journal-values-not-copied - \
   's/bind_values(L, box, SQLITE_TRANSIENT)/bind_values(L, box, SQLITE_STATIC)/'
 mutant journal-number-rounded - \
-  's/^  \*value = (sqlite3_int64)number;$/&\n  return true;/'
+  's/^  \*value = (int64_t)number;$/&\n  return true;/'
 mutant journal-lock-kept - \
   's/^  reset(box);$//'
 mutant file-without-fsync - \

@@ -43,17 +43,17 @@ end
 -- Returns the address of the journal's database, or nil if the journal is a file.
 function journal.database(options)
   local path = path_of(options)
-  return path and path:find("^postgres%w*://") and path or nil
+  return path and require("leat.jobs.journal").is_address(path) and path or nil
 end
 
 -- Returns an open journal; or nil and the exit status, after a message.
 function journal.open(context)
-  local path = path_of(context.options)
+  local path, jobs = path_of(context.options), journal.jobs()
   if journal.database(context.options) then
     refuse_password(context.options.db or "")
     need("leat.postgres.core", "luarocks install leat-postgres")
   end
-  local store, err = journal.jobs().open(path ~= "" and path or nil)
+  local store, err = jobs.open(path ~= "" and path or nil)
   if not store then
     return nil, context.output:failure(nil, err)
   end

@@ -45,10 +45,14 @@ function journal.check_version(path, version, newest)
   end
 end
 
+-- Returns whether a path is the address of a database.
+function journal.is_address(path)
+  return path:find("^postgres%w*://") ~= nil
+end
+
 -- Opens a journal, and makes its tables if they do not exist. An empty path makes a temporary one.
 function journal.open(path)
-  local database = path:find("^postgres://") or path:find("^postgresql://")
-  return require(database and "leat.jobs.journal_postgres" or "leat.jobs.journal_sqlite").open(path)
+  return require(journal.is_address(path) and "leat.jobs.journal_postgres" or "leat.jobs.journal_sqlite").open(path)
 end
 
 return journal

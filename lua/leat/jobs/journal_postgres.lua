@@ -200,8 +200,8 @@ local function flush(self)
   end
 end
 
--- Executes an insert, of which no more is expected than that it is done when the transaction ends, before any other
--- statement. It has one row of values, in brackets.
+-- Executes an insert at the latest before the next other statement, or when the transaction ends. It has one row of
+-- values, in brackets.
 function Journal:insert(sql, types, ...)
   local batch = self.waiting[sql]
   if not batch then

@@ -46,8 +46,8 @@ function Journal:execute(sql, types, ...)
   return check(self, prepared(self, sql, types):execute(...))
 end
 
--- Executes an insert, of which no more is expected than that it is done when the transaction ends: elsewhere several
--- are sent together. It has one row of values, in brackets.
+-- Executes an insert, which is done at the latest when the transaction ends: in PostgreSQL several are sent together.
+-- It has one row of values, in brackets.
 Journal.insert = Journal.execute
 
 -- Executes such an insert `count` times; `text` and `list` are those of statement:execute_slices.
