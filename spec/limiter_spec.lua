@@ -34,6 +34,7 @@ describe("a limiter", function()
     end
     options.base_url, options.retry_base = server.url, options.retry_base or 0.001
     options.rate, options.limiter = options.rate or RATE, options.limiter or limiter
+    options.queue_timeout = options.queue_timeout or 20 -- so that a limiter that gives no slots fails
     return leat.new(options)
   end
 
@@ -260,7 +261,7 @@ describe("a limiter", function()
       list[i]:cancel()
     end
     assert.equal("1", list[50]:wait().value)
-    assert.truthy(#store.reserved <= 4, #store.reserved)
+    assert.truthy(store.most <= 2, store.most) -- how many requests there are depends on how busy the machine is
   end)
 
   it("gives no slot to a call of another account that has the memory of a canceled one", function()
@@ -381,7 +382,7 @@ describe("a limiter", function()
   end)
 
   it("gets used to a slow store", function()
-    local client = connect { rate = 100 }
+    local client = connect()
     store.back = 60
     for _ = 1, 6 do
       assert(find(client))

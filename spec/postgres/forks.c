@@ -2,6 +2,8 @@
 ** forks.c - a Lua module for specs: what Lua lacks to test processes that fork, and networks.
 **
 **   forks.fork()              Returns 0 in the child, and its process in the parent.
+**   forks.exit(status)        Ends the process at once, as a child does that shares much with its parent:
+**                             leaks, which are deliberate then, are not looked for.
 **   forks.wait(pid)           Waits for the end of a child, and returns its exit status.
 **   forks.in_network(pid, f)  Calls f in the network namespace of another process. Sockets and
 **                             threads that f makes stay in it.
@@ -20,6 +22,10 @@
 static int forks_fork(lua_State *L) {
   lua_pushnumber(L, (lua_Number)fork());
   return 1;
+}
+
+static int forks_exit(lua_State *L) {
+  _exit((int)luaL_checknumber(L, 1));
 }
 
 static int forks_wait(lua_State *L) {
@@ -59,6 +65,8 @@ __attribute__((visibility("default"))) int luaopen_forks(lua_State *L) {
   lua_setfield(L, -2, "in_network");
   lua_pushcfunction(L, forks_fork);
   lua_setfield(L, -2, "fork");
+  lua_pushcfunction(L, forks_exit);
+  lua_setfield(L, -2, "exit");
   lua_pushcfunction(L, forks_wait);
   lua_setfield(L, -2, "wait");
   return 1;

@@ -160,7 +160,7 @@ describe("a journal in PostgreSQL", function()
     ]]):format(address))
     local list = {}
     for i = 1, 4 do
-      list[i] = command .. " &"
+      list[i] = servers.preload .. command .. " &"
     end
     assert.equal("0\n0\n0\n0\n", shell("%s wait", table.concat(list, " ")))
     os.remove(path)
@@ -174,7 +174,7 @@ describe("a journal in PostgreSQL", function()
     local inner, output = store.store, path .. ".output"
     function inner.find_equal(...) -- the other one plans it between this and the commit
       local found = getmetatable(inner).__index.find_equal(...)
-      shell("{ %s >%s 2>&1 & }; sleep 1", command, output)
+      shell("{ %s%s >%s 2>&1 & }; sleep 1", servers.preload, command, output)
       return found
     end
     local id = plan({ { value = "a" } }).id

@@ -363,7 +363,7 @@ describe("leat.postgres.limiter", function()
         io.write(leat.assert(client.contact_identifiers:find("1")).value)
         io.flush()
       end
-      if child == 0 then os.exit(7, true) end
+      if child == 0 then forks.exit(7) end
       print(forks.wait(child) == 7)
     ]]):format(db, service.api_key, service.url))
     assert.equal("111111true\n", output)

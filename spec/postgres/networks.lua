@@ -3,6 +3,7 @@
 -- spec; there are no addresses or links in the system's own network.
 local socket = require("socket")
 local read = dofile("spec/support/read.lua")
+local shell = dofile("spec/postgres/server.lua").shell
 
 local networks = {}
 
@@ -86,7 +87,7 @@ function networks.new(count)
 end
 
 local function set_link(self, i, state)
-  assert(os.execute(("%s ip link set link%d %s"):format(self.server.prefix, i, state)))
+  shell("%s ip link set link%d %s", self.server.prefix, i, state)
 end
 
 --- Cuts a machine off: what is sent from or to it is lost.

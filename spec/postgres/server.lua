@@ -30,6 +30,10 @@ local function free_port()
   return tonumber(port)
 end
 
+-- What comes before a program for `shell` that loads this library: a sanitizer must be loaded into it, too.
+local preloaded = os.getenv("LD_PRELOAD")
+local preload = preloaded and ("env LD_PRELOAD='%s' "):format(preloaded) or ""
+
 local is_root = shell("id -u") == "0\n"
 local unprivileged = is_root and "setpriv --reuid=postgres --regid=postgres --init-groups" or ""
 local bin = shell("ls -d /usr/lib/postgresql/*/bin 2>/dev/null || dirname \"$(command -v postgres)\"")
@@ -136,4 +140,4 @@ function Server:remove()
   shell("rm -r %s", self.folder)
 end
 
-return { start = start, shell = shell }
+return { start = start, shell = shell, preload = preload }

@@ -5,11 +5,11 @@ local jobs = require("leat.jobs")
 local leat = require("leat")
 local sandbox = require("leat.sandbox")
 local socket = require("socket")
-local interpreter = dofile("spec/support/interpreter.lua")
 local read = dofile("spec/support/read.lua")
-local shell = dofile("spec/postgres/server.lua").shell
+local servers = dofile("spec/postgres/server.lua")
 local world = dofile("spec/support/kill_world.lua")
 
+local shell, interpreter = servers.shell, servers.preload .. dofile("spec/support/interpreter.lua")
 local teams = { shell = shell, interpreter = interpreter, operations = world.operations }
 
 local Team = {}

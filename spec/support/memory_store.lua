@@ -6,6 +6,7 @@
 --   clock   microseconds between its clock and the program's, for all stores that share slots
 --   wrong   why it fails; and `refused`
 --   frozen  true: it does not respond
+-- It counts the requests that were `begun` and `aborted`, and notes the `most` slots that one asked for.
 local now = require("leat.core").now
 
 local Store = {}
@@ -14,7 +15,7 @@ Store.__index = Store
 -- Returns a store that shares the slots of `other`.
 local function new(other)
   return setmetatable({ accounts = other and other.accounts or {}, reserved = other and other.reserved or {}, begun = 0,
-    aborted = 0, there = 0, back = 0, clock = 1e12, closed = false, request = false }, Store)
+    most = 0, aborted = 0, there = 0, back = 0, clock = 1e12, closed = false, request = false }, Store)
 end
 
 local function set_pause(account, pause, time)
@@ -47,7 +48,7 @@ end
 function Store:begin(account, length, count, pause)
   assert(not self.closed)
   assert(length % 1 == 0 and count % 1 == 0 and (count > 0 or pause))
-  self.begun = self.begun + 1
+  self.begun, self.most = self.begun + 1, math.max(self.most, count)
   local request = { sent = now(), wrong = self.wrong }
   if not self.wrong and not self.frozen then
     request.ready = request.sent + self.there + self.back

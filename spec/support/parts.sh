@@ -80,7 +80,7 @@ case $1 in
     alone soak-jobs    make soak-jobs
     ;;
   storms)
-    alone soak-postgres make soak-postgres
+    alone soak-postgres make soak-postgres STORM_N=8000
     ;;
   random)
     first build-fuzz   make -j2 fuzz-build
