@@ -176,21 +176,6 @@ describe("a job in a storm", function()
 
   -- ---- the checks -----------------------------------------------------------------------
 
-  -- Rows are given up whose process died three times, by chance. They are tried again, as a person would.
-  local function retry_poisoned()
-    local poisoned = 0
-    for row in team.job:results { "unknown" } do
-      poisoned = poisoned + (row.kind == "poisoned" and 1 or 0)
-    end
-    assert.is_true(poisoned <= POISONED, poisoned .. " rows were given up")
-    if poisoned > 0 then
-      team:wait_for_workers(0) -- those that were killed are known until their leases end
-      assert(team.job:retry { failed = false })
-      team:wait(team:start())
-    end
-    counts.poisoned = poisoned
-  end
-
   -- Checks that all accidents have happened, and did harm.
   local function expect_accidents()
     for word in read(proxy.path):gmatch("%a+") do
@@ -223,7 +208,7 @@ describe("a job in a storm", function()
       end
       rage(workers)
       calm(workers)
-      retry_poisoned()
+      counts.poisoned = team:retry_poisoned(POISONED)
       assert.is_nil(team:find_fault())
       expect_accidents()
     end)

@@ -126,6 +126,22 @@ function Team:wait(...)
   return outputs
 end
 
+--- Rows are given up whose process died three times, or was cut off, by chance. Tries them again, as a person would:
+-- `most` of them at most. Returns how many there were. `how` is that of `start`.
+function Team:retry_poisoned(most, how)
+  local poisoned = 0
+  for row in self.job:results { "unknown" } do
+    poisoned = poisoned + (row.kind == "poisoned" and 1 or 0)
+  end
+  assert(poisoned <= most, poisoned .. " rows were given up")
+  if poisoned > 0 then
+    self:wait_for_workers(0) -- those that were killed are known until their leases end
+    assert(self.job:retry { failed = false })
+    self:wait(self:start(nil, how))
+  end
+  return poisoned
+end
+
 --- Waits until so many rows are done.
 function Team:wait_for_rows(least)
   wait_until(function() return assert(self.job:refresh()).done >= least end)
