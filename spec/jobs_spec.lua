@@ -382,21 +382,23 @@ describe("running", function()
     assert.same({ "1 recovered", "2 created" }, outcomes(job))
   end)
 
-  only_files("waits for a request that may still be performed although the clock was set back between two runs",
-  function()
-    server:fault { operation = "delete", value = "old-1", apply_after = 0.4, close = "before" }
-    local job = plan("delete", rows_of("old-1"))
-    assert.equal("stopped", run(job, { settle = 1, progress_every = 0.01, progress = function()
-      if #server:requests("delete") > 0 then
-        job:stop()
-      end
-    end }).state)
-    local clock = store.store.journal
-    clock.epoch = clock.epoch - 1000
-    assert.equal("finished", run(job, { settle = 1 }).state)
-    assert.same({ "1 recovered" }, outcomes(job))
-    assert.equal(1, #server:requests("delete"))
-  end)
+  for how, by in pairs { back = -1000, forward = 1e9 } do
+    only_files(("waits for a request that may still be performed although the clock was set %s between two runs")
+      :format(how), function()
+      server:fault { operation = "delete", value = "old-1", apply_after = 0.4, close = "before" }
+      local job = plan("delete", rows_of("old-1"))
+      assert.equal("stopped", run(job, { settle = 1, progress_every = 0.01, progress = function()
+        if #server:requests("delete") > 0 then
+          job:stop()
+        end
+      end }).state)
+      local clock = store.store.journal
+      clock.epoch = clock.epoch + by
+      assert.equal("finished", run(job, { settle = 1 }).state)
+      assert.same({ "1 recovered" }, outcomes(job))
+      assert.equal(1, #server:requests("delete"))
+    end)
+  end
 
   it("reports a card that was changed after it was left as requested", function()
     server:fault { operation = "create", value = "a", apply = true, close = "before" }

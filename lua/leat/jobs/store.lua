@@ -313,6 +313,7 @@ local POISONED = "update item indexed by item_waiting set state = 'unknown', out
   .. "where job = $1 and state = 'claimed' and due is not null and due <= $4 and crashes >= $3 - 1"
 local TAKE_OVER = "update item set state = 'later', maybe_applied = $2, crashes = crashes + 1, due = $3 "
   .. "where job = $1 and state = 'claimed' and due is not null and due <= $4"
+local WAIT_AGAIN = "update item set due = $2 where job = $1 and state = 'later' and maybe_applied = 1"
 local BRING_NEARER = "update item set due = $2 where job = $1 and state = 'later' and due > $2"
 
 -- Takes over the items that a worker claimed which then died, or is taken for dead because their leases ended before
@@ -330,8 +331,9 @@ end
 
 -- Begins the work of a process on a job: its state is `running`. `run` has `settle_ms`, `lease_ms`, `reads` and
 -- `only_verify`, which one process does alone; it gets `worker`, the number of the worker, which is returned, too. In
--- a file, the caller holds the lock, so that all items which were claimed are taken over. There, no item waits longer
--- than `longest_wait_ms` from now: it could only be due later if the wall clock was set back since.
+-- a file, the caller holds the lock, so that all items which were claimed are taken over. There, only the wall clock
+-- says how much time has passed since an earlier process, and it may have been set. So what may have been sent waits
+-- for `settle_ms` again, and no item waits for longer than `longest_wait_ms`.
 function Store:begin(job, run, longest_wait_ms)
   local journal = self.journal
   return journal:transaction(function()
@@ -349,6 +351,7 @@ function Store:begin(job, run, longest_wait_ms)
     journal:execute("update job set unknown = unknown + $2 where id = $1", "ii", job, poisoned)
     if not journal.is_shared then
       self:note_interrupted(job)
+      journal:execute(WAIT_AGAIN, "ii", job, journal:now() + run.settle_ms)
       journal:execute(BRING_NEARER, "ii", job, journal:now() + longest_wait_ms)
     end
     return run.worker
