@@ -37,7 +37,8 @@ leat_call *leat_call_new(leat_client *client, const leat_op *op) {
   if (client) {
     leat__client_hold(client);
     call->timeout_ms = client->timeout_ms;
-    call->connect_timeout_ms = client->connect_timeout_ms;
+    call->queue_timeout_ms = client->queue_timeout_ms;
+    call->request.connect_timeout_ms = client->connect_timeout_ms;
     call->max_attempts = client->retry.max_attempts;
   }
   if (op) name_operation(&call->outcome.error, op);

@@ -461,9 +461,9 @@ struct leat_call {
   /* The contact that must own the card before each attempt, as the caller expects it or
   ** as a find that verified first saw it; text NULL: none. */
   leat_argument owner;
-  int timeout_ms, connect_timeout_ms, max_attempts;
+  int timeout_ms, queue_timeout_ms, max_attempts;
   unsigned token_number; /* identifies the token that it was sent with */
-  leat_request request;
+  leat_request request;  /* filled when the call begins, but for connect_timeout_ms */
   leat_buffer target, body;
 
   int64_t deadline;  /* for the whole call; 0: nothing was sent yet */

@@ -302,6 +302,8 @@ LEAT_API void leat_call_set_maybe_applied(leat_call *call);
 LEAT_API void leat_call_set_timeout_ms(leat_call *call, int ms);
 /* Overrides the client's connect_timeout_ms for this call. */
 LEAT_API void leat_call_set_connect_timeout_ms(leat_call *call, int ms);
+/* Overrides the client's queue_timeout_ms for this call. */
+LEAT_API void leat_call_set_queue_timeout_ms(leat_call *call, int ms);
 /* Overrides the client's max_attempts for this call. */
 LEAT_API void leat_call_set_max_attempts(leat_call *call, int attempts);
 

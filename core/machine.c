@@ -82,9 +82,9 @@ static bool is_queued(const leat_call *call) {
 
 int64_t leat_call_queue_deadline(const leat_call *call, int64_t now_ms) {
   if (call == NULL || call->client == NULL) return INT64_MAX;
-  int timeout = call->client->queue_timeout_ms;
   while (call->inner)
     call = call->inner; /* its queued_ms began with that of its outer call */
+  int timeout = call->queue_timeout_ms;
   int64_t waited = is_queued(call) ? now_ms - call->queued_at : 0;
   if (timeout == 0) return INT64_MAX;
   return leat__add_ms(leat__add_ms(now_ms + timeout, -waited), -call->queued_ms);
@@ -172,7 +172,8 @@ static void begin_inner(leat_call *call, leat__state state, leat_call *inner) {
   inner->timeout_ms = call->timeout_ms;
   inner->deadline = call->deadline;
   inner->queued_ms = call->queued_ms;
-  inner->connect_timeout_ms = call->connect_timeout_ms;
+  inner->queue_timeout_ms = call->queue_timeout_ms;
+  inner->request.connect_timeout_ms = call->request.connect_timeout_ms;
   inner->max_attempts = call->max_attempts;
 }
 

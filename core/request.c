@@ -216,7 +216,11 @@ void leat_call_set_maybe_applied(leat_call *call) {
 }
 
 void leat_call_set_connect_timeout_ms(leat_call *call, int ms) {
-  if (call) set_ms(call, &call->connect_timeout_ms, ms, "connect_timeout");
+  if (call) set_ms(call, &call->request.connect_timeout_ms, ms, "connect_timeout");
+}
+
+void leat_call_set_queue_timeout_ms(leat_call *call, int ms) {
+  if (call) set_ms(call, &call->queue_timeout_ms, ms, "queue_timeout");
 }
 
 /* ---- the request ----------------------------------------------------------------- */
@@ -325,7 +329,6 @@ static void fill_request(leat_call *call) {
   request->loopback = url->loopback;
   request->target = (leat_string){call->target.data, call->target.length};
   request->body = (leat_string){call->body.data, call->body.length};
-  request->connect_timeout_ms = call->connect_timeout_ms;
   request->max_body = client->max_body;
 }
 

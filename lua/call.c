@@ -8,7 +8,8 @@
 **                                     message. Query and headers are
 **                                     { name, value, name, value, ... }.
 **   call:set_timeout(seconds)  call:set_connect_timeout(seconds)
-**   call:set_max_attempts(n)  call:set_maybe_applied()
+**   call:set_queue_timeout(seconds)  call:set_max_attempts(n)
+**   call:set_maybe_applied()
 **   call:is_done()                    Whether the call is done, or freed.
 **   call:attempts()                   Returns the number of attempts, whether the outcome
 **                                     is unknown, and the same as call:may_have_happened.
@@ -151,6 +152,11 @@ static int call_set_connect_timeout(lua_State *L) {
   return 0;
 }
 
+static int call_set_queue_timeout(lua_State *L) {
+  leat_call_set_queue_timeout_ms(check_call(L, 1), leat__to_ms(luaL_checknumber(L, 2)));
+  return 0;
+}
+
 static int call_set_max_attempts(lua_State *L) {
   int attempts = leat__to_int(luaL_checknumber(L, 2));
   leat_call_set_max_attempts(check_call(L, 1), attempts ? attempts : LEAT_UNLIMITED);
@@ -260,6 +266,7 @@ void leat__open_call(lua_State *L) {
                                      {"free", call_free},
                                      {"set_timeout", call_set_timeout},
                                      {"set_connect_timeout", call_set_connect_timeout},
+                                     {"set_queue_timeout", call_set_queue_timeout},
                                      {"set_max_attempts", call_set_max_attempts},
                                      {"set_maybe_applied", call_set_maybe_applied},
                                      {NULL, NULL}};

@@ -184,7 +184,7 @@ end
 -- Returns what a driver needs to know about a client, see leat.driver; and the option `json`.
 local function new_hooks(handle, driver, options, store, account)
   local hooks = { token = options.token, blocking = options.blocking, json = options.json, store = store,
-    account = account, token_timeout = (options.timeout or 30) + (options.queue_timeout or 0) }
+    account = account }
   local on_attempt = options.on_attempt
   if on_attempt or account then
     function hooks.attempts()
@@ -345,8 +345,8 @@ for what, class in pairs(resource.classes) do
   end })
 end
 
-local of_a_call = { timeout = "time_limit", connect_timeout = "time_limit", max_attempts = "attempts",
-  maybe_applied = "boolean" }
+local of_a_call = { timeout = "time_limit", connect_timeout = "time_limit", queue_timeout = "seconds",
+  max_attempts = "attempts", maybe_applied = "boolean" }
 
 --- Returns a view of the client: it shares its connections, token and limits, but has other settings.
 --
@@ -364,6 +364,7 @@ local of_a_call = { timeout = "time_limit", connect_timeout = "time_limit", max_
 -- @tparam table options the settings to change:
 -- @tparam[opt=unchanged,unit=seconds] number options.timeout as for `leat.new`
 -- @tparam[opt=unchanged,unit=seconds] number options.connect_timeout as for `leat.new`
+-- @tparam[opt=unchanged,unit=seconds] number options.queue_timeout as for `leat.new`
 -- @tparam[opt=unchanged,unit=attempts] integer options.max_attempts as for `leat.new`
 -- @tparam[opt=unchanged] boolean options.maybe_applied true: every change may have been applied before, see above
 -- @treturn client

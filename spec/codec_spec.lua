@@ -201,6 +201,7 @@ describe("numbers that fit no int", function()
     for setting, values in pairs {
       set_timeout = { -1, 0 / 0, 1e300 },
       set_connect_timeout = { -1, 0 / 0, 1e300 },
+      set_queue_timeout = { -1, 0 / 0, 1e300 },
       set_max_attempts = { -2, 0 / 0, 4294967296, 1e300 },
     } do
       for _, value in ipairs(values) do

@@ -202,6 +202,7 @@ describe("client:with", function()
     assert.truthy(misuse("a:with { api_key = 'x' }", client):find("'api_key' is unknown", 1, true))
     assert.truthy(misuse("a:with { timeout = 0 }", client):find("greater than 0", 1, true))
     assert.truthy(misuse("a:with { timeout = 30000 }", client):find("an hour at most, not 30000", 1, true))
+    assert.truthy(misuse("a:with { queue_timeout = 0 }", client):find("greater than 0", 1, true))
     local view = client:with { timeout = 1 }
     client:close()
     assert.truthy(misuse("a:find('1')", view.contact_identifiers):find("closed", 1, true))

@@ -54,6 +54,7 @@ end
 local function apply(settings, call)
   if settings.timeout then call:set_timeout(settings.timeout) end
   if settings.connect_timeout then call:set_connect_timeout(settings.connect_timeout) end
+  if settings.queue_timeout then call:set_queue_timeout(settings.queue_timeout) end
   if settings.max_attempts then call:set_max_attempts(settings.max_attempts) end
   if settings.maybe_applied then call:set_maybe_applied() end
 end

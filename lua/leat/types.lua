@@ -149,8 +149,15 @@ function Client:check() end
 ---@return leat.Info? info
 function Client:request(method, path, options) end
 
+---@class leat.WithOptions
+---@field timeout? number as for leat.new
+---@field connect_timeout? number as for leat.new
+---@field queue_timeout? number as for leat.new
+---@field max_attempts? integer as for leat.new
+---@field maybe_applied? boolean true: every change may have been applied before; default: false
+
 ---Returns a view of the client, with the same connections, token and limits, but other settings.
----@param options { timeout?: number, connect_timeout?: number, max_attempts?: integer, maybe_applied?: boolean }
+---@param options leat.WithOptions
 ---@return leat.Client
 function Client:with(options) end
 

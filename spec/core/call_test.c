@@ -281,6 +281,9 @@ static void test_misused_requests(leat_client *client) {
   leat_call_set_timeout_ms(call, 0);
   check_misuse(call, "timeout");
   call = leat_call_new_request(client, "GET", "/x");
+  leat_call_set_queue_timeout_ms(call, 0);
+  check_misuse(call, "queue_timeout must be");
+  call = leat_call_new_request(client, "GET", "/x");
   leat_call_set_max_attempts(call, 101);
   check_misuse(call, "max_attempts");
   call = leat_call_new_request(client, "GET", "/x");
@@ -310,6 +313,7 @@ static void test_null(void) {
   leat_call_set_body(NULL, leat_s("y"));
   leat_call_set_timeout_ms(NULL, 1);
   leat_call_set_connect_timeout_ms(NULL, 1);
+  leat_call_set_queue_timeout_ms(NULL, 1);
   leat_call_set_max_attempts(NULL, 1);
   leat_call_set_maybe_applied(NULL);
   CHECK(leat_call_op(NULL) == NULL && leat_call_info(NULL).rate_remaining == -1);

@@ -853,6 +853,77 @@ static void test_queue_timeout(void) {
   leat_client_free(client);
 }
 
+static leat_call *patient_call(leat_client *client, const char *operation, int ms) {
+  leat_call *call = card_call(client, operation);
+  leat_call_set_queue_timeout_ms(call, ms);
+  return call;
+}
+
+/* A call may have a queue_timeout of its own, shorter or longer than the client's. */
+static void test_queue_timeout_of_a_call(void) {
+  leat_client *client =
+      new_client((leat_config){.rate_per_minute = 60, .queue_timeout_ms = 2500});
+  int64_t start = now.monotonic_ms;
+  TEST("a queue_timeout of the call's own");
+  leat_call *first = card_call(client, "find"), *second = card_call(client, "find");
+  leat_call *hurried = patient_call(client, "find", 1999);
+  leat_call *third = patient_call(client, "find", 2000);
+  leat_call *refused = card_call(client, "find");
+  leat_call *patient = patient_call(client, "find", 3000);
+  CHECK(leat_call_queue_deadline(hurried, start) == start + 1999);
+  CHECK(leat_call_queue_deadline(patient, start) == start + 3000);
+  CHECK(leat_call_queue_deadline(refused, start) == start + 2500);
+  CHECK(leat_call_next(first, now) == LEAT_SEND);
+  CHECK(leat_call_next(second, now) == LEAT_WAIT);
+  CHECK(leat_call_next(hurried, now) == LEAT_DONE);
+  CHECK(leat_call_error(hurried)->kind == LEAT_TIMEOUT);
+  CHECK(leat_call_error(hurried)->sent == LEAT_SENT_NO);
+  CHECK(leat_call_next(third, now) == LEAT_WAIT);
+  CHECK(leat_call_next(refused, now) == LEAT_DONE);
+  CHECK(leat_call_next(patient, now) == LEAT_WAIT);
+  CHECK(leat_call_until(patient) == start + 3000);
+  FREE_ALL(client, first, second, hurried, third, refused, patient);
+}
+
+/* The find that comes first, or verifies, and the token request wait as part of it. */
+static void test_queue_timeout_of_inner_calls(void) {
+  leat_client *client =
+      new_client((leat_config){.rate_per_minute = 60, .slots_from_caller = true});
+  int64_t start = now.monotonic_ms;
+  TEST("a queue_timeout of the call's own, for its finds, too");
+  leat_call *call = patient_call(client, "unlink", 700);
+  leat_call_expect(call, leat_s(ANN));
+  CHECK(leat_call_next(call, now) == LEAT_SLOT && leat_call_until(call) == start + 700);
+  CHECK(leat_call_purpose(call) == LEAT_TO_VERIFY);
+  leat_call_take_slot(call, (start + 701) * 1000, 0);
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
+  FREE_ALL(client, call);
+  TEST("and for its token request");
+  client = new_client((leat_config){.client_id = "id",
+                                    .client_secret = "secret",
+                                    .rate_per_minute = 60,
+                                    .slots_from_caller = true});
+  call = patient_call(client, "find", 700);
+  CHECK(leat_call_next(call, now) == LEAT_SLOT && leat_call_until(call) == start + 700);
+  CHECK(leat_call_purpose(call) == LEAT_TO_GET_TOKEN);
+  FREE_ALL(client, call);
+}
+
+static void test_connect_timeout_of_inner_calls(void) {
+  leat_client *client = new_client((leat_config){0});
+  leat_call *call = card_call(client, "unlink");
+  TEST("a connect_timeout of the call's own, for its finds, too");
+  leat_call_set_connect_timeout_ms(call, 77);
+  leat_call_expect(call, leat_s(ANN));
+  CHECK(leat_call_next(call, now) == LEAT_SEND && is_request(call, &found));
+  CHECK(leat_call_request(call)->connect_timeout_ms == 77);
+  deliver(call, &found, NULL);
+  CHECK(leat_call_next(call, now) == LEAT_SEND && is_request(call, &done));
+  CHECK(leat_call_request(call)->connect_timeout_ms == 77);
+  FREE_ALL(client, call);
+}
+
 /* The call, and each later one, reports what the service asked for. */
 static void test_pause_too_long(void) {
   leat_client *client = new_client((leat_config){.queue_timeout_ms = 3000});
@@ -1530,6 +1601,9 @@ int main(void) {
   test_slot_that_takes_time();
   test_slot_that_is_refused();
   test_queue_timeout();
+  test_queue_timeout_of_a_call();
+  test_queue_timeout_of_inner_calls();
+  test_connect_timeout_of_inner_calls();
   test_pause_too_long();
   test_long_pause();
   test_long_backoff();
