@@ -137,6 +137,13 @@ leat_string leat__argument_text(const leat_call *call, size_t i) {
   return leat_s(a->boolean ? "true" : "false");
 }
 
+leat_string leat_call_value(const leat_call *call) {
+  const leat_op *op = leat_call_op(call);
+  bool about_card = op && op->parameter_count > 0 && !op->parameters[0].in_path;
+  bool is_set = about_card && call->arguments[0].text;
+  return is_set ? leat__argument_text(call, 0) : (leat_string){NULL, 0};
+}
+
 /* ---- results --------------------------------------------------------------------- */
 
 static const leat_error out_of_memory = {

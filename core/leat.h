@@ -309,6 +309,9 @@ LEAT_API void leat_call_set_max_attempts(leat_call *call, int attempts);
 
 /* Returns the call's client, which is kept as long as the call. */
 LEAT_API leat_client *leat_call_client(const leat_call *call);
+/* Returns the value of the card that the call is about, its contact_identifier_value; data
+** NULL if it was not set, or the operation has none. Borrowed until the call is freed. */
+LEAT_API leat_string leat_call_value(const leat_call *call);
 /* Keeps a pointer of the caller's own, by which to recognize a call. */
 LEAT_API void leat_call_set_user(leat_call *call, void *user);
 /* Returns the pointer that leat_call_set_user kept; NULL if there is none. */

@@ -770,10 +770,8 @@ static void take_inner_attempt(leat_call *call) {
 
 /* Returns the card's value if the program observes it; otherwise data is NULL. */
 static leat_string observed_value(const leat_call *call) {
-  bool has_value = call->op->parameter_count > 0 && !call->op->parameters[0].in_path &&
-                   call->arguments[0].text;
   bool observed = call->client->observe == LEAT_OBSERVE_VALUES;
-  return observed && has_value ? leat__argument_text(call, 0) : (leat_string){NULL, 0};
+  return observed ? leat_call_value(call) : (leat_string){NULL, 0};
 }
 
 /* Reports the recorded exchange to the client, now that the wait after it is known. */

@@ -10,6 +10,8 @@
 **   call:set_timeout(seconds)  call:set_connect_timeout(seconds)
 **   call:set_queue_timeout(seconds)  call:set_max_attempts(n)
 **   call:set_maybe_applied()
+**   call:value()                      Returns the value of the card that the call is
+**                                     about, or nil.
 **   call:is_done()                    Whether the call is done, or freed.
 **   call:attempts()                   Returns the number of attempts, whether the outcome
 **                                     is unknown, and the same as call:may_have_happened.
@@ -170,6 +172,13 @@ static int call_set_maybe_applied(lua_State *L) {
 
 /* ---- state ----------------------------------------------------------------------- */
 
+static int call_value(lua_State *L) {
+  leat_string value = leat_call_value(check_call(L, 1));
+  if (value.data) leat__push_string(L, value);
+  else lua_pushnil(L);
+  return 1;
+}
+
 /* Returns whether a change may have taken effect. For a program that was interrupted
 ** during the call, and knows less than the call does. */
 static bool may_have_happened(const leat_call *call) {
@@ -260,7 +269,8 @@ static int core_result(lua_State *L) {
 /* ---- the type -------------------------------------------------------------------- */
 
 void leat__open_call(lua_State *L) {
-  static const luaL_Reg methods[] = {{"is_done", call_is_done},
+  static const luaL_Reg methods[] = {{"value", call_value},
+                                     {"is_done", call_is_done},
                                      {"may_have_happened", call_may_have_happened},
                                      {"attempts", call_attempts},
                                      {"free", call_free},

@@ -140,6 +140,28 @@ static void test_other_requests(leat_client *client) {
   leat_call_free(call);
 }
 
+static void test_value(leat_client *client) {
+  static const char *const operations[] = {"find",   "create", "link",
+                                           "unlink", "update", "delete"};
+  TEST("the value of the card that a call is about");
+  for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++) {
+    leat_call *call = bare_call(client, operations[i]);
+    CHECK(leat_call_value(call).data == NULL);
+    set(call, "contact_identifier_value", " a/\xC3\xA9 ");
+    CHECK(text_is(leat_call_value(call), " a/\xC3\xA9 "));
+    leat_call_free(call);
+  }
+  TEST("which not every call has");
+  leat_call *others[] = {
+      bare_call(client, "list"), leat_call_new(client, leat_operation("client", "check")),
+      leat_call_new_request(client, "GET", "/x"), leat_call_new(client, NULL), NULL};
+  set(others[0], "contact_uuid", UUID);
+  for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+    CHECK(leat_call_value(others[i]).data == NULL);
+    leat_call_free(others[i]);
+  }
+}
+
 /* ---- misuse ---------------------------------------------------------------------- */
 
 static void check_misuse(leat_call *call, const char *message) {
@@ -1176,6 +1198,7 @@ int main(int argc, char **argv) {
   test_golden(client, argc > 1 ? argv[1] : "spec/cases");
   test_request(client);
   test_other_requests(client);
+  test_value(client);
   test_misuse(client);
   test_late(client);
   test_misused_requests(client);
