@@ -47,13 +47,6 @@ leat_call *leat_call_new(leat_client *client, const leat_op *op) {
   return call;
 }
 
-void leat__raw_free(leat_raw *raw) {
-  if (raw == NULL) return;
-  leat__headers_free(&raw->headers);
-  leat__headers_free(&raw->all);
-  free(raw);
-}
-
 void leat__call_end_probe(leat_call *call) {
   leat_client *client = call->client;
   if (client == NULL || client->probe != call) return;
@@ -72,7 +65,7 @@ void leat__call_leave_client(leat_call *call) {
 void leat_call_free(leat_call *call) {
   if (call == NULL || --call->references > 0) return;
   leat__call_leave_client(call);
-  leat__raw_free(call->raw);
+  free(call->raw);
   leat_call_free(call->inner);
   leat__attempt_free(call->unreported);
   for (size_t i = 0; i < LEAT_MAX_PARAMETERS; i++)
@@ -80,6 +73,8 @@ void leat_call_free(leat_call *call) {
   free(call->owner.text);
   leat__buffer_free(&call->target);
   leat__buffer_free(&call->body);
+  leat__headers_free(&call->headers);
+  leat__headers_free(&call->all_headers);
   leat__outcome_free(&call->outcome);
   if (call->client) leat__client_release(call->client);
   free(call);

@@ -274,7 +274,9 @@ LEAT_API void leat_call_add_query(leat_call *call, const char *name, leat_string
 /* Sets the body of a call of leat_call_new_request; copies it. It is JSON unless a
 ** Content-Type header says otherwise. */
 LEAT_API void leat_call_set_body(leat_call *call, leat_string body);
-/* Adds a header to a call of leat_call_new_request; copies it. */
+/* Adds a header to the call's requests, 16 at most, and to those of the finds that verify
+** it, but not to token requests; copies it. It is misuse to add one that the library
+** writes itself; only calls of leat_call_new_request may have a Content-Type. */
 LEAT_API void leat_call_add_header(leat_call *call, const char *name, leat_string value);
 
 /* For unlink, update and delete only: requires that the card belongs to that contact, or

@@ -418,6 +418,7 @@ static void get_ready(leat_call *call, leat_moment now) {
 
 /* ---- verifying ------------------------------------------------------------------- */
 
+/* Finds the card with an inner call, whose requests have the headers of this call. */
 static void find(leat_call *call, leat_moment now, leat__state state) {
   const leat_op *op = leat_operation("contact_identifiers", "find");
   if (time_left(call, now) <= 0) {
@@ -426,6 +427,9 @@ static void find(leat_call *call, leat_moment now, leat__state state) {
   }
   begin_inner(call, state, leat_call_new(call->client, op));
   leat_call_set(call->inner, "contact_identifier_value", leat__argument_text(call, 0));
+  for (size_t i = 0; i < call->headers.count; i++)
+    leat_call_add_header(call->inner, call->headers.list[i].name.data,
+                         call->headers.list[i].value);
 }
 
 static leat_string argument_named(const leat_call *call, const char *name) {
@@ -448,8 +452,8 @@ static bool remember_owner(leat_call *call, const leat_contact_identifier *card)
   if (!matters || call->owner.set) return true;
   call->owner.set = true;
   if (card->contact_uuid.data == NULL) return true;
-  call->owner.length = card->contact_uuid.length;
-  call->owner.text = leat__copy(card->contact_uuid.data, call->owner.length);
+  call->owner.length = (uint32_t)card->contact_uuid.length;
+  call->owner.text = leat__copy(card->contact_uuid.data, card->contact_uuid.length);
   return call->owner.text != NULL;
 }
 

@@ -140,6 +140,32 @@ static void test_other_requests(leat_client *client) {
   leat_call_free(call);
 }
 
+/* The headers of a call are added to those of every request. */
+static void test_headers_of_a_call(leat_client *client) {
+  leat_call *call = card_call(client, "create");
+  TEST("a header of a call's own");
+  leat_call_add_header(call, "traceparent", leat_s("00-1-2-01"));
+  leat_call_add_header(call, "X-One", leat_s(""));
+  CHECK(target_is(call, "POST", BASE "/contact-identifiers"));
+  CHECK(has_header(call, "traceparent", "00-1-2-01") && has_header(call, "X-One", ""));
+  CHECK(has_header(call, "Authorization", "Bearer " KEY));
+  CHECK(has_header(call, "Content-Type", "application/json"));
+  CHECK(leat_call_request(call)->header_count == 7);
+  leat_call_free(call);
+  call = card_call(client, "find");
+  leat_call_add_header(call, "traceparent", leat_s("00-1-3-01"));
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  leat_call_add_header(call, "X-Late", leat_s("1"));
+  CHECK(has_header(call, "traceparent", "00-1-3-01"));
+  CHECK(request_header(call, "Content-Type").data == NULL);
+  CHECK(leat_call_request(call)->header_count == 5);
+  leat_call_free(call);
+  call = card_call(client, "find");
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  CHECK(request_header(call, "traceparent").data == NULL);
+  leat_call_free(call);
+}
+
 static void test_value(leat_client *client) {
   static const char *const operations[] = {"find",   "create", "link",
                                            "unlink", "update", "delete"};
@@ -322,6 +348,27 @@ static void test_misused_requests(leat_client *client) {
   call = bare_call(client, "list");
   set(call, "contact_uuid", "..");
   check_misuse(call, "change the path");
+}
+
+static void test_headers_that_are_refused(leat_client *client) {
+  static const char *const reserved[] = {"Authorization",  "Content-Type", "Host",
+                                         "Content-Length", "User-Agent",   "Accept",
+                                         "Proxy-X",        "Connection"};
+  TEST("headers of a call that are refused");
+  for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++) {
+    leat_call *call = card_call(client, "find");
+    leat_call_add_header(call, reserved[i], leat_s("x"));
+    check_misuse(call, "is a header that the library sets itself");
+  }
+  leat_call *call = card_call(client, "find");
+  leat_call_add_header(call, "X", leat_s("a\r\nHost: b"));
+  check_misuse(call, "line end");
+  call = card_call(client, "find");
+  for (int i = 0; i < 16; i++)
+    leat_call_add_header(call, "X", leat_s("x"));
+  CHECK(leat_call_error(call)->kind == LEAT_OK);
+  leat_call_add_header(call, "X", leat_s("x"));
+  check_misuse(call, "exceeds the limit");
 }
 
 static void test_null(void) {
@@ -1198,6 +1245,8 @@ int main(int argc, char **argv) {
   test_golden(client, argc > 1 ? argv[1] : "spec/cases");
   test_request(client);
   test_other_requests(client);
+  test_headers_of_a_call(client);
+  test_headers_that_are_refused(client);
   test_value(client);
   test_misuse(client);
   test_late(client);

@@ -402,6 +402,28 @@ static void test_begun_before(void) {
     check_begun_before(&begun_before_once[i], 1);
 }
 
+/* Every exchange of a call has the call's headers: attempts, and finds before and after
+** them. */
+static void test_headers_of_a_call(void) {
+  static const scene scenes[] = {{"GET", SAYS(OF(ANN))}, {"PUT", LOST},
+                                 {"GET", STATUS(500)},   {"GET", SAYS(OF(ANN))},
+                                 {"GET", SAYS(OF(ANN))}, {"PUT", STATUS(500)},
+                                 {"GET", SAYS(FREE)}};
+  leat_client *client = new_client((leat_config){0});
+  leat_call *call = card_call(client, "unlink");
+  TEST("a header of a call's own, in retries and verifying finds");
+  leat_call_expect(call, leat_s(ANN));
+  leat_call_add_header(call, "traceparent", leat_s("00-1-2-01"));
+  for (size_t i = 0; i < sizeof scenes / sizeof scenes[0]; i++) {
+    CHECK(next(call) == LEAT_SEND && is_request(call, &scenes[i]));
+    CHECK(text_is(request_header(call, "traceparent"), "00-1-2-01"));
+    CHECK(request_header(call, "Authorization").data != NULL);
+    deliver(call, &scenes[i], NULL);
+  }
+  CHECK(next(call) == LEAT_DONE && leat_call_info(call).recovered);
+  FREE_ALL(client, call);
+}
+
 /* The owner before the earlier attempt is known: the card of another is spared. */
 static void test_begun_before_with_owner(void) {
   static const char *const operations[] = {"unlink", "delete", "update"};
@@ -1583,6 +1605,7 @@ static void test_given_up(void) {
 int main(void) {
   test_plays();
   test_begun_before();
+  test_headers_of_a_call();
   test_begun_before_with_owner();
   test_begun_before_without_time();
   test_begun_before_waits();

@@ -64,6 +64,7 @@ local scenarios = {
     return c:request("POST", "/contact-identifiers", { query = { a = 1 }, headers = { ["X-One"] = "1" },
       body = { contact_identifier_value = "new" } })
   end },
+  { "a function for headers, a create lost", create, faults = { LOST }, traced = true },
   { "a token fetched, a create lost", create, faults = { LOST }, login = "fetched" },
   { "a token asked for", create, login = "asked" },
 }
@@ -81,7 +82,7 @@ end
 
 local function new_client(s)
   local options = { base_url = sandbox.url, max_attempts = s.max_attempts, json = s.json,
-    headers = { ["X-Two"] = "2" } }
+    headers = s.traced and function() return { ["X-Two"] = "2" } end or { ["X-Two"] = "2" } }
   if s.login == "fetched" then
     options.client_id, options.client_secret = "sandbox-client", "sandbox-secret"
     options.token_url = sandbox.token_url
