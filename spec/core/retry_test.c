@@ -1137,6 +1137,49 @@ static void test_pause_for_one_attempt(void) {
   leat_client_free(client);
 }
 
+/* Checks that the call is done, and that the client pauses for `ms`. Frees both. */
+static void check_pauses(leat_client *client, leat_call *call, int64_t ms) {
+  leat_call *other = card_call(client, "find");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->retry_after_ms == ms);
+  CHECK(leat_call_next(other, now) == LEAT_WAIT);
+  CHECK(leat_call_until(other) == now.monotonic_ms + ms);
+  FREE_ALL(client, call, other);
+}
+
+/* The service asks all to wait, and not only the call that it responds to. */
+static void test_pause_after_the_last_attempt(void) {
+  leat_client *client = new_client((leat_config){.max_attempts = 2});
+  leat_call *call = card_call(client, "find");
+  TEST("a response that is not retried pauses the client: the last attempt's");
+  exchange(call, &busy, "1");
+  exchange(call, &down, "7");
+  check_pauses(client, call, 7000);
+  TEST("the only attempt's");
+  client = new_client((leat_config){0});
+  call = card_call(client, "create");
+  leat_call_set_max_attempts(call, 1);
+  exchange(call, &down, "7");
+  check_pauses(client, call, 7000);
+  TEST("that to a request that must not be repeated");
+  client = new_client((leat_config){0});
+  call = leat_call_new_request(client, "POST", "/x");
+  exchange(call, &down, "7");
+  check_pauses(client, call, 7000);
+  TEST("the last one to a find that verifies a change");
+  client = new_client((leat_config){.max_attempts = 2});
+  call = card_call(client, "create");
+  exchange(call, &lost, NULL);
+  exchange(call, &down, "1");
+  exchange(call, &busy, "7");
+  leat_call *other = card_call(client, "find");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->outcome_unknown);
+  CHECK(leat_call_next(other, now) == LEAT_WAIT);
+  CHECK(leat_call_until(other) == now.monotonic_ms + 7000);
+  FREE_ALL(client, call, other);
+}
+
 static void test_shared_pause(void) {
   leat_client *one = new_client((leat_config){0}), *other = new_client((leat_config){0});
   leat_pause pause;
@@ -1634,6 +1677,7 @@ int main(void) {
   test_long_pause_between_attempts();
   test_probe();
   test_pause_for_one_attempt();
+  test_pause_after_the_last_attempt();
   test_shared_pause();
   test_long_pause_while_verifying();
   test_slots_given_back();
