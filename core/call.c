@@ -37,20 +37,14 @@ leat_call *leat_call_new(leat_client *client, const leat_op *op) {
   if (client) {
     leat__client_hold(client);
     call->timeout_ms = client->timeout_ms;
-    call->connect_timeout_ms = client->connect_timeout_ms;
+    call->queue_timeout_ms = client->queue_timeout_ms;
+    call->request.connect_timeout_ms = client->connect_timeout_ms;
     call->max_attempts = client->retry.max_attempts;
   }
   if (op) name_operation(&call->outcome.error, op);
   if (client == NULL || op == NULL)
     leat__misuse(call, "no client, or no such operation", "");
   return call;
-}
-
-void leat__raw_free(leat_raw *raw) {
-  if (raw == NULL) return;
-  leat__headers_free(&raw->headers);
-  leat__headers_free(&raw->all);
-  free(raw);
 }
 
 void leat__call_end_probe(leat_call *call) {
@@ -71,7 +65,7 @@ void leat__call_leave_client(leat_call *call) {
 void leat_call_free(leat_call *call) {
   if (call == NULL || --call->references > 0) return;
   leat__call_leave_client(call);
-  leat__raw_free(call->raw);
+  free(call->raw);
   leat_call_free(call->inner);
   leat__attempt_free(call->unreported);
   for (size_t i = 0; i < LEAT_MAX_PARAMETERS; i++)
@@ -79,6 +73,8 @@ void leat_call_free(leat_call *call) {
   free(call->owner.text);
   leat__buffer_free(&call->target);
   leat__buffer_free(&call->body);
+  leat__headers_free(&call->headers);
+  leat__headers_free(&call->all_headers);
   leat__outcome_free(&call->outcome);
   if (call->client) leat__client_release(call->client);
   free(call);
@@ -134,6 +130,13 @@ leat_string leat__argument_text(const leat_call *call, size_t i) {
   const leat_argument *a = &call->arguments[i];
   if (a->text) return (leat_string){a->text, a->length};
   return leat_s(a->boolean ? "true" : "false");
+}
+
+leat_string leat_call_value(const leat_call *call) {
+  const leat_op *op = leat_call_op(call);
+  bool about_card = op && op->parameter_count > 0 && !op->parameters[0].in_path;
+  bool is_set = about_card && call->arguments[0].text;
+  return is_set ? leat__argument_text(call, 0) : (leat_string){NULL, 0};
 }
 
 /* ---- results --------------------------------------------------------------------- */

@@ -433,7 +433,7 @@ typedef enum leat__state {
 
 typedef struct leat_argument {
   char *text; /* NULL: not set, or a boolean */
-  size_t length;
+  uint32_t length;
   bool set, boolean;
 } leat_argument;
 
@@ -441,8 +441,6 @@ typedef struct leat_argument {
 typedef struct leat_raw {
   leat_op op;
   char method[LEAT_MAX_METHOD + 1];
-  leat_headers headers;
-  leat_headers all;    /* the client's and its own, as sent */
   const leat_url *url; /* another origin; NULL: the client's */
   const char *separator;
 } leat_raw;
@@ -461,10 +459,13 @@ struct leat_call {
   /* The contact that must own the card before each attempt, as the caller expects it or
   ** as a find that verified first saw it; text NULL: none. */
   leat_argument owner;
-  int timeout_ms, connect_timeout_ms, max_attempts;
+  int timeout_ms, queue_timeout_ms, max_attempts;
   unsigned token_number; /* identifies the token that it was sent with */
-  leat_request request;
+  leat_request request;  /* filled when the call begins, but for connect_timeout_ms */
   leat_buffer target, body;
+  leat_headers headers;     /* the call's own */
+  leat_headers all_headers; /* the client's and the call's own, as they are sent; empty if
+                            ** it has none of its own */
 
   int64_t deadline;  /* for the whole call; 0: nothing was sent yet */
   int64_t until;     /* the end of a wait */
@@ -493,7 +494,6 @@ struct leat_call {
 /* Gives back what the call holds of its client: the token lease, its slot, the probe. */
 void leat__call_leave_client(leat_call *call);
 void leat__call_end_probe(leat_call *call);
-void leat__raw_free(leat_raw *raw);
 /* Records misuse, unless the call has an error already. `what` follows `which` in the
 ** message. */
 void leat__misuse(leat_call *call, const char *what, const char *which);

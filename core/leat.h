@@ -274,7 +274,9 @@ LEAT_API void leat_call_add_query(leat_call *call, const char *name, leat_string
 /* Sets the body of a call of leat_call_new_request; copies it. It is JSON unless a
 ** Content-Type header says otherwise. */
 LEAT_API void leat_call_set_body(leat_call *call, leat_string body);
-/* Adds a header to a call of leat_call_new_request; copies it. */
+/* Adds a header to the call's requests, 16 at most, and to those of the finds that verify
+** it, but not to token requests; copies it. It is misuse to add one that the library
+** writes itself; only calls of leat_call_new_request may have a Content-Type. */
 LEAT_API void leat_call_add_header(leat_call *call, const char *name, leat_string value);
 
 /* For unlink, update and delete only: requires that the card belongs to that contact, or
@@ -302,11 +304,16 @@ LEAT_API void leat_call_set_maybe_applied(leat_call *call);
 LEAT_API void leat_call_set_timeout_ms(leat_call *call, int ms);
 /* Overrides the client's connect_timeout_ms for this call. */
 LEAT_API void leat_call_set_connect_timeout_ms(leat_call *call, int ms);
+/* Overrides the client's queue_timeout_ms for this call. */
+LEAT_API void leat_call_set_queue_timeout_ms(leat_call *call, int ms);
 /* Overrides the client's max_attempts for this call. */
 LEAT_API void leat_call_set_max_attempts(leat_call *call, int attempts);
 
 /* Returns the call's client, which is kept as long as the call. */
 LEAT_API leat_client *leat_call_client(const leat_call *call);
+/* Returns the value of the card that the call is about, its contact_identifier_value; data
+** NULL if it was not set, or the operation has none. Borrowed until the call is freed. */
+LEAT_API leat_string leat_call_value(const leat_call *call);
 /* Keeps a pointer of the caller's own, by which to recognize a call. */
 LEAT_API void leat_call_set_user(leat_call *call, void *user);
 /* Returns the pointer that leat_call_set_user kept; NULL if there is none. */

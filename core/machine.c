@@ -82,9 +82,9 @@ static bool is_queued(const leat_call *call) {
 
 int64_t leat_call_queue_deadline(const leat_call *call, int64_t now_ms) {
   if (call == NULL || call->client == NULL) return INT64_MAX;
-  int timeout = call->client->queue_timeout_ms;
   while (call->inner)
     call = call->inner; /* its queued_ms began with that of its outer call */
+  int timeout = call->queue_timeout_ms;
   int64_t waited = is_queued(call) ? now_ms - call->queued_at : 0;
   if (timeout == 0) return INT64_MAX;
   return leat__add_ms(leat__add_ms(now_ms + timeout, -waited), -call->queued_ms);
@@ -172,7 +172,8 @@ static void begin_inner(leat_call *call, leat__state state, leat_call *inner) {
   inner->timeout_ms = call->timeout_ms;
   inner->deadline = call->deadline;
   inner->queued_ms = call->queued_ms;
-  inner->connect_timeout_ms = call->connect_timeout_ms;
+  inner->queue_timeout_ms = call->queue_timeout_ms;
+  inner->request.connect_timeout_ms = call->request.connect_timeout_ms;
   inner->max_attempts = call->max_attempts;
 }
 
@@ -417,6 +418,7 @@ static void get_ready(leat_call *call, leat_moment now) {
 
 /* ---- verifying ------------------------------------------------------------------- */
 
+/* Finds the card with an inner call, whose requests have the headers of this call. */
 static void find(leat_call *call, leat_moment now, leat__state state) {
   const leat_op *op = leat_operation("contact_identifiers", "find");
   if (time_left(call, now) <= 0) {
@@ -425,6 +427,9 @@ static void find(leat_call *call, leat_moment now, leat__state state) {
   }
   begin_inner(call, state, leat_call_new(call->client, op));
   leat_call_set(call->inner, "contact_identifier_value", leat__argument_text(call, 0));
+  for (size_t i = 0; i < call->headers.count; i++)
+    leat_call_add_header(call->inner, call->headers.list[i].name.data,
+                         call->headers.list[i].value);
 }
 
 static leat_string argument_named(const leat_call *call, const char *name) {
@@ -447,8 +452,8 @@ static bool remember_owner(leat_call *call, const leat_contact_identifier *card)
   if (!matters || call->owner.set) return true;
   call->owner.set = true;
   if (card->contact_uuid.data == NULL) return true;
-  call->owner.length = card->contact_uuid.length;
-  call->owner.text = leat__copy(card->contact_uuid.data, call->owner.length);
+  call->owner.length = (uint32_t)card->contact_uuid.length;
+  call->owner.text = leat__copy(card->contact_uuid.data, card->contact_uuid.length);
   return call->owner.text != NULL;
 }
 
@@ -769,10 +774,8 @@ static void take_inner_attempt(leat_call *call) {
 
 /* Returns the card's value if the program observes it; otherwise data is NULL. */
 static leat_string observed_value(const leat_call *call) {
-  bool has_value = call->op->parameter_count > 0 && !call->op->parameters[0].in_path &&
-                   call->arguments[0].text;
   bool observed = call->client->observe == LEAT_OBSERVE_VALUES;
-  return observed && has_value ? leat__argument_text(call, 0) : (leat_string){NULL, 0};
+  return observed ? leat_call_value(call) : (leat_string){NULL, 0};
 }
 
 /* Reports the recorded exchange to the client, now that the wait after it is known. */

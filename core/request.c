@@ -53,7 +53,7 @@ void leat_call_set(leat_call *call, const char *name, leat_string value) {
   }
   free(argument->text);
   argument->text = leat__copy(value.data, value.length);
-  argument->length = value.length;
+  argument->length = (uint32_t)value.length;
   argument->set = true;
   if (argument->text == NULL) leat__no_memory(&call->outcome.error);
 }
@@ -78,7 +78,7 @@ void leat_call_expect(leat_call *call, leat_string contact_uuid) {
   call->owner = (leat_argument){.set = true};
   if (contact_uuid.data == NULL) return;
   call->owner.text = leat__copy(contact_uuid.data, contact_uuid.length);
-  call->owner.length = contact_uuid.length;
+  call->owner.length = (uint32_t)contact_uuid.length;
   if (call->owner.text == NULL) leat__no_memory(&call->outcome.error);
 }
 
@@ -129,8 +129,8 @@ leat_call *leat__call_to_origin(leat_client *client, const leat_op *op,
   leat_raw *r = calloc(1, sizeof *r);
   leat_call *call = r ? leat_call_new(client, op) : NULL;
   if (call == NULL ||
-      !leat__headers_add(&r->headers, leat_s("Content-Type"), leat_s(form))) {
-    leat__raw_free(r);
+      !leat__headers_add(&call->headers, leat_s("Content-Type"), leat_s(form))) {
+    free(r);
     leat_call_free(call);
     return NULL;
   }
@@ -178,15 +178,15 @@ void leat_call_set_body(leat_call *call, leat_string body) {
 }
 
 void leat_call_add_header(leat_call *call, const char *name, leat_string value) {
-  if (!is_raw(call, "a header")) return;
+  if (!may_be_set(call)) return;
   if (name == NULL) name = "";
   leat_header header = {leat_s(name), value};
-  const char *wrong = leat__check_header(header, true);
-  if (call->raw->headers.count == LEAT_MAX_EXTRA_HEADERS) wrong = "exceeds the limit";
+  const char *wrong = leat__check_header(header, call->raw != NULL);
+  if (call->headers.count == LEAT_MAX_EXTRA_HEADERS) wrong = "exceeds the limit";
   if (wrong) {
     leat__misuse(call, wrong, "");
     leat__error_set(&call->outcome.error, LEAT_MISUSE, "header %.64s %s", name, wrong);
-  } else if (!leat__headers_add(&call->raw->headers, header.name, value)) {
+  } else if (!leat__headers_add(&call->headers, header.name, value)) {
     leat__no_memory(&call->outcome.error);
   }
 }
@@ -216,7 +216,11 @@ void leat_call_set_maybe_applied(leat_call *call) {
 }
 
 void leat_call_set_connect_timeout_ms(leat_call *call, int ms) {
-  if (call) set_ms(call, &call->connect_timeout_ms, ms, "connect_timeout");
+  if (call) set_ms(call, &call->request.connect_timeout_ms, ms, "connect_timeout");
+}
+
+void leat_call_set_queue_timeout_ms(leat_call *call, int ms) {
+  if (call) set_ms(call, &call->queue_timeout_ms, ms, "queue_timeout");
 }
 
 /* ---- the request ----------------------------------------------------------------- */
@@ -290,22 +294,22 @@ static bool add_all(leat_headers *to, const leat_header *from, size_t count) {
 ** Authorization, is not sent to another origin; its last, Content-Type, is only sent with
 ** a body, and if the call has none of its own. Returns false out of memory. */
 static bool join_headers(leat_call *call) {
-  const leat_headers *shared = &call->client->headers;
-  leat_raw *r = call->raw;
-  size_t first = r->url ? 1 : 0, count = shared->count;
-  if (call->body.length == 0 || has_content_type(&r->headers)) count--;
-  leat__headers_free(&r->all);
-  if (!add_all(&r->all, shared->list + first, count - first) ||
-      !add_all(&r->all, r->headers.list, r->headers.count))
+  const leat_headers *shared = &call->client->headers, *own = &call->headers;
+  leat_headers *all = &call->all_headers;
+  size_t first = leat__call_is_to_other_origin(call) ? 1 : 0, count = shared->count;
+  if (call->body.length == 0 || has_content_type(own)) count--;
+  leat__headers_free(all);
+  if (!add_all(all, shared->list + first, count - first) ||
+      !add_all(all, own->list, own->count))
     return false;
-  call->request.headers = r->all.list;
-  call->request.header_count = r->all.count;
+  call->request.headers = all->list;
+  call->request.header_count = all->count;
   return true;
 }
 
 bool leat__make_headers(leat_call *call) {
   const leat_headers *shared = &call->client->headers;
-  if (call->raw && call->raw->headers.count > 0) return join_headers(call);
+  if (call->headers.count > 0) return join_headers(call);
   call->request.headers = shared->list;
   call->request.header_count = shared->count - (call->body.length == 0 ? 1 : 0);
   return true;
@@ -325,7 +329,6 @@ static void fill_request(leat_call *call) {
   request->loopback = url->loopback;
   request->target = (leat_string){call->target.data, call->target.length};
   request->body = (leat_string){call->body.data, call->body.length};
-  request->connect_timeout_ms = call->connect_timeout_ms;
   request->max_body = client->max_body;
 }
 

@@ -8,7 +8,13 @@
 **                                     message. Query and headers are
 **                                     { name, value, name, value, ... }.
 **   call:set_timeout(seconds)  call:set_connect_timeout(seconds)
-**   call:set_max_attempts(n)  call:set_maybe_applied()
+**   call:set_queue_timeout(seconds)  call:set_max_attempts(n)
+**   call:set_maybe_applied()
+**   call:add_headers(list)            Adds the headers in { name, value, ... } to each
+**                                     request of the call. Returns what is wrong with
+**                                     them, or nil.
+**   call:value()                      Returns the value of the card that the call is
+**                                     about, or nil.
 **   call:is_done()                    Whether the call is done, or freed.
 **   call:attempts()                   Returns the number of attempts, whether the outcome
 **                                     is unknown, and the same as call:may_have_happened.
@@ -35,6 +41,8 @@
 #include "core.h"
 #include "options.h"
 #include "push.h"
+
+#include <strings.h>
 
 /* ---- creating one ---------------------------------------------------------------- */
 
@@ -151,6 +159,11 @@ static int call_set_connect_timeout(lua_State *L) {
   return 0;
 }
 
+static int call_set_queue_timeout(lua_State *L) {
+  leat_call_set_queue_timeout_ms(check_call(L, 1), leat__to_ms(luaL_checknumber(L, 2)));
+  return 0;
+}
+
 static int call_set_max_attempts(lua_State *L) {
   int attempts = leat__to_int(luaL_checknumber(L, 2));
   leat_call_set_max_attempts(check_call(L, 1), attempts ? attempts : LEAT_UNLIMITED);
@@ -162,7 +175,38 @@ static int call_set_maybe_applied(lua_State *L) {
   return 0;
 }
 
+/* Returns what is wrong with a list of headers for any call, as far as the core would not
+** notice it: it lets calls of core.request have a Content-Type. */
+static const char *check_headers(lua_State *L, int list) {
+  size_t count;
+  const leat_header *headers = leat__to_headers(L, list, &count);
+  if (names_contain_nul(L, list)) return "a name in headers " CONTAINS_NUL;
+  for (size_t i = 0; i < count; i++)
+    if (strcasecmp(headers[i].name.data, "Content-Type") == 0)
+      return "header Content-Type is a header that the library sets itself";
+  return NULL;
+}
+
+static int call_add_headers(lua_State *L) {
+  leat_call *call = check_call(L, 1);
+  const char *wrong = check_headers(L, 2);
+  if (wrong == NULL) {
+    add_headers(L, call, 2);
+    const leat_error *error = leat_call_error(call);
+    if (error->kind == LEAT_MISUSE) wrong = error->message;
+  }
+  lua_pushstring(L, wrong);
+  return 1;
+}
+
 /* ---- state ----------------------------------------------------------------------- */
+
+static int call_value(lua_State *L) {
+  leat_string value = leat_call_value(check_call(L, 1));
+  if (value.data) leat__push_string(L, value);
+  else lua_pushnil(L);
+  return 1;
+}
 
 /* Returns whether a change may have taken effect. For a program that was interrupted
 ** during the call, and knows less than the call does. */
@@ -254,14 +298,17 @@ static int core_result(lua_State *L) {
 /* ---- the type -------------------------------------------------------------------- */
 
 void leat__open_call(lua_State *L) {
-  static const luaL_Reg methods[] = {{"is_done", call_is_done},
+  static const luaL_Reg methods[] = {{"value", call_value},
+                                     {"is_done", call_is_done},
                                      {"may_have_happened", call_may_have_happened},
                                      {"attempts", call_attempts},
                                      {"free", call_free},
                                      {"set_timeout", call_set_timeout},
                                      {"set_connect_timeout", call_set_connect_timeout},
+                                     {"set_queue_timeout", call_set_queue_timeout},
                                      {"set_max_attempts", call_set_max_attempts},
                                      {"set_maybe_applied", call_set_maybe_applied},
+                                     {"add_headers", call_add_headers},
                                      {NULL, NULL}};
   static const luaL_Reg functions[] = {
       {"call", core_call},         {"request", core_request}, {"result", core_result},

@@ -8,6 +8,8 @@
 **   call:until_ms()                  After "wait": when to run the call again. After
 **                                    "slot": the latest time, in ms, that the call can
 **                                    wait for.
+**   call:queue_deadline(ms)          Returns how long a call may wait that enters a queue
+**                                    at that time.
 **   call:request()                   Returns { method, url, headers, body, deadline }.
 **   call:respond(ms, unix, status, headers, body)
 **                                    Gives the call its response. Headers are
@@ -125,6 +127,13 @@ static int call_next(lua_State *L) {
 
 static int call_until(lua_State *L) {
   lua_pushnumber(L, (lua_Number)leat_call_until(check_call(L, 1)));
+  return 1;
+}
+
+/* call:queue_deadline(ms) */
+static int call_queue_deadline(lua_State *L) {
+  int64_t ms = leat__check_time(L, 2);
+  lua_pushnumber(L, (lua_Number)leat_call_queue_deadline(check_call(L, 1), ms));
   return 1;
 }
 
@@ -311,6 +320,7 @@ static int call_share_pause(lua_State *L) {
 
 const luaL_Reg leat__driver_methods[] = {{"next", call_next},
                                          {"until_ms", call_until},
+                                         {"queue_deadline", call_queue_deadline},
                                          {"epoch", call_epoch},
                                          {"gets_token", call_gets_token},
                                          {"request", call_request},

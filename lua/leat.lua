@@ -88,7 +88,7 @@ local known = {
   token = "function",
   base_url = "string",
   user_agent = "string",
-  headers = "table",
+  headers = "any",
   timeout = "time_limit",
   connect_timeout = "time_limit",
   queue_timeout = "seconds",
@@ -128,6 +128,17 @@ local function check_names(where, names, options, level)
   return copy
 end
 
+-- Returns the headers of a table as a list, or the function for them; or nil and a message.
+local function read_headers(headers)
+  local kind = type(headers)
+  if kind == "function" then
+    return headers
+  elseif kind ~= "table" then
+    return nil, ("headers must be a table or a function, not a %s"):format(kind)
+  end
+  return encode.pairs(headers, "headers")
+end
+
 -- Errors are raised at the line that called the function that called `make`.
 local function check_options(where, options)
   local function raise(wrong)
@@ -150,12 +161,12 @@ local function check_options(where, options)
   elseif options.limiter and type(options.limiter.account_for) ~= "function" then
     raise("limiter has no method account_for: it comes from leat.limiter or leat.postgres")
   end
-  if options.headers then
-    local list, wrong = encode.pairs(options.headers, "headers")
-    if not list then
+  if options.headers ~= nil then
+    local headers, wrong = read_headers(options.headers)
+    if not headers then
       raise(wrong)
     end
-    options.headers = list
+    options.headers = headers
   end
   if in_nginx then -- a client of nginx is waiting for the page
     options.queue_timeout = options.queue_timeout or options.timeout or 30
@@ -184,7 +195,7 @@ end
 -- Returns what a driver needs to know about a client, see leat.driver; and the option `json`.
 local function new_hooks(handle, driver, options, store, account)
   local hooks = { token = options.token, blocking = options.blocking, json = options.json, store = store,
-    account = account, token_timeout = (options.timeout or 30) + (options.queue_timeout or 0) }
+    account = account }
   local on_attempt = options.on_attempt
   if on_attempt or account then
     function hooks.attempts()
@@ -345,8 +356,8 @@ for what, class in pairs(resource.classes) do
   end })
 end
 
-local of_a_call = { timeout = "time_limit", connect_timeout = "time_limit", max_attempts = "attempts",
-  maybe_applied = "boolean" }
+local of_a_call = { timeout = "time_limit", connect_timeout = "time_limit", queue_timeout = "seconds",
+  max_attempts = "attempts", maybe_applied = "boolean" }
 
 --- Returns a view of the client: it shares its connections, token and limits, but has other settings.
 --
@@ -364,6 +375,7 @@ local of_a_call = { timeout = "time_limit", connect_timeout = "time_limit", max_
 -- @tparam table options the settings to change:
 -- @tparam[opt=unchanged,unit=seconds] number options.timeout as for `leat.new`
 -- @tparam[opt=unchanged,unit=seconds] number options.connect_timeout as for `leat.new`
+-- @tparam[opt=unchanged,unit=seconds] number options.queue_timeout as for `leat.new`
 -- @tparam[opt=unchanged,unit=attempts] integer options.max_attempts as for `leat.new`
 -- @tparam[opt=unchanged] boolean options.maybe_applied true: every change may have been applied before, see above
 -- @treturn client
@@ -396,7 +408,8 @@ local function make(where, options)
     error(("%s: %s"):format(where, wrong), 3)
   end
   local hooks = new_hooks(handle, driver, options, options.shared and shared, options.limiter and shared)
-  local client = new_client(handle, driver, options.base_url or core.base_url, hooks, false, false)
+  local settings = type(options.headers) == "function" and { headers = options.headers }
+  local client = new_client(handle, driver, options.base_url or core.base_url, hooks, settings, false)
   if driver ~= options.driver and driver.close then
     client.own_driver = driver
   end
@@ -463,7 +476,10 @@ end
 -- @tparam[opt=from the environment: `https_proxy` and so on] string options.proxy the URL of a proxy, or "" for none.
 --   In nginx no proxy is used, and its own configuration replaces `ca_file` and `max_connections`: see `leat.nginx`
 -- @tparam[opt=`leat/VERSION`] string options.user_agent the `User-Agent` header
--- @tparam[opt=none] table options.headers headers by name that are added to every request, 16 at most
+-- @tparam[opt=none] table|function options.headers headers by name that are added to every request, 16 at most. Or a
+--   function that returns such a table, or nil: for example, with a `traceparent`. It is called for each call, by the
+--   program's code that makes the call, and its headers are added to all requests of that call, but not to those for
+--   tokens. It must not make calls with this client. The call raises the function's errors, and then sends nothing
 -- @tparam[opt=true] boolean options.blocking false: a call outside of the tasks of `leat.tasks` raises an error instead
 --   of blocking
 -- @tparam[opt=`leat.curl`; in nginx: `leat.nginx`] table options.driver performs the I/O; see `leat.driver`. With it,

@@ -173,7 +173,7 @@ void leat__push_json_text(lua_State *L, const leat_json *value) {
 
 /* ---- results --------------------------------------------------------------------- */
 
-static void push_card(lua_State *L, const leat_json *card, int metatable) {
+void leat__push_card(lua_State *L, const leat_json *card, int metatable) {
   push_object(L, card, metatable);
   lua_pushvalue(L, metatable);
   lua_setmetatable(L, -2);
@@ -183,7 +183,7 @@ static void push_cards(lua_State *L, const leat_json *list, int metatable) {
   size_t count = leat_json_size(list);
   lua_createtable(L, (int)count, 0);
   for (size_t i = 0; i < count; i++) {
-    push_card(L, leat_json_at(list, i), metatable);
+    leat__push_card(L, leat_json_at(list, i), metatable);
     lua_rawseti(L, -2, (int)i + 1);
   }
 }
@@ -191,7 +191,7 @@ static void push_cards(lua_State *L, const leat_json *list, int metatable) {
 void leat__push_result(lua_State *L, const leat_call *call, int card_metatable) {
   const leat_json *data = leat_call_data(call);
   leat_result result = leat_call_op(call)->result;
-  if (result == LEAT_RESULT_CARD) push_card(L, data, card_metatable);
+  if (result == LEAT_RESULT_CARD) leat__push_card(L, data, card_metatable);
   else if (result == LEAT_RESULT_CARDS) push_cards(L, data, card_metatable);
   else if (result == LEAT_RESULT_NOTHING || leat_json_type(data) <= LEAT_NULL)
     lua_pushboolean(L, 1);
@@ -288,7 +288,7 @@ void leat__push_error(lua_State *L, const leat_call *call, int metatable,
     lua_setfield(L, -2, "fields");
   }
   if (card) {
-    push_card(L, card, card_metatable);
+    leat__push_card(L, card, card_metatable);
     lua_setfield(L, -2, "card");
   }
   lua_pushvalue(L, metatable);

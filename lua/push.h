@@ -33,6 +33,9 @@ void leat__set_sent(lua_State *L, leat_sent sent);
 /* Push the outcome of a call that is done. The metatables are at absolute indices. */
 void leat__push_error(lua_State *L, const leat_call *call, int metatable,
                       int card_metatable);
+/* Pushes a card, an object, with the metatable at an absolute index. Omits members that
+** would hide a method. */
+void leat__push_card(lua_State *L, const leat_json *card, int metatable);
 /* Never pushes nil. */
 void leat__push_result(lua_State *L, const leat_call *call, int card_metatable);
 /* With `json`, the response's data is in the field of that name, as text. */

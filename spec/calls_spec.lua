@@ -267,6 +267,20 @@ describe("a call", function()
     assert.truthy(err.message:find("queue_timeout", 1, true))
   end)
 
+  it("waits as long as a view may, also before a find that verifies", function()
+    local cards, recorder = play({ card(), card(), LOST, card { value = "new" } }, { rate = 0.1, queue_timeout = 2 })
+    leat.assert(cards:find("1"))
+    local _, err = cards.parent:with({ queue_timeout = 9.9 }).contact_identifiers:find("1")
+    assert.equal("timeout", err.kind)
+    assert.truthy(err.message:find("queue_timeout", 1, true))
+    local view = cards.parent:with { queue_timeout = 10 }
+    leat.assert(view.contact_identifiers:find("1"))
+    assert.same({ 10 }, recorder.waits)
+    local outcome = select(3, view:with({ queue_timeout = 20 }).contact_identifiers:create("new")).outcome
+    assert.equal("recovered", outcome)
+    assert.equal(4, #recorder.requests)
+  end)
+
   it("refuses settings that are none", function()
     for _, options in ipairs { { max_attempts = -1 }, { max_attempts = 101 }, { retry_budget = 0 },
       { retry_budget = true }, { max_attempts = 1.5 }, { rate = 0 },

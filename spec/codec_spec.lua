@@ -201,6 +201,7 @@ describe("numbers that fit no int", function()
     for setting, values in pairs {
       set_timeout = { -1, 0 / 0, 1e300 },
       set_connect_timeout = { -1, 0 / 0, 1e300 },
+      set_queue_timeout = { -1, 0 / 0, 1e300 },
       set_max_attempts = { -2, 0 / 0, 4294967296, 1e300 },
     } do
       for _, value in ipairs(values) do
@@ -211,5 +212,28 @@ describe("numbers that fit no int", function()
         assert.equal("misuse", err.kind)
       end
     end
+  end)
+end)
+
+describe("call:value", function()
+  it("is the value of the card that the call is about, before and after it", function()
+    for _, row in ipairs(core.operations()) do
+      local argument = row.name == "link" and "ann" or row.name == "update" and { name = "N" } or nil
+      if row.resource == "contact_identifiers" and row.name ~= "list" then
+        local call = assert(core.call(client, row.index, " 00\\42 ", argument))
+        assert.equal(" 00\\42 ", call:value())
+        call:fail(0, 0, "canceled", "no", "")
+        assert.equal(" 00\\42 ", call:value())
+      end
+    end
+  end)
+
+  it("is nil for other calls", function()
+    assert.is_nil(assert(core.call(client, operation("list"), { contact_uuid = "ann" })):value())
+    assert.is_nil(assert(core.call(client, operation("check"))):value())
+    assert.is_nil(assert(core.request(client, "GET", "/x", { "contact_identifier_value", "1" }, {})):value())
+    local call = assert(core.call(client, operation("find"), "1"))
+    call:free()
+    assert.is_false(pcall(call.value, call))
   end)
 end)

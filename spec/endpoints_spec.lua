@@ -202,6 +202,7 @@ describe("client:with", function()
     assert.truthy(misuse("a:with { api_key = 'x' }", client):find("'api_key' is unknown", 1, true))
     assert.truthy(misuse("a:with { timeout = 0 }", client):find("greater than 0", 1, true))
     assert.truthy(misuse("a:with { timeout = 30000 }", client):find("an hour at most, not 30000", 1, true))
+    assert.truthy(misuse("a:with { queue_timeout = 0 }", client):find("greater than 0", 1, true))
     local view = client:with { timeout = 1 }
     client:close()
     assert.truthy(misuse("a:find('1')", view.contact_identifiers):find("closed", 1, true))
@@ -328,7 +329,8 @@ describe("headers of one's own", function()
     ["a.new { api_key = 'k', headers = { ['X\\r\\nY'] = 'x' } }"] = "not a valid header name",
     ["a.new { api_key = 'k', headers = { X = 'a\\nb' } }"] = "line end",
     ["a.new { api_key = 'k', headers = { 'X: y' } }"] = "names are strings",
-    ["a.new { api_key = 'k', headers = 'X: y' }"] = "headers must be a table",
+    ["a.new { api_key = 'k', headers = 'X: y' }"] = "headers must be a table or a function, not a string",
+    ["a.new { api_key = 'k', headers = 7 }"] = "headers must be a table or a function, not a number",
     ["a.new { api_key = 'k', transport = 'x' }"] = "transport must be a function",
     ["a.new { api_key = 'k', transport = print, driver = { perform = print } }"] = "both given",
     ["a.new { api_key = 'k', transport = print, proxy = '' }"] = "transport is given",
@@ -340,6 +342,156 @@ describe("headers of one's own", function()
       assert.truthy(message:find(problem, 1, true), message)
     end)
   end
+end)
+
+describe("headers from a function", function()
+  local LOST = { kind = "timeout", sent = "maybe" }
+
+  -- Returns a client whose calls are numbered in a header, and a list of these numbers in the order of its requests.
+  local function play_numbered(responses)
+    local calls = 0
+    local client, requests = play(responses, { max_attempts = 3, headers = function()
+      calls = calls + 1
+      return { traceparent = calls }
+    end })
+    return client, function()
+      local numbers = {}
+      for i, request in ipairs(requests) do
+        numbers[i] = request.headers["traceparent"] or "none"
+        assert.equal("[token]", request.headers["Authorization"])
+        assert.equal("application/json", request.headers["Accept"])
+      end
+      return table.concat(numbers, " "), calls
+    end
+  end
+
+  it("are asked for once for each call, and go with all requests of the call", function()
+    local client, numbers = play_numbered { LOST, data { value = "1" }, LOST, data { value = "1" }, data {}, data {} }
+    leat.assert(client.contact_identifiers:find("1"))
+    leat.assert(client.contact_identifiers:create("1"))
+    leat.assert(client:check())
+    leat.assert(client:with({ timeout = 1 }):request("GET", "/x"))
+    assert.same({ "1 1 2 2 3 4", 4 }, { numbers() })
+  end)
+
+  it("are asked for by cards, and by each step of ensure", function()
+    local exists = { status = 400, body = { code = 60006, message = "It exists." } }
+    local client, numbers = play_numbered { data { value = "1" }, data { value = "1", name = "N" }, exists,
+      data { value = "1" }, data { value = "1", contact = { uuid = "u" } } }
+    local card = leat.assert(client.contact_identifiers:find("1"))
+    leat.assert(card:update { name = "N" })
+    leat.assert(client.contact_identifiers:ensure("1", { contact_uuid = "u" }))
+    assert.same({ "1 2 3 4 5", 5 }, { numbers() })
+  end)
+
+  it("are none if the function returns nil, or an empty table", function()
+    local returned
+    local client, requests = play({ data { value = "1" }, data { value = "1" } },
+      { headers = function() return returned end })
+    leat.assert(client.contact_identifiers:create("1"))
+    returned = {}
+    leat.assert(client.contact_identifiers:create("1"))
+    assert.same(requests[1].headers, requests[2].headers)
+  end)
+
+  it("do not go with token requests", function()
+    local recorder = new_recorder { { status = 200, body = { access_token = "t1", expires_in = 60 } },
+      data { value = "1" } }
+    local client = leat.new { client_id = "id", client_secret = secrets.secret, driver = recorder.driver,
+      headers = function() return { traceparent = "00-1-2-01" } end }
+    leat.assert(client.contact_identifiers:find("1"))
+    assert.is_nil(recorder.requests[1].headers["traceparent"])
+    assert.equal("00-1-2-01", recorder.requests[2].headers["traceparent"])
+  end)
+
+  it("are added to those of a request", function()
+    local client, requests = play({ data {} }, { headers = function() return { ["X-One"] = true } end })
+    leat.assert(client:request("PUT", "/x",
+      { body = "a", headers = { ["X-Two"] = 2, ["Content-Type"] = "text/plain" } }))
+    assert.equal("true", requests[1].headers["X-One"])
+    assert.equal("2", requests[1].headers["X-Two"])
+    assert.equal("text/plain", requests[1].headers["Content-Type"])
+  end)
+
+  it("raise the function's error, and nothing is sent", function()
+    local client, requests = play({}, { headers = function() error({ reason = "no span" }) end })
+    for _, call in ipairs { function() client.contact_identifiers:find("1") end,
+      function() client.contact_identifiers:create("1") end, function() client:request("GET", "/x") end } do
+      local fine, why = pcall(call)
+      assert.is_false(fine)
+      assert.same({ reason = "no span" }, why)
+    end
+    assert.same({}, requests)
+  end)
+
+  it("raise an error that says so if a step of ensure was sent before", function()
+    local exists = { status = 400, body = { code = 60006, message = "It exists." } }
+    local steps = 0
+    local client, requests = play({ exists, data { value = "1" } }, { headers = function()
+      steps = steps + 1
+      return steps < 3 and {} or error("no span", 0)
+    end })
+    assert.has_error(function() client.contact_identifiers:ensure("1", { contact_uuid = "u" }) end, "no span")
+    assert.equal(2, #requests)
+  end)
+
+  it("are not asked for if the arguments are wrong, or the client is closed", function()
+    local client, numbers = play_numbered {}
+    misuse("a:find(1)", client.contact_identifiers)
+    misuse("a:request('GET', 'x')", client)
+    client:close()
+    misuse("a:find('1')", client.contact_identifiers)
+    assert.same({ "", 0 }, { numbers() })
+  end)
+
+  for headers, problem in pairs {
+    ["{ Authorization = 'x' }"] = "header Authorization is a header that the library sets itself",
+    ["{ ['content-type'] = 'x' }"] = "header Content-Type is a header that the library sets itself",
+    ["{ host = 'x' }"] = "sets itself",
+    ["{ ['Content-Length'] = 7 }"] = "sets itself",
+    ["{ ['Transfer-Encoding'] = 'x' }"] = "sets itself",
+    ["{ ['User-Agent'] = 'x' }"] = "sets itself",
+    ["{ X = 'a\\r\\nY: b' }"] = "line end",
+    ["{ X = 'a\\0b' }"] = "control character",
+    ["{ ['X\\0Y'] = 'a' }"] = "a name in headers contains a NUL byte",
+    ["{ ['X Y'] = 'a' }"] = "not a valid header name",
+    ["{ X = ('x'):rep(8192) }"] = "is too long",
+    ["{ 'X: y' }"] = "headers: names are strings",
+    ["{ X = {} }"] = "headers: names are strings",
+    ["'X: y'"] = "headers must be a table",
+    ["false"] = "headers must be a table",
+  } do
+    it("are refused at the caller's line: " .. headers, function()
+      local code = "return " .. headers
+      local client, requests = play({}, { headers = assert((loadstring or load)(code)) })
+      local card = client.contact_identifiers:wrap { value = "1" }
+      for name, call in pairs { ["contact_identifiers.find"] = "a.contact_identifiers:find('1')",
+        ["contact_identifiers.create"] = "a.contact_identifiers:create('1')",
+        ["contact_identifiers.ensure"] = "a.contact_identifiers:ensure('1')",
+        ["client.request"] = "a:request('GET', '/x')", ["client.check"] = "a:check()",
+        ["contact_identifiers.delete"] = "b:delete()" } do
+        local message = misuse(call, client, card)
+        assert.truthy(message:find("leat: " .. name .. ": ", 1, true), message)
+        assert.truthy(message:find(problem, 1, true), message)
+      end
+      assert.same({}, requests)
+    end)
+  end
+
+  it("are refused if there are too many, with those of a request", function()
+    local count = 16
+    local client = play({ data { value = "1" } }, { headers = function()
+      local headers = {}
+      for i = 1, count do
+        headers["X-" .. i] = i
+      end
+      return headers
+    end })
+    assert.truthy(misuse("a:request('GET', '/x', { headers = { Y = 1 } })", client):find("exceeds the limit", 1, true))
+    leat.assert(client.contact_identifiers:find("1"))
+    count = 17
+    assert.truthy(misuse("a.contact_identifiers:find('1')", client):find("exceeds the limit", 1, true))
+  end)
 end)
 
 describe("a transport", function()

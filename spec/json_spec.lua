@@ -102,6 +102,94 @@ describe("core.quote", function()
   end)
 end)
 
+describe("core.decode", function()
+  local metatable = { __index = { link = print, find = print } }
+
+  -- Returns the card that a find makes of this text as its data, and the text and metatable for decoding it again.
+  local function found(text)
+    local card, _, info = play('{"data":' .. text .. '}').contact_identifiers:find("1")
+    return card, info.json, getmetatable(card)
+  end
+
+  it("makes the card that the response made", function()
+    for _, text in ipairs {
+      '{"value":"1"}',
+      '{"value":"1","name":"Gold","active":true,"contact":{"uuid":"ann","email":"ann@example.org"}}',
+      '{ "value" : "1" , "name" : null, "contact":{"uuid":"ann","more":null} }',
+      '{"value":"1","link":"https://x","unlink":null,"update":{"a":1},"delete":[1],"links":"kept"}',
+      '{"value":"1","x":null,"x":2,"y":3,"y":null,"contact":{"uuid":"ann","z":4,"z":[]}}',
+      '{"value":"1","long":9007199254740993,"longer":123456789012345678901234567890,"least":-9223372036854775808}',
+      '{"value":"1","real":0.1,"whole":2.0,"huge":1e400,"small":-1e-300,"zero":-0}',
+      '{"value":"1","list":[],"object":{},"nested":[[null,true,{"a":"\\u00e9\\n\\u20ac\\ud834\\udd1e","b":[{}]}]]}',
+      '{"value":"1","":"no name","1":"a digit","long":"' .. ("x"):rep(100000) .. '"}',
+    } do
+      local card, json, of_cards = found(text)
+      local decoded = core.decode(json, of_cards)
+      assert.same(card, decoded)
+      assert.are_not.equal(card, decoded)
+      assert.equal(of_cards, getmetatable(decoded))
+      for name, value in pairs(card) do
+        assert.equal(type(value), type(decoded[name]))
+        assert.equal(tostring(value):match("^[^:]*"), tostring(decoded[name]):match("^[^:]*"))
+      end
+    end
+  end)
+
+  it("omits nulls, and members that would hide a method", function()
+    local card = core.decode('{"value":"1","find":2,"link":null,"name":null,"other":[null]}', metatable)
+    assert.same({ value = "1", other = { leat.null } }, card)
+    assert.equal(print, card.link)
+    assert.same({}, core.decode(" {} ", metatable))
+  end)
+
+  it("returns nil and a message for text that is not JSON, or no object", function()
+    for text, message in pairs { [""] = "it ends too early (byte 1)", ["7"] = "neither an object nor an array (byte 1)",
+      ['{"value":"1"'] = "it ends too early (byte 13)", ['{"value":"1"}x'] = "something behind the end (byte 14)",
+      ['{"value":"\255"}'] = "no UTF-8 (byte 11)", ['{"value":"1\0"}'] = "a control character in a string (byte 12)",
+      ["[]"] = "an array, and not an object", ['[{"value":"1"}]'] = "an array, and not an object" } do
+      for _ = 1, 2 do
+        assert.same({ nil, message }, { core.decode(text, metatable) })
+        assert.same({ value = "1" }, core.decode('{"value":"1"}', metatable))
+      end
+    end
+  end)
+
+  it("takes a string and a table", function()
+    assert.is_false(pcall(core.decode, nil, metatable))
+    assert.is_false(pcall(core.decode, {}, metatable))
+    assert.is_false(pcall(core.decode, "{}"))
+    assert.is_false(pcall(core.decode, "{}", "x"))
+  end)
+
+  it("works in finalizers, which may run while it decodes", function()
+    local text = '{"value":"outer","list":[' .. ("{},"):rep(300) .. '{}],"last":"outer"}'
+    local finalized, wrong = 0, 0
+    local function check(decoded, value)
+      if decoded.value ~= value or decoded.last ~= value then
+        wrong = wrong + 1
+      end
+    end
+    local function finalize()
+      finalized = finalized + 1
+      check(core.decode('{"value":"inner","last":"inner"}', metatable), "inner")
+    end
+    local newproxy = rawget(_G, "newproxy")
+    for _ = 1, 50 do
+      for _ = 1, 20 do
+        if newproxy then -- in Lua 5.1 only userdata have finalizers
+          getmetatable(newproxy(true)).__gc = finalize
+        else
+          setmetatable({}, { __gc = finalize })
+        end
+      end
+      check(core.decode(text, metatable), "outer")
+    end
+    collectgarbage()
+    assert.equal(0, wrong)
+    assert.truthy(finalized >= 500, finalized)
+  end)
+end)
+
 describe("core.split_json", function()
   it("gives the names and texts of an object, in their order", function()
     local names, texts = core.split_json('{ "b" : [1, {"x": null}], "a":"\\u00e9", "b":1e400, "":{} }')

@@ -497,6 +497,12 @@ describe("a limiter", function()
       assert.truthy(took >= 0.19 and took < 5, took)
     end)
 
+    it("lets them wait for the queue_timeout of a view", function()
+      store.wrong = "connect: refused"
+      local took = expect_error("timeout", "connect: refused", find, connect():with { queue_timeout = 0.2 })
+      assert.truthy(took >= 0.19 and took < 5, took)
+    end)
+
     it("does not count what they waited before", function()
       local client, found = connect { rate = 2, timeout = 0.5 }, 0
       for _ = 1, 4 do
@@ -565,6 +571,12 @@ describe("a limiter", function()
     assert.truthy(found >= 1 and found <= 4, found)
     assert.equal("timeout", kinds[10])
     assert.truthy(#store.reserved <= 7, #store.reserved)
+  end)
+
+  it("lets calls of a view wait for their slot as long as these may", function()
+    local client = connect { rate = 2, queue_timeout = 0.1 }
+    assert(find(client))
+    assert(find(client:with { queue_timeout = 20 }))
   end)
 
   it("shares a pause: others wait for it from their next reservation on", function()

@@ -56,6 +56,27 @@ describe("tasks", function()
     end
   end)
 
+  it("have headers of their own, from a function that is called in them", function()
+    local spans = {}
+    server:fault { operation = "find", status = 500, times = 5 } -- some are retried
+    local traced = connect { max_connections = 5, max_attempts = 6, headers = function()
+      return { traceparent = spans[coroutine.running()] }
+    end }
+    for i = 1, 20 do
+      tasks.spawn(function()
+        spans[coroutine.running()] = tostring(i)
+        leat.assert(cards:create("new " .. i)) -- the other tasks begin meanwhile
+        leat.assert(traced.contact_identifiers:find(tostring(i)))
+      end)
+    end
+    tasks.run()
+    assert.equal(25, #server:requests("find"))
+    for _, request in ipairs(server:requests("find")) do
+      assert.equal(request.target:match("value=(%d+)$"), request.headers["traceparent"])
+    end
+    traced:close()
+  end)
+
   it("run up to their first call, and give what they return", function()
     local steps = {}
     local task = tasks.spawn(function(a, b)

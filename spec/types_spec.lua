@@ -80,6 +80,7 @@ describe("types:", function()
     ["leat.Client"] = names(getmetatable(client).__index, resources),
     ["leat.ContactIdentifiers"] = methods(cards),
     ["leat.Options"] = options(leat.new),
+    ["leat.WithOptions"] = options(client.with, client),
     ["leat.CreateOptions"] = options(cards.create, cards, "1"),
     ["leat.UpdateOptions"] = options(cards.update, cards, "1"),
     ["leat.ExpectOptions"] = options(cards.delete, cards, "1"),

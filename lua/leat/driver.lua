@@ -11,7 +11,6 @@
 --   * `attempts` a function, or nil: to be called now and then between two exchanges, so that `on_attempt`
 --     runs soon. The client calls it in any case when `perform` returns
 --   * `blocking` the option of that name
---   * `token_timeout` seconds after which a driver may stop waiting for the token function, if it can
 --   * `store` in nginx, with `shared`: what the workers share
 --   * `account` with a `limiter`: what gives slots to the client's calls: see `leat.limiter`. Their step may then be
 --     `"slot"`: a driver that implements `perform` itself calls `wait_for_slot`

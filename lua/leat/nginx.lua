@@ -511,10 +511,10 @@ local function get_token_for(_, job)
   job.ready:post()
 end
 
--- Waits until the timer has the token; returns false if the token function took longer than `token_timeout`.
+-- Waits until the timer has the token; returns false if the token function took longer than the whole call may.
 -- Without a token function there is no such limit: a fetch ends at the deadline of its call.
 local function wait_for_token(job)
-  local due = job.hooks.token and clock() + job.hooks.token_timeout * 1000 or math.huge
+  local due = job.hooks.token and job.call:queue_deadline((clock())) + job.call:timeout_ms() or math.huge
   while not job.ended do
     if clock() > due then
       job.abandoned = true

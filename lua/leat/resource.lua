@@ -2,12 +2,14 @@
 --
 -- They are generated from the core's table of operations. Their `self` is a client or one of its resources, and
 -- holds what a call needs: `handle` (the core's client), `driver`, `hooks` (the user's functions, which the driver
--- calls), `settings` (those of a view, or false) and `card` (the metatable of cards, false until the first card).
+-- calls), `settings` (what is set for each call, or false) and `card` (the metatable of cards, false until the first
+-- card).
 -- @submodule leat
 
 local contact_identifier = require("leat.contact_identifier")
 local core = require("leat.core")
 local drivers = require("leat.driver")
+local encode = require("leat.encode")
 local ensure = require("leat.ensure")
 local token_function = require("leat.token_function")
 
@@ -51,11 +53,47 @@ local function prepare(self, row, ...)
   return call
 end
 
-local function apply(settings, call)
+local getinfo, running = debug and debug.getinfo, coroutine.running
+
+-- Whether a function on the stack belongs to C or to this library, and not to the user. `here` is the source
+-- of this file.
+local function is_ours(info, here)
+  local folder = here:gsub("resource%.lua$", "")
+  return info.what == "C" or info.what == "tail" or info.source:find(folder, 1, true) == 1
+    or info.source == folder:gsub("/$", ".lua")
+end
+
+-- Raises an error at the user's line, which may be several of the library's functions up the stack.
+-- The error has no position if tail calls have removed that line from the stack.
+local function blame(row, wrong)
+  local level, here = 2, getinfo and getinfo(1, "S").source
+  local info = getinfo and getinfo(level, "S")
+  while info and is_ours(info, here) do
+    level = level + 1
+    info = getinfo(level, "S")
+  end
+  error(("leat: %s: %s"):format(row.title, wrong), info and level or 0)
+end
+
+-- Adds the headers that the client's function for them returned.
+local function add_headers(row, call, headers)
+  if headers == nil then
+    return
+  end
+  local list, wrong = encode.pairs(headers, "headers")
+  wrong = wrong or call:add_headers(list)
+  if wrong then
+    blame(row, wrong)
+  end
+end
+
+local function apply(settings, row, call)
   if settings.timeout then call:set_timeout(settings.timeout) end
   if settings.connect_timeout then call:set_connect_timeout(settings.connect_timeout) end
+  if settings.queue_timeout then call:set_queue_timeout(settings.queue_timeout) end
   if settings.max_attempts then call:set_max_attempts(settings.max_attempts) end
   if settings.maybe_applied then call:set_maybe_applied() end
+  if settings.headers then add_headers(row, call, settings.headers()) end
 end
 
 local finish
@@ -85,28 +123,6 @@ local function result(call, self, card)
     value = refresh(card, value)
   end
   return value, err, info
-end
-
-local getinfo, running = debug and debug.getinfo, coroutine.running
-
--- Whether a function on the stack belongs to C or to this library, and not to the user. `here` is the source
--- of this file.
-local function is_ours(info, here)
-  local folder = here:gsub("resource%.lua$", "")
-  return info.what == "C" or info.what == "tail" or info.source:find(folder, 1, true) == 1
-    or info.source == folder:gsub("/$", ".lua")
-end
-
--- Raises an error at the user's line, which may be several of the library's functions up the stack.
--- The error has no position if tail calls have removed that line from the stack.
-local function blame(row, wrong)
-  local level, here = 2, getinfo and getinfo(1, "S").source
-  local info = getinfo and getinfo(level, "S")
-  while info and is_ours(info, here) do
-    level = level + 1
-    info = getinfo(level, "S")
-  end
-  error(("leat: %s: %s"):format(row.title, wrong), info and level or 0)
 end
 
 local OWN_CLIENT = "the token function uses its own client, which waits for that token: make another client for it, "
@@ -154,7 +170,7 @@ end
 -- collector does not count, so it is freed at once.
 function finish(self, row, call, card, go_on)
   local metatable = self.card or card_metatable(self)
-  if self.settings then apply(self.settings, call) end
+  if self.settings then apply(self.settings, row, call) end
   if not row.writes then
     perform(self, row, call)
     local value, err, info = result_of(call, failure, metatable, self.hooks.json, true,

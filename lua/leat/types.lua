@@ -26,6 +26,8 @@ function leat.from_env(options) end
 ---@return T, ...
 function leat.assert(value, err, ...) end
 
+---@alias leat.Headers table<string, string|number|boolean>
+
 ---@class leat.Options
 ---@field api_key? string the key from the dashboard
 ---@field access_token? string an OAuth access token
@@ -54,7 +56,7 @@ function leat.assert(value, err, ...) end
 ---@field ca_file? string a PEM file of the certificates to trust; default: the system's
 ---@field proxy? string the URL of a proxy, or "" for none; default: from the environment
 ---@field user_agent? string default: leat/VERSION
----@field headers? table<string, string|number|boolean> headers that are added to every request
+---@field headers? leat.Headers|fun(): leat.Headers? headers that are added to every request, or to those of a call
 ---@field blocking? boolean false: a call outside of tasks raises an error; default: true
 ---@field driver? leat.Driver|table performs the I/O
 ---@field transport? fun(request: leat.Request): any, any, any performs requests instead of a driver
@@ -143,14 +145,21 @@ function Client:check() end
 ---Sends a request to any other endpoint of the API.
 ---@param method string the HTTP method
 ---@param path string appended to the path of base_url
----@param options? {query?: table<string, string|number|boolean>, headers?: table<string, string>, body?: table|string}
+---@param options? {query?: table<string, string|number|boolean>, headers?: leat.Headers, body?: table|string}
 ---@return any data
 ---@return leat.Error? err
 ---@return leat.Info? info
 function Client:request(method, path, options) end
 
+---@class leat.WithOptions
+---@field timeout? number as for leat.new
+---@field connect_timeout? number as for leat.new
+---@field queue_timeout? number as for leat.new
+---@field max_attempts? integer as for leat.new
+---@field maybe_applied? boolean true: every change may have been applied before; default: false
+
 ---Returns a view of the client, with the same connections, token and limits, but other settings.
----@param options { timeout?: number, connect_timeout?: number, max_attempts?: integer, maybe_applied?: boolean }
+---@param options leat.WithOptions
 ---@return leat.Client
 function Client:with(options) end
 

@@ -140,6 +140,54 @@ static void test_other_requests(leat_client *client) {
   leat_call_free(call);
 }
 
+/* The headers of a call are added to those of every request. */
+static void test_headers_of_a_call(leat_client *client) {
+  leat_call *call = card_call(client, "create");
+  TEST("a header of a call's own");
+  leat_call_add_header(call, "traceparent", leat_s("00-1-2-01"));
+  leat_call_add_header(call, "X-One", leat_s(""));
+  CHECK(target_is(call, "POST", BASE "/contact-identifiers"));
+  CHECK(has_header(call, "traceparent", "00-1-2-01") && has_header(call, "X-One", ""));
+  CHECK(has_header(call, "Authorization", "Bearer " KEY));
+  CHECK(has_header(call, "Content-Type", "application/json"));
+  CHECK(leat_call_request(call)->header_count == 7);
+  leat_call_free(call);
+  call = card_call(client, "find");
+  leat_call_add_header(call, "traceparent", leat_s("00-1-3-01"));
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  leat_call_add_header(call, "X-Late", leat_s("1"));
+  CHECK(has_header(call, "traceparent", "00-1-3-01"));
+  CHECK(request_header(call, "Content-Type").data == NULL);
+  CHECK(leat_call_request(call)->header_count == 5);
+  leat_call_free(call);
+  call = card_call(client, "find");
+  CHECK(leat_call_next(call, now) == LEAT_SEND);
+  CHECK(request_header(call, "traceparent").data == NULL);
+  leat_call_free(call);
+}
+
+static void test_value(leat_client *client) {
+  static const char *const operations[] = {"find",   "create", "link",
+                                           "unlink", "update", "delete"};
+  TEST("the value of the card that a call is about");
+  for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++) {
+    leat_call *call = bare_call(client, operations[i]);
+    CHECK(leat_call_value(call).data == NULL);
+    set(call, "contact_identifier_value", " a/\xC3\xA9 ");
+    CHECK(text_is(leat_call_value(call), " a/\xC3\xA9 "));
+    leat_call_free(call);
+  }
+  TEST("which not every call has");
+  leat_call *others[] = {
+      bare_call(client, "list"), leat_call_new(client, leat_operation("client", "check")),
+      leat_call_new_request(client, "GET", "/x"), leat_call_new(client, NULL), NULL};
+  set(others[0], "contact_uuid", UUID);
+  for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+    CHECK(leat_call_value(others[i]).data == NULL);
+    leat_call_free(others[i]);
+  }
+}
+
 /* ---- misuse ---------------------------------------------------------------------- */
 
 static void check_misuse(leat_call *call, const char *message) {
@@ -281,6 +329,9 @@ static void test_misused_requests(leat_client *client) {
   leat_call_set_timeout_ms(call, 0);
   check_misuse(call, "timeout");
   call = leat_call_new_request(client, "GET", "/x");
+  leat_call_set_queue_timeout_ms(call, 0);
+  check_misuse(call, "queue_timeout must be");
+  call = leat_call_new_request(client, "GET", "/x");
   leat_call_set_max_attempts(call, 101);
   check_misuse(call, "max_attempts");
   call = leat_call_new_request(client, "GET", "/x");
@@ -299,6 +350,27 @@ static void test_misused_requests(leat_client *client) {
   check_misuse(call, "change the path");
 }
 
+static void test_headers_that_are_refused(leat_client *client) {
+  static const char *const reserved[] = {"Authorization",  "Content-Type", "Host",
+                                         "Content-Length", "User-Agent",   "Accept",
+                                         "Proxy-X",        "Connection"};
+  TEST("headers of a call that are refused");
+  for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++) {
+    leat_call *call = card_call(client, "find");
+    leat_call_add_header(call, reserved[i], leat_s("x"));
+    check_misuse(call, "is a header that the library sets itself");
+  }
+  leat_call *call = card_call(client, "find");
+  leat_call_add_header(call, "X", leat_s("a\r\nHost: b"));
+  check_misuse(call, "line end");
+  call = card_call(client, "find");
+  for (int i = 0; i < 16; i++)
+    leat_call_add_header(call, "X", leat_s("x"));
+  CHECK(leat_call_error(call)->kind == LEAT_OK);
+  leat_call_add_header(call, "X", leat_s("x"));
+  check_misuse(call, "exceeds the limit");
+}
+
 static void test_null(void) {
   leat_contact_identifier card;
   leat_field field;
@@ -310,6 +382,7 @@ static void test_null(void) {
   leat_call_set_body(NULL, leat_s("y"));
   leat_call_set_timeout_ms(NULL, 1);
   leat_call_set_connect_timeout_ms(NULL, 1);
+  leat_call_set_queue_timeout_ms(NULL, 1);
   leat_call_set_max_attempts(NULL, 1);
   leat_call_set_maybe_applied(NULL);
   CHECK(leat_call_op(NULL) == NULL && leat_call_info(NULL).rate_remaining == -1);
@@ -1172,6 +1245,9 @@ int main(int argc, char **argv) {
   test_golden(client, argc > 1 ? argv[1] : "spec/cases");
   test_request(client);
   test_other_requests(client);
+  test_headers_of_a_call(client);
+  test_headers_that_are_refused(client);
+  test_value(client);
   test_misuse(client);
   test_late(client);
   test_misused_requests(client);

@@ -358,6 +358,28 @@ static void test_queue_timeout(void) {
   close_http(&s);
 }
 
+/* A call's own queue timeout replaces its client's. */
+static void test_queue_timeout_of_a_call(void) {
+  static const reply replies[] = {{NULL, STAY}};
+  stage s;
+  open_http(&s, "queued for a connection for longer than its own queue_timeout", replies,
+            1, 20000, 1);
+  leat_client *rushed = rushed_client(&s, 60);
+  leat_call *hangs = start_call(s.curl, s.client, "find");
+  leat_call *hurried = card_call(s.client, "find"), *patient = card_call(rushed, "find");
+  leat_call_set_queue_timeout_ms(hurried, 90);
+  leat_call_set_queue_timeout_ms(patient, 20000);
+  leat_curl_start(s.curl, hurried);
+  leat_curl_start(s.curl, patient);
+  int64_t begun = test_now_ms();
+  wait_for(s.curl, hurried);
+  CHECK(test_now_ms() - begun >= 89);
+  CHECK(!leat_call_is_done(hangs) && !leat_call_is_done(patient));
+  CHECK(strstr(leat_call_error(hurried)->message, "queue_timeout") != NULL);
+  FREE_ALL(rushed, hangs, hurried, patient);
+  close_http(&s);
+}
+
 /* The queue timeout covers the rate limiter's queue and the connection's queue
 ** together. */
 static void test_two_lines(void) {
@@ -1036,6 +1058,7 @@ int main(void) {
   test_line();
   test_long_line();
   test_queue_timeout();
+  test_queue_timeout_of_a_call();
   test_two_lines();
   test_two_lines_to_verify();
   test_begun_first();

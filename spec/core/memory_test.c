@@ -154,19 +154,20 @@ static leat_client *client_for(const scenario *s) {
   return leat_client_new(&config, NULL);
 }
 
-static leat_call *call_for(leat_client *client, const scenario *s) {
+/* Makes a request whose query is so long that its buffer must grow. */
+static leat_call *long_request(leat_client *client) {
   static char text[1000];
+  leat_call *call = leat_call_new_request(client, "GET", "/x");
+  memset(text, 'x', sizeof text - 1);
+  leat_call_add_query(call, "a", leat_s(text));
+  return call;
+}
+
+static leat_call *call_for(leat_client *client, const scenario *s) {
   const char *op = s->operation;
-  leat_call *call;
-  if (op == NULL) {
-    call = leat_call_new_request(client, "GET", "/x");
-    memset(text, 'x', sizeof text - 1);
-    leat_call_add_query(call, "a", leat_s(text)); /* its buffer must grow */
-    leat_call_add_header(call, "X-Two", leat_s("2"));
-    return call;
-  }
-  call = card_call(client, op);
-  if (strcmp(op, "unlink") == 0) leat_call_expect(call, leat_s("ann"));
+  leat_call *call = op ? card_call(client, op) : long_request(client);
+  leat_call_add_header(call, "X-Two", leat_s("2"));
+  if (op && strcmp(op, "unlink") == 0) leat_call_expect(call, leat_s("ann"));
   if (maybe_applied) leat_call_set_maybe_applied(call);
   return call;
 }

@@ -402,6 +402,28 @@ static void test_begun_before(void) {
     check_begun_before(&begun_before_once[i], 1);
 }
 
+/* Every exchange of a call has the call's headers: attempts, and finds before and after
+** them. */
+static void test_headers_of_a_call(void) {
+  static const scene scenes[] = {{"GET", SAYS(OF(ANN))}, {"PUT", LOST},
+                                 {"GET", STATUS(500)},   {"GET", SAYS(OF(ANN))},
+                                 {"GET", SAYS(OF(ANN))}, {"PUT", STATUS(500)},
+                                 {"GET", SAYS(FREE)}};
+  leat_client *client = new_client((leat_config){0});
+  leat_call *call = card_call(client, "unlink");
+  TEST("a header of a call's own, in retries and verifying finds");
+  leat_call_expect(call, leat_s(ANN));
+  leat_call_add_header(call, "traceparent", leat_s("00-1-2-01"));
+  for (size_t i = 0; i < sizeof scenes / sizeof scenes[0]; i++) {
+    CHECK(next(call) == LEAT_SEND && is_request(call, &scenes[i]));
+    CHECK(text_is(request_header(call, "traceparent"), "00-1-2-01"));
+    CHECK(request_header(call, "Authorization").data != NULL);
+    deliver(call, &scenes[i], NULL);
+  }
+  CHECK(next(call) == LEAT_DONE && leat_call_info(call).recovered);
+  FREE_ALL(client, call);
+}
+
 /* The owner before the earlier attempt is known: the card of another is spared. */
 static void test_begun_before_with_owner(void) {
   static const char *const operations[] = {"unlink", "delete", "update"};
@@ -853,6 +875,77 @@ static void test_queue_timeout(void) {
   leat_client_free(client);
 }
 
+static leat_call *patient_call(leat_client *client, const char *operation, int ms) {
+  leat_call *call = card_call(client, operation);
+  leat_call_set_queue_timeout_ms(call, ms);
+  return call;
+}
+
+/* A call may have a queue_timeout of its own, shorter or longer than the client's. */
+static void test_queue_timeout_of_a_call(void) {
+  leat_client *client =
+      new_client((leat_config){.rate_per_minute = 60, .queue_timeout_ms = 2500});
+  int64_t start = now.monotonic_ms;
+  TEST("a queue_timeout of the call's own");
+  leat_call *first = card_call(client, "find"), *second = card_call(client, "find");
+  leat_call *hurried = patient_call(client, "find", 1999);
+  leat_call *third = patient_call(client, "find", 2000);
+  leat_call *refused = card_call(client, "find");
+  leat_call *patient = patient_call(client, "find", 3000);
+  CHECK(leat_call_queue_deadline(hurried, start) == start + 1999);
+  CHECK(leat_call_queue_deadline(patient, start) == start + 3000);
+  CHECK(leat_call_queue_deadline(refused, start) == start + 2500);
+  CHECK(leat_call_next(first, now) == LEAT_SEND);
+  CHECK(leat_call_next(second, now) == LEAT_WAIT);
+  CHECK(leat_call_next(hurried, now) == LEAT_DONE);
+  CHECK(leat_call_error(hurried)->kind == LEAT_TIMEOUT);
+  CHECK(leat_call_error(hurried)->sent == LEAT_SENT_NO);
+  CHECK(leat_call_next(third, now) == LEAT_WAIT);
+  CHECK(leat_call_next(refused, now) == LEAT_DONE);
+  CHECK(leat_call_next(patient, now) == LEAT_WAIT);
+  CHECK(leat_call_until(patient) == start + 3000);
+  FREE_ALL(client, first, second, hurried, third, refused, patient);
+}
+
+/* The find that comes first, or verifies, and the token request wait as part of it. */
+static void test_queue_timeout_of_inner_calls(void) {
+  leat_client *client =
+      new_client((leat_config){.rate_per_minute = 60, .slots_from_caller = true});
+  int64_t start = now.monotonic_ms;
+  TEST("a queue_timeout of the call's own, for its finds, too");
+  leat_call *call = patient_call(client, "unlink", 700);
+  leat_call_expect(call, leat_s(ANN));
+  CHECK(leat_call_next(call, now) == LEAT_SLOT && leat_call_until(call) == start + 700);
+  CHECK(leat_call_purpose(call) == LEAT_TO_VERIFY);
+  leat_call_take_slot(call, (start + 701) * 1000, 0);
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->kind == LEAT_TIMEOUT);
+  FREE_ALL(client, call);
+  TEST("and for its token request");
+  client = new_client((leat_config){.client_id = "id",
+                                    .client_secret = "secret",
+                                    .rate_per_minute = 60,
+                                    .slots_from_caller = true});
+  call = patient_call(client, "find", 700);
+  CHECK(leat_call_next(call, now) == LEAT_SLOT && leat_call_until(call) == start + 700);
+  CHECK(leat_call_purpose(call) == LEAT_TO_GET_TOKEN);
+  FREE_ALL(client, call);
+}
+
+static void test_connect_timeout_of_inner_calls(void) {
+  leat_client *client = new_client((leat_config){0});
+  leat_call *call = card_call(client, "unlink");
+  TEST("a connect_timeout of the call's own, for its finds, too");
+  leat_call_set_connect_timeout_ms(call, 77);
+  leat_call_expect(call, leat_s(ANN));
+  CHECK(leat_call_next(call, now) == LEAT_SEND && is_request(call, &found));
+  CHECK(leat_call_request(call)->connect_timeout_ms == 77);
+  deliver(call, &found, NULL);
+  CHECK(leat_call_next(call, now) == LEAT_SEND && is_request(call, &done));
+  CHECK(leat_call_request(call)->connect_timeout_ms == 77);
+  FREE_ALL(client, call);
+}
+
 /* The call, and each later one, reports what the service asked for. */
 static void test_pause_too_long(void) {
   leat_client *client = new_client((leat_config){.queue_timeout_ms = 3000});
@@ -1042,6 +1135,49 @@ static void test_pause_for_one_attempt(void) {
   perform(client, "find", 503, NULL); /* without Retry-After */
   check_sent(client);
   leat_client_free(client);
+}
+
+/* Checks that the call is done, and that the client pauses for `ms`. Frees both. */
+static void check_pauses(leat_client *client, leat_call *call, int64_t ms) {
+  leat_call *other = card_call(client, "find");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->retry_after_ms == ms);
+  CHECK(leat_call_next(other, now) == LEAT_WAIT);
+  CHECK(leat_call_until(other) == now.monotonic_ms + ms);
+  FREE_ALL(client, call, other);
+}
+
+/* The service asks all to wait, and not only the call that it responds to. */
+static void test_pause_after_the_last_attempt(void) {
+  leat_client *client = new_client((leat_config){.max_attempts = 2});
+  leat_call *call = card_call(client, "find");
+  TEST("a response that is not retried pauses the client: the last attempt's");
+  exchange(call, &busy, "1");
+  exchange(call, &down, "7");
+  check_pauses(client, call, 7000);
+  TEST("the only attempt's");
+  client = new_client((leat_config){0});
+  call = card_call(client, "create");
+  leat_call_set_max_attempts(call, 1);
+  exchange(call, &down, "7");
+  check_pauses(client, call, 7000);
+  TEST("that to a request that must not be repeated");
+  client = new_client((leat_config){0});
+  call = leat_call_new_request(client, "POST", "/x");
+  exchange(call, &down, "7");
+  check_pauses(client, call, 7000);
+  TEST("the last one to a find that verifies a change");
+  client = new_client((leat_config){.max_attempts = 2});
+  call = card_call(client, "create");
+  exchange(call, &lost, NULL);
+  exchange(call, &down, "1");
+  exchange(call, &busy, "7");
+  leat_call *other = card_call(client, "find");
+  CHECK(leat_call_next(call, now) == LEAT_DONE);
+  CHECK(leat_call_error(call)->outcome_unknown);
+  CHECK(leat_call_next(other, now) == LEAT_WAIT);
+  CHECK(leat_call_until(other) == now.monotonic_ms + 7000);
+  FREE_ALL(client, call, other);
 }
 
 static void test_shared_pause(void) {
@@ -1512,6 +1648,7 @@ static void test_given_up(void) {
 int main(void) {
   test_plays();
   test_begun_before();
+  test_headers_of_a_call();
   test_begun_before_with_owner();
   test_begun_before_without_time();
   test_begun_before_waits();
@@ -1530,6 +1667,9 @@ int main(void) {
   test_slot_that_takes_time();
   test_slot_that_is_refused();
   test_queue_timeout();
+  test_queue_timeout_of_a_call();
+  test_queue_timeout_of_inner_calls();
+  test_connect_timeout_of_inner_calls();
   test_pause_too_long();
   test_long_pause();
   test_long_backoff();
@@ -1537,6 +1677,7 @@ int main(void) {
   test_long_pause_between_attempts();
   test_probe();
   test_pause_for_one_attempt();
+  test_pause_after_the_last_attempt();
   test_shared_pause();
   test_long_pause_while_verifying();
   test_slots_given_back();

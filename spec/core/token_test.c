@@ -128,6 +128,25 @@ static void test_refused_token(void) {
   FREE_ALL(client, first, second);
 }
 
+/* The token_url may be another server's. */
+static void test_headers_of_a_call(void) {
+  leat_client *client = fetching_client((leat_config){0});
+  leat_call *call = card_call(client, "unlink");
+  TEST("a token request has no header of the call that needs it");
+  leat_call_expect(call, leat_s("ann"));
+  leat_call_add_header(call, "traceparent", leat_s("00-1-2-01"));
+  CHECK(fetches(call) && request_header(call, "traceparent").data == NULL);
+  respond(call, 200, NULL, TOKEN("t1", 3600));
+  CHECK(finds(call, "Bearer t1"));
+  CHECK(text_is(request_header(call, "traceparent"), "00-1-2-01"));
+  respond(call, 401, NULL, "");
+  CHECK(fetches(call) && request_header(call, "traceparent").data == NULL);
+  respond(call, 200, NULL, TOKEN("t2", 3600));
+  CHECK(finds(call, "Bearer t2"));
+  CHECK(text_is(request_header(call, "traceparent"), "00-1-2-01"));
+  FREE_ALL(client, call);
+}
+
 /* A 401 page from an intermediary says nothing about the token. */
 static void test_page(void) {
   leat_client *client = fetching_client((leat_config){0});
@@ -573,6 +592,7 @@ static void test_config(void) {
 int main(void) {
   test_one_fetch_for_all();
   test_refused_token();
+  test_headers_of_a_call();
   test_page();
   test_lease();
   test_lease_in_line();

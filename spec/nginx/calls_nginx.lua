@@ -178,6 +178,25 @@ describe("in nginx", function()
     assert.truthy(limit.remaining < limit.limit)
   end)
 
+  it("a function for headers is called in the request that makes the call, and may yield", function()
+    local options = "headers = function() ngx.sleep(0.05) return { traceparent = ngx.ctx.trace } end"
+    local asked = {}
+    for i = 1, 5 do
+      asked[i] = nginx:ask("content", with_client("traced", upstream, options, ([[
+        ngx.ctx.trace = %d
+        return cards:create("new%d").value
+      ]]):format(i, i)))
+    end
+    for i, connection in ipairs(asked) do
+      assert.truthy(connection:receive("*a"):find("new" .. i, 1, true))
+      connection:close()
+    end
+    assert.equal(5, #upstream:requests("create"))
+    for _, request in ipairs(upstream:requests("create")) do
+      assert.equal(request.body:match('"new(%d)"'), request.headers["traceparent"])
+    end
+  end)
+
   it("a client's own rate spaces its calls", function()
     local took = nginx:run("content", with_client("spaced", upstream, "rate = 20", [[
       ngx.update_time()

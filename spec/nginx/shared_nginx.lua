@@ -288,6 +288,19 @@ describe("workers of nginx that share", function()
     assert.equal("sent", (nginx:run("content", code .. find_once)))
   end)
 
+  it("wait for a slot as long as a view may", function()
+    local code = [[
+      assert(cards:find("1"))
+      local card, err = client:with({ queue_timeout = %g }).contact_identifiers:find("1")
+      return card and "sent" or err.kind
+    ]]
+    local hurried = client("hurried", key, "rate = 2, queue_timeout = 0.1")
+    assert.equal("sent", (nginx:run("content", hurried .. code:format(20))))
+    nginx:run("content", "ngx.shared.leat:flush_all()")
+    local patient = client("patient", key, "rate = 0.1, queue_timeout = 20")
+    assert.equal("timeout", (nginx:run("content", patient .. code:format(0.2))))
+  end)
+
   it("have no secret in the names there", function()
     all_found(client("names", credentials(), "timeout = 20, rate = 1000") .. find)
     all_found(client("key", key, "timeout = 20, rate = 1000") .. find)

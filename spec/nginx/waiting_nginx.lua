@@ -167,6 +167,17 @@ describe("in nginx, many at once:", function()
     assert.truthy(socket.gettime() - began < 5)
   end)
 
+  it("nor later than those of a view", function()
+    local began = socket.gettime()
+    local hanging = ([[base_url = %q, timeout = 20, token = function() ngx.sleep(8) return "late" end]]):format(
+      upstream.url)
+    local none, err = nginx:run("content", client("hanging view", hanging)
+      .. "return client:with { timeout = 0.3, queue_timeout = 0.2 }.contact_identifiers:find('1')")
+    assert.is_nil(none)
+    assert.truthy(err.text:find("the token function did not return in time", 1, true), err.text)
+    assert.truthy(socket.gettime() - began < 5)
+  end)
+
   it("who gets the token may be gone before that fails", function()
     -- the function must not see a local of the request that ends: its stack is used again
     local code = client("gone", ([[base_url = %q, timeout = 20, token = function()

@@ -53,12 +53,18 @@ local scenarios = {
   { "update", on_card("update", { name = "silver", active = false }), value = "free" },
   { "delete", on_card("delete"), value = "free" },
   { "delete, lost", on_card("delete"), value = "free", faults = lost("delete", true) },
+  { "find, decoded again", function(c)
+    local card, err, info = find(c)
+    if not card then return nil, err end
+    return core.decode(info.json, getmetatable(card))
+  end, json = true },
   { "a view", function(c) return find(c:with { timeout = 5, max_attempts = 2 }) end },
   { "check", function(c) return c:check() end },
   { "a request", function(c)
     return c:request("POST", "/contact-identifiers", { query = { a = 1 }, headers = { ["X-One"] = "1" },
       body = { contact_identifier_value = "new" } })
   end },
+  { "a function for headers, a create lost", create, faults = { LOST }, traced = true },
   { "a token fetched, a create lost", create, faults = { LOST }, login = "fetched" },
   { "a token asked for", create, login = "asked" },
 }
@@ -75,7 +81,8 @@ end
 -- ---- the client and the sandbox -------------------------------------------------------
 
 local function new_client(s)
-  local options = { base_url = sandbox.url, max_attempts = s.max_attempts, headers = { ["X-Two"] = "2" } }
+  local options = { base_url = sandbox.url, max_attempts = s.max_attempts, json = s.json,
+    headers = s.traced and function() return { ["X-Two"] = "2" } end or { ["X-Two"] = "2" } }
   if s.login == "fetched" then
     options.client_id, options.client_secret = "sandbox-client", "sandbox-secret"
     options.token_url = sandbox.token_url
