@@ -363,6 +363,7 @@ SOAK_NGINX_N ?= 100000
 soak-nginx: lua
 	@$(MAKE) -s --no-print-directory LUA=luajit lua
 	@$(run_env) LEAT_ROOT=$(CURDIR) LEAT_NGINX_MODULES=$(CURDIR)/$(BUILD)/luajit $(LUA) spec/soak/nginx.lua $(SOAK_NGINX_N)
+	@LEAT_READS=5000 $(MAKE) -s --no-print-directory test-nginx NGINX_SPECS=spec/nginx/cache_nginx.lua BUSTED_FLAGS=--filter=changed
 
 # 5.1 and LuaJIT have the same module path, but separate builds.
 ALL_LUAS ?= lua5.1 lua5.2 lua5.3 lua5.4 luajit

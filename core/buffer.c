@@ -39,6 +39,13 @@ bool leat_same_value(leat_string a, leat_string b) {
   return a.length == b.length && leat__same_letters(a.data, b.data, a.length);
 }
 
+size_t leat_normal_value(leat_string value, char *out, size_t size) {
+  leat_string text = leat__trimmed(value);
+  for (size_t i = 0; i < text.length && i < size; i++)
+    out[i] = lower(text.data[i]);
+  return text.length;
+}
+
 /* The range of the second byte excludes overlong forms, surrogates and code points beyond
 ** U+10FFFF. */
 size_t leat__utf8_character(leat_string text) {

@@ -24,6 +24,7 @@ local function load_core()
 end
 
 local core = load_core()
+local caches = require("leat.cache")
 local encode = require("leat.encode")
 local environment = require("leat.environment")
 local resource = require("leat.resource")
@@ -100,6 +101,7 @@ local known = {
   shared = "string",
   account = "string",
   limiter = "table",
+  cache = "any", -- true or a table
   on_attempt = "function",
   show_values = "boolean",
   json = "boolean",
@@ -126,6 +128,19 @@ local function check_names(where, names, options, level)
   end
   local copy = schema.check(where, names, options, level + 1)
   return copy
+end
+
+-- Completes the option `cache`. Returns what is wrong with it, or nil.
+local function check_cache(options)
+  options.cache = caches.check(options.cache, 5)
+  local dict = options.cache.dict
+  if dict and not in_nginx then
+    return "dict is for the workers of OpenResty or nginx"
+  elseif dict and not options.shared then
+    return "dict needs shared, where the workers note which cards have changed"
+  elseif dict and dict == options.shared then
+    return "dict and shared must be two dictionaries: cards would push out the token and the rate"
+  end
 end
 
 -- Returns the headers of a table as a list, or the function for them; or nil and a message.
@@ -161,6 +176,12 @@ local function check_options(where, options)
   elseif options.limiter and type(options.limiter.account_for) ~= "function" then
     raise("limiter has no method account_for: it comes from leat.limiter or leat.postgres")
   end
+  if options.cache then
+    local wrong = check_cache(options)
+    if wrong then
+      raise("cache: " .. wrong)
+    end
+  end
   if options.headers ~= nil then
     local headers, wrong = read_headers(options.headers)
     if not headers then
@@ -195,7 +216,7 @@ end
 -- Returns what a driver needs to know about a client, see leat.driver; and the option `json`.
 local function new_hooks(handle, driver, options, store, account)
   local hooks = { token = options.token, blocking = options.blocking, json = options.json, store = store,
-    account = account }
+    account = account, timeout = options.timeout or 30, queue_timeout = options.queue_timeout or false, cache = false }
   local on_attempt = options.on_attempt
   if on_attempt or account then
     function hooks.attempts()
@@ -219,6 +240,18 @@ local function open_shared(options)
   end
   require("leat.scheduler") -- performs the limiter's I/O
   return options.limiter:account_for(options)
+end
+
+-- Returns the cache for the option `cache`; or nil and a message.
+local function open_cache(options, driver)
+  local settings, clock = options.cache, driver.clock
+  settings.now = clock and function() return (clock.now()) end or core.now
+  settings.json = options.json
+  settings.longest = options.queue_timeout and (options.timeout or 30) + options.queue_timeout
+  if settings.dict then
+    return require("leat.nginx_cache").new(options, resource.access)
+  end
+  return caches.new(settings, require("leat.cache_memory").new(settings.most, settings.now), resource.access)
 end
 
 -- Makes a client, or a view of `parent`: the same client with other settings.
@@ -273,6 +306,17 @@ function Client:rate_limit()
     rate.paused, rate.kind = pause.seconds, pause.kind
   end
   return rate
+end
+
+--- Returns how often finds were served from the cache, and how often not. In nginx with `dict` all workers are counted.
+-- @treturn table numbers of finds by name: `hits` and `negative_hits` had a fresh result; `stale` got a card that was
+--   no longer fresh; `rescued` got one after the service did not respond; `misses` asked the service, and
+--   `coalesced` of them shared the request of another. `refused_refreshes`: refreshes that found no free slot of the
+--   rate; `outrun`: results that were not kept because the card was changed meanwhile; `not_stored`: those that were
+--   too large or had no room. nil without a cache
+function Client:cache_stats()
+  check_self(self, "cache_stats")
+  return self.hooks.cache and self.hooks.cache:stats() or nil
 end
 
 function Client:__tostring()
@@ -408,6 +452,12 @@ local function make(where, options)
     error(("%s: %s"):format(where, wrong), 3)
   end
   local hooks = new_hooks(handle, driver, options, options.shared and shared, options.limiter and shared)
+  if options.cache then
+    hooks.cache, wrong = open_cache(options, driver)
+    if not hooks.cache then
+      error(("%s: %s"):format(where, wrong), 3)
+    end
+  end
   local settings = type(options.headers) == "function" and { headers = options.headers }
   local client = new_client(handle, driver, options.base_url or core.base_url, hooks, settings, false)
   if driver ~= options.driver and driver.close then
@@ -465,6 +515,8 @@ end
 --   same credential share a rate
 -- @tparam[opt=none] Limiter options.limiter gives the slots of a `rate` that several processes share, also on several
 --   machines: see `leat.limiter` and `leat.postgres`. It stays open when the client is closed. Not in nginx
+-- @tparam[opt=none] table|boolean options.cache serves finds from memory: true, or a table with the options `ttl`,
+--   `negative_ttl`, `grace`, `stale` (in seconds), `most` and `dict`. The guide docs/cache.md describes them
 -- @tparam[opt=none] function options.on_attempt a hook that is called with an `attempt`, a table, after every exchange,
 --   for logs or metrics. It must not make calls; the call raises the hook's errors
 -- @tparam[opt=false] boolean options.show_values true adds the cards' values to what `on_attempt` receives

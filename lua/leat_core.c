@@ -10,6 +10,8 @@
 **                             after a signal, so that Lua can run its hooks.
 **   core.same_value(a, b)     Whether two values name the same card, or two uuids the
 **                             same contact.
+**   core.normal_value(value)  Returns the form of a card's value that is the same for all
+**                             values which name that card.
 **   core.error_text(error)    Returns one line for people.
 **   core.is_yieldable()       Whether the running code may yield; nothing if that is
 **                             unknown.
@@ -50,6 +52,15 @@ static int core_same_value(lua_State *L) {
   return 1;
 }
 
+static int core_normal_value(lua_State *L) {
+  char few[256];
+  leat_string value;
+  value.data = luaL_checklstring(L, 1, &value.length);
+  char *out = value.length <= sizeof few ? few : lua_newuserdata(L, value.length);
+  lua_pushlstring(L, out, leat_normal_value(value, out, value.length));
+  return 1;
+}
+
 /* Needed because nginx hides coroutine.isyieldable. */
 static int core_is_yieldable(lua_State *L) {
 #if LUA_VERSION_NUM == 502
@@ -87,6 +98,7 @@ LEAT_API int luaopen_leat_core(lua_State *L) {
                                        {"now", core_now},
                                        {"wait", core_wait},
                                        {"same_value", core_same_value},
+                                       {"normal_value", core_normal_value},
                                        {"is_yieldable", core_is_yieldable},
                                        {"error_text", core_error_text},
                                        {NULL, NULL}};

@@ -1,9 +1,10 @@
 -- Responds with a card as JSON, or with { "error": kind } and the status that fits the error.
 local cjson = require("cjson")
 local client = require("client")
-local finds = require("finds")
 
 local card = {}
+
+local CARD = "^[%w._-]+$" -- the format of our cards: other values are refused without a request
 
 -- The visitor's errors get a 4xx, the service's a 502 to 504. Any other error is ours, such as a wrong
 -- key, and gets a 500 without details.
@@ -19,8 +20,12 @@ local function say(status, answer)
   ngx.say(cjson.encode(answer))
 end
 
+function card.is_value(value)
+  return #value <= 64 and value:find(CARD) ~= nil
+end
+
 function card.answer(value)
-  if not finds.is_value(value) then
+  if not card.is_value(value) then
     return say(404, { error = "not_found" })
   end
   local found, err = client.contact_identifiers:find(value)

@@ -74,7 +74,7 @@ local function complete(cards, card, desired, so_far)
     end
     so_far.changed = so_far.changed or card ~= nil or err.outcome_unknown
     if err and err.kind == "already_linked" then -- another client linked it just now: find its contact
-      card, err = count(so_far, cards:find(desired.value))
+      card, err = count(so_far, cards:find(desired.value, { max_age = 0 }))
     end
     if err then
       return nil, err
@@ -93,7 +93,7 @@ local function find_created(cards, desired, so_far, card, err)
   elseif err.kind == "conflict" and err.card then
     return err.card
   elseif err.kind == "already_exists" or err.kind == "conflict" then
-    return count(so_far, cards:find(desired.value))
+    return count(so_far, cards:find(desired.value, { max_age = 0 }))
   end
   return card, err
 end

@@ -574,6 +574,9 @@ local function why_not_here()
   end
 end
 
+-- Returns the same to other modules of leat.
+nginx.refusal = why_not_here
+
 --- Performs a call until it is done. An error that is raised meanwhile cancels the call.
 -- @param call a call of the core
 -- @tparam[opt] table hooks the client's hooks: see `leat.driver`

@@ -180,4 +180,6 @@ function shared.new(options)
     Store)
 end
 
+shared.prefix_of = prefix_of
+
 return shared

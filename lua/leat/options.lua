@@ -18,6 +18,7 @@ local kinds = {
   -- The limit is low enough to catch most values that were given in milliseconds.
   time_limit = { "number", function(v) return v > 0 and v <= 3600 end,
     "a number of seconds, greater than 0 and an hour at most" },
+  age = { "number", function(v) return v >= 0 and v <= 86400 end, "a number of seconds from 0 to a day" },
   count = { "number", function(v) return is_whole(v, 1, 2147483647) end, "a whole number greater than 0" },
   attempts = { "number", function(v) return is_whole(v, 0, 100) end,
     "a whole number from 1 to 100, or 0: until the timeout" },

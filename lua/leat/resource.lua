@@ -11,6 +11,7 @@ local core = require("leat.core")
 local drivers = require("leat.driver")
 local encode = require("leat.encode")
 local ensure = require("leat.ensure")
+local schema = require("leat.options")
 local token_function = require("leat.token_function")
 
 local rows = {} -- the operations, by title
@@ -118,7 +119,7 @@ local function refresh(card, fresh)
 end
 
 local function result(call, self, card)
-  local value, err, info = result_of(call, failure, self.card, self.hooks.json)
+  local value, err, info = result_of(call, failure, self.card, self.hooks.json or self.hooks.cache)
   if card and type(value) == "table" then
     value = refresh(card, value)
   end
@@ -163,6 +164,24 @@ local function change_in_coroutine(call, self, row, card, go_on)
   return value, err, info
 end
 
+-- Lets the cache know of a change, which begins now, and of its result. Returns what is to be done with the result.
+local function note_change(self, row, call, go_on)
+  local hooks, value = self.hooks, call:value()
+  local noted = value and hooks.cache:begin_change(value)
+  return function(card, err, info)
+    if noted then
+      hooks.cache:end_change(noted, row.name == "delete", info and info.json, err)
+    end
+    if info and not hooks.json then
+      info.json = nil
+    end
+    if go_on then
+      return go_on(card, err, info)
+    end
+    return card, err, info
+  end
+end
+
 -- Performs the call. `card`, if given, is refreshed with the result; `go_on`, if given, turns the
 -- result of a change into what is returned. If an interrupt or a lack of memory ends the method after
 -- a change was sent, the error must say so, up to the method's last instruction. For this reason
@@ -176,6 +195,9 @@ function finish(self, row, call, card, go_on)
     local value, err, info = result_of(call, failure, metatable, self.hooks.json, true,
       self.driver.releases_calls and not self.hooks.account) -- a limiter keeps a reference for a while
     return value, err, info
+  end
+  if self.hooks.cache then
+    go_on = note_change(self, row, call, go_on)
   end
   local thread, main = running()
   if main or not thread then -- nothing can yield here
@@ -205,9 +227,13 @@ end
 
 --- Finds a contact identifier (a card).
 --
--- Like every operation, it also returns `info`, a table.
+-- Like every operation, it also returns `info`, a table. With the option `cache` of `leat.new` the card may have been
+-- found before. It is the caller's own in any case.
 -- @function cards:find
 -- @tparam string value the card's value
+-- @tparam[opt] table options the options:
+-- @tparam[opt=as the cache allows,unit=seconds] number options.max_age how old a cached result may be. With 0 the
+--   service is asked. Without a cache it has no effect
 -- @return the card, nil, info; or nil, err
 -- @raise arguments of the wrong type, an empty value, or a closed client
 
@@ -221,6 +247,9 @@ end
 --   `created` or `existed`: see `cards:ensure`; otherwise nil
 -- @tfield table changed how `cards:ensure` completed a card that existed: a list with `linked`, `named` or both; or nil
 -- @tfield string json the response's data as JSON text; only with the option `json` of `leat.new`
+-- @tfield string cached `fresh` or `stale`, if the card comes from the cache; then `attempts` is 0
+-- @tfield number age how many seconds ago the service responded, if the card comes from the cache
+-- @tfield table err why the service could not be asked for a stale card; nil if nobody has waited for it
 
 --- Creates a card.
 -- @function cards:create
@@ -277,6 +306,114 @@ for _, row in ipairs(core.operations()) do
 end
 
 local ContactIdentifiers = classes.contact_identifiers
+
+-- ---- cached finds -----------------------------------------------------------------------
+
+local FIND = rows["contact_identifiers.find"]
+local of_a_find = { max_age = "age" }
+
+-- Returns the resource for finds that callers share: without the limits of a view, and without the headers of one call.
+local function base(self)
+  local client = self.parent
+  while client.parent do
+    client = client.parent
+  end
+  local cards = client.contact_identifiers
+  if not cards.settings then
+    return cards
+  end
+  local plain = rawget(cards, "plain")
+  if not plain then
+    plain = setmetatable({ handle = cards.handle, driver = cards.driver, hooks = cards.hooks, settings = false,
+      parent = client, view = true, closed = false, card = false }, ContactIdentifiers)
+    cards.plain = plain
+  end
+  return plain
+end
+
+-- Finds a card for the cache. Returns its JSON or nil, the error or nil, and the info.
+local function ask(self, value, queue_timeout)
+  local call = prepare(self, FIND, value)
+  if self.settings then apply(self.settings, FIND, call) end
+  if queue_timeout then call:set_queue_timeout(queue_timeout) end
+  perform(self, FIND, call)
+  local _, err, info = result_of(call, failure, card_metatable(self), true)
+  call:free()
+  local json = info and info.json
+  if info and not self.hooks.json then
+    info.json = nil
+  end
+  return json, err, info
+end
+
+local function decode(self, json)
+  return core.decode(json, card_metatable(self))
+end
+
+-- Returns an error of the caller's own.
+local function own_error(err)
+  local copy = {}
+  for name, value in pairs(err) do
+    copy[name] = value
+  end
+  return setmetatable(copy, failure)
+end
+
+local access = { ask = ask, base = base, decode = decode, error = own_error }
+
+-- Returns how many seconds a view may wait, if it has limits of its own.
+local function limit_of(self)
+  local settings, hooks = self.settings, self.hooks
+  if settings and (settings.timeout or settings.queue_timeout) then
+    return (settings.timeout or hooks.timeout) + (settings.queue_timeout or hooks.queue_timeout or math.huge)
+  end
+end
+
+function ContactIdentifiers:find(value, options, ...)
+  if getmetatable(self) ~= ContactIdentifiers then
+    error("leat: call it with a colon: contact_identifiers:find(...)", 2)
+  end
+  if self.closed or self.view or self.driver.closed then
+    check_open(self, FIND.title, 2)
+  end
+  local cache, max_age = self.hooks.cache, math.huge
+  if type(options) == "table" then
+    max_age = schema.check("leat: contact_identifiers.find", of_a_find, options, 2).max_age or max_age
+    options = nil
+  end
+  if cache and type(value) == "string" then
+    local card, err, info = cache:get(self, value, max_age)
+    if card or err then
+      return card, err, info
+    end
+  end
+  local call, wrong = new_call(self.handle, FIND.index, value, options, ...)
+  if not call then
+    error("leat: contact_identifiers.find: " .. wrong, 2)
+  elseif not cache then
+    return finish(self, FIND, call)
+  end
+  call:free()
+  return cache:find(self, value, max_age, limit_of(self))
+end
+
+--- Forgets what is cached about a card, because it was changed elsewhere: a webhook of the service may say so.
+-- Without a cache it has no effect.
+-- @function cards:forget
+-- @tparam string value the card's value
+-- @raise a value that is not a string
+function ContactIdentifiers:forget(value)
+  if getmetatable(self) ~= ContactIdentifiers then
+    error("leat: call it with a colon: contact_identifiers:forget(...)", 2)
+  elseif type(value) ~= "string" then
+    error("leat: contact_identifiers.forget: value must be a string", 2)
+  end
+  if self.hooks.cache then
+    self.hooks.cache:forget(value)
+  end
+end
+
+-- ---- methods that compose others ----------------------------------------------------------------
 
 --- Rebuilds a card from a table of its fields, such as cached data. Nothing is sent.
 -- @function cards:wrap
@@ -351,4 +488,5 @@ function ContactIdentifiers:ensure(value, options)
   end)
 end
 
-return { classes = classes, failure = failure, check_open = check_open, finish = finish }
+return { classes = classes, failure = failure, check_open = check_open, finish = finish,
+  access = access }

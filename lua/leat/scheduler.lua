@@ -256,6 +256,27 @@ function scheduler.try_to_suspend(task, act, a)
   return is_refusal(why) and REFUSED or error(why, 0)
 end
 
+local function add_waiter(waiter, task)
+  observe(task)
+  task.waiters = task.waiters or {}
+  table.insert(task.waiters, waiter)
+end
+
+-- Suspends the running task until another one is done. Returns the reason if it cannot be suspended, or was canceled;
+-- and whether it was canceled.
+function scheduler.join(task)
+  local waiter, act = current, add_waiter
+  while not task.done do
+    local refused = scheduler.try_to_suspend(waiter, act, task)
+    act = false
+    if refused then
+      return refused, false
+    elseif waiter.canceled and not task.done then
+      return "the task was canceled while it waited for another", true
+    end
+  end
+end
+
 -- Suspends the running task, if any, once, and lets it resume at once, before anything is begun. Returns the
 -- reason if it cannot be suspended.
 function scheduler.take_turn()

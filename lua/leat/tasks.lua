@@ -109,25 +109,6 @@ end
 
 -- ---- waiting ----------------------------------------------------------------------------
 
-local function add_waiter(waiter, task)
-  scheduler.observe(task)
-  task.waiters = task.waiters or {}
-  table.insert(task.waiters, waiter)
-end
-
-local function wait_in_task(waiter, task)
-  local act = add_waiter
-  while not task.done do
-    local refused = scheduler.try_to_suspend(waiter, act, task)
-    act = false
-    if refused then
-      error("leat.tasks: " .. refused, 3)
-    elseif waiter.canceled and not task.done then
-      error("leat.tasks: the task was canceled while it waited for another", 3)
-    end
-  end
-end
-
 --- Waits until the task is done. In another task this suspends that task; outside of tasks it blocks.
 -- @return the results of the task's function
 -- @raise the error that ended the task; or waiting that is impossible: for the task itself, for tasks that
@@ -136,8 +117,10 @@ function Task:wait()
   local waiter = scheduler.current()
   if self == waiter or scheduler.place() == "inside" then
     error("leat.tasks: a task can't wait for itself, nor in a coroutine of its own making", 2)
-  elseif waiter then
-    wait_in_task(waiter, self)
+  end
+  local refused = waiter and scheduler.join(self)
+  if refused then
+    error("leat.tasks: " .. refused, 2)
   end
   while not self.done do
     scheduler.wait_for_event()

@@ -48,6 +48,7 @@ function leat.assert(value, err, ...) end
 ---@field shared? string in nginx: the name of a lua_shared_dict that all workers share
 ---@field account? string with shared and token, or limiter: a name for the account of the tokens, or of the rate
 ---@field limiter? leat.Limiter gives slots of a rate that processes share, also on several machines
+---@field cache? boolean|leat.CacheOptions serves finds from memory; default: false
 ---@field on_attempt? fun(attempt: leat.Attempt) a hook that is called after every exchange
 ---@field show_values? boolean true: attempts include the cards' values; default: false
 ---@field json? boolean true: info.json is the response's data as JSON text; default: false
@@ -123,6 +124,17 @@ function leat.assert(value, err, ...) end
 ---@field changed? ("linked"|"named")[] how ensure completed a card that existed
 ---@field rate_limit? leat.RateLimit the rate limit that the service reported
 ---@field json? string the response's data as JSON text, with the option json
+---@field cached? "fresh"|"stale" the card comes from the cache
+---@field age? number seconds since the service sent the card that comes from the cache
+---@field err? leat.Error why the service could not be asked for a stale card
+
+---@class leat.CacheOptions
+---@field ttl? number seconds for which a card is fresh; default: 60
+---@field negative_ttl? number seconds for which it is kept that there is no such card; default: 5
+---@field grace? number seconds after ttl in which a card is handed out and refreshed behind; default: 0
+---@field stale? number seconds after ttl in which a card is handed out if the service does not respond; default: 0
+---@field most? integer how many cards are kept; default: 10000
+---@field dict? string in nginx: the name of a lua_shared_dict for the cards of all workers
 
 ---@class leat.RateLimit
 ---@field limit? integer calls that the service allows
@@ -166,6 +178,10 @@ function Client:with(options) end
 ---Returns the rate limit that the service last reported, and the current pause.
 ---@return leat.RateLimit?
 function Client:rate_limit() end
+
+---Returns how often finds were served from the cache, and how often not; nil without a cache.
+---@return table<string, integer>?
+function Client:cache_stats() end
 
 ---Closes the client, and its connections unless their driver was given as an option.
 function Client:close() end
@@ -231,10 +247,15 @@ local Cards = {}
 
 ---Finds a card.
 ---@param value string
+---@param options? { max_age?: number } seconds that a cached card may be old
 ---@return leat.ContactIdentifier? card
 ---@return leat.Error? err
 ---@return leat.Info? info
-function Cards:find(value) end
+function Cards:find(value, options) end
+
+---Forgets what is cached about a card, because it was changed elsewhere.
+---@param value string
+function Cards:forget(value) end
 
 ---Creates a card.
 ---@param value string

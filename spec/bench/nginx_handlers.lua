@@ -1,6 +1,6 @@
 -- The handlers that nginx_bench.lua compares: one finds a card with leat; the other is written by hand
 -- on cosockets, with one keep-alive connection, a Content-Length and lua-cjson, but without any
--- handling of failures.
+-- handling of failures. Another one has the card in a cache, and one responds with a constant.
 local cjson = require("cjson")
 local leat = require("leat")
 
@@ -49,6 +49,16 @@ local function by(client)
 end
 
 handlers.by_leat = by(leat.new { api_key = key, base_url = base_url })
+handlers.cached = by(leat.new { api_key = key, base_url = base_url, shared = "leat",
+  cache = { dict = "finds", ttl = 3600 } })
+
+local constant = cjson.encode(cjson.decode(os.getenv("BENCH_BODY")).data)
+
+function handlers.constant()
+  ngx.header["Content-Type"] = "application/json"
+  ngx.header["Content-Length"] = #constant
+  ngx.print(constant)
+end
 
 -- The calls are leat's, and the I/O is the handwritten one: the difference is the cost of the calls.
 handlers.by_both = by(leat.new { api_key = key, base_url = base_url, transport = function(request)

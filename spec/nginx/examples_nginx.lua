@@ -152,20 +152,17 @@ describe("examples/openresty", function()
     assert.equal(1, finds_of("many"))
   end)
 
-  it("responds to 400 at once for as many cards, though nginx drops timers", function()
-    upstream:fault { operation = "find", delay = 1, times = math.huge }
-    finally(function() upstream:clear_faults() end)
-    local began, asked = socket.gettime(), {}
-    for _ = 1, 2 do
-      for i = 1, 400 do
-        asked[i] = ask(site, "/members/?card=cold" .. i)
-      end
-      for i, connection in ipairs(asked) do
-        assert.same({ i, 403 }, { i, (take(connection)) })
-      end
+  it("responds to 400 for as many cards: to as many as the rate allows, and the others are to come again", function()
+    local began, asked, counts = socket.gettime(), {}, { [403] = 0, [503] = 0 }
+    for i = 1, 400 do
+      asked[i] = ask(site, "/members/?card=cold" .. i)
     end
-    assert.truthy(read(site.log):find("lua_max_running_timers are not enough", 1, true))
+    for _, connection in ipairs(asked) do
+      local status = take(connection)
+      counts[status] = counts[status] + 1
+    end
     assert.truthy(socket.gettime() - began < 15, socket.gettime() - began)
+    assert.truthy(counts[403] >= 5 and counts[503] > 300, counts[403])
   end)
 
   it("reports a failure to fifty at once, and asks again afterwards", function()

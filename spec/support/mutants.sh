@@ -93,6 +93,16 @@ limiter_alone() {
   specs spec/limiter_spec.lua
 }
 
+# Runs the specs of cached finds, in one process.
+cache_alone() {
+  specs spec/cache_spec.lua
+}
+
+# Runs those of caches that the workers of a real nginx share.
+cache_in_nginx() {
+  timeout 300 make -s LUA="$LUA" test-nginx NGINX_SPECS=spec/nginx/cache_nginx.lua BUSTED_FLAGS=--no-keep-going
+}
+
 in_postgres() { # in_postgres NAME FLAG...: runs specs with a server of PostgreSQL
   specs=spec/postgres/$1_postgres.lua
   shift
@@ -488,6 +498,30 @@ mutant limiter-gives-a-slot-to-two 13 \
   's/greatest(NOW, s.next_us)/NOW/'
 mutant command-shares-no-rate 13 \
   's/^  if database and settings.rate then/  if false then/'
+
+passes=cache_alone
+mutant cache-keeps-what-a-change-outran 14 \
+  's/^  if not self.store:is_current(key, generation) then/  if false then/'
+mutant cache-joins-a-find-from-before-a-change 14 \
+  's/ and self:is_current(key, flight.generation)$//'
+mutant cache-trusts-what-is-seen-after-an-error 14 \
+  's/^  self.store:mark("doubt " .. key, self.longest + DOUBT)$//'
+mutant cache-ignores-max-age 14 \
+  's/^  if not kind or age > max_age then/  if not kind then/'
+mutant cache-hides-a-wrong-key 14 \
+  's/^local outages = {/local outages = { unauthorized = true,/'
+mutant cache-keeps-failures 14 \
+  's/^  elseif err and results\[err.kind\] then/  elseif err then/'
+mutant cache-everyone-probes - \
+  's/^  return not self.store:claim("probe", self.longest_refresh)/  return false/'
+
+passes=cache_in_nginx
+mutant nginx-cache-joins-a-find-from-before-a-change 14 \
+  's/^  if flight and self:is_current(key, flight.generation) then/  if flight then/'
+mutant nginx-cache-each-worker-asks - \
+  's/^  while not self:claim(name, LOCK) do/  while false do/'
+mutant nginx-cache-waits-for-a-dropped-timer 2 \
+  's/^    if not flight.begun and core.now() >= began + START \* 1000 then/    if false then/'
 
 passes=in_nginx
 mutant nginx-verification-off 6 \

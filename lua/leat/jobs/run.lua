@@ -58,7 +58,7 @@ local function perform(run, item, step)
   local cards, given = view.contact_identifiers, item.arguments
   local card, err, info
   if step.action == "find" or item.operation == "find" then
-    card, err, info = cards:find(item.card)
+    card, err, info = cards:find(item.card, { max_age = 0 })
   elseif item.operation == "link" then
     card, err, info = cards:link(item.card, given.contact_uuid)
   else
@@ -330,7 +330,7 @@ end
 -- ---- verification -----------------------------------------------------------------------
 
 local function verify(run, item)
-  local card, err, info = run.client.contact_identifiers:find(item.card)
+  local card, err, info = run.client.contact_identifiers:find(item.card, { max_age = 0 })
   local result, attempts = decide.compare(item, card, err), (err or info).attempts
   local verified = { item = item, requests = attempts, state = item.state, outcome = item.outcome, kind = item.kind,
     message = item.message, seen = card and items.encode_seen(card) or nil }
