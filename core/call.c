@@ -34,6 +34,7 @@ leat_call *leat_call_new(leat_client *client, const leat_op *op) {
   call->rate_limit = call->rate_remaining = -1;
   call->client = client;
   call->op = op;
+  call->counted_as = leat__counted_as(op);
   if (client) {
     leat__client_hold(client);
     call->timeout_ms = client->timeout_ms;

@@ -169,6 +169,7 @@ static bool fill(leat_client *client, const leat_config *config, const char *tok
       or_default(config->retry_budget, LEAT_DEFAULT_RETRY_BUDGET);
   client->retry_budget = client->retry_budget_limit;
   client->rate_limit = client->rate_remaining = -1;
+  client->counts.health = (leat_health){INT64_MIN, INT64_MIN, LEAT_OK};
   client->slots.free_us = client->pause.until_ms = INT64_MIN; /* on any clock */
   client->retry = (leat_retry){
       config->max_attempts == LEAT_UNLIMITED

@@ -37,6 +37,7 @@ enum {
   LEAT_MAX_JSON_DEPTH = 32,
   LEAT_FEW_MEMBERS = 8,          /* objects with up to this many members are not sorted */
   LEAT_MAX_PARAMETERS = 3,       /* per operation */
+  LEAT_COUNTED_OPERATIONS = 9,   /* those of the table, and all other requests as one */
   LEAT_MAX_ATTEMPTS_KEPT = 1024, /* per client, until they are read */
   LEAT_MAX_FIELDS = 32,          /* validation messages that are kept */
   LEAT_MAX_FIELD_TEXT = 8 * 1024, /* all validation messages together */
@@ -302,6 +303,30 @@ void leat__attempt_report(leat__attempts *queue, leat__attempt *attempt, int64_t
                           leat_string value);
 void leat__attempts_free(leat__attempts *queue);
 
+/* ---- counts (counts.c) ------------------------------------------------------------ */
+
+typedef struct leat__tally {
+  uint64_t calls, attempts[LEAT_PURPOSES];
+} leat__tally;
+
+typedef struct leat__counts { /* initialize with { 0 }, but for the health */
+  leat__tally ends[LEAT_COUNTED_OPERATIONS]
+                  [LEAT_KINDS]; /* by operation, and kind of end */
+  int64_t queue_ms[LEAT_QUEUES];
+  leat_health health;
+} leat__counts;
+
+/* Returns the row of the counts to which calls of the operation belong. */
+uint8_t leat__counted_as(const leat_op *op);
+/* Counts an exchange that ended. */
+void leat__count_exchange(leat__counts *counts, uint8_t row, leat_purpose purpose,
+                          leat_kind kind);
+/* Counts a wait in a queue that ended. */
+void leat__count_wait(leat__counts *counts, leat_queue queue, int64_t ms);
+/* Counts a call that is done. */
+void leat__count_call(leat__counts *counts, uint8_t row, const leat_error *error,
+                      leat_moment now);
+
 /* ---- the rate limit (slots.c) ----------------------------------------------------- */
 
 typedef struct leat_slot { /* initialize with { 0 } */
@@ -356,6 +381,7 @@ struct leat_client {
   leat_slots slots;
   leat_observe observe;
   leat__attempts attempts;
+  leat__counts counts;
 };
 
 void leat__client_hold(leat_client *client);
@@ -473,17 +499,21 @@ struct leat_call {
   int64_t queued_ms; /* all waits in queues together; they are not part of the timeout */
   leat_slot slot;    /* its slot of the client's rate limit */
   uint64_t epoch;
-  int sends;                 /* how often the operation itself was sent */
-  int cost;                  /* what its retries took from the client's retry budget */
-  int verify_count;          /* finds to verify its last attempt */
-  leat_decision seen;        /* what the last of these finds showed */
-  int64_t began;             /* when the exchange began */
+  int sends;            /* how often the operation itself was sent */
+  int cost;             /* what its retries took from the client's retry budget */
+  leat_decision seen;   /* what the last find to verify its last attempt showed */
+  uint8_t verify_count; /* these finds */
+  uint8_t counted_as;   /* the row of the client's counts: its outer call's */
+  uint8_t purpose;      /* what its exchanges are for: a leat_purpose */
+  uint8_t queue;        /* the one that it waits in, or waited in last: a leat_queue */
+  int64_t began;        /* when the exchange began */
   leat__attempt *unreported; /* the record of an exchange that is not reported yet */
   bool recovered, renewed, reused;
   bool compared;      /* the card's owner was just found to be `owner` */
   bool maybe_applied; /* a response was lost, perhaps before this call began: the change
                       ** may have been made */
   bool token_shared;  /* the token came from a store */
+  bool counted;       /* it is done, and was counted */
   leat_call *inner;   /* a call that this one makes by itself, or NULL */
 
   leat_outcome outcome;

@@ -213,9 +213,10 @@ LEAT_API void leat_client_rate(const leat_client *client, int *limit, int *remai
 
 /* The purpose of an exchange. */
 typedef enum leat_purpose {
-  LEAT_TO_CALL = 0, /* the operation itself */
-  LEAT_TO_VERIFY,   /* a find, to verify the outcome of a change or the card's owner */
-  LEAT_TO_GET_TOKEN /* a request for a token */
+  LEAT_TO_CALL = 0,  /* the operation itself */
+  LEAT_TO_VERIFY,    /* a find, to verify the outcome of a change or the card's owner */
+  LEAT_TO_GET_TOKEN, /* a request for a token */
+  LEAT_PURPOSES      /* the number of purposes */
 } leat_purpose;
 
 /* The result of one exchange. It contains no token. */
@@ -239,6 +240,49 @@ typedef struct leat_attempt {
 ** this function. The client keeps the latest 1024 exchanges; when memory runs out, some
 ** are not recorded. */
 LEAT_API bool leat_client_attempt(leat_client *client, leat_attempt *attempt);
+
+/* ---- what a client counts -------------------------------------------------------- */
+
+/* How many calls, and exchanges, of one operation ended in one way. Every exchange belongs
+** to the operation of the program's call. */
+typedef struct leat_count {
+  char
+      operation[48]; /* "contact_identifiers.find"; "client.request" for other requests */
+  leat_kind kind;    /* how they ended: LEAT_OK if they succeeded */
+  uint64_t calls;    /* calls that ended so */
+  uint64_t attempts[LEAT_PURPOSES]; /* exchanges that ended so, by their leat_purpose */
+} leat_count;
+
+/* Fills `count` with the counts at `index`, from 0: there are some for each operation and
+** each kind, most of them 0. Returns false after the last ones. */
+LEAT_API bool leat_client_count(const leat_client *client, size_t index,
+                                leat_count *count);
+
+/* What calls wait for before they are sent. */
+typedef enum leat_queue {
+  LEAT_FOR_CONNECTION = 0, /* a free connection of the driver */
+  LEAT_FOR_TOKEN,          /* a token that another call is getting */
+  LEAT_FOR_SLOT,           /* a slot of the rate limit */
+  LEAT_FOR_PAUSE,          /* the end of a pause, or of the probe that follows it */
+  LEAT_QUEUES              /* the number of queues */
+} leat_queue;
+
+/* Returns how long all calls together waited in a queue, in ms. A wait is added when it
+** ends. */
+LEAT_API int64_t leat_client_queue_ms(const leat_client *client, leat_queue queue);
+
+/* When calls last ended, on the clock of leat_moment.monotonic_ms; INT64_MIN: none did.
+** If both happen within a millisecond, the later one gets a later time. */
+typedef struct leat_health {
+  int64_t success_ms; /* the service responded as it does when it works, to any effect:
+                      ** LEAT_NOT_FOUND, for example, is such a response */
+  int64_t failure_ms; /* it did not, or the call was not sent at all */
+  leat_kind failure;  /* the kind of that failure; LEAT_OK if there was none */
+} leat_health;
+
+/* Returns when calls of the client last worked, and failed. Calls that were canceled, or
+** that failed because of a mistake of the program, are left out. */
+LEAT_API leat_health leat_client_health(const leat_client *client);
 
 /* ---- calls ----------------------------------------------------------------------- */
 

@@ -110,13 +110,15 @@ static void fail_queue_timeout(leat_call *call, leat_moment now) {
 /* Queues the call until `until`, or until the client's epoch changes. Time in the queue
 ** does not count towards the timeout. If it is certain that the wait does not end
 ** earlier, and queue_timeout does not allow it, the call fails at once. */
-static void enqueue(leat_call *call, leat_moment now, int64_t until, bool certain) {
+static void enqueue(leat_call *call, leat_moment now, leat_queue queue, int64_t until,
+                    bool certain) {
   int64_t last = leat_call_queue_deadline(call, now.monotonic_ms);
   if (now.monotonic_ms >= last || (certain && until > last)) {
     fail_queue_timeout(call, now);
     return;
   }
   call->state = LEAT__QUEUED;
+  call->queue = (uint8_t)queue;
   call->epoch = call->client->epoch;
   call->queued_at = now.monotonic_ms;
   call->until = until > last ? last : until;
@@ -128,17 +130,20 @@ static void count_queue_time(leat_call *call, leat_moment now, int64_t since) {
   if (waited < 0) waited = 0; /* in case the driver's clock went back */
   if (call->deadline) call->deadline = leat__add_ms(call->deadline, waited);
   call->queued_ms = leat__add_ms(call->queued_ms, waited);
+  leat__count_wait(&call->client->counts, (leat_queue)call->queue, waited);
 }
 
 /* Only counts waits before the first step: the call measures later ones itself. */
 void leat_call_add_queue_time(leat_call *call, int64_t ms) {
-  if (call && call->state == LEAT__NEW)
-    call->queued_ms = leat__add_ms(call->queued_ms, ms);
+  if (call == NULL || call->client == NULL || call->state != LEAT__NEW) return;
+  call->queued_ms = leat__add_ms(call->queued_ms, ms);
+  leat__count_wait(&call->client->counts, LEAT_FOR_CONNECTION, ms);
 }
 
 static void wait_before(leat_call *call, leat_moment now, int64_t delay,
                         leat__state state) {
   call->state = state;
+  call->queue = LEAT_FOR_CONNECTION; /* where it waits if that takes longer */
   call->until = now.monotonic_ms + delay;
 }
 
@@ -175,6 +180,8 @@ static void begin_inner(leat_call *call, leat__state state, leat_call *inner) {
   inner->queue_timeout_ms = call->queue_timeout_ms;
   inner->request.connect_timeout_ms = call->request.connect_timeout_ms;
   inner->max_attempts = call->max_attempts;
+  inner->counted_as = call->counted_as;
+  inner->purpose = state == LEAT__FETCHING ? LEAT_TO_GET_TOKEN : LEAT_TO_VERIFY;
 }
 
 /* Detaches the inner call, and adds its attempts, deadline and queue time to this call.
@@ -212,7 +219,7 @@ static void fetch_token(leat_call *call, leat_moment now) {
 static void get_token(leat_call *call, leat_moment now) {
   leat_client *client = call->client;
   if (!leat__token_lease(client, call, now))
-    enqueue(call, now, client->lease_until, false);
+    enqueue(call, now, LEAT_FOR_TOKEN, client->lease_until, false);
   else if (client->token_from_caller || client->shared) call->state = LEAT__WAIT_TOKEN;
   else fetch_token(call, now);
 }
@@ -254,7 +261,14 @@ static bool claim_probe(leat_call *call, leat_moment now) {
 static void wait_for_probe(leat_call *call, leat_moment now) {
   int64_t until = call->client->probe_until;
   if (call->max_attempts == 1) fail_in_pause(call, now, until);
-  else enqueue(call, now, until, false);
+  else enqueue(call, now, LEAT_FOR_PAUSE, until, false);
+}
+
+/* Waits for a pause that counts towards the timeout, and is not in a queue. */
+static void sit_out_pause(leat_call *call, leat_moment now) {
+  int64_t delay = call->client->pause.until_ms - now.monotonic_ms;
+  wait_before(call, now, delay, LEAT__BACKOFF);
+  leat__count_wait(&call->client->counts, LEAT_FOR_PAUSE, delay);
 }
 
 static void wait_for_end_of_pause(leat_call *call, leat_moment now) {
@@ -263,9 +277,8 @@ static void wait_for_end_of_pause(leat_call *call, leat_moment now) {
   bool too_late = counts && pause->until_ms >= call->deadline;
   if (call->max_attempts == 1 || pause->too_long || too_late)
     fail_in_pause(call, now, pause->until_ms);
-  else if (counts)
-    wait_before(call, now, pause->until_ms - now.monotonic_ms, LEAT__BACKOFF);
-  else enqueue(call, now, pause->until_ms, true);
+  else if (counts) sit_out_pause(call, now);
+  else enqueue(call, now, LEAT_FOR_PAUSE, pause->until_ms, true);
 }
 
 /* Returns false if the call has to wait, or has failed. */
@@ -407,12 +420,14 @@ static void get_ready(leat_call *call, leat_moment now) {
   }
   if (!take_slot(call, now)) {
     call->state = LEAT__WAIT_SLOT;
+    call->queue = LEAT_FOR_SLOT;
     call->queued_at = now.monotonic_ms;
     return;
   }
   int64_t until =
       call->slot.at_us / 1000 + (call->slot.at_us % 1000 > 0); /* rounded up */
-  if (call->slot.held && until > now.monotonic_ms) enqueue(call, now, until, true);
+  if (call->slot.held && until > now.monotonic_ms)
+    enqueue(call, now, LEAT_FOR_SLOT, until, true);
   else send(call, now);
 }
 
@@ -741,13 +756,17 @@ static void attribute(const leat_call *call, leat_attempt *shown) {
   shown->user = call->user;
 }
 
-/* Records the exchange that ended. A call does not fail for lack of a record. */
+/* Counts the exchange that ended, and records it. A call does not fail for lack of a
+** record. */
 static void record_attempt(leat_call *call, leat_moment now) {
   const leat_error *error = &call->outcome.error;
+  leat_purpose purpose = (leat_purpose)call->purpose;
+  leat__count_exchange(&call->client->counts, call->counted_as, purpose, error->kind);
   leat__attempt_free(call->unreported);
   call->unreported = NULL;
   if (call->client->observe == LEAT_OBSERVE_NOTHING) return;
-  leat_attempt shown = {.attempt = error->attempts,
+  leat_attempt shown = {.purpose = purpose,
+                        .attempt = error->attempts,
                         .kind = error->kind,
                         .code = error->code,
                         .status = error->status,
@@ -765,9 +784,6 @@ static void take_inner_attempt(leat_call *call) {
   call->inner->unreported = NULL;
   leat__attempt_free(call->unreported);
   call->unreported = attempt;
-  if (attempt->shown.purpose == LEAT_TO_CALL)
-    attempt->shown.purpose =
-        call->state == LEAT__FETCHING ? LEAT_TO_GET_TOKEN : LEAT_TO_VERIFY;
   attempt->shown.attempt += call->outcome.error.attempts;
   attribute(call, &attempt->shown);
 }
@@ -784,6 +800,16 @@ static void report_attempt(leat_call *call, int64_t wait_ms) {
   leat__attempt_report(&call->client->attempts, call->unreported, wait_ms,
                        observed_value(call));
   call->unreported = NULL;
+}
+
+/* ---- counts ---------------------------------------------------------------------- */
+
+/* Counts the call once it is done. To be called at the end of what a driver does with a
+** call: it reaches no inner calls. */
+static void count_when_done(leat_call *call, leat_moment now) {
+  if (call->state != LEAT__DONE || call->counted || call->client == NULL) return;
+  call->counted = true;
+  leat__count_call(&call->client->counts, call->counted_as, &call->outcome.error, now);
 }
 
 /* ---- the contract with the driver ------------------------------------------------ */
@@ -848,7 +874,9 @@ leat_step leat_call_next(leat_call *call, leat_moment now) {
   leat_step step = next(call, now);
   int64_t wait =
       step == LEAT_WAIT ? leat__add_ms(leat_call_until(call), -now.monotonic_ms) : 0;
-  if (call) report_attempt(call, step == LEAT_DONE ? -1 : wait);
+  if (call == NULL) return step;
+  report_attempt(call, step == LEAT_DONE ? -1 : wait);
+  count_when_done(call, now);
   return step;
 }
 
@@ -882,9 +910,9 @@ void leat_call_await(leat_call *call, leat_moment now, int64_t until_ms) {
   if (leat_call_awaits_slot(call)) {
     count_queue_time(call, now, call->queued_at);
     call->state = LEAT__READY;
-    enqueue(call, now, until_ms, false);
+    enqueue(call, now, LEAT_FOR_SLOT, until_ms, false);
   } else if (call && call->state == LEAT__WAIT_TOKEN) {
-    enqueue(call, now, until_ms, false);
+    enqueue(call, now, LEAT_FOR_TOKEN, until_ms, false);
   }
 }
 
@@ -994,6 +1022,12 @@ static void set_failure(leat_call *call, leat_kind kind, leat_sent sent,
   call->outcome.error.outcome_unknown = call->op->writes && sent == LEAT_SENT_MAYBE;
 }
 
+/* Counts the wait that the failure of a call ends. */
+static void count_unfinished_wait(leat_call *call, leat_moment now) {
+  call = innermost(call);
+  if (is_queued(call)) count_queue_time(call, now, call->queued_at);
+}
+
 /* If an inner call performs the exchange, it has failed, and may retry; but a
 ** cancellation ends this call too. */
 static void fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sent,
@@ -1005,6 +1039,7 @@ static void fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sen
     take_inner_attempt(call);
     if (kind != LEAT_CANCELED) return;
   }
+  count_unfinished_wait(call, now);
   if (inner) call->outcome.error.attempts += leat_call_error(inner)->attempts;
   set_failure(call, kind, sending ? sent : LEAT_SENT_NO, detail);
   if (sending) end_exchange(call, now);
@@ -1017,11 +1052,13 @@ void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent 
   if (call == NULL || call->state == LEAT__DONE) return;
   if (call->state == LEAT__NEW && call->outcome.error.kind != LEAT_OK) {
     fail_before_start(call);
+    count_when_done(call, now);
     return;
   }
   if (kind <= LEAT_OK || kind >= LEAT_KINDS) kind = LEAT_MISUSE;
   fail(call, now, kind, sent, detail);
   if (call->state == LEAT__DONE) report_attempt(call, -1);
+  count_when_done(call, now);
 }
 
 void leat_call_fail_queue_timeout(leat_call *call, leat_moment now) {

@@ -49,6 +49,8 @@ static const leat_op rows[] = {
     0,             false, LEAT_RESULT_DATA, NULL, 0, LEAT_RETRY, false },
 };
 /* clang-format on */
+_Static_assert(sizeof rows / sizeof rows[0] + 1 == LEAT_COUNTED_OPERATIONS,
+               "LEAT_COUNTED_OPERATIONS is one more than there are rows");
 
 const leat_op *leat_operation_at(size_t index) {
   return index < sizeof rows / sizeof rows[0] ? &rows[index] : NULL;

@@ -7,12 +7,19 @@
 **                                   { seconds =, kind =, asked =, too_long = }; else
 **                                   nothing. See leat_pause.
 **   client:attempt()                Returns the next exchange to report, or nothing.
+**   client:counts(all)              Returns numbers by name: "calls OPERATION KIND",
+**                                   "attempts OPERATION PURPOSE KIND" and, in ms,
+**                                   "queue REASON". Without `all` only those above 0.
+**   client:ends()                   Returns when a call last worked and last failed, in ms
+**                                   or nil, and the kind of the failure, or nil.
 **   client:clean(text, size)        Makes text of the service fit for a message: see
 **                                   leat_client_clean. `size` is at most 256.
 */
 #include "core.h"
 #include "options.h"
 #include "push.h"
+
+#include <stdio.h>
 
 typedef struct client_box { /* `client` is NULL until it is created, and once freed */
   leat_client *client;
@@ -129,10 +136,10 @@ static int client_pause(lua_State *L) {
   return leat__push_pause(L, leat__check_client(L, 1), leat__check_monotonic(L, 2));
 }
 
+static const char *const purposes[LEAT_PURPOSES] = {
+    [LEAT_TO_CALL] = "call", [LEAT_TO_VERIFY] = "verify", [LEAT_TO_GET_TOKEN] = "token"};
+
 static int client_attempt(lua_State *L) {
-  static const char *const purposes[] = {[LEAT_TO_CALL] = "call",
-                                         [LEAT_TO_VERIFY] = "verify",
-                                         [LEAT_TO_GET_TOKEN] = "token"};
   leat_attempt attempt;
   if (!leat_client_attempt(leat__check_client(L, 1), &attempt)) return 0;
   lua_createtable(L, 0, 11);
@@ -150,6 +157,62 @@ static int client_attempt(lua_State *L) {
   return 1;
 }
 
+/* ---- what it counts -------------------------------------------------------------- */
+
+/* Sets a field of the table on top of the stack. A number of Lua's holds 2^53. */
+static void set_count(lua_State *L, const char *name, uint64_t number, bool all) {
+  if (number == 0 && !all) return;
+  lua_pushnumber(L, (lua_Number)number);
+  lua_setfield(L, -2, name);
+}
+
+static bool is_empty(const leat_count *count) {
+  uint64_t sum = count->calls;
+  for (int i = 0; i < LEAT_PURPOSES; i++)
+    sum += count->attempts[i];
+  return sum == 0;
+}
+
+static void set_ends(lua_State *L, const leat_count *count, bool all) {
+  char name[128];
+  if (is_empty(count) && !all) return;
+  const char *kind = leat_kind_name(count->kind);
+  snprintf(name, sizeof name, "calls %s %s", count->operation, kind);
+  set_count(L, name, count->calls, all);
+  for (int i = 0; i < LEAT_PURPOSES; i++) {
+    snprintf(name, sizeof name, "attempts %s %s %s", count->operation, purposes[i], kind);
+    set_count(L, name, count->attempts[i], all);
+  }
+}
+
+static int client_counts(lua_State *L) {
+  static const char *const queues[LEAT_QUEUES] = {"queue connection", "queue token",
+                                                  "queue slot", "queue pause"};
+  const leat_client *client = leat__check_client(L, 1);
+  bool all = lua_toboolean(L, 2);
+  leat_count count;
+  lua_newtable(L);
+  for (size_t i = 0; leat_client_count(client, i, &count); i++)
+    set_ends(L, &count, all);
+  for (int i = 0; i < LEAT_QUEUES; i++)
+    set_count(L, queues[i], (uint64_t)leat_client_queue_ms(client, (leat_queue)i), all);
+  return 1;
+}
+
+static void push_time(lua_State *L, int64_t ms) {
+  if (ms == INT64_MIN) lua_pushnil(L);
+  else lua_pushnumber(L, (lua_Number)ms);
+}
+
+static int client_ends(lua_State *L) {
+  leat_health health = leat_client_health(leat__check_client(L, 1));
+  push_time(L, health.success_ms);
+  push_time(L, health.failure_ms);
+  if (health.failure == LEAT_OK) return 2;
+  lua_pushstring(L, leat_kind_name(health.failure));
+  return 3;
+}
+
 /* ---- the type -------------------------------------------------------------------- */
 
 void leat__open_client(lua_State *L) {
@@ -157,6 +220,8 @@ void leat__open_client(lua_State *L) {
                                      {"clean", client_clean},
                                      {"pause", client_pause},
                                      {"attempt", client_attempt},
+                                     {"counts", client_counts},
+                                     {"ends", client_ends},
                                      {NULL, NULL}};
   static const luaL_Reg functions[] = {{"client", core_client}, {NULL, NULL}};
   leat__new_type(L, CLIENT_TYPE, client_free, methods);

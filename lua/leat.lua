@@ -216,7 +216,8 @@ end
 -- Returns what a driver needs to know about a client, see leat.driver; and the option `json`.
 local function new_hooks(handle, driver, options, store, account)
   local hooks = { token = options.token, blocking = options.blocking, json = options.json, store = store,
-    account = account, timeout = options.timeout or 30, queue_timeout = options.queue_timeout or false, cache = false }
+    account = account, counted = store and store.counts or handle, cache = false, timeout = options.timeout or 30,
+    queue_timeout = options.queue_timeout or false }
   local on_attempt = options.on_attempt
   if on_attempt or account then
     function hooks.attempts()
@@ -234,9 +235,9 @@ local function new_hooks(handle, driver, options, store, account)
 end
 
 -- Returns what processes share, for the options `shared` and `limiter`: a store or an account; or nil and a message.
-local function open_shared(options)
+local function open_shared(options, handle)
   if options.shared then
-    return require("leat.nginx_shared").new(options)
+    return require("leat.nginx_shared").new(options, handle)
   end
   require("leat.scheduler") -- performs the limiter's I/O
   return options.limiter:account_for(options)
@@ -292,15 +293,21 @@ end
 
 Client.__close = Client.close
 
---- Returns the rate limit that the service last reported in any response, and the current pause.
+-- Returns the time, in milliseconds, on the clock of the client's calls.
+local function now_of(client)
+  local clock = client.driver.clock -- a transport may have its own
+  return clock and (clock.now()) or core.now()
+end
+
+--- Returns the rate limit that the service last reported in any response, and the current pause. In nginx with
+-- `shared`, both are those of all workers.
 -- @treturn table `limit` and `remaining`, in requests, such as `{ limit = 5000, remaining = 4711 }`; while the client
 --   is paused also `paused`, the number of seconds left, and `kind`, `rate_limited` or `maintenance`. nil if the
 --   service has reported nothing yet
 function Client:rate_limit()
   check_self(self, "rate_limit")
-  local rate = self.handle:rate_limit()
-  local clock = self.driver.clock -- a transport may have its own clock
-  local pause = self.handle:pause(clock and clock.now() or core.now())
+  local counted = self.hooks.counted
+  local rate, pause = counted:rate_limit(), counted:pause(now_of(self))
   if pause then
     rate = rate or {}
     rate.paused, rate.kind = pause.seconds, pause.kind
@@ -317,6 +324,37 @@ end
 function Client:cache_stats()
   check_self(self, "cache_stats")
   return self.hooks.cache and self.hooks.cache:stats() or nil
+end
+
+local RECENT = 60 -- seconds for which a failure counts
+
+--- Whether a client works, as far as it is known from its calls; see `client:health`.
+-- @table health
+-- @tfield boolean ok false in two cases: the last call failed, and that was less than 60 seconds ago; or the service
+--   asked for a pause of more than a minute, and until it is over all calls fail at once. Otherwise true, also before
+--   the first call, and after a minute without calls: then nothing is known, and only a call can find out
+-- @tfield number last_success how many seconds ago a call last worked, or nil
+-- @tfield number last_failure how many seconds ago a call last failed, or nil
+-- @tfield string kind the kind of that failure, as in `err`, or nil
+-- @tfield number paused how many seconds are left of the current pause, or nil
+
+--- Returns whether the client works, as far as it is known from its calls. Nothing is sent. In nginx with `shared`, the
+-- calls of all workers count; those of other workers within about a second.
+--
+-- A call *works* if the service responds as it does when it works. So the kinds `not_found`, `inactive`,
+-- `already_exists`, `already_linked`, `not_linked`, `contact_not_found`, `invalid_input`, `conflict` and `api` are no
+-- failures here. All others are, also those of calls that were not sent because of a pause or of `queue_timeout`. A
+-- call that was canceled does not count, and neither does a find that the cache answered.
+-- @treturn table see `health`
+function Client:health()
+  check_self(self, "health")
+  local counted, ms = self.hooks.counted, now_of(self)
+  local worked, failed, kind = counted:ends()
+  local pause = counted:pause(ms)
+  local fails = failed and failed > (worked or -math.huge) and ms - failed < RECENT * 1000
+  return { ok = not fails and not (pause and pause.too_long), kind = kind, paused = pause and pause.seconds,
+    last_success = worked and math.max(0, ms - worked) / 1000,
+    last_failure = failed and math.max(0, ms - failed) / 1000 }
 end
 
 function Client:__tostring()
@@ -445,7 +483,7 @@ local function make(where, options)
   end
   local shared
   if driver and (options.shared or options.limiter) then
-    shared, wrong = open_shared(options)
+    shared, wrong = open_shared(options, handle)
     driver = shared and driver
   end
   if not driver then

@@ -171,7 +171,8 @@ for _, path in ipairs(markdown.documents()) do
 end
 
 -- Blocks of other modules need nginx or an event loop: see spec/nginx and spec/hosts.
-local documented = { "", "/contact_identifier", "/curl", "/jobs", "/recorder", "/sandbox", "/tasks", "/transport" }
+local documented = { "", "/contact_identifier", "/curl", "/jobs", "/prometheus", "/recorder", "/sandbox", "/tasks",
+  "/transport" }
 for _, name in ipairs(documented) do
   local path = "lua/leat" .. name .. ".lua"
   local examples = markdown.examples(path)

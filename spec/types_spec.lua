@@ -103,6 +103,7 @@ describe("types:", function()
     ["leat.postgres"] = names((require("leat.postgres"))),
     ["leat.transport"] = names((require("leat.transport"))),
     ["leat.recorder"] = names((require("leat.recorder"))),
+    ["leat.prometheus"] = names((require("leat.prometheus"))),
     ["leat.sandbox"] = names((require("leat.sandbox"))),
     ["leat.Sandbox"] = names(getmetatable(server).__index, { url = 1, token_url = 1, ca_file = 1, api_key = 1,
       client_id = 1, client_secret = 1 }),
@@ -133,6 +134,14 @@ describe("types:", function()
     for name in pairs(attempts[1]) do
       assert.truthy(classes["leat.Attempt"][name], name)
     end
+  end)
+
+  it("leat.Health has what the health of a client that worked, failed and is paused has", function()
+    local paused = leat.new { api_key = server.api_key, base_url = server.url }
+    leat.assert(paused.contact_identifiers:find("1"))
+    server:fault { operation = "find", kind = "rate_limited", retry_after = 100 }
+    paused.contact_identifiers:find("1")
+    assert.same(classes["leat.Health"], names(paused:health()))
   end)
 
   it("a run, its progress, its summary and its results have what these have", function()

@@ -621,6 +621,7 @@ static void fail(leat_curl *curl, job *j, leat_kind kind, const char *detail) {
   if (j->connection) close_connection(curl, j->connection);
   j->connection = NULL;
   j->reconnects = 0;
+  leat_call_add_queue_time(j->call, curl->now - j->queued_since); /* if never begun */
   leat_call_fail(j->call, moment(curl), kind, j->sent, detail);
   run_call(curl, j);
   wake_waiters(curl, j, epoch);
@@ -1086,6 +1087,7 @@ static void on_queue_deadline(leat_curl *curl, job *j, int64_t now) {
     return;
   }
   uint64_t epoch = epoch_of(j);
+  leat_call_add_queue_time(j->call, curl->now - j->queued_since);
   leat_call_fail_queue_timeout(j->call, moment(curl));
   run_call(curl, j);
   wake_waiters(curl, j, epoch);

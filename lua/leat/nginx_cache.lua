@@ -169,20 +169,28 @@ end
 
 -- ---- counting ---------------------------------------------------------------------------
 
--- A worker counts by itself, and adds that up once a second, when the next find comes.
+-- A worker counts by itself, and adds that up about once a second, like leat.nginx_counts.
 
 local function flush(self)
   for name, number in pairs(self.numbers) do
     self.numbers[name] = nil
     self.notes:incr(self.name .. "n " .. name, number, 0)
   end
-  self.flush_at = ngx.now() + FLUSH
+  self.due = false
+end
+
+local function flush_behind(_, self)
+  flush(self)
 end
 
 function Store:count(name)
   self.numbers[name] = (self.numbers[name] or 0) + 1
-  if ngx.now() >= self.flush_at then
-    flush(self)
+  if self.due and ngx.now() <= self.due then
+    return
+  elseif self.due or not ngx.timer.at(FLUSH, flush_behind, self) then
+    flush(self) -- nginx has dropped or refused the timer
+  else
+    self.due = ngx.now() + 2 * FLUSH
   end
 end
 
@@ -207,7 +215,7 @@ local function new(options, access)
   local headers = options.headers and core.sha256(table.concat(options.headers, "\0")) .. " " or ""
   settings.name = shared.prefix_of(options) .. headers
   local store = setmetatable({ texts = texts, notes = ngx.shared[options.shared], name = settings.name .. "cache ",
-    longest = longest, lasting = 2 * longest + 60, numbers = {}, flush_at = 0, flights = {},
+    longest = longest, lasting = 2 * longest + 60, numbers = {}, due = false, flights = {},
     worker = ngx.worker.pid }, Store)
   return caches.new(settings, store, access)
 end

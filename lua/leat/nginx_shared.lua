@@ -8,10 +8,11 @@
 --    leat ACCOUNT pause     "UNTIL KIND FLAGS"; UNTIL is the end of the pause, in milliseconds
 --    leat ACCOUNT NUMBER    the slot of that cell is taken: its time, in microseconds, or "" if it is unused
 --
--- A lost or foreign entry under these names costs no more than a token request, or a call at the wrong
--- time. (A dict's `get` may return the entry's flags as a second value: use only the first.)
+-- leat.nginx_counts adds some. A lost or foreign entry under these names costs no more than a token request, or a call
+-- at the wrong time. (A dict's `get` may return the entry's flags as a second value: use only the first.)
 
 local ngx = package.loaded.ngx
+local counts = require("leat.nginx_counts")
 local drivers = require("leat.driver")
 
 local shared = {}
@@ -79,6 +80,7 @@ end
 -- Shares what the call's last step has changed: a pause that the service asked for; and, if the call held
 -- the lease and is done with it, the new token.
 function Store:publish(call, ms, unix)
+  self.counts:note(ms)
   self:put_pause(call, ms)
   if self.holder ~= call or call:gets_token() then
     return
@@ -92,6 +94,19 @@ end
 
 -- ---- the pause --------------------------------------------------------------------------
 
+local function parse_pause(entry, ms)
+  local ends, kind, asked, too_long = tostring(entry):match("^(%d+) ([%l_]+) ([01])([01])$")
+  if ends then
+    return { seconds = (tonumber(ends) - ms) / 1000, kind = kind, asked = asked == "1", too_long = too_long == "1" }
+  end
+end
+
+-- Returns the pause that the workers share now, in the form of call:pause; or nil.
+function Store:shared_pause(ms)
+  local pause = parse_pause(self.dict:get(self.name .. "pause"), ms)
+  return pause and pause.seconds > 0 and pause or nil
+end
+
 -- Applies a pause from another worker to the call's client. To be called before each step.
 function Store:take_pause(call, ms)
   local entry = self.dict:get(self.name .. "pause")
@@ -99,10 +114,10 @@ function Store:take_pause(call, ms)
     return
   end
   self.pause = entry
-  local ends, kind, asked, too_long = tostring(entry):match("^(%d+) ([%l_]+) ([01])([01])$")
-  if ends then
-    local seconds = (tonumber(ends) - ms + 0.5) / 1000 -- the core truncates this to whole milliseconds
-    call:share_pause(ms, { seconds = seconds, kind = kind, asked = asked == "1", too_long = too_long == "1" })
+  local pause = parse_pause(entry, ms)
+  if pause then
+    pause.seconds = pause.seconds + 0.0005 -- the core truncates it to whole milliseconds
+    call:share_pause(ms, pause)
   end
 end
 
@@ -166,8 +181,8 @@ local function prefix_of(options)
   return "leat " .. ngx.encode_base64(ngx.sha1_bin(table.concat(parts, "\0"))) .. " "
 end
 
--- Returns the store for the options of `leat.new`; or nil and a message.
-function shared.new(options)
+-- Returns the store for the options of `leat.new` and the core's client; or nil and a message.
+function shared.new(options, handle)
   local dict = ngx.shared[options.shared]
   if not dict then
     return nil, ("shared: there is no '%s': say 'lua_shared_dict %s 1m;' in nginx.conf, in http { }"):format(
@@ -175,9 +190,10 @@ function shared.new(options)
   elseif options.token and not options.account then
     return nil, "account is missing: a name for whose tokens they are that are shared"
   end
-  return setmetatable({ dict = dict, name = prefix_of(options), timeout = options.timeout or 30, locks = 0, cell = 0,
-    pause = false },
-    Store)
+  local store = setmetatable({ dict = dict, name = prefix_of(options), timeout = options.timeout or 30, locks = 0,
+    cell = 0, pause = false, counts = false }, Store)
+  store.counts = counts.new(handle, store)
+  return store
 end
 
 shared.prefix_of = prefix_of

@@ -183,6 +183,17 @@ function Client:rate_limit() end
 ---@return table<string, integer>?
 function Client:cache_stats() end
 
+---Returns whether the client works, as far as it is known from its calls.
+---@return leat.Health
+function Client:health() end
+
+---@class leat.Health
+---@field ok boolean false: the last call failed less than a minute ago, or all calls fail because of a long pause
+---@field last_success? number how many seconds ago a call last worked
+---@field last_failure? number how many seconds ago a call last failed
+---@field kind? leat.Kind the kind of that failure
+---@field paused? number seconds until the end of the current pause
+
 ---Closes the client, and its connections unless their driver was given as an option.
 function Client:close() end
 
@@ -851,6 +862,18 @@ local recorder = {}
 ---@param script? table[] a list of entries
 ---@return { driver: table, requests: leat.Request[], waits: number[], script: table[] }
 function recorder.new(script) end
+
+-- ---- metrics ------------------------------------------------------------------------------
+
+---@class leat.prometheus
+---@field content_type string for the header Content-Type
+local prometheus = {}
+
+---Renders what clients have counted, in Prometheus' text format.
+---@param clients leat.Client|{ client: leat.Client, labels?: table<string, string> }[]
+---@param options? { labels?: table<string, string> } for one client
+---@return string
+function prometheus.text(clients, options) end
 
 -- ---- the sandbox ----------------------------------------------------------------------------
 

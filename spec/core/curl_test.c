@@ -353,6 +353,7 @@ static void test_queue_timeout(void) {
   CHECK(error->kind == LEAT_TIMEOUT && strstr(error->message, "queue_timeout") != NULL);
   CHECK(error->sent == LEAT_SENT_NO && !error->outcome_unknown && error->attempts == 0);
   CHECK(leat_curl_done(s.curl) == calls[1]);
+  CHECK(leat_client_queue_ms(rushed, LEAT_FOR_CONNECTION) >= 59);
   free_calls(calls, 3);
   leat_client_free(rushed);
   close_http(&s);
@@ -395,6 +396,7 @@ static void test_two_lines(void) {
   leat_curl_start(s.curl, hangs); /* uses the only connection for 350 ms */
   wait_for(s.curl, waits);
   CHECK(leat_call_error(waits)->kind == LEAT_TIMEOUT && !leat_call_is_done(hangs));
+  CHECK(leat_client_queue_ms(slow, LEAT_FOR_SLOT) >= 249); /* the first wait went on */
   FREE_ALL(slow, waits, hangs);
   close_http(&s);
 }
@@ -452,10 +454,12 @@ static void test_cancel(void) {
   open_http(&s, "cancel: under way, queued, done", &no_reply, 1, 0, 1);
   for (int i = 0; i < 3; i++)
     calls[i] = start_call(s.curl, s.client, "create");
-  while (s.server.requests == 0)
+  int64_t begun = test_now_ms();
+  while (s.server.requests == 0 || test_now_ms() < begun + 20)
     leat_curl_wait(s.curl, 1);
   leat_curl_cancel(s.curl, calls[1]);
   CHECK(leat_call_error(calls[1])->kind == LEAT_CANCELED);
+  CHECK(leat_client_queue_ms(s.client, LEAT_FOR_CONNECTION) >= 19);
   CHECK(leat_call_error(calls[1])->sent == LEAT_SENT_NO);
   leat_curl_cancel(s.curl, calls[0]);
   CHECK(leat_call_error(calls[0])->kind == LEAT_CANCELED);

@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 # Without jansson, which Debian has for no other C library, there is no json_test or model_test.
-without_jansson="attempts call http1 memory policy retry times token"
+without_jansson="attempts call counts http1 memory policy retry times token"
 
 run_tests() { # run_tests PLATFORM "TEST..." VARIABLE=VALUE...
   build=build/$1 programs=''

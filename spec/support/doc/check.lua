@@ -84,7 +84,7 @@ local lists = {
   UpdateOptions = "cards.update", ExpectOptions = "cards.unlink", ListOptions = "cards.list",
   EachOptions = "tasks.each", Progress = "progress", PlanOptions = "store.plan", RunOptions = "job.run",
   RetryOptions = "job.retry", SandboxOptions = "sandbox.start", Fault = "fault", JobRow = "row", Job = "job",
-  JobProgress = "job_progress", JobSummary = "summary", JobResult = "result",
+  JobProgress = "job_progress", JobSummary = "summary", JobResult = "result", Health = "health",
 }
 
 local function check_field(class, name)
