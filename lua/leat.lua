@@ -98,6 +98,7 @@ local known = {
   retry_cap = "seconds",
   rate = "rate",
   shared = "string",
+  fleet = "table",
   account = "string",
   limiter = "table",
   on_attempt = "function",
@@ -128,6 +129,19 @@ local function check_names(where, names, options, level)
   return copy
 end
 
+-- Returns what is wrong with the options that say what processes share, or nil.
+local function wrong_sharing(options)
+  if options.shared and (not in_nginx or options.driver or options.transport) then
+    return "shared is for the workers of OpenResty or nginx, and the connections made there"
+  elseif options.account and not options.shared and not options.limiter then
+    return "account is for shared and limiter: it names whose token or rate it is"
+  elseif options.limiter and in_nginx then -- libpq may load a second OpenSSL
+    return "limiter is not for nginx: its workers share a rate with the option shared, and machines with fleet"
+  elseif options.limiter and type(options.limiter.account_for) ~= "function" then
+    return "limiter has no method account_for: it comes from leat.limiter or leat.postgres"
+  end
+end
+
 -- Errors are raised at the line that called the function that called `make`.
 local function check_options(where, options)
   local function raise(wrong)
@@ -141,19 +155,20 @@ local function check_options(where, options)
   elseif options.driver and type(options.driver.perform) ~= "function" then
     raise("driver has no method perform(call)")
   end
-  if options.shared and (not in_nginx or options.driver or options.transport) then
-    raise("shared is for the workers of OpenResty or nginx, and the connections made there")
-  elseif options.account and not options.shared and not options.limiter then
-    raise("account is for shared and limiter: it names whose token or rate it is")
-  elseif options.limiter and in_nginx then -- libpq may load a second OpenSSL
-    raise("limiter is not for nginx: its workers share a rate with the option shared")
-  elseif options.limiter and type(options.limiter.account_for) ~= "function" then
-    raise("limiter has no method account_for: it comes from leat.limiter or leat.postgres")
+  local wrong
+  if options.fleet then
+    local fleets = require("leat.nginx_fleet")
+    options.fleet = schema.check(where .. ": fleet", fleets.known, options.fleet, 4)
+    wrong = fleets.wrong(options)
+  end
+  wrong = wrong or wrong_sharing(options)
+  if wrong then
+    raise(wrong)
   end
   if options.headers then
-    local list, wrong = encode.pairs(options.headers, "headers")
+    local list, problem = encode.pairs(options.headers, "headers")
     if not list then
-      raise(wrong)
+      raise(problem)
     end
     options.headers = list
   end
