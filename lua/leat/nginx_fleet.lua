@@ -11,7 +11,6 @@
 --    leat ACCOUNT resting    until this entry expires, Redis that is away is not tried again
 
 local core = require("leat.core")
-local schema = require("leat.options")
 local now = core.now
 
 local ngx = package.loaded.ngx
@@ -30,19 +29,21 @@ local ROUNDING = 100 -- milliseconds by which the end of the same pause may diff
 -- ---- the slot clock ---------------------------------------------------------------------
 
 -- The entry is "NEXT SET": the time of the next free slot, and the time when that was stored, in microseconds on the
--- clock of Redis. All arguments are microseconds: the interval between two slots; the longest wait that the caller can
--- use; the rest of a pause, which is to be stored instead of taking a slot, or 0; and how long the next slot is yet to
--- come as far as the caller knows, which matters if Redis lost the entry or was away. Returns the wait, or the
--- negative wait if it is too long. If the clock of Redis was set back, the entry keeps its distance to now.
+-- clock of Redis. The arguments are, in microseconds: the interval between two slots; the longest wait that the caller
+-- can use; what is left of a pause, which is to be stored instead of taking a slot, or 0; and how long the next slot is
+-- yet to come, as far as the caller knows. That counts if Redis has lost the entry, or if the fifth argument is 1: the
+-- caller was without Redis, and has slots of its own. Returns the wait, or the negative wait if it is too long. If the
+-- clock of Redis was set back, the next slot keeps its distance to now.
 local SCRIPT = [[
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local length, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local pause, known = tonumber(ARGV[3]), tonumber(ARGV[4])
 local at, set = (redis.call('GET', KEYS[1]) or ''):match('^(%d+) (%d+)$')
-at, set = tonumber(at or 0), tonumber(set or 0)
-if now < set then at = now + at - set end
-at = math.max(at, now, now + known)
+at, set = tonumber(at), tonumber(set)
+if at and now < set then at = now + at - set end
+if not at or ARGV[5] == '1' then at = math.max(at or 0, now + known) end
+at = math.max(at, now)
 local wait = at - now
 if pause > 0 then at = math.max(at, now + pause)
 elseif wait > limit then return -wait
@@ -71,14 +72,14 @@ end
 -- and when it was sent and received; or nil and why.
 local function execute(self, job)
   local client, why = self.connect(self.timeout * 1000)
-  if type(client) ~= "table" then
+  if type(client) ~= "table" or not client.eval then
     return nil, why or "connect returned no client"
   end
   job.client = client
   local sent = now()
   local pause = job.pause_ends and math.max(1, (job.pause_ends - sent) * 1000) or 0
-  local wait, wrong = client:eval(SCRIPT, 1, self.key, job.length, math.max(0, job.last - sent * 1000), pause,
-    math.max(0, self:next_slot(sent) - sent * 1000))
+  local limit, known = math.max(0, job.last - sent * 1000), math.max(0, self:next_slot(sent) - sent * 1000)
+  local wait, wrong = client:eval(SCRIPT, 1, self.key, job.length, limit, pause, known, job.was_away and 1 or 0)
   local received = now()
   if type(wait) ~= "number" then
     client:close()
@@ -139,8 +140,8 @@ local function check_away(self, may_try)
 end
 
 -- The first failure begins the absence. Others that were under way at the same time do not count.
-local function on_failure(self, why, tried)
-  if tried then
+local function on_failure(self, why, was_away)
+  if was_away then
     self.dict:incr(self.name .. "failures", 1)
   elseif self.dict:add(self.name .. "failures", 1) then
     self.dict:add(self.name .. "resting", "", 1)
@@ -149,21 +150,21 @@ local function on_failure(self, why, tried)
   end
 end
 
-local function on_success(self, tried)
-  if tried then
+local function on_success(self, was_away)
+  if was_away then
     self.dict:delete(self.name .. "failures")
     self.dict:delete(self.name .. "resting")
     log("Redis (%s) is back: the rate of %d machines is shared again", self.place, self.machines)
   end
 end
 
--- Returns what `ask` returns.
-local function try(self, job, tried)
+-- Asks, and notes whether Redis is there. Returns what `ask` returns.
+local function try(self, job)
   local wait, sent, received = ask(self, job)
   if wait then
-    on_success(self, tried)
+    on_success(self, job.was_away)
   else
-    on_failure(self, sent, tried)
+    on_failure(self, sent, job.was_away)
   end
   return wait, sent, received
 end
@@ -203,7 +204,7 @@ end
 function Fleet:take_slot(length, last)
   local what, time = wait_for_turn(self, last)
   if what == "ask" or what == "try" then
-    local wait, sent, received = try(self, { length = length, last = last }, what == "try")
+    local wait, sent, received = try(self, { length = length, last = last, was_away = what == "try" })
     self.busy_until = 0
     if wait then
       self:note_next(sent * 1000 + (wait < 0 and -wait or wait + length))
@@ -222,7 +223,7 @@ function Fleet:share_pause(ends)
   self.pause_ends = ends
   local failures, may_try = check_away(self, true)
   if not failures or may_try then
-    try(self, { length = 0, last = 0, pause_ends = ends }, may_try)
+    try(self, { length = 0, last = 0, pause_ends = ends, was_away = may_try })
   end
 end
 

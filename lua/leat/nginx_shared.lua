@@ -203,15 +203,17 @@ function shared.new(options)
   elseif options.token and not options.account then
     return nil, "account is missing: a name for whose tokens they are that are shared"
   end
-  local account, fleet, wrong = account_of(options), nil, nil
+  local account = account_of(options)
+  local self = setmetatable({ dict = dict, name = ("leat %s "):format(account), timeout = options.timeout or 30,
+    locks = 0, cell = 0, pause = false, fleet = false }, Store)
   if options.fleet then
-    fleet, wrong = require("leat.nginx_fleet").new(options, dict, account)
+    local fleet, wrong = require("leat.nginx_fleet").new(options, dict, account)
     if not fleet then
       return nil, wrong
     end
+    self.fleet = fleet
   end
-  return setmetatable({ dict = dict, name = ("leat %s "):format(account), timeout = options.timeout or 30, locks = 0,
-    cell = 0, pause = false, fleet = fleet }, Store)
+  return self
 end
 
 return shared

@@ -24,9 +24,9 @@ end
 
 -- Starts the server. Returns false if another process took the port meanwhile.
 local function try(self)
-  self.pid = shell("redis-server --bind 127.0.0.1 --port %d --dir %s --save '' --requirepass %s --user leat on '>%s' "
-    .. "'~leat:*' +eval +time +get +set >>%s/log 2>&1 </dev/null & echo $!", self.port, self.folder, PASSWORD, PASSWORD,
-    self.folder):match("%d+")
+  self.pid = shell("redis-server --bind 127.0.0.1 --port %d --dir %s --save '' --requirepass %s "
+    .. "--user leat on '>%s' '~leat:*' +eval +time +get +set >>%s/log 2>&1 </dev/null & echo $!", self.port,
+    self.folder, PASSWORD, PASSWORD, self.folder):match("%d+")
   for _ = 1, 500 do
     if pcall(self.command, self, "ping") then
       return true
@@ -38,8 +38,7 @@ local function try(self)
   error(shell("cat %s/log", self.folder))
 end
 
--- Starts a server whose password is `password`. It has a user `leat` too, with the same password and no more rights than
--- needed.
+-- Starts a server with a password. Its user `leat` has the same one, and no more rights than needed.
 local function start()
   local self = setmetatable({ folder = shell("mktemp -d /tmp/leat-redis.XXXXXX"):match("[^\n]+"), password = PASSWORD },
     Server)
@@ -70,12 +69,11 @@ function Server:monitor()
   assert(connection:receive("*l") == "+OK" and connection:receive("*l") == "+OK")
   return function()
     self:command("echo the-end")
-    local lines, line = {}, nil
+    local lines = {}
     connection:settimeout(10)
     repeat
-      line = assert(connection:receive("*l"))
-      table.insert(lines, line)
-    until line:find("the-end", 1, true)
+      lines[#lines + 1] = assert(connection:receive("*l"))
+    until lines[#lines]:find("the-end", 1, true)
     connection:close()
     return table.concat(lines, "\n")
   end
