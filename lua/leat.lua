@@ -462,6 +462,8 @@ end
 --   sends, for all its calls together; at least 1/60
 -- @tparam[opt=none] string options.shared in nginx: the name of a `lua_shared_dict`, through which all workers share
 --   one token, one `rate`, and the pauses that the service asks for
+-- @tparam[opt=none] table options.fleet in nginx, with `shared` and `rate`: several machines share the `rate` through
+--   Redis. `leat.nginx` describes its fields in the table `fleet`
 -- @tparam[opt=none] string options.account with `shared` and `token`: a name for the account that the tokens belong to.
 --   With `limiter`: a name for the account whose rate is shared. It is needed with `token`; otherwise clients with the
 --   same credential share a rate

@@ -14,7 +14,7 @@ describe("machines with nginx that share a rate through Redis", function()
   local upstream, redis, one, two
 
   setup(function()
-    upstream = assert(sandbox.start { api_key = secrets.key, cards = { { value = "card-0042" } } })
+    upstream = assert(sandbox.start { api_key = secrets.key, cards = { { value = "of-ann" } } })
     redis = redis_servers.start()
     local conf = "lua_shared_dict leat 1m; lua_check_client_abort on;"
     one, two = server.start { workers = WORKERS, conf = conf }, server.start { workers = WORKERS, conf = conf }
@@ -53,7 +53,7 @@ describe("machines with nginx that share a rate through Redis", function()
   local function with_password(more)
     return at_redis(("password = %q, %s"):format(redis.password, more or ""))
   end
-  local find = "local card, err = cards:find('card-0042') return card and card.value or tostring(err)"
+  local find = "local card, err = cards:find('of-ann') return card and card.value or tostring(err)"
 
   local function wait_until(condition, ...)
     local due = socket.gettime() + 60
@@ -83,7 +83,7 @@ describe("machines with nginx that share a rate through Redis", function()
   end
   local function find_all(machine, count, code)
     for _, value in ipairs(ask_all(machine, count, code .. find)) do
-      assert.equal("card-0042", value)
+      assert.equal("of-ann", value)
     end
   end
 
@@ -110,7 +110,7 @@ describe("machines with nginx that share a rate through Redis", function()
       for i = 1, 2 * CALLERS do
         callers[i] = (i % 2 == 0 and one or two):ask("content", code .. [[
           repeat
-            local card, err = cards:find("card-0042")
+            local card, err = cards:find("of-ann")
             if not card then return tostring(err) end
           until ngx.shared.leat:get("stop")
           return "fine"
@@ -132,7 +132,13 @@ describe("machines with nginx that share a rate through Redis", function()
         assert.equal("fine", result)
       end
     end
-    after_each(function() stop() end)
+    after_each(function()
+      redis:signal("CONT")
+      if not redis:is_alive() then
+        redis:restart()
+      end
+      stop()
+    end)
 
     -- Measures the requests per second that arrive from now on, for a while. Returns how many arrived. A busy machine
     -- may lose slots, so without much time only the upper limit is checked.
@@ -156,7 +162,6 @@ describe("machines with nginx that share a rate through Redis", function()
 
     it("send no more than the rate, all together, and no call fails", function()
       start(client("always", with_password("timeout = 0.5,")))
-      finally(function() redis:signal("CONT") end)
       wait_until(function() return #upstream:requests("find") > CALLERS end)
       local evals = redis:count("eval")
       local count = check("there")
@@ -244,12 +249,14 @@ describe("machines with nginx that share a rate through Redis", function()
   it("don't care what is in the dict", function()
     local code = client("rubbish", with_password())
     find_all(one, 4, code)
+    local account = redis:command("keys '*'"):match("{(.*)}")
     for _, rubbish in ipairs { "'x'", "true", "42", "0/0", "1/0", "'nan'", "-1e300", "'99999999999999'", "-1" } do
       one:run("content", ([[
-        local dict, rubbish = ngx.shared.leat, %s
-        local account = dict:get_keys()[1]:match("^leat %%S+ ")
-        for _, name in ipairs { "next", "failures", "resting" } do dict:set(account .. name, rubbish, 0, 3) end
-      ]]):format(rubbish))
+        local rubbish = %s
+        for _, name in ipairs { "next", "failures", "resting" } do
+          ngx.shared.leat:set("leat %s " .. name, rubbish, 0, 3)
+        end
+      ]]):format(rubbish, account))
       local evals = redis:count("eval")
       find_all(one, 4, code)
       assert.truthy(redis:count("eval") > evals)
@@ -325,7 +332,7 @@ describe("machines with nginx that share a rate through Redis", function()
         connection:send(reply)
       end
       connection:close()
-      assert.equal("card-0042", server.decode(asked:receive("*a"):match("\r\n\r\n(.*)$")))
+      assert.equal("of-ann", server.decode(asked:receive("*a"):match("\r\n\r\n(.*)$")))
       asked:close()
       return words
     end
@@ -399,11 +406,11 @@ describe("machines with nginx that share a rate through Redis", function()
       upstream:fault { operation = "find", kind = kind, retry_after = seconds }
       local once = client("paused " .. kind, with_password())
         .. "cards = client:with { max_attempts = 1 }.contact_identifiers\n"
-      local _, err = one:run("content", once .. "return cards:find('card-0042')")
+      local _, err = one:run("content", once .. "return cards:find('of-ann')")
       assert.equal(kind, err.kind)
 
       local hasty = client("hasty " .. kind, with_password(), "queue_timeout = 0.5,") .. [[
-        local card, err = cards:find("card-0042")
+        local card, err = cards:find("of-ann")
         return err and { err.kind, err.sent }
       ]]
       assert.same({ "timeout", "no" }, (two:run("content", hasty)))
@@ -422,7 +429,7 @@ describe("machines with nginx that share a rate through Redis", function()
   it("send Redis few commands however many calls are refused", function()
     local code = client("flood", with_password(), "queue_timeout = 0.5,") .. [[
       repeat
-        local card, err = cards:find("card-0042")
+        local card, err = cards:find("of-ann")
         if err and err.kind ~= "timeout" then return tostring(err) end
         local refused = ngx.shared.leat:incr("refused", card and 0 or 1, 0)
         ngx.sleep(card and 0 or 0.001)
@@ -441,6 +448,19 @@ describe("machines with nginx that share a rate through Redis", function()
     assert.truthy(redis:count("eval") < most, ("%d requests, and not %d"):format(redis:count("eval"), most))
   end)
 
+  it("send Redis few commands however many calls begin at once", function()
+    local began, sent = socket.gettime(), 0
+    local results = ask_all(one, 200, client("burst", with_password(), "queue_timeout = 0.5,")
+      .. "local card, err = cards:find('of-ann') return card and 'sent' or err.kind")
+    local most = math.floor(2 * RATE * (socket.gettime() - began + 0.5)) + WORKERS
+    for _, what in ipairs(results) do
+      assert.truthy(what == "sent" or what == "timeout", what)
+      sent = sent + (what == "sent" and 1 or 0)
+    end
+    assert.truthy(sent > 0)
+    assert.truthy(redis:count("eval") <= most, ("%d requests, and not %d"):format(redis:count("eval"), most))
+  end)
+
   it("show Redis neither keys nor cards", function()
     local stop = redis:monitor()
     local code = client("secret", with_password())
@@ -448,7 +468,7 @@ describe("machines with nginx that share a rate through Redis", function()
     find_all(two, 4, client("secret too", with_password("user = 'leat',")))
     local text = stop()
     assert.truthy(text:find("leat:{", 1, true))
-    for _, secret in ipairs { secrets.key, "0042", upstream.url, redis.password } do
+    for _, secret in ipairs { secrets.key, "of-ann", upstream.url, redis.password } do
       assert.is_nil(text:find(secret, 1, true))
     end
     assert.matches("^leat:{[%w+/=]+}:slot$", redis:command("keys '*'"))

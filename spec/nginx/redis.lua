@@ -79,16 +79,22 @@ function Server:monitor()
   end
 end
 
+-- Sends a signal to the server, if it is there.
 function Server:signal(name)
-  shell("kill -%s %s", name, self.pid)
+  pcall(shell, "kill -%s %s", name, self.pid)
+end
+
+-- A process that ended may be listed for a while, until its parent reaps it.
+function Server:is_alive()
+  return (pcall(shell, "grep -q '^State:.[^Z]' /proc/%s/status", self.pid))
 end
 
 -- Kills the server, and waits until it is gone.
 function Server:kill()
   self:signal("KILL")
-  repeat
+  while self:is_alive() do
     socket.sleep(0.005)
-  until not pcall(shell, "grep -q '^State:.[^Z]' /proc/%s/status", self.pid)
+  end
 end
 
 -- Starts the server again, on the same port, without what it held.
@@ -98,7 +104,7 @@ end
 
 -- Ends the server, and removes the folder.
 function Server:remove()
-  pcall(self.kill, self) -- it may be gone already
+  self:kill()
   shell("rm -r %s", self.folder)
 end
 
