@@ -6,6 +6,7 @@ local sandbox = require("leat.sandbox")
 local secrets = dofile("spec/support/secrets.lua")
 local server = dofile("spec/nginx/server.lua")
 local socket = require("socket")
+local write = dofile("spec/support/write.lua")
 
 local SECONDS = tonumber(os.getenv("LEAT_FLEET_SECONDS") or 2)
 local RATE, WORKERS, CALLERS = 20, 2, 6
@@ -261,6 +262,23 @@ describe("machines with nginx that share a rate through Redis", function()
       find_all(one, 4, code)
       assert.truthy(redis:count("eval") > evals)
     end
+  end)
+
+  it("leave Redis alone between two tries, one call of which is enough", function()
+    local code = client("tries", with_password())
+    find_all(one, 1, code)
+    local account, evals = redis:command("keys '*'"):match("{(.*)}"), redis:count("eval")
+    one:run("content", ([[
+      ngx.shared.leat:set("leat %s failures", 3)
+      ngx.shared.leat:set("leat %s resting", "", 9)
+    ]]):format(account, account))
+    local before = logged(one, back)
+    find_all(one, 6, code)
+    assert.equal(evals, redis:count("eval"))
+    one:run("content", ("ngx.shared.leat:delete('leat %s resting')"):format(account))
+    find_all(one, 1, code)
+    assert.truthy(redis:count("eval") > evals)
+    assert.equal(1, logged(one, back) - before)
   end)
 
   describe("whose Redis can't be used", function()
@@ -547,6 +565,23 @@ describe("machines with nginx that share a rate through Redis", function()
       "local client = app.leat.new { api_key = 'k', shared = 'leat', rate = 1, fleet = { machines = 0 } }")
     assert.is_false(fine)
     assert.truthy(wrong:find("^code:1: leat.new: fleet: machines"), wrong)
+  end)
+
+  it("do what the guide says", function()
+    local text
+    for _, block in ipairs(dofile("spec/support/markdown.lua").blocks("docs/openresty.md")) do
+      text = block.title == "Several machines" and block.text or text
+    end
+    local file = os.tmpname()
+    write(file, redis.password .. "\n")
+    text = text:gsub("redis%.example%.org", "127.0.0.1"):gsub("6379", redis.port)
+      :gsub("/etc/leat/redis%-password", file)
+    local third = server.start { conf = text:match("^(.-)init_by"), init = text:match("init_by_lua_block {(.*)}"),
+      environment = ("LEAT_API_KEY='%s' LEAT_BASE_URL='%s'"):format(secrets.key, upstream.url) }
+    os.remove(file)
+    finally(function() third:stop() end)
+    assert.equal("of-ann", (third:run("content", "return cards:find('of-ann').value")))
+    assert.equal(1, redis:count("eval"))
   end)
 
   it("have no password in what they show", function()
