@@ -71,7 +71,7 @@ end
 -- Executes the script, once: if its response is lost, a slot may be lost, but none is given twice. Returns its result,
 -- and when it was sent and received; or nil and why.
 local function execute(self, job)
-  local client, why = self.connect(self.timeout * 1000)
+  local client, why = self.connect()
   if type(client) ~= "table" or not client.eval then
     return nil, why or "connect returned no client"
   end
@@ -171,9 +171,9 @@ end
 
 -- ---- slots and pauses -------------------------------------------------------------------
 
--- The calls of a worker ask one after the other, because the response to one may answer others, too: that there is no
--- slot in time, or that Redis is away. A call that dies has its turn only until `busy_until`. Returns "ask"; "try", if
--- Redis is away and this call tries it; "away"; or "full" and the time of the next slot.
+-- The calls of a worker ask one after the other. A response often decides for those that wait, too: there is no slot in
+-- time, or Redis is away. A call that dies has its turn only until `busy_until`. Returns "ask"; "try", if Redis is away
+-- and this call tries it; "away"; or "full" and the time of the next slot.
 local function wait_for_turn(self, last)
   while true do
     local ms = now()
@@ -256,16 +256,18 @@ end
 
 -- Returns a function that connects. Connections are kept by a pool name that says as whom they were logged in. The
 -- password is in the function's upvalues only, where nothing that shows the client finds it.
-local function connector(library, options)
+local function connector(library, options, timeout)
   local host, port, tls = options.host, options.port or 6379, options.tls or nil
-  local to = { pool = ("leat redis %s %d %s%s"):format(host, port, options.user or "", tls and " verified" or ""),
+  local user = options.user or options.password and "default" or ""
+  local to = { pool = ("leat redis %s %d %s%s"):format(host, port, user, tls and " verified" or ""),
     ssl = tls, ssl_verify = tls, server_name = tls and host }
   local address = host:find(":", 1, true) and "[" .. host .. "]" or host
-  return function(timeout)
+  return function()
     local client = library:new()
-    client:set_timeout(timeout)
+    client:set_timeout(timeout * 1000)
     local fine, why = client:connect(address, port, to)
     if not fine then
+      client:close() -- a failed handshake leaves it open
       return nil, why
     elseif options.password and client:get_reused_times() == 0 then
       fine, why = log_in(client, options)
@@ -275,7 +277,7 @@ local function connector(library, options)
 end
 
 -- Returns the function that connects, and the place for messages; or nil and what is wrong.
-local function choose_connector(options)
+local function choose_connector(options, timeout)
   if options.connect then
     return options.connect, "fleet.connect"
   end
@@ -287,7 +289,7 @@ local function choose_connector(options)
     return nil, ("fleet: tls is not supported by %s %s: give connect, a function that returns a client of Redis that "
       .. "is connected over TLS"):format(name, tostring(library._VERSION))
   end
-  return connector(library, options), ("%s:%d"):format(options.host, options.port or 6379)
+  return connector(library, options, timeout), ("%s:%d"):format(options.host, options.port or 6379)
 end
 
 -- ---- options ----------------------------------------------------------------------------
@@ -323,12 +325,12 @@ end
 -- Returns what the workers of this machine share with other machines, for the options of `leat.new`; or nil and a
 -- message. `dict` is the lua_shared_dict, and `account` a hash that names the account.
 function fleet.new(options, dict, account)
-  local connect, place = choose_connector(options.fleet)
+  local timeout = math.min(options.fleet.timeout or TIMEOUT, options.queue_timeout / 2)
+  local connect, place = choose_connector(options.fleet, timeout)
   if not connect then
     return nil, place
   end
   local longest = math.max(options.queue_timeout, LONGEST_PAUSE) + 1
-  local timeout = math.min(options.fleet.timeout or TIMEOUT, options.queue_timeout / 2)
   return setmetatable({ dict = dict, name = ("leat %s "):format(account), key = ("leat:{%s}:slot"):format(account),
     connect = connect, place = place, machines = options.fleet.machines, timeout = timeout,
     furthest = longest * 1000000, turn = require("ngx.semaphore").new(), busy_until = 0, pause_ends = 0 }, Fleet)
