@@ -99,6 +99,7 @@ local known = {
   retry_cap = "seconds",
   rate = "rate",
   shared = "string",
+  fleet = "table",
   account = "string",
   limiter = "table",
   cache = "any", -- true or a table
@@ -130,16 +131,15 @@ local function check_names(where, names, options, level)
   return copy
 end
 
--- Completes the option `cache`. Returns what is wrong with it, or nil.
-local function check_cache(options)
-  options.cache = caches.check(options.cache, 5)
+-- Returns what is wrong with the dictionary of the option `cache`, or nil.
+local function wrong_dict(options)
   local dict = options.cache.dict
   if dict and not in_nginx then
-    return "dict is for the workers of OpenResty or nginx"
+    return "cache: dict is for the workers of OpenResty or nginx"
   elseif dict and not options.shared then
-    return "dict needs shared, where the workers note which cards have changed"
+    return "cache: dict needs shared, where the workers note which cards have changed"
   elseif dict and dict == options.shared then
-    return "dict and shared must be two dictionaries: cards would push out the token and the rate"
+    return "cache: dict and shared must be two dictionaries: cards would push out the token and the rate"
   end
 end
 
@@ -154,40 +154,47 @@ local function read_headers(headers)
   return encode.pairs(headers, "headers")
 end
 
+-- Returns what is wrong with the options that say what processes share, or nil.
+local function wrong_sharing(options)
+  if options.shared and (not in_nginx or options.driver or options.transport) then
+    return "shared is for the workers of OpenResty or nginx, and the connections made there"
+  elseif options.account and not options.shared and not options.limiter then
+    return "account is for shared and limiter: it names whose token or rate it is"
+  elseif options.limiter and in_nginx then -- libpq may load a second OpenSSL
+    return "limiter is not for nginx: its workers share a rate with the option shared, and machines with fleet"
+  elseif options.limiter and type(options.limiter.account_for) ~= "function" then
+    return "limiter has no method account_for: it comes from leat.limiter or leat.postgres"
+  end
+end
+
+-- Returns what is wrong with the credential, or with what carries the calls, or nil.
+local function wrong_basics(options)
+  if not (options.api_key or options.access_token or options.client_id or options.client_secret or options.token) then
+    return "api_key is missing (is the variable that it should come from set?)"
+  elseif options.driver and options.transport then
+    return "driver and transport are both given: one of them carries the calls"
+  elseif options.driver and type(options.driver.perform) ~= "function" then
+    return "driver has no method perform(call)"
+  end
+end
+
 -- Errors are raised at the line that called the function that called `make`.
 local function check_options(where, options)
-  local function raise(wrong)
-    error(("%s: %s"):format(where, wrong), 5)
-  end
   options = check_names(where, known, options, 4)
-  if not (options.api_key or options.access_token or options.client_id or options.client_secret or options.token) then
-    raise("api_key is missing (is the variable that it should come from set?)")
-  elseif options.driver and options.transport then
-    raise("driver and transport are both given: one of them carries the calls")
-  elseif options.driver and type(options.driver.perform) ~= "function" then
-    raise("driver has no method perform(call)")
-  end
-  if options.shared and (not in_nginx or options.driver or options.transport) then
-    raise("shared is for the workers of OpenResty or nginx, and the connections made there")
-  elseif options.account and not options.shared and not options.limiter then
-    raise("account is for shared and limiter: it names whose token or rate it is")
-  elseif options.limiter and in_nginx then -- libpq may load a second OpenSSL
-    raise("limiter is not for nginx: its workers share a rate with the option shared")
-  elseif options.limiter and type(options.limiter.account_for) ~= "function" then
-    raise("limiter has no method account_for: it comes from leat.limiter or leat.postgres")
+  local fleets = options.fleet and require("leat.nginx_fleet")
+  if fleets then
+    options.fleet = schema.check(where .. ": fleet", fleets.known, options.fleet, 4)
   end
   if options.cache then
-    local wrong = check_cache(options)
-    if wrong then
-      raise("cache: " .. wrong)
-    end
+    options.cache = caches.check(where .. ": cache", options.cache, 4)
   end
-  if options.headers ~= nil then
-    local headers, wrong = read_headers(options.headers)
-    if not headers then
-      raise(wrong)
-    end
-    options.headers = headers
+  local wrong = wrong_basics(options) or fleets and fleets.wrong(options) or wrong_sharing(options)
+    or options.cache and wrong_dict(options)
+  if not wrong and options.headers ~= nil then
+    options.headers, wrong = read_headers(options.headers)
+  end
+  if wrong then
+    error(("%s: %s"):format(where, wrong), 4)
   end
   if in_nginx then -- a client of nginx is waiting for the page
     options.queue_timeout = options.queue_timeout or options.timeout or 30
@@ -344,7 +351,7 @@ local RECENT = 60 -- seconds for which a failure counts
 -- A call *works* if the service responds as it does when it works. So the kinds `not_found`, `inactive`,
 -- `already_exists`, `already_linked`, `not_linked`, `contact_not_found`, `invalid_input`, `conflict` and `api` are no
 -- failures here. All others are, also those of calls that were not sent because of a pause or of `queue_timeout`. A
--- call that was canceled does not count, and neither does a find that the cache answered.
+-- call that was canceled does not count, and neither does a find from the cache.
 -- @treturn table see `health`
 function Client:health()
   check_self(self, "health")
@@ -548,6 +555,8 @@ end
 --   sends, for all its calls together; at least 1/60
 -- @tparam[opt=none] string options.shared in nginx: the name of a `lua_shared_dict`, through which all workers share
 --   one token, one `rate`, and the pauses that the service asks for
+-- @tparam[opt=none] table options.fleet in nginx, with `shared` and `rate`: several machines share the `rate` through
+--   Redis. `leat.nginx` describes its fields in the table `fleet`
 -- @tparam[opt=none] string options.account with `shared` and `token`: a name for the account that the tokens belong to.
 --   With `limiter`: a name for the account whose rate is shared. It is needed with `token`; otherwise clients with the
 --   same credential share a rate

@@ -15,6 +15,7 @@
 #   hosts     event loops, Neovim and the server of Luanti, to make calls in
 #   bench     a server, and the clients to compare with; uses Node and npm if they are installed
 #   nginx     nginx with its Lua module, LuaJIT for the modules that it loads, and LuaSocket
+#   fleet     machines with nginx that share a rate: a client of Redis for nginx, and a server for its tests
 #   doc       mkdocs for the site, LDoc and Doxygen for the reference
 #   rock      luarocks and git
 #   cross     compilers for other platforms, and qemu to run what they make
@@ -28,7 +29,7 @@ set -u
 PATH=$PATH:/usr/sbin:/sbin # nginx is in one of these, which a user's PATH may lack
 
 usage() {
-  sed -n '2,24p' "$0" | sed 's/^# \{0,1\}//' >&2
+  sed -n '2,25p' "$0" | sed 's/^# \{0,1\}//' >&2
   exit 2
 }
 
@@ -39,7 +40,7 @@ mode=${LEAT_DEPS:-$mode}
 wanted='' luas=''
 for word in "$@"; do
   case $word in
-    build | sandbox | cli | jobs | postgres | test | hosts | nginx | bench | doc | rock | cross | ci) wanted="$wanted $word" ;;
+    build | sandbox | cli | jobs | postgres | test | hosts | nginx | fleet | bench | doc | rock | cross | ci) wanted="$wanted $word" ;;
     lua5.[1-5] | luajit) luas="$luas $word" ;;
     *) usage ;;
   esac
@@ -94,6 +95,7 @@ trusts() { # whether a file of trusted certificates exists
   done
   return 1
 }
+finds() { has luajit && luajit -e "os.exit(package.searchpath('$1', package.path) and 0 or 1)"; } # runs only in nginx
 loads() { has "$1" && "$1" -e "require('$2')" >/dev/null 2>&1; }
 
 # Debian 12's nginx needs the package luajit2; later releases have only that LuaJIT, as luajit.
@@ -198,6 +200,12 @@ if wants nginx; then
   for lua in $luas; do
     loads "$lua" socket || need "socket for $lua" lua-socket - - - -
   done
+fi
+if wants fleet; then
+  has redis-server || need "a server of Redis" redis-server redis redis redis redis
+  has redis-cli || need redis-cli redis-tools redis redis redis redis
+  finds resty.redis || finds nginx.redis || [ -e /usr/local/openresty/lualib/resty/redis.lua ] ||
+    need "a client of Redis for nginx" lua-nginx-redis - - - -
 fi
 if wants doc; then
   has lua5.1 || need lua5.1 lua5.1 - - - -

@@ -336,6 +336,9 @@ describe("headers of one's own", function()
     ["a.new { api_key = 'k', transport = print, proxy = '' }"] = "transport is given",
     ["a.new { api_key = 'k', shared = 'x' }"] = "shared is for the workers of OpenResty or nginx",
     ["a.new { api_key = 'k', account = 'x' }"] = "account is for shared",
+    ["a.new { api_key = 'k', fleet = { host = 'x', machines = 2 } }"] = "fleet needs shared",
+    ["a.new { api_key = 'k', fleet = { hosts = 'x' } }"] = "fleet: option 'hosts' is unknown: did you mean 'host'?",
+    ["a.new { api_key = 'k', fleet = { machines = '2' } }"] = "fleet: machines must be a number",
   } do
     it("are refused: " .. code, function()
       local message = misuse(code, leat)

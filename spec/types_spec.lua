@@ -81,6 +81,7 @@ describe("types:", function()
     ["leat.ContactIdentifiers"] = methods(cards),
     ["leat.Options"] = options(leat.new),
     ["leat.WithOptions"] = options(client.with, client),
+    ["leat.Fleet"] = options(function(fleet) leat.new { api_key = "k", fleet = fleet } end),
     ["leat.CreateOptions"] = options(cards.create, cards, "1"),
     ["leat.UpdateOptions"] = options(cards.update, cards, "1"),
     ["leat.ExpectOptions"] = options(cards.delete, cards, "1"),

@@ -354,16 +354,17 @@ end
 local kinds = { ttl = "seconds", negative_ttl = "age", grace = "age", stale = "age", most = "count", dict = "string" }
 
 --- Checks the option `cache`. Mistakes are raised at `level`, as by `error`.
+-- @tparam string where how messages begin
 -- @param options a table, or true for the defaults
--- @tparam integer level
+-- @tparam integer level the level at which mistakes are raised
 -- @treturn table the settings, complete
-function cache.check(options, level)
-  local settings = schema.check("leat.new: cache", kinds, options == true and {} or options, level + 1)
+function cache.check(where, options, level)
+  local settings = schema.check(where, kinds, options == true and {} or options, level + 1)
   for name, value in pairs(DEFAULTS) do
     settings[name] = settings[name] or value
   end
   if settings.negative_ttl > settings.ttl then
-    error("leat.new: cache: negative_ttl is longer than ttl", level + 1)
+    error(where .. ": negative_ttl is longer than ttl", level + 1)
   end
   return settings
 end

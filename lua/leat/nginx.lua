@@ -20,6 +20,8 @@
 --
 --    lua_shared_dict leat 1m;
 --
+-- With `fleet`, several machines that run nginx share one rate through Redis: see the table below.
+--
 -- Tokens are obtained in a timer of their own, because nginx may end a request whose client has
 -- disconnected while other requests wait for the same token. For this reason a `token` function has no
 -- access to the request, and must not use locals of a request that made the client.
@@ -594,6 +596,28 @@ function Driver:perform(call, hooks)
     drivers.raise(why, call)
   end
 end
+
+--- The option `fleet` of `leat.new`: several machines that run nginx share one `rate` through Redis, version 5 or
+-- later. `shared` and `rate` are needed, too. Redis keeps the time of the next free slot, and each slot takes one
+-- request to it. When the service asks one machine to wait, the others wait from their next slot on.
+--
+-- While Redis is away, each machine sends its part, `rate` / `machines`, and no call fails because of that. Redis is
+-- tried again after 1, 2, 4, 8 and then every 10 seconds. nginx's error log says when it is away, and when it is back.
+--
+-- The library is `resty.redis` or `nginx.redis`, whichever can be loaded. With `connect` it may be another one.
+-- @table fleet
+-- @tfield integer machines required: how many machines share the rate
+-- @tfield[opt=none] string host the host of Redis, which is required without `connect`. nginx needs a `resolver` for a
+--   name
+-- @tfield[opt=6379,unit=port] integer port its port
+-- @tfield[opt=the default user] string user the user to log in as, in Redis 6 or later
+-- @tfield[opt=none] string password the password of the user
+-- @tfield[opt=false] boolean tls true: TLS, and the certificate is verified. Only with `resty.redis`, 0.28 or later
+-- @tfield[opt=0.2,unit=seconds] number timeout how long a request to Redis may take, with connecting; at most half of
+--   `queue_timeout`
+-- @tfield[opt=none] function connect replaces `host` and the options of its connection: returns a client of Redis that
+--   is connected and logged in, or nil and the reason. It is called for each slot. The client has the methods
+--   `eval(script, 1, key, ...)`, `set_keepalive(milliseconds)` and `close()`
 
 --- The clock of nginx, as options for `transport.new`.
 -- @field now returns monotonic milliseconds, and seconds since 1970

@@ -10,10 +10,13 @@
 --
 -- leat.nginx_counts adds some. A lost or foreign entry under these names costs no more than a token request, or a call
 -- at the wrong time. (A dict's `get` may return the entry's flags as a second value: use only the first.)
+--
+-- With `fleet`, the slots come from Redis, and the cells are used only while it is away: see leat.nginx_fleet.
 
 local ngx = package.loaded.ngx
 local counts = require("leat.nginx_counts")
 local drivers = require("leat.driver")
+local now = require("leat.core").now
 
 local shared = {}
 local Store = {}
@@ -131,6 +134,9 @@ function Store:put_pause(call, ms)
   if entry ~= self.pause then
     self.pause = entry
     self.dict:set(self.name .. "pause", entry, math.max(0.001, pause.seconds))
+    if self.fleet then
+      self.fleet:share_pause(ms + pause.seconds * 1000)
+    end
   end
 end
 
@@ -140,45 +146,72 @@ end
 -- any time within the cell. The worker that adds a cell's entry owns the cell, since `add` succeeds only
 -- once. The previous cell must be settled first, because its slot may be only just before: if it is still
 -- free, an empty entry is added so that nobody takes it any more.
-function Store:add(cell, moment, now, length)
-  local lives = ((cell + 3) * length - now) / 1000000 + 1
+function Store:add(cell, moment, us, length)
+  local lives = ((cell + 3) * length - us) / 1000000 + 1
   return self.dict:add(self.name .. cell, moment, lives)
 end
 
--- Returns the first time in a cell, in microseconds, that is far enough from the previous slot.
-function Store:earliest(cell, now, length)
+-- Returns the first time in a cell, in microseconds, that is not before `from`, and far enough from the previous slot.
+function Store:earliest(cell, from, us, length)
   local start = cell * length
-  local undecided = self:add(cell - 1, "", now, length)
+  local undecided = self:add(cell - 1, "", us, length)
   local entry = not undecided and self.dict:get(self.name .. cell - 1)
   local taken = tonumber(entry) or 0
-  return math.max(now, start, taken > 0 and math.min(taken, start) + length or 0)
+  return math.max(from, start, taken > 0 and math.min(taken, start) + length or 0)
 end
 
--- Performs the step "slot": takes the first free slot. After `last` none is taken, because the call will not
--- wait for it.
-function Store:take_slot(call, ms)
-  local length, last, now = call:slot_length(), call:until_ms() * 1000, math.floor(ms * 1000)
-  local cell = math.max(math.floor(now / length), self.cell)
-  local moment = self:earliest(cell, now, length)
+-- Takes the first free slot that is not before `from`, unless it is after `last`. Returns its time in any case. `us` is
+-- the time now.
+function Store:take_cell(from, last, us, length)
+  local cell = math.max(math.floor(from / length), self.cell)
+  local moment = self:earliest(cell, from, us, length)
   while moment <= last do
-    local fine, why = self:add(cell, moment, now, length)
+    local fine, why = self:add(cell, moment, us, length)
     if fine or why ~= "exists" then
       break
     end
     cell = cell + 1
     self.cell = cell
-    moment = self:earliest(cell, now, length)
+    moment = self:earliest(cell, from, us, length)
   end
-  call:take_slot(moment)
+  return moment
+end
+
+-- Takes a slot of this machine's part of the rate, while Redis is away. It follows the slots that the machine took
+-- before, from Redis too, and the ones that it takes from Redis later follow it.
+function Store:take_part(length, last)
+  local fleet, ms = self.fleet, now()
+  local us = ms * 1000
+  local moment = self:take_cell(math.max(us, fleet:next_slot(ms)), last, us, length * fleet.machines)
+  if moment <= last then
+    fleet:note_next(moment + length)
+  end
+  return moment
+end
+
+-- Performs the step "slot": takes the first free slot. After the time that the call can wait for none is taken, because
+-- the call then fails.
+function Store:take_slot(call, ms)
+  local length, last, us = call:slot_length(), call:until_ms() * 1000, math.floor(ms * 1000)
+  if self.fleet then
+    call:take_slot(self.fleet:take_slot(length, last) or self:take_part(length, last))
+  else
+    call:take_slot(self:take_cell(us, last, us, length))
+  end
 end
 
 -- ---- making -----------------------------------------------------------------------------
 
--- Returns the prefix of an account's entries: a hash, so that it does not reveal the key.
-local function prefix_of(options)
+-- Returns the name of an account: a hash, so that it does not reveal the key.
+local function account_of(options)
   local account = options.account or options.client_id or options.api_key or options.access_token
   local parts = { account, options.base_url or "", options.token_url or "" }
-  return "leat " .. ngx.encode_base64(ngx.sha1_bin(table.concat(parts, "\0"))) .. " "
+  return ngx.encode_base64(ngx.sha1_bin(table.concat(parts, "\0")))
+end
+
+-- Returns the prefix of an account's entries.
+function shared.prefix_of(options)
+  return ("leat %s "):format(account_of(options))
 end
 
 -- Returns the store for the options of `leat.new` and the core's client; or nil and a message.
@@ -190,12 +223,18 @@ function shared.new(options, handle)
   elseif options.token and not options.account then
     return nil, "account is missing: a name for whose tokens they are that are shared"
   end
-  local store = setmetatable({ dict = dict, name = prefix_of(options), timeout = options.timeout or 30, locks = 0,
-    cell = 0, pause = false, counts = false }, Store)
-  store.counts = counts.new(handle, store)
-  return store
+  local account = account_of(options)
+  local self = setmetatable({ dict = dict, name = shared.prefix_of(options), timeout = options.timeout or 30, locks = 0,
+    cell = 0, pause = false, counts = false, fleet = false }, Store)
+  if options.fleet then
+    local fleet, wrong = require("leat.nginx_fleet").new(options, dict, account)
+    if not fleet then
+      return nil, wrong
+    end
+    self.fleet = fleet
+  end
+  self.counts = counts.new(handle, self)
+  return self
 end
-
-shared.prefix_of = prefix_of
 
 return shared

@@ -46,6 +46,7 @@ function leat.assert(value, err, ...) end
 ---@field retry_cap? number seconds: the largest limit of a backoff; default: 20
 ---@field rate? number requests per second; default: no limit
 ---@field shared? string in nginx: the name of a lua_shared_dict that all workers share
+---@field fleet? leat.Fleet in nginx, with shared and rate: several machines share the rate through Redis
 ---@field account? string with shared and token, or limiter: a name for the account of the tokens, or of the rate
 ---@field limiter? leat.Limiter gives slots of a rate that processes share, also on several machines
 ---@field cache? boolean|leat.CacheOptions serves finds from memory; default: false
@@ -61,6 +62,16 @@ function leat.assert(value, err, ...) end
 ---@field blocking? boolean false: a call outside of tasks raises an error; default: true
 ---@field driver? leat.Driver|table performs the I/O
 ---@field transport? fun(request: leat.Request): any, any, any performs requests instead of a driver
+
+---@class leat.Fleet
+---@field machines integer how many machines share the rate
+---@field host? string the host of Redis; required without connect
+---@field port? integer default: 6379
+---@field user? string default: the default user
+---@field password? string default: none
+---@field tls? boolean true: TLS, with a certificate that is verified; default: false
+---@field timeout? number seconds within which Redis must respond; default: 0.2
+---@field connect? fun(): table?, string? returns a client of Redis that is connected, or nil and the reason
 
 ---@class leat.Attempt
 ---@field operation string such as "contact_identifiers.create"

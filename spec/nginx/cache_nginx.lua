@@ -34,12 +34,13 @@ describe("workers of nginx that share a cache", function()
   end)
 
   local count = 0
-  -- Returns code that has a client with this cache, and `cards`. Clients of a test are new ones.
+  -- Returns code that has a client with this cache, and `cards`. Clients of a test are new ones, of an account of their
+  -- own.
   local function client(cache, more)
     count = count + 1
-    return ("local client = app.client('cache %d', function() return { shared = 'leat', base_url = %q, api_key = %q, "
-      .. "cache = { dict = 'finds', %s }, %s } end) local cards = client.contact_identifiers\n"):format(count,
-      upstream.url, secrets.key, cache or "", more or "")
+    return ("local client = app.client('cache %d', function() return { shared = 'leat', account = '%d', base_url = %q, "
+      .. "api_key = %q, cache = { dict = 'finds', %s }, %s } end) local cards = client.contact_identifiers\n"):format(
+      count, count, upstream.url, secrets.key, cache or "", more or "")
   end
 
   local FIND = "local card, err, info = cards:find(%q) "
@@ -217,7 +218,8 @@ describe("workers of nginx that share a cache", function()
   it("ignore what others have put into the dict", function()
     local code = client() .. FIND:format("1")
     nginx:run("content", code)
-    for _, rubbish in ipairs { "'x'", "'f 1 {'", "'f 99999999999999 {\"value\":\"1\",\"name\":\"forged\"}'", "5", "true",
+    for _, rubbish in ipairs { "'x'",
+      "'f 1 {'", "'f 99999999999999 {\"value\":\"1\",\"name\":\"forged\"}'", "5", "true",
       "'f 1 []'", "'n 1 x'", "'n 1 5'", "'f 1 {\"value\":\"2\",\"name\":\"forged\"}'" } do
       nginx:run("content", ([[for _, key in ipairs(ngx.shared.finds:get_keys(0)) do
         ngx.shared.finds:set(key, %s)

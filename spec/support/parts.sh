@@ -11,7 +11,7 @@ export CFLAGS="-O2 -g -Werror" LUA=lua5.4 STEP_LIMIT=2700
 # shellcheck disable=SC1091 # the sourced file is checked separately
 . spec/support/steps.sh
 # shellcheck disable=SC2086 # a list of words
-first tools sh rockspec/deps.sh install build sandbox cli jobs postgres test hosts nginx bench doc rock ci $luas
+first tools sh rockspec/deps.sh install build sandbox cli jobs postgres test hosts nginx fleet bench doc rock ci $luas
 first build make -j2 lua tests libraries
 
 # shellcheck disable=SC2046 # words
@@ -50,7 +50,7 @@ case $1 in
     ;;
   hosts)
     for lua in $luas; do alone "hosts-$lua" make test-hosts LUA="$lua"; done
-    alone nginx        make test-nginx
+    alone nginx        make test-nginx LEAT_FLEET_SECONDS=30
     alone soak-nginx   make soak-nginx SOAK_NGINX_N=100000
     alone test-jobs    make test-jobs
     alone test-postgres make test-postgres
