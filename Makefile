@@ -334,7 +334,8 @@ $(M)/forks.so: spec/postgres/forks.c $(FLAGS)
 	@mkdir -p $(@D)
 	$(CC) $(CPP_FLAGS) $(LUA_CFLAGS) $(C_FLAGS) -shared $(LDFLAGS) -o $@ $<
 
-# nginx runs LuaJIT, whichever Lua runs the spec. LEAT_FLEET_SECONDS=30 measures the rate that machines share for longer.
+# nginx runs LuaJIT, whichever Lua runs the spec. LEAT_FLEET_SECONDS=30 measures the rate that machines share for
+# longer.
 NGINX_SPECS ?= spec/nginx
 test-nginx: lua $(T)/catalogue_server
 	@$(MAKE) -s --no-print-directory LUA=luajit lua

@@ -255,6 +255,9 @@ local function open_cache(options, driver)
   local settings, clock = options.cache, driver.clock
   settings.now = clock and function() return (clock.now()) end or core.now
   settings.json = options.json
+  -- A refresh takes only slots that are free, so that it delays no find that somebody waits for; but to ask a store for
+  -- one takes time.
+  settings.refresh_wait = (options.limiter or options.fleet) and 0.5 or 0.001
   settings.longest = options.queue_timeout and (options.timeout or 30) + options.queue_timeout
   if settings.dict then
     return require("leat.nginx_cache").new(options, resource.access)

@@ -204,6 +204,7 @@ fi
 if wants fleet; then
   has redis-server || need "a server of Redis" redis-server redis redis redis redis
   has redis-cli || need redis-cli redis-tools redis redis redis redis
+  has luajit || need luajit "$jit" luajit luajit luajit luajit
   finds resty.redis || finds nginx.redis || [ -e /usr/local/openresty/lualib/resty/redis.lua ] ||
     need "a client of Redis for nginx" lua-nginx-redis - - - -
 fi

@@ -4,6 +4,7 @@ local cjson = require("cjson")
 local leat = require("leat")
 local raises = dofile("spec/support/raises.lua")("spec/cache_spec.lua")
 local sandbox = require("leat.sandbox")
+local socket = require("socket")
 local tasks = require("leat.tasks")
 local transport = require("leat.transport")
 
@@ -100,6 +101,15 @@ describe("cached finds", function()
     pass(10)
     assert.is_nil(select(3, find(client, "1", { max_age = 0 })).cached)
     assert.equal(0, select(3, find(client, "1")).age)
+    assert.equal(3, #requests)
+  end)
+
+  it("are not used with a max_age of 0, however new they are", function()
+    service["1"] = { value = "1" }
+    local client = connect(true)
+    for _ = 1, 3 do
+      assert.is_nil(select(3, find(client, "1", { max_age = 0 })).cached)
+    end
     assert.equal(3, #requests)
   end)
 
@@ -217,6 +227,20 @@ describe("cached finds", function()
     end
   end)
 
+  it("do not include that there is no such card, if that is to be kept for no time", function()
+    local client = connect { negative_ttl = 0 }
+    find(client)
+    find(client)
+    service["1"] = function(request)
+      return request.method == "GET" and { value = "1" } or { kind = "timeout", sent = "maybe" }
+    end
+    client.contact_identifiers:update("1", { name = "two" })
+    find(client)
+    find(client) -- the change may still take effect
+    assert.equal(5, #requests)
+    assert.is_not_nil(connect { ttl = 2 })
+  end)
+
   it("do not include what is too large, and count that", function()
     service["1"] = { value = "1", name = ("x"):rep(17000) }
     local client = connect(true)
@@ -259,6 +283,40 @@ describe("cached finds", function()
       else
         assert.same({ nil, case[2] }, { card, err.kind })
       end
+    end
+  end)
+
+  it("hide no refusal for longer than until it is known", function()
+    tasks.spawn(function() -- in the background of which cards are refreshed
+      for _, refusal in ipairs { fail(401), fail(403), { kind = "tls", sent = "no" } } do
+        service["1"], service["2"] = { value = "1" }, { value = "2" }
+        local client = connect { ttl = 60, grace = 600, stale = 600 }
+        find(client)
+        find(client, "2")
+        pass(100)
+        service["1"], service["2"] = refusal, refusal
+        assert.equal("stale", select(3, find(client)).cached)
+        assert.is_nil((find(client)))
+        assert.is_nil((find(client, "2")))
+        service["1"] = { value = "1" }
+        assert.is_nil(select(3, find(client)).cached)
+        assert.equal("stale", select(3, find(client, "2")).cached)
+      end
+    end)
+    tasks.run()
+  end)
+
+  it("hide no refusal that follows an outage", function()
+    service["1"] = { value = "1" }
+    local client = connect { ttl = 60, stale = 3600 }
+    find(client)
+    pass(100)
+    service["1"] = fail(500)
+    assert.equal("stale", select(3, find(client)).cached)
+    service["1"] = fail(401)
+    pass(3)
+    for _ = 1, 3 do
+      assert.equal("unauthorized", select(2, find(client)).kind)
     end
   end)
 
@@ -556,6 +614,48 @@ describe("cached finds", function()
       assert.equal("one", second:wait().name)
       assert.equal("canceled", select(2, first:wait()).kind)
       assert.equal(1, #server:requests())
+    end)
+
+    it("send nothing in a task that was canceled", function()
+      local seen = {}
+      local task = tasks.spawn(function()
+        find(client, "2")
+        for i, value in ipairs { "1", "3" } do
+          seen[i] = select(2, find(client, value)).kind
+        end
+      end)
+      task:cancel()
+      tasks.run()
+      assert.same({ "canceled", "canceled" }, seen)
+      assert.equal(1, #server:requests())
+    end)
+
+    it("are refreshed in the background with a limiter", function()
+      local limiter = require("leat.limiter").new(dofile("spec/support/memory_store.lua")())
+      local own = leat.new { api_key = server.api_key, base_url = server.url, rate = 20, limiter = limiter,
+        cache = { ttl = 0.05, grace = 600 } }
+      tasks.spawn(function() find(own) end)
+      tasks.run()
+      socket.sleep(0.1)
+      local info
+      tasks.spawn(function() info = select(3, find(own)) end)
+      tasks.run()
+      assert.equal("stale", info.cached)
+      assert.equal(2, #server:requests())
+      own:close()
+      limiter:close()
+    end)
+
+    it("say so if the token function finds a card with its own client", function()
+      local own, task
+      own = leat.new { base_url = server.url, cache = true, token = function()
+        return own.contact_identifiers:find("1") and server.api_key
+      end }
+      task = tasks.spawn(find, own)
+      local fine, why = pcall(task.wait, task)
+      assert.is_false(fine)
+      assert.truthy(tostring(why):find("the token function uses its own client", 1, true), why)
+      own:close()
     end)
 
     it("raise the same error in all tasks", function()

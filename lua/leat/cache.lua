@@ -1,4 +1,4 @@
---- Cached finds: what is kept, for how long, and who may have it. For `leat.new`, whose option `cache` makes one.
+-- Cached finds: what is kept, for how long, and who may have it. For `leat.new`, whose option `cache` makes one.
 --
 -- What is kept are texts: a card as JSON, or the error that says that there is no such card. So each caller gets a card
 -- of its own. Ages count from when the service responded, and no failure extends them.
@@ -27,7 +27,6 @@
 --     each other here
 --   * `spawn(f, ...)` calls f in the background; returns false if that is not possible here
 --   * `count(name)` counts an event; `counts()` returns a table of all of them
--- @module leat.cache
 
 local cjson = require("cjson")
 local core = require("leat.core")
@@ -37,17 +36,17 @@ local cache = {}
 local Cache = {}
 Cache.__index = Cache
 
-local DEFAULTS = { ttl = 60, negative_ttl = 5, grace = 0, stale = 0, most = 10000 }
+local DEFAULTS = { ttl = 60, grace = 0, stale = 0, most = 10000 }
+local NEGATIVE_TTL = 5 -- seconds, or `ttl` if that is less
 local SPARE = 1 -- seconds for which a text is kept after it has expired, so that its age decides
 local LARGEST = 16384 -- bytes of a text that is kept
 local TROUBLE = 60 -- seconds for which a failure counts
 local PROBE = 2 -- seconds between two finds that look whether the service is back
 local REFRESH = 1 -- seconds between two attempts to refresh a card
 local LONGEST_REFRESH = 60 -- seconds after which it may have died
-local NO_SLOT = 0.001 -- seconds that a refresh waits for a slot: it never delays a find that somebody waits for
 local LONGEST_KEY = 64 -- bytes of a value; those of longer ones are hashed
 local DOUBT = 30 -- seconds in which a change may still take effect whose outcome is unknown
-local LONGEST_CALL = 3600 -- seconds that a change may take if no limit was set
+local LONGEST_CALL = 120 -- seconds that a change may take if no limit was set
 
 -- The errors that are results: the service has responded, and said that there is no such card.
 local results = { not_found = true, inactive = true, invalid_input = true }
@@ -119,7 +118,9 @@ end
 -- ---- learning ---------------------------------------------------------------------------
 
 local function keep(self, key, generation, text, seconds)
-  if #text > LARGEST or not self.store:put(key, text, seconds + SPARE) then
+  if seconds <= 0 then
+    return
+  elseif #text > LARGEST or not self.store:put(key, text, seconds) then
     self.store:count("not_stored")
   end
   if not self.store:is_current(key, generation) then -- a change began meanwhile
@@ -136,17 +137,22 @@ end
 local function keep_error(self, key, generation, err)
   local fine, json = pcall(cjson.encode, copy_error(err))
   if fine then
-    keep(self, key, generation, encode(self, "n", json), self.negative_ttl)
+    keep(self, key, generation, encode(self, "n", json), self.negative_ttl > 0 and self.negative_ttl + SPARE or 0)
   end
 end
 
--- Notes whether the service responds. A find that was never sent says nothing.
+-- Notes whether the service responds, or refuses the client. An outage that kept a find from being sent says nothing.
 local function note_trouble(self, err)
+  local store = self.store
   if not err or results[err.kind] then
-    self.store:release("trouble")
+    store:release("trouble")
+    store:release("refused")
+  elseif not outages[err.kind] and err.kind ~= "canceled" then
+    store:release("trouble")
+    store:mark("refused", TROUBLE)
   elseif outages[err.kind] and err.attempts > 0 then
-    self.store:mark("trouble", TROUBLE)
-    self.store:mark("probe", math.max(PROBE, err.retry_after or 0))
+    store:mark("trouble", TROUBLE)
+    store:mark("probe", math.max(PROBE, err.retry_after or 0))
   end
 end
 
@@ -171,22 +177,26 @@ local function ask(self, cards, key, value, queue_timeout)
   return json, err, info
 end
 
--- Returns what somebody else has learned a moment ago, as `ask` does; or nothing.
-local function look(self, _, key)
+-- Returns what somebody else has learned since a find `began`, as `ask` does; or nothing.
+local function look(self, _, key, _, _, began)
   local kind, age, json = parse(self, key)
-  if kind == "f" and age <= self.ttl then
-    return json, nil, { cached = "fresh", age = age, attempts = 0 }
-  elseif kind == "n" and age <= self.negative_ttl then
-    return nil, select(2, hand_out_error(self, json, age))
+  if not kind or age * 1000 > self.now() - began then
+    return nil
+  elseif kind == "f" then
+    return json, nil, { cached = "fresh", age = age, attempts = 0, json = self.json and json or nil }
   end
+  return nil, select(2, hand_out_error(self, json, age))
 end
 
 -- The same together with all others who want this card now, as far as they can wait for each other. A view with limits
--- of its own does not have to wait for longer than `limit` seconds.
+-- of its own does not have to wait for longer than `limit` seconds; if it may wait longer than others, it asks alone.
 local function ask_with_others(self, cards, key, value, limit)
-  local shared, json, err, info = self.store:share(key, limit, look, ask, self, self.access.base(cards), key, value)
-  if shared then
-    return json, err, info
+  if not limit or limit <= self.longest then
+    local shared, json, err, info = self.store:share(key, limit, look, ask, self, self.access.base(cards), key, value,
+      nil, self.now())
+    if shared then
+      return json, err, info
+    end
   end
   return ask(self, cards, key, value)
 end
@@ -211,7 +221,7 @@ end
 local function refresh_behind(self, cards, key, value)
   local name = "refresh " .. key
   if not self.store:claim(name, self.longest_refresh)
-    or self.store:spawn(refresh, self, self.access.base(cards), key, value, NO_SLOT) then
+    or self.store:spawn(refresh, self, self.access.base(cards), key, value, self.refresh_wait) then
     return true
   end
   self.store:release(name)
@@ -229,6 +239,9 @@ end
 
 -- Returns a card that is no longer fresh, if it may be handed out before the service was asked; or nothing.
 local function get_early(self, cards, key, value, age, json)
+  if self.store:is_claimed("refused") then
+    return nil -- callers are told why
+  end
   local in_trouble = self.store:is_claimed("trouble")
   local limit = self.ttl + (in_trouble and math.max(self.grace, self.stale) or self.grace)
   if age <= limit and leave_it_to_others(self, cards, key, value, in_trouble) then
@@ -254,15 +267,12 @@ local function key_of(self, value)
   return self.name .. (#normal <= LONGEST_KEY and normal or "#" .. core.sha256(normal))
 end
 
---- Returns the cached result of a find, if there is one that may be handed out now; or nothing.
--- @param cards the resource
--- @tparam string value the card's value
--- @tparam number max_age how old the result may be, in seconds
--- @return what find returns
+-- Returns the cached result of a find, as `find` does, if there is one that may be handed out now and is at most
+-- `max_age` seconds old; or nothing. `cards` is the resource.
 function Cache:get(cards, value, max_age)
   local key = key_of(self, value)
   local kind, age, json = parse(self, key)
-  if not kind or age > max_age then
+  if not kind or age > max_age or max_age == 0 then
     return nil
   elseif kind == "f" and age <= self.ttl then
     self.store:count("hits")
@@ -275,12 +285,9 @@ function Cache:get(cards, value, max_age)
   end
 end
 
---- Asks the service, and keeps its response.
--- @param cards the resource
--- @tparam string value the card's value
--- @tparam number max_age how old the result may be, if the service does not respond; 0 asks for this caller alone
--- @tparam[opt] number limit how many seconds the caller waits at most
--- @return what find returns
+-- Asks the service, and keeps its response. If the service does not respond, an older result may be at most `max_age`
+-- seconds old; with 0 the service is asked for this caller alone. A caller waits for at most `limit` seconds, if given.
+-- Returns what `find` returns.
 function Cache:find(cards, value, max_age, limit)
   local key = key_of(self, value)
   self.store:count("misses")
@@ -295,8 +302,7 @@ function Cache:find(cards, value, max_age, limit)
   return nil, self.access.error(err)
 end
 
---- Forgets a card, because it was changed elsewhere.
--- @tparam string value the card's value
+-- Forgets a card, because it was changed elsewhere.
 function Cache:forget(value)
   local key = key_of(self, value)
   self.store:advance(key)
@@ -305,10 +311,8 @@ end
 
 -- ---- changes ----------------------------------------------------------------------------
 
---- Notes that a change of a card begins. Should `end_change` never follow, because an error is raised, finds are kept
--- for a short time only until no change can take effect any more.
--- @tparam string value the card's value
--- @return what `end_change` needs
+-- Notes that a change of a card begins, and returns what `end_change` needs. Should that never follow, because an error
+-- is raised, finds are kept for a short time only, until no change can take effect any more.
 function Cache:begin_change(value)
   local key = key_of(self, value)
   local generation = self.store:advance(key)
@@ -317,19 +321,16 @@ function Cache:begin_change(value)
   return { key = key, generation = generation }
 end
 
---- Notes how a change has ended, and keeps the card that it returned, if nobody else has changed the card meanwhile.
--- @tparam table change what `begin_change` returned
--- @tparam boolean deletes whether the card was to be deleted
--- @tparam[opt] string json the card as it is now
--- @tparam[opt] table err the error
+-- Notes how a change has ended: with `json`, the card as it is now, or with an error. It is kept if nobody else has
+-- changed the card meanwhile. `deletes` says whether the card was to be deleted.
 function Cache:end_change(change, deletes, json, err)
   local store, key = self.store, change.key
   local was_alone = store:is_current(key, change.generation)
   local generation = store:advance(key)
   store:drop(key)
-  if err and err.outcome_unknown then
+  if err and err.outcome_unknown or not was_alone then
     store:mark("doubt " .. key, DOUBT)
-  elseif was_alone then
+  else
     store:release("doubt " .. key)
     if deletes and (not err or err.kind == "not_found") then
       keep_error(self, key, generation, DELETED)
@@ -339,8 +340,7 @@ function Cache:end_change(change, deletes, json, err)
   end
 end
 
---- Returns how often each event was counted.
--- @treturn table numbers by name, of which none is missing
+-- Returns how often each event was counted, by name. None is missing.
 function Cache:stats()
   local counts, stats = self.store:counts(), {}
   for _, name in ipairs(COUNTED) do
@@ -353,32 +353,27 @@ end
 
 local kinds = { ttl = "seconds", negative_ttl = "age", grace = "age", stale = "age", most = "count", dict = "string" }
 
---- Checks the option `cache`. Mistakes are raised at `level`, as by `error`.
--- @tparam string where how messages begin
--- @param options a table, or true for the defaults
--- @tparam integer level the level at which mistakes are raised
--- @treturn table the settings, complete
+-- Checks the option `cache`, a table or true, and returns all settings. `where` begins the messages of mistakes, which
+-- are raised at `level`, as by `error`.
 function cache.check(where, options, level)
   local settings = schema.check(where, kinds, options == true and {} or options, level + 1)
   for name, value in pairs(DEFAULTS) do
     settings[name] = settings[name] or value
   end
+  settings.negative_ttl = settings.negative_ttl or math.min(NEGATIVE_TTL, settings.ttl)
   if settings.negative_ttl > settings.ttl then
     error(where .. ": negative_ttl is longer than ttl", level + 1)
   end
   return settings
 end
 
---- Makes a cache.
--- @tparam table settings those of `check`; `now`, which returns the time; `name`, the prefix of keys, or nil; and
---   `longest`, the seconds that a call may take, or nil
--- @param store where the texts are
--- @tparam table access what the cache does with a resource: `ask`, `base`, `decode` and `error`
--- @treturn Cache
+-- Makes a cache. `settings` are those of `check`; `now`, which returns the time in milliseconds; `name`, the prefix of
+-- keys, or nil; `longest`, the seconds that a call may take, or nil; and `refresh_wait`, the seconds that a refresh
+-- waits for a slot. `access` is what it does with a resource: `ask`, `base`, `decode` and `error`.
 function cache.new(settings, store, access)
   return setmetatable({ store = store, access = access, ttl = settings.ttl, negative_ttl = settings.negative_ttl,
     grace = settings.grace, stale = settings.stale, json = settings.json or false, now = settings.now,
-    lifetime = settings.ttl + math.max(settings.grace, settings.stale),
+    lifetime = settings.ttl + math.max(settings.grace, settings.stale) + SPARE, refresh_wait = settings.refresh_wait,
     longest = settings.longest or LONGEST_CALL, name = settings.name or "",
     longest_refresh = math.min(settings.longest or LONGEST_REFRESH, LONGEST_REFRESH) }, Cache)
 end

@@ -1,11 +1,12 @@
---- Keeps what leat.cache knows in this process: for scripts, event loops and games. The methods are those of a store,
+-- Keeps what leat.cache knows in this process: for scripts, event loops and games. The methods are those of a store,
 -- see leat.cache.
--- @module leat.cache_memory
 
 local drivers = require("leat.driver")
 
 local Store = {}
 Store.__index = Store
+
+local NAMES = 10000 -- so many claims are kept at least
 
 -- ---- tables of limited size -------------------------------------------------------------
 
@@ -149,9 +150,16 @@ local function may_join(self, key, flight)
   return flight and not (flight.task and flight.task.done) and self:is_current(key, flight.generation)
 end
 
+local function canceled(message)
+  return { kind = "canceled", message = message, sent = "no", attempts = 0, outcome_unknown = false,
+    operation = "contact_identifiers.find" }
+end
+
 function Store:share(key, limit, _, f, ...)
   if limit or not in_task() then
     return nil
+  elseif drivers.scheduler.current().canceled then
+    return true, nil, canceled("the task was canceled")
   end
   local flight = self.flights[key]
   if may_join(self, key, flight) then
@@ -161,13 +169,13 @@ function Store:share(key, limit, _, f, ...)
     self.flights[key] = flight
     flight.task = spawn(fly, self, key, flight, f, ...)
   end
-  local refused, canceled = drivers.scheduler.join(flight.task)
-  if canceled then
-    return true, nil, { kind = "canceled", message = refused, sent = "no", attempts = 0, outcome_unknown = false,
-      operation = "contact_identifiers.find" }
+  local refused, was_canceled = drivers.scheduler.join(flight.task)
+  if was_canceled then
+    return true, nil, canceled(refused)
   elseif refused then
     error("leat: contact_identifiers.find: " .. refused, 0)
   end
+  land(self, key, flight) -- it may have raised an error
   return true, flight.task:wait()
 end
 
@@ -181,13 +189,10 @@ function Store:counts()
   return self.numbers
 end
 
---- Makes a store.
--- @tparam integer most how many texts it keeps
--- @tparam function now returns the time in milliseconds
--- @treturn Store
+-- Makes a store that keeps `most` texts. `now` returns the time in milliseconds.
 local function new(most, now)
-  return setmetatable({ texts = new_table(most, now), names = new_table(most, now), now = now, numbers = {},
-    flights = {}, generations = setmetatable({}, { __mode = "v" }) }, Store)
+  return setmetatable({ texts = new_table(most, now), names = new_table(math.max(most, NAMES), now), now = now,
+    numbers = {}, flights = {}, generations = setmetatable({}, { __mode = "v" }) }, Store)
 end
 
 return { new = new }

@@ -1,11 +1,10 @@
---- Keeps what leat.cache knows in two lua_shared_dicts, for all workers of nginx. The methods are those of a store, see
+-- Keeps what leat.cache knows in two lua_shared_dicts, for all workers of nginx. The methods are those of a store, see
 -- leat.cache. The option `dict` of the cache names the one with the texts, of which nginx removes the oldest when it
 -- is full. The option `shared` of the client names the other one, with what must not be removed by cards:
 --
 --    leat ACCOUNT cache g KEY      the generation of a card
 --    leat ACCOUNT cache c NAME     a name that was claimed, and by whom
 --    leat ACCOUNT cache n NAME     how often an event was counted
--- @module leat.nginx_cache
 
 local ngx = package.loaded.ngx
 local caches = require("leat.cache")
@@ -19,6 +18,7 @@ Store.__index = Store
 
 local LOCK = 2 -- seconds after which a worker that finds a card for all may have died
 local LOOK = 0.05 -- seconds between two looks for what another worker has learned
+local CHECK = 0.25 -- seconds between two looks whether a flight is lost
 local START = 1 -- seconds to wait for a timer to begin; after that it may never begin
 local FLUSH = 1 -- seconds between two additions of a worker's counts to those of all
 
@@ -45,8 +45,10 @@ function Store:mark(name, seconds)
   self.notes:set(self.name .. "c " .. name, self.worker(), seconds)
 end
 
+-- Without room for it, nobody can have it.
 function Store:claim(name, seconds)
-  return (self.notes:add(self.name .. "c " .. name, self.worker(), seconds))
+  local claimed, why = self.notes:add(self.name .. "c " .. name, self.worker(), seconds)
+  return claimed or why ~= "exists"
 end
 
 function Store:release(name)
@@ -98,7 +100,7 @@ local function lead(self, key, look, f, ...)
 end
 
 local function fly(self, key, flight, ...)
-  flight.begun = true
+  flight.thread = coroutine.running()
   flight.fine, flight.json, flight.err, flight.info = pcall(lead, self, key, ...)
   flight.ended = true
   if self.flights[key] == flight then
@@ -108,13 +110,14 @@ local function fly(self, key, flight, ...)
 end
 
 local function on_timer(_, self, key, flight, ...)
-  if not flight.begun then -- otherwise its request has stopped waiting for the timer
+  if not flight.thread then -- otherwise its request has stopped waiting for the timer
     fly(self, key, flight, ...)
   end
 end
 
 local function begin_flight(self, key, ...)
-  local flight = { generation = self:generation(key), ready = semaphore.new(), begun = false, ended = false }
+  local flight = { generation = self:generation(key), made = core.now(), ready = semaphore.new(), thread = false,
+    ended = false }
   self.flights[key] = flight
   if ngx.get_phase() == "timer" or not ngx.timer.at(0, on_timer, self, key, flight, ...) then
     fly(self, key, flight, ...)
@@ -122,13 +125,22 @@ local function begin_flight(self, key, ...)
   return flight
 end
 
--- nginx silently drops timers beyond lua_max_running_timers, so the first who has waited for a second goes on without.
-local function wait_for(self, key, flight, due, ...)
-  local began = core.now()
+-- Returns whether a flight will never end: nginx silently drops timers beyond lua_max_running_timers, and ends requests
+-- and light threads. `limit` is how many seconds the caller waits.
+local function is_lost(flight, limit)
+  if not flight.thread then
+    return core.now() >= flight.made + 1000 * math.min(START, limit / 4)
+  end
+  local status = coroutine.status(flight.thread)
+  return not flight.ended and (status == "dead" or status == "zombie")
+end
+
+-- The first who notices that the flight is lost goes on without.
+local function wait_for(self, key, flight, limit, ...)
+  local due = core.now() + limit * 1000
   while not flight.ended and core.now() < due do
-    local until_ms = flight.begun and due or math.min(due, began + START * 1000)
-    flight.ready:wait(math.max(0.001, (until_ms - core.now()) / 1000))
-    if not flight.begun and core.now() >= began + START * 1000 then
+    flight.ready:wait(math.max(0.001, math.min((due - core.now()) / 1000, limit / 4, CHECK)))
+    if not flight.ended and is_lost(flight, limit) then
       fly(self, key, flight, ...)
     end
   end
@@ -148,14 +160,14 @@ function Store:share(key, limit, ...)
   if nginx.refusal() then
     return nil -- the driver says why
   end
-  local due = core.now() + (limit or self.longest) * 1000
+  limit = limit or self.longest
   local flight = self.flights[key]
-  if flight and self:is_current(key, flight.generation) then
+  if flight and self:is_current(key, flight.generation) and not is_lost(flight, limit) then
     self:count("coalesced")
   else
     flight = begin_flight(self, key, ...)
   end
-  wait_for(self, key, flight, due, ...)
+  wait_for(self, key, flight, limit, ...)
   return results(flight)
 end
 
@@ -212,7 +224,7 @@ local function new(options, access)
       settings.dict, settings.dict)
   end
   local longest = settings.longest
-  local headers = options.headers and core.sha256(table.concat(options.headers, "\0")) .. " " or ""
+  local headers = type(options.headers) == "table" and core.sha256(table.concat(options.headers, "\0")) .. " " or ""
   settings.name = shared.prefix_of(options) .. headers
   local store = setmetatable({ texts = texts, notes = ngx.shared[options.shared], name = settings.name .. "cache ",
     longest = longest, lasting = 2 * longest + 60, numbers = {}, due = false, flights = {},

@@ -116,7 +116,7 @@ local METRICS = {
     counted("queue", seconds, { "reason" }) },
   { "leat_finds_total", "counter", "Finds of a client with a cache, by what the cache had.", finds },
   { "leat_coalesced_finds_total", "counter", "Misses that shared the request of another find.", cached("coalesced") },
-  { "leat_rescued_finds_total", "counter", "Misses that got an old card because the service could not answer.",
+  { "leat_rescued_finds_total", "counter", "Misses that got an old card because the service did not respond.",
     cached("rescued") },
   { "leat_refused_refreshes_total", "counter", "Refreshes of cached cards that found no free slot of the rate.",
     cached("refused_refreshes") },

@@ -394,6 +394,9 @@ function ContactIdentifiers:find(value, options, ...)
     return finish(self, FIND, call)
   end
   call:free()
+  if self.hooks.token and token_function.is_running(self.hooks.token) then
+    blame(FIND, OWN_CLIENT)
+  end
   return cache:find(self, value, max_age, limit_of(self))
 end
 

@@ -155,6 +155,57 @@ describe("workers of nginx that share a cache", function()
     assert.truthy(own:log():find("lua_max_running_timers are not enough", 1, true))
   end)
 
+  it("answer requests after a light thread was killed that found the card for all", function()
+    local own = start("", 1)
+    finally(function() own:stop() end)
+    upstream:fault { operation = "find", delay = 1 }
+    local prefix = client()
+    own:run("timer", prefix .. [[
+      local thread = ngx.thread.spawn(function() cards:find('1') end)
+      ngx.sleep(0.2)
+      ngx.thread.kill(thread)
+    ]])
+    assert.equal("one", (own:run("content", prefix .. FIND:format("1"))))
+  end)
+
+  it("answer requests although a timer was dropped, and no caller waits for a second", function()
+    local own = start("lua_max_running_timers 1;", 1)
+    finally(function() own:stop() end)
+    own:run("content", "ngx.timer.at(0, function() ngx.sleep(2) end) ngx.sleep(0.1)")
+    local prefix = client("", "timeout = 0.4")
+    for i = 1, 3 do
+      assert.equal("one", (own:run("content", prefix .. FIND:format(tostring(i)))))
+    end
+  end)
+
+  it("are as new as each caller demands, also those that another worker finds", function()
+    local prefix = client()
+    all_at_once(12, prefix .. FIND:format("1"))
+    socket.sleep(0.6)
+    upstream:fault { operation = "find", delay = 0.3, times = math.huge }
+    finally(function() upstream:clear_faults() end)
+    local young = FIND:gsub("find%(%%q%)", "find('1', { max_age = 0.5 })")
+    local _, infos = all_at_once(30, prefix .. young)
+    for _, info in ipairs(infos) do
+      assert.truthy(not info.age or info.age <= 0.5, info.age)
+    end
+  end)
+
+  it("have the options json and headers, and the limits of a view", function()
+    upstream:fault { operation = "find", delay = 0.3, times = math.huge }
+    finally(function() upstream:clear_faults() end)
+    local prefix = client("", "json = true, timeout = 0.2, headers = function() return { traceparent = '1' } end")
+    local code = prefix .. "local card, err, info = client:with { timeout = 5 }.contact_identifiers:find('1') "
+      .. "return info and info.json or err.kind, info, ngx.worker.pid()"
+    assert.truthy((nginx:run("content", code)):find('"value":"1"', 1, true))
+    prefix = client("", "json = true")
+    code = prefix .. "local card, err, info = cards:find('2') "
+      .. "return info and info.json or err.kind, 0, ngx.worker.pid()"
+    for _, json in ipairs((all_at_once(30, code))) do
+      assert.truthy(json:find('"value":"2"', 1, true), json)
+    end
+  end)
+
   it("see what another worker has changed, whatever finds are under way meanwhile", function()
     local prefix = client("ttl = 60, grace = 60")
     local read = prefix .. FIND:format("1")

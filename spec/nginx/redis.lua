@@ -48,7 +48,7 @@ local function start()
       return self
     end
   end
-  error("redis-server found no port")
+  error("redis-server does not start:\n" .. shell("cat %s/log", self.folder))
 end
 
 -- Executes a command and returns the reply as text.

@@ -103,6 +103,16 @@ cache_in_nginx() {
   timeout 300 make -s LUA="$LUA" test-nginx NGINX_SPECS=spec/nginx/cache_nginx.lua BUSTED_FLAGS=--no-keep-going
 }
 
+# Runs those of machines with nginx that share a rate.
+fleet_in_nginx() {
+  timeout 300 make -s LUA="$LUA" test-nginx NGINX_SPECS=spec/nginx/fleet_nginx.lua BUSTED_FLAGS=--no-keep-going
+}
+
+# Runs the specs of metrics and health.
+metrics_alone() {
+  specs spec/metrics_spec.lua
+}
+
 in_postgres() { # in_postgres NAME FLAG...: runs specs with a server of PostgreSQL
   specs=spec/postgres/$1_postgres.lua
   shift
@@ -124,9 +134,10 @@ no_leak() {
   ! LUA="$LUA" sh spec/support/canary.sh few 2>&1 | grep 'a piece of a secret stands in'
 }
 
-# Runs the specs in a real nginx, up to the first that fails.
+# Runs the specs of the driver in a real nginx, up to the first that fails.
 in_nginx() {
-  timeout 300 make -s LUA="$LUA" test-nginx BUSTED_FLAGS=--no-keep-going
+  files=$(find spec/nginx -name '*_nginx.lua' | grep -v 'cache_\|fleet_\|metrics_\|examples_' | tr '\n' ' ')
+  timeout 300 make -s LUA="$LUA" test-nginx NGINX_SPECS="$files" BUSTED_FLAGS=--no-keep-going
 }
 
 is_selected() {
@@ -507,7 +518,7 @@ mutant cache-joins-a-find-from-before-a-change 14 \
 mutant cache-trusts-what-is-seen-after-an-error 14 \
   's/^  self.store:mark("doubt " .. key, self.longest + DOUBT)$//'
 mutant cache-ignores-max-age 14 \
-  's/^  if not kind or age > max_age then/  if not kind then/'
+  's/^  if not kind or age > max_age or max_age == 0 then/  if not kind then/'
 mutant cache-hides-a-wrong-key 14 \
   's/^local outages = {/local outages = { unauthorized = true,/'
 mutant cache-keeps-failures 14 \
@@ -517,11 +528,27 @@ mutant cache-everyone-probes - \
 
 passes=cache_in_nginx
 mutant nginx-cache-joins-a-find-from-before-a-change 14 \
-  's/^  if flight and self:is_current(key, flight.generation) then/  if flight then/'
+  's/^  if flight and self:is_current(key, flight.generation) and not/  if flight and not/'
 mutant nginx-cache-each-worker-asks - \
   's/^  while not self:claim(name, LOCK) do/  while false do/'
 mutant nginx-cache-waits-for-a-dropped-timer 2 \
-  's/^    if not flight.begun and core.now() >= began + START \* 1000 then/    if false then/'
+  's/^    if not flight.ended and is_lost(flight, limit) then/    if false then/'
+
+passes=fleet_in_nginx
+mutant fleet-gives-a-slot-to-two - \
+  's/^else at = at + length end/else at = at end/'
+mutant fleet-ignores-a-pause - \
+  's/^if pause > 0 then at = math.max(at, now + pause)/if pause > 0 then at = at/'
+mutant fleet-each-machine-takes-all - \
+  's/, last, us, length \* fleet.machines)/, last, us, length)/'
+mutant fleet-shows-a-password 5 \
+  's/tostring(why):match("^%u+") or "?")/tostring(why))/'
+
+passes=metrics_alone
+mutant calls-not-counted - \
+  's/^  counts->ends\[row\]\[error->kind\].calls++;//'
+mutant health-forgets-failures - \
+  's/^    health->failure_ms = later(now.monotonic_ms, health->success_ms);//'
 
 passes=in_nginx
 mutant nginx-verification-off 6 \
