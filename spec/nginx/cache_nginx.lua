@@ -266,6 +266,27 @@ describe("workers of nginx that share a cache", function()
     assert.equal(2, finds())
   end)
 
+  it("are those of an account and of the same headers, and the dicts contain no key", function()
+    local function ask(account, language)
+      local code = ("local client = app.client('%s %s', function() return { shared = 'leat', account = %q, "
+        .. "base_url = %q, api_key = %q, headers = { Language = %q }, cache = { dict = 'finds' } } end) "
+        .. "local cards = client.contact_identifiers\n"):format(account, language, account, upstream.url, secrets.key,
+        language)
+      return select(2, nginx:run("content", code .. FIND:format("1"))).cached or "asked"
+    end
+    assert.same({ "asked", "asked", "asked", "fresh" },
+      { ask("ann", "nl"), ask("ann", "en"), ask("bob", "nl"), ask("ann", "nl") })
+    local text = nginx:run("content", [[local list = {}
+      for _, dict in ipairs { ngx.shared.leat, ngx.shared.finds } do
+        for _, key in ipairs(dict:get_keys(0)) do
+          list[#list + 1] = key .. " " .. tostring((dict:get(key)))
+        end
+      end
+      return table.concat(list, "\n")]])
+    assert.truthy(text:find('"value":"1"', 1, true))
+    assert.is_nil(text:find(secrets.key, 1, true))
+  end)
+
   it("ignore what others have put into the dict", function()
     local code = client() .. FIND:format("1")
     nginx:run("content", code)
