@@ -670,7 +670,7 @@ describe("cached finds", function()
     end)
 
     it("do not join a find that began before a change", function()
-      server:fault { operation = "find", delay = 0.3, nth = 1 }
+      server:fault { operation = "find", delay = 0.3, stale = true, nth = 1 }
       local old = tasks.spawn(find, client)
       tasks.poll()
       local new

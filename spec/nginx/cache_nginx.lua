@@ -238,7 +238,7 @@ describe("workers of nginx that share a cache", function()
     local own = start("", 1)
     finally(function() own:stop() end)
     local prefix = client()
-    upstream:fault { operation = "find", delay = 0.5, nth = 1 }
+    upstream:fault { operation = "find", delay = 0.5, stale = true, nth = 1 }
     local old = own:ask("content", prefix .. FIND:format("1"))
     repeat socket.sleep(0.01) until finds() == 1
     own:run("content", prefix .. "assert(cards:update('1', { name = 'two' })) cards:forget('1')")
