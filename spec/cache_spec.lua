@@ -672,7 +672,7 @@ describe("cached finds", function()
     it("do not join a find that began before a change", function()
       server:fault { operation = "find", delay = 0.3, stale = true, nth = 1 }
       local old = tasks.spawn(find, client)
-      tasks.poll()
+      repeat tasks.poll(0.01) until #server:requests("find") == 1
       local new
       tasks.spawn(function()
         assert(client.contact_identifiers:update("1", { name = "two" }))
