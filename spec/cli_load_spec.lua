@@ -2,6 +2,7 @@
 --    make soak      runs this with more values, and a service that is away for longer
 local command = dofile("spec/support/command.lua")
 local now = dofile("spec/support/clock.lua")
+local reserve_port = dofile("spec/support/port.lua")
 local sandbox = require("leat.sandbox")
 
 local MANY = tonumber(os.getenv("LEAT_VALUES")) or 6000
@@ -125,14 +126,6 @@ end)
 
 -- ---- a service that is away -------------------------------------------------------------
 
--- Returns the port that a sandbox listened on, and stops it.
-local function free_port()
-  local one = assert(sandbox.start {})
-  local port = tonumber(one.url:match(":(%d+)"))
-  one:stop()
-  return port
-end
-
 -- Starts a command that finds or creates the values 1 to 10.
 local function start(name, url)
   local lines = {}
@@ -155,7 +148,7 @@ end
 
 it("a retry is mentioned after a second, once", function()
   local result = command.run { args = { "find", "1", "--timeout", "5" },
-    env = { LEAT_BASE_URL = "http://127.0.0.1:" .. free_port(), LEAT_API_KEY = "sandbox" } }
+    env = { LEAT_BASE_URL = "http://127.0.0.1:" .. reserve_port(), LEAT_API_KEY = "sandbox" } }
   assert.equal(5, result.status)
   local _, notices = result.stderr:gsub("leat: connection: trying again until %-%-timeout", "")
   assert.equal(1, notices, result.stderr)
@@ -166,7 +159,7 @@ it("nothing fails that still succeeds within the timeout", function()
   for i = 1, 10 do
     cards[i] = { value = tostring(i) }
   end
-  local port = free_port()
+  local port = reserve_port()
   local servers, found, created = {}, {}, {}
   for i, kind in ipairs { "maintenance", "connection", "server" } do
     for name, list in pairs { find = found, create = created } do

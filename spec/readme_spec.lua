@@ -1,7 +1,7 @@
 -- Checks the README's form, and runs its commands that install nothing. spec/support/fresh.sh runs those that do, and
 -- spec/snippets_spec.lua runs the examples of Lua and of the console.
 local markdown = dofile("spec/support/markdown.lua")
-local sandbox = require("leat.sandbox")
+local reserve_port = dofile("spec/support/port.lua")
 
 local interpreter = dofile("spec/support/interpreter.lua")
 
@@ -18,13 +18,6 @@ local function commands_of(title)
   end
   assert(#text > 0, title)
   return table.concat(text)
-end
-
-local function free_port()
-  local server = assert(sandbox.start())
-  local port = server.url:match(":(%d+)")
-  server:stop()
-  return port
 end
 
 -- The command in the path is that of this tree. The shell ends once the sandbox, which it stops, has ended.
@@ -51,7 +44,7 @@ describe("the README", function()
   end)
 
   it("leads to a card in the sandbox", function()
-    local commands = commands_of("A key, or the sandbox"):gsub("8082", free_port())
+    local commands = commands_of("A key, or the sandbox"):gsub("8082", reserve_port())
     local pipe = assert(io.popen(SHELL:format(interpreter, commands)))
     local printed = pipe:read("*a")
     pipe:close()

@@ -206,7 +206,7 @@ end)
 describe("docs/openresty.md", function()
   local markdown = dofile("spec/support/markdown.lua")
 
-  local free_port = dofile("spec/nginx/server.lua").free_port
+  local reserve_port = dofile("spec/support/port.lua")
 
   local write = dofile("spec/support/write.lua")
 
@@ -229,7 +229,7 @@ describe("docs/openresty.md", function()
 
   it("leads to a handler", function()
     local home, script = run_command("mktemp -d"), os.tmpname()
-    write(script, commands(home, { ["8080"] = free_port(), ["8081"] = free_port() }))
+    write(script, commands(home, { ["8080"] = reserve_port(), ["8081"] = reserve_port() }))
     local pipe = assert(io.popen(("env -u MAKEFLAGS -u MAKELEVEL LEAT_DEPS=check HOME=%s sh %s 2>&1"):format(
       home, script)))
     local said = pipe:read("*a")

@@ -1,54 +1,36 @@
--- Servers of Redis for specs, in a temporary folder, on a port of 127.0.0.1 that was free. They store nothing.
+-- Servers of Redis for specs, in a temporary folder, on a port of 127.0.0.1 that is reserved. They store nothing.
 local socket = require("socket")
+local shell = dofile("spec/support/shell.lua")
+local reserve_port = dofile("spec/support/port.lua")
 
 local Server = {}
 Server.__index = Server
 
 local PASSWORD = "Tr0ub4dor-and-3"
 
--- Returns what a shell command prints, and raises an error if it fails.
-local function shell(command, ...)
-  local pipe = assert(io.popen(("{ %s ; } 2>&1 && echo fine"):format(command:format(...))))
-  local text = pipe:read("*a")
-  pipe:close()
-  local output = text:match("^(.*)fine\n$")
-  return output or error("failed: " .. command:format(...) .. "\n" .. text, 2)
-end
-
-local function free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tonumber(port)
-end
-
--- Starts the server. Returns false if another process took the port meanwhile.
-local function try(self)
+-- Starts the server, again with the same port, without what it held.
+function Server:restart()
   self.pid = shell("redis-server --bind 127.0.0.1 --port %d --dir %s --save '' --requirepass %s "
     .. "--user leat on '>%s' '~leat:*' +eval +time +get +set >>%s/log 2>&1 </dev/null & echo $!", self.port,
     self.folder, PASSWORD, PASSWORD, self.folder):match("%d+")
   for _ = 1, 500 do
     if pcall(self.command, self, "ping") then
-      return true
-    elseif not pcall(shell, "kill -0 %s", self.pid) then
-      return false
+      return
+    elseif not self:is_alive() then
+      break
     end
     socket.sleep(0.01)
   end
-  error(shell("cat %s/log", self.folder))
+  error("redis-server did not start:\n" .. shell("cat %s/log", self.folder))
 end
 
 -- Starts a server with a password. Its user `leat` has the same one, and no more rights than needed.
 local function start()
   local self = setmetatable({ folder = shell("mktemp -d /tmp/leat-redis.XXXXXX"):match("[^\n]+"), password = PASSWORD },
     Server)
-  for _ = 1, 10 do
-    self.port = free_port()
-    if try(self) then
-      return self
-    end
-  end
-  error("redis-server does not start:\n" .. shell("cat %s/log", self.folder))
+  self.port = reserve_port()
+  self:restart()
+  return self
 end
 
 -- Executes a command and returns the reply as text.
@@ -95,11 +77,6 @@ function Server:kill()
   while self:is_alive() do
     socket.sleep(0.005)
   end
-end
-
--- Starts the server again, on the same port, without what it held.
-function Server:restart()
-  assert(try(self), "the port is taken")
 end
 
 -- Ends the server, and removes the folder.

@@ -2,6 +2,7 @@
 -- and in cleartext. Another nginx is the server that sends too much.
 local certificates = dofile("spec/support/certificates.lua")
 local server = dofile("spec/nginx/server.lua")
+local reserve_port = dofile("spec/support/port.lua")
 local interpreter = dofile("spec/support/interpreter.lua")
 
 describe("in nginx, a kept connection", function()
@@ -9,7 +10,7 @@ describe("in nginx, a kept connection", function()
   local clients = {}
 
   setup(function()
-    dir, tls_port = certificates.make(), server.free_port()
+    dir, tls_port = certificates.make(), reserve_port()
     local pipe = assert(io.popen(("echo $$ && exec %s spec/nginx/dns.lua"):format(interpreter)))
     names = { pid = pipe:read("*l"), port = pipe:read("*l"), pipe = pipe }
     upstream = server.start { listen = ("listen 127.0.0.1:%d ssl;"):format(tls_port)

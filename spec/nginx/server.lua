@@ -4,6 +4,8 @@
 local socket = require("socket")
 local cjson = require("cjson")
 
+local reserve_port = dofile("spec/support/port.lua")
+
 local root, modules = assert(os.getenv("LEAT_ROOT")), assert(os.getenv("LEAT_NGINX_MODULES"))
 local Server = {}
 Server.__index = Server
@@ -16,13 +18,6 @@ local function read(command)
 end
 
 local server = {}
-
-function server.free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tonumber(port)
-end
 
 local conf = [[
 load_module /usr/lib/nginx/modules/ndk_http_module.so;
@@ -94,32 +89,21 @@ function Server:log()
   return text
 end
 
--- Returns false if another process took the port meanwhile.
-local function try(self, given)
-  self.port = server.free_port()
+function server.start(given)
+  given = given or {}
+  local self = setmetatable({ dir = read("mktemp -d"), port = reserve_port() }, Server)
   write_conf(self.dir, self.port, given)
   self.pid = read(("%s nginx -p %s/ -e error.log -c nginx.conf </dev/null >%s/output 2>&1 & echo $!"):format(
     given.environment or "", self.dir, self.dir))
   for _ = 1, 500 do
     if listens(self.port) then
-      return is_alive(self.pid)
+      return self
     elseif not is_alive(self.pid) then
       break
     end
     socket.sleep(0.01)
   end
-  assert(self:log():find("Address already in use", 1, true), self:log())
-  return false
-end
-
-function server.start(given)
-  local self = setmetatable({ dir = read("mktemp -d") }, Server)
-  for _ = 1, 10 do
-    if try(self, given or {}) then
-      return self
-    end
-  end
-  error("nginx found no port")
+  error("nginx did not start: " .. self:log())
 end
 
 -- Requests a path and returns the connection; the caller need not read the response.

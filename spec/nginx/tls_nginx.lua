@@ -3,6 +3,7 @@
 local sandbox = require("leat.sandbox")
 local certificates = dofile("spec/support/certificates.lua")
 local server = dofile("spec/nginx/server.lua")
+local reserve_port = dofile("spec/support/port.lua")
 local interpreter = dofile("spec/support/interpreter.lua")
 local secrets = dofile("spec/support/secrets.lua")
 
@@ -77,7 +78,7 @@ describe("in nginx, over TLS,", function()
   end)
 
   it("a server that does not send its intermediate certificate is reported", function()
-    local dir, port = certificates.make(), server.free_port()
+    local dir, port = certificates.make(), reserve_port()
     local other = server.start { listen = ("listen 127.0.0.1:%d ssl;"):format(port)
       .. ("ssl_certificate %s/chained.crt; ssl_certificate_key %s/chained.key;"):format(dir, dir) }
     local rooted = server.start { conf = ("resolver 127.0.0.1:%s; lua_ssl_trusted_certificate %s/root.crt;"):format(

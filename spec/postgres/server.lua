@@ -1,34 +1,13 @@
 -- Servers of PostgreSQL and pgbouncer for specs, in a temporary folder, on a socket there and on a port of 127.0.0.1
--- that was free. Both refuse to run as root, so they run as the user postgres then.
-local socket = require("socket")
+-- that is reserved. Both refuse to run as root, so they run as the user postgres then.
+local shell = dofile("spec/support/shell.lua")
+local write = dofile("spec/support/write.lua")
+local reserve_port = dofile("spec/support/port.lua")
 
 local PASSWORD = "Tr0ub4dor"
 
 local Server = {}
 Server.__index = Server
-
--- Returns what a shell command prints, and raises an error if it fails. A sanitizer, or what else may be loaded into
--- this process, is not loaded into the servers.
-local function shell(command, ...)
-  local pipe = assert(io.popen(("unset LD_PRELOAD; { %s ; } 2>&1 && echo fine"):format(command:format(...))))
-  local text = pipe:read("*a")
-  pipe:close()
-  local output = text:match("^(.*)fine\n$")
-  return output or error("failed: " .. command:format(...) .. "\n" .. text, 2)
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, "w"))
-  assert(file:write(text))
-  file:close()
-end
-
-local function free_port()
-  local listener = assert(socket.bind("127.0.0.1", 0))
-  local _, port = listener:getsockname()
-  listener:close()
-  return tonumber(port)
-end
 
 -- What comes before a program for `shell` that loads this library: a sanitizer must be loaded into it, too.
 local preloaded = os.getenv("LD_PRELOAD")
@@ -62,7 +41,7 @@ local function prepare_data(folder)
   end
   make_data(folder)
   if kept then -- another process may keep its own at the same time
-    local new = ("%s.%d"):format(kept, free_port())
+    local new = kept .. folder:match("%.%w+$")
     shell("cp -a %s %s && mv -T %s %s || rm -r %s", folder, new, new, kept, new)
   end
 end
@@ -72,7 +51,7 @@ end
 local function start(options)
   local folder = shell("mktemp -d /tmp/leat-pg.XXXXXX"):match("[^\n]+")
   options = options or {}
-  local self = setmetatable({ folder = folder, port = free_port(), password = PASSWORD,
+  local self = setmetatable({ folder = folder, port = reserve_port(), password = PASSWORD,
     host = options.host or "127.0.0.1", prefix = options.prefix or "", settings = options.settings or "-c fsync=off" },
     Server)
   prepare_data(folder)
@@ -112,7 +91,7 @@ end
 
 -- Starts a pooler that lends each transaction one of two connections, and returns its port.
 function Server:pool()
-  local port, path = free_port(), self.folder .. "/pgbouncer"
+  local port, path = reserve_port(), self.folder .. "/pgbouncer"
   write(path .. ".ini", ([[
 [databases]
 postgres = host=%s port=%d user=leat password=%s
