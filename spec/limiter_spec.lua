@@ -239,7 +239,7 @@ describe("a limiter", function()
   end)
 
   it("gives the slot of a call that was canceled to the next one", function()
-    store.back = 100
+    store.back = 200
     local client = connect { rate = 1 }
     local canceled = tasks.spawn(find, client)
     local other = tasks.spawn(find, client)
@@ -252,16 +252,17 @@ describe("a limiter", function()
 
   it("reserves no slots for calls that were canceled in the middle", function()
     local client, list = connect { rate = 100 }, {}
-    store.back = 20
+    store.back = 1000 -- the first response comes after all are canceled, also on a slow machine
     for i = 1, 50 do
       list[i] = tasks.spawn(find, client)
     end
     tasks.poll()
+    store.back = 20
     for i = 2, 49 do
       list[i]:cancel()
     end
     assert.equal("1", list[50]:wait().value)
-    assert.truthy(store.most <= 2, store.most) -- how many requests there are depends on how busy the machine is
+    assert.truthy(store.most <= 2, store.most)
   end)
 
   it("gives no slot to a call of another account that has the memory of a canceled one", function()

@@ -91,13 +91,13 @@ describe("tasks", function()
   end)
 
   it("never block a poll, and may be given time", function()
-    slow(0.05)
+    slow(0.5)
     local found
     tasks.spawn(function() found = cards:find("1") end)
     for _ = 1, 10 do
       local begun = now()
       tasks.poll()
-      assert.truthy(now() - begun < 0.04)
+      assert.truthy(now() - begun < 0.4)
     end
     assert.is_nil(found)
     local begun = now()
@@ -322,14 +322,14 @@ describe("tasks", function()
   end)
 
   it("have clients of several drivers", function()
-    slow(0.1)
+    slow(0.5)
     local other = connect {}
     local begun = now()
     for _, who in ipairs { client, other } do
       tasks.spawn(function() leat.assert(who.contact_identifiers:find("1")) end)
     end
     tasks.run()
-    assert.truthy(now() - begun < 0.19)
+    assert.truthy(now() - begun < 0.95)
     other:close()
   end)
 
@@ -630,9 +630,9 @@ describe("tasks", function()
     tasks.cancel()
     assert.equal(0, tasks.poll())
     local asked, begun = #server:requests(), now()
-    assert.truthy(asked <= 2, asked)
+    assert.truthy(asked <= 8, asked)
     leat.assert(rated.contact_identifiers:find("1"))
-    assert.truthy(now() - begun < 0.75, now() - begun)
+    assert.truthy(now() - begun < 3, now() - begun)
     rated:close()
   end)
 
@@ -641,7 +641,7 @@ describe("tasks", function()
 
     local function own(options)
       local guarded
-      options.base_url, options.timeout = server.url, 1
+      options.base_url, options.timeout = server.url, 10
       options.token = function()
         local card = guarded.contact_identifiers:find("1")
         return card and server.api_key
@@ -668,7 +668,7 @@ describe("tasks", function()
         fine, why = pcall(task.wait, task)
         assert.is_false(fine)
         assert.truthy(why:find(OWN, 1, true), why)
-        assert.truthy(now() - begun < 0.9)
+        assert.truthy(now() - begun < 9)
       end
       assert.equal(0, #server:requests())
       guarded:close()
@@ -676,13 +676,13 @@ describe("tasks", function()
 
     it("by way of another client, or of another task", function()
       local first, second
-      first = leat.new { base_url = server.url, timeout = 1, token = function()
+      first = leat.new { base_url = server.url, timeout = 10, token = function()
         return second.contact_identifiers:find("1") and server.api_key
       end }
-      second = leat.new { base_url = server.url, timeout = 1, token = function()
+      second = leat.new { base_url = server.url, timeout = 10, token = function()
         return first.contact_identifiers:find("1") and server.api_key
       end }
-      local in_task = leat.new { base_url = server.url, timeout = 1, token = function()
+      local in_task = leat.new { base_url = server.url, timeout = 10, token = function()
         local inner = tasks.spawn(function() return first.contact_identifiers:find("1") end)
         return inner:wait() and server.api_key
       end }
@@ -705,8 +705,8 @@ describe("tasks", function()
       local function ask(own_client)
         return coroutine.wrap(function() return own_client.contact_identifiers:find("1") and server.api_key end)()
       end
-      guarded = leat.new { base_url = server.url, timeout = 1, token = function() return ask(guarded) end }
-      on_transport = leat.new { timeout = 1, token = function() return ask(on_transport) end,
+      guarded = leat.new { base_url = server.url, timeout = 10, token = function() return ask(guarded) end }
+      on_transport = leat.new { timeout = 10, token = function() return ask(on_transport) end,
         transport = function() return 200, {}, '{"data":{"value":"1"}}' end }
       for _, asked in ipairs { guarded, on_transport } do
         local begun = now()
@@ -721,7 +721,7 @@ describe("tasks", function()
         fine, why = pcall(task.wait, task)
         assert.is_false(fine)
         assert.truthy(why:find("its own client", 1, true) or why:find("of your own inside a task", 1, true), why)
-        assert.truthy(now() - begun < 0.9)
+        assert.truthy(now() - begun < 9)
       end
       guarded:close()
     end)
@@ -1013,7 +1013,7 @@ describe("tasks", function()
     local output = interrupt(command, server, "find", 2)
     os.remove(path)
     assert.truthy(output:find("^false\t[^\t]*interrupted!\t0\n"), output)
-    assert.truthy(tonumber(output:match("took\t([%d.]+)")) < 0.75, output)
+    assert.truthy(tonumber(output:match("took\t([%d.]+)")) < 4, output)
   end)
 
   it("that are left when the program ends are told of, in one line", function()

@@ -217,7 +217,7 @@ static void test_deadline(void) {
   open_http(&s, "a deadline holds", &no_reply, 1, 150, 0);
   int64_t start = test_now_ms();
   CHECK(perform(s.curl, s.client, "find").kind == LEAT_TIMEOUT);
-  CHECK(test_now_ms() - start >= 145 && test_now_ms() - start <= 150 + 250);
+  CHECK(test_now_ms() - start >= 145 && test_now_ms() - start < 2000);
   close_http(&s);
 }
 
@@ -481,27 +481,28 @@ static void test_cancel(void) {
 
 /* Calls that are canceled while they wait for the rate limiter release their slots. */
 static void test_cancel_rated(void) {
-  enum { MANY = 24 };
+  enum { MANY = 24, SLOT_MS = 250 };
   leat_call *calls[MANY];
   stage s;
   open_http(&s, "canceled while they wait for the rate", &good_reply, 1, 0, 0);
-  leat_client *rated = client_here(&s, (leat_config){.rate_per_minute = 240});
+  leat_client *rated = client_here(&s, (leat_config){.rate_per_minute = 60000 / SLOT_MS});
+  int64_t begun = test_now_ms();
   for (int i = 0; i < MANY; i++)
     calls[i] = start_call(s.curl, rated, "find");
-  for (int64_t start = test_now_ms(); test_now_ms() < start + 50;)
+  while (test_now_ms() < begun + 50)
     leat_curl_wait(s.curl, 10);
   for (int i = 0; i < MANY - 1; i++)
     leat_curl_cancel(s.curl, calls[i]);
-  int64_t start = test_now_ms();
+  int64_t start = test_now_ms(), most = 1 + (start - begun) / SLOT_MS;
   while (!leat_call_is_done(calls[MANY - 1])) /* it moved forward in the queue */
     leat_curl_wait(s.curl, 1000);
   CHECK(leat_call_error(calls[MANY - 1])->kind == LEAT_OK &&
-        test_now_ms() - start < 1000);
-  CHECK(perform(s.curl, rated, "find").kind == LEAT_OK && test_now_ms() - start < 1500);
+        perform(s.curl, rated, "find").kind == LEAT_OK);
+  CHECK(test_now_ms() - start < (MANY - 1 - most) * SLOT_MS);
   free_calls(calls, MANY);
   leat_client_free(rated);
   close_http(&s);
-  CHECK(s.server.requests == 3);
+  CHECK(s.server.requests >= 3 && s.server.requests <= most + 2);
 }
 
 /* Frees client, call and driver in each order, with the call not started, in progress,
@@ -565,7 +566,7 @@ static void test_descriptor(void) {
   while (!leat_call_is_done(call) && poll(&fd, 1, 2000) > 0)
     leat_curl_step(s.curl);
   CHECK(leat_call_is_done(call) && leat_call_error(call)->kind == LEAT_TIMEOUT);
-  CHECK(test_now_ms() - start < 100 + 250);
+  CHECK(test_now_ms() - start < 2000);
   CHECK(leat_curl_done(s.curl) == call);
   CHECK(leat_curl_timeout_ms(s.curl) == -1);
   leat_call_free(call);
@@ -728,7 +729,7 @@ static void test_asking(void) {
       CHECK(leat_client_set_token(leat_call_client(call), leat_curl_moment(s.curl),
                                   leat_s("t"), 0));
   }
-  if (!CHECK(leat_call_error(asks)->kind == LEAT_OK && test_now_ms() - start < 500))
+  if (!CHECK(leat_call_error(asks)->kind == LEAT_OK && test_now_ms() - start < 900))
     printf("  %d ms, %s\n", (int)(test_now_ms() - start), leat_call_error(asks)->message);
   leat_call_free(asks);
   leat_call_free(waits);
@@ -744,7 +745,7 @@ static void test_asking(void) {
   leat_call *next = NULL;
   while ((next = leat_curl_token(s.curl)) == NULL && test_now_ms() - start < 2000)
     leat_curl_wait(s.curl, 1000);
-  CHECK(next == waits && test_now_ms() - start < 500);
+  CHECK(next == waits && test_now_ms() - start < 900);
   leat_call_free(asks);
   TEST("a call that is canceled as soon as it got the token");
   asks = card_call(third, "find");
@@ -848,8 +849,10 @@ static void test_stopped(const char *name, int timeout_ms) {
 
 /* ---- two addresses --------------------------------------------------------------- */
 
+enum { CONNECT_MS = 3000 };
+
 static leat_client *client_by_name(const char *host, int port) {
-  return client_of("http", host, port, 1000);
+  return client_of("http", host, port, CONNECT_MS);
 }
 
 /* The first of two addresses does not accept: half of the connect timeout passes, then
@@ -873,7 +876,7 @@ static void test_second_address(void) {
   wait_for(s.curl, call);
   if (!CHECK(leat_call_error(call)->kind == LEAT_OK))
     printf("  %s\n", leat_call_error(call)->message);
-  CHECK(test_now_ms() - start < 950);
+  CHECK(test_now_ms() - start < CONNECT_MS - 100);
   leat_call_free(call);
   free_calls(others, 2);
   leat_client_free(two);

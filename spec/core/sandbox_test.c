@@ -912,17 +912,17 @@ static void test_stale(void) {
 
 static void test_delay(const stage *s) {
   TEST("a late response does not delay other clients");
-  FAULT(s, .operation = "delete", .delay_ms = 300);
+  FAULT(s, .operation = "delete", .delay_ms = 1000);
   int64_t start = test_now_ms();
   int fd = connect_to(s);
   send_request(fd, DELETE "free", AUTH, "");
-  while (last_request(s).status == -1 && test_now_ms() - start < 2000)
+  while (last_request(s).status == -1 && test_now_ms() - start < 900)
     sleep_ms(1);
   FINDS(s, "linked", 200);
   CHECK(!has_card(s, "free", NULL)); /* applied at once */
-  CHECK(test_now_ms() - start < 250);
+  CHECK(test_now_ms() - start < 950);
   CHECK(is_response(receive_all(fd), 200, "\"data\":null"));
-  CHECK(test_now_ms() - start >= 299 && test_now_ms() - start < 2000);
+  CHECK(test_now_ms() - start >= 999 && test_now_ms() - start < 5000);
   TEST("a late close");
   FAULT(s, .delay_ms = 100, .close = LEAT_SANDBOX_CLOSE_BEFORE);
   start = test_now_ms();
@@ -975,7 +975,7 @@ static void test_stop(bool tls) {
     CHECK(request.status == (request.operation.data[0] == 'f' ? 0 : 200));
   int64_t start = test_now_ms();
   leat_sandbox_free(s.sandbox);
-  CHECK(test_now_ms() - start < 500 * test_slowness());
+  CHECK(test_now_ms() - start < 3000 * test_slowness());
   for (int i = 0; i < WAITING; i++) { /* TLS may send an alert */
     const char *bytes = receive_all(fds[i]);
     CHECK(tls ? bytes[0] == '\0' || bytes[0] == 0x15 : bytes[0] == '\0');
