@@ -34,6 +34,6 @@ client:close()
 
 local count = 0
 for i = tenth - 6, tenth - 2 do
-  count = count + polls[i]
+  count = count + (polls[i] or 0)
 end
 print(0.5 / count)
