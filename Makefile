@@ -480,7 +480,7 @@ lint:
 	  --warnings-as-errors='*' FILE -- $(STANDARD) $(CPP_FLAGS) $(LUA_CFLAGS) $(WARNINGS)
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --error-exitcode=1 \
 	  --inline-suppr --suppress=missingIncludeSystem -Icore -Icore/curl -Icore/sandbox core lua
-	luacheck --quiet . lua/bin/leat
+	luacheck --quiet lua spec examples rockspec lua/bin/leat
 	shellcheck $(SH_FILES)
 	LUA=$(LUA) sh spec/support/readers.sh
 	sh spec/support/mutants.sh --check
