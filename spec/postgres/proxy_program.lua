@@ -1,8 +1,8 @@
 -- Passes connections on to another server, and cuts some of them. A connection to PostgreSQL must not be encrypted.
 --   LUA proxy_program.lua HOST TARGET_HOST TARGET_PORT FILE [LIFE COMMITS]
 -- Listens on a port of HOST, and writes the number to FILE. Afterwards it appends a line each time that it cuts a
--- connection: `any`, at a random time within LIFE seconds; and after so many COMMITS, by turns, `before` a commit is
--- passed on, or `after` that, so that its acknowledgement is lost.
+-- connection: `any`, at a random time within LIFE seconds, but the first connection soon; and after so many COMMITS,
+-- by turns, `before` a commit is passed on, or `after` that, so that its acknowledgement is lost.
 local socket = require("socket")
 
 local host, target_host, target_port, path, life, commits = (table.unpack or unpack)(arg) -- luacheck: ignore
@@ -49,6 +49,8 @@ local function add(connection, is_client)
   return ends[connection]
 end
 
+local is_first = true -- it is cut before accidents can end it, so that there is a cut in any case
+
 local function accept()
   local client = listener:accept()
   local server = client and socket.connect(target_host, target_port)
@@ -57,7 +59,8 @@ local function accept()
   end
   local one, other = add(client, true), add(server, false)
   one.other, other.other = other, one
-  one.dies_at = life and socket.gettime() + math.random() * life
+  one.dies_at = life and socket.gettime() + (is_first and 0.5 or math.random() * life)
+  is_first = false
 end
 
 -- Returns false if the connection was lost.
