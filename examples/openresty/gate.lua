@@ -1,7 +1,7 @@
 -- Lets in visitors whose card is active and linked to a contact; others get a 403.
 --
--- A card that is presented often opens the door for up to eleven minutes after it was unlinked elsewhere, and for up
--- to an hour while the service does not respond. For a door that must know better: find(value, { max_age = 0 }).
+-- A card that is presented often opens the door for up to eleven minutes after another program has unlinked it, and for
+-- up to an hour while the service does not respond. For a door that must know better: find(value, { max_age = 0 }).
 --
 -- While the service does not respond, cards that are not in the cache get a 503, and may try again. If it is better to
 -- let everyone in meanwhile (to a coffee corner, not to a vault), return instead of refusing.

@@ -78,15 +78,6 @@ local function parse(self, key)
   return kind, age, json
 end
 
--- Callers that share a find get an info of their own.
-local function copy(info)
-  local own = {}
-  for name, value in pairs(info) do
-    own[name] = value
-  end
-  return own
-end
-
 local function copy_error(err)
   return { kind = err.kind, code = err.code, status = err.status, message = err.message, fields = err.fields,
     operation = err.operation }
@@ -293,7 +284,7 @@ function Cache:find(cards, value, max_age, limit)
   self.store:count("misses")
   local json, err, info = (max_age > 0 and ask_with_others or ask_alone)(self, cards, key, value, limit)
   if json then
-    return self.access.decode(cards, json), nil, copy(info)
+    return self.access.decode(cards, json), nil, self.access.copy(info)
   end
   local card, _, cached = rescue(self, cards, key, value, max_age, err)
   if card then
@@ -302,7 +293,7 @@ function Cache:find(cards, value, max_age, limit)
   return nil, self.access.error(err)
 end
 
--- Forgets a card, because it was changed elsewhere.
+-- Forgets a card, because another program has changed it.
 function Cache:forget(value)
   local key = key_of(self, value)
   self.store:advance(key)
@@ -369,7 +360,8 @@ end
 
 -- Makes a cache. `settings` are those of `check`; `now`, which returns the time in milliseconds; `name`, the prefix of
 -- keys, or nil; `longest`, the seconds that a call may take, or nil; and `refresh_wait`, the seconds that a refresh
--- waits for a slot. `access` is what it does with a resource: `ask`, `base`, `decode` and `error`.
+-- waits for a slot. `access` is what it does with a resource and with results: `ask`, `base`, `decode`, `copy` and
+-- `error`.
 function cache.new(settings, store, access)
   return setmetatable({ store = store, access = access, ttl = settings.ttl, negative_ttl = settings.negative_ttl,
     grace = settings.grace, stale = settings.stale, json = settings.json or false, now = settings.now,

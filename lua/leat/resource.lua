@@ -350,16 +350,20 @@ local function decode(self, json)
   return core.decode(json, card_metatable(self))
 end
 
--- Returns an error of the caller's own.
-local function own_error(err)
-  local copy = {}
-  for name, value in pairs(err) do
-    copy[name] = value
+-- Callers that share a find get an info or an error of their own.
+local function copy(shared)
+  local own = {}
+  for name, value in pairs(shared) do
+    own[name] = value
   end
-  return setmetatable(copy, failure)
+  return own
 end
 
-local access = { ask = ask, base = base, decode = decode, error = own_error }
+local function own_error(err)
+  return setmetatable(copy(err), failure)
+end
+
+local access = { ask = ask, base = base, decode = decode, copy = copy, error = own_error }
 
 -- Returns how many seconds a view may wait, if it has limits of its own.
 local function limit_of(self)
@@ -400,7 +404,7 @@ function ContactIdentifiers:find(value, options, ...)
   return cache:find(self, value, max_age, limit_of(self))
 end
 
---- Forgets what is cached about a card, because it was changed elsewhere: a webhook of the service may say so.
+--- Forgets what is cached about a card, because another program has changed it: a webhook of the service may say so.
 -- Without a cache it has no effect.
 -- @function cards:forget
 -- @tparam string value the card's value

@@ -275,7 +275,7 @@ local Cards = {}
 ---@return leat.Info? info
 function Cards:find(value, options) end
 
----Forgets what is cached about a card, because it was changed elsewhere.
+---Forgets what is cached about a card, because another program has changed it.
 ---@param value string
 function Cards:forget(value) end
 
