@@ -530,7 +530,7 @@ pictures: $(PURE_OBJ) $(CURL_OBJ)
 LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 VERSION    := $(shell sed -n 's/^\#define LEAT_VERSION *"\(.*\)"/\1/p' core/leat.h)
-HEADERS    := core/leat.h core/leat_json.h core/leat_driver.h core/curl/leat_curl.h $(if $(has_sandbox),core/sandbox/leat_sandbox.h)
+HEADERS    := core/leat.h core/leat_json.h core/leat_observe.h core/leat_driver.h core/curl/leat_curl.h $(if $(has_sandbox),core/sandbox/leat_sandbox.h)
 PC_FILES   := leat.pc $(if $(has_sandbox),leat-sandbox.pc)
 
 # $(call put,MODE,FILES,FROM,TO)
@@ -588,7 +588,7 @@ install-command:
 
 # Only leat's own folders are removed, and only if they are empty.
 uninstall:
-	rm -f $(patsubst %,"$(DESTDIR)$(INCLUDEDIR)/%",leat.h leat_json.h leat_driver.h leat_curl.h leat_sandbox.h)
+	rm -f $(patsubst %,"$(DESTDIR)$(INCLUDEDIR)/%",leat.h leat_json.h leat_observe.h leat_driver.h leat_curl.h leat_sandbox.h)
 	rm -f "$(DESTDIR)$(LIBDIR)"/libleat.* "$(DESTDIR)$(LIBDIR)"/libleat_sandbox.* \
 	  $(patsubst %,"$(DESTDIR)$(LIBDIR)/pkgconfig/%",leat.pc leat-sandbox.pc)
 	rm -f $(patsubst %,"$(DESTDIR)$(PREFIX)/%",bin/leat $(extra_files))

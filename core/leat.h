@@ -6,7 +6,8 @@
 ** unlinks, updates and deletes cards.
 **
 ** A call is a state machine without I/O, and a *driver* performs its I/O. leat_curl.h is
-** a driver based on libcurl; leat_driver.h tells how to write another one.
+** a driver based on libcurl; leat_driver.h tells how to write another one. leat_observe.h
+** is for logs, metrics and health checks.
 **
 **     leat_error   error;  char text[512];
 **     leat_client *client = leat_client_new(&(leat_config){ .api_key = key }, &error);
@@ -25,21 +26,19 @@
 ** Conventions:
 **
 ** - Ownership: leat_x_new creates an object, leat_x_free frees it; freeing NULL does
-**   nothing. The library copies the strings it is given. The strings and values it returns
+**   nothing. Objects may be freed in any order: a client is kept until its last call is
+**   freed. The library copies the strings it is given. The strings and values it returns
 **   are borrowed; each declaration states for how long.
 ** - Errors are sticky: after a call's first error its setters do nothing, and starting the
 **   call completes it at once with that error. A NULL call means out of memory; every
 **   function that takes a call accepts it.
-** - Misuse is an error of the program: the call fails with LEAT_MISUSE.
 ** - Pauses: after a 429 or 503, all calls of the client wait until the time that the
 **   service named, or fail at once if that is more than a minute away.
 ** - Text is UTF-8 without embedded NULs, as bytes and a length (leat_string).
-** - Time is in milliseconds where a name ends in `_ms`, in microseconds where it ends in
-**   `_us`, and in seconds where it ends in `_s`.
+** - Time: names end in `_ms` (milliseconds), `_us` (microseconds) or `_s` (seconds).
 ** - Threads: a client, its calls and their driver must be used by one thread only.
 ** - Versions: public structs may change between versions. Nothing but the SOVERSION of the
 **   shared library protects a program that was compiled with older headers.
-** - Objects may be freed in any order: a client is kept until its last call is freed.
 */
 #ifndef LEAT_H
 #define LEAT_H
@@ -58,7 +57,7 @@ extern "C" {
 #define LEAT_TOKEN_PATH "/oauth/token"
 
 /* Values of settings. */
-enum { LEAT_UNLIMITED = -1 /* for max_attempts and retry_budget */ };
+enum { LEAT_UNLIMITED = -1 /* no limit, as max_attempts or retry_budget */ };
 
 /* ---- errors ---------------------------------------------------------------------- */
 
@@ -120,15 +119,7 @@ LEAT_API const char *leat_kind_name(leat_kind kind);
 ** leat: contact_identifiers.find: not_found (60003, HTTP 400): Contact identifier... */
 LEAT_API const char *leat_error_text(const leat_error *error, char *text, size_t size);
 
-/* ---- operations ------------------------------------------------------------------ */
-
-/* An operation, such as "find"; leat_driver.h describes the struct. */
-typedef struct leat_op leat_op;
-
-/* Returns the row of an operation; NULL if there is none. Never freed. */
-LEAT_API const leat_op *leat_operation(const char *resource, const char *name);
-
-/* ---- time ------------------------------------------------------------------------ */
+/* ---- clients --------------------------------------------------------------------- */
 
 /* The library has no clock and no randomness: the caller supplies both, anew each time. */
 typedef struct leat_moment {
@@ -137,12 +128,10 @@ typedef struct leat_moment {
   uint64_t random;      /* fresh random bits */
 } leat_moment;
 
-/* ---- clients --------------------------------------------------------------------- */
-
 /* The settings, token and limits that calls share. */
 typedef struct leat_client leat_client;
 
-/* What leat_client_attempt returns of each HTTP exchange. */
+/* What is recorded of each HTTP exchange, for leat_observe.h. */
 typedef enum leat_observe {
   LEAT_OBSERVE_NOTHING = 0, /* no exchange is recorded */
   LEAT_OBSERVE_ATTEMPTS,    /* everything but card values */
@@ -159,8 +148,7 @@ typedef struct leat_config {
   const char *client_id;     /* none: with these credentials tokens are fetched */
   const char *client_secret; /* none: the secret of client_id, sent to token_url only */
   bool token_from_caller; /* false: the driver asks for tokens (leat_client_set_token) */
-  /* LEAT_TOKEN_PATH on the origin of base_url: the URL at which tokens are fetched */
-  const char *token_url;
+  const char *token_url;  /* LEAT_TOKEN_PATH on base_url's origin: fetches tokens */
   const char *base_url;   /* LEAT_BASE_URL: an https URL with its path */
   const char *user_agent; /* "leat/" LEAT_VERSION: the header User-Agent */
   bool allow_http; /* false: permit cleartext HTTP to hosts other than this machine */
@@ -178,11 +166,10 @@ typedef struct leat_config {
   ** LEAT_UNLIMITED it is retried until its timeout, which then includes the pauses after
   ** its first exchange. */
   int max_attempts;
-  /* 100: a budget that all calls of the client share, as a token bucket, so that a service
-  ** that is down does not receive a multiple of its usual load. A retry takes 5, or 10
-  ** after a timeout, and none after a pause. A call that succeeds returns what its retries
-  ** took, or 1 if it needed none. When too little is left, calls fail instead of retrying.
-  ** With LEAT_UNLIMITED there is no budget. */
+  /* 100: a token bucket that all calls of the client share, so that a service that is down
+  ** does not receive a multiple of its usual load. A retry takes 5, or 10 after a timeout,
+  ** and none after a pause. A call that succeeds returns what its retries took, or 1 if it
+  ** needed none. When too little is left, calls fail instead of retrying. */
   int retry_budget;
   /* 500: the limit of the first backoff. The delay before a retry is random (full jitter),
   ** up to a limit that doubles with each further retry, up to retry_cap_ms. */
@@ -192,7 +179,7 @@ typedef struct leat_config {
   ** the rate limiter, or the end of a pause. It comes on top of timeout_ms. */
   int queue_timeout_ms;
   int rate_per_minute;    /* 0, no limit: requests per minute, evenly spaced */
-  leat_observe observe;   /* LEAT_OBSERVE_NOTHING: what leat_client_attempt returns */
+  leat_observe observe;   /* LEAT_OBSERVE_NOTHING: what is recorded of exchanges */
   bool shared;            /* true: processes share token and rate: see leat_driver.h */
   bool slots_from_caller; /* true: they share only the rate; default: neither */
 } leat_config;
@@ -207,84 +194,14 @@ LEAT_API void leat_client_free(leat_client *client);
 ** is not a valid token, or if memory runs out. */
 LEAT_API bool leat_client_set_token(leat_client *client, leat_moment now,
                                     leat_string token, int lifetime_s);
-/* Reports the rate limit that the service last stated: the number of requests that it
-** allows, and how many of them remain. Each is -1 if unknown. */
-LEAT_API void leat_client_rate(const leat_client *client, int *limit, int *remaining);
-
-/* The purpose of an exchange. */
-typedef enum leat_purpose {
-  LEAT_TO_CALL = 0,  /* the operation itself */
-  LEAT_TO_VERIFY,    /* a find, to verify the outcome of a change or the card's owner */
-  LEAT_TO_GET_TOKEN, /* a request for a token */
-  LEAT_PURPOSES      /* the number of purposes */
-} leat_purpose;
-
-/* The result of one exchange. It contains no token. */
-typedef struct leat_attempt {
-  char operation[48];   /* the call's: "contact_identifiers.create" */
-  leat_purpose purpose; /* this exchange's */
-  int attempt;          /* 1 for the call's first exchange, 2 for its second, ... */
-  leat_kind kind;       /* LEAT_OK if it succeeded */
-  int code;             /* as in leat_error */
-  int status;           /* as in leat_error */
-  leat_sent sent;       /* as in leat_error */
-  bool reused;     /* it used an existing connection; false if the driver does not say */
-  int64_t ms;      /* its duration, connecting included */
-  int64_t wait_ms; /* until the next exchange, as far as known; -1 if none follows */
-  leat_string value; /* the card's, NUL-terminated; data NULL unless observed */
-  void *user;        /* leat_call_user of the call */
-} leat_attempt;
-
-/* Removes the oldest recorded exchange of any call of the client and copies it to
-** `attempt`. Returns false if there is none. `value` is borrowed until the next call of
-** this function. The client keeps the latest 1024 exchanges; when memory runs out, some
-** are not recorded. */
-LEAT_API bool leat_client_attempt(leat_client *client, leat_attempt *attempt);
-
-/* ---- what a client counts -------------------------------------------------------- */
-
-/* How many calls, and exchanges, of one operation ended in one way. Every exchange belongs
-** to the operation of the program's call. */
-typedef struct leat_count {
-  char
-      operation[48]; /* "contact_identifiers.find"; "client.request" for other requests */
-  leat_kind kind;    /* how they ended: LEAT_OK if they succeeded */
-  uint64_t calls;    /* calls that ended so */
-  uint64_t attempts[LEAT_PURPOSES]; /* exchanges that ended so, by their leat_purpose */
-} leat_count;
-
-/* Fills `count` with the counts at `index`, from 0: there are some for each operation and
-** each kind, most of them 0. Returns false after the last ones. */
-LEAT_API bool leat_client_count(const leat_client *client, size_t index,
-                                leat_count *count);
-
-/* What calls wait for before they are sent. */
-typedef enum leat_queue {
-  LEAT_FOR_CONNECTION = 0, /* a free connection of the driver */
-  LEAT_FOR_TOKEN,          /* a token that another call is getting */
-  LEAT_FOR_SLOT,           /* a slot of the rate limit */
-  LEAT_FOR_PAUSE,          /* the end of a pause, or of the probe that follows it */
-  LEAT_QUEUES              /* the number of queues */
-} leat_queue;
-
-/* Returns how long all calls together waited in a queue, in ms. A wait is added when it
-** ends. */
-LEAT_API int64_t leat_client_queue_ms(const leat_client *client, leat_queue queue);
-
-/* When calls last ended, on the clock of leat_moment.monotonic_ms; INT64_MIN: none did.
-** If both happen within a millisecond, the later one gets a later time. */
-typedef struct leat_health {
-  int64_t success_ms; /* the service responded as it does when it works, to any effect:
-                      ** LEAT_NOT_FOUND, for example, is such a response */
-  int64_t failure_ms; /* it did not, or the call was not sent at all */
-  leat_kind failure;  /* the kind of that failure; LEAT_OK if there was none */
-} leat_health;
-
-/* Returns when calls of the client last worked, and failed. Calls that were canceled, or
-** that failed because of a mistake of the program, are left out. */
-LEAT_API leat_health leat_client_health(const leat_client *client);
 
 /* ---- calls ----------------------------------------------------------------------- */
+
+/* An operation, such as "find"; leat_driver.h describes the struct. */
+typedef struct leat_op leat_op;
+
+/* Returns the row of an operation; NULL if there is none. Never freed. */
+LEAT_API const leat_op *leat_operation(const char *resource, const char *name);
 
 /* One use of an operation, from its start to its result or error. */
 typedef struct leat_call leat_call;
@@ -330,18 +247,16 @@ LEAT_API void leat_call_add_header(leat_call *call, const char *name, leat_strin
 LEAT_API void leat_call_expect(leat_call *call, leat_string contact_uuid);
 
 /* Declares that the same change may have been applied before, by an attempt whose result
-** is not known: for example, the process that sent it died. The call then begins as if it
-** had lost the response to that attempt. For create, link, unlink and delete the card is
-** found before the change is first sent, also if max_attempts is 1. If the card is as
-** requested, the call succeeds, and is `recovered`; if two finds show that the change was
-** not applied, it is sent; if they show anything else, nothing is sent, and the call ends
-** with LEAT_CONFLICT or with the find's error. Set leat_call_expect to the owner before
-** the earlier attempt, so that unlink and delete spare the card of another owner. An error
-** that the earlier attempt's success would explain, such as LEAT_ALREADY_EXISTS of create,
-** is verified likewise. An update, and a request of leat_call_new_request, is sent without
-** verifying. Errors of all of them have outcome_unknown, unless they prove that the change
-** was never applied. No effect on calls that change nothing, and on calls that were
-** started. */
+** is not known: for example, the process that sent it died. Create, link, unlink and
+** delete then find the card before they are first sent, also if max_attempts is 1. If it
+** is as requested, the call succeeds, and is `recovered`; if two finds show that the
+** change was not applied, it is sent; otherwise nothing is sent, and the call ends with
+** LEAT_CONFLICT or with the find's error. An error that the earlier attempt would explain,
+** such as LEAT_ALREADY_EXISTS of create, is verified likewise. Set leat_call_expect to the
+** owner before that attempt, so that unlink and delete spare the card of another owner. An
+** update, or a call of leat_call_new_request, is sent at once. Errors of all of them have
+** outcome_unknown, unless they prove that the change was never applied. No effect on calls
+** that change nothing. */
 LEAT_API void leat_call_set_maybe_applied(leat_call *call);
 
 /* Overrides the client's timeout_ms for this call. */
@@ -355,8 +270,8 @@ LEAT_API void leat_call_set_max_attempts(leat_call *call, int attempts);
 
 /* Returns the call's client, which is kept as long as the call. */
 LEAT_API leat_client *leat_call_client(const leat_call *call);
-/* Returns the value of the card that the call is about, its contact_identifier_value; data
-** NULL if it was not set, or the operation has none. Borrowed until the call is freed. */
+/* Returns the call's contact_identifier_value; data NULL if it was not set, or if the
+** operation has none. Borrowed until the call is freed. */
 LEAT_API leat_string leat_call_value(const leat_call *call);
 /* Keeps a pointer of the caller's own, by which to recognize a call. */
 LEAT_API void leat_call_set_user(leat_call *call, void *user);

@@ -1,7 +1,7 @@
 /*
-** The contract between a call and its driver, for authors of drivers, and
-** the table of operations, for authors of bindings. A program that only makes calls needs
-** leat.h alone. examples/driver.c is a complete driver; leat_curl.h is another.
+** The contract between a call and its driver, for authors of drivers, and the table of
+** operations, for authors of bindings. A program that only makes calls needs leat.h alone.
+** examples/driver.c is a complete driver; leat_curl.h is another.
 **
 ** A driver calls leat_call_next until it returns LEAT_DONE, and acts on each step:
 **
@@ -45,7 +45,7 @@
 #ifndef LEAT_DRIVER_H
 #define LEAT_DRIVER_H
 
-#include "leat.h"
+#include "leat_observe.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -182,8 +182,7 @@ LEAT_API uint64_t leat_client_epoch(const leat_client *client);
 LEAT_API leat_string leat_client_token(const leat_client *client, leat_moment now,
                                        int64_t *until_ms);
 /* Gives the client a token that another process obtained; copies it. Returns false if it
-** is not a valid token, has expired, or equals the token to be renewed, or if memory runs
-** out. */
+** is invalid, has expired or equals the token to be renewed, or if memory runs out. */
 LEAT_API bool leat_client_share_token(leat_client *client, leat_moment now,
                                       leat_string token, int64_t until_ms);
 /* Returns the interval between two slots of the client's rate, in microseconds; 0 if the

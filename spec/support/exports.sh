@@ -39,7 +39,7 @@ library() { # library NAME HEADER...
   check "$name.a"
 }
 
-library libleat core/leat.h core/leat_json.h core/leat_driver.h core/curl/leat_curl.h
+library libleat core/leat.h core/leat_json.h core/leat_observe.h core/leat_driver.h core/curl/leat_curl.h
 library libleat_sandbox core/sandbox/leat_sandbox.h
 for module in "$@"; do
   path=${module#"$BUILD"/*/}
