@@ -365,7 +365,7 @@ struct leat_client {
   uint64_t epoch;
   bool token_from_caller, fetches_token; /* neither: the token is fixed */
   bool shared;                           /* the token is shared with other processes */
-  bool slots_from_caller; /* the slots of its rate are, too, or only they */
+  bool slots_from_caller; /* the slots of its rate are: the driver reserves them */
   leat_url token_url;
   char *client_id, *client_secret;
   int64_t token_until;   /* INT64_MIN: there is no token, or it was refused */
@@ -482,8 +482,8 @@ struct leat_call {
 
   leat_raw *raw; /* for a call of leat_call_new_request or to another origin, or NULL */
   leat_argument arguments[LEAT_MAX_PARAMETERS];
-  /* The contact that must own the card before each attempt, as the caller expects it or
-  ** as a find that verified first saw it; text NULL: none. */
+  /* The contact that must own the card before each attempt: the one that the caller
+  ** expects, or else the one that the first verifying find returned; text NULL: none. */
   leat_argument owner;
   int timeout_ms, queue_timeout_ms, max_attempts;
   unsigned token_number; /* identifies the token that it was sent with */
@@ -540,5 +540,8 @@ bool leat__call_is_to_other_origin(const leat_call *call);
 void leat__make_request(leat_call *call);
 /* Builds its headers with the current token. Returns false if memory runs out. */
 bool leat__make_headers(leat_call *call);
+/* Puts the current token into headers that leat__make_headers built. Returns false if
+** memory runs out: they then have the token of before. */
+bool leat__renew_authorization(leat_call *call);
 
 #endif

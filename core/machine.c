@@ -12,8 +12,8 @@
 **   READY, SENDING -> VERIFYING            an inner call finds the card, to see whether a
 **                                          change took effect whose response was lost, by
 **                                          this call or before it (maybe_applied)
-**   VERIFYING -> READY, DONE               it did not, and is retried; or the outcome is
-**                                          known
+**   VERIFYING -> READY, DONE               it did not, and the change is sent, or sent
+**                                          again; or it did, or the finds do not show it
 **   SENDING, VERIFYING -> VERIFY_LATER -> VERIFYING
 **                                          the find comes later: the service asked to
 **                                          wait, or a second find must agree
@@ -27,10 +27,11 @@
 **   WAIT_SLOT -> QUEUED                    it has none yet
 **   any state -> DONE                      failure or cancellation
 **
-** A call may hold three things of its client, which it gives back when it ends: the
-** *lease*, which is the right to obtain the client's token; a *slot* of the rate limit;
-** and the *probe*, the right to be the first call after a long pause. While one call holds
-** the lease or the probe, the others wait.
+** A call may hold three things of its client: the *lease*, which is the right to obtain the
+** client's token, until there is one; a *slot* of the rate limit, until it sends; and the
+** *probe*, the right to be the first call after a long pause, until its exchange ends. A
+** call that fails gives them back. While one call holds the lease or the probe, the others
+** wait.
 */
 #include "internal.h"
 
@@ -93,10 +94,11 @@ int64_t leat_call_queue_deadline(const leat_call *call, int64_t now_ms) {
 static const char queue_timeout[] = "queue_timeout passed while the call waited for a "
                                     "connection, a token, or the rate limit";
 static const char queue_timeout_in_pause[] =
-    "the service asked to wait for longer than queue_timeout";
+    "the pause after a 429 or 503 is longer than queue_timeout";
 
-/* Fails the call because it waited too long in the client's queue. The 429 or 503 that
-** made it wait is kept as the error; otherwise the error is a queue timeout. */
+/* Fails the call because its wait in the client's queue exceeds queue_timeout, or would
+** exceed it. The 429 or 503 that made it wait is kept as the error; otherwise the error is
+** a queue timeout. */
 static void fail_queue_timeout(leat_call *call, leat_moment now) {
   int64_t pause_ms = leat__add_ms(call->client->pause.until_ms, -now.monotonic_ms);
   if (leat__retry_throttled(call->outcome.error.kind)) {
@@ -109,7 +111,8 @@ static void fail_queue_timeout(leat_call *call, leat_moment now) {
 
 /* Queues the call until `until`, or until the client's epoch changes. Time in the queue
 ** does not count towards the timeout. If it is certain that the wait does not end
-** earlier, and queue_timeout does not allow it, the call fails at once. */
+** earlier, and queue_timeout does not allow it, or if queue_timeout has passed already, the
+** call fails at once. */
 static void enqueue(leat_call *call, leat_moment now, leat_queue queue, int64_t until,
                     bool certain) {
   int64_t last = leat_call_queue_deadline(call, now.monotonic_ms);
@@ -140,8 +143,7 @@ void leat_call_add_queue_time(leat_call *call, int64_t ms) {
   leat__count_wait(&call->client->counts, LEAT_FOR_CONNECTION, ms);
 }
 
-static void wait_before(leat_call *call, leat_moment now, int64_t delay,
-                        leat__state state) {
+static void wait_in(leat_call *call, leat_moment now, int64_t delay, leat__state state) {
   call->state = state;
   call->queue = LEAT_FOR_CONNECTION; /* where it waits if that takes longer */
   call->until = now.monotonic_ms + delay;
@@ -163,8 +165,9 @@ static int64_t time_left(const leat_call *call, leat_moment now) {
   return left < call->timeout_ms ? left : call->timeout_ms;
 }
 
-/* Starts `inner`, with the deadline of this call and what is left of its queue_timeout.
-** Takes ownership. A NULL `inner` means out of memory, and fails the call. */
+/* Makes `inner` the inner call, not started yet, with the deadline of this call and what is
+** left of its queue_timeout. Takes ownership. A NULL `inner` means out of memory, and fails
+** the call. */
 static void begin_inner(leat_call *call, leat__state state, leat_call *inner) {
   leat_client *client = call->client;
   call->state = state;
@@ -184,8 +187,8 @@ static void begin_inner(leat_call *call, leat__state state, leat_call *inner) {
   inner->purpose = state == LEAT__FETCHING ? LEAT_TO_GET_TOKEN : LEAT_TO_VERIFY;
 }
 
-/* Detaches the inner call, and adds its attempts, deadline and queue time to this call.
-** Returns the inner call, which the caller frees. */
+/* Detaches the inner call, adds its attempts to those of this call, and takes over its
+** deadline and queue time. Returns the inner call, which the caller frees. */
 static leat_call *end_inner(leat_call *call) {
   leat_call *inner = call->inner;
   call->inner = NULL;
@@ -235,14 +238,15 @@ static void after_token_fetch(leat_call *call, leat_moment now) {
 
 /* ---- pauses ---------------------------------------------------------------------- */
 
-/* Fails the call unsent, because it may not wait until `until`: the wait is too long, or
-** it never waits because it has only one attempt. */
+/* Fails the call without another exchange, because it may not wait until `until`: the pause
+** is too long or ends after its timeout, or the call has only one attempt. */
 static void fail_in_pause(leat_call *call, leat_moment now, int64_t until) {
   const leat_pause *pause = &call->client->pause;
   leat_error *error = &call->outcome.error;
   int64_t left = until - now.monotonic_ms;
   error->retry_after_ms = left > 0 ? left : 0;
-  leat__error_set(error, pause->kind, "the service asked to wait: try again in %lld s",
+  leat__error_set(error, pause->kind, "%s: try again in %lld s",
+                  pause->asked ? "the service asked to wait" : "the service is down",
                   (long long)((error->retry_after_ms + 999) / 1000));
   give_up(call);
 }
@@ -264,10 +268,10 @@ static void wait_for_probe(leat_call *call, leat_moment now) {
   else enqueue(call, now, LEAT_FOR_PAUSE, until, false);
 }
 
-/* Waits for a pause that counts towards the timeout, and is not in a queue. */
+/* Waits in BACKOFF, rather than in a queue, because the pause counts towards the timeout. */
 static void sit_out_pause(leat_call *call, leat_moment now) {
   int64_t delay = call->client->pause.until_ms - now.monotonic_ms;
-  wait_before(call, now, delay, LEAT__BACKOFF);
+  wait_in(call, now, delay, LEAT__BACKOFF);
   leat__count_wait(&call->client->counts, LEAT_FOR_PAUSE, delay);
 }
 
@@ -294,8 +298,8 @@ static bool pass_pause(leat_call *call, leat_moment now) {
   return false;
 }
 
-/* If this call was the probe, the long pause is over, whatever the response was, unless
-** the service asked for another pause. */
+/* If this call was the probe, the long pause is over, whatever the result of its exchange.
+** A pause that the response asks for begins after this. */
 static void after_probe(leat_call *call, leat_moment now) {
   leat_pause *pause = &call->client->pause;
   if (call->client->probe != call) return;
@@ -343,6 +347,7 @@ static int64_t time_for_one(const leat_call *call, int64_t left) {
   return more ? (left + 1) / 2 : left;
 }
 
+/* Clears the error for a new exchange. Keeps `attempts`, `sent` and `operation`. */
 static void clear_error(leat_error *error) {
   error->kind = LEAT_OK;
   error->code = error->status = 0;
@@ -351,7 +356,13 @@ static void clear_error(leat_error *error) {
   error->retry_after_ms = -1;
 }
 
-static void send(leat_call *call, leat_moment now) {
+/* Records which token the request carries, in case the service refuses it. */
+static void record_token(leat_call *call) {
+  call->token_number = call->client->token_number;
+  call->token_shared = call->client->token_shared;
+}
+
+static void begin_exchange(leat_call *call, leat_moment now) {
   leat_error *error = &call->outcome.error;
   int64_t left = time_left(call, now);
   if (left <= 0) {
@@ -371,6 +382,7 @@ static void send(leat_call *call, leat_moment now) {
   call->reused = false;
   call->request.deadline_ms = now.monotonic_ms + time_for_one(call, left);
   call->state = LEAT__SENDING;
+  record_token(call);
   if (!leat__make_headers(call)) give_up_with(call, LEAT_NO_MEMORY, "out of memory");
 }
 
@@ -408,7 +420,9 @@ static bool must_find_first(const leat_call *call) {
 
 static void find_first(leat_call *call, leat_moment now);
 
-static void get_ready(leat_call *call, leat_moment now) {
+/* Passes what stands between READY and an exchange, in this order: pauses, a find before
+** the change, the token, and last the slot, which is taken when nothing else is missing. */
+static void run_ready(leat_call *call, leat_moment now) {
   if (!pass_pause(call, now)) return;
   if (must_find_first(call)) {
     find_first(call, now);
@@ -428,7 +442,7 @@ static void get_ready(leat_call *call, leat_moment now) {
       call->slot.at_us / 1000 + (call->slot.at_us % 1000 > 0); /* rounded up */
   if (call->slot.held && until > now.monotonic_ms)
     enqueue(call, now, LEAT_FOR_SLOT, until, true);
-  else send(call, now);
+  else begin_exchange(call, now);
 }
 
 /* ---- verifying ------------------------------------------------------------------- */
@@ -458,9 +472,9 @@ static leat_string owner_of(const leat_call *call) {
   return (leat_string){call->owner.text, call->owner.length};
 }
 
-/* Makes the owner that the first verifying find after an unlink or a delete returned the
-** required one, as if set by leat_call_expect: the change must not be retried once the
-** card belongs to another contact. Returns false if memory runs out. */
+/* From the first verifying find after an unlink or a delete on, requires the owner that it
+** returned, as if set by leat_call_expect: the change must not be retried once the card
+** belongs to another contact. Returns false if memory runs out. */
 static bool remember_owner(leat_call *call, const leat_contact_identifier *card) {
   leat_recovery recovery = call->op->recovery;
   bool matters = recovery == LEAT_VERIFY_UNLINKED || recovery == LEAT_VERIFY_DELETED;
@@ -542,8 +556,8 @@ static void append_card(leat_call *call, const leat_call *verify) {
   if (name[0]) leat__error_add(error, ", and its name is \"%s\"", name);
 }
 
-/* Ends the call as a conflict. If the change was sent, it may have taken effect before
-** somebody else changed the card, so the outcome stays unknown. */
+/* Ends the call as a conflict. A change that may have been applied may have taken effect
+** before somebody else changed the card, so its outcome stays unknown. */
 static void fail_conflict(leat_call *call, leat_call *verify) {
   leat_error *error = &call->outcome.error;
   error->code = 0;
@@ -568,24 +582,24 @@ static bool is_safe_to_repeat(const leat_op *op) {
 }
 
 /* Sets the error of a call that was not sent, because its earlier attempt could not be
-** verified. `failure` is the find's error. */
+** verified. `failure` is the find's error, or NULL if no two finds agreed; an error that is
+** none means that memory ran out after the find. */
 static void set_unsent_error(leat_call *call, const leat_error *failure) {
   if (failure == NULL)
-    leat__error_set(&call->outcome.error, LEAT_TIMEOUT, "no time is left");
+    leat__error_set(&call->outcome.error, LEAT_TIMEOUT, "nothing was sent");
   else if (failure->kind == LEAT_OK) leat__no_memory(&call->outcome.error);
   else take_error(call, failure);
 }
 
-/* Ends the call because no find showed the outcome. The error of the last attempt is
-** kept. `failure` is the error of the last find, or NULL if there was no time for
-** another. */
+/* Ends the call because no find showed the outcome. The error of the last attempt is kept;
+** if there was none, the find's error becomes the call's. `failure` is the error of the
+** last find, or NULL if no two finds agreed and no more may follow. */
 static void fail_unknown(leat_call *call, const leat_error *failure) {
   bool sent = call->sends > 0;
   if (!sent) set_unsent_error(call, failure);
   leat__error_add(&call->outcome.error, "; finding the card did not show %s (%s)%s",
                   sent ? "the outcome either" : "the outcome of an earlier attempt",
-                  failure ? leat_kind_name(failure->kind)
-                          : "there was no time for another find to confirm it",
+                  failure ? leat_kind_name(failure->kind) : "no two finds agreed in time",
                   is_safe_to_repeat(call->op)
                       ? "; ensure, create, link and update are safe to repeat"
                       : "");
@@ -593,12 +607,12 @@ static void fail_unknown(leat_call *call, const leat_error *failure) {
 }
 
 /* A find may return the state from before the change, so all but a success needs two
-** finds in a row that agree. Schedules another find. */
+** finds in a row that agree. Schedules another find, or ends the call if it may not. */
 static void confirm(leat_call *call, leat_moment now, leat_decision decision) {
   call->seen = decision;
   if (call->verify_count < LEAT_MAX_VERIFY_FINDS &&
       now.monotonic_ms + LEAT_VERIFY_INTERVAL_MS < call->deadline)
-    wait_before(call, now, LEAT_VERIFY_INTERVAL_MS, LEAT__VERIFY_LATER);
+    wait_in(call, now, LEAT_VERIFY_INTERVAL_MS, LEAT__VERIFY_LATER);
   else fail_unknown(call, NULL);
 }
 
@@ -665,8 +679,9 @@ static bool spend_retry_budget(leat_call *call) {
   return true;
 }
 
-/* Returns whether a retry or a verifying find may follow after `delay` ms, and takes its
-** cost from the retry budget. If not, the caller ends the call. */
+/* Returns whether a retry or a verifying find may follow after `delay` ms, which must be
+** within the timeout and at most a minute, and takes its cost from the retry budget. If
+** not, the caller ends the call. */
 static bool reserve_follow_up(leat_call *call, leat_moment now, int64_t delay) {
   bool throttled = leat__retry_throttled(call->outcome.error.kind);
   bool counts = !throttled || counts_pauses(call);
@@ -674,6 +689,7 @@ static bool reserve_follow_up(leat_call *call, leat_moment now, int64_t delay) {
   return delay <= LEAT_LONGEST_WAIT_MS && !too_late && spend_retry_budget(call);
 }
 
+/* Sends the operation again: after a pause, whose length is `delay`, or after a backoff. */
 static void schedule_retry(leat_call *call, leat_moment now, int64_t delay) {
   const leat_error *error = &call->outcome.error;
   bool throttled = leat__retry_throttled(error->kind);
@@ -686,7 +702,7 @@ static void schedule_retry(leat_call *call, leat_moment now, int64_t delay) {
   }
   if (error->outcome_unknown) call->maybe_applied = true;
   if (throttled) call->state = LEAT__READY; /* waits there for the pause to end */
-  else wait_before(call, now, delay, LEAT__BACKOFF);
+  else wait_in(call, now, delay, LEAT__BACKOFF);
 }
 
 /* Verifies at once, unless the service asked to wait. After a 429 or 503 the find itself
@@ -700,14 +716,14 @@ static void verify(leat_call *call, leat_moment now) {
   }
   if (error->outcome_unknown) call->maybe_applied = true;
   if (delay > 0 && !leat__retry_throttled(error->kind))
-    wait_before(call, now, delay, LEAT__VERIFY_LATER);
+    wait_in(call, now, delay, LEAT__VERIFY_LATER);
   else find(call, now, LEAT__VERIFYING);
 }
 
-/* Returns whether a refused token is to be renewed, and the request sent again: once,
-** since a refused request changed nothing. A token from a shared store may have been
-** revoked too, so it may be renewed after that as well; the store does not return the
-** same one again. */
+/* Returns whether a refused token is to be renewed, and the request sent again, which is
+** safe, since a refused request changed nothing. A call renews once; but a token from a
+** shared store does not count, since it may have been revoked too, and the store does not
+** return the same one again. */
 static bool may_renew(const leat_call *call) {
   return call->outcome.error.kind == LEAT_UNAUTHORIZED &&
          !call->outcome.error.outcome_unknown && (!call->renewed || call->token_shared) &&
@@ -715,8 +731,9 @@ static bool may_renew(const leat_call *call) {
          !leat__call_is_to_other_origin(call);
 }
 
-/* Returns what follows the only attempt. It is neither repeated nor verified; but if the
-** call began as maybe_applied, an error may show that the earlier attempt succeeded. */
+/* Returns what follows the only attempt. It is not repeated, and a lost response is not
+** verified; but if the call began as maybe_applied, an error that the earlier attempt may
+** explain is. */
 static leat_decision decide_once(const leat_error *error, leat_decision decision) {
   bool repeats = error->outcome_unknown || decision == LEAT_SEND_AGAIN;
   return repeats ? LEAT_GIVE_UP : decision;
@@ -804,8 +821,8 @@ static void report_attempt(leat_call *call, int64_t wait_ms) {
 
 /* ---- counts ---------------------------------------------------------------------- */
 
-/* Counts the call once it is done. To be called at the end of what a driver does with a
-** call: it reaches no inner calls. */
+/* Counts the call once it is done. Only for the calls of the program, which drivers pass:
+** an inner call is not counted. */
 static void count_when_done(leat_call *call, leat_moment now) {
   if (call->state != LEAT__DONE || call->counted || call->client == NULL) return;
   call->counted = true;
@@ -814,9 +831,8 @@ static void count_when_done(leat_call *call, leat_moment now) {
 
 /* ---- the contract with the driver ------------------------------------------------ */
 
-/* Returns false if the wait is not over. Time in a queue is all of a queued wait, and what
-** a backoff took beyond its own delay, because the driver could not run the call
-** earlier. */
+/* Returns false if the wait is not over. All of a queued wait counts as time in a queue. So
+** does what a backoff took beyond its delay: the driver could not run the call earlier. */
 static bool end_wait(leat_call *call, leat_moment now) {
   bool queued = call->state == LEAT__QUEUED;
   if (now.monotonic_ms < call->until && !(queued && call->epoch != call->client->epoch))
@@ -838,7 +854,7 @@ static leat_step next(leat_call *call, leat_moment now) {
   while (call) {
     switch (call->state) {
       case LEAT__NEW: begin(call); break;
-      case LEAT__READY: get_ready(call, now); break;
+      case LEAT__READY: run_ready(call, now); break;
       case LEAT__QUEUED:
       case LEAT__BACKOFF:
       case LEAT__VERIFY_LATER:
@@ -880,13 +896,13 @@ leat_step leat_call_next(leat_call *call, leat_moment now) {
   return step;
 }
 
-/* The driver calls this just before it sends the request, so the call records which token
-** the request carries. */
+/* The driver calls this just before it sends the request. If the client's token changed
+** meanwhile, the request carries the new one, unless memory runs out. */
 const leat_request *leat_call_request(leat_call *call) {
   if (call && call->inner) return leat_call_request(call->inner);
   if (call == NULL || call->state != LEAT__SENDING) return NULL;
-  call->token_number = call->client->token_number;
-  call->token_shared = call->client->token_shared;
+  if (call->token_number != call->client->token_number && leat__renew_authorization(call))
+    record_token(call);
   return &call->request;
 }
 
@@ -1028,13 +1044,13 @@ static void count_unfinished_wait(leat_call *call, leat_moment now) {
   if (is_queued(call)) count_queue_time(call, now, call->queued_at);
 }
 
-/* If an inner call performs the exchange, it has failed, and may retry; but a
-** cancellation ends this call too. */
+/* If an inner call performs the exchange, it is the inner call that fails, and may retry;
+** but a cancellation ends this call too. */
 static void fail(leat_call *call, leat_moment now, leat_kind kind, leat_sent sent,
                  const char *detail) {
   bool sending = call->state == LEAT__SENDING;
   leat_call *inner = call->inner;
-  if (inner && leat_call_request(inner)) {
+  if (inner && innermost(inner)->state == LEAT__SENDING) {
     fail(inner, now, kind, sent, detail);
     take_inner_attempt(call);
     if (kind != LEAT_CANCELED) return;

@@ -315,6 +315,15 @@ bool leat__make_headers(leat_call *call) {
   return true;
 }
 
+bool leat__renew_authorization(leat_call *call) {
+  leat_header old = {{NULL, 0}, {NULL, 0}}, current = call->client->headers.list[0];
+  bool has_copy = call->headers.count > 0 && !leat__call_is_to_other_origin(call);
+  bool good = !has_copy ||
+              leat__headers_put(&call->all_headers, &old, current.name, current.value);
+  leat__header_wipe(&old);
+  return good;
+}
+
 static void fill_request(leat_call *call) {
   leat_request *request = &call->request;
   const leat_client *client = call->client;

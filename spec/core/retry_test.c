@@ -959,7 +959,7 @@ static void test_pause_too_long(void) {
   now.monotonic_ms += 1000;
   CHECK(leat_call_next(second, now) == LEAT_DONE);
   CHECK(leat_call_error(second)->kind == LEAT_TIMEOUT);
-  CHECK(strstr(leat_call_error(second)->message, "asked to wait") != NULL);
+  CHECK(strstr(leat_call_error(second)->message, "longer than queue_timeout") != NULL);
   CHECK(leat_call_error(second)->retry_after_ms == 6000);
   CHECK(leat_call_error(second)->sent == LEAT_SENT_NO);
   FREE_ALL(client, first, second);

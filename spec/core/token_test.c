@@ -235,15 +235,18 @@ static void test_lease_of_a_look(void) {
 
 /* A request carries the token that is current when it is sent, and a 401 is about that
 ** token. The previous token must not appear in messages either. */
-static void test_renewed_meanwhile(void) {
+static void test_renewed_meanwhile(bool has_headers) {
   leat_client *client = asking_client();
   leat_call *call = new_find(client);
-  TEST("a token renewed while a call connects");
+  TEST(has_headers ? "a token renewed while a call with headers of its own connects"
+                   : "a token renewed while a call connects");
+  if (has_headers) leat_call_add_header(call, "traceparent", leat_s("00-1-2-01"));
   leat_call_next(call, now);
   leat_client_set_token(client, now, leat_s("old-secret-token"), 0);
   CHECK(leat_call_next(call, now) == LEAT_SEND); /* it connects now */
   leat_client_set_token(client, now, leat_s("brand-new-one"), 0);
   CHECK(text_is(request_header(call, "Authorization"), "Bearer brand-new-one"));
+  if (has_headers) CHECK(text_is(request_header(call, "traceparent"), "00-1-2-01"));
   respond(call, 401, NULL, "{\"message\":\"no old-secret-token, no brand-new-one\"}");
   CHECK(leat_call_next(call, now) == LEAT_TOKEN);
   leat_client_set_token(client, now, leat_s("a-third-token"), 0);
@@ -597,7 +600,8 @@ int main(void) {
   test_lease();
   test_lease_in_line();
   test_lease_of_a_look();
-  test_renewed_meanwhile();
+  test_renewed_meanwhile(false);
+  test_renewed_meanwhile(true);
   test_failures();
   test_redirects();
   test_token_url();
