@@ -93,7 +93,8 @@ typedef enum leat_kind {
   LEAT_KINDS              /* the number of kinds */
 } leat_kind;
 
-/* Whether the server may have received the request: MAYBE once a byte was to be written. */
+/* Whether the server may have received the request: MAYBE from the first attempt to write
+** a byte on. */
 typedef enum leat_sent {
   LEAT_SENT_NO = 0, /* it was never sent */
   LEAT_SENT_MAYBE   /* it may have been received */
@@ -101,13 +102,13 @@ typedef enum leat_sent {
 
 /* What went wrong, with everything that a program can branch on. */
 typedef struct leat_error {
-  leat_kind kind;         /* for programs to branch on */
-  int code;               /* the API's error code; 0 if it gave none */
-  int status;             /* the HTTP status; 0 if no response was received */
-  int attempts;           /* all HTTP exchanges: also finds to verify, and for tokens */
-  leat_sent sent;         /* the last exchange's; MAYBE if an earlier one had it */
-  bool outcome_unknown;   /* the change may have been made: find the card, then decide */
-  int64_t retry_after_ms; /* how long the service asked to wait; -1 if it did not */
+  leat_kind kind;       /* for programs to branch on */
+  int code;             /* the API's error code; 0 if it gave none */
+  int status;           /* the last exchange's HTTP status; 0 if it had no response */
+  int attempts;         /* HTTP exchanges, verifying finds and token requests included */
+  leat_sent sent;       /* the last exchange's; MAYBE if a change may be applied */
+  bool outcome_unknown; /* the change may have been made: find the card, then decide */
+  int64_t retry_after_ms; /* how long to wait before trying again; -1 if unknown */
   char operation[48];     /* "contact_identifiers.find", or "" */
   char message[368];      /* what happened and what to do: one line without secrets */
 } leat_error;
@@ -147,29 +148,32 @@ typedef struct leat_config {
   const char *access_token;  /* none: an OAuth access token */
   const char *client_id;     /* none: with these credentials tokens are fetched */
   const char *client_secret; /* none: the secret of client_id, sent to token_url only */
-  bool token_from_caller; /* false: the driver asks for tokens (leat_client_set_token) */
+  bool token_from_caller; /* false: if true, the driver asks for leat_client_set_token */
   const char *token_url;  /* LEAT_TOKEN_PATH on base_url's origin: fetches tokens */
   const char *base_url;   /* LEAT_BASE_URL: an https URL with its path */
   const char *user_agent; /* "leat/" LEAT_VERSION: the header User-Agent */
-  bool allow_http; /* false: permit cleartext HTTP to hosts other than this machine */
-  /* 30000: for a whole call, from its first exchange on, without its time in queues: a call
-  ** takes at most timeout_ms + queue_timeout_ms. One exchange may use all of it, and then
-  ** nothing is retried; a change uses half of what is left, unless max_attempts is 1. */
+  bool allow_http; /* false: if true, cleartext HTTP to other machines is permitted */
+  /* 30000: for a whole call, from its first exchange on, without its time in queues: with a
+  ** queue_timeout_ms a call takes at most the sum of both, and the time that the program
+  ** takes to supply a token. One exchange may use all of it, and then nothing is retried; a
+  ** change that may be retried or verified uses half of what is left. */
   int timeout_ms;
   int connect_timeout_ms; /* 5000: for DNS, TCP and TLS of one connection */
   size_t max_body;        /* 1 MiB: a larger response body is LEAT_TOO_LARGE */
   /* none: added to every request, 16 at most; none that the library writes itself. */
   const leat_header *headers;
   size_t header_count; /* 0: the number of headers */
-  /* 3: how often an operation is sent at most, up to 100; finds to verify it, and token
-  ** requests, do not count. With 1 it is not retried, and does not wait for a pause. With
+  /* 3: how often an operation is sent at most, up to 100; finds to verify it, token
+  ** requests and requests whose token was refused do not count, unlike in
+  ** leat_error.attempts. With 1 it is not retried, and does not wait for a pause. With
   ** LEAT_UNLIMITED it is retried until its timeout, which then includes the pauses after
   ** its first exchange. */
   int max_attempts;
-  /* 100: a token bucket that all calls of the client share, so that a service that is down
-  ** does not receive a multiple of its usual load. A retry takes 5, or 10 after a timeout,
-  ** and none after a pause. A call that succeeds returns what its retries took, or 1 if it
-  ** needed none. When too little is left, calls fail instead of retrying. */
+  /* 100: a token bucket that all calls of the client share, so that a service that is
+  ** down does not receive a multiple of its usual load. A retry, or verifying one
+  ** attempt, takes 5, or 10 after a timeout, and none after a pause. A call that succeeds
+  ** returns what its retries took, or 1 if it needed none. When too little is left, calls
+  ** fail instead of retrying. */
   int retry_budget;
   /* 500: the limit of the first backoff. The delay before a retry is random (full jitter),
   ** up to a limit that doubles with each further retry, up to retry_cap_ms. */
@@ -178,10 +182,10 @@ typedef struct leat_config {
   /* 0, no limit: how long a call may wait in queues altogether, for a connection, a token,
   ** the rate limiter, or the end of a pause. It comes on top of timeout_ms. */
   int queue_timeout_ms;
-  int rate_per_minute;    /* 0, no limit: requests per minute, evenly spaced */
-  leat_observe observe;   /* LEAT_OBSERVE_NOTHING: what is recorded of exchanges */
-  bool shared;            /* true: processes share token and rate: see leat_driver.h */
-  bool slots_from_caller; /* true: they share only the rate; default: neither */
+  int rate_per_minute;  /* 0, no limit: requests per minute, evenly spaced */
+  leat_observe observe; /* LEAT_OBSERVE_NOTHING: what is recorded of exchanges */
+  bool shared; /* false: if true, processes share token and rate: leat_driver.h */
+  bool slots_from_caller; /* false: if true, they share only the rate */
 } leat_config;
 
 /* Creates a client, without I/O. Returns NULL on failure and sets `error` (which may be
@@ -227,10 +231,12 @@ LEAT_API void leat_call_check(leat_call *call);
 
 /* Creates a call to any other endpoint of the API. `path` begins with a slash and is
 ** appended to the base URL's path. leat_call_data then returns the response's "data", or
-** the whole response if it has none. */
+** the whole response if it has none. If it is neither a GET nor a HEAD, it is not retried
+** when its response is lost. Returns NULL if memory runs out. */
 LEAT_API leat_call *leat_call_new_request(leat_client *client, const char *method,
                                           const char *path);
-/* Adds a parameter to the query of a call of leat_call_new_request; copies it. */
+/* Adds a parameter to the query of a call of leat_call_new_request; copies it. This and
+** leat_call_set_body are misuse for other calls. */
 LEAT_API void leat_call_add_query(leat_call *call, const char *name, leat_string value);
 /* Sets the body of a call of leat_call_new_request; copies it. It is JSON unless a
 ** Content-Type header says otherwise. */
@@ -240,10 +246,10 @@ LEAT_API void leat_call_set_body(leat_call *call, leat_string body);
 ** writes itself; only calls of leat_call_new_request may have a Content-Type. */
 LEAT_API void leat_call_add_header(leat_call *call, const char *name, leat_string value);
 
-/* For unlink, update and delete only: requires that the card belongs to that contact, or
-** to none if data is NULL (leat_s(NULL)). Each time before the change is sent, the card
-** is found and its owner compared. If the owner differs, nothing is sent, and the call
-** ends with LEAT_CONFLICT. */
+/* For unlink, update and delete only (misuse for others): requires that the card belongs
+** to that contact, or to none if data is NULL (leat_s(NULL)). Each time before the change
+** is sent, the card is found and its owner compared. If the owner differs, nothing is
+** sent, and the call ends with LEAT_CONFLICT. */
 LEAT_API void leat_call_expect(leat_call *call, leat_string contact_uuid);
 
 /* Declares that the same change may have been applied before, by an attempt whose result
@@ -251,15 +257,15 @@ LEAT_API void leat_call_expect(leat_call *call, leat_string contact_uuid);
 ** delete then find the card before they are first sent, also if max_attempts is 1. If it
 ** is as requested, the call succeeds, and is `recovered`; if two finds show that the
 ** change was not applied, it is sent; otherwise nothing is sent, and the call ends with
-** LEAT_CONFLICT or with the find's error. An error that the earlier attempt would explain,
-** such as LEAT_ALREADY_EXISTS of create, is verified likewise. Set leat_call_expect to the
-** owner before that attempt, so that unlink and delete spare the card of another owner. An
-** update, or a call of leat_call_new_request, is sent at once. Errors of all of them have
-** outcome_unknown, unless they prove that the change was never applied. No effect on calls
-** that change nothing. */
+** LEAT_CONFLICT or with the find's error. An error that the earlier attempt would
+** explain, such as LEAT_ALREADY_EXISTS of create, is verified likewise. Set
+** leat_call_expect to the card's owner as of before that attempt, so that unlink and
+** delete spare the card of another one. An update, or a call of leat_call_new_request, is
+** not verified. Errors of all of them have outcome_unknown, unless they prove that the
+** change was never applied. No effect on calls that change nothing. */
 LEAT_API void leat_call_set_maybe_applied(leat_call *call);
 
-/* Overrides the client's timeout_ms for this call. */
+/* Overrides the client's timeout_ms for this call; values out of range are misuse. */
 LEAT_API void leat_call_set_timeout_ms(leat_call *call, int ms);
 /* Overrides the client's connect_timeout_ms for this call. */
 LEAT_API void leat_call_set_connect_timeout_ms(leat_call *call, int ms);
@@ -279,7 +285,7 @@ LEAT_API void leat_call_set_user(leat_call *call, void *user);
 LEAT_API void *leat_call_user(const leat_call *call);
 
 /* Returns whether the call has its result, which is borrowed until the call is freed.
-** Before, only an error that its setters or leat_call_check recorded is meaningful. */
+** Before that, only an error that its setters or leat_call_check recorded is meaningful. */
 LEAT_API bool leat_call_is_done(const leat_call *call);
 /* Returns the error, whose kind is LEAT_OK if there is none; never NULL. */
 LEAT_API const leat_error *leat_call_error(const leat_call *call);
@@ -288,9 +294,9 @@ LEAT_API const leat_json *leat_call_data(const leat_call *call);
 /* Returns the response's "meta"; NULL if there is none. */
 LEAT_API const leat_json *leat_call_meta(const leat_call *call);
 
-/* What is known about a call beside its result. */
+/* What is known about a call besides its result. */
 typedef struct leat_info {
-  int status;         /* the last response's; 0 if none was received */
+  int status;         /* the last exchange's; 0 if it had no response */
   int attempts;       /* HTTP exchanges begun */
   bool recovered;     /* the response was lost, but the state is as requested */
   int rate_limit;     /* requests that the service allows; -1 if it did not say */

@@ -103,8 +103,8 @@ LEAT_API leat_step leat_call_next(leat_call *call, leat_moment now);
 ** Call it right before sending. Borrowed until the result is reported or the call is
 ** freed; its headers only until the next function that changes a client or a call. */
 LEAT_API const leat_request *leat_call_request(leat_call *call);
-/* Returns the purpose of the call's current exchange. At LEAT_TO_GET_TOKEN other calls
-** may be waiting for the token. */
+/* Returns the purpose of the call's current exchange, or of its next one. At
+** LEAT_TO_GET_TOKEN other calls may be waiting for the token. */
 LEAT_API leat_purpose leat_call_purpose(const leat_call *call);
 /* Returns a time on the clock of leat_moment.monotonic_ms. After LEAT_WAIT: when to call
 ** leat_call_next again. After LEAT_SLOT: the latest slot that the call can use. */
@@ -138,7 +138,8 @@ LEAT_API void leat_call_respond(leat_call *call, leat_moment now,
 LEAT_API void leat_call_set_reused(leat_call *call);
 /* After LEAT_SEND: reports that there is no response, and why; the call may then be
 ** retried. LEAT_CANCELED always ends it. At any other step, the call ends with that kind,
-** and `sent` has no effect. `detail` is a short line for people, and is copied. */
+** and `sent` has no effect; but an error of its setters is kept. `detail` is a short line
+** for people, and is copied. */
 LEAT_API void leat_call_fail(leat_call *call, leat_moment now, leat_kind kind,
                              leat_sent sent, const char *detail);
 

@@ -33,9 +33,9 @@ LEAT_API leat_string leat_s(const char *text);
 ** and ignores their case, so blanks at either end and the case of ASCII letters make no
 ** difference. Returns false if either string has data NULL. */
 LEAT_API bool leat_same_value(leat_string a, leat_string b);
-/* Writes the form of a value that is the same for all values which are the same in the
-** sense of leat_same_value: for keys. Writes at most `size` bytes, without a NUL, and
-** returns the length, which is at most that of the value. */
+/* Writes a form of the value that all values have in common which leat_same_value equates:
+** for keys. Writes at most `size` bytes, without a NUL, and returns the length, which is at
+** most that of the value. */
 LEAT_API size_t leat_normal_value(leat_string value, char *out, size_t size);
 
 /* A header of a request or a response. */

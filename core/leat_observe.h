@@ -56,22 +56,22 @@ typedef struct leat_count {
   uint64_t attempts[LEAT_PURPOSES]; /* exchanges that ended so, by their leat_purpose */
 } leat_count;
 
-/* Fills `count` with the counts at `index`, from 0: there are some for each operation and
-** each kind, most of them 0. Returns false after the last ones. */
+/* Fills `count` with the counts at `index`, from 0: one row for each pair of an operation
+** and a kind, most of them 0. Returns false after the last ones. */
 LEAT_API bool leat_client_count(const leat_client *client, size_t index,
                                 leat_count *count);
 
 /* What calls wait for before they are sent. */
 typedef enum leat_queue {
   LEAT_FOR_CONNECTION = 0, /* a free connection of the driver */
-  LEAT_FOR_TOKEN,          /* a token that another call is getting */
+  LEAT_FOR_TOKEN,          /* a token that another call, or another process, is getting */
   LEAT_FOR_SLOT,           /* a slot of the rate limit */
   LEAT_FOR_PAUSE,          /* the end of a pause, or of the probe that follows it */
   LEAT_QUEUES              /* the number of queues */
 } leat_queue;
 
 /* Returns how long all calls together waited in a queue, in ms. A wait is added when it
-** ends. */
+** ends; a pause that counts towards the timeout, when it begins. */
 LEAT_API int64_t leat_client_queue_ms(const leat_client *client, leat_queue queue);
 
 /* ---- whether it works ------------------------------------------------------------- */

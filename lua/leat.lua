@@ -49,14 +49,14 @@ local leat = {
 --   `timeout`, `protocol`, `too_large`, `redirect`, `canceled`, `config`, `local` or
 --   `no_memory`
 -- @tfield integer code the API's error code, or nil
--- @tfield integer status the HTTP status, or nil if no response arrived
+-- @tfield integer status the HTTP status, or nil if the last request had no response
 -- @tfield string message what happened, and what to do about it
 -- @tfield string operation the name of the operation, such as `contact_identifiers.find`
 -- @tfield table fields the fields that validation refused, `{ [field] = { message, ... } }`, or nil
 -- @tfield string sent `"no"`: the request was never sent; `"maybe"`: the service may have received it
 -- @tfield boolean outcome_unknown true: the change may or may not have been applied; find the card, then decide
 -- @tfield integer attempts the number of HTTP requests that were begun
--- @tfield number retry_after the number of seconds that the service asked the client to wait, or nil
+-- @tfield number retry_after after how many seconds to try again, as the service or the client's pause says, or nil
 -- @tfield card card for a `conflict`: the card that contradicts the request, or nil
 -- @tfield string where the line of the `leat.assert` that raised this error, such as `"file.lua:12:"`; `tostring`
 --   begins with it. nil if `leat.assert` did not raise it
@@ -533,9 +533,9 @@ end
 -- @tparam[opt=false] boolean options.allow_http true allows cleartext http in `base_url` for other machines too
 -- @tparam[opt=30,unit=seconds] number options.timeout how long a whole call may take, with its retries, counted from
 --   its first request; at most 3600. One request may use all of it, and then nothing is retried. A create, link,
---   unlink, update or delete uses half of what is left, so that there is time to verify or retry it. Waiting in the
---   queue is not counted, so a call takes at most `timeout` + `queue_timeout`. `ensure` makes several calls, each with
---   these limits
+--   unlink, update or delete that may be sent again uses half of what is left, so that there is time for that. Waiting
+--   in the queue is not counted, so with a `queue_timeout` a call takes at most the sum of both. `ensure` makes several
+--   calls, each with these limits
 -- @tparam[opt=5,unit=seconds] number options.connect_timeout how long making one connection may take; at most 3600
 -- @tparam[opt=no limit; in nginx: `timeout`,unit=seconds] number options.queue_timeout how long a call may wait
 --   altogether for a connection, a token, the rate limiter, or the end of a pause that the service asked for. Waiting
@@ -547,9 +547,9 @@ end
 --   retried until `timeout`, as far as `retry_budget` allows; pauses after the first attempt then count towards
 --   `timeout`
 -- @tparam[opt=100,unit=points] integer options.retry_budget limits the retries of all calls of the client together, so
---   that a service that is down does not receive three times its usual load; false: no budget. A retry takes 5, or 10
---   after a timeout; a call that succeeds gives back what its retries took, or 1 if it needed none. A retry after a
---   pause takes nothing. Once the budget is spent, nothing is retried, and error messages say so
+--   that a service that is down does not receive three times its usual load; false: no budget. A retry, or verifying an
+--   attempt, takes 5, or 10 after a timeout; a call that succeeds gives back what its retries took, or 1 if it needed
+--   none. A retry after a pause takes nothing. Once the budget is spent, nothing is retried, and error messages say so
 -- @tparam[opt=0.5,unit=seconds] number options.retry_base the limit of the first backoff. The backoff before a retry is
 --   random, up to a limit that starts at `retry_base` and doubles with each retry, up to `retry_cap`. It starts at
 --   twice `retry_base` after a 429 or 503

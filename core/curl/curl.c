@@ -53,7 +53,7 @@ static const int64_t NEVER = INT64_MAX;
 
 typedef enum job_state {
   JOB_QUEUED,      /* waits for a connection, and never had one */
-  JOB_REQUEUED,    /* the same, but goes first, because its call has begun */
+  JOB_REQUEUED,    /* waits for one again; goes first, because its call has begun */
   JOB_WAITING,     /* after LEAT_WAIT */
   JOB_NEEDS_TOKEN, /* after LEAT_TOKEN, not yet returned by leat_curl_token */
   JOB_NEEDS_SLOT,  /* after LEAT_SLOT, not yet returned by leat_curl_slot */
@@ -98,7 +98,9 @@ typedef struct connection {
 } connection;
 
 struct leat_curl {
-  int max_connections, count, connecting, working_count;
+  int max_connections;
+  int count, connecting; /* the connections there are; those that are being established */
+  int working_count;
   char *ca_file, *proxy;
   unsigned fork_generation; /* fork generation that the connections belong to */
   CURLM *multi;
@@ -344,7 +346,7 @@ static void record_peer(connection *c, const struct curl_sockaddr *a) {
 ** when the socket is closed or its process has ended. A request must not arrive that late:
 ** others may have found out that it was not received, and sent it again. With `at_once`
 ** the system forgets what was not delivered when the socket is closed. */
-static void close_at_once(int fd, bool at_once) {
+static void set_linger(int fd, bool at_once) {
   struct linger linger = {at_once, 0};
   setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
 }
@@ -357,7 +359,7 @@ static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_socka
   (void)purpose;
   record_peer(c, a);
   if (fd < 0) c->os_error = errno;
-  else close_at_once(fd, true);
+  else set_linger(fd, true);
   return fd;
 }
 
@@ -416,12 +418,13 @@ static void end_connecting(leat_curl *curl, const connection *c) {
 }
 
 /* libcurl frees the connection when its handle is removed, so the poller must let go of
-** the socket before that, and the handle is cleaned up after it. */
+** the socket before that, and the handle is cleaned up after it. The connection is freed;
+** the caller clears its job's pointer to it. */
 static void close_connection(leat_curl *curl, connection *c) {
   if (c->fd != CURL_SOCKET_BAD) {
     leat__poller_unset(curl->poller, c->fd);
     set_owner(curl, c->fd, NULL);
-    if (c->job == NULL) close_at_once(c->fd, false);
+    if (c->job == NULL) set_linger(c->fd, false);
   }
   curl_multi_remove_handle(curl->multi, c->easy);
   if (c->fd == CURL_SOCKET_BAD) end_connecting(curl, c);
@@ -621,7 +624,8 @@ static void fail(leat_curl *curl, job *j, leat_kind kind, const char *detail) {
   if (j->connection) close_connection(curl, j->connection);
   j->connection = NULL;
   j->reconnects = 0;
-  leat_call_add_queue_time(j->call, curl->now - j->queued_since); /* if never begun */
+  /* This has no effect if the call has begun. */
+  leat_call_add_queue_time(j->call, curl->now - j->queued_since);
   leat_call_fail(j->call, moment(curl), kind, j->sent, detail);
   run_call(curl, j);
   wake_waiters(curl, j, epoch);
@@ -675,7 +679,7 @@ static void want_write(leat_curl *curl, connection *c, bool wanted) {
   leat__poller_set(curl->poller, c->fd, LEAT_READ | (wanted ? LEAT_WRITE : 0));
 }
 
-/* Returns true if the exchange continues. */
+/* Returns true if the exchange continues; if not, the connection may be freed. */
 static bool receive(leat_curl *curl, connection *c) {
   leat_http1_state state = LEAT_HTTP1_MORE;
   while (state == LEAT_HTTP1_MORE) {
@@ -731,7 +735,7 @@ static void on_ready(leat_curl *curl, connection *c, int events) {
 /* ---- exchanges ------------------------------------------------------------------- */
 
 /* The system gives up the delivery of a request at its deadline, also if the process is
-** stopped: see close_at_once. */
+** stopped: see set_linger. */
 static void limit_delivery(const leat_curl *curl, connection *c, int64_t deadline_ms) {
 #ifdef TCP_USER_TIMEOUT
   int64_t left = deadline_ms > curl->now ? deadline_ms - curl->now : 0;
@@ -858,7 +862,7 @@ static void enqueue_job(leat_curl *curl, job *j, job_state to) {
   move(curl, j, to, leat_call_queue_deadline(j->call, j->queued_since));
 }
 
-/* Queues the jobs that can continue again, and wakes those that wait for the same token. */
+/* Queues again the jobs that can continue, and wakes those that wait for the same token. */
 static void requeue(leat_curl *curl, const leat__link *jobs) {
   for (leat__link *l = jobs->next, *next; l != jobs; l = next) {
     next = l->next;
@@ -1193,6 +1197,7 @@ static void handle_events(leat_curl *curl, const events *seen) {
     handle_event(curl, &seen->ready[i]);
     now = read_clock(curl);
   }
+  /* a full batch, of which the poller's own timer may have taken one place */
   curl->unread = i < seen->count || seen->count >= EVENTS_AT_ONCE - 1;
 }
 
@@ -1284,9 +1289,9 @@ static void abandon_context(leat_curl *curl) {
   curl->poller = NULL;
 }
 
-/* Returns false if the process forked and no new context could be made; later calls
-** try again. */
-static bool same_process(leat_curl *curl) {
+/* Returns whether there is a context. After a fork, cancels all calls of the parent process
+** and opens a new context; if that fails, later calls try again. */
+static bool ensure_context(leat_curl *curl) {
   bool same = curl->fork_generation == fork_generation();
   if (!same) abandon_context(curl);
   return (same && curl->multi) || open_context(curl, NULL);
@@ -1399,7 +1404,7 @@ static job *new_job(leat_curl *curl, leat_call *call) {
 bool leat_curl_start(leat_curl *curl, leat_call *call) {
   if (call == NULL || leat_call_is_attached(call)) return false;
   read_clock(curl);
-  leat_kind wrong = same_process(curl) ? LEAT_NO_MEMORY : LEAT_LOCAL;
+  leat_kind wrong = ensure_context(curl) ? LEAT_NO_MEMORY : LEAT_LOCAL;
   job *j = wrong == LEAT_LOCAL ? NULL : new_job(curl, call);
   if (j == NULL) {
     leat_call_fail(call, moment(curl), wrong, LEAT_SENT_NO,
@@ -1413,11 +1418,11 @@ bool leat_curl_start(leat_curl *curl, leat_call *call) {
 }
 
 void leat_curl_step(leat_curl *curl) {
-  if (same_process(curl)) step(curl, 0);
+  if (ensure_context(curl)) step(curl, 0);
 }
 
 void leat_curl_wait(leat_curl *curl, int ms) {
-  if (!same_process(curl)) return;
+  if (!ensure_context(curl)) return;
   int due = leat_curl_timeout_ms(curl);
   if (due >= 0 && due < ms) ms = due;
   step(curl, ms > 0 ? ms : 0);
@@ -1447,7 +1452,7 @@ leat_call *leat_curl_slot(leat_curl *curl) {
 }
 
 void leat_curl_cancel(leat_curl *curl, leat_call *call) {
-  bool usable = same_process(curl);
+  bool usable = ensure_context(curl);
   job *j = leat_call_job(call, curl);
   read_clock(curl);
   if (j == NULL) return;
@@ -1460,7 +1465,8 @@ void leat_curl_cancel(leat_curl *curl, leat_call *call) {
   arm_timer(curl);
 }
 
-/* Fails a call that awaits what only its program has, which waits for the call. */
+/* Fails a call that needs a token or a slot from the program, which waits in
+** leat_curl_perform. */
 static void fail_awaiting(leat_curl *curl, const job *j) {
   bool slot = j->awaits == LEAT_SLOT;
   leat_call_fail(j->call, moment(curl), slot ? LEAT_MISUSE : LEAT_CONFIG, LEAT_SENT_NO,
@@ -1468,14 +1474,15 @@ static void fail_awaiting(leat_curl *curl, const job *j) {
                       : "the client has no token function");
 }
 
-/* Runs until this call is done. Other calls progress too, but their results and their
-** need for tokens stay available to leat_curl_done and leat_curl_token. */
+/* Runs until this call is done. Other calls progress too, but their results, and their need
+** for tokens and slots, stay available to leat_curl_done, leat_curl_token and
+** leat_curl_slot. */
 void leat_curl_perform(leat_curl *curl, leat_call *call) {
   if (!leat_curl_start(curl, call)) return;
   while (!leat_call_is_done(call)) {
     const job *j = leat_call_job(call, curl);
     if (j && is_awaiting(j) && !can_continue(j)) fail_awaiting(curl, j);
-    if (same_process(curl)) step(curl, ms_until(work_due(curl)));
+    if (ensure_context(curl)) step(curl, ms_until(work_due(curl)));
   }
   job *j = leat_call_job(call, curl);
   if (j) release(curl, j);
@@ -1487,7 +1494,7 @@ leat_moment leat_curl_moment(leat_curl *curl) {
 }
 
 int leat_curl_fd(leat_curl *curl) {
-  same_process(curl);
+  ensure_context(curl);
   int fd = curl->poller ? leat__poller_fd(curl->poller) : -1;
   if (fd >= 0) arm_timer(curl);
   return fd;
@@ -1495,7 +1502,7 @@ int leat_curl_fd(leat_curl *curl) {
 
 /* libcurl ignores the events of a descriptor that it does not know: see handle_event. */
 bool leat_curl_watch(leat_curl *curl, int fd) {
-  return fd >= 0 && same_process(curl) && leat__poller_set(curl->poller, fd, LEAT_READ);
+  return fd >= 0 && ensure_context(curl) && leat__poller_set(curl->poller, fd, LEAT_READ);
 }
 
 const char *leat_curl_version(void) {

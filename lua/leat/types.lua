@@ -116,14 +116,14 @@ function leat.assert(value, err, ...) end
 ---@class leat.Error
 ---@field kind leat.Kind
 ---@field code? integer the API's error code
----@field status? integer the HTTP status; nil: no response arrived
+---@field status? integer the HTTP status; nil: the last request had no response
 ---@field message string what happened and what to do, for people
 ---@field fields? table<string, string[]> the fields that validation refused, with messages
 ---@field operation string such as "contact_identifiers.find"
 ---@field sent "no"|"maybe" whether the request may have been received
 ---@field outcome_unknown boolean true: the change may or may not have been applied; find the card, then decide
 ---@field attempts integer the number of exchanges that were begun
----@field retry_after? number seconds that the service asked to wait
+---@field retry_after? number seconds after which to try again, as the service or the client's pause says
 ---@field card? leat.ContactIdentifier for a conflict: the card that contradicts the request
 ---@field where? string the line of the leat.assert that raised the error
 
