@@ -552,7 +552,7 @@ describe("an import is paused", function()
   it("by nothing while the service is away: it waits, says so once, and loses nothing", function()
     local url = server.url
     server:fault { operation = "create", delay = 0.05, times = math.huge }
-    local process = start_fast { "import", write("cards.csv", rows(40)), "--timeout", "1" }
+    local process = start_fast { "import", write("cards.csv", rows(40)), "--timeout", "5" }
     wait_for_requests("create", 6)
     local created = #server:requests("create")
     server:stop()

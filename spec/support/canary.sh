@@ -98,7 +98,7 @@ run() {
     TMPDIR="$LEAT_CANARY/tmp" run_tests "$1"
     provoke
   } >"$LEAT_CANARY/output" 2>&1
-  ! grep '^canary: the tests failed' "$LEAT_CANARY/output" || tail -n 30 "$LEAT_CANARY/output" >&2
+  grep -B 40 '^canary: the tests failed' "$LEAT_CANARY/output" >&2 || true
   failed=$(grep -c '^canary: the tests failed' "$LEAT_CANARY/output" || true)
   search "$LEAT_CANARY/output" "$LEAT_CANARY/tmp"
   [ "$failed" = 0 ] || fail "the tests failed"
