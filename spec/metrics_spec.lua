@@ -16,9 +16,15 @@ local NOT_FOUND = { 400, nil, '{"message":"m","code":60003}' }
 
 describe("a client", function()
   local ms, script -- the time; responses { status, headers, body }, or failures
+  local unix_time = os.time
 
   before_each(function()
     ms, script = 1000000, {}
+    os.time = function() return 1700000000 end -- luacheck: ignore 122
+  end)
+
+  after_each(function()
+    os.time = unix_time -- luacheck: ignore 122
   end)
 
   local function pass(seconds)
