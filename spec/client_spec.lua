@@ -1,6 +1,7 @@
 -- The Lua API against the sandbox, over real sockets and real TLS.
 local cjson = require("cjson")
 local leat = require("leat")
+local reserve_port = dofile("spec/support/port.lua")
 local sandbox = require("leat.sandbox")
 local script = dofile("spec/support/script.lua")
 
@@ -236,8 +237,9 @@ describe("errors", function()
   end)
 
   it("say when nobody listens", function()
-    server:stop()
-    local err = check("connection", nil, nil, cards:create("x"))
+    local gone, unreachable = serve { port = reserve_port() }
+    gone:stop()
+    local err = check("connection", nil, nil, unreachable:create("x"))
     assert.equal("no", err.sent)
   end)
 

@@ -3,6 +3,7 @@
 local command = dofile("spec/support/command.lua")
 local interpreter = dofile("spec/support/interpreter.lua")
 local read_file, write_file = dofile("spec/support/read.lua"), dofile("spec/support/write.lua")
+local reserve_port = dofile("spec/support/port.lua")
 local core = require("leat.core")
 local files = require("leat.jobs.core")
 local leat = require("leat")
@@ -38,7 +39,7 @@ before_each(function()
   folder = os.tmpname()
   os.remove(folder)
   assert(files.make_folder(folder))
-  server = serve()
+  server = serve { port = reserve_port() } -- some tests stop it and start it again
 end)
 
 after_each(function()

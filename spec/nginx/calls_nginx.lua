@@ -1,5 +1,6 @@
 -- leat.nginx in a real nginx: what a call does there, in which phases it works, and what it leaves behind.
 --    make test-nginx
+local reserve_port = dofile("spec/support/port.lua")
 local sandbox = require("leat.sandbox")
 local server = dofile("spec/nginx/server.lua")
 local secrets = dofile("spec/support/secrets.lua")
@@ -249,7 +250,7 @@ describe("in nginx", function()
     assert.is_true(err.outcome_unknown)
     assert.truthy(err.text:find("no response from http://127.0.0.1", 1, true), err.text)
 
-    local gone = start_sandbox()
+    local gone = start_sandbox { port = reserve_port() }
     gone:stop()
     _, err = nginx:run("content", with_client("gone", gone, "", "return cards:delete('free')"))
     assert.equal("connection", err.kind)

@@ -40,6 +40,7 @@ static inline int busy_calls(leat_curl *curl, leat_client *client, http_server *
     calls[i] = card_call(client, operation);
     leat_call_set_timeout_ms(calls[i],
                              busy_ms ? BUSY_TIMEOUT_MS * test_slowness() : 30000);
+    if (busy_ms == 0) leat_call_set_connect_timeout_ms(calls[i], 30000);
     leat_curl_start(curl, calls[i]);
   }
   wait_for_requests(curl, s, before + BUSY_CALLS, calls[0]);
