@@ -105,7 +105,7 @@ typedef struct leat_error {
   leat_kind kind;       /* for programs to branch on */
   int code;             /* the API's error code; 0 if it gave none */
   int status;           /* the last exchange's HTTP status; 0 if it had no response */
-  int attempts;         /* HTTP exchanges, verifying finds and token requests included */
+  int attempts;         /* all HTTP exchanges begun, not only those max_attempts counts */
   leat_sent sent;       /* the last exchange's; MAYBE if a change may be applied */
   bool outcome_unknown; /* the change may have been made: find the card, then decide */
   int64_t retry_after_ms; /* how long to wait before trying again; -1 if unknown */
@@ -193,9 +193,10 @@ typedef struct leat_config {
 LEAT_API leat_client *leat_client_new(const leat_config *config, leat_error *error);
 /* Frees a client. Its copies of the tokens are wiped when its last call is freed. */
 LEAT_API void leat_client_free(leat_client *client);
-/* Supplies the token that the driver asked for; copies it. The token is renewed shortly
-** before `lifetime_s` is over; with 0, when the service refuses it. Returns false if it
-** is not a valid token, or if memory runs out. */
+/* Supplies the token of a client with token_from_caller, when the driver asks for it or at
+** any other time; copies it. The token is renewed shortly before `lifetime_s` is over;
+** with 0, when the service refuses it. Returns false if it is not a valid token, or if
+** memory runs out. */
 LEAT_API bool leat_client_set_token(leat_client *client, leat_moment now,
                                     leat_string token, int lifetime_s);
 

@@ -600,9 +600,7 @@ static void fail_unknown(leat_call *call, const leat_error *failure) {
   leat__error_add(&call->outcome.error, "; finding the card did not show %s (%s)%s",
                   sent ? "the outcome either" : "the outcome of an earlier attempt",
                   failure ? leat_kind_name(failure->kind) : "no two finds agreed in time",
-                  is_safe_to_repeat(call->op)
-                      ? "; ensure, create, link and update are safe to repeat"
-                      : "");
+                  is_safe_to_repeat(call->op) ? "; this call is safe to repeat" : "");
   give_up(call);
 }
 

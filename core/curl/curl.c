@@ -125,7 +125,6 @@ struct leat_curl {
   uint64_t random;
 };
 
-static void dispatch(leat_curl *curl);
 static void run_call(leat_curl *curl, job *j);
 static void fail_connect(leat_curl *curl, connection *c, CURLcode result);
 
@@ -1404,11 +1403,11 @@ static job *new_job(leat_curl *curl, leat_call *call) {
 bool leat_curl_start(leat_curl *curl, leat_call *call) {
   if (call == NULL || leat_call_is_attached(call)) return false;
   read_clock(curl);
-  leat_kind wrong = ensure_context(curl) ? LEAT_NO_MEMORY : LEAT_LOCAL;
-  job *j = wrong == LEAT_LOCAL ? NULL : new_job(curl, call);
+  bool has_context = ensure_context(curl);
+  job *j = has_context ? new_job(curl, call) : NULL;
   if (j == NULL) {
-    leat_call_fail(call, moment(curl), wrong, LEAT_SENT_NO,
-                   "no more descriptors, or no more memory");
+    leat_call_fail(call, moment(curl), has_context ? LEAT_NO_MEMORY : LEAT_LOCAL,
+                   LEAT_SENT_NO, "no more descriptors, or no more memory");
     return false;
   }
   enqueue_job(curl, j, JOB_QUEUED);
