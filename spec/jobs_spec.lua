@@ -566,18 +566,17 @@ describe("running", function()
   end)
 
   it("says what is wrong as soon as requests fail, how many rows wait, and for how long none is processed", function()
-    server:fault { operation = "find", kind = "server", times = 26 }
-    local job, first, outage, last, most = plan("find", numbered(60)), nil, nil, nil, 0
-    assert(job:run(connect { max_attempts = 1 }, { settle = 0.05, probe = 0.2, max_failures = 0, concurrency = 1,
+    server:fault { operation = "find", kind = "server", times = 21 }
+    local job, first, outage, last = plan("find", numbered(60)), nil, nil, nil
+    assert(job:run(connect { max_attempts = 1 }, { settle = 0.05, probe = 2, max_failures = 0, concurrency = 1,
       progress_every = 0.005, progress = function(p)
         assert.is_true(not p.failing or p.eta == nil)
         first = first or p.failing and p
         outage = p.outage and store:job(job.id) or outage
-        last, most = p, math.max(most, p.waiting)
+        last = p
       end }))
     assert.same({ "server", "nil" }, { first.failing, tostring(first.outage) })
-    assert.is_true(first.waiting < 20, first.waiting)
-    assert.is_true(most >= 1) -- on a slow machine the first row is tried again before it is shown
+    assert.is_true(first.waiting >= 1 and first.waiting < 20, first.waiting)
     assert.same({ "running", "server", true }, { outage.state, outage.reason, outage.waiting > 0 })
     assert.same({ "nil", 0, 0 }, { tostring(last.failing), last.waiting, store:job(job.id).waiting })
     assert.equal(60, job.failed)
